@@ -1,0 +1,157 @@
+//! The engine: what a program calls.
+
+use crate::error::EngineError;
+use crate::event::{Event, Session};
+use crate::executor::Executor;
+use crate::load::load;
+use crate::observe::{Observer, Silent};
+use crate::plan::{Plan, StepId};
+use crate::run::{Phase, Run};
+use crate::step::Library;
+use fulcrum_state::{Journal, RunId};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio_util::sync::CancellationToken;
+
+/// Carries out runs: one journal, one library of steps.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) journal: Journal,
+    pub(crate) library: Arc<dyn Library>,
+    pub(crate) session: Session,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) parallelism: usize,
+    pub(crate) pause_after: BTreeSet<StepId>,
+    pub(crate) control: Control,
+}
+
+/// How a session on a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a run that ended is not a run that succeeded"]
+pub struct Ending {
+    /// Which run.
+    pub run: RunId,
+    /// [`Phase::Ended`] or [`Phase::Paused`], with the reason.
+    pub phase: Phase,
+}
+
+/// Stops a run from outside, at a safe point: from a signal handler, say.
+#[derive(Debug, Clone, Default)]
+pub struct Control {
+    pub(crate) pause: CancellationToken,
+    reason: Arc<Mutex<String>>,
+}
+
+impl Control {
+    /// Asks for a pause: nothing new is started, what is in flight is asked to stop, the pause is
+    /// journalled. Asking again changes nothing.
+    pub fn pause(&self, reason: impl Into<String>) {
+        let mut slot = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.is_empty() {
+            *slot = reason.into();
+        }
+        self.pause.cancel();
+    }
+
+    pub(crate) fn reason(&self) -> String {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Engine {
+    /// An engine that runs up to four steps at once and is watched by nobody.
+    pub fn new(journal: Journal, library: impl Library + 'static, session: Session) -> Self {
+        Self {
+            journal,
+            library: Arc::new(library),
+            session,
+            observer: Arc::new(Silent),
+            parallelism: 4,
+            pause_after: BTreeSet::new(),
+            control: Control::default(),
+        }
+    }
+
+    /// Who watches.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    /// How many steps may be in flight at once; at least one.
+    #[must_use]
+    pub fn parallelism(mut self, steps: usize) -> Self {
+        self.parallelism = steps.max(1);
+        self
+    }
+
+    /// Breakpoints: after any of these steps is done, what is in flight ends and the run pauses.
+    #[must_use]
+    pub fn pause_after(mut self, steps: impl IntoIterator<Item = StepId>) -> Self {
+        self.pause_after = steps.into_iter().collect();
+        self
+    }
+
+    /// The handle that pauses this engine's run.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Starts a run of `plan` and carries it on until it ends or pauses.
+    ///
+    /// # Errors
+    /// When the journal cannot be written, or the library does not know a step: nothing was done then.
+    pub async fn start(&self, plan: Plan) -> Result<Ending, EngineError> {
+        let encode =
+            |cause: serde_json::Error| EngineError::Encode { what: "the plan", cause: cause.to_string() };
+        let digest = self.journal.put_blob(serde_json::to_vec(&plan).map_err(encode)?).await?;
+        let begun = Event::Begun {
+            workflow: plan.workflow().to_owned(),
+            plan: digest,
+            session: self.session.clone(),
+        };
+        Executor::new(self, Run::new(Arc::new(plan)), None)?.carry_on(vec![begun]).await
+    }
+
+    /// Takes a run up where its journal ends: a run that was going forward goes forward, one that was
+    /// being undone is undone.
+    ///
+    /// # Errors
+    /// When the run is over (completed or rolled back), cannot be read, or cannot be written.
+    pub async fn resume(&self, run: RunId) -> Result<Ending, EngineError> {
+        let loaded = load(&self.journal, run)?;
+        self.refuse_if_over(run, &loaded, "resumed", loaded.is_over())?;
+        let resumed = Event::Resumed { session: self.session.clone() };
+        Executor::new(self, loaded, Some(run))?.carry_on(vec![resumed]).await
+    }
+
+    /// Undoes a run, whether it completed, paused, crashed or got stuck; goes on undoing it if that
+    /// had begun.
+    ///
+    /// # Errors
+    /// When the run has been rolled back already, cannot be read, or cannot be written.
+    pub async fn unwind(&self, run: RunId, reason: impl Into<String>) -> Result<Ending, EngineError> {
+        let loaded = load(&self.journal, run)?;
+        self.refuse_if_over(run, &loaded, "undone", loaded.is_rolled_back())?;
+        let resumed = Event::Resumed { session: self.session.clone() };
+        let events = match loaded.unwinding() {
+            Some(_) => vec![resumed],
+            None => vec![Event::UnwindStarted { reason: reason.into() }, resumed],
+        };
+        Executor::new(self, loaded, Some(run))?.carry_on(events).await
+    }
+
+    fn refuse_if_over(
+        &self,
+        run: RunId,
+        loaded: &Run,
+        verb: &'static str,
+        over: bool,
+    ) -> Result<(), EngineError> {
+        if over {
+            return Err(EngineError::Over { run, verb, phase: loaded.phase().clone() });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,385 @@
+//! The loop around the state machine: take in what happened, decide, journal, act.
+//!
+//! One commit a turn: the results that came in and the intents that follow from them share a sync.
+//! Nothing is started before the commit that names it is durable. When a commit fails, everything in
+//! flight is dropped and the loop ends: what was not journalled did not happen, as far as anyone may say.
+
+use crate::attempt::{Call, Finished, Returned, Shared, What};
+use crate::engine::{Ending, Engine};
+use crate::error::EngineError;
+use crate::event::{Event, Failure, FailureKind, Finding};
+use crate::plan::StepId;
+use crate::policy::Policy;
+use crate::run::{Action, Phase, Run};
+use crate::step::{ErrorKind, Step, StepError};
+use fulcrum_state::{Digest, Head, RunId, Timestamp};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// A step's output that is larger is refused: a journal entry holds 4 KiB.
+const OUTPUT_BYTES_MAX: usize = 3000;
+/// Longer error texts are cut: two of them fit into one entry.
+const TEXT_BYTES_MAX: usize = 1400;
+
+pub(crate) struct Executor<'a> {
+    engine: &'a Engine,
+    run: Run,
+    id: Option<RunId>,
+    head: Option<Head>,
+    steps: BTreeMap<StepId, Arc<dyn Step>>,
+    tasks: JoinSet<Finished>,
+    in_flight: BTreeMap<StepId, (What, CancellationToken)>,
+    /// Events applied but not yet committed, and the calls that may start once they are.
+    batch: Vec<Event>,
+    calls: Vec<Call>,
+    /// What is known of steps beyond the journal: pauses that are over, pre-images that are saved.
+    rested: BTreeSet<StepId>,
+    saved: BTreeMap<StepId, Digest>,
+    probe_failures: BTreeMap<StepId, u32>,
+    pausing: Option<String>,
+    deadline: Option<Instant>,
+}
+
+impl<'a> Executor<'a> {
+    /// Ready to carry `run` on: `id` is `None` for a run that the journal does not have yet.
+    pub(crate) fn new(engine: &'a Engine, run: Run, id: Option<RunId>) -> Result<Self, EngineError> {
+        let mut steps = BTreeMap::new();
+        for spec in run.plan().steps() {
+            let step = engine.library.step(spec).map_err(|reason| EngineError::UnknownStep {
+                step: spec.id.clone(),
+                reason,
+                started_by: run.session().unwrap_or(&engine.session).program.clone(),
+            })?;
+            steps.insert(spec.id.clone(), step);
+        }
+        let deadline = run.plan().deadline().and_then(|limit| Instant::now().checked_add(limit));
+        Ok(Self {
+            engine,
+            run,
+            id,
+            head: None,
+            steps,
+            tasks: JoinSet::new(),
+            in_flight: BTreeMap::new(),
+            batch: Vec::new(),
+            calls: Vec::new(),
+            rested: BTreeSet::new(),
+            saved: BTreeMap::new(),
+            probe_failures: BTreeMap::new(),
+            pausing: None,
+            deadline,
+        })
+    }
+
+    /// Records `first`, then goes on until the run ends or pauses.
+    pub(crate) async fn carry_on(mut self, first: Vec<Event>) -> Result<Ending, EngineError> {
+        for event in first {
+            self.record(event)?;
+        }
+        loop {
+            self.decide()?;
+            self.commit().await?;
+            if let (Phase::Ended(..) | Phase::Paused(_), Some(run)) = (self.run.phase(), self.id) {
+                return Ok(Ending { run, phase: self.run.phase().clone() });
+            }
+            self.start_calls();
+            self.next_happening().await?;
+        }
+    }
+
+    /// Waits for one thing to happen and takes it in, with everything else that has happened by then.
+    async fn next_happening(&mut self) -> Result<(), EngineError> {
+        let pause = self.engine.control.pause.clone();
+        let limit = self.deadline.filter(|_| self.run.unwinding().is_none());
+        tokio::select! {
+            biased;
+            () = pause.cancelled(), if self.pausing.is_none() => {
+                self.pausing = Some(self.engine.control.reason());
+                self.stop();
+            }
+            Some(finished) = self.tasks.join_next() => {
+                self.take_in(finished).await?;
+                while let Some(finished) = self.tasks.try_join_next() {
+                    self.take_in(finished).await?;
+                }
+            }
+            () = sleep_until(limit), if limit.is_some() => {
+                let limit = self.run.plan().deadline().unwrap_or_default();
+                let busy: Vec<&str> = self.in_flight.keys().map(StepId::as_str).collect();
+                let reason = format!("not done within {limit:?}; in flight: {}", busy.join(", "));
+                self.record(Event::UnwindStarted { reason })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Turns the end of a call into events.
+    async fn take_in(
+        &mut self,
+        finished: Result<Finished, tokio::task::JoinError>,
+    ) -> Result<(), EngineError> {
+        let Ok(Finished { what, step, attempt, result }) = finished else {
+            return Ok(()); // Aborted: only when this executor is dropped. Panics are caught in the call.
+        };
+        self.in_flight.remove(&step);
+        match (what, result) {
+            (What::Rest, _) => {
+                self.rested.insert(step);
+                Ok(())
+            }
+            (What::Probe, Ok(Returned::Found(finding))) => self.probed(step, finding),
+            (What::Probe, Err(error)) => self.probe_failed(step, &error),
+            (What::Save, Ok(Returned::Saved(bytes))) => {
+                let digest = self.engine.journal.put_blob(bytes).await?;
+                self.saved.insert(step, digest);
+                Ok(())
+            }
+            (What::Save, Err(error)) => self.save_failed(step, attempt, error),
+            (What::Run, Ok(Returned::Ran(output))) => self.ran(step, attempt, output),
+            (What::Run, Err(error)) => self.record(match failure(&error) {
+                Some(failure) => Event::AttemptFailed { step, attempt, failure },
+                None => Event::AttemptCut { step, attempt },
+            }),
+            (What::Undo, Ok(Returned::Undone)) => self.record(Event::UndoDone { step, attempt }),
+            (What::Undo, Err(error)) => self.record(match failure(&error) {
+                Some(failure) => Event::UndoFailed { step, attempt, failure },
+                None => Event::UndoCut { step, attempt },
+            }),
+            (_, Ok(_)) => Ok(()), // A method cannot return another method's value.
+        }
+    }
+
+    fn ran(&mut self, step: StepId, attempt: u32, output: Value) -> Result<(), EngineError> {
+        let size = output.to_string().len();
+        if size > OUTPUT_BYTES_MAX {
+            let error =
+                format!("the step returned {size} bytes; at most {OUTPUT_BYTES_MAX} fit into the journal");
+            let failure = Failure { kind: FailureKind::Fatal, error };
+            return self.record(Event::AttemptFailed { step, attempt, failure });
+        }
+        if self.pausing.is_none() && self.engine.pause_after.contains(&step) {
+            self.pausing = Some(format!("breakpoint after {step}"));
+        }
+        self.record(Event::AttemptDone { step, attempt, output })
+    }
+
+    fn probed(&mut self, step: StepId, finding: Finding) -> Result<(), EngineError> {
+        self.probe_failures.remove(&step);
+        let finding = match finding {
+            Finding::Partial(why) => Finding::Partial(clip(&why)),
+            Finding::Foreign(why) => Finding::Foreign(clip(&why)),
+            Finding::Unknown(why) => Finding::Unknown(clip(&why)),
+            Finding::Absent | Finding::Done => finding,
+        };
+        self.record(Event::Probed { step, finding })
+    }
+
+    /// A probe is tried as often as its step; on the way back once, for the undo looks for itself.
+    fn probe_failed(&mut self, step: StepId, error: &StepError) -> Result<(), EngineError> {
+        if error.kind() == ErrorKind::Stopped {
+            return Ok(());
+        }
+        let failures = self.probe_failures.entry(step.clone()).or_default();
+        *failures += 1;
+        let last = *failures >= self.policy(&step).attempts || self.run.unwinding().is_some();
+        if last || error.kind() == ErrorKind::Fatal {
+            return self.probed(step, Finding::Unknown(error.to_string()));
+        }
+        Ok(())
+    }
+
+    /// The attempt that was to follow has failed: nothing was changed, but it counts.
+    fn save_failed(&mut self, step: StepId, attempt: u32, error: StepError) -> Result<(), EngineError> {
+        if let (Some(failure), None) = (failure(&error), self.run.unwinding()) {
+            self.record(Event::AttemptStarted { step: step.clone(), attempt, pre_image: None })?;
+            self.record(Event::AttemptFailed { step, attempt, failure })?;
+        }
+        Ok(())
+    }
+
+    /// Carries out what the state machine asks for, as far as it goes without the journal.
+    fn decide(&mut self) -> Result<(), EngineError> {
+        loop {
+            let actions = self.run.next_actions();
+            if let Some(Action::Unwind(reason)) = actions.first() {
+                self.record(Event::UnwindStarted { reason: clip(reason) })?;
+                continue;
+            }
+            if let Some(Action::End(outcome, reason)) = actions.first() {
+                let (outcome, reason) = (*outcome, clip_to(reason, 2 * TEXT_BYTES_MAX));
+                return self.record(Event::Ended { outcome, reason });
+            }
+            for action in actions {
+                self.prepare(action)?;
+            }
+            return match &self.pausing {
+                Some(reason) if self.in_flight.is_empty() && *self.run.phase() == Phase::Active => {
+                    let reason = clip(reason);
+                    self.record(Event::Paused { reason })
+                }
+                _ => Ok(()),
+            };
+        }
+    }
+
+    fn prepare(&mut self, action: Action) -> Result<(), EngineError> {
+        match action {
+            Action::Stop => self.stop(),
+            Action::Probe(step) if self.free(&step) => {
+                let failures = self.probe_failures.get(&step).copied().unwrap_or(0);
+                if self.rest_is_over(&step, failures, What::Run) {
+                    self.call(What::Probe, &step, 1);
+                }
+            }
+            Action::Run { step, attempt, failures } if self.free(&step) => {
+                let saves = self.steps.get(&step).is_some_and(|step| step.saves());
+                let pre_image = self.saved.get(&step).copied();
+                let has_saved = self.run.state(&step).is_some_and(|state| state.pre_image.is_some());
+                if !self.rest_is_over(&step, failures, What::Run) {
+                } else if saves && !has_saved && pre_image.is_none() {
+                    self.call(What::Save, &step, attempt);
+                } else {
+                    self.record(Event::AttemptStarted { step: step.clone(), attempt, pre_image })?;
+                    self.call(What::Run, &step, attempt);
+                }
+            }
+            Action::Undo { step, attempt, failures } if self.free(&step) => {
+                if self.rest_is_over(&step, failures, What::Undo) {
+                    self.record(Event::UndoStarted { step: step.clone(), attempt })?;
+                    self.call(What::Undo, &step, attempt);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Nothing of this step is in flight, nothing holds new work back, and there is room.
+    fn free(&self, step: &StepId) -> bool {
+        let busy = self.in_flight.values().filter(|(what, _)| *what != What::Rest).count();
+        self.pausing.is_none() && !self.in_flight.contains_key(step) && busy < self.engine.parallelism
+    }
+
+    /// Whether the pause after `failures` failures is over; if it has not begun, it begins.
+    fn rest_is_over(&mut self, step: &StepId, failures: u32, direction: What) -> bool {
+        if failures == 0 || self.rested.remove(step) {
+            return true;
+        }
+        let policy = if direction == What::Undo { self.undo_policy(step) } else { self.policy(step) };
+        let timeout = policy.backoff.pause(failures, fastrand::f64());
+        self.queue(What::Rest, step, 0, timeout);
+        false
+    }
+
+    fn call(&mut self, what: What, step: &StepId, attempt: u32) {
+        let policy = if what == What::Undo { self.undo_policy(step) } else { self.policy(step) };
+        self.queue(what, step, attempt, policy.timeout);
+    }
+
+    fn queue(&mut self, what: What, step: &StepId, attempt: u32, timeout: std::time::Duration) {
+        let stop = CancellationToken::new();
+        self.in_flight.insert(step.clone(), (what, stop.clone()));
+        let pre_image = self.run.state(step).and_then(|state| state.pre_image);
+        self.calls.push(Call { what, step: step.clone(), attempt, timeout, pre_image, stop });
+    }
+
+    fn start_calls(&mut self) {
+        let (Some(run), Some(head)) = (self.id, self.head) else {
+            return; // Before the first commit there are no calls.
+        };
+        if self.calls.is_empty() {
+            return;
+        }
+        let shared = Shared {
+            journal: self.engine.journal.clone(),
+            observer: Arc::clone(&self.engine.observer),
+            run,
+            head,
+            outputs: Arc::new(self.run.outputs()),
+        };
+        for call in self.calls.drain(..) {
+            if let Some(step) = self.steps.get(&call.step) {
+                self.tasks.spawn(call.carry_out(Arc::clone(step), shared.clone()));
+            }
+        }
+    }
+
+    fn stop(&self) {
+        for (_, stop) in self.in_flight.values() {
+            stop.cancel();
+        }
+    }
+
+    fn record(&mut self, event: Event) -> Result<(), EngineError> {
+        self.run.apply(&event).map_err(|source| EngineError::Illegal { run: self.id, source })?;
+        if let Event::UnwindStarted { .. } = event {
+            self.stop(); // Nobody needs the result of what is in flight any more.
+        }
+        self.batch.push(event);
+        Ok(())
+    }
+
+    /// Makes the batch durable, then tells whoever watches.
+    async fn commit(&mut self) -> Result<(), EngineError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let encode =
+            |cause: serde_json::Error| EngineError::Encode { what: "an event", cause: cause.to_string() };
+        let bodies =
+            batch.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>().map_err(encode)?;
+        let (run, head) = match self.id {
+            Some(run) => (run, self.engine.journal.append(run, bodies).await?),
+            None => self.engine.journal.begin(self.run.plan().workflow(), bodies).await?,
+        };
+        (self.id, self.head) = (Some(run), Some(head));
+        let time = Timestamp::now();
+        for event in &batch {
+            self.engine.observer.event(run, time, event);
+        }
+        Ok(())
+    }
+
+    fn policy(&self, step: &StepId) -> Policy {
+        self.run.plan().step(step).map(|spec| spec.policy.clone()).unwrap_or_default()
+    }
+
+    fn undo_policy(&self, step: &StepId) -> Policy {
+        self.run.plan().step(step).map(|spec| spec.undo_policy.clone()).unwrap_or_default()
+    }
+}
+
+fn failure(error: &StepError) -> Option<Failure> {
+    let kind = match error.kind() {
+        ErrorKind::Retry => FailureKind::Retry,
+        ErrorKind::Fatal => FailureKind::Fatal,
+        ErrorKind::Stopped => return None,
+    };
+    Some(Failure { kind, error: clip(&error.to_string()) })
+}
+
+fn clip(text: &str) -> String {
+    clip_to(text, TEXT_BYTES_MAX)
+}
+
+/// The beginning and the end of a text that is too long: both tell more than its middle.
+fn clip_to(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    let half = bytes_max / 2 - 2;
+    let (head, tail) = (text.floor_char_boundary(half), text.ceil_char_boundary(text.len() - half));
+    format!("{} … {}", &text[..head], &text[tail..])
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,156 @@
+//! From the journal to a list of attempts: what was done, when, by whom, and how it ended.
+
+use crate::error::LoadError;
+use crate::event::{Event, Finding, Outcome, Session};
+use crate::load::decode;
+use crate::plan::StepId;
+use fulcrum_state::{Entry, Timestamp};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// One attempt, of a run or of an undo.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Attempt {
+    /// The step.
+    pub step: StepId,
+    /// Run or undo.
+    pub direction: Direction,
+    /// From 1, counted for each direction.
+    pub attempt: u32,
+    /// When the intent was journalled.
+    pub started: Timestamp,
+    /// When the result was journalled; `None` if it never was.
+    pub ended: Option<Timestamp>,
+    /// How it ended.
+    pub result: AttemptResult,
+    /// The process that made it.
+    pub session: Session,
+    /// The error, what a probe found afterwards, or nothing.
+    pub detail: Option<String>,
+    /// The journal entry with the intent.
+    pub seq: u64,
+}
+
+/// Forward or back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// An attempt at [`Step::run`](crate::Step::run).
+    Run,
+    /// An attempt at [`Step::undo`](crate::Step::undo).
+    Undo,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttemptResult {
+    /// In flight, or its process died.
+    Open,
+    /// It succeeded.
+    Done,
+    /// It failed.
+    Failed,
+    /// It was asked to stop.
+    Stopped,
+    /// Its process died before it had a result.
+    Interrupted,
+}
+
+/// What one run's journal tells.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct History {
+    /// Every attempt, in the order in which they were started.
+    pub attempts: Vec<Attempt>,
+    /// How the run ended, if it has.
+    pub outcome: Option<Outcome>,
+    /// Why it ended, paused, or is being undone.
+    pub reason: Option<String>,
+    #[serde(skip)]
+    session: Option<Session>,
+    #[serde(skip)]
+    open: BTreeMap<StepId, usize>,
+}
+
+impl History {
+    /// Takes in the next entry of the run.
+    ///
+    /// # Errors
+    /// When this version does not know the event.
+    pub fn push(&mut self, entry: &Entry) -> Result<(), LoadError> {
+        match decode(entry)? {
+            Event::Begun { session, .. } => self.session = Some(session),
+            Event::Resumed { session } => self.resumed(session),
+            Event::AttemptStarted { step, attempt, .. } => self.start(entry, step, Direction::Run, attempt),
+            Event::UndoStarted { step, attempt } => self.start(entry, step, Direction::Undo, attempt),
+            Event::AttemptDone { step, .. } | Event::UndoDone { step, .. } => {
+                self.end(entry, &step, AttemptResult::Done, None);
+            }
+            Event::AttemptFailed { step, failure, .. } | Event::UndoFailed { step, failure, .. } => {
+                self.end(entry, &step, AttemptResult::Failed, Some(failure.error));
+            }
+            Event::AttemptCut { step, .. } | Event::UndoCut { step, .. } => {
+                self.end(entry, &step, AttemptResult::Stopped, None);
+            }
+            Event::Probed { step, finding } => self.probed(&step, &finding),
+            Event::UnwindStarted { reason } => self.reason = Some(reason),
+            Event::Paused { reason } => self.reason = Some(reason),
+            Event::Ended { outcome, reason } => {
+                self.outcome = Some(outcome);
+                self.reason = Some(reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, entry: &Entry, step: StepId, direction: Direction, attempt: u32) {
+        let Some(session) = self.session.clone() else {
+            return; // No entry precedes the one that begins the run: `load` refuses such a journal.
+        };
+        self.outcome = None;
+        self.open.insert(step.clone(), self.attempts.len());
+        self.attempts.push(Attempt {
+            step,
+            direction,
+            attempt,
+            started: entry.time,
+            ended: None,
+            result: AttemptResult::Open,
+            session,
+            detail: None,
+            seq: entry.seq,
+        });
+    }
+
+    fn end(&mut self, entry: &Entry, step: &StepId, result: AttemptResult, detail: Option<String>) {
+        if let Some(attempt) = self.open.remove(step).and_then(|index| self.attempts.get_mut(index)) {
+            attempt.ended = Some(entry.time);
+            attempt.result = result;
+            attempt.detail = detail;
+        }
+    }
+
+    fn resumed(&mut self, session: Session) {
+        for index in std::mem::take(&mut self.open).into_values() {
+            if let Some(attempt) = self.attempts.get_mut(index) {
+                attempt.result = AttemptResult::Interrupted;
+            }
+        }
+        self.session = Some(session);
+        self.outcome = None;
+    }
+
+    /// A finding belongs to the last attempt at the step: it says what that attempt had done.
+    fn probed(&mut self, step: &StepId, finding: &Finding) {
+        let last = self.attempts.iter_mut().rev().find(|attempt| attempt.step == *step);
+        if let Some(attempt) = last {
+            attempt.detail = Some(match finding {
+                Finding::Absent => "probed: absent".to_owned(),
+                Finding::Done => "probed: done".to_owned(),
+                Finding::Partial(why) => format!("probed: partial, {why}"),
+                Finding::Foreign(why) => format!("probed: foreign, {why}"),
+                Finding::Unknown(why) => format!("probed: unknown, {why}"),
+            });
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! From the journal back to a run: through the same state machine that wrote it.
+
+use crate::error::LoadError;
+use crate::event::Event;
+use crate::plan::Plan;
+use crate::run::Run;
+use fulcrum_state::{Entry, Journal, RunId};
+use std::sync::Arc;
+
+/// The run as its journal tells it.
+///
+/// # Errors
+/// When the journal does not have it, is damaged, or was written by a newer version.
+pub fn load(journal: &Journal, run: RunId) -> Result<Run, LoadError> {
+    let mut loaded: Option<Run> = None;
+    for entry in journal.entries(run) {
+        let entry = entry.map_err(|source| LoadError::Read { run, source })?;
+        let event = decode(&entry)?;
+        if let (None, Event::Begun { plan, .. }) = (&loaded, &event) {
+            loaded = Some(Run::new(Arc::new(read_plan(journal, run, plan)?)));
+        }
+        let state = loaded.as_mut().ok_or_else(|| LoadError::Plan {
+            run,
+            cause: format!("its first entry is not the one that names it, but {event:?}"),
+        })?;
+        state.apply(&event).map_err(|source| LoadError::Illegal { run, seq: entry.seq, source })?;
+    }
+    loaded.ok_or(LoadError::NoSuchRun(run))
+}
+
+/// The event that an entry holds.
+///
+/// # Errors
+/// When it is none that this version knows.
+pub fn decode(entry: &Entry) -> Result<Event, LoadError> {
+    serde_json::from_str(&entry.body).map_err(|cause| LoadError::UnknownEvent {
+        run: entry.run,
+        seq: entry.seq,
+        cause: cause.to_string(),
+    })
+}
+
+fn read_plan(journal: &Journal, run: RunId, digest: &fulcrum_state::Digest) -> Result<Plan, LoadError> {
+    let bytes = journal.blob(digest).map_err(|source| LoadError::Read { run, source })?;
+    serde_json::from_slice(&bytes).map_err(|cause| LoadError::Plan { run, cause: cause.to_string() })
+}

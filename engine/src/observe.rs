@@ -1,0 +1,24 @@
+//! How a program watches a run: for progress bars, logs and tests.
+
+use crate::event::Event;
+use crate::plan::StepId;
+use fulcrum_state::{RunId, Timestamp};
+
+/// Is told what happens, as it happens. Called from the executor: it must not block for long.
+pub trait Observer: Send + Sync {
+    /// `event` is durable in the journal of `run`.
+    fn event(&self, run: RunId, time: Timestamp, event: &Event);
+
+    /// A step says what it is doing or waiting for. Not journalled.
+    fn note(&self, step: &StepId, text: &str) {
+        let _ = (step, text);
+    }
+}
+
+/// Watches nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn event(&self, _run: RunId, _time: Timestamp, _event: &Event) {}
+}

@@ -1,0 +1,171 @@
+//! The state machine of one step: one table, used by live running and by recovery alike.
+
+use crate::event::{Event, Failure, FailureKind, Finding};
+use crate::plan::StepSpec;
+use fulcrum_state::Digest;
+use serde_json::Value;
+use std::fmt;
+
+/// Where one step stands. What is not in here is not known after a crash.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StepState {
+    /// What may happen to it next.
+    pub status: Status,
+    /// Attempts started so far, over all sessions. 0: never touched, so there is nothing to undo.
+    pub attempts: u32,
+    /// Undo attempts started so far, over all sessions.
+    pub undos: u32,
+    /// Failures in a row in this session, in the present direction.
+    pub failures: u32,
+    /// The blob with what the step saved before its first attempt.
+    pub pre_image: Option<Digest>,
+    /// What it returned.
+    pub output: Value,
+}
+
+/// What may happen to a step next.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Status {
+    /// May start (again) once all it depends on is done.
+    #[default]
+    Waiting,
+    /// An attempt was started and has no result yet.
+    Running,
+    /// A past attempt has no result, or its effect may be gone: must be probed.
+    Unclear,
+    /// Its effect is there.
+    Done,
+    /// No further attempt will be made. The run is undone.
+    Failed(String),
+    /// Something is there that only a person can judge.
+    Foreign(String),
+    /// To be undone (again) once nothing that depends on it is left.
+    ToUndo,
+    /// An undo was started and has no result yet.
+    Undoing,
+    /// Its effect is gone.
+    Undone,
+    /// No further undo will be made. Needs a person.
+    UndoFailed(String),
+}
+
+/// An event that cannot follow: the journal was not written by this machine, or this machine is wrong.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{event} cannot follow when {state}")]
+pub struct IllegalEvent {
+    /// What was to be applied.
+    pub event: String,
+    /// What it was applied to.
+    pub state: String,
+}
+
+impl StepState {
+    /// The state after `event`, which is about this step.
+    ///
+    /// # Errors
+    /// When the event cannot follow; the state is then unchanged.
+    pub fn next(&self, event: &Event, spec: &StepSpec) -> Result<Self, IllegalEvent> {
+        let mut next = self.clone();
+        next.status = match (&self.status, event) {
+            (Status::Waiting, Event::AttemptStarted { attempt, pre_image, .. })
+                if *attempt == self.attempts + 1 =>
+            {
+                next.attempts = *attempt;
+                next.pre_image = self.pre_image.or(*pre_image);
+                Status::Running
+            }
+            (Status::Running, Event::AttemptDone { attempt, output, .. }) if *attempt == self.attempts => {
+                next.output = output.clone();
+                next.failures = 0;
+                Status::Done
+            }
+            (Status::Running, Event::AttemptFailed { attempt, failure, .. }) if *attempt == self.attempts => {
+                next.failures += 1;
+                after_failure(failure, next.failures >= spec.policy.attempts, Status::Waiting, Status::Failed)
+            }
+            (Status::Running, Event::AttemptCut { attempt, .. }) if *attempt == self.attempts => {
+                Status::Unclear
+            }
+            (Status::Unclear, Event::Probed { finding, .. }) => after_probe(finding),
+            (Status::ToUndo, Event::UndoStarted { attempt, .. }) if *attempt == self.undos + 1 => {
+                next.undos = *attempt;
+                Status::Undoing
+            }
+            (Status::Undoing, Event::UndoDone { attempt, .. }) if *attempt == self.undos => Status::Undone,
+            (Status::Undoing, Event::UndoFailed { attempt, failure, .. }) if *attempt == self.undos => {
+                next.failures += 1;
+                let last = next.failures >= spec.undo_policy.attempts;
+                after_failure(failure, last, Status::ToUndo, Status::UndoFailed)
+            }
+            (Status::Undoing, Event::UndoCut { attempt, .. }) if *attempt == self.undos => Status::ToUndo,
+            (_, event) => {
+                let (event, state) = (format!("{event:?}"), format!("the step is {}", self.status));
+                return Err(IllegalEvent { event, state });
+            }
+        };
+        Ok(next)
+    }
+
+    /// Another process has taken the run up: what the one before it had in hand is cut, and `volatile`
+    /// says that an effect which was there may be gone. Failures count anew.
+    pub(crate) fn resumed(&mut self, volatile: bool) {
+        self.failures = 0;
+        self.status = match std::mem::take(&mut self.status) {
+            Status::Running | Status::Foreign(_) => Status::Unclear,
+            Status::Done if volatile => Status::Unclear,
+            Status::Undoing | Status::UndoFailed(_) => Status::ToUndo,
+            other => other,
+        };
+    }
+
+    /// The run is being undone from here on: what was started is to be undone. A step without a result
+    /// is left as it is: it is probed, or it comes to its end, first.
+    pub(crate) fn unwinding(&mut self) {
+        self.failures = 0;
+        self.status = match std::mem::take(&mut self.status) {
+            Status::Waiting if self.attempts > 0 => Status::ToUndo,
+            Status::Done | Status::Failed(_) => Status::ToUndo,
+            other => other,
+        };
+    }
+
+    /// Whether it was ever started, and so may have left something behind.
+    pub fn started(&self) -> bool {
+        self.attempts > 0
+    }
+}
+
+fn after_failure(
+    failure: &Failure,
+    last: bool,
+    again: Status,
+    never: impl FnOnce(String) -> Status,
+) -> Status {
+    if last || failure.kind == FailureKind::Fatal { never(failure.error.clone()) } else { again }
+}
+
+fn after_probe(finding: &Finding) -> Status {
+    match finding {
+        Finding::Done => Status::Done,
+        Finding::Absent | Finding::Partial(_) => Status::Waiting,
+        Finding::Foreign(why) => Status::Foreign(why.clone()),
+        Finding::Unknown(why) => Status::Foreign(format!("it could not be found out what is there: {why}")),
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Unclear => "unclear",
+            Self::Done => "done",
+            Self::Failed(_) => "failed",
+            Self::Foreign(_) => "foreign",
+            Self::ToUndo => "to be undone",
+            Self::Undoing => "being undone",
+            Self::Undone => "undone",
+            Self::UndoFailed(_) => "undo failed",
+        })
+    }
+}

@@ -1,0 +1,237 @@
+//! The contract of a step.
+
+use crate::event::Finding;
+use crate::observe::Observer;
+use crate::plan::{StepId, StepSpec};
+use async_trait::async_trait;
+use fulcrum_state::{Head, RunId};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// One step: how to do it, how to take it back, how to see what is there.
+///
+/// # What happens, in order
+/// 1. [`save`](Step::save), once, before the first attempt: what `undo` will need. Durable before 2.
+/// 2. The intent is journalled. Only then [`run`](Step::run), and again after a failure.
+/// 3. The result is journalled. Only then does a step that depends on it start.
+/// 4. When the run is undone: [`undo`](Step::undo), after every step that depends on this one has
+///    been undone.
+///
+/// After a crash, a step that was started and has no result is [`probe`](Step::probe)d first.
+///
+/// # What a step must keep to
+/// * `run` and `undo` are **idempotent**: each may be called again after it was cut short at any
+///   point, and after it had already succeeded.
+/// * `undo` copes with a `run` that never began, that was cut short anywhere, and that succeeded.
+///   It must leave alone what it did not make.
+/// * `probe` and `save` change nothing.
+/// * Long waits go through [`Context::wait`], so that they end when the run is stopped and say what
+///   they were waiting for when their time is up.
+///
+/// # What a step may rely on
+/// * No two of its methods run at once, in this process or (through the journal's lock) in another.
+/// * A method that is dropped in mid-flight (its timeout) is treated as cut short.
+#[async_trait]
+pub trait Step: Send + Sync {
+    /// What is there. After a crash this decides whether the step is done, runs again, or stops the
+    /// run because something is there that is not its own.
+    async fn probe(&self, cx: &Context) -> Result<Finding, StepError>;
+
+    /// Does it. The value is kept in the journal (at most about 3 KiB of JSON) for later steps:
+    /// [`Context::output`].
+    async fn run(&self, cx: &Context) -> Result<Value, StepError>;
+
+    /// Takes it back.
+    async fn undo(&self, cx: &Context) -> Result<(), StepError>;
+
+    /// Whether the step has something to [`save`](Step::save).
+    fn saves(&self) -> bool {
+        false
+    }
+
+    /// What was there before, as `undo` will need it ([`Context::saved`]): bytes of any size.
+    async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
+        let _ = cx;
+        Ok(Vec::new())
+    }
+}
+
+/// Makes steps from their specs. Resuming asks it for steps of a plan that was stored earlier,
+/// perhaps by an earlier version of the program: `Err` says why it does not know this one.
+pub trait Library: Send + Sync {
+    /// The step that `spec` describes.
+    fn step(&self, spec: &StepSpec) -> Result<Arc<dyn Step>, String>;
+}
+
+impl<F: Fn(&StepSpec) -> Result<Arc<dyn Step>, String> + Send + Sync> Library for F {
+    fn step(&self, spec: &StepSpec) -> Result<Arc<dyn Step>, String> {
+        self(spec)
+    }
+}
+
+/// What a step is told, and what it can tell.
+pub struct Context {
+    pub(crate) run: RunId,
+    pub(crate) step: StepId,
+    pub(crate) attempt: u32,
+    pub(crate) head: Head,
+    pub(crate) saved: Option<Vec<u8>>,
+    pub(crate) outputs: Arc<BTreeMap<StepId, Value>>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) noted: Arc<Mutex<String>>,
+}
+
+/// What a look at the thing that is waited for has shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "the wait goes on or ends by this"]
+pub enum Seen<T> {
+    /// It has come; the wait is over.
+    Ready(T),
+    /// Not yet; says what is there instead.
+    NotYet(String),
+}
+
+impl Context {
+    /// The run that the step belongs to.
+    pub fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// The step's name.
+    pub fn step(&self) -> &StepId {
+        &self.step
+    }
+
+    /// Which attempt (or undo) this is, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The newest entry of the run's journal when this attempt began.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// What [`Step::save`] saved before the first attempt. `None` if the step never got that far:
+    /// then it has changed nothing.
+    pub fn saved(&self) -> Option<&[u8]> {
+        self.saved.as_deref()
+    }
+
+    /// What a step that is done has returned.
+    pub fn output(&self, step: &str) -> Option<&Value> {
+        self.outputs.get(step)
+    }
+
+    /// Says what the step is doing: shown to whoever watches, and part of the error if the attempt
+    /// runs out of time.
+    pub fn note(&self, text: impl Into<String>) {
+        let text = text.into();
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if *noted != text {
+            self.observer.note(&self.step, &text);
+            *noted = text;
+        }
+    }
+
+    /// Resolves when the run is being stopped: return [`StepError::stopped`] soon.
+    pub async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Looks every `pause` until `look` says [`Seen::Ready`], and notes what it saw instead.
+    ///
+    /// Its deadline is the attempt's timeout; the error then says `what` was waited for and what was
+    /// last seen.
+    ///
+    /// # Errors
+    /// What `look` fails with, at once; [`StepError::stopped`] when the run is being stopped.
+    pub async fn wait<T>(
+        &self,
+        what: &str,
+        pause: Duration,
+        mut look: impl AsyncFnMut() -> Result<Seen<T>, StepError>,
+    ) -> Result<T, StepError> {
+        loop {
+            match look().await? {
+                Seen::Ready(value) => return Ok(value),
+                Seen::NotYet(seen) => self.note(format!("waiting for {what}; last seen: {seen}")),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stopped() => return Err(StepError::stopped()),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("run", &self.run)
+            .field("step", &self.step)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a step's method failed, and what may be done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepError {
+    kind: ErrorKind,
+    text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ErrorKind {
+    Retry,
+    Fatal,
+    Stopped,
+}
+
+impl StepError {
+    /// Another attempt may succeed.
+    pub fn retry(text: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Retry, text: text.into() }
+    }
+
+    /// No further attempt can succeed.
+    pub fn fatal(text: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Fatal, text: text.into() }
+    }
+
+    /// The step stopped because it was asked to ([`Context::stopped`]). Neither success nor failure.
+    pub fn stopped() -> Self {
+        Self { kind: ErrorKind::Stopped, text: "stopped when asked to".to_owned() }
+    }
+
+    pub(crate) fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Any error is worth another attempt unless the step says otherwise. Its whole chain is kept.
+impl<E: Error> From<E> for StepError {
+    fn from(error: E) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        Self::retry(text)
+    }
+}

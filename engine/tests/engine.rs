@@ -1,0 +1,310 @@
+//! The engine's six rules, each shown on a journal in memory.
+
+mod world;
+
+use fulcrum_engine::event::Outcome;
+use fulcrum_engine::history::{AttemptResult, Direction, History};
+use fulcrum_engine::load::load;
+use fulcrum_engine::run::Phase;
+use fulcrum_engine::state::{Journal, RunId};
+use fulcrum_engine::{Durability, Ending, EngineError, Event, Finding, Observer, Plan, StepId};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use world::*;
+
+fn outcome(ending: &Ending) -> Outcome {
+    match &ending.phase {
+        Phase::Ended(outcome, _) => *outcome,
+        other => panic!("not ended: {other:?}"),
+    }
+}
+
+fn reason(ending: &Ending) -> String {
+    match &ending.phase {
+        Phase::Ended(_, reason) | Phase::Paused(reason) => reason.clone(),
+        other => panic!("neither ended nor paused: {other:?}"),
+    }
+}
+
+/// A new journal with the first `count` entries of a run, as a crash after them leaves it.
+async fn cut_after(journal: &Journal, run: RunId, count: usize, plan: &Plan) -> (Journal, RunId) {
+    let copy = Journal::in_memory();
+    copy.put_blob(serde_json::to_vec(plan).unwrap()).await.unwrap();
+    copy.put_blob(vec![7; 10_000]).await.unwrap();
+    let bodies = journal.entries(run).take(count).map(|entry| entry.unwrap().body).collect();
+    let (run, _) = copy.begin("diamond", bodies).await.unwrap();
+    (copy, run)
+}
+
+#[tokio::test]
+async fn a_chain_of_n_steps_costs_n_plus_one_syncs() {
+    let (journal, world) = (Journal::in_memory(), Shared::default());
+    let names: Vec<String> = (0..20).map(|n| format!("s{n:02}")).collect();
+    let steps = names.iter().enumerate().map(|(n, name)| match n {
+        0 => step(name, &[]),
+        _ => step(name, &[&names[n - 1]]),
+    });
+    let plan = Plan::new("chain", steps.collect()).unwrap();
+    let before = journal.syncs();
+    let ending = engine(&journal, &world).start(plan).await.unwrap();
+    assert_eq!(outcome(&ending), Outcome::Completed);
+    assert_eq!(journal.syncs() - before, 21);
+}
+
+#[tokio::test]
+async fn a_failure_undoes_what_was_started_in_reverse_order() {
+    let (journal, world) = (Journal::in_memory(), Shared::default());
+    script(&world, "d", &[Script::FailAfter, Script::Fatal]);
+    let ending = engine(&journal, &world).parallelism(1).start(diamond()).await.unwrap();
+    assert_eq!(outcome(&ending), Outcome::RolledBack);
+    assert!(reason(&ending).contains("step d failed: as told, for good"), "{}", reason(&ending));
+    assert!(marks(&world).is_empty());
+    let expected = ["run a", "run b", "run c", "run d", "run d", "undo d", "undo c", "undo b", "undo a"];
+    assert_eq!(calls(&world), expected);
+}
+
+#[tokio::test]
+async fn failures_and_panics_and_hangs_are_tried_again_or_undone() {
+    for (scripts, expected) in [
+        (&[Script::Fail, Script::FailAfter][..], Outcome::Completed),
+        (&[Script::Fail, Script::Fail, Script::Fail], Outcome::RolledBack),
+        (&[Script::Panic], Outcome::RolledBack),
+        (&[Script::Hang], Outcome::Completed),
+    ] {
+        let (journal, world) = (Journal::in_memory(), Shared::default());
+        script(&world, "b", scripts);
+        let ending = engine(&journal, &world).start(diamond()).await.unwrap();
+        assert_eq!(outcome(&ending), expected, "{scripts:?}: {}", reason(&ending));
+        assert_eq!(marks(&world).len(), if expected == Outcome::Completed { 4 } else { 0 });
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_out_of_time_says_what_it_was_waiting_for() {
+    let (journal, world) = (Journal::in_memory(), Shared::default());
+    script(&world, "a", &[Script::Hang, Script::Hang, Script::Hang]);
+    let plan = Plan::new("one", vec![step("a", &[])]).unwrap();
+    let ending = engine(&journal, &world).start(plan).await.unwrap();
+    assert!(reason(&ending).contains("no result within 1s: waiting for nothing"), "{}", reason(&ending));
+}
+
+#[tokio::test]
+async fn side_by_side_is_bounded() {
+    for (limit, most) in [(1, 1), (3, 3), (64, 8)] {
+        let (journal, world) = (Journal::in_memory(), Shared::default());
+        let wide = Plan::new("wide", (0..8).map(|n| step(&format!("w{n}"), &[])).collect()).unwrap();
+        let ending = engine(&journal, &world).parallelism(limit).start(wide).await.unwrap();
+        assert_eq!(outcome(&ending), Outcome::Completed);
+        assert_eq!(world.lock().unwrap().busy_max, most);
+    }
+}
+
+/// A crash after every single entry, on the way forward and on the way back, once and twice: every
+/// prefix of the journal is taken up, forward and back, whatever the effect in flight had come to.
+#[tokio::test]
+async fn every_prefix_of_a_journal_resumes_and_unwinds() {
+    for failing in [false, true] {
+        let (journal, world) = (Journal::in_memory(), Shared::default());
+        if failing {
+            script(&world, "d", &[Script::Fatal]);
+        }
+        let full = engine(&journal, &world).start(diamond()).await.unwrap();
+        let entries = journal.entries(full.run).count();
+        assert!(entries > 8);
+        for count in 1..entries {
+            for effect_came_about in [false, true] {
+                check_prefix(&journal, full.run, count, effect_came_about, failing).await;
+            }
+        }
+    }
+}
+
+async fn check_prefix(journal: &Journal, run: RunId, count: usize, effect: bool, failing: bool) {
+    let (cut, run) = cut_after(journal, run, count, &diamond()).await;
+    let state = load(&cut, run).unwrap();
+    let mut initial = world::World::default();
+    for (spec, step) in state.steps() {
+        use fulcrum_engine::status::Status;
+        let there = match step.status {
+            Status::Done | Status::ToUndo | Status::Failed(_) => true,
+            Status::Running | Status::Undoing => effect,
+            _ => false,
+        };
+        if there {
+            initial.marks.insert(spec.id.clone());
+        }
+    }
+    let world: Shared = Arc::new(Mutex::new(initial));
+    let back = state.unwinding().is_some();
+    let unwound = Journal::clone(&cut);
+    let ending = if count % 2 == 0 || back {
+        engine(&cut, &world).resume(run).await.unwrap()
+    } else {
+        engine(&unwound, &world).unwind(run, "asked to").await.unwrap()
+    };
+    let rolled_back = back || count % 2 == 1 || (failing && outcome(&ending) == Outcome::RolledBack);
+    let expected = if rolled_back { Outcome::RolledBack } else { Outcome::Completed };
+    assert_eq!(outcome(&ending), expected, "cut after {count}: {}", reason(&ending));
+    assert_eq!(marks(&world).len(), if rolled_back { 0 } else { 4 }, "cut after {count}");
+    let done = calls(&world);
+    assert!(
+        !rolled_back || !done.iter().any(|call| call.starts_with("run")),
+        "run forward to be undone: {done:?}"
+    );
+    // Its journal reads back to the same end, and there is nothing left to take up.
+    assert_eq!(load(&cut, run).unwrap().phase(), &ending.phase);
+    assert!(matches!(engine(&cut, &world).resume(run).await, Err(EngineError::Over { .. })));
+}
+
+#[tokio::test]
+async fn a_foreign_find_stops_the_run_for_a_person_and_can_be_settled() {
+    let (journal, world) = (Journal::in_memory(), Shared::default());
+    let full = engine(&journal, &world).parallelism(1).start(diamond()).await.unwrap();
+    let (cut, run) = cut_after(&journal, full.run, 2, &diamond()).await; // a was started
+    world.lock().unwrap().marks.clear();
+    world.lock().unwrap().probes.insert("a".into(), [Ok(Finding::Foreign("not mine".into()))].into());
+    let ending = engine(&cut, &world).resume(run).await.unwrap();
+    assert_eq!(outcome(&ending), Outcome::NeedsOperator);
+    assert!(reason(&ending).contains("step a: not mine"));
+    let ending = engine(&cut, &world).resume(run).await.unwrap();
+    assert_eq!(outcome(&ending), Outcome::Completed, "the second look found it gone");
+}
+
+#[tokio::test]
+async fn a_probe_that_fails_is_tried_again_and_then_needs_a_person_but_never_stops_an_undo() {
+    let (journal, world) = (Journal::in_memory(), Shared::default());
+    let full = engine(&journal, &world).parallelism(1).start(diamond()).await.unwrap();
+    for (blind, back, expected) in
+        [(2, false, Outcome::Completed), (3, false, Outcome::NeedsOperator), (1, true, Outcome::RolledBack)]
+    {
+        let (cut, run) = cut_after(&journal, full.run, 2, &diamond()).await;
+        let probes = (0..blind).map(|_| Err("the API is down".to_owned())).collect();
+        world.lock().unwrap().probes.insert("a".into(), probes);
+        let engine = engine(&cut, &world);
+        let ending = if back { engine.unwind(run, "asked to").await } else { engine.resume(run).await };
+        assert_eq!(outcome(&ending.unwrap()), expected);
+    }
+}
+
+#[tokio::test]
+async fn volatile_effects_are_looked_at_again() {
+    for (durability, same_boot, other_boot) in
+        [(Durability::Process, 1, 1), (Durability::Boot, 0, 1), (Durability::Durable, 0, 0)]
+    {
+        for (boot, probes) in [("boot-1", same_boot), ("boot-2", other_boot)] {
+            let (journal, world) = (Journal::in_memory(), Shared::default());
+            let steps = vec![volatile(step("a", &[]), durability), step("b", &["a"])];
+            let plan = Plan::new("volatile", steps).unwrap();
+            let first = engine(&journal, &world).pause_after(["a".into()]);
+            let ending = first.start(plan).await.unwrap();
+            assert!(reason(&ending).contains("breakpoint after a"));
+            world.lock().unwrap().marks.clear();
+            let ending = engine_on(&journal, &world, boot).resume(ending.run).await.unwrap();
+            assert_eq!(outcome(&ending), Outcome::Completed);
+            let probed = calls(&world).iter().filter(|call| *call == "probe a").count();
+            assert_eq!(probed, probes, "{durability:?} on {boot}");
+            assert_eq!(marks(&world).len(), if probes == 1 { 2 } else { 1 });
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_undo_that_keeps_failing_needs_a_person_and_can_be_tried_again() {
+    let (journal, world) = (Journal::in_memory(), Shared::default());
+    let ending = engine(&journal, &world).start(diamond()).await.unwrap();
+    script_undo(&world, "b", &[Script::Fail, Script::FailAfter]);
+    let ending = engine(&journal, &world).unwind(ending.run, "asked to").await.unwrap();
+    assert_eq!(outcome(&ending), Outcome::NeedsOperator);
+    assert!(reason(&ending).contains("step b could not be undone: as told"));
+    assert_eq!(marks(&world), ["a"], "what b builds on was left alone");
+    let ending = engine(&journal, &world).resume(ending.run).await.unwrap();
+    assert_eq!(outcome(&ending), Outcome::RolledBack);
+    assert!(marks(&world).is_empty());
+}
+
+#[tokio::test]
+async fn two_failures_at_once_are_one_unwinding() {
+    let (journal, world) = (Journal::in_memory(), Shared::default());
+    script(&world, "b", &[Script::Fatal]);
+    script(&world, "c", &[Script::Fatal]);
+    script_undo(&world, "b", &[Script::Fail]);
+    let ending = engine(&journal, &world).start(diamond()).await.unwrap();
+    assert_eq!(outcome(&ending), Outcome::RolledBack);
+    assert!(marks(&world).is_empty());
+}
+
+#[tokio::test]
+async fn a_pause_stops_at_a_safe_point_and_the_run_goes_on_later() {
+    let (journal, world) = (Journal::in_memory(), Shared::default());
+    script(&world, "b", &[Script::Hang]);
+    let paused = engine(&journal, &world);
+    let control = paused.control();
+    let watched = paused.observer(Arc::new(OnEvent(Mutex::new(Box::new(move |event| {
+        if matches!(event, Event::AttemptStarted { step, .. } if step.as_str() == "b") {
+            control.pause("SIGINT");
+        }
+    })))));
+    let ending = watched.start(diamond()).await.unwrap();
+    assert_eq!(ending.phase, Phase::Paused("SIGINT".to_owned()));
+    let ending = engine(&journal, &world).resume(ending.run).await.unwrap();
+    assert_eq!(outcome(&ending), Outcome::Completed);
+    assert_eq!(calls(&world).iter().filter(|call| *call == "probe b").count(), 1);
+}
+
+struct OnEvent(Mutex<Box<dyn FnMut(&Event) + Send>>);
+
+impl Observer for OnEvent {
+    fn event(&self, _run: RunId, _time: fulcrum_engine::state::Timestamp, event: &Event) {
+        (self.0.lock().unwrap())(event);
+    }
+}
+
+#[tokio::test]
+async fn a_run_out_of_time_is_undone() {
+    let (journal, world) = (Journal::in_memory(), Shared::default());
+    script(&world, "c", &[Script::Hang]);
+    let plan = diamond().with_deadline(Duration::from_millis(50));
+    let ending = engine(&journal, &world).start(plan).await.unwrap();
+    assert_eq!(outcome(&ending), Outcome::RolledBack);
+    assert!(reason(&ending).contains("not done within 50ms; in flight: c"), "{}", reason(&ending));
+    assert!(marks(&world).is_empty());
+}
+
+#[tokio::test]
+async fn history_lists_every_attempt_with_its_end() {
+    let (journal, world) = (Journal::in_memory(), Shared::default());
+    script(&world, "a", &[Script::Fail]);
+    script(&world, "d", &[Script::Fatal]);
+    let ending = engine(&journal, &world).parallelism(1).start(diamond()).await.unwrap();
+    let mut history = History::default();
+    for entry in journal.entries(ending.run) {
+        history.push(&entry.unwrap()).unwrap();
+    }
+    let told: Vec<(String, Direction, u32, AttemptResult)> = history
+        .attempts
+        .iter()
+        .map(|attempt| (attempt.step.to_string(), attempt.direction, attempt.attempt, attempt.result))
+        .collect();
+    let row = |step: &str, direction, attempt, result| (step.to_owned(), direction, attempt, result);
+    assert_eq!(told[0], row("a", Direction::Run, 1, AttemptResult::Failed));
+    assert_eq!(told[1], row("a", Direction::Run, 2, AttemptResult::Done));
+    assert_eq!(told[4], row("d", Direction::Run, 1, AttemptResult::Failed));
+    assert_eq!(told[8], row("a", Direction::Undo, 1, AttemptResult::Done));
+    assert_eq!(history.outcome, Some(Outcome::RolledBack));
+    assert!(history.attempts.iter().all(|attempt| attempt.ended.is_some()));
+}
+
+#[tokio::test]
+async fn a_step_that_the_program_does_not_know_changes_nothing() {
+    let (journal, world) = (Journal::in_memory(), Shared::default());
+    let ending = engine(&journal, &world).pause_after(["a".into()]).start(diamond()).await.unwrap();
+    let entries = journal.entries(ending.run).count();
+    let session = fulcrum_engine::Session { boot_id: "b".into(), pid: 2, program: "test 2".into() };
+    let knows_nothing =
+        |spec: &fulcrum_engine::StepSpec| Err::<Arc<dyn fulcrum_engine::Step>, _>(format!("no {}", spec.id));
+    let other = fulcrum_engine::Engine::new(journal.clone(), knows_nothing, session);
+    let error = other.resume(ending.run).await.unwrap_err();
+    assert!(error.to_string().contains("no a; use the version that started the run (test 1)"), "{error}");
+    assert_eq!(journal.entries(ending.run).count(), entries);
+    let _: StepId = "a".into();
+}
