@@ -152,12 +152,15 @@ impl Context {
     ///
     /// # Errors
     /// What `look` fails with, at once; [`StepError::stopped`] when the run is being stopped.
-    pub async fn wait<T>(
+    pub async fn wait<T, Look>(
         &self,
         what: &str,
         pause: Duration,
-        mut look: impl AsyncFnMut() -> Result<Seen<T>, StepError>,
-    ) -> Result<T, StepError> {
+        mut look: impl FnMut() -> Look,
+    ) -> Result<T, StepError>
+    where
+        Look: Future<Output = Result<Seen<T>, StepError>>,
+    {
         loop {
             match look().await? {
                 Seen::Ready(value) => return Ok(value),

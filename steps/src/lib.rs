@@ -1,5 +1,26 @@
-//! placeholder
+//! What a pivot does to a node and a cluster: its steps, its checks, its plan.
+//!
+//! The engine runs them; this crate knows nothing of journals, signals or terminals. Steps see the world
+//! through two edges only, [`node`] and [`cluster`], and so they run unchanged against the [`rehearsal`].
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`component`] | the three components that move: names, ports, files |
+//! | [`manifest`] | from a static pod's manifest to a DaemonSet; pure |
+//! | [`node`] | the edge to the machine |
+//! | [`cluster`] | the edge to the API |
+//! | [`site`] | both, and what was decided when the run was planned |
+//! | [`preflight`] | every check before the first change |
+//! | [`step`] | the steps, one file each |
+//! | [`plan`] | the DAG |
+//! | [`rehearsal`] | a simulated node and cluster, for tests |
+
+pub mod cluster;
 pub mod component;
 pub mod manifest;
 pub mod node;
+pub mod plan;
+pub mod preflight;
 pub mod rehearsal;
+pub mod site;
+pub mod step;

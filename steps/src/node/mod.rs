@@ -1,4 +1,26 @@
 //! The edge to the machine: its manifests directory, its processes and sockets.
+//!
+//! Everything that a step does to the host goes through here, and everything that it knows of it.
 
+mod ask;
 mod host;
-pub use host::*;
+mod manifests;
+mod proc;
+mod procfs;
+
+pub use host::{Answer, Host, HostError, Listener, Process, Question};
+pub use manifests::{FileImage, ManifestsDir};
+pub use proc::Proc;
+
+use std::sync::Arc;
+
+/// The machine that is pivoted.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Its name in the cluster.
+    pub name: String,
+    /// Where its kubelet looks for static pods.
+    pub manifests: ManifestsDir,
+    /// Its kernel.
+    pub host: Arc<dyn Host>,
+}

@@ -1,0 +1,247 @@
+//! The calls.
+
+use super::error::{Cause, ClusterError};
+use super::names::{NAMESPACE, OPT_IN_LABEL};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
+};
+use kube::core::GroupVersionKind;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The longest that one call may take. kube has no read timeout of its own, and this program kills
+/// the servers that it talks to.
+const CALL_WITHIN: Duration = Duration::from_secs(10);
+
+/// The API of the cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    pub(super) client: Client,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cluster")
+    }
+}
+
+impl Cluster {
+    /// The cluster that `client` reaches.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// The server's version, e.g. `v1.35.3`.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn version(&self) -> Result<String, ClusterError> {
+        let version = within("ask the API server for its version", self.client.apiserver_version()).await?;
+        Ok(version.git_version)
+    }
+
+    /// Whether the API server that answers says it is ready; if not, what it says.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn readyz(&self) -> Result<(), ClusterError> {
+        let attempt = "ask the API server whether it is ready";
+        let request = http::Request::get("/readyz").body(Vec::new()).map_err(|error| ClusterError {
+            attempt: attempt.to_owned(),
+            cause: Cause::Unreadable(error.to_string()),
+        })?;
+        within(attempt, self.client.request_text(request)).await.map(|_| ())
+    }
+
+    /// The node, if there is one of that name.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn node(&self, name: &str) -> Result<Option<Node>, ClusterError> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        within(&format!("get node {name}"), nodes.get_opt(name)).await
+    }
+
+    /// Sets (or with `None` takes away) a label of the node.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked, or there is no such node.
+    pub async fn label_node(&self, name: &str, label: &str, value: Option<&str>) -> Result<(), ClusterError> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let patch = Patch::Merge(json!({ "metadata": { "labels": { label: value } } }));
+        let parameters = PatchParams::default();
+        within(&format!("label node {name} with {label}"), nodes.patch(name, &parameters, &patch))
+            .await
+            .map(|_| ())
+    }
+
+    /// A pod of the control plane's namespace.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn pod(&self, name: &str) -> Result<Option<Pod>, ClusterError> {
+        within(&format!("get pod {NAMESPACE}/{name}"), self.pods().get_opt(name)).await
+    }
+
+    /// The pods of the control plane's namespace with these labels (selector syntax, "" for all) on
+    /// this node.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn pods_on(&self, node: &str, labels: &str) -> Result<Vec<Pod>, ClusterError> {
+        let which = ListParams::default().labels(labels).fields(&format!("spec.nodeName={node}"));
+        let attempt = format!("list the pods {labels} of {NAMESPACE} on node {node}");
+        Ok(within(&attempt, self.pods().list(&which)).await?.items)
+    }
+
+    /// The pods of the control plane's namespace with these labels, on any node or none.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn pods_labelled(&self, labels: &str) -> Result<Vec<Pod>, ClusterError> {
+        let which = ListParams::default().labels(labels);
+        Ok(within(&format!("list the pods {labels} of {NAMESPACE}"), self.pods().list(&which)).await?.items)
+    }
+
+    /// Deletes a pod; no error if it is gone.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked, or refuses.
+    pub async fn delete_pod(&self, name: &str, uid: &str) -> Result<(), ClusterError> {
+        let attempt = format!("delete pod {NAMESPACE}/{name}");
+        gone(within(&attempt, self.pods().delete(name, &only(uid))).await.map(|_| ()))
+    }
+
+    /// A DaemonSet of the control plane's namespace, as the API has it.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn daemonset(&self, name: &str) -> Result<Option<Value>, ClusterError> {
+        let attempt = format!("get DaemonSet {NAMESPACE}/{name}");
+        let found = within(&attempt, self.daemonsets().get_opt(name)).await?;
+        found.map(|object| to_value(&attempt, &object)).transpose()
+    }
+
+    /// Creates a DaemonSet; with `dry_run` the server only says whether it would.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked, refuses, or has one of that name
+    /// ([`ClusterError::is_conflict`]: perhaps from this very call, tried twice).
+    pub async fn create_daemonset(&self, daemonset: &Value, dry_run: bool) -> Result<Value, ClusterError> {
+        let name = daemonset["metadata"]["name"].as_str().unwrap_or_default();
+        let attempt = format!("create DaemonSet {NAMESPACE}/{name}");
+        let unreadable = |error: serde_json::Error| ClusterError {
+            attempt: attempt.clone(),
+            cause: Cause::Unreadable(error.to_string()),
+        };
+        let object: DynamicObject = serde_json::from_value(daemonset.clone()).map_err(unreadable)?;
+        let parameters = PostParams { dry_run, field_manager: Some("fulcrum".to_owned()) };
+        let made = within(&attempt, self.daemonsets().create(&parameters, &object)).await?;
+        to_value(&attempt, &made)
+    }
+
+    /// Sets annotations of a DaemonSet (its own, not its pods').
+    ///
+    /// # Errors
+    /// When the API server cannot be asked, or there is no such DaemonSet.
+    pub async fn annotate_daemonset(&self, name: &str, annotations: &Value) -> Result<(), ClusterError> {
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
+        let attempt = format!("annotate DaemonSet {NAMESPACE}/{name}");
+        within(&attempt, self.daemonsets().patch(name, &PatchParams::default(), &patch)).await.map(|_| ())
+    }
+
+    /// Deletes the DaemonSet with this uid; no error if it is gone. Its pods go later.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked, or refuses.
+    pub async fn delete_daemonset(&self, name: &str, uid: &str) -> Result<(), ClusterError> {
+        let attempt = format!("delete DaemonSet {NAMESPACE}/{name}");
+        gone(within(&attempt, self.daemonsets().delete(name, &only(uid))).await.map(|_| ()))
+    }
+
+    /// A Lease of the control plane's namespace.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn lease(&self, name: &str) -> Result<Option<Lease>, ClusterError> {
+        within(&format!("get Lease {NAMESPACE}/{name}"), self.leases().get_opt(name)).await
+    }
+
+    /// The addresses under which pods find the API server: the ready ones of service
+    /// `default/kubernetes`.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn api_endpoints(&self) -> Result<Vec<IpAddr>, ClusterError> {
+        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), "default");
+        let which = ListParams::default().labels("kubernetes.io/service-name=kubernetes");
+        let slices = within("list the endpoints of service default/kubernetes", slices.list(&which)).await?;
+        let endpoints = slices.items.into_iter().flat_map(|slice| slice.endpoints);
+        let ready = endpoints.filter(|endpoint| {
+            endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+        });
+        Ok(ready.flat_map(|endpoint| endpoint.addresses).filter_map(|address| address.parse().ok()).collect())
+    }
+
+    /// How many nodes have opted in.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn nodes_opted_in(&self) -> Result<Vec<String>, ClusterError> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let which = ListParams::default().labels(OPT_IN_LABEL);
+        let nodes = within(&format!("list the nodes labelled {OPT_IN_LABEL}"), nodes.list(&which)).await?;
+        Ok(nodes.items.into_iter().filter_map(|node| node.metadata.name).collect())
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    pub(super) fn leases(&self) -> Api<Lease> {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    /// Untyped, so that no field is lost that this program's types do not know.
+    fn daemonsets(&self) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("apps", "v1", "DaemonSet");
+        Api::namespaced_with(self.client.clone(), NAMESPACE, &ApiResource::from_gvk(&kind))
+    }
+}
+
+/// One call, with its deadline and with what it was for.
+pub(super) async fn within<T>(
+    attempt: &str,
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, ClusterError> {
+    match tokio::time::timeout(CALL_WITHIN, call).await {
+        Ok(result) => result.map_err(|error| ClusterError::new(attempt, error)),
+        Err(_) => Err(ClusterError { attempt: attempt.to_owned(), cause: Cause::Timeout(CALL_WITHIN) }),
+    }
+}
+
+/// Deletes this very object, not a later one of the same name; what it owns goes in the background.
+pub(super) fn only(uid: &str) -> DeleteParams {
+    let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+    DeleteParams::background().preconditions(preconditions)
+}
+
+/// What was to be deleted and is not there (404), or is another object by now (409), is gone.
+pub(super) fn gone(result: Result<(), ClusterError>) -> Result<(), ClusterError> {
+    match result {
+        Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(()),
+        other => other,
+    }
+}
+
+fn to_value(attempt: &str, object: &DynamicObject) -> Result<Value, ClusterError> {
+    serde_json::to_value(object).map_err(|error| ClusterError {
+        attempt: attempt.to_owned(),
+        cause: Cause::Unreadable(error.to_string()),
+    })
+}

@@ -1,0 +1,72 @@
+//! From a kubeconfig to a client. No call is made: the API may be down.
+
+use super::client::Cluster;
+use super::error::chain;
+use kube::client::ConfigExt;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use rustls::ClientConfig;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How the cluster and its components are asked.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// The API, as the kubeconfig says.
+    pub cluster: Cluster,
+    /// For questions to components on this node: the kubeconfig's identity, no verification of the
+    /// server (see [`crate::node::Question::tls`]).
+    pub local_tls: Arc<ClientConfig>,
+    /// Where the API is reached.
+    pub url: String,
+}
+
+/// The kubeconfig cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// It cannot be read.
+    #[error(
+        "kubeconfig {} could not be read: {cause}; name another with --kubeconfig (kubeadm's is \
+         /etc/kubernetes/admin.conf)", path.display()
+    )]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What was seen.
+        cause: String,
+    },
+    /// It was read, but makes no client.
+    #[error(
+        "kubeconfig {} cannot be used: {cause}; `kubectl --kubeconfig {} get nodes` must work first",
+        path.display(), path.display()
+    )]
+    Unusable {
+        /// Which file.
+        path: PathBuf,
+        /// What was seen.
+        cause: String,
+    },
+}
+
+/// Reads the kubeconfig at `path` and makes a client of its current context.
+///
+/// # Errors
+/// When the file cannot be read, is not a kubeconfig, or names credentials that cannot be used.
+pub async fn connect(path: &Path) -> Result<Access, AccessError> {
+    let unusable = |cause: String| AccessError::Unusable { path: path.to_owned(), cause };
+    if let Err(error) = std::fs::File::open(path) {
+        return Err(AccessError::Unreadable { path: path.to_owned(), cause: error.to_string() });
+    }
+    let kubeconfig = Kubeconfig::read_from(path).map_err(|error| unusable(chain(&error)))?;
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .map_err(|error| unusable(chain(&error)))?;
+    config.connect_timeout = Some(Duration::from_secs(3));
+    let url = config.cluster_url.to_string();
+    let mut local = config.clone();
+    local.accept_invalid_certs = true;
+    let local_tls = local.rustls_client_config().map_err(|error| unusable(chain(&error)))?;
+    let client = Client::try_from(config).map_err(|error| unusable(chain(&error)))?;
+    Ok(Access { cluster: Cluster::new(client), local_tls: Arc::new(local_tls), url })
+}

@@ -1,0 +1,98 @@
+//! The lock on the cluster's control plane: a Lease, held by a run from its first change to its end.
+//!
+//! It does not expire. A run that crashed has left the control plane of its node in between, and no
+//! other node may start before that one is finished or undone; so only its run, or a person, ends it.
+
+use super::client::{Cluster, gone, only, within};
+use super::error::ClusterError;
+use super::names::{LOCK_LEASE, NAMESPACE};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::PostParams;
+
+/// Who may hold the lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    holder: String,
+}
+
+/// The lock could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another run has it.
+    #[error(
+        "another run holds the lock on this cluster's control plane: {holder} (Lease {NAMESPACE}/{LOCK_LEASE}); \
+         on that node, finish it with `fulcrum resume` or undo it with `fulcrum rollback`; only if that node is \
+         gone for good: kubectl -n {NAMESPACE} delete lease {LOCK_LEASE}"
+    )]
+    Held {
+        /// Node and run.
+        holder: String,
+    },
+    /// The API could not be asked.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+}
+
+impl Lock {
+    /// The lock as `run` on `node` holds it.
+    pub fn of(node: &str, run: impl std::fmt::Display) -> Self {
+        Self { holder: format!("{node}/{run}") }
+    }
+
+    /// Takes the lock; no error if this run has it.
+    ///
+    /// # Errors
+    /// When another run has it, or the API cannot be asked.
+    pub async fn take(&self, cluster: &Cluster) -> Result<(), LockError> {
+        let lease = self.lease();
+        let attempt = format!("create Lease {NAMESPACE}/{LOCK_LEASE}");
+        match within(&attempt, cluster.leases().create(&PostParams::default(), &lease)).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_conflict() => match self.holder(cluster).await? {
+                Some(holder) if holder != self.holder => Err(LockError::Held { holder }),
+                // It is ours already, or whoever had it has let go between the two calls.
+                Some(_) => Ok(()),
+                None => Err(error.into()),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether this run has the lock.
+    ///
+    /// # Errors
+    /// When the API cannot be asked.
+    pub async fn is_ours(&self, cluster: &Cluster) -> Result<bool, ClusterError> {
+        Ok(self.holder(cluster).await?.is_some_and(|holder| holder == self.holder))
+    }
+
+    /// Who has the lock, if anyone.
+    ///
+    /// # Errors
+    /// When the API cannot be asked.
+    pub async fn holder(&self, cluster: &Cluster) -> Result<Option<String>, ClusterError> {
+        let lease = cluster.lease(LOCK_LEASE).await?;
+        Ok(lease.map(|lease| lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default()))
+    }
+
+    /// Lets go; no error if this run does not have it.
+    ///
+    /// # Errors
+    /// When the API cannot be asked.
+    pub async fn release(&self, cluster: &Cluster) -> Result<(), ClusterError> {
+        let Some(lease) = cluster.lease(LOCK_LEASE).await? else { return Ok(()) };
+        let holder = lease.spec.and_then(|spec| spec.holder_identity);
+        let Some(uid) = lease.metadata.uid.filter(|_| holder.as_ref() == Some(&self.holder)) else {
+            return Ok(());
+        };
+        let attempt = format!("delete Lease {NAMESPACE}/{LOCK_LEASE}");
+        gone(within(&attempt, cluster.leases().delete(LOCK_LEASE, &only(&uid))).await.map(|_| ()))
+    }
+
+    fn lease(&self) -> Lease {
+        let mut lease = Lease::default();
+        lease.metadata.name = Some(LOCK_LEASE.to_owned());
+        lease.spec.get_or_insert_default().holder_identity = Some(self.holder.clone());
+        lease
+    }
+}

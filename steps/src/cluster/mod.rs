@@ -1,0 +1,18 @@
+//! The edge to the cluster: every call that is made of the API server, each with its own deadline.
+
+mod client;
+mod connect;
+mod error;
+mod lock;
+mod names;
+mod pods;
+
+pub use client::Cluster;
+pub use connect::{Access, AccessError, connect};
+pub use error::ClusterError;
+pub use lock::{Lock, LockError};
+pub use names::{
+    AUDIT_HEAD_ANNOTATION, LOCK_LEASE, NAMESPACE, OPT_IN_LABEL, ROLE_LABEL, ROLE_LABEL_BEFORE_1_24,
+    RUN_ANNOTATION,
+};
+pub use pods::{config_hash, is_ready, pod_story};

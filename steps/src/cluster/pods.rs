@@ -1,0 +1,84 @@
+//! What a Pod object tells. Pure.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+
+/// Whether the API says that the pod is Ready (and not on its way out).
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ready =
+        conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    ready && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// The hash of the manifest that a mirror pod stands for; `None` if it is no mirror pod. It is also
+/// the uid under which the kubelet runs the static pod.
+pub fn config_hash(pod: &Pod) -> Option<&str> {
+    let annotations = pod.metadata.annotations.as_ref()?;
+    annotations.contains_key("kubernetes.io/config.mirror").then_some(())?;
+    annotations.get("kubernetes.io/config.hash").map(String::as_str)
+}
+
+/// What a person would look for in `kubectl describe`: phase, conditions that do not hold, and why
+/// containers wait, restart, or ended.
+pub fn pod_story(pod: &Pod) -> String {
+    let name = pod.metadata.name.as_deref().unwrap_or("?");
+    let Some(status) = &pod.status else { return format!("pod {name} has no status yet") };
+    let mut parts = vec![format!("pod {name} is {}", status.phase.as_deref().unwrap_or("of no phase"))];
+    if pod.metadata.deletion_timestamp.is_some() {
+        parts.push("it is being deleted".to_owned());
+    }
+    for condition in status.conditions.iter().flatten().filter(|condition| condition.status != "True") {
+        let why = condition.message.as_deref().or(condition.reason.as_deref()).unwrap_or("no reason given");
+        parts.push(format!("not {}: {why}", condition.type_));
+    }
+    parts.extend(status.message.clone());
+    parts.extend(status.container_statuses.iter().flatten().filter_map(container_story));
+    parts.join("; ")
+}
+
+fn container_story(status: &ContainerStatus) -> Option<String> {
+    let state = status.state.as_ref()?;
+    let now = match (&state.waiting, &state.terminated) {
+        (Some(waiting), _) => format!(
+            "waits: {} {}",
+            waiting.reason.as_deref().unwrap_or("no reason given"),
+            waiting.message.as_deref().unwrap_or_default()
+        ),
+        (_, Some(ended)) => format!("ended with exit code {}", ended.exit_code),
+        _ if status.restart_count == 0 => return None,
+        _ => "runs".to_owned(),
+    };
+    let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let last = last.map(|ended| format!(", last exit code {}", ended.exit_code)).unwrap_or_default();
+    Some(format!("container {} {}, {} restarts{last}", status.name, now.trim_end(), status.restart_count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_pods_story_says_why_it_is_not_ready() {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": { "name": "p" },
+            "status": {
+                "phase": "Pending",
+                "conditions": [{ "type": "Ready", "status": "False", "message": "containers with unready status: [c]" },
+                               { "type": "PodScheduled", "status": "True" }],
+                "containerStatuses": [{
+                    "name": "c", "ready": false, "restartCount": 3, "image": "i", "imageID": "",
+                    "state": { "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 40s" } },
+                    "lastState": { "terminated": { "exitCode": 1 } }
+                }]
+            }
+        }))
+        .unwrap();
+        assert!(!is_ready(&pod));
+        assert_eq!(
+            pod_story(&pod),
+            "pod p is Pending; not Ready: containers with unready status: [c]; \
+             container c waits: CrashLoopBackOff back-off 40s, 3 restarts, last exit code 1"
+        );
+    }
+}

@@ -1,0 +1,177 @@
+//! The words a container is started with, and the flags among them.
+//!
+//! The rules are those of pflag, which the Kubernetes components read their flags with, as far as they can be
+//! applied without knowing each flag's type.
+
+use std::ops::Range;
+
+use serde_json::{Map, Value};
+
+use super::error::ManifestError;
+use crate::component::Component;
+
+/// A container's `command` followed by its `args`, with the place where the component's own flags begin.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CommandLine {
+    words: Vec<String>,
+    /// How many of the words are in `command`; the rest is in `args`.
+    in_command: usize,
+    /// The first word after the program's name.
+    flags_from: usize,
+}
+
+/// One flag as it stands in the list of words.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Flag {
+    /// Without the dashes; `_` is read as `-`, as the components do.
+    pub(super) name: String,
+    /// `true` for a flag without a value.
+    pub(super) value: String,
+    /// One word (`--name=value`, `--name`) or two (`--name value`).
+    words: Range<usize>,
+}
+
+impl CommandLine {
+    /// Reads the words of the container at `path`; `None` if it does not run the component.
+    ///
+    /// The program is the first word that is the component's name, with or without a directory. It need not
+    /// be the first of all (`hyperkube kube-apiserver`, `go-runner … kube-apiserver`). A container that has
+    /// the component's name and only gives flags to its image's entrypoint counts as well.
+    pub(super) fn read(
+        container: &Map<String, Value>,
+        path: &str,
+        component: Component,
+    ) -> Result<Option<CommandLine>, ManifestError> {
+        let command = words(container, path, "command")?;
+        let args = words(container, path, "args")?;
+        let in_command = command.len();
+        let words = [command, args].concat();
+        let program = words.iter().position(|word| program_name(word) == Some(component.name()));
+        let entrypoint = in_command == 0
+            && container.get("name").and_then(Value::as_str) == Some(component.name())
+            && words.first().is_none_or(|word| word.starts_with('-'));
+        Ok(match program {
+            Some(at) => Some(CommandLine { words, in_command, flags_from: at + 1 }),
+            None if entrypoint => Some(CommandLine { words, in_command, flags_from: 0 }),
+            None => None,
+        })
+    }
+
+    /// Whether the program is the first word.
+    pub(super) fn starts_with_program(&self) -> bool {
+        self.flags_from <= 1
+    }
+
+    /// The flags in order, up to a word `--`.
+    ///
+    /// A flag without `=` takes the next word as its value unless that is a flag itself. pflag decides by the
+    /// flag's type, but no component accepts a word that belongs to no flag, so that the two agree on every
+    /// command line that starts.
+    pub(super) fn flags(&self) -> Vec<Flag> {
+        let mut flags = Vec::new();
+        let mut at = self.flags_from;
+        while let Some(word) = self.words.get(at).filter(|word| *word != "--") {
+            let start = at;
+            at += 1;
+            let Some(text) = word.strip_prefix("--") else { continue };
+            let (name, value) = match (text.split_once('='), self.words.get(at)) {
+                (Some((name, value)), _) => (name, value),
+                (None, Some(next)) if !is_flag(next) => {
+                    at += 1;
+                    (text, next.as_str())
+                }
+                (None, _) => (text, "true"),
+            };
+            flags.push(Flag { name: name.replace('_', "-"), value: value.to_owned(), words: start..at });
+        }
+        flags
+    }
+
+    /// The value of a flag; the last one wins.
+    pub(super) fn get(&self, name: &str) -> Option<String> {
+        self.flags().into_iter().rev().find(|flag| flag.name == name).map(|flag| flag.value)
+    }
+
+    /// A boolean flag as Go reads it; `None` if it is absent or no boolean.
+    pub(super) fn get_bool(&self, name: &str) -> Option<bool> {
+        match self.get(name)?.as_str() {
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+            "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Gives a flag this value as one word `--name=value`, in the place of its last occurrence (others go),
+    /// or after the last flag.
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        let word = format!("--{name}={value}");
+        let mut found: Vec<_> = self.flags().into_iter().filter(|flag| flag.name == name).collect();
+        let Some(last) = found.pop() else { return self.append(word) };
+        self.words[last.words.start] = word;
+        self.remove(last.words.start + 1..last.words.end);
+        for earlier in found.into_iter().rev() {
+            self.remove(earlier.words);
+        }
+    }
+
+    /// Writes the words back to where they came from.
+    pub(super) fn write(&self, container: &mut Map<String, Value>) {
+        let (command, args) = self.words.split_at(self.in_command);
+        for (key, words) in [("command", command), ("args", args)] {
+            if !words.is_empty() {
+                container.insert(key.to_owned(), words.iter().map(String::as_str).collect());
+            } else {
+                container.remove(key);
+            }
+        }
+    }
+
+    fn append(&mut self, word: String) {
+        let end = self.words[self.flags_from..].iter().position(|word| word == "--");
+        let at = end.map_or(self.words.len(), |offset| self.flags_from + offset);
+        // Without `args`, what is appended belongs to `command`; with it, `command` ends where it did. A
+        // container that has neither is started by its image's entrypoint, to which only `args` add.
+        if at < self.in_command || (self.in_command > 0 && self.in_command == self.words.len()) {
+            self.in_command += 1;
+        }
+        self.words.insert(at, word);
+    }
+
+    fn remove(&mut self, range: Range<usize>) {
+        self.in_command -= range.clone().filter(|at| *at < self.in_command).count();
+        self.words.drain(range);
+    }
+}
+
+fn words(container: &Map<String, Value>, path: &str, key: &str) -> Result<Vec<String>, ManifestError> {
+    let list = match container.get(key) {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(list)) => list,
+        Some(other) => {
+            return Err(ManifestError::WordNotAString {
+                at: format!("{path}.{key}"),
+                seen: other.to_string(),
+            });
+        }
+    };
+    list.iter()
+        .enumerate()
+        .map(|(at, word)| match word {
+            Value::String(word) => Ok(word.clone()),
+            other => Err(ManifestError::WordNotAString {
+                at: format!("{path}.{key}[{at}]"),
+                seen: other.to_string(),
+            }),
+        })
+        .collect()
+}
+
+/// The file name of a word that can be a program.
+fn program_name(word: &str) -> Option<&str> {
+    if word.starts_with('-') { None } else { word.rsplit('/').next() }
+}
+
+/// Whether a word begins a flag; a negative number and a lone dash do not.
+fn is_flag(word: &str) -> bool {
+    word.strip_prefix('-').is_some_and(|rest| !rest.is_empty() && rest.parse::<f64>().is_err())
+}

@@ -1,0 +1,196 @@
+//! Making a DaemonSet out of a static pod.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde_json::{Map, Value, json};
+
+use super::handlers;
+use super::static_pod::StaticPod;
+use crate::component::Component;
+
+/// The label that selects a self-hosted component's pods, as kubeadm's pivot had it. A selector cannot be
+/// changed later, so that it stays this one label.
+const SELECTOR_LABEL: &str = "k8s-app";
+
+/// The annotations that the kubelet writes onto static and mirror pods begin like this.
+const KUBELET_ANNOTATIONS: &str = "kubernetes.io/config.";
+
+/// Where kubeadm notes one node's API endpoint.
+const ENDPOINT_ANNOTATION: &str = "kubeadm.kubernetes.io/kube-apiserver.advertise-address.endpoint";
+
+/// Seconds that a new pod must have been Ready before the old one is taken away. The old server answers the
+/// kubelet's probes of the new one, so that Ready comes too early; this covers the start.
+const MIN_READY_SECONDS: u32 = 20;
+
+/// The first minor release in which `maxSurge` of a DaemonSet can be relied upon.
+const SURGE_SINCE: u32 = 25;
+
+/// The role of control-plane nodes before 1.24.
+const OLD_ROLE: &str = "node-role.kubernetes.io/master";
+
+/// Fields of a pod that a DaemonSet's template must not have, or that say something about the one pod on the
+/// one node. `priority` is what the API server computes from `priorityClassName`; it refuses a pod in which
+/// the two differ.
+const NOT_IN_A_TEMPLATE: [&str; 4] = ["nodeName", "activeDeadlineSeconds", "ephemeralContainers", "priority"];
+
+/// What a DaemonSet needs to know about the cluster and the node that its manifest comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The label of control-plane nodes, `node-role.kubernetes.io/control-plane` or `…/master`; their taint
+    /// has the same key.
+    pub role_label: String,
+    /// The label that a node gets when it is pivoted. Without it in the node selector the first node's
+    /// DaemonSet would start pods on control-plane nodes whose static pods still hold the ports.
+    pub opt_in_label: String,
+    /// The cluster's minor release: 35 for Kubernetes 1.35.
+    pub kubernetes_minor: u32,
+    /// The node's own addresses. A probe whose host is one of these is made to ask its pod's own address.
+    pub node_addresses: Vec<IpAddr>,
+    /// Labels for the DaemonSet itself, beside `k8s-app`.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations for the DaemonSet itself.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl StaticPod {
+    /// The DaemonSet that runs the same pod. The same manifest and target always give the same value.
+    ///
+    /// Whatever a person edited into the manifest stays, except what would keep the pod from running as a
+    /// DaemonSet's or tie it to one node.
+    pub fn daemonset(&self, target: &Target) -> Value {
+        let name = self.component.daemonset_name();
+        let mut labels: Map<_, _> = target.labels.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
+        labels.insert(SELECTOR_LABEL.to_owned(), name.into());
+        let mut metadata = json!({ "name": name, "namespace": "kube-system", "labels": labels });
+        if !target.annotations.is_empty() {
+            metadata["annotations"] = json!(target.annotations);
+        }
+        let mut spec = json!({
+            "selector": { "matchLabels": { SELECTOR_LABEL: name } },
+            "template": { "metadata": self.template_metadata(target), "spec": self.template_spec(target) },
+        });
+        if target.kubernetes_minor >= SURGE_SINCE {
+            spec["minReadySeconds"] = MIN_READY_SECONDS.into();
+            spec["updateStrategy"] =
+                json!({ "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } });
+        } else {
+            spec["updateStrategy"] = json!({ "type": "OnDelete" });
+        }
+        json!({ "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata, "spec": spec })
+    }
+
+    /// The pod's labels and annotations; nothing else of its metadata applies to a template.
+    fn template_metadata(&self, target: &Target) -> Value {
+        let of_pod = |key: &str| self.document["metadata"][key].as_object().cloned().unwrap_or_default();
+        let mut labels = of_pod("labels");
+        labels.insert(SELECTOR_LABEL.to_owned(), self.component.daemonset_name().into());
+        let mut annotations = of_pod("annotations");
+        annotations.retain(|key, value| {
+            let kubelets = key.starts_with(KUBELET_ANNOTATIONS);
+            let this_nodes = key == ENDPOINT_ANNOTATION && names_node(value, &target.node_addresses);
+            !kubelets && !this_nodes
+        });
+        let mut metadata = json!({ "labels": labels });
+        if !annotations.is_empty() {
+            metadata["annotations"] = annotations.into();
+        }
+        metadata
+    }
+
+    fn template_spec(&self, target: &Target) -> Value {
+        let mut spec = self.document["spec"].as_object().cloned().unwrap_or_default();
+        for field in NOT_IN_A_TEMPLATE {
+            spec.remove(field);
+        }
+        // A DaemonSet's pods are always restarted; no other value is accepted.
+        if spec.get("restartPolicy").is_some_and(|policy| policy != "Always") {
+            spec.remove("restartPolicy");
+        }
+        place_on_control_plane(&mut spec, target);
+        // A pod on the host's network asks the node's resolver unless told so. `Default` and `None` are not
+        // what kubeadm writes: someone who chose them meant it.
+        if spec.get("dnsPolicy").is_none_or(|policy| policy.is_null() || policy == "ClusterFirst") {
+            spec.insert("dnsPolicy".to_owned(), "ClusterFirstWithHostNet".into());
+        }
+        for list in ["initContainers", "containers"] {
+            for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+                if let Some(container) = container.as_object_mut() {
+                    handlers::detach(container, &target.node_addresses);
+                }
+            }
+        }
+        let component =
+            spec.get_mut("containers").and_then(|list| list.get_mut(self.container)?.as_object_mut());
+        if let Some(container) = component {
+            self.adapt_component(container);
+        }
+        spec.into()
+    }
+
+    /// The flags, and for the API server the variable that one of them needs.
+    fn adapt_component(&self, container: &mut Map<String, Value>) {
+        let mut line = self.line.clone();
+        if self.component == Component::ApiServer {
+            set_host_ip(container);
+            line.set("advertise-address", "$(HOST_IP)");
+        }
+        if !self.permits_port_sharing() {
+            line.set("permit-port-sharing", "true");
+        }
+        line.write(container);
+    }
+}
+
+/// Adds the node selector and the toleration to what the manifest has of them.
+fn place_on_control_plane(spec: &mut Map<String, Value>, target: &Target) {
+    let mut selector = spec.get("nodeSelector").and_then(Value::as_object).cloned().unwrap_or_default();
+    for label in [&target.role_label, &target.opt_in_label] {
+        selector.insert(label.clone(), "".into());
+    }
+    spec.insert("nodeSelector".to_owned(), selector.into());
+
+    let mut tolerations = spec.get("tolerations").and_then(Value::as_array).cloned().unwrap_or_default();
+    // kubeadm 1.24 put both its old and its new taint on control-plane nodes.
+    let second = (target.kubernetes_minor == 24).then_some(OLD_ROLE);
+    for taint in [target.role_label.as_str()].into_iter().chain(second) {
+        if !tolerations.iter().any(|toleration| tolerates(toleration, taint)) {
+            tolerations.push(json!({ "key": taint, "operator": "Exists", "effect": "NoSchedule" }));
+        }
+    }
+    spec.insert("tolerations".to_owned(), tolerations.into());
+}
+
+/// Whether a toleration covers the NoSchedule taint with this key and, as kubeadm makes it, no value.
+fn tolerates(toleration: &Value, taint: &str) -> bool {
+    let text = |field: &str| toleration.get(field).and_then(Value::as_str).unwrap_or_default();
+    let exists = text("operator") == "Exists";
+    let key = match text("key") {
+        "" => exists,
+        key => key == taint && (exists || text("value").is_empty()),
+    };
+    key && matches!(text("effect"), "" | "NoSchedule")
+}
+
+/// Gives the container an environment variable HOST_IP with the address of the node that its pod runs on. Its
+/// value is substituted in the flags, but only in those of the container that defines it.
+fn set_host_ip(container: &mut Map<String, Value>) {
+    let ours = json!({ "name": "HOST_IP", "valueFrom": { "fieldRef": { "fieldPath": "status.hostIP" } } });
+    let mut env = container.get("env").and_then(Value::as_array).cloned().unwrap_or_default();
+    let is_host_ip = |variable: &Value| variable.get("name").and_then(Value::as_str) == Some("HOST_IP");
+    match env.iter().position(is_host_ip) {
+        Some(at) => {
+            env[at] = ours;
+            let mut place = 0..;
+            env.retain(|variable| place.next() == Some(at) || !is_host_ip(variable));
+        }
+        None => env.push(ours),
+    }
+    container.insert("env".to_owned(), env.into());
+}
+
+/// Whether an endpoint `host:port` is one of the node's. In a template it would be said of every node.
+fn names_node(endpoint: &Value, addresses: &[IpAddr]) -> bool {
+    let host = endpoint.as_str().and_then(|endpoint| endpoint.rsplit_once(':')).map(|(host, _)| host);
+    host.is_some_and(|host| handlers::is_one_of(host, addresses))
+}

@@ -1,0 +1,103 @@
+//! Why a file is not a static pod that can be pivoted.
+
+use crate::component::Component;
+
+/// What is wrong with a manifest. The texts begin in lower case and do not name the file: the caller, who
+/// knows its path, puts that in front.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// The bytes are not YAML, or use a key twice.
+    #[error(
+        "not readable as YAML: {detail}; correct the file (the kubelet may still be running the pod from an \
+         earlier version of it)"
+    )]
+    NotYaml {
+        /// The parser's message, with line and column.
+        detail: String,
+    },
+    /// There is no document in the file.
+    #[error("no YAML document in it (it is empty or has only comments); put the pod's manifest back")]
+    Empty,
+    /// More than one document: the kubelet reads the first and ignores the rest.
+    #[error("{count} YAML documents in one file; the kubelet reads only the first: keep one pod to a file")]
+    SeveralDocuments {
+        /// How many that are not empty.
+        count: usize,
+    },
+    /// Some other kind of object.
+    #[error("expected apiVersion v1, kind Pod, found {seen}; a static manifest holds a single Pod")]
+    NotAPod {
+        /// `apiVersion` and `kind` as they were found.
+        seen: String,
+    },
+    /// `metadata.name` is missing or empty.
+    #[error("the pod has no metadata.name; kubeadm calls it {component}")]
+    NoName {
+        /// The component that was expected.
+        component: Component,
+    },
+    /// The pod has its own network: its port is not the node's, and nothing here applies to it.
+    #[error(
+        "spec.hostNetwork is {seen}, not true; a control-plane pod that is pivoted has to listen on the node's \
+         own network, as kubeadm makes it"
+    )]
+    NotHostNetwork {
+        /// The field's value, `absent` if there is none.
+        seen: String,
+    },
+    /// `spec.containers` is missing, empty or not a list of objects.
+    #[error("spec.containers is {seen}; expected at least one container, one that runs {component}")]
+    NoContainers {
+        /// What is there instead.
+        seen: String,
+        /// The component that was expected.
+        component: Component,
+    },
+    /// A word of `command` or `args` is not a string; the kubelet refuses such a pod.
+    #[error("{at} is {seen}, not a string; put it in quotes")]
+    WordNotAString {
+        /// The path in the document, e.g. `spec.containers[0].command[3]`.
+        at: String,
+        /// The value.
+        seen: String,
+    },
+    /// None of the containers starts the component as a program with a list of words.
+    #[error(
+        "no container runs {component}; found {seen}. The program and its flags have to be words of their own in \
+         `command` and `args`: a line for a shell cannot be changed reliably"
+    )]
+    NotTheComponent {
+        /// The component that was expected.
+        component: Component,
+        /// Each container's name and the first words that it runs.
+        seen: String,
+    },
+    /// The container that runs the component names no image.
+    #[error("container {container} has no image; name the one that the node runs")]
+    NoImage {
+        /// The container's name.
+        container: String,
+    },
+    /// `--secure-port` is zero or no number.
+    #[error(
+        "--secure-port={seen} is not a port between 1 and 65535; give the number that {component} listens on \
+         (default {})", .component.default_port()
+    )]
+    BadPort {
+        /// The component.
+        component: Component,
+        /// The flag's value.
+        seen: String,
+    },
+    /// A probe or a lifecycle handler asks a port by a name that its container does not have, or by
+    /// something that is no port at all.
+    #[error(
+        "{at}.port is {seen}, which is neither a port's number nor the name of one of its container's ports"
+    )]
+    UnknownPort {
+        /// The path in the document, e.g. `spec.containers[0].livenessProbe.httpGet`.
+        at: String,
+        /// The value.
+        seen: String,
+    },
+}

@@ -1,0 +1,137 @@
+//! The places in a container that name a port to connect to: probes and lifecycle handlers.
+
+use std::net::IpAddr;
+
+use serde_json::{Map, Value};
+
+use super::error::ManifestError;
+use crate::component::Component;
+
+/// Where to ask a component whether it is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthProbe {
+    /// The host as the manifest has it; without one the kubelet asks the pod's address, i.e. the node's.
+    pub host: Option<String>,
+    /// The port, always a number.
+    pub port: u16,
+    /// The path, with its leading slash.
+    pub path: String,
+    /// Whether to ask over HTTPS.
+    pub tls: bool,
+}
+
+/// Probes and lifecycle hooks, in the order in which they are looked at.
+const HOOKS: [&[&str]; 5] = [
+    &["startupProbe"],
+    &["readinessProbe"],
+    &["livenessProbe"],
+    &["lifecycle", "postStart"],
+    &["lifecycle", "preStop"],
+];
+
+impl HealthProbe {
+    /// What the container's readiness probe asks, else its liveness probe, else what the component answers to
+    /// when nothing is configured. Probes of other kinds than `httpGet` are passed over.
+    pub(super) fn of(container: &Map<String, Value>, component: Component, port: u16) -> HealthProbe {
+        ["readinessProbe", "livenessProbe"]
+            .into_iter()
+            .find_map(|probe| HealthProbe::from_http_get(container, container.get(probe)?.get("httpGet")?))
+            .unwrap_or_else(|| HealthProbe {
+                host: None,
+                port,
+                path: component.health_path().to_owned(),
+                tls: true,
+            })
+    }
+
+    fn from_http_get(container: &Map<String, Value>, get: &Value) -> Option<HealthProbe> {
+        let text = |key: &str| get.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let path = text("path").unwrap_or("/");
+        Some(HealthProbe {
+            host: text("host").map(str::to_owned),
+            port: port_number(container, get.get("port")?)?,
+            path: if path.starts_with('/') { path.to_owned() } else { format!("/{path}") },
+            tls: text("scheme") == Some("HTTPS"),
+        })
+    }
+}
+
+/// Checks that every port that a probe or handler of the container at `path` names is one.
+pub(super) fn check(container: &Map<String, Value>, path: &str) -> Result<(), ManifestError> {
+    for hook in HOOKS {
+        for action in ["httpGet", "tcpSocket"] {
+            let Some(place) = walk(container, hook).and_then(|hook| hook.get(action)?.as_object()) else {
+                continue;
+            };
+            let port = place.get("port").unwrap_or(&Value::Null);
+            if port_number(container, port).is_none() {
+                let at = format!("{path}.{}.{action}", hook.join("."));
+                return Err(ManifestError::UnknownPort { at, seen: port.to_string() });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the container independent of its node and of its own `ports`: named ports become numbers, a host
+/// that is one of the node's addresses goes, and then `ports` itself.
+///
+/// With `hostNetwork` every entry of `ports` is a host port to the scheduler, which would not place the pod
+/// on a node where the static pod holds the same one. An address of one node would make the pods of all
+/// others probe that node; without `host` the kubelet asks the pod's own address. `127.0.0.1` is no node
+/// address: the controller manager and the scheduler listen nowhere else.
+pub(super) fn detach(container: &mut Map<String, Value>, node_addresses: &[IpAddr]) {
+    for hook in HOOKS {
+        for action in ["httpGet", "tcpSocket"] {
+            let number =
+                walk(container, hook).and_then(|hook| port_number(container, hook.get(action)?.get("port")?));
+            let Some(place) =
+                walk_mut(container, hook).and_then(|hook| hook.get_mut(action)?.as_object_mut())
+            else {
+                continue;
+            };
+            if let Some(number) = number {
+                place.insert("port".to_owned(), number.into());
+            }
+            if place.get("host").and_then(Value::as_str).is_some_and(|host| is_one_of(host, node_addresses)) {
+                place.remove("host");
+            }
+        }
+    }
+    container.remove("ports");
+}
+
+/// Whether `host` is written as an address, with or without brackets, and is one of `addresses`.
+pub(super) fn is_one_of(host: &str, addresses: &[IpAddr]) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let address = bare.parse::<IpAddr>().map(|address| address.to_canonical());
+    address.is_ok_and(|address| addresses.iter().any(|own| own.to_canonical() == address))
+}
+
+/// A port as the kubelet resolves it: a number, the name of one of the container's ports, or a number in
+/// quotes.
+fn port_number(container: &Map<String, Value>, port: &Value) -> Option<u16> {
+    let number = match port {
+        Value::String(name) => {
+            let named = container.get("ports").and_then(Value::as_array).and_then(|ports| {
+                ports.iter().find(|port| port.get("name").and_then(Value::as_str) == Some(name))
+            });
+            match named {
+                Some(port) => port.get("containerPort")?.as_u64()?,
+                None => name.parse().ok()?,
+            }
+        }
+        other => other.as_u64()?,
+    };
+    u16::try_from(number).ok().filter(|number| *number != 0)
+}
+
+fn walk<'a>(container: &'a Map<String, Value>, keys: &[&str]) -> Option<&'a Value> {
+    let (first, rest) = keys.split_first()?;
+    rest.iter().try_fold(container.get(*first)?, |value, key| value.get(*key))
+}
+
+fn walk_mut<'a>(container: &'a mut Map<String, Value>, keys: &[&str]) -> Option<&'a mut Value> {
+    let (first, rest) = keys.split_first()?;
+    rest.iter().try_fold(container.get_mut(*first)?, |value, key| value.get_mut(*key))
+}

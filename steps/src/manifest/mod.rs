@@ -1,0 +1,23 @@
+//! From a kubeadm static-pod manifest to a DaemonSet, without touching anything.
+//!
+//! What is read here is what the kubelet reads ([`StaticPod`]); what is made here is a value
+//! ([`StaticPod::daemonset`]) or the bytes of a file ([`StaticPod::with_port_sharing`]). Reading files,
+//! writing them and asking the cluster are other modules' work: nothing in this one does I/O.
+
+mod command_line;
+mod compare;
+mod daemonset;
+mod error;
+mod handlers;
+mod quantity;
+mod static_pod;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub use compare::{Difference, same_spec};
+pub use daemonset::Target;
+pub use error::ManifestError;
+pub use handlers::HealthProbe;
+pub use static_pod::StaticPod;

@@ -1,0 +1,233 @@
+//! A static-pod manifest that has been checked.
+
+use std::net::IpAddr;
+
+use serde_json::{Map, Value};
+
+use super::command_line::CommandLine;
+use super::error::ManifestError;
+use super::handlers::{self, HealthProbe};
+use super::yaml;
+use crate::component::Component;
+
+/// The checked manifest of one component.
+///
+/// It keeps the whole document, so that no field is lost that this program does not know. Two are equal if
+/// the kubelet would see no difference.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StaticPod {
+    pub(super) component: Component,
+    pub(super) document: Value,
+    /// The place in `spec.containers` of the one that runs the component.
+    pub(super) container: usize,
+    pub(super) line: CommandLine,
+    port: u16,
+    health: HealthProbe,
+}
+
+impl StaticPod {
+    /// Reads a manifest, as YAML or as JSON, and checks what everything else here relies on.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a single Pod on the host's network with a container that runs `component` on a port
+    /// that can be told, or if a probe names a port that does not exist.
+    pub fn parse(component: Component, bytes: &[u8]) -> Result<StaticPod, ManifestError> {
+        let document = yaml::read(bytes)?;
+        check_pod(&document, component)?;
+        let containers = containers(&document, component)?;
+        for (path, container) in init_containers(&document).iter().chain(&containers) {
+            handlers::check(container, path)?;
+        }
+        let (at, line) = find_component(&containers, component)?;
+        let port = match line.get("secure-port") {
+            None => component.default_port(),
+            Some(text) => match text.parse::<u16>() {
+                Ok(port) if port != 0 => port,
+                _ => return Err(ManifestError::BadPort { component, seen: text }),
+            },
+        };
+        let container = containers[at].1;
+        if container.get("image").and_then(Value::as_str).is_none_or(str::is_empty) {
+            return Err(ManifestError::NoImage { container: container_name(container) });
+        }
+        let health = HealthProbe::of(container, component, port);
+        Ok(StaticPod { component, container: at, line, port, health, document })
+    }
+
+    /// The component whose manifest this is.
+    pub fn component(&self) -> Component {
+        self.component
+    }
+
+    /// The pod's name in the file. The mirror pod is called `<name>-<node>`.
+    pub fn name(&self) -> &str {
+        self.document["metadata"]["name"].as_str().unwrap_or_default()
+    }
+
+    /// The pod's namespace; `default` if the file has none, as the kubelet has it.
+    pub fn namespace(&self) -> &str {
+        let namespace = self.document["metadata"]["namespace"].as_str();
+        namespace.filter(|namespace| !namespace.is_empty()).unwrap_or("default")
+    }
+
+    /// The port it serves HTTPS on: `--secure-port`, else the component's default. Never 0.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `--bind-address`; `None` if it is absent (the component listens everywhere) or no literal address.
+    pub fn bind_address(&self) -> Option<IpAddr> {
+        self.flag("bind-address")?.parse().ok()
+    }
+
+    /// `--advertise-address` of an API server; `None` if it is absent (the API server chooses one) or no
+    /// literal address.
+    pub fn advertise_address(&self) -> Option<IpAddr> {
+        self.flag("advertise-address")?.parse().ok()
+    }
+
+    /// Where to ask whether the component is ready: its readiness probe, else its liveness probe, else the
+    /// component's defaults.
+    pub fn health(&self) -> HealthProbe {
+        self.health.clone()
+    }
+
+    /// The value of a flag, named without dashes. The last occurrence wins; `--name=value`, the two words
+    /// `--name value`, and a bare `--name` (which is `true`) are understood, in `command` and `args`.
+    pub fn flag(&self, name: &str) -> Option<String> {
+        self.line.get(name)
+    }
+
+    /// Whether the component elects a leader before it works; it does unless told otherwise.
+    pub fn leader_elect(&self) -> bool {
+        self.line.get_bool("leader-elect").unwrap_or(true)
+    }
+
+    /// The image of the container that runs the component.
+    pub fn image(&self) -> &str {
+        self.document["spec"]["containers"][self.container]["image"].as_str().unwrap_or_default()
+    }
+
+    /// Whether it listens with `SO_REUSEPORT` by itself.
+    pub fn permits_port_sharing(&self) -> bool {
+        self.line.get_bool("permit-port-sharing").unwrap_or(false)
+    }
+
+    /// The same manifest with `--permit-port-sharing=true`, to be put in the file's place.
+    ///
+    /// Written as JSON: the kubelet takes a file that begins with `{` as JSON, so that nothing depends on how
+    /// YAML writes and reads a word like `on`. Comments and layout are lost; the way back restores the
+    /// archived bytes.
+    pub fn with_port_sharing(&self) -> Vec<u8> {
+        let mut document = self.document.clone();
+        if !self.permits_port_sharing() {
+            let mut line = self.line.clone();
+            line.set("permit-port-sharing", "true");
+            if let Some(container) = document["spec"]["containers"][self.container].as_object_mut() {
+                line.write(container);
+            }
+        }
+        format!("{document:#}\n").into_bytes()
+    }
+}
+
+fn check_pod(document: &Value, component: Component) -> Result<(), ManifestError> {
+    let text = |key: &str| document.get(key).and_then(Value::as_str);
+    if (text("apiVersion"), text("kind")) != (Some("v1"), Some("Pod")) {
+        let field = |key: &str| match document.get(key) {
+            Some(value) => {
+                format!("{key} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+            }
+            None => format!("no {key}"),
+        };
+        let seen = match document {
+            Value::Object(_) => format!("{}, {}", field("apiVersion"), field("kind")),
+            other => kind_of(other).to_owned(),
+        };
+        return Err(ManifestError::NotAPod { seen });
+    }
+    if document["metadata"]["name"].as_str().is_none_or(str::is_empty) {
+        return Err(ManifestError::NoName { component });
+    }
+    match document["spec"].get("hostNetwork") {
+        Some(Value::Bool(true)) => Ok(()),
+        None | Some(Value::Null) => Err(ManifestError::NotHostNetwork { seen: "absent".to_owned() }),
+        Some(other) => Err(ManifestError::NotHostNetwork { seen: other.to_string() }),
+    }
+}
+
+/// A container with its path in the document.
+type Located<'a> = (String, &'a Map<String, Value>);
+
+/// The containers; at least one.
+fn containers(document: &Value, component: Component) -> Result<Vec<Located<'_>>, ManifestError> {
+    let absent = |seen: &str| ManifestError::NoContainers { seen: seen.to_owned(), component };
+    let list = match document["spec"].get("containers") {
+        None => return Err(absent("absent")),
+        Some(Value::Array(list)) if list.is_empty() => return Err(absent("empty")),
+        Some(Value::Array(list)) => list,
+        Some(other) => return Err(absent(kind_of(other))),
+    };
+    list.iter()
+        .enumerate()
+        .map(|(at, container)| match container {
+            Value::Object(container) => Ok((format!("spec.containers[{at}]"), container)),
+            other => Err(absent(&format!("a list with {} in it", kind_of(other)))),
+        })
+        .collect()
+}
+
+/// The init containers, of which one that goes on running can have probes as well.
+fn init_containers(document: &Value) -> Vec<Located<'_>> {
+    let list = document["spec"]["initContainers"].as_array().into_iter().flatten().enumerate();
+    list.filter_map(|(at, container)| Some((format!("spec.initContainers[{at}]"), container.as_object()?)))
+        .collect()
+}
+
+/// The container that runs the component. Of several that name it, the one with the component's name is
+/// meant, then one that starts with it: a sidecar may mention `/var/log/kube-apiserver`.
+fn find_component(
+    containers: &[Located<'_>],
+    component: Component,
+) -> Result<(usize, CommandLine), ManifestError> {
+    let mut found = Vec::new();
+    for (at, (path, container)) in containers.iter().enumerate() {
+        if let Some(line) = CommandLine::read(container, path, component)? {
+            let named = container.get("name").and_then(Value::as_str) == Some(component.name());
+            found.push((!named, !line.starts_with_program(), at, line));
+        }
+    }
+    found
+        .into_iter()
+        .min_by_key(|(unnamed, wrapped, at, _)| (*unnamed, *wrapped, *at))
+        .map(|(_, _, at, line)| (at, line))
+        .ok_or_else(|| {
+            let seen: Vec<_> = containers.iter().map(|(_, container)| describe(container)).collect();
+            ManifestError::NotTheComponent { component, seen: seen.join("; ") }
+        })
+}
+
+/// A container's name and the beginning of what it runs, for a message.
+fn describe(container: &Map<String, Value>) -> String {
+    let words = ["command", "args"].into_iter().filter_map(|key| container.get(key)?.as_array()).flatten();
+    let start: Vec<_> = words.filter_map(Value::as_str).take(3).collect();
+    let runs =
+        if start.is_empty() { "its image's entrypoint".to_owned() } else { format!("`{}`", start.join(" ")) };
+    format!("container {} running {runs}", container_name(container))
+}
+
+fn container_name(container: &Map<String, Value>) -> String {
+    container.get("name").and_then(Value::as_str).unwrap_or("(without a name)").to_owned()
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a mapping",
+    }
+}

@@ -1,0 +1,87 @@
+//! One `GET` over a connection of its own, whose own end is known: the other end's owner can then be
+//! looked up in the kernel's socket tables while the connection is open.
+
+use super::host::{HostError, Question};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// The longest that one question may take, connecting included: a healthy component on the own node
+/// answers its health path within a few milliseconds, one that is starting may need a second.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Clone)]
+pub(super) struct Asker {
+    tls: Arc<ClientConfig>,
+}
+
+/// What came back, and over which connection. It stays open until this is dropped.
+pub(super) struct Asked {
+    pub(super) status: u16,
+    pub(super) client: SocketAddr,
+    _connection: Connection,
+}
+
+/// The task that drives a connection; it ends, and the connection with it, when this is dropped.
+struct Connection(tokio::task::JoinHandle<()>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Asker {
+    pub(super) fn new(tls: Arc<ClientConfig>) -> Self {
+        Self { tls }
+    }
+
+    pub(super) async fn ask(&self, question: &Question) -> Result<Asked, HostError> {
+        let attempt = || format!("ask {} for {}", question.address, question.path);
+        match tokio::time::timeout(ANSWER_WITHIN, self.connect_and_ask(question)).await {
+            Ok(Ok(asked)) => Ok(asked),
+            Ok(Err(cause)) => Err(HostError::new(attempt(), cause)),
+            Err(_) => Err(HostError::new(attempt(), format!("no answer within {ANSWER_WITHIN:?}"))),
+        }
+    }
+
+    async fn connect_and_ask(
+        &self,
+        question: &Question,
+    ) -> Result<Asked, Box<dyn std::error::Error + Send + Sync>> {
+        let stream = TcpStream::connect(question.address).await?;
+        let client = stream.local_addr()?;
+        if !question.tls {
+            return send(stream, client, question).await;
+        }
+        let name = ServerName::from(question.address.ip());
+        send(TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await?, client, question).await
+    }
+}
+
+async fn send<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
+    client: SocketAddr,
+    question: &Question,
+) -> Result<Asked, Box<dyn std::error::Error + Send + Sync>> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let connection = Connection(tokio::spawn(async move {
+        // Whatever ends the connection early also fails the request, which says so.
+        let _ = connection.await;
+    }));
+    let request = http::Request::get(&question.path)
+        .header(http::header::HOST, question.address.to_string())
+        .body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    let status = response.status().as_u16();
+    response.into_body().collect().await?;
+    Ok(Asked { status, client, _connection: connection })
+}

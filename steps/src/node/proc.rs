@@ -1,0 +1,180 @@
+//! The real machine, as `/proc` shows it.
+
+use super::ask::Asker;
+use super::host::{Answer, Host, HostError, Listener, Process, Question};
+use super::procfs::{Socket, memory_available, pod_uid, sockets, start_ticks};
+use async_trait::async_trait;
+use rustls::ClientConfig;
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// This machine. Root sees all of it; others see less of other users' processes.
+#[derive(Debug, Clone)]
+pub struct Proc {
+    root: PathBuf,
+    asker: Asker,
+}
+
+impl Proc {
+    /// The machine that this process runs on.
+    ///
+    /// `tls` is how servers are asked: with an admin's certificate where anonymous requests are not
+    /// answered. It need not verify the server, see [`Question::tls`].
+    pub fn new(tls: Arc<ClientConfig>) -> Self {
+        Self { root: PathBuf::from("/proc"), asker: Asker::new(tls) }
+    }
+
+    fn sockets(&self) -> Result<Vec<Socket>, HostError> {
+        let mut found = Vec::new();
+        for table in ["net/tcp", "net/tcp6"] {
+            match fs::read_to_string(self.root.join(table)) {
+                Ok(text) => found.extend(sockets(&text)),
+                // A kernel without IPv6 has no tcp6.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && table == "net/tcp6" => {}
+                Err(error) => return Err(HostError::new(format!("read /proc/{table}"), error)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Every process's directory. A process that ends meanwhile is not an error anywhere here.
+    fn pids(&self) -> Result<Vec<(u32, PathBuf)>, HostError> {
+        let entries = fs::read_dir(&self.root).map_err(|error| HostError::new("list /proc", error))?;
+        let pid = |entry: fs::DirEntry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path()));
+        Ok(entries.flatten().filter_map(pid).collect())
+    }
+
+    /// Which process holds which of these sockets open. With several holders (a fork), the first found.
+    fn owners(&self, inodes: &[u64]) -> Result<BTreeMap<u64, PathBuf>, HostError> {
+        let mut owners = BTreeMap::new();
+        for (_, dir) in self.pids()? {
+            let Ok(fds) = fs::read_dir(dir.join("fd")) else { continue };
+            for fd in fds.flatten() {
+                let inode = fs::read_link(fd.path()).ok().and_then(|target| socket_inode(&target));
+                if let Some(inode) = inode.filter(|inode| inodes.contains(inode)) {
+                    owners.entry(inode).or_insert_with(|| dir.clone());
+                }
+            }
+        }
+        Ok(owners)
+    }
+
+    /// The process that accepted the connection from `client` to `server`.
+    fn answered(&self, client: SocketAddr, server: SocketAddr) -> Result<Option<Process>, HostError> {
+        let sockets = self.sockets()?;
+        let other_end = sockets.iter().find(|socket| {
+            !socket.listening && socket.local.port() == server.port() && socket.remote == client
+        });
+        let Some(inode) = other_end.map(|socket| socket.inode) else { return Ok(None) };
+        Ok(self.owners(&[inode])?.into_values().next().and_then(|dir| process(&dir)))
+    }
+}
+
+#[async_trait]
+impl Host for Proc {
+    async fn boot_id(&self) -> Result<String, HostError> {
+        let path = self.root.join("sys/kernel/random/boot_id");
+        let id = fs::read_to_string(path).map_err(|error| HostError::new("read the boot id", error))?;
+        Ok(id.trim().to_owned())
+    }
+
+    async fn listeners(&self, port: u16) -> Result<Vec<Listener>, HostError> {
+        let sockets = self.sockets()?.into_iter();
+        let listening = sockets.filter(|socket| socket.listening && socket.local.port() == port);
+        let inodes: Vec<u64> = listening.map(|socket| socket.inode).collect();
+        if inodes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let owners = self.owners(&inodes)?.into_iter();
+        let mut listeners: Vec<(u64, Listener)> = owners
+            .filter_map(|(inode, dir)| {
+                let started = start_ticks(&fs::read_to_string(dir.join("stat")).ok()?)?;
+                Some((started, Listener { process: process(&dir)?, inode }))
+            })
+            .collect();
+        listeners.sort_by_key(|(started, listener)| (*started, listener.inode));
+        Ok(listeners.into_iter().map(|(_, listener)| listener).collect())
+    }
+
+    async fn pod_processes(&self, pod_uid: &str) -> Result<Vec<Process>, HostError> {
+        let all = self.pids()?.into_iter().filter_map(|(_, dir)| process(&dir));
+        Ok(all.filter(|process| process.pod_uid.as_deref() == Some(pod_uid)).collect())
+    }
+
+    async fn ask(&self, question: &Question) -> Result<Answer, HostError> {
+        let asked = self.asker.ask(question).await?;
+        Ok(Answer { status: asked.status, process: self.answered(asked.client, question.address)? })
+    }
+
+    async fn memory_available(&self) -> Result<u64, HostError> {
+        let text = fs::read_to_string(self.root.join("meminfo"))
+            .map_err(|error| HostError::new("read /proc/meminfo", error))?;
+        memory_available(&text).ok_or_else(|| HostError::new("read /proc/meminfo", "no MemAvailable in it"))
+    }
+}
+
+/// The process of this directory; `None` if it has ended, or is a zombie (it has no command any more).
+fn process(dir: &Path) -> Option<Process> {
+    let pid = dir.file_name()?.to_str()?.parse().ok()?;
+    let command = fs::read(dir.join("cmdline")).ok()?;
+    let command: Vec<String> = command
+        .split(|byte| *byte == 0)
+        .filter(|word| !word.is_empty())
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect();
+    if command.is_empty() {
+        return None;
+    }
+    let pod_uid = fs::read_to_string(dir.join("cgroup")).ok().and_then(|text| pod_uid(&text));
+    let statm = fs::read_to_string(dir.join("statm")).ok()?;
+    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    let memory = pages.saturating_mul(rustix::param::page_size() as u64);
+    Some(Process { pid, command, pod_uid, memory })
+}
+
+fn socket_inode(target: &Path) -> Option<u64> {
+    target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// The kernel says who answered: here this very process, on a real socket.
+    #[tokio::test]
+    async fn the_answering_process_is_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 512];
+            let read = stream.read(&mut request).await.unwrap();
+            assert!(request[..read].starts_with(b"GET /readyz HTTP/1.1\r\n"));
+            stream.write_all(b"HTTP/1.1 503 Not yet\r\nContent-Length: 2\r\n\r\nno").await.unwrap();
+            // The connection stays open until the asker has looked at it.
+            let _ = stream.read(&mut request).await;
+            drop(listener);
+        });
+        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let host = Proc::new(Arc::new(tls));
+        let mine = host.listeners(address.port()).await.unwrap();
+        assert_eq!(mine.len(), 1);
+        assert_eq!(mine[0].process.pid, std::process::id());
+        assert!(mine[0].process.memory > 0);
+        let answer = host.ask(&Question { address, path: "/readyz".into(), tls: false }).await.unwrap();
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.process.unwrap().pid, std::process::id());
+        assert!(host.listeners(1).await.unwrap().is_empty());
+        assert_eq!(host.boot_id().await.unwrap().len(), 36);
+        assert!(host.memory_available().await.unwrap() > 0);
+    }
+}

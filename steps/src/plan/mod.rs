@@ -1,0 +1,5 @@
+//! The plans: which steps, in which order, how patiently.
+
+mod pivot;
+
+pub use pivot::{PIVOT, pivot};

@@ -1,0 +1,113 @@
+//! Gathers the facts, in the order in which they can be had: the disk, the host, the cluster.
+
+use super::cluster::{ClusterFacts, cluster_checks, find_node, node_addresses};
+use super::host::{HostFacts, disk_checks, host_checks};
+use super::verdict::{Refused, Report, Verdict, gate};
+use crate::cluster::{Cluster, ClusterError, Lock};
+use crate::component::Component;
+use crate::manifest::StaticPod;
+use crate::node::{Host, ManifestsDir};
+use crate::site::{Handover, Settings, Site, health_question};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is to be checked, before a [`Site`] exists.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Where the kubelet looks for static pods.
+    pub manifests: ManifestsDir,
+    /// The kernel.
+    pub host: Arc<dyn Host>,
+    /// The API.
+    pub cluster: Cluster,
+    /// The kubeconfig that leads there.
+    pub kubeconfig: PathBuf,
+    /// The node's name, if the operator said it; else the cluster is asked.
+    pub node_name: Option<String>,
+    /// How the listeners become shareable.
+    pub handover: Handover,
+}
+
+/// Makes every check. Changes nothing.
+///
+/// # Errors
+/// When a check refuses: with all that could be checked by then.
+pub async fn preflight(ask: &Ask) -> Result<Report, Refused> {
+    let (facts, mut verdicts) = disk_facts(&ask.manifests);
+    gate(&verdicts)?;
+    let cluster = match cluster_facts(ask, &facts).await {
+        Ok(cluster) => cluster,
+        Err(verdict) => {
+            verdicts.push(*verdict);
+            return Err(Refused { verdicts });
+        }
+    };
+    let settings = settings(ask, &facts, &cluster);
+    let site = site(ask, settings);
+    verdicts.extend(host_checks(&site, &facts).await);
+    verdicts.extend(cluster_checks(&site, &facts, &cluster).await);
+    gate(&verdicts)?;
+    let static_pods = facts.static_pods.into_values().collect();
+    Ok(Report { settings: site.settings, static_pods, verdicts })
+}
+
+fn disk_facts(manifests: &ManifestsDir) -> (HostFacts, Vec<Verdict>) {
+    let mut facts = HostFacts { manifests: manifests.clone(), static_pods: BTreeMap::new() };
+    let verdicts = disk_checks(&mut facts);
+    (facts, verdicts)
+}
+
+/// What the cluster says, or why it could not be asked.
+async fn cluster_facts(ask: &Ask, facts: &HostFacts) -> Result<ClusterFacts, Box<Verdict>> {
+    let unreachable = |error: ClusterError| {
+        let remedy = "the API must answer before a pivot begins: `kubectl get --raw /readyz` with the same \
+                      kubeconfig, and the kubelet's log, say more";
+        Box::new(Verdict::refuse("api", error.to_string(), remedy))
+    };
+    let version = ask.cluster.version().await.map_err(unreachable)?;
+    let pods = ask.cluster.pods_labelled("").await.map_err(unreachable)?;
+    let port = facts.static_pods.get(&Component::ApiServer).map_or(6443, StaticPod::port);
+    let listeners = ask.host.listeners(port).await.map_err(|error| {
+        Box::new(Verdict::refuse("host", error.to_string(), "fulcrum reads /proc as root"))
+    })?;
+    let name = find_node(&pods, &listeners, ask.node_name.as_deref())?;
+    let node = ask.cluster.node(&name).await.map_err(unreachable)?.ok_or_else(|| {
+        let remedy = "leave --node-name out: the cluster is asked";
+        Box::new(Verdict::refuse("node", format!("the cluster has no node {name}"), remedy))
+    })?;
+    let mut daemonsets = BTreeMap::new();
+    for component in Component::ALL {
+        let found = ask.cluster.daemonset(component.daemonset_name()).await.map_err(unreachable)?;
+        daemonsets.extend(found.map(|daemonset| (component, daemonset)));
+    }
+    let lock = Lock::of(&name, "none").holder(&ask.cluster).await.map_err(unreachable)?;
+    Ok(ClusterFacts { version, name, node, pods, daemonsets, lock })
+}
+
+fn settings(ask: &Ask, facts: &HostFacts, cluster: &ClusterFacts) -> Settings {
+    let node_addresses = node_addresses(&cluster.node);
+    let question =
+        |(component, pod): (&Component, &StaticPod)| (*component, health_question(pod, &node_addresses));
+    Settings {
+        node: cluster.name.clone(),
+        manifests_dir: ask.manifests.path().to_owned(),
+        kubeconfig: ask.kubeconfig.clone(),
+        role_label: cluster.role_label().unwrap_or_default().to_owned(),
+        kubernetes_minor: cluster.minor().unwrap_or_default(),
+        handover: ask.handover,
+        health: facts.static_pods.iter().map(question).collect(),
+        node_addresses,
+    }
+}
+
+fn site(ask: &Ask, settings: Settings) -> Site {
+    let node = crate::node::Node {
+        name: settings.node.clone(),
+        manifests: ask.manifests.clone(),
+        host: Arc::clone(&ask.host),
+    };
+    let poll = Duration::from_millis(200);
+    Site { node, cluster: ask.cluster.clone(), settings, archive: PathBuf::new(), poll }
+}

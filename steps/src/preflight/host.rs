@@ -1,0 +1,141 @@
+//! Checks of the disk and of what runs.
+
+use super::verdict::Verdict;
+use crate::component::Component;
+use crate::manifest::StaticPod;
+use crate::node::ManifestsDir;
+use crate::site::{Site, in_static_pod};
+use fulcrum_engine::Seen;
+use std::collections::BTreeMap;
+
+/// Room that writing a manifest needs, generously.
+const DISK_BYTES_MIN: u64 = 1 << 20;
+/// Memory beyond what the second set of components takes, so that the node does not swap or kill.
+const MEMORY_BYTES_SPARE: u64 = 100 << 20;
+
+pub(super) struct HostFacts {
+    pub(super) manifests: ManifestsDir,
+    pub(super) static_pods: BTreeMap<Component, StaticPod>,
+}
+
+/// The manifests: there, readable, what they should be, and nobody else's. Fills in the static pods.
+pub(super) fn disk_checks(facts: &mut HostFacts) -> Vec<Verdict> {
+    let dir = facts.manifests.path().display().to_string();
+    let names = match facts.manifests.names() {
+        Ok(names) => names,
+        Err(error) => {
+            let remedy = "run this on a control-plane node whose control plane runs from static pods, or name \
+                          the kubelet's staticPodPath with --manifests-dir";
+            return vec![Verdict::refuse("manifests-dir", error.to_string(), remedy)];
+        }
+    };
+    let mut verdicts = vec![Verdict::pass("manifests-dir", format!("{dir} has {} files", names.len()))];
+    for component in Component::ALL {
+        match read(&facts.manifests, component) {
+            Ok(pod) => {
+                verdicts.extend(manifest_checks(component, &pod));
+                facts.static_pods.insert(component, pod);
+            }
+            Err(verdict) => verdicts.push(verdict),
+        }
+    }
+    let ours = Component::ALL.map(Component::manifest_file);
+    for name in names.iter().filter(|name| !ours.iter().any(|ours| name == ours)) {
+        verdicts.extend(foreign_file(&facts.manifests, &name.to_string_lossy()));
+    }
+    verdicts.extend(room(&facts.manifests));
+    verdicts
+}
+
+fn read(manifests: &ManifestsDir, component: Component) -> Result<StaticPod, Verdict> {
+    let path = manifests.file(component.manifest_file()).display().to_string();
+    let image = manifests.read(component.manifest_file()).map_err(|error| {
+        Verdict::refuse("manifest", error.to_string(), "fulcrum must be able to read and replace it")
+    })?;
+    let image = image.ok_or_else(|| {
+        let remedy = "a pivot starts from three static pods; if this control plane is already self-hosted, see \
+                      `fulcrum status`";
+        Verdict::refuse("manifest", format!("there is no {path}"), remedy)
+    })?;
+    StaticPod::parse(component, image.content.as_bytes())
+        .map_err(|error| Verdict::refuse("manifest", format!("{path}: {error}"), ""))
+}
+
+fn manifest_checks(component: Component, pod: &StaticPod) -> Vec<Verdict> {
+    let mut verdicts = vec![Verdict::pass("manifest", format!("{component} serves on port {}", pod.port()))];
+    if component.lease_name().is_some() && !pod.leader_elect() {
+        verdicts.push(Verdict::refuse(
+            "leader-election",
+            format!("{component} runs with --leader-elect=false"),
+            "during the pivot two of it run side by side, and without election both would act: remove the flag",
+        ));
+    }
+    verdicts
+}
+
+/// Another file that makes the kubelet run one of the three: a backup, most often.
+fn foreign_file(manifests: &ManifestsDir, name: &str) -> Option<Verdict> {
+    let image = match manifests.read(name) {
+        Ok(image) => image?,
+        Err(error) => {
+            let remedy =
+                "the kubelet reads every file there that does not begin with a dot: move it elsewhere";
+            return Some(Verdict::warn("foreign-file", error.to_string(), remedy));
+        }
+    };
+    let runs = |component: &Component| {
+        StaticPod::parse(*component, image.content.as_bytes()).is_ok_and(|pod| pod.name() == component.name())
+    };
+    let component = Component::ALL.into_iter().find(runs)?;
+    Some(Verdict::refuse(
+        "foreign-file",
+        format!("{} also makes the kubelet run {component}", manifests.file(name).display()),
+        "the kubelet reads every file there, whatever its name ends with: move copies out of this directory",
+    ))
+}
+
+fn room(manifests: &ManifestsDir) -> Option<Verdict> {
+    let dir = manifests.path().display();
+    match rustix::fs::statvfs(manifests.path()) {
+        Ok(fs) if fs.f_bavail.saturating_mul(fs.f_frsize) < DISK_BYTES_MIN => Some(Verdict::refuse(
+            "disk",
+            format!("{dir} has {} bytes free", fs.f_bavail.saturating_mul(fs.f_frsize)),
+            format!("a rollback must be able to write there: free at least {DISK_BYTES_MIN} bytes"),
+        )),
+        Ok(_) => None,
+        Err(error) => Some(Verdict::warn("disk", format!("{dir}: free space unknown: {error}"), "")),
+    }
+}
+
+/// The static pods serve, and there is memory for a second set.
+pub(super) async fn host_checks(site: &Site, facts: &HostFacts) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    let mut memory = MEMORY_BYTES_SPARE;
+    for component in facts.static_pods.keys() {
+        match site.serves(*component, in_static_pod).await {
+            Ok(Seen::Ready(process)) => {
+                memory = memory.saturating_add(process.memory);
+                verdicts
+                    .push(Verdict::pass("static-pod", format!("{component} serves, pid {}", process.pid)));
+            }
+            Ok(Seen::NotYet(seen)) => verdicts.push(Verdict::refuse(
+                "static-pod",
+                format!("the static {component} does not serve: {seen}"),
+                "a pivot starts from a healthy control plane: mend it first",
+            )),
+            Err(error) => {
+                verdicts.push(Verdict::refuse("static-pod", error.to_string(), "fulcrum reads /proc as root"))
+            }
+        }
+    }
+    verdicts.push(match site.node.host.memory_available().await {
+        Ok(available) if available < memory => Verdict::refuse(
+            "memory",
+            format!("{} MiB available, {} MiB needed", available >> 20, memory >> 20),
+            "for some seconds every component runs twice: make room",
+        ),
+        Ok(available) => Verdict::pass("memory", format!("{} MiB available", available >> 20)),
+        Err(error) => Verdict::warn("memory", error.to_string(), ""),
+    });
+    verdicts
+}

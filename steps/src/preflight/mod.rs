@@ -1,0 +1,12 @@
+//! Every check before the first change.
+//!
+//! First the facts are gathered, then pure checks look at them: all that can be said is said at once, with
+//! what was seen and what to do. What refuses has changed nothing.
+
+mod cluster;
+mod facts;
+mod host;
+mod verdict;
+
+pub use facts::{Ask, preflight};
+pub use verdict::{Level, Refused, Report, Verdict};

@@ -1,0 +1,195 @@
+//! What the steps of one pivot work on: the node, the cluster, and what was decided when it was planned.
+
+use crate::cluster::{Cluster, OPT_IN_LABEL, RUN_ANNOTATION};
+use crate::component::Component;
+use crate::manifest::{StaticPod, Target};
+use crate::node::{HostError, Node, Process, Question};
+use fulcrum_engine::state::RunId;
+use fulcrum_engine::{Context, Seen, StepError};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The node, the cluster, and what was decided.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The machine.
+    pub node: Node,
+    /// The API.
+    pub cluster: Cluster,
+    /// What was decided when the run was planned.
+    pub settings: Settings,
+    /// Where copies of the manifests are kept, a directory a run: for the steps, and for a person
+    /// who has nothing else left.
+    pub archive: PathBuf,
+    /// How often a wait looks again.
+    pub poll: Duration,
+}
+
+/// What was decided when the run was planned, and is stored with the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The node's name in the cluster.
+    pub node: String,
+    /// Its addresses.
+    pub node_addresses: Vec<IpAddr>,
+    /// The kubelet's manifests directory.
+    pub manifests_dir: PathBuf,
+    /// How the API is reached.
+    pub kubeconfig: PathBuf,
+    /// The label of control-plane nodes.
+    pub role_label: String,
+    /// The cluster's minor version.
+    pub kubernetes_minor: u32,
+    /// How the listener changes hands.
+    pub handover: Handover,
+    /// Where each component is asked.
+    pub health: BTreeMap<Component, Question>,
+}
+
+/// How the static pods' listeners become shareable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Handover {
+    /// Each static pod is restarted once, with `--permit-port-sharing=true`.
+    Restart,
+}
+
+impl Settings {
+    /// What a DaemonSet needs to know, for the given run.
+    pub fn target(&self, run: Option<RunId>) -> Target {
+        let annotation = run.map(|run| (RUN_ANNOTATION.to_owned(), run.to_string()));
+        Target {
+            role_label: self.role_label.clone(),
+            opt_in_label: OPT_IN_LABEL.to_owned(),
+            kubernetes_minor: self.kubernetes_minor,
+            node_addresses: self.node_addresses.clone(),
+            labels: BTreeMap::new(),
+            annotations: annotation.into_iter().collect(),
+        }
+    }
+}
+
+/// Where the component of this manifest is asked on its own node.
+pub fn health_question(pod: &StaticPod, node_addresses: &[IpAddr]) -> Question {
+    let probe = pod.health();
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let named = probe.host.as_deref().and_then(|host| match host {
+        "localhost" => Some(loopback),
+        other => other.parse().ok(),
+    });
+    let bound = pod.bind_address().filter(|address| !address.is_unspecified());
+    let address = named.or(bound).or_else(|| node_addresses.first().copied()).unwrap_or(loopback);
+    Question { address: SocketAddr::new(address, probe.port), path: probe.path, tls: probe.tls }
+}
+
+/// Answers that a process must give in a row before it counts as serving.
+const ANSWERS_IN_A_ROW: u32 = 3;
+/// Questions per look while two listeners share a port: each answers about half of them.
+const QUESTIONS_MAX: u32 = 24;
+
+impl Site {
+    /// The port that the component serves on.
+    pub fn port(&self, component: Component) -> u16 {
+        self.question(component).address.port()
+    }
+
+    /// The mirror pod of the component's static pod.
+    pub fn mirror_pod(&self, component: Component) -> String {
+        format!("{component}-{}", self.settings.node)
+    }
+
+    /// The label that the pods of the component's DaemonSet bear.
+    pub fn pod_labels(component: Component) -> String {
+        format!("k8s-app={}", component.daemonset_name())
+    }
+
+    /// Where the archived manifest of `component` is for `run`.
+    pub fn archived(&self, run: RunId, component: Component) -> PathBuf {
+        self.archive.join(run.to_string()).join(component.manifest_file())
+    }
+
+    /// Whether a process that is `the_one` serves the component: it listens, and answers 200 several
+    /// times. With a shared port others answer too; the kernel says who did.
+    ///
+    /// # Errors
+    /// When the host cannot be looked at.
+    pub async fn serves(
+        &self,
+        component: Component,
+        the_one: impl Fn(&Process) -> bool,
+    ) -> Result<Seen<Process>, HostError> {
+        let question = self.question(component);
+        let listeners = self.node.host.listeners(question.address.port()).await?;
+        let Some(listener) = listeners.iter().find(|listener| the_one(&listener.process)) else {
+            let others: Vec<String> = listeners.iter().map(|listener| describe(&listener.process)).collect();
+            let others = if others.is_empty() { "nobody".to_owned() } else { others.join(" and ") };
+            return Ok(Seen::NotYet(format!("on port {} listens {others}", question.address.port())));
+        };
+        let mut answers = 0;
+        for _ in 0..QUESTIONS_MAX {
+            let answer = match self.node.host.ask(&question).await {
+                Ok(answer) => answer,
+                Err(error) => return Ok(Seen::NotYet(error.to_string())),
+            };
+            if answer.process.is_none_or(|process| process.pid != listener.process.pid) {
+                continue;
+            }
+            if answer.status != 200 {
+                let who = describe(&listener.process);
+                return Ok(Seen::NotYet(format!("{who} answers {} to {}", answer.status, question.path)));
+            }
+            answers += 1;
+            if answers == ANSWERS_IN_A_ROW {
+                return Ok(Seen::Ready(listener.process.clone()));
+            }
+        }
+        Ok(Seen::NotYet(format!("{} gave {answers} of {QUESTIONS_MAX} answers", describe(&listener.process))))
+    }
+
+    /// Waits until a process that is `the_one` serves the component.
+    pub(crate) async fn wait_served(
+        &self,
+        cx: &Context,
+        component: Component,
+        what: &str,
+        the_one: impl Fn(&Process) -> bool,
+    ) -> Result<Process, StepError> {
+        cx.wait(what, self.poll, async || Ok(self.serves(component, &the_one).await?)).await
+    }
+
+    fn question(&self, component: Component) -> Question {
+        // Plans are made with all three; the default is what kubeadm would have written.
+        self.settings.health.get(&component).cloned().unwrap_or_else(|| Question {
+            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), component.default_port()),
+            path: component.health_path().to_owned(),
+            tls: true,
+        })
+    }
+}
+
+/// Whether the process runs in a static pod: the kubelet uses the manifest's hash, 32 hex digits without
+/// dashes, as a static pod's uid; the API gives UUIDs.
+pub fn in_static_pod(process: &Process) -> bool {
+    process.pod_uid.as_ref().is_some_and(|uid| !uid.contains('-'))
+}
+
+/// Whether the process was started with `--permit-port-sharing=true`; the last occurrence counts.
+pub fn shares_its_port(process: &Process) -> bool {
+    let flag =
+        |word: &String| word.trim_start_matches('-').strip_prefix("permit-port-sharing").map(str::to_owned);
+    let last =
+        process.command.iter().skip(1).filter(|word| word.starts_with('-')).filter_map(flag).next_back();
+    matches!(last.as_deref(), Some("" | "=true" | "=1" | "=t" | "=T" | "=TRUE" | "=True"))
+}
+
+fn describe(process: &Process) -> String {
+    let name = process.command.first().map_or("?", String::as_str);
+    let name = name.rsplit('/').next().unwrap_or(name);
+    match &process.pod_uid {
+        Some(uid) => format!("{name} (pid {}, pod {uid})", process.pid),
+        None => format!("{name} (pid {}, in no pod)", process.pid),
+    }
+}

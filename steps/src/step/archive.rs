@@ -1,0 +1,72 @@
+//! `archive`: byte-exact copies of the three manifests, digests journalled.
+//!
+//! The DaemonSets are made from these copies, and a person can put them back by hand when nothing else
+//! is left. Undo keeps them: they are not in anybody's way, and history refers to them.
+
+use crate::component::Component;
+use crate::site::Site;
+use async_trait::async_trait;
+use fulcrum_engine::state::{Digest, fsync};
+use fulcrum_engine::{Context, Finding, Step, StepError};
+use serde_json::{Map, Value, json};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+
+pub(super) struct Archive {
+    pub(super) site: Arc<Site>,
+}
+
+#[async_trait]
+impl Step for Archive {
+    /// Copies that were cut short are made again: copying is as good as comparing.
+    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+        Ok(Finding::Absent)
+    }
+
+    async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        let mut digests = Map::new();
+        for component in Component::ALL {
+            let name = component.manifest_file();
+            let image = self.site.node.manifests.read(name)?;
+            let image = image.ok_or_else(|| {
+                let path = self.site.node.manifests.file(name);
+                StepError::fatal(format!("{} is gone since the checks: nothing to archive", path.display()))
+            })?;
+            let path = self.site.archived(cx.run(), component);
+            if let Some(dir) = path.parent() {
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+                fsync::sync_dir(&self.site.archive)?;
+            }
+            fsync::write_atomic(
+                &path,
+                image.content.as_bytes(),
+                Some(image.mode),
+                Some((image.uid, image.gid)),
+            )?;
+            digests.insert(name.to_owned(), json!(image.digest()));
+        }
+        Ok(Value::Object(digests))
+    }
+
+    async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
+        Ok(())
+    }
+}
+
+/// The archived manifest, checked against the digest that the `archive` step journalled.
+pub(super) fn read(site: &Site, cx: &Context, component: Component) -> Result<Vec<u8>, StepError> {
+    let path = site.archived(cx.run(), component);
+    let bytes = fs::read(&path).map_err(|error| {
+        StepError::fatal(format!("read the archived manifest {}: {error}", path.display()))
+    })?;
+    let expected = cx.output("archive").map(|digests| digests[component.manifest_file()].clone());
+    if expected != Some(json!(Digest::of(&bytes))) {
+        return Err(StepError::fatal(format!(
+            "the archived manifest {} is not what was archived (its digest differs from the journal's); \
+             roll back: the way back does not need it",
+            path.display()
+        )));
+    }
+    Ok(bytes)
+}

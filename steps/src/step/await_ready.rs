@@ -1,0 +1,80 @@
+//! `await-ready/<c>`: the DaemonSet's pod is Ready, *and* it is its process that answers.
+//!
+//! The kubelet's probes prove nothing while two servers share the port: either may have answered. After
+//! a reboot the API still says Ready for a while although nothing runs. So the host decides.
+
+use super::library::seen;
+use crate::cluster::{is_ready, pod_story};
+use crate::component::Component;
+use crate::site::Site;
+use async_trait::async_trait;
+use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(super) struct AwaitReady {
+    pub(super) site: Arc<Site>,
+    pub(super) component: Component,
+}
+
+impl AwaitReady {
+    async fn look(&self) -> Result<Seen<Value>, StepError> {
+        let labels = Site::pod_labels(self.component);
+        let pods = match seen(self.site.cluster.pods_on(&self.site.settings.node, &labels).await)? {
+            Seen::Ready(pods) => pods,
+            Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
+        };
+        let Some(pod) = pods.iter().find(|pod| is_ready(pod)) else {
+            return Ok(Seen::NotYet(self.story(&pods).await?));
+        };
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let process =
+            self.site.serves(self.component, |process| process.pod_uid.as_deref() == Some(uid)).await?;
+        Ok(match process {
+            Seen::Ready(process) => {
+                Seen::Ready(json!({ "pod": pod.metadata.name, "uid": uid, "pid": process.pid }))
+            }
+            Seen::NotYet(seen) => Seen::NotYet(format!("the pod is Ready, but {seen}")),
+        })
+    }
+
+    /// What is there instead of a Ready pod.
+    async fn story(&self, pods: &[Pod]) -> Result<String, StepError> {
+        if !pods.is_empty() {
+            return Ok(pods.iter().map(pod_story).collect::<Vec<_>>().join("; "));
+        }
+        let name = self.component.daemonset_name();
+        let daemonset = match seen(self.site.cluster.daemonset(name).await)? {
+            Seen::Ready(daemonset) => daemonset,
+            Seen::NotYet(seen) => return Ok(seen),
+        };
+        Ok(match daemonset {
+            None => format!("DaemonSet {name} is gone"),
+            Some(daemonset) => format!(
+                "DaemonSet {name} has no pod on this node yet; it wants {} pods in all",
+                daemonset["status"]["desiredNumberScheduled"]
+            ),
+        })
+    }
+}
+
+#[async_trait]
+impl Step for AwaitReady {
+    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+        Ok(match self.look().await? {
+            Seen::Ready(_) => Finding::Done,
+            Seen::NotYet(seen) => Finding::Partial(seen),
+        })
+    }
+
+    async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        let what = format!("the pod of DaemonSet {} to serve", self.component.daemonset_name());
+        cx.wait(&what, self.site.poll, async || self.look().await).await
+    }
+
+    /// It changed nothing.
+    async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,57 @@
+//! `label-node`: opts this node in to the self-hosted control plane. Undo: as it was before.
+
+use super::library::seen;
+use crate::cluster::OPT_IN_LABEL;
+use crate::site::Site;
+use async_trait::async_trait;
+use fulcrum_engine::{Context, Finding, Step, StepError};
+use serde_json::Value;
+use std::sync::Arc;
+
+pub(super) struct LabelNode {
+    pub(super) site: Arc<Site>,
+}
+
+impl LabelNode {
+    /// The label's value now; `None` if the node does not bear it.
+    async fn label(&self, cx: &Context) -> Result<Option<String>, StepError> {
+        let name = &self.site.settings.node;
+        let get = async || seen(self.site.cluster.node(name).await);
+        let node = cx.wait("the API, to read the node's labels", self.site.poll, get).await?;
+        let node =
+            node.ok_or_else(|| StepError::fatal(format!("the cluster has no node {name} any more")))?;
+        Ok(node.metadata.labels.and_then(|labels| labels.get(OPT_IN_LABEL).cloned()))
+    }
+
+    async fn set(&self, cx: &Context, value: Option<&str>) -> Result<(), StepError> {
+        let site = &self.site;
+        let set = async || seen(site.cluster.label_node(&site.settings.node, OPT_IN_LABEL, value).await);
+        cx.wait("the API, to label the node", site.poll, set).await
+    }
+}
+
+#[async_trait]
+impl Step for LabelNode {
+    fn saves(&self) -> bool {
+        true
+    }
+
+    async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
+        Ok(serde_json::to_vec(&self.label(cx).await?)?)
+    }
+
+    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
+        Ok(if self.label(cx).await?.is_some() { Finding::Done } else { Finding::Absent })
+    }
+
+    async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        self.set(cx, Some("")).await?;
+        Ok(Value::Null)
+    }
+
+    async fn undo(&self, cx: &Context) -> Result<(), StepError> {
+        let Some(saved) = cx.saved() else { return Ok(()) };
+        let before: Option<String> = serde_json::from_slice(saved)?;
+        self.set(cx, before.as_deref()).await
+    }
+}

@@ -1,0 +1,64 @@
+//! From a step's spec to the step.
+
+use super::archive::Archive;
+use super::await_ready::AwaitReady;
+use super::create_daemonset::CreateDaemonset;
+use super::label_node::LabelNode;
+use super::lock::TakeLock;
+use super::preflight::Preflight;
+use super::retire_static::RetireStatic;
+use super::seal::Seal;
+use super::share_port::SharePort;
+use super::verify::Verify;
+use crate::cluster::ClusterError;
+use crate::component::Component;
+use crate::site::Site;
+use fulcrum_engine::{Library, Seen, Step, StepError, StepSpec};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What a step does: the `args` of its spec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "job", rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "each job is described where its step is")]
+pub enum Job {
+    Preflight,
+    Lock,
+    Archive,
+    LabelNode,
+    SharePort { component: Component },
+    CreateDaemonset { component: Component },
+    AwaitReady { component: Component },
+    RetireStatic { component: Component },
+    Verify,
+    Seal,
+}
+
+/// The steps of a pivot, on `site`.
+pub fn library(site: Arc<Site>) -> impl Library + 'static {
+    move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
+        let job = serde_json::from_value(spec.args.clone()).map_err(|error| error.to_string())?;
+        let site = Arc::clone(&site);
+        Ok(match job {
+            Job::Preflight => Arc::new(Preflight { site }),
+            Job::Lock => Arc::new(TakeLock { site }),
+            Job::Archive => Arc::new(Archive { site }),
+            Job::LabelNode => Arc::new(LabelNode { site }),
+            Job::SharePort { component } => Arc::new(SharePort { site, component }),
+            Job::CreateDaemonset { component } => Arc::new(CreateDaemonset { site, component }),
+            Job::AwaitReady { component } => Arc::new(AwaitReady { site, component }),
+            Job::RetireStatic { component } => Arc::new(RetireStatic { site, component }),
+            Job::Verify => Arc::new(Verify { site }),
+            Job::Seal => Arc::new(Seal { site }),
+        })
+    }
+}
+
+/// For waits: an API that does not answer (well) just now is something that was seen, not a failure.
+pub(super) fn seen<T>(result: Result<T, ClusterError>) -> Result<Seen<T>, StepError> {
+    match result {
+        Ok(value) => Ok(Seen::Ready(value)),
+        Err(error) if error.is_passing() => Ok(Seen::NotYet(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}

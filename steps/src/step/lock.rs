@@ -1,0 +1,51 @@
+//! `lock`: one run at a time on the cluster's control plane.
+//!
+//! Its undo lets go. A run that completes lets go in `seal`, whose undo takes the lock back.
+
+use super::library::seen;
+use crate::cluster::{Lock, LockError};
+use crate::site::Site;
+use async_trait::async_trait;
+use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(super) struct TakeLock {
+    pub(super) site: Arc<Site>,
+}
+
+#[async_trait]
+impl Step for TakeLock {
+    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
+        let lock = Lock::of(&self.site.settings.node, cx.run());
+        Ok(match lock.holder(&self.site.cluster).await? {
+            None => Finding::Absent,
+            Some(_) if lock.is_ours(&self.site.cluster).await? => Finding::Done,
+            Some(holder) => Finding::Foreign(format!("the lock is held by {holder}")),
+        })
+    }
+
+    async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        let lock = Lock::of(&self.site.settings.node, cx.run());
+        take(&self.site, cx, &lock).await?;
+        Ok(json!({ "lease": crate::cluster::LOCK_LEASE }))
+    }
+
+    async fn undo(&self, cx: &Context) -> Result<(), StepError> {
+        let lock = Lock::of(&self.site.settings.node, cx.run());
+        let release = async || seen(lock.release(&self.site.cluster).await);
+        cx.wait("the API, to let go of the lock", self.site.poll, release).await
+    }
+}
+
+/// Takes the lock; an API that is away for a moment is waited for, another holder is not.
+pub(super) async fn take(site: &Site, cx: &Context, lock: &Lock) -> Result<(), StepError> {
+    cx.wait("the lock", site.poll, async || match lock.take(&site.cluster).await {
+        Ok(()) => Ok(Seen::Ready(())),
+        Err(LockError::Cluster(error)) if error.is_passing() || error.is_conflict() => {
+            Ok(Seen::NotYet(error.to_string()))
+        }
+        Err(error) => Err(StepError::fatal(error.to_string())),
+    })
+    .await
+}

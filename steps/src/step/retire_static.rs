@@ -1,0 +1,123 @@
+//! `retire-static/<c>`: the cut. Takes the static manifest away and waits until its process and its mirror
+//! pod are gone. Undo: puts it back and waits until it serves, without asking the API: it may be down, and
+//! this is what brings it back.
+
+use super::library::seen;
+use crate::cluster::config_hash;
+use crate::component::Component;
+use crate::manifest::StaticPod;
+use crate::node::FileImage;
+use crate::site::{Site, in_static_pod, shares_its_port};
+use async_trait::async_trait;
+use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use serde_json::Value;
+use std::sync::Arc;
+
+pub(super) struct RetireStatic {
+    pub(super) site: Arc<Site>,
+    pub(super) component: Component,
+}
+
+impl RetireStatic {
+    fn name(&self) -> &'static str {
+        self.component.manifest_file()
+    }
+
+    fn saved(cx: &Context) -> Result<Option<FileImage>, StepError> {
+        Ok(cx.saved().map(serde_json::from_slice).transpose()?)
+    }
+
+    fn edited(&self) -> String {
+        let path = self.site.node.manifests.file(self.name());
+        format!(
+            "{} is there with other content than this run saved: somebody else put it there",
+            path.display()
+        )
+    }
+
+    /// What of the static pod is left on the host, if anything.
+    async fn left(&self) -> Result<Option<String>, StepError> {
+        let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
+        let left = listeners.iter().find(|listener| in_static_pod(&listener.process));
+        Ok(left.map(|listener| format!("its process {} still listens", listener.process.pid)))
+    }
+
+    /// The last look before the cut: the DaemonSet's process answers, now.
+    async fn successor_serves(&self, cx: &Context) -> Result<(), StepError> {
+        let what = format!("the DaemonSet's {} to answer, before the static one goes", self.component);
+        let in_daemonset =
+            |process: &crate::node::Process| process.pod_uid.is_some() && !in_static_pod(process);
+        self.site.wait_served(cx, self.component, &what, in_daemonset).await.map(|_| ())
+    }
+
+    async fn wait_gone(&self, cx: &Context) -> Result<(), StepError> {
+        let mirror = self.site.mirror_pod(self.component);
+        let what = format!("static pod {mirror} to be gone");
+        cx.wait(&what, self.site.poll, async || {
+            if let Some(left) = self.left().await? {
+                return Ok(Seen::NotYet(left));
+            }
+            Ok(match seen(self.site.cluster.pod(&mirror).await)? {
+                Seen::Ready(Some(pod)) if config_hash(&pod).is_some() => {
+                    Seen::NotYet("its mirror pod is still there".to_owned())
+                }
+                Seen::Ready(_) => Seen::Ready(()),
+                Seen::NotYet(seen) => Seen::NotYet(seen),
+            })
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Step for RetireStatic {
+    fn saves(&self) -> bool {
+        true
+    }
+
+    async fn save(&self, _cx: &Context) -> Result<Vec<u8>, StepError> {
+        let image = self.site.node.manifests.read(self.name())?;
+        let image =
+            image.ok_or_else(|| StepError::fatal(format!("{} is gone before the cut", self.name())))?;
+        Ok(serde_json::to_vec(&image)?)
+    }
+
+    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
+        let saved = Self::saved(cx)?;
+        match self.site.node.manifests.read(self.name())? {
+            Some(current) if Some(&current) == saved.as_ref() => Ok(Finding::Absent),
+            Some(_) => Ok(Finding::Foreign(self.edited())),
+            None => Ok(match self.left().await? {
+                None => Finding::Done,
+                Some(left) => Finding::Partial(format!("the manifest is gone, but {left}")),
+            }),
+        }
+    }
+
+    async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        match self.site.node.manifests.read(self.name())? {
+            Some(current) if Some(&current) == Self::saved(cx)?.as_ref() => {
+                self.successor_serves(cx).await?;
+                self.site.node.manifests.remove(self.name())?;
+            }
+            Some(_) => return Err(StepError::fatal(self.edited())),
+            None => {}
+        }
+        self.wait_gone(cx).await?;
+        Ok(Value::Null)
+    }
+
+    async fn undo(&self, cx: &Context) -> Result<(), StepError> {
+        let Some(saved) = Self::saved(cx)? else { return Ok(()) };
+        match self.site.node.manifests.read(self.name())? {
+            None => self.site.node.manifests.write(self.name(), &saved)?,
+            Some(current) if current == saved => {}
+            Some(_) => return Err(StepError::fatal(self.edited())),
+        }
+        let pod = StaticPod::parse(self.component, saved.content.as_bytes())?;
+        let shared = pod.permits_port_sharing();
+        let what = format!("the static {} to serve again", self.component);
+        let the_one = |process: &_| in_static_pod(process) && shares_its_port(process) == shared;
+        self.site.wait_served(cx, self.component, &what, the_one).await.map(|_| ())
+    }
+}

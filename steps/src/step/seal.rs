@@ -1,0 +1,57 @@
+//! `seal`: the journal's head onto the DaemonSets, so that what is on the disk can be checked against the
+//! cluster; and the lock is let go. Undo, the first thing that a rollback does: takes the lock back, if the
+//! API answers. If it does not, the manifests have to come back first.
+
+use super::library::seen;
+use super::lock;
+use crate::cluster::{AUDIT_HEAD_ANNOTATION, Lock};
+use crate::component::Component;
+use crate::site::Site;
+use async_trait::async_trait;
+use fulcrum_engine::{Context, Finding, Step, StepError};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a rollback waits for the API before it brings it back without the lock.
+const API_MAY_TAKE: Duration = Duration::from_secs(5);
+
+pub(super) struct Seal {
+    pub(super) site: Arc<Site>,
+}
+
+#[async_trait]
+impl Step for Seal {
+    /// Sealing again is harmless.
+    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+        Ok(Finding::Absent)
+    }
+
+    async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        let head = cx.head();
+        let annotation = json!({ AUDIT_HEAD_ANNOTATION: format!("{}:{}", head.seq, head.hash) });
+        for component in Component::ALL {
+            let name = component.daemonset_name();
+            let annotate = async || seen(self.site.cluster.annotate_daemonset(name, &annotation).await);
+            cx.wait(&format!("the API, to seal DaemonSet {name}"), self.site.poll, annotate).await?;
+        }
+        let lock = Lock::of(&self.site.settings.node, cx.run());
+        let release = async || seen(lock.release(&self.site.cluster).await);
+        cx.wait("the API, to let go of the lock", self.site.poll, release).await?;
+        Ok(json!({ "head": head }))
+    }
+
+    async fn undo(&self, cx: &Context) -> Result<(), StepError> {
+        let answers = async || seen(self.site.cluster.readyz().await);
+        let look = cx.wait("the API, to take the lock back", self.site.poll, answers);
+        match tokio::time::timeout(API_MAY_TAKE, look).await {
+            Ok(Err(error)) => Err(error),
+            Err(_) => Ok(()),
+            Ok(Ok(())) => {
+                let lock = Lock::of(&self.site.settings.node, cx.run());
+                let taken = tokio::time::timeout(API_MAY_TAKE, lock::take(&self.site, cx, &lock));
+                taken.await.unwrap_or(Ok(()))
+            }
+        }
+    }
+}
