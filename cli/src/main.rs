@@ -1,1 +1,46 @@
-fn main() {}
+//! `fulcrum`: pivots a Kubernetes control plane from static pods to self-hosted DaemonSets, and back.
+//!
+//! Arguments in, words and exit codes out. What is done is in `fulcrum-steps`, how it survives a crash in
+//! `fulcrum-engine`. stdout is data, stderr is talk.
+
+mod args;
+mod command;
+mod exit;
+mod render;
+mod shell;
+mod world;
+
+use args::{Args, Command};
+use clap::Parser;
+use exit::{Exit, Failure};
+use shell::Shell;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let shell = Shell::new(&args.global);
+    match run(args, &shell) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            shell.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(args: Args, shell: &Shell) -> Result<Exit, Failure> {
+    shell::start_log(&args.global);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let exit = runtime.block_on(async {
+        match args.command {
+            Command::Pivot(pivot) => command::pivot(&args.global, &pivot, shell).await,
+            Command::Resume(resume) => command::resume(&args.global, &resume, shell).await,
+            Command::Rollback(rollback) => command::rollback(&args.global, &rollback, shell).await,
+            Command::Status(status) => command::status(&args.global, &status, shell).await,
+            Command::History(history) => command::history(&args.global, &history, shell),
+        }
+    });
+    // Nothing that is still in flight may hold up the exit: all that counts is in the journal.
+    runtime.shutdown_background();
+    exit
+}

@@ -1,1 +1,66 @@
-//! placeholder
+//! A small simulated control-plane node with its API server: what the pivot's steps are tested against.
+//!
+//! It is true in what decides whether a pivot is right: static pods come from real files, two processes
+//! share a port only if both may, the API is gone while no API server runs, a lease outlives its holder,
+//! readiness is what *some* listener answered, and what the API says of pods after a reboot is old.
+//! It is not Kubernetes: no containers, no network, no TLS, no authentication, no watches, one node.
+//!
+//! One struct, `World`, holds everything behind one lock. A thread calls `World::advance` every
+//! [`Pace::tick`]; requests lock it in between. Nothing in the world reads a clock.
+
+// The handle, and what it is started with.
+mod handle;
+mod options;
+mod pace;
+pub use handle::{Rehearsal, WaitError};
+pub use options::RehearsalOptions;
+pub use pace::Pace;
+
+// What tests ask for and assert on.
+mod fault;
+mod log;
+mod manifests;
+mod snapshot;
+pub use fault::{ApiFault, Flaw, Outcome, Which};
+pub use log::Happened;
+pub use manifests::write_control_plane;
+pub use snapshot::{Origin, Running, Snapshot};
+
+// The state, and the order in which its parts move.
+mod world;
+
+// The machine: processes, their sockets, who answers.
+mod process;
+mod program;
+mod socket;
+
+// The node agent.
+mod kubelet;
+mod mirror;
+mod probe;
+mod status;
+
+// What the cluster does by itself.
+mod daemonset;
+mod election;
+mod endpoints;
+mod garbage;
+mod scheduler;
+
+// The API server: objects, rules, routes.
+mod api;
+mod defaults;
+mod failure;
+mod patch;
+mod resource;
+mod route;
+mod select;
+mod store;
+mod validate;
+
+// The edges: HTTP in the process and over TCP, and the machine's kernel over the same transport.
+mod host;
+mod server;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! What was typed. No look at the world.
+
+use crate::exit::EXIT_CODES;
+use clap::{Parser, Subcommand, ValueEnum};
+use fulcrum_steps::site::Handover;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Pivots a Kubernetes control plane from static pods to self-hosted DaemonSets, and back.
+///
+/// Whatever happens on the way (a kill, a power cut, an API server that is down), the run goes on with
+/// `fulcrum resume` or is undone with `fulcrum rollback`.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES, after_long_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// Where the journal and the archived manifests are kept.
+    #[arg(
+        long,
+        env = "FULCRUM_STATE_DIR",
+        default_value = "/var/lib/fulcrum",
+        global = true,
+        value_name = "DIR"
+    )]
+    pub(crate) state_dir: PathBuf,
+    /// What is written to stdout: words, or JSON (one object a line while a run goes on).
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    pub(crate) output: Output,
+    /// How the log on stderr is written.
+    #[arg(long, value_enum, default_value_t, global = true)]
+    pub(crate) log_format: Output,
+    /// Say more on stderr: -v what steps wait for, -vv every call, -vvv the libraries too.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Output {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Move this node's control plane from static pods to DaemonSets.
+    Pivot(Pivot),
+    /// Go on with an unfinished run, in the direction in which it was going.
+    Resume(Resume),
+    /// Undo a run, finished or not: bring back the static pods, byte for byte, with the API up or down.
+    Rollback(Rollback),
+    /// Say how this node's control plane runs, and how the last run stands.
+    Status(Status),
+    /// Show every attempt of every run; with --verify, prove that the journal is whole.
+    History(History),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pivot {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The node's name in the cluster; without it, the cluster is asked.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+    /// The longest that the pivot may take before it is undone, e.g. 10m. Undoing has no limit.
+    #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
+    pub(crate) timeout: Duration,
+    /// How the listeners change hands.
+    #[arg(long, value_enum, default_value = "restart")]
+    pub(crate) handover: HandoverArg,
+    /// Make every check, show the plan and the DaemonSets, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Pause after this step is done (can be given several times).
+    #[arg(long, value_name = "STEP")]
+    pub(crate) pause_after: Vec<String>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Resume {
+    /// The run, or the beginning of its id; without it, the last one.
+    pub(crate) run: Option<String>,
+    /// Pause after this step is done (can be given several times).
+    #[arg(long, value_name = "STEP")]
+    pub(crate) pause_after: Vec<String>,
+    /// The kubeconfig; without it, the one that the run was started with.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rollback {
+    /// The run, or the beginning of its id; without it, the last one.
+    pub(crate) run: Option<String>,
+    /// The kubeconfig; without it, the one that the run was started with.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Pause after this time if it is not done by then; without it, go on until it is.
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct History {
+    /// The run, or the beginning of its id; without it, all of them.
+    pub(crate) run: Option<String>,
+    /// Check the hash chain of every entry; fail with the number of the first that is damaged.
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
+/// Which cluster and which directory.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Place {
+    /// The kubeconfig of a cluster administrator.
+    #[arg(long, env = "KUBECONFIG", default_value = "/etc/kubernetes/admin.conf", value_name = "FILE")]
+    pub(crate) kubeconfig: PathBuf,
+    /// Where the kubelet looks for static pods (its staticPodPath).
+    #[arg(long, default_value = "/etc/kubernetes/manifests", value_name = "DIR")]
+    pub(crate) manifests_dir: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Consent {
+    /// Do not ask.
+    #[arg(short, long, visible_short_alias = 'f', visible_alias = "force")]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HandoverArg {
+    /// Each static pod is restarted once so that its port can be shared; works everywhere.
+    Restart,
+}
+
+impl From<HandoverArg> for Handover {
+    fn from(arg: HandoverArg) -> Self {
+        match arg {
+            HandoverArg::Restart => Self::Restart,
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration =
+        text.parse().map_err(|error| format!("{error}; write e.g. 90s or 10m"))?;
+    Duration::try_from(parsed).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+        let args =
+            Args::try_parse_from(["fulcrum", "pivot", "-f", "--timeout", "90s", "-o", "json"]).unwrap();
+        let Command::Pivot(pivot) = args.command else { panic!("not a pivot") };
+        assert!(pivot.consent.yes);
+        assert_eq!(pivot.timeout, Duration::from_secs(90));
+        assert_eq!(args.global.output, Output::Json);
+    }
+}

@@ -1,0 +1,101 @@
+//! What `pivot`, `resume` and `rollback` share: signals, progress, and what the end of a run means.
+
+use crate::exit::{Exit, Failure};
+use crate::render::Progress;
+use crate::shell::Shell;
+use fulcrum_engine::engine::Control;
+use fulcrum_engine::run::Phase;
+use fulcrum_engine::state::Journal;
+use fulcrum_engine::{Ending, Engine, EngineError, Outcome, StepId};
+use fulcrum_steps::site::Site;
+use fulcrum_steps::step::library;
+use std::sync::Arc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What a second signal exits with: as a shell does for SIGINT.
+const LEAVE_AT_ONCE: i32 = 130;
+
+/// An engine on `site`, watched by `shell`, paused by signals.
+pub(super) async fn engine(
+    journal: Journal,
+    site: &Arc<Site>,
+    pause_after: &[String],
+    shell: &Shell,
+) -> Result<Engine, Failure> {
+    let session = crate::world::session(site.node.host.as_ref()).await?;
+    let engine = Engine::new(journal, library(Arc::clone(site)), session)
+        .observer(Arc::new(Progress::new(shell)))
+        .pause_after(pause_after.iter().map(|step| StepId::from(step.as_str())));
+    pause_on_signals(engine.control())?;
+    Ok(engine)
+}
+
+/// Checks that breakpoints name steps that the plan has.
+pub(super) fn check_breakpoints(plan: &fulcrum_engine::Plan, pause_after: &[String]) -> Result<(), Failure> {
+    match pause_after.iter().find(|step| plan.step(&StepId::from(step.as_str())).is_none()) {
+        None => Ok(()),
+        Some(step) => {
+            let known: Vec<&str> = plan.steps().iter().map(|step| step.id.as_str()).collect();
+            Err(Failure::refused(format!(
+                "--pause-after {step}: no such step; there are {}",
+                known.join(", ")
+            )))
+        }
+    }
+}
+
+/// Says how the run ended; the exit code says it too.
+pub(super) fn conclude(ending: Result<Ending, EngineError>, shell: &Shell) -> Result<Exit, Failure> {
+    let ending = ending?;
+    let run = ending.run;
+    let (exit, outcome, reason) = match &ending.phase {
+        Phase::Ended(Outcome::Completed, reason) => (Exit::Done, "completed", reason.clone()),
+        Phase::Ended(Outcome::RolledBack, reason) => (Exit::Undone, "rolled-back", reason.clone()),
+        Phase::Ended(Outcome::NeedsOperator, reason) => {
+            (Exit::NeedsOperator, "needs-operator", reason.clone())
+        }
+        Phase::Paused(reason) => (Exit::Paused, "paused", reason.clone()),
+        other => (Exit::Other, "unfinished", other.to_string()),
+    };
+    if shell.json() {
+        shell.data_json(
+            &serde_json::json!({ "event": "finished", "run": run, "outcome": outcome, "reason": reason }),
+        );
+    }
+    shell.talk(format_args!("run {run}: {outcome}: {reason}"));
+    match exit {
+        Exit::Paused => shell.talk("`fulcrum resume` goes on, `fulcrum rollback` undoes it"),
+        Exit::NeedsOperator => shell.talk(
+            "settle what the message names, then `fulcrum resume` tries again; `fulcrum history` shows what was done",
+        ),
+        _ => {}
+    }
+    Ok(exit)
+}
+
+/// The first SIGINT or SIGTERM pauses at a safe point, the second leaves at once. SIGHUP is not a reason
+/// to stop: the connection of the person who started this has gone, and the run goes on without them.
+fn pause_on_signals(control: Control) -> Result<(), Failure> {
+    let [mut interrupt, mut terminate, mut hangup] = signals()?;
+    tokio::spawn(async move {
+        let mut asked = false;
+        loop {
+            let name = tokio::select! {
+                Some(()) = interrupt.recv() => "SIGINT",
+                Some(()) = terminate.recv() => "SIGTERM",
+                Some(()) = hangup.recv() => continue,
+                else => return,
+            };
+            if asked {
+                std::process::exit(LEAVE_AT_ONCE);
+            }
+            asked = true;
+            control.pause(name);
+        }
+    });
+    Ok(())
+}
+
+fn signals() -> std::io::Result<[Signal; 3]> {
+    Ok([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?])
+}

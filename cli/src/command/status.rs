@@ -1,0 +1,61 @@
+//! `fulcrum status`: what the disk, the journal and the API say, each as far as it can be asked.
+
+use crate::args::{Global, Status};
+use crate::exit::{Exit, Failure};
+use crate::render::{ComponentStatus, DaemonsetStatus, NodeState, RunStatus, StatusReport};
+use crate::shell::Shell;
+use crate::world::{access, last_run, open_journal};
+use fulcrum_engine::state::lock_holder;
+use fulcrum_steps::cluster::Cluster;
+use fulcrum_steps::component::Component;
+use fulcrum_steps::node::ManifestsDir;
+use serde_json::Value;
+
+pub(crate) async fn status(global: &Global, args: &Status, shell: &Shell) -> Result<Exit, Failure> {
+    let (run, node) = run_status(global)?;
+    let api = access(&args.place.kubeconfig).await;
+    let (cluster, mut api_error) = match api {
+        Ok((access, _)) => (Some(access.cluster), None),
+        Err(failure) => (None, Some(format!("{:#}", failure.error))),
+    };
+    let manifests = ManifestsDir::new(&args.place.manifests_dir);
+    let mut components = Vec::new();
+    for component in Component::ALL {
+        let daemonset = match (&cluster, &api_error) {
+            (Some(cluster), None) => daemonset(cluster, component).await.unwrap_or_else(|error| {
+                api_error = Some(error);
+                None
+            }),
+            _ => None,
+        };
+        let static_manifest = manifests.file(component.manifest_file()).exists();
+        components.push(ComponentStatus { name: component, static_manifest, daemonset });
+    }
+    let state = NodeState::of(&components, api_error.is_none());
+    StatusReport { state, node, run, components, api_error }.show(shell);
+    Ok(Exit::Done)
+}
+
+async fn daemonset(cluster: &Cluster, component: Component) -> Result<Option<DaemonsetStatus>, String> {
+    let found = cluster.daemonset(component.daemonset_name()).await.map_err(|error| error.to_string())?;
+    let number = |daemonset: &Value, field: &str| daemonset["status"][field].as_u64().unwrap_or(0);
+    Ok(found.map(|daemonset| DaemonsetStatus {
+        desired: number(&daemonset, "desiredNumberScheduled"),
+        ready: number(&daemonset, "numberReady"),
+    }))
+}
+
+/// The last run and the node that it is about. A run in progress has the journal to itself: its lock
+/// says which it is.
+fn run_status(global: &Global) -> Result<(Option<RunStatus>, Option<String>), Failure> {
+    if let Some(holder) = lock_holder(&global.state_dir)? {
+        return Ok((Some(RunStatus::in_progress(&holder)), None));
+    }
+    if !global.state_dir.join("db").exists() {
+        return Ok((None, None));
+    }
+    let journal = open_journal(&global.state_dir, "status")?;
+    let Some((run, state)) = last_run(&journal)? else { return Ok((None, None)) };
+    let node = state.plan().shared()["node"].as_str().map(str::to_owned);
+    Ok((Some(RunStatus::of(run, &state)), node))
+}

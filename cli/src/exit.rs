@@ -1,0 +1,101 @@
+//! Exit codes: part of the command's contract, listed in `--help` and in the README.
+
+use fulcrum_engine::state::{OpenError, ReadError};
+use fulcrum_engine::{EngineError, LoadError};
+use std::process::ExitCode;
+
+/// For `--help`.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, or nothing to do
+  1  something else went wrong
+  2  the command line was not understood
+  3  refused by a check; nothing was changed
+  4  the run failed, and everything that it had done was undone
+  5  the run needs a person: the message says for what
+  6  the run is paused: `fulcrum resume` goes on, `fulcrum rollback` undoes it
+  7  another run is unfinished, or in progress
+  8  the journal is damaged, or written by a newer version";
+
+/// How the command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+#[repr(u8)]
+pub(crate) enum Exit {
+    Done = 0,
+    Other = 1,
+    Refused = 3,
+    Undone = 4,
+    NeedsOperator = 5,
+    Paused = 6,
+    Unfinished = 7,
+    Damaged = 8,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An error and the exit code that it means.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    pub(crate) error: anyhow::Error,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self { exit, error: error.into() }
+    }
+
+    pub(crate) fn refused(text: impl std::fmt::Display) -> Self {
+        Self { exit: Exit::Refused, error: anyhow::anyhow!("{text}") }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(Exit::Other, error)
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::new(Exit::Other, error)
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let exit = match &error {
+            OpenError::Locked { .. } => Exit::Unfinished,
+            OpenError::Newer { .. } | OpenError::Damaged { .. } => Exit::Damaged,
+            _ => Exit::Refused,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        Self::new(Exit::Damaged, error)
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        let exit = if matches!(error, LoadError::NoSuchRun(_)) { Exit::Other } else { Exit::Damaged };
+        Self::new(exit, error)
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Load(error) => error.into(),
+            other => Self::new(Exit::Other, other),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What was done, attempt by attempt.
+
+use super::time::rfc3339;
+use crate::shell::Shell;
+use fulcrum_engine::LoadError;
+use fulcrum_engine::history::{Attempt, AttemptResult, Direction, History};
+use fulcrum_engine::state::{Entry, RunHeader};
+use serde_json::{Value, json};
+
+pub(crate) struct RunHistory {
+    header: RunHeader,
+    history: History,
+}
+
+impl RunHistory {
+    pub(crate) fn new(header: &RunHeader) -> Self {
+        Self { header: header.clone(), history: History::default() }
+    }
+
+    pub(crate) fn push(&mut self, entry: &Entry) -> Result<(), LoadError> {
+        self.history.push(entry)
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "run": self.header.run,
+            "kind": self.header.kind,
+            "created": rfc3339(self.header.created),
+            "outcome": self.history.outcome,
+            "reason": self.history.reason,
+            "attempts": self.history.attempts.iter().map(attempt_json).collect::<Vec<_>>(),
+        })
+    }
+
+    fn text(&self, shell: &Shell) {
+        let outcome = self.history.outcome.map_or("unfinished".to_owned(), |outcome| outcome.to_string());
+        let (run, created) = (self.header.run, rfc3339(self.header.created));
+        shell.data(format_args!("{} {run}  {created}  {outcome}", self.header.kind));
+        if let Some(reason) = &self.history.reason {
+            shell.data(format_args!("  {reason}"));
+        }
+        for attempt in &self.history.attempts {
+            shell.data(attempt_text(attempt));
+        }
+    }
+}
+
+pub(crate) fn show_histories(histories: &[RunHistory], shell: &Shell) {
+    if shell.json() {
+        shell.data_json(&json!({ "runs": histories.iter().map(RunHistory::json).collect::<Vec<_>>() }));
+        return;
+    }
+    for history in histories {
+        history.text(shell);
+    }
+}
+
+fn attempt_json(attempt: &Attempt) -> Value {
+    json!({
+        "step": attempt.step,
+        "direction": attempt.direction,
+        "attempt": attempt.attempt,
+        "started": rfc3339(attempt.started),
+        "ended": attempt.ended.map(rfc3339),
+        "outcome": attempt.result,
+        "boot_id": attempt.session.boot_id,
+        "pid": attempt.session.pid,
+        "program": attempt.session.program,
+        "error": attempt.detail,
+        "entry": attempt.seq,
+    })
+}
+
+/// One line: when, how long, what, how it ended, who.
+fn attempt_text(attempt: &Attempt) -> String {
+    let took = attempt.ended.map(|ended| format!("{:7.1} s", ended.since(attempt.started).as_secs_f64()));
+    let name = match attempt.direction {
+        Direction::Run => attempt.step.to_string(),
+        Direction::Undo => format!("undo {}", attempt.step),
+    };
+    let result = match attempt.result {
+        AttemptResult::Open => "open",
+        AttemptResult::Done => "done",
+        AttemptResult::Failed => "failed",
+        AttemptResult::Stopped => "stopped",
+        AttemptResult::Interrupted => "interrupted",
+    };
+    let detail = attempt.detail.as_ref().map(|detail| format!("  {detail}")).unwrap_or_default();
+    format!(
+        "  {}  {}  {name:44} #{} {result:11}  boot {} pid {}{detail}",
+        rfc3339(attempt.started),
+        took.unwrap_or_else(|| " ".repeat(9)),
+        attempt.attempt,
+        attempt.session.boot_id,
+        attempt.session.pid,
+    )
+}

@@ -1,0 +1,50 @@
+//! A plan: what will be done, to what.
+
+use crate::exit::{Exit, Failure};
+use crate::shell::Shell;
+use fulcrum_engine::Plan;
+use fulcrum_steps::preflight::{Level, Report};
+use serde_json::{Value, json};
+
+/// The checks' warnings and the steps, in words.
+pub(crate) fn plan_talk(report: &Report, plan: &Plan, shell: &Shell) {
+    let settings = &report.settings;
+    shell.talk(format_args!(
+        "node {}, Kubernetes 1.{}, {} checks passed",
+        settings.node,
+        settings.kubernetes_minor,
+        report.verdicts.iter().filter(|verdict| verdict.level == Level::Pass).count()
+    ));
+    for verdict in report.verdicts.iter().filter(|verdict| verdict.level > Level::Pass || shell.verbose > 0) {
+        let mark = if verdict.level == Level::Pass { "passed " } else { "warning" };
+        shell.talk(format_args!("  {mark} {verdict}"));
+    }
+    shell.talk(format_args!(
+        "hand-over: restart; each static pod is restarted once, and the API is away for some seconds then"
+    ));
+    if shell.verbose > 0 {
+        for step in plan.steps() {
+            let after: Vec<&str> = step.after.iter().map(|step| step.as_str()).collect();
+            shell.talk(format_args!("  {:44} after {}", step.id, after.join(", ")));
+        }
+    }
+}
+
+/// The plan and the DaemonSets, as data: YAML that `kubectl diff -f -` reads, or JSON with the plan.
+pub(crate) fn plan_data(report: &Report, plan: &Plan, shell: &Shell) -> Result<(), Failure> {
+    let target = report.settings.target(None);
+    let daemonsets: Vec<Value> = report.static_pods.iter().map(|pod| pod.daemonset(&target)).collect();
+    if shell.json() {
+        shell.data_json(&json!({ "plan": plan, "checks": report.verdicts, "daemonsets": daemonsets }));
+        return Ok(());
+    }
+    shell.data(format_args!("# the steps, each after those that it depends on"));
+    for step in plan.steps() {
+        shell.data(format_args!("#   {}", step.id));
+    }
+    for daemonset in daemonsets {
+        let yaml = serde_saphyr::to_string(&daemonset).map_err(|error| Failure::new(Exit::Other, error))?;
+        shell.data(format_args!("---\n{}", yaml.trim_end()));
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! The status of a node.
+
+use crate::shell::Shell;
+use fulcrum_engine::Run;
+use fulcrum_engine::run::Phase;
+use fulcrum_engine::state::{LockHolder, RunId};
+use fulcrum_steps::component::Component;
+use serde::Serialize;
+use std::fmt;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct StatusReport {
+    pub(crate) state: NodeState,
+    pub(crate) node: Option<String>,
+    pub(crate) run: Option<RunStatus>,
+    pub(crate) components: Vec<ComponentStatus>,
+    pub(crate) api_error: Option<String>,
+}
+
+/// How the control plane of the node runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum NodeState {
+    Static,
+    SelfHosted,
+    Mixed,
+    Unknown,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ComponentStatus {
+    pub(crate) name: Component,
+    pub(crate) static_manifest: bool,
+    pub(crate) daemonset: Option<DaemonsetStatus>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct DaemonsetStatus {
+    pub(crate) desired: u64,
+    pub(crate) ready: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct RunStatus {
+    run: Option<RunId>,
+    outcome: String,
+    reason: Option<String>,
+    pid: Option<u32>,
+}
+
+impl NodeState {
+    pub(crate) fn of(components: &[ComponentStatus], api_answers: bool) -> Self {
+        let all_static = components.iter().all(|component| component.static_manifest);
+        let none_static = components.iter().all(|component| !component.static_manifest);
+        let all_hosted = components.iter().all(|component| component.daemonset.is_some());
+        let none_hosted = components.iter().all(|component| component.daemonset.is_none());
+        match (all_static, none_static) {
+            (true, _) if !api_answers || none_hosted => Self::Static,
+            (_, true) if api_answers && all_hosted => Self::SelfHosted,
+            (_, true) if !api_answers || none_hosted => Self::Unknown,
+            _ => Self::Mixed,
+        }
+    }
+}
+
+impl RunStatus {
+    pub(crate) fn in_progress(holder: &LockHolder) -> Self {
+        let reason = Some(format!("`fulcrum {}` has the journal open", holder.purpose));
+        Self { run: holder.run, outcome: "in-progress".to_owned(), reason, pid: Some(holder.pid) }
+    }
+
+    pub(crate) fn of(run: RunId, state: &Run) -> Self {
+        let (outcome, reason) = match state.phase() {
+            Phase::Ended(outcome, reason) => (outcome.to_string(), Some(reason.clone())),
+            Phase::Paused(reason) => ("paused".to_owned(), Some(reason.clone())),
+            Phase::New | Phase::Active => ("unfinished".to_owned(), state.unwinding().map(str::to_owned)),
+        };
+        Self { run: Some(run), outcome, reason, pid: state.session().map(|session| session.pid) }
+    }
+}
+
+impl StatusReport {
+    pub(crate) fn show(&self, shell: &Shell) {
+        if shell.json() {
+            shell.data_json(self);
+            return;
+        }
+        let node = self.node.as_ref().map(|node| format!("node {node}: ")).unwrap_or_default();
+        shell.data(format_args!("{node}{}", self.state));
+        for component in &self.components {
+            let manifest = if component.static_manifest { "static manifest" } else { "no static manifest" };
+            let daemonset = match &component.daemonset {
+                Some(status) => format!("DaemonSet {} of {} ready", status.ready, status.desired),
+                None if self.api_error.is_some() => "DaemonSet unknown".to_owned(),
+                None => "no DaemonSet".to_owned(),
+            };
+            shell.data(format_args!("  {:24} {manifest:18}  {daemonset}", component.name.name()));
+        }
+        if let Some(run) = &self.run {
+            let id = run.run.map_or("(not begun)".to_owned(), |run| run.to_string());
+            let reason = run.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let pid = run.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+            shell.data(format_args!("  last run {id}: {}{pid}{reason}", run.outcome));
+        }
+        if let Some(error) = &self.api_error {
+            shell.talk(format_args!("the API could not be asked: {error}"));
+        }
+    }
+}
+
+impl fmt::Display for NodeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Static => "static pods",
+            Self::SelfHosted => "self-hosted",
+            Self::Mixed => "mixed: partly static, partly self-hosted; see the last run",
+            Self::Unknown => "unknown: no static manifests, and the API does not show DaemonSets",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn component(static_manifest: bool, daemonset: bool) -> ComponentStatus {
+        let daemonset = daemonset.then_some(DaemonsetStatus { desired: 1, ready: 1 });
+        ComponentStatus { name: Component::ApiServer, static_manifest, daemonset }
+    }
+
+    #[test]
+    fn the_state_is_what_disk_and_api_agree_on() {
+        for (components, api, expected) in [
+            ([component(true, false), component(true, false)], true, NodeState::Static),
+            ([component(true, false), component(true, false)], false, NodeState::Static),
+            ([component(false, true), component(false, true)], true, NodeState::SelfHosted),
+            ([component(false, false), component(false, false)], false, NodeState::Unknown),
+            ([component(true, true), component(true, true)], true, NodeState::Mixed),
+            ([component(false, true), component(true, true)], true, NodeState::Mixed),
+            ([component(false, true), component(false, false)], true, NodeState::Mixed),
+        ] {
+            assert_eq!(NodeState::of(&components, api), expected, "{components:?}");
+        }
+    }
+}

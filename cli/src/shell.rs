@@ -1,0 +1,80 @@
+//! All output goes through here: data to stdout, talk to stderr. A terminal that has gone away is no
+//! reason to stop: the run goes on, and its journal says what happened.
+
+use crate::args::{Global, Output};
+use crate::exit::Failure;
+use serde::Serialize;
+use std::io::{BufRead, IsTerminal, Write};
+use tracing_subscriber::EnvFilter;
+
+pub(crate) struct Shell {
+    pub(crate) output: Output,
+    pub(crate) verbose: u8,
+}
+
+impl Shell {
+    pub(crate) fn new(global: &Global) -> Self {
+        Self { output: global.output, verbose: global.verbose }
+    }
+
+    pub(crate) fn json(&self) -> bool {
+        self.output == Output::Json
+    }
+
+    /// Data, as text.
+    pub(crate) fn data(&self, line: impl std::fmt::Display) {
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    }
+
+    /// Data, as one line of JSON.
+    pub(crate) fn data_json(&self, value: &impl Serialize) {
+        match serde_json::to_string(value) {
+            Ok(line) => self.data(line),
+            Err(error) => self.talk(format_args!("could not be written as JSON: {error}")),
+        }
+    }
+
+    /// Talk.
+    pub(crate) fn talk(&self, line: impl std::fmt::Display) {
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
+    }
+
+    pub(crate) fn failure(&self, failure: &Failure) {
+        for line in format!("{:#}", failure.error).lines() {
+            self.talk(format_args!("fulcrum: {line}"));
+        }
+        if self.json() {
+            let exit = failure.exit as u8;
+            self.data_json(&serde_json::json!({ "event": "error", "exit": exit, "error": format!("{:#}", failure.error) }));
+        }
+    }
+
+    /// Asks for a yes. Without a terminal nobody can answer.
+    pub(crate) fn confirm(&self, question: &str) -> Result<(), Failure> {
+        if !std::io::stdin().is_terminal() {
+            return Err(Failure::refused(format!("{question} Nobody can be asked here; say --yes")));
+        }
+        let _ = write!(std::io::stderr().lock(), "{question} [y/N] ");
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer)?;
+        match answer.trim() {
+            "y" | "Y" | "yes" => Ok(()),
+            _ => Err(Failure::refused("not confirmed; nothing was changed")),
+        }
+    }
+}
+
+/// The log on stderr: silent by default, for errors are said once, by the command.
+pub(crate) fn start_log(global: &Global) {
+    let filter = match global.verbose {
+        0 | 1 => "error",
+        2 => "fulcrum=debug,fulcrum_engine=debug,fulcrum_steps=debug,fulcrum_state=debug,warn",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match global.log_format {
+        Output::Text => log.init(),
+        Output::Json => log.json().init(),
+    }
+}

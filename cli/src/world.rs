@@ -1,0 +1,78 @@
+//! What the arguments mean on this machine: the journal, the clients, the run that is meant.
+
+use crate::exit::{Exit, Failure};
+use fulcrum_engine::load::load;
+use fulcrum_engine::state::{Journal, RunId};
+use fulcrum_engine::{Run, Session};
+use fulcrum_steps::cluster::{Access, connect};
+use fulcrum_steps::node::{Host, ManifestsDir, Node, Proc};
+use fulcrum_steps::site::{Settings, Site};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a wait looks again on a real node.
+const POLL: Duration = Duration::from_millis(100);
+
+/// What this program calls itself in the journal.
+pub(crate) const PROGRAM: &str = concat!("fulcrum ", env!("CARGO_PKG_VERSION"));
+
+pub(crate) fn require_root() -> Result<(), Failure> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Failure::refused(
+        "this changes files and looks at processes that belong to root; nothing was changed: run it as root",
+    ))
+}
+
+/// Opens the journal, or says who has it open.
+pub(crate) fn open_journal(state_dir: &Path, purpose: &str) -> Result<Journal, Failure> {
+    Ok(Journal::open(state_dir, purpose)?)
+}
+
+/// Every run of the journal, oldest first, with where it stands.
+pub(crate) fn runs(journal: &Journal) -> Result<Vec<RunId>, Failure> {
+    Ok(journal.runs()?.into_iter().map(|header| header.run).collect())
+}
+
+/// The last run, with where it stands.
+pub(crate) fn last_run(journal: &Journal) -> Result<Option<(RunId, Run)>, Failure> {
+    let Some(run) = runs(journal)?.last().copied() else { return Ok(None) };
+    Ok(Some((run, load(journal, run)?)))
+}
+
+/// The run that was meant: by the beginning of its id, or the last one.
+pub(crate) fn find_run(journal: &Journal, said: Option<&str>) -> Result<Option<RunId>, Failure> {
+    let runs = runs(journal)?;
+    let Some(said) = said else { return Ok(runs.last().copied()) };
+    let fitting: Vec<RunId> = runs.iter().copied().filter(|run| run.to_string().starts_with(said)).collect();
+    let list = |runs: &[RunId]| runs.iter().map(RunId::to_string).collect::<Vec<_>>().join(", ");
+    match fitting.as_slice() {
+        [run] => Ok(Some(*run)),
+        [] if runs.is_empty() => {
+            Err(Failure::refused(format!("there is no run {said}: the journal is empty")))
+        }
+        [] => Err(Failure::refused(format!("there is no run {said}; there are {}", list(&runs)))),
+        several => Err(Failure::refused(format!("{said} could be any of {}", list(several)))),
+    }
+}
+
+pub(crate) async fn access(kubeconfig: &Path) -> Result<(Access, Arc<dyn Host>), Failure> {
+    let access = connect(kubeconfig).await.map_err(|error| Failure::new(Exit::Refused, error))?;
+    let host: Arc<dyn Host> = Arc::new(Proc::new(Arc::clone(&access.local_tls)));
+    Ok((access, host))
+}
+
+/// The site that `settings` describe.
+pub(crate) fn site(settings: Settings, access: &Access, host: Arc<dyn Host>, state_dir: &Path) -> Arc<Site> {
+    let node =
+        Node { name: settings.node.clone(), manifests: ManifestsDir::new(&settings.manifests_dir), host };
+    let (cluster, archive) = (access.cluster.clone(), state_dir.join("archive"));
+    Arc::new(Site { node, cluster, settings, archive, poll: POLL })
+}
+
+pub(crate) async fn session(host: &dyn Host) -> Result<Session, Failure> {
+    let boot_id = host.boot_id().await.map_err(|error| Failure::new(Exit::Other, error))?;
+    Ok(Session { boot_id, pid: std::process::id(), program: PROGRAM.to_owned() })
+}

@@ -1,0 +1,151 @@
+//! The API server's verbs: one request in, one answer out.
+
+use super::failure::Failure;
+use super::patch;
+use super::resource::Resource;
+use super::route::{Query, Route};
+use super::select::Selector;
+use super::store::{Deleted, Deletion, Key, Part, Store, text};
+use super::world::{Now, World};
+use http::Method;
+use serde_json::{Value, json};
+
+/// One HTTP request, taken apart.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) query: String,
+    pub(super) content_type: String,
+    pub(super) body: Vec<u8>,
+}
+
+/// The HTTP status and the body.
+pub(super) type Reply = (u16, Value);
+
+/// What an API server that is up answers.
+pub(super) fn answer(world: &mut World, asked: &Asked, now: Now) -> Reply {
+    match asked.path.as_str() {
+        "/version" => (200, version(world)),
+        "/healthz" | "/livez" | "/readyz" => (200, json!("ok")),
+        _ => objects(world, asked, now).unwrap_or_else(|failure| (failure.code, failure.status())),
+    }
+}
+
+fn version(world: &World) -> Value {
+    let (major, minor, patch) = world.options.kubernetes_version;
+    json!({
+        "major": major.to_string(), "minor": minor.to_string(),
+        "gitVersion": format!("v{major}.{minor}.{patch}"),
+        "gitCommit": "rehearsal", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "none", "compiler": "none", "platform": "linux/amd64",
+    })
+}
+
+fn objects(world: &mut World, asked: &Asked, now: Now) -> Result<Reply, Failure> {
+    let (route, query) = (Route::of(&asked.path)?, Query::of(&asked.query));
+    if query.is_true("watch") {
+        return Err(Failure::not_simulated("watches are not simulated"));
+    }
+    if query.get("dryRun").is_some() || (asked.method == Method::DELETE && body_asks_dry_run(asked)) {
+        // The same on a copy that is thrown away.
+        return on_store(&mut world.store.clone(), &route, &query, asked, now);
+    }
+    let reply = on_store(&mut world.store, &route, &query, asked, now);
+    if asked.method != Method::GET {
+        let outcome = reply.as_ref().map_or_else(|f| f.code.to_string(), |(code, _)| code.to_string());
+        world.log.add(now.at, "api", format!("{} {} -> {outcome}", asked.method, asked.path));
+    }
+    reply
+}
+
+fn on_store(
+    store: &mut Store,
+    route: &Route,
+    query: &Query,
+    asked: &Asked,
+    now: Now,
+) -> Result<Reply, Failure> {
+    let resource = route.resource;
+    let namespace = route.namespace.as_deref().unwrap_or_default();
+    let Some(name) = route.name.as_deref() else {
+        return match asked.method {
+            Method::GET => list(store, route, query).map(|list| (200, list)),
+            Method::POST => {
+                store.create(resource, namespace, read(asked)?, now.wall).map(|object| (201, object))
+            }
+            _ => Err(Failure::not_allowed(format!("{} of a collection is not simulated", asked.method))),
+        };
+    };
+    let key = Key::new(resource.plural, namespace, name);
+    let part = if route.status { Part::Status } else { Part::Main };
+    let absent = || Failure::not_found(&resource.qualified(), name);
+    match asked.method {
+        Method::GET => Ok((200, store.get(&key).cloned().ok_or_else(absent)?)),
+        Method::PUT => {
+            let code = if store.get(&key).is_some() { 200 } else { 201 };
+            store.replace(resource, &key, read(asked)?, part, now.wall).map(|object| (code, object))
+        }
+        Method::PATCH => {
+            let old = store.get(&key).cloned().ok_or_else(absent)?;
+            let new = patch::apply(old, &asked.content_type, &asked.body)?;
+            store.replace(resource, &key, new, part, now.wall).map(|object| (200, object))
+        }
+        Method::DELETE => {
+            let how = deletion(query, asked)?;
+            store
+                .delete(resource, &key, &how, now.wall)
+                .map(|deleted| (200, deleted_reply(resource, deleted)))
+        }
+        _ => Err(Failure::not_allowed(format!("{} of an object is not simulated", asked.method))),
+    }
+}
+
+fn read(asked: &Asked) -> Result<Value, Failure> {
+    serde_json::from_slice(&asked.body)
+        .map_err(|e| Failure::bad_request(format!("the body of the request cannot be read: {e}")))
+}
+
+fn list(store: &Store, route: &Route, query: &Query) -> Result<Value, Failure> {
+    let selector = Selector::parse(query.get("labelSelector"), query.get("fieldSelector"))?;
+    let objects = store.list(route.resource.plural, route.namespace.as_deref());
+    let items: Vec<&Value> = objects.filter(|object| selector.matches(object)).collect();
+    Ok(json!({
+        "kind": format!("{}List", route.resource.kind),
+        "apiVersion": route.resource.api_version(),
+        "metadata": {"resourceVersion": store.version()},
+        "items": items,
+    }))
+}
+
+fn deletion(query: &Query, asked: &Asked) -> Result<Deletion, Failure> {
+    let body = if asked.body.is_empty() { json!({}) } else { read(asked)? };
+    let own = |pointer| Some(text(&body, pointer)).filter(|v| !v.is_empty()).map(str::to_owned);
+    let asked_grace = query.get("gracePeriodSeconds").and_then(|v| v.parse().ok());
+    Ok(Deletion {
+        uid: own("/preconditions/uid"),
+        resource_version: own("/preconditions/resourceVersion"),
+        grace: body["gracePeriodSeconds"].as_i64().or(asked_grace),
+        propagation: own("/propagationPolicy").or(query.get("propagationPolicy").map(Into::into)),
+    })
+}
+
+fn body_asks_dry_run(asked: &Asked) -> bool {
+    let body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
+    body["dryRun"].as_array().is_some_and(|values| values.iter().any(|v| v == "All"))
+}
+
+/// A pod is answered with itself, what else is gone with a `Status`, as in the real server.
+fn deleted_reply(resource: &Resource, deleted: Deleted) -> Value {
+    match deleted {
+        Deleted::Pending(object) => object,
+        Deleted::Gone(object) if resource.plural == "pods" => object,
+        Deleted::Gone(object) => json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+            "details": {
+                "name": object["metadata"]["name"], "uid": object["metadata"]["uid"],
+                "group": resource.group, "kind": resource.plural,
+            },
+        }),
+    }
+}

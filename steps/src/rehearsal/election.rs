@@ -1,0 +1,149 @@
+//! Leader election over leases, as client-go does it: a candidate honours a lease for its whole length,
+//! counted from when *it* last saw it renewed; a leader that cannot renew ends.
+
+use super::process::Life;
+use super::resource::Resource;
+use super::store::{Key, text};
+use super::world::{Now, World};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Who runs for which lease.
+#[derive(Debug, Default)]
+pub(super) struct Elections {
+    candidates: BTreeMap<u32, Candidate>,
+}
+
+/// What one process remembers.
+#[derive(Debug)]
+struct Candidate {
+    lease: String,
+    identity: String,
+    leads: bool,
+    /// Holder and renewal as last seen, and when that was first seen.
+    observed: (String, Duration),
+    last_renewed: Duration,
+    next_try: Duration,
+}
+
+impl Elections {
+    /// The pid that leads by each lease. A dying leader does no more work.
+    pub(super) fn leaders(&self, world: &World) -> BTreeMap<String, u32> {
+        let leads = |(pid, candidate): (&u32, &Candidate)| {
+            let works = world.machine.procs.get(pid).is_some_and(|p| p.life == Life::Working);
+            let key = Key::new("leases", "kube-system", &candidate.lease);
+            let holds =
+                world.store.get(&key).is_some_and(|l| text(l, "/spec/holderIdentity") == candidate.identity);
+            (candidate.leads && holds && works).then(|| (candidate.lease.clone(), *pid))
+        };
+        self.candidates.iter().filter_map(leads).collect()
+    }
+}
+
+/// Whether somebody does this component's work right now: elected, or told not to elect.
+pub(super) fn works(world: &World, component: &str) -> bool {
+    let pids = world.elections.leaders(world);
+    let unelected = |p: &super::process::Proc| {
+        p.program.name == component && p.program.unelected && p.life == Life::Working
+    };
+    let elected = pids.values().filter_map(|pid| world.machine.procs.get(pid));
+    world.api_up()
+        && (elected.map(|p| &p.program.name).any(|name| name == component)
+            || world.machine.procs.values().any(unelected))
+}
+
+/// Every candidate looks at its lease, if it is time to.
+pub(super) fn advance(world: &mut World, now: Now) {
+    let World { machine, elections, options, .. } = world;
+    let lives = |pid: &u32| machine.procs.get(pid).is_some_and(|p| p.life == Life::Working);
+    elections.candidates.retain(|pid, _| lives(pid));
+    for proc in machine.procs.values().filter(|p| p.life == Life::Working) {
+        let Some(lease) = &proc.program.lease else { continue };
+        elections.candidates.entry(proc.pid).or_insert_with(|| Candidate {
+            lease: lease.clone(),
+            identity: format!("{}_{}", options.node_name, uuid::Uuid::now_v7()),
+            leads: false,
+            observed: (String::new(), now.at),
+            last_renewed: now.at,
+            next_try: now.at,
+        });
+    }
+    let api_up = world.api_up();
+    let pids: Vec<u32> = world.elections.candidates.keys().copied().collect();
+    for pid in pids {
+        let Some(mut candidate) = world.elections.candidates.remove(&pid) else { continue };
+        if now.at >= candidate.next_try {
+            candidate.next_try = now.at + world.options.pace.lease_retry;
+            if api_up {
+                candidate.look(world, now);
+            }
+        }
+        if candidate.leads && now.at > candidate.last_renewed + world.options.pace.renew_deadline {
+            let why = format!("{pid} could not renew in time and ends");
+            world.log.add(now.at, format!("lease {}", candidate.lease), why);
+            world.machine.kill(pid, 1);
+            continue;
+        }
+        world.elections.candidates.insert(pid, candidate);
+    }
+}
+
+impl Candidate {
+    /// Renews, takes what is free, or waits.
+    fn look(&mut self, world: &mut World, now: Now) {
+        let key = Key::new("leases", "kube-system", &self.lease);
+        let Some(lease) = world.store.get(&key) else { return self.create(world, now) };
+        let holder = text(lease, "/spec/holderIdentity").to_owned();
+        if holder == self.identity {
+            return self.write(world, &key, false, now);
+        }
+        self.leads = false;
+        let record = format!("{holder} {}", text(lease, "/spec/renewTime"));
+        if self.observed.0 != record {
+            self.observed = (record, now.at);
+        }
+        if holder.is_empty() || now.at >= self.observed.1 + world.options.pace.lease {
+            let from = if holder.is_empty() { "nobody".into() } else { holder };
+            let what = format!("taken by {} from {from}", self.identity);
+            world.log.add(now.at, format!("lease {}", self.lease), what);
+            self.write(world, &key, true, now);
+        }
+    }
+
+    fn create(&mut self, world: &mut World, now: Now) {
+        let Some(leases) = Resource::named("leases") else { return };
+        let mut lease = json!({"metadata": {"name": self.lease}, "spec": {}});
+        self.fill(&mut lease, world.options.pace.lease, true, now);
+        match world.store.create(leases, "kube-system", lease, now.wall) {
+            Ok(_) => self.renewed(now),
+            Err(failure) => world.log.add(now.at, format!("lease {}", self.lease), failure.message),
+        }
+    }
+
+    fn write(&mut self, world: &mut World, key: &Key, taken: bool, now: Now) {
+        let length = world.options.pace.lease;
+        world.store.edit(key, |lease| self.fill(lease, length, taken, now));
+        self.renewed(now);
+    }
+
+    fn renewed(&mut self, now: Now) {
+        self.leads = true;
+        self.last_renewed = now.at;
+    }
+
+    fn fill(&self, lease: &mut Value, length: Duration, taken: bool, now: Now) {
+        // The field counts whole seconds; what is honoured is the pace's length.
+        let seconds = length.as_secs().max(1);
+        let micros = now.wall.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
+        let spec = &mut lease["spec"];
+        if taken {
+            let before = spec["leaseTransitions"].as_i64();
+            spec["leaseTransitions"] = json!(before.map_or(0, |n| n + 1));
+            spec["acquireTime"] = json!(micros);
+            spec["holderIdentity"] = json!(self.identity);
+        }
+        spec["leaseDurationSeconds"] = json!(seconds);
+        spec["renewTime"] = json!(micros);
+    }
+}

@@ -1,0 +1,120 @@
+//! What tests may break.
+
+use super::snapshot::Origin;
+
+/// What is wrong with a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// It listens and answers 500 (`--simulate=never-ready`).
+    NeverReady,
+    /// It runs and never listens (`--simulate=never-listens`).
+    NeverListens,
+    /// It ends as soon as it has started (`--simulate=crash`).
+    Crashes,
+    /// Its image is not on the node and cannot be pulled (`--simulate=image-missing`).
+    ImageMissing,
+    /// The kubelet does not get to start it again.
+    HeldDown,
+}
+
+impl Flaw {
+    /// The flaw that the flag `--simulate=<name>` asks for.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "never-ready" => Self::NeverReady,
+            "never-listens" => Self::NeverListens,
+            "crash" => Self::Crashes,
+            "image-missing" => Self::ImageMissing,
+            _ => return None,
+        })
+    }
+}
+
+/// Which processes are meant: a component, from wherever its pod comes or from one origin only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Which {
+    component: String,
+    origin: Option<Origin>,
+}
+
+impl Which {
+    pub(super) fn is(&self, component: &str, origin: Origin) -> bool {
+        self.component == component && self.origin.is_none_or(|o| o == origin)
+    }
+}
+
+impl From<&str> for Which {
+    fn from(component: &str) -> Self {
+        Self { component: component.into(), origin: None }
+    }
+}
+
+impl From<(&str, Origin)> for Which {
+    fn from((component, origin): (&str, Origin)) -> Self {
+        Self { component: component.into(), origin: Some(origin) }
+    }
+}
+
+/// What becomes of a request that was picked to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// 500, and nothing was done.
+    InternalError,
+    /// 409, and nothing was done.
+    Conflict,
+    /// 504, and nothing was done.
+    Timeout,
+    /// No answer, ever; nothing was done. Only the caller's deadline ends it.
+    Hangs,
+    /// The connection ends without an answer, *and it was done*: what a retry meets as a 409.
+    LosesAnswer,
+}
+
+/// Makes the next requests fail that match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiFault {
+    /// HTTP method; `None` matches all.
+    pub method: Option<&'static str>,
+    /// A part of path and query; empty matches all.
+    pub path: String,
+    /// How many requests it befalls.
+    pub times: u32,
+    /// What becomes of them.
+    pub outcome: Outcome,
+}
+
+/// Everything that is broken right now.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    api: Vec<ApiFault>,
+    flaws: Vec<(Which, Flaw)>,
+}
+
+impl Faults {
+    pub(super) fn inject(&mut self, fault: ApiFault) {
+        self.api.push(fault);
+    }
+
+    /// What befalls this request, if anything; uses up one of the fault's times.
+    pub(super) fn befalls(&mut self, method: &str, path: &str) -> Option<Outcome> {
+        self.api.retain(|fault| fault.times > 0);
+        let fault =
+            self.api.iter_mut().find(|f| f.method.is_none_or(|m| m == method) && path.contains(&f.path))?;
+        fault.times -= 1;
+        Some(fault.outcome)
+    }
+
+    pub(super) fn set_flaw(&mut self, which: Which, flaw: Flaw) {
+        self.clear_flaws(&which);
+        self.flaws.push((which, flaw));
+    }
+
+    pub(super) fn clear_flaws(&mut self, which: &Which) {
+        self.flaws.retain(|(other, _)| other != which);
+    }
+
+    /// The newest flaw set on such a process.
+    pub(super) fn flaw(&self, component: &str, origin: Origin) -> Option<Flaw> {
+        self.flaws.iter().rev().find(|(which, _)| which.is(component, origin)).map(|(_, flaw)| *flaw)
+    }
+}

@@ -1,0 +1,67 @@
+//! Mirror pods: how the API sees static pods. They follow the kubelet, never lead it.
+
+use super::resource::Resource;
+use super::snapshot::Origin;
+use super::store::{Key, object_at, text};
+use super::world::{Now, World};
+use serde_json::{Value, json};
+
+/// The hash that names the static pod.
+const HASH: &str = "kubernetes.io/config.hash";
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+pub(super) fn is_mirror(pod: &Value) -> bool {
+    !pod["metadata"]["annotations"][MIRROR].is_null()
+}
+
+/// Deletes the mirrors of static pods that are gone or changed, makes the missing ones.
+pub(super) fn sync(world: &mut World, now: Now) {
+    let World { kubelet, store, options, .. } = world;
+    let runs = |pod: &Value| {
+        let hash = pod["metadata"]["annotations"][HASH].as_str().unwrap_or_default();
+        let same = |l: &&super::kubelet::LocalPod| l.owner.pod_uid == hash && l.key == Key::of("pods", pod);
+        kubelet.pods.iter().any(|local| same(&local))
+    };
+    let stale: Vec<Key> = store
+        .list("pods", None)
+        .filter(|pod| is_mirror(pod) && text(pod, "/spec/nodeName") == options.node_name && !runs(pod))
+        .map(|pod| Key::of("pods", pod))
+        .collect();
+    for key in stale {
+        store.remove(&key);
+        world.log.add(now.at, format!("pod {}/{}", key.namespace, key.name), "mirror pod deleted");
+    }
+    let (Some(pods), Some(node)) =
+        (Resource::named("pods"), store.get(&Key::new("nodes", "", &options.node_name)))
+    else {
+        return;
+    };
+    let node_uid = text(node, "/metadata/uid").to_owned();
+    for local in kubelet.pods.iter().filter(|l| l.owner.origin == Origin::Static) {
+        if store.get(&local.key).is_some() {
+            continue;
+        }
+        let object = mirror(&local.object, &local.owner.pod_uid, &options.node_name, &node_uid, now);
+        let made = store.create(pods, &local.key.namespace, object, now.wall);
+        let what =
+            made.map_or_else(|f| format!("no mirror pod: {}", f.message), |_| "mirror pod made".into());
+        world.log.add(now.at, format!("pod {}", local.owner.pod), what);
+    }
+}
+
+fn mirror(manifest: &Value, hash: &str, node: &str, node_uid: &str, now: Now) -> Value {
+    let mut pod = manifest.clone();
+    let owner =
+        json!({"apiVersion": "v1", "kind": "Node", "name": node, "uid": node_uid, "controller": true});
+    pod["metadata"]["ownerReferences"] = json!([owner]);
+    if let Some(annotations) = object_at(&mut pod["metadata"], "annotations") {
+        annotations.insert(HASH.into(), json!(hash));
+        annotations.insert(MIRROR.into(), json!(hash));
+        annotations.insert("kubernetes.io/config.source".into(), json!("file"));
+        annotations.insert("kubernetes.io/config.seen".into(), json!(now.wall.to_string()));
+    }
+    pod["spec"]["nodeName"] = json!(node);
+    pod["spec"]["tolerations"] = json!([{"effect": "NoExecute", "operator": "Exists"}]);
+    pod.as_object_mut().map(|fields| fields.remove("status"));
+    pod
+}

@@ -1,0 +1,65 @@
+use std::time::Duration;
+
+/// How long things take in a rehearsal. The default makes a whole pivot take well under a second;
+/// the proportions are those of a real node, so that what must wait for what stays the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pace {
+    /// How often the world moves, and the manifests directory is read.
+    pub tick: Duration,
+    /// What one second in an object's field lasts (`minReadySeconds`).
+    pub second: Duration,
+    /// From the kubelet's decision to the running process.
+    pub start: Duration,
+    /// From the running process to its listening socket.
+    pub listen: Duration,
+    /// From the listening socket to the first 200.
+    pub ready: Duration,
+    /// From SIGTERM to the end of a process. An API server stops listening at once.
+    pub stop: Duration,
+    /// The same for an API server, which waits for open watches: up to 30 s on a real node, where its
+    /// leaders then give up. Here it is short enough for them to get over a restart.
+    pub drain: Duration,
+    /// The pause before the second restart of a container (10 s on a real node). It doubles.
+    pub back_off: Duration,
+    /// The longest such pause (5 min on a real node).
+    pub back_off_max: Duration,
+    /// How often the kubelet probes a container, whatever the manifest says.
+    pub probe: Duration,
+    /// How long a leader's lease is honoured after its last renewal (15 s).
+    pub lease: Duration,
+    /// A leader that could not renew for this long ends (10 s).
+    pub renew_deadline: Duration,
+    /// How often leader and candidates look at the lease (2 s).
+    pub lease_retry: Duration,
+    /// How often an API server puts its address into the `kubernetes` endpoints (10 s).
+    pub endpoints: Duration,
+    /// From a boot to the start of the kubelet.
+    pub boot: Duration,
+    /// After a boot: from the first answer of the API to the first pod taken from it, and to the first
+    /// status written. Until then the API tells what was true before (*measured*: 27 s).
+    pub reconnect: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            tick: ms(2),
+            second: ms(1),
+            start: ms(2),
+            listen: ms(3),
+            ready: ms(5),
+            stop: ms(2),
+            drain: ms(8),
+            back_off: ms(5),
+            back_off_max: ms(80),
+            probe: ms(3),
+            lease: ms(60),
+            renew_deadline: ms(40),
+            lease_retry: ms(8),
+            endpoints: ms(20),
+            boot: ms(5),
+            reconnect: ms(15),
+        }
+    }
+}

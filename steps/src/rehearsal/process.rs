@@ -1,0 +1,248 @@
+//! The machine: its processes, from start to exit, and who answers on its ports.
+
+use super::fault::{Faults, Flaw};
+use super::log::Log;
+use super::pace::Pace;
+use super::program::Program;
+use super::snapshot::Origin;
+use super::socket::Sockets;
+use crate::node::{Listener, Process};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// What a process belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) pod_uid: String,
+    /// `namespace/name` of the pod, the mirror pod for a static one.
+    pub(super) pod: String,
+    pub(super) origin: Origin,
+}
+
+/// A process of a container, or the sandbox of a pod (`/pause`).
+#[derive(Debug, Clone)]
+pub(super) struct Proc {
+    pub(super) pid: u32,
+    pub(super) owner: Owner,
+    pub(super) command: Vec<String>,
+    pub(super) program: Program,
+    pub(super) life: Life,
+}
+
+/// Where a process is in its life. Instants are times since the rehearsal began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Running; listens at this instant.
+    Starting(Duration),
+    /// Listening; ready at this instant.
+    WarmingUp(Duration),
+    /// Does its work.
+    Working,
+    /// Was told to end; gone at this instant.
+    Ending(Duration),
+}
+
+/// Everything that a boot wipes out.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) address: IpAddr,
+    pub(super) boot_id: String,
+    pub(super) memory: u64,
+    pub(super) procs: BTreeMap<u32, Proc>,
+    pub(super) sockets: Sockets,
+    /// Why the processes ended that the kubelet has not asked about yet.
+    exits: BTreeMap<u32, i32>,
+    last_pid: u32,
+    random: fastrand::Rng,
+}
+
+impl Proc {
+    pub(super) fn is_sandbox(&self) -> bool {
+        self.program.name == "pause"
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(self.life, Life::Ending(_))
+    }
+
+    fn seen(&self) -> Process {
+        Process {
+            pid: self.pid,
+            command: self.command.clone(),
+            pod_uid: Some(self.owner.pod_uid.clone()),
+            memory: self.program.memory(),
+        }
+    }
+}
+
+impl Machine {
+    pub(super) fn new(address: IpAddr, memory: u64, seed: u64) -> Self {
+        Self {
+            address,
+            boot_id: uuid::Uuid::now_v7().to_string(),
+            memory,
+            procs: BTreeMap::new(),
+            sockets: Sockets::default(),
+            exits: BTreeMap::new(),
+            last_pid: 1000,
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// Every process ends at once, sockets close, another boot id.
+    pub(super) fn boot(&mut self) {
+        self.procs.clear();
+        self.exits.clear();
+        self.sockets = Sockets::default();
+        self.boot_id = uuid::Uuid::now_v7().to_string();
+    }
+
+    pub(super) fn spawn(&mut self, owner: Owner, command: Vec<String>, listens_at: Duration) -> u32 {
+        self.last_pid += 1;
+        let pid = self.last_pid;
+        let program = Program::of(&command);
+        let life = if program.ports.is_empty() { Life::Working } else { Life::Starting(listens_at) };
+        self.procs.insert(pid, Proc { pid, owner, command, program, life });
+        pid
+    }
+
+    /// SIGTERM. An API server stops listening at once and drains; `grace` caps how long.
+    pub(super) fn terminate(&mut self, pid: u32, now: Duration, pace: &Pace, grace: Duration) {
+        let Some(proc) = self.procs.get_mut(&pid).filter(|p| !p.is_ending()) else { return };
+        let serves_api = proc.program.name == "kube-apiserver" && matches!(proc.life, Life::Working);
+        let takes = if serves_api { pace.drain } else { pace.stop };
+        proc.life = Life::Ending(now + takes.min(grace));
+        self.sockets.close_of(pid);
+    }
+
+    /// The process is gone, now. `code` is what the kubelet gets to see.
+    pub(super) fn kill(&mut self, pid: u32, code: i32) {
+        if self.procs.remove(&pid).is_some() {
+            self.sockets.close_of(pid);
+            self.exits.insert(pid, code);
+        }
+    }
+
+    /// The exit code of a process that has ended; asked once.
+    pub(super) fn exit_of(&mut self, pid: u32) -> Option<i32> {
+        self.exits.remove(&pid)
+    }
+
+    /// Moves every process on.
+    pub(super) fn advance(&mut self, now: Duration, pace: &Pace, faults: &Faults, log: &mut Log) {
+        let pids: Vec<u32> = self.procs.keys().copied().collect();
+        for pid in pids {
+            let Some(proc) = self.procs.get(&pid) else { continue };
+            let flaw = faults.flaw(&proc.program.name, proc.owner.origin).or(proc.program.flaw);
+            let subject = format!("pod {}", proc.owner.pod);
+            match (proc.life, flaw) {
+                (Life::Starting(at), _) if now < at => {}
+                (Life::Starting(_), Some(Flaw::NeverListens)) => {}
+                (Life::Starting(_), Some(Flaw::Crashes)) => {
+                    log.add(
+                        now,
+                        subject,
+                        format!("{} ({pid}) crashes, as it was told to", proc.program.name),
+                    );
+                    self.kill(pid, 2);
+                }
+                (Life::Starting(_), _) => self.listen(pid, now, pace, log),
+                (Life::WarmingUp(at), flaw) if now >= at && flaw != Some(Flaw::NeverReady) => {
+                    log.add(now, subject, format!("{} ({pid}) is ready", proc.program.name));
+                    self.set_life(pid, Life::Working);
+                }
+                (Life::Ending(at), _) if now >= at => {
+                    log.add(now, subject, format!("{} ({pid}) has ended", proc.program.name));
+                    self.kill(pid, 0);
+                }
+                (Life::WarmingUp(_) | Life::Working | Life::Ending(_), _) => {}
+            }
+        }
+    }
+
+    fn listen(&mut self, pid: u32, now: Duration, pace: &Pace, log: &mut Log) {
+        let Some(proc) = self.procs.get(&pid) else { return };
+        let (name, subject) = (proc.program.name.clone(), format!("pod {}", proc.owner.pod));
+        match self.sockets.listen(pid, &proc.program.ports, proc.program.shares_port) {
+            Ok(()) => {
+                log.add(now, subject, format!("{name} ({pid}) listens"));
+                self.set_life(pid, Life::WarmingUp(now + pace.ready));
+            }
+            Err(in_use) => {
+                let why = format!("{name} ({pid}) ends: port {} is in use by {}", in_use.port, in_use.by);
+                log.add(now, subject, why);
+                self.kill(pid, 1);
+            }
+        }
+    }
+
+    fn set_life(&mut self, pid: u32, life: Life) {
+        if let Some(proc) = self.procs.get_mut(&pid) {
+            proc.life = life;
+        }
+    }
+
+    /// Whether a process answers 200: it is warm, and the etcd that it needs is there.
+    pub(super) fn is_ready(&self, pid: u32) -> bool {
+        let Some(proc) = self.procs.get(&pid) else { return false };
+        let etcd_works = |s: &super::socket::Socket| {
+            self.procs.get(&s.pid).is_some_and(|p| p.program.name == "etcd" && p.life == Life::Working)
+        };
+        proc.life == Life::Working
+            && proc.program.etcd.is_none_or(|port| self.sockets.on(port).any(etcd_works))
+    }
+
+    /// The API servers that listen and are ready, oldest first.
+    pub(super) fn api_servers(&self) -> impl Iterator<Item = &Proc> {
+        self.procs.values().filter(|p| p.program.name == "kube-apiserver" && self.is_ready(p.pid))
+    }
+
+    /// One GET: any of the listeners that could take the connection answers, as the kernel's hash would have it.
+    pub(super) fn ask(
+        &mut self,
+        address: SocketAddr,
+        path: &str,
+        tls: bool,
+    ) -> Result<(u16, Process), String> {
+        let listeners: Vec<_> =
+            self.sockets.accepting(address, self.address).iter().map(|s| (s.pid, s.port.tls)).collect();
+        let Some((pid, speaks_tls)) = self.random.choice(listeners) else {
+            return Err(format!("connection to {address} refused"));
+        };
+        let Some(proc) = self.procs.get(&pid) else {
+            return Err(format!("connection to {address} reset"));
+        };
+        let path = path.split('?').next().unwrap_or_default();
+        let status = match (speaks_tls, tls) {
+            (false, true) => return Err(format!("{address} does not speak TLS")),
+            (true, false) => 400,
+            _ if !is_health_path(path) => 404,
+            _ if self.is_ready(pid) => 200,
+            _ => 500,
+        };
+        Ok((status, proc.seen()))
+    }
+
+    pub(super) fn listeners(&self, port: u16) -> Vec<Listener> {
+        let seen = |s: &super::socket::Socket| {
+            let process = self.procs.get(&s.pid)?.seen();
+            Some(Listener { process, inode: s.inode })
+        };
+        self.sockets.on(port).filter_map(seen).collect()
+    }
+
+    pub(super) fn pod_processes(&self, uid: &str) -> Vec<Process> {
+        self.procs.values().filter(|p| p.owner.pod_uid == uid).map(Proc::seen).collect()
+    }
+
+    pub(super) fn memory_available(&self) -> u64 {
+        self.memory.saturating_sub(self.procs.values().map(|p| p.program.memory()).sum())
+    }
+}
+
+fn is_health_path(path: &str) -> bool {
+    ["/healthz", "/livez", "/readyz", "/health", "/metrics"]
+        .iter()
+        .any(|known| path == *known || path.starts_with(&format!("{known}/")))
+}

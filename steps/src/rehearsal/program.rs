@@ -1,0 +1,149 @@
+//! What a command line makes a simulated process do. Nothing but the command line decides it.
+
+use super::fault::Flaw;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Where a process will listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Port {
+    pub(super) number: u16,
+    /// Unspecified (`::` or `0.0.0.0`): all addresses.
+    pub(super) bind: IpAddr,
+    pub(super) tls: bool,
+}
+
+/// A command line, understood.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Program {
+    /// Base name of the executable: `kube-apiserver`.
+    pub(super) name: String,
+    pub(super) ports: Vec<Port>,
+    /// `--permit-port-sharing=true`: every socket gets `SO_REUSEPORT`.
+    pub(super) shares_port: bool,
+    /// The lease this program leads by; `None` if it does not elect.
+    pub(super) lease: Option<String>,
+    /// Does a controller's work without being elected (`--leader-elect=false`).
+    pub(super) unelected: bool,
+    /// The port of an etcd on this machine without which it cannot work.
+    pub(super) etcd: Option<u16>,
+    /// What it publishes as its address; the node's if absent.
+    pub(super) advertises: Option<IpAddr>,
+    /// `--endpoint-reconciler-type=none`: leaves the `kubernetes` endpoints alone.
+    pub(super) leaves_endpoints: bool,
+    /// `--simulate=…`: what is wrong with it.
+    pub(super) flaw: Option<Flaw>,
+}
+
+const ANY: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
+impl Program {
+    /// Ports and addresses default to what the real programs default to.
+    pub(super) fn of(command: &[String]) -> Self {
+        let name = command.first().and_then(|c| c.rsplit('/').next()).unwrap_or_default().to_owned();
+        let flag = |flag: &str| flag_value(command, flag);
+        let mut program = Self {
+            shares_port: flag("permit-port-sharing").is_some_and(|v| v == "true" || v.is_empty()),
+            flaw: flag("simulate").and_then(Flaw::named),
+            name,
+            ..Self::default()
+        };
+        let default_port = match program.name.as_str() {
+            "kube-apiserver" => 6443,
+            "kube-controller-manager" => 10257,
+            "kube-scheduler" => 10259,
+            "etcd" => {
+                program.ports = etcd_ports(command);
+                return program;
+            }
+            _ => return program,
+        };
+        let number = flag("secure-port").and_then(|v| v.parse().ok()).unwrap_or(default_port);
+        let bind = flag("bind-address").and_then(|v| v.parse().ok()).unwrap_or(ANY);
+        program.ports = vec![Port { number, bind, tls: true }];
+        if program.name == "kube-apiserver" {
+            program.etcd = flag("etcd-servers").and_then(local_etcd);
+            program.advertises = flag("advertise-address").and_then(|v| v.parse().ok());
+            program.leaves_endpoints = flag("endpoint-reconciler-type") == Some("none");
+        } else if flag("leader-elect") == Some("false") {
+            program.unelected = true;
+        } else {
+            program.lease = Some(flag("leader-elect-resource-name").unwrap_or(&program.name).to_owned());
+        }
+        program
+    }
+
+    /// Resident memory in bytes, of the order seen on a small real cluster.
+    pub(super) fn memory(&self) -> u64 {
+        let mib = match self.name.as_str() {
+            "kube-apiserver" => 300,
+            "kube-controller-manager" | "etcd" => 100,
+            "kube-scheduler" => 60,
+            _ => 1,
+        };
+        mib << 20
+    }
+}
+
+/// The value of `--flag=value`; empty for a bare `--flag`. The last one counts, as in the real programs.
+pub(super) fn flag_value<'a>(command: &'a [String], flag: &str) -> Option<&'a str> {
+    command.iter().rev().find_map(|argument| {
+        let rest = argument.strip_prefix("--")?.strip_prefix(flag)?;
+        if rest.is_empty() { Some("") } else { rest.strip_prefix('=') }
+    })
+}
+
+fn etcd_ports(command: &[String]) -> Vec<Port> {
+    let listed = |flag: &str, default: &str| {
+        flag_value(command, flag).unwrap_or(default).split(',').filter_map(url).collect::<Vec<_>>()
+    };
+    let urls = [
+        listed("listen-client-urls", "http://127.0.0.1:2379"),
+        listed("listen-peer-urls", "http://127.0.0.1:2380"),
+        listed("listen-metrics-urls", ""),
+    ];
+    urls.into_iter().flatten().map(|(bind, number, tls)| Port { number, bind, tls }).collect()
+}
+
+/// The port of the first etcd that is asked over loopback. Any other etcd is taken to be there.
+fn local_etcd(servers: &str) -> Option<u16> {
+    servers.split(',').filter_map(url).find(|(host, ..)| host.is_loopback()).map(|(_, port, _)| port)
+}
+
+fn url(text: &str) -> Option<(IpAddr, u16, bool)> {
+    let uri: http::Uri = text.trim().parse().ok()?;
+    let host = uri.host()?.trim_matches(['[', ']']);
+    let address = if host == "localhost" { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { host.parse().ok()? };
+    Some((address, uri.port_u16()?, uri.scheme_str() == Some("https")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(command: &str) -> Program {
+        Program::of(&command.split(' ').map(Into::into).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn flags_decide() {
+        let server = program(
+            "/usr/bin/kube-apiserver --secure-port=7443 --etcd-servers=https://127.0.0.1:2379 \
+             --permit-port-sharing=true --endpoint-reconciler-type=none --advertise-address=10.0.0.9",
+        );
+        assert_eq!(server.ports, [Port { number: 7443, bind: ANY, tls: true }]);
+        assert!(server.shares_port && server.leaves_endpoints);
+        assert_eq!((server.etcd, server.advertises), (Some(2379), "10.0.0.9".parse().ok()));
+
+        let scheduler = program("kube-scheduler --bind-address=127.0.0.1 --leader-elect=true");
+        assert_eq!(scheduler.ports[0].bind, IpAddr::V4(Ipv4Addr::LOCALHOST));
+        assert_eq!(scheduler.lease.as_deref(), Some("kube-scheduler"));
+        assert!(!scheduler.shares_port);
+        assert!(program("kube-controller-manager --leader-elect=false").unelected);
+
+        let etcd = program("etcd --listen-client-urls=https://127.0.0.1:2379,https://10.0.0.10:2379");
+        assert_eq!(
+            etcd.ports.iter().map(|p| (p.number, p.tls)).collect::<Vec<_>>(),
+            [(2379, true), (2379, true), (2380, false)]
+        );
+    }
+}

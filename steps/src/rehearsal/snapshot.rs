@@ -1,0 +1,67 @@
+//! What runs, at one instant.
+
+use std::collections::BTreeMap;
+
+/// Where a process's pod comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// A file in the manifests directory.
+    Static,
+    /// The API: a DaemonSet's pod, or any other.
+    Api,
+}
+
+/// One process of a component. Sandboxes are not listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Base name of its executable.
+    pub component: String,
+    /// Where its pod comes from.
+    pub origin: Origin,
+    /// Name of its pod; the mirror pod's name for a static pod.
+    pub pod: String,
+    /// Uid of its pod; the config hash for a static pod.
+    pub pod_uid: String,
+    /// Its pid.
+    pub pid: u32,
+    /// Ports that it listens on.
+    pub listening: Vec<u16>,
+    /// Whether those can be shared.
+    pub shares_port: bool,
+    /// Whether it answers 200. What the kubelet believes is in the pod's status.
+    pub ready: bool,
+    /// Whether it has been told to end.
+    pub ending: bool,
+}
+
+/// What runs, at one instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The boot id.
+    pub boot_id: String,
+    /// Whether the API answers.
+    pub api_up: bool,
+    /// Every process of a container.
+    pub processes: Vec<Running>,
+    /// The pid that leads, for each lease that is led.
+    pub leaders: BTreeMap<String, u32>,
+    /// Addresses in the Endpoints `kubernetes`.
+    pub endpoints: Vec<String>,
+}
+
+impl Snapshot {
+    /// The processes of a component from one origin, oldest first.
+    pub fn of(&self, component: &str, origin: Origin) -> impl Iterator<Item = &Running> {
+        self.processes.iter().filter(move |p| p.component == component && p.origin == origin)
+    }
+
+    /// Whether a process of the component from there listens and answers 200.
+    pub fn serves(&self, component: &str, origin: Origin) -> bool {
+        self.of(component, origin).any(|p| p.ready && !p.listening.is_empty() && !p.ending)
+    }
+
+    /// Whether there is any process of the component from there.
+    pub fn runs(&self, component: &str, origin: Origin) -> bool {
+        self.of(component, origin).next().is_some()
+    }
+}
