@@ -1,0 +1,122 @@
+//! Files that are whole or not there, after a kill and after a power cut. The one helper of the project
+//! for this; it knows nothing of journals.
+//!
+//! The temporary file lies in the same directory (a rename does not cross file systems) and its name
+//! starts with a dot, so that a kubelet that watches the directory does not read it. A kill can leave one
+//! behind, named `.fulcrum-*.tmp`; nothing ever reads it.
+
+use std::fs::File;
+use std::fs::Permissions;
+use std::io;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::fchown;
+use std::path::Path;
+
+/// Puts `bytes` at `path`, in place of what may be there, and returns when that is on the disk.
+///
+/// `mode` is that of the new file, 0600 if not given; `owner` is user and group, those of the process if
+/// not given. Both are set before the file has its name.
+///
+/// # Errors
+///
+/// What the system refused. Then the old file is still there, or, if only the sync of the directory
+/// failed, the new one: never a part of it.
+pub fn write_atomic(
+    path: &Path,
+    bytes: &[u8],
+    mode: Option<u32>,
+    owner: Option<(u32, u32)>,
+) -> io::Result<()> {
+    let dir = parent(path)?;
+    let mut file = tempfile::Builder::new().prefix(".fulcrum-").suffix(".tmp").tempfile_in(dir)?;
+    file.write_all(bytes)?;
+    if let Some((user, group)) = owner {
+        fchown(file.as_file(), Some(user), Some(group))?;
+    }
+    if let Some(mode) = mode {
+        file.as_file().set_permissions(Permissions::from_mode(mode))?;
+    }
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    sync_dir(dir)
+}
+
+/// Takes the file at `path` away and returns when that is on the disk. That it is not there is fine.
+///
+/// # Errors
+///
+/// What the system refused.
+pub fn remove_durable(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        // Also when it was not there: the process that removed it may have been killed before the sync.
+        _ => sync_dir(parent(path)?),
+    }
+}
+
+/// Makes the names in the directory `path` survive a power cut.
+///
+/// # Errors
+///
+/// What the system refused.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn parent(path: &Path) -> io::Result<&Path> {
+    match path.parent() {
+        Some(dir) if dir.as_os_str().is_empty() => Ok(Path::new(".")),
+        Some(dir) => Ok(dir),
+        None => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} names no file", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_replaced_with_the_mode_and_owner_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kube-apiserver.yaml");
+        write_atomic(&path, b"one", None, None).unwrap();
+        let first = path.metadata().unwrap();
+        assert_eq!(first.mode() & 0o7777, 0o600);
+
+        write_atomic(&path, b"two", Some(0o644), Some((first.uid(), first.gid()))).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o644);
+        assert_eq!(names(dir.path()), ["kube-apiserver.yaml"]);
+    }
+
+    #[test]
+    fn a_refused_write_leaves_the_old_file_and_no_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("taken");
+        std::fs::create_dir(&path).unwrap();
+        assert!(write_atomic(&path, b"one", None, None).is_err(), "a directory cannot be replaced by a file");
+        assert_eq!(names(dir.path()), ["taken"]);
+    }
+
+    #[test]
+    fn to_remove_what_is_not_there_is_fine() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        write_atomic(&path, b"one", None, None).unwrap();
+        remove_durable(&path).unwrap();
+        remove_durable(&path).unwrap();
+        assert!(names(dir.path()).is_empty());
+        assert!(remove_durable(&dir.path().join("no/such")).is_err());
+    }
+}
