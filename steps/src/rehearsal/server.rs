@@ -2,11 +2,13 @@
 
 use super::api::Asked;
 use super::handle::{Fate, Shared};
+use super::host;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes};
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -42,9 +44,13 @@ impl Server {
         };
         match self.shared.serve(&asked) {
             Fate::Answered((code, value)) => {
-                let reply =
-                    Response::builder().status(code).header(http::header::CONTENT_TYPE, "application/json");
-                reply.body(Full::from(value.to_string())).map_err(io::Error::other)
+                // A health check is answered in plain text, all else in JSON.
+                let (kind, text) = match value {
+                    Value::String(text) if !asked.path.starts_with(host::PREFIX) => ("text/plain", text),
+                    other => ("application/json", other.to_string()),
+                };
+                let reply = Response::builder().status(code).header(http::header::CONTENT_TYPE, kind);
+                reply.body(Full::from(text)).map_err(io::Error::other)
             }
             Fate::Refused => Err(io::Error::new(io::ErrorKind::ConnectionRefused, "no API server is ready")),
             Fate::Cut => {

@@ -1,0 +1,260 @@
+# What the scenarios are written with. Sourced by session; a scenario runs in a subshell of it, with `set -e`:
+# a failed check is noted and the scenario goes on; a failed command, or a failed check behind `need`, ends it.
+# shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with session and the scenarios
+
+PATH=$LAB_CACHE/bin:$PATH
+MANIFESTS=$LAB_CACHE/disk/kubernetes/manifests # the node's, seen from outside
+COMPONENTS=(kube-apiserver kube-controller-manager kube-scheduler)
+RUN_DEADLINE=600 # seconds until a run of fulcrum counts as hung: what it gives itself for a pivot
+
+# --- checks: one line each -------------------------------------------------------------------------------------------
+
+pass() { failed=''; printf 'ok   %s: %s\n' "$scenario" "$1"; echo ok >>"$results"; }
+# fail WHAT SEEN
+fail() { failed=yes; printf 'FAIL %s: %s: %s\n' "$scenario" "$1" "$2"; echo FAIL >>"$results"; }
+count() { grep -c "^$1\$" "$results" || true; }
+note() { printf '     %s\n' "$@"; }
+
+# expect_eq WHAT EXPECTED SEEN. EXPECTED may name several: 'a|b'.
+expect_eq() {
+  case "|$2|" in
+  *"|$3|"*) pass "$1" ;;
+  *) fail "$1" "expected $(shorten "$2"), saw $(shorten "$3")" ;;
+  esac
+}
+# expect_same WHAT BEFORE AFTER: two texts of several lines; what differs is shown.
+expect_same() {
+  local changes
+  if changes=$(diff <(echo "$2") <(echo "$3")); then pass "$1"; else fail "$1" "(< before, > after) $changes"; fi
+}
+# check WHAT COMMAND...: it ends with 0. What it printed is shown if it does not.
+check() {
+  local said
+  if said=$("${@:2}" 2>&1); then pass "$1"; else fail "$1" "${said:-${*:2}}"; fi
+}
+# wait_until WHAT SECONDS COMMAND...: the same, tried until the deadline.
+wait_until() {
+  local began=$SECONDS
+  if within "$2" "${@:3}"; then
+    pass "$1 (after $((SECONDS - began)) s)"
+  else
+    fail "$1" "not within $2 s; last: $last_seen"
+  fi
+}
+# need CHECK...: nothing after it makes sense if it fails.
+GIVEN_UP=75
+need() {
+  "$@"
+  if [ -n "$failed" ]; then note "$scenario ends here: nothing after that makes sense"; exit $GIVEN_UP; fi
+}
+# within SECONDS COMMAND...: tries it until it ends with 0; what it printed last is in last_seen.
+within() {
+  local end=$((SECONDS + $1))
+  shift
+  until last_seen=$("$@" 2>&1); do
+    [ $SECONDS -lt $end ] || return 1
+    sleep 0.2
+  done
+}
+shorten() { if [ ${#1} -le 800 ]; then echo "'$1'"; else echo "'${1:0:800}…'"; fi; }
+
+# --- the command under test --------------------------------------------------------------------------------------------
+
+# Each call leaves its output and messages in the scenario's logs, as NN-COMMAND.out and .err.
+next_call() {
+  local last
+  last=$(find "$logs" -name '[0-9]*.out' | wc -l)
+  out=$logs/$(printf '%02d' $((last + 1)))-$1.out err=${out%.out}.err
+  : >"$out"
+}
+
+# fulcrum COMMAND ARGS...: runs it in the node to its end; sets code, out and err (files). FULCRUM_AS is put in front of it.
+FULCRUM_AS=()
+STATE_DIR=/var/lib/fulcrum
+fulcrum() {
+  next_call "$1"
+  code=0
+  node_exec timeout --kill-after=5 $RUN_DEADLINE "${FULCRUM_AS[@]}" fulcrum "$@" --state-dir "$STATE_DIR" >"$out" 2>"$err" || code=$?
+}
+# fulcrum_ends CODE COMMAND ARGS...: the same, and checks how it ended.
+fulcrum_ends() {
+  local expected=$1 began=$SECONDS
+  shift
+  fulcrum "$@"
+  if [ "$code" = "$expected" ]; then pass "\`fulcrum $*\` ends with exit code $code ($((SECONDS - began)) s)"
+  else fail "\`fulcrum $*\`" "expected exit code $expected, saw $code; stderr: $(tail -n 4 "$err")"; fi
+}
+
+# fulcrum_killed_at EVENT STEP COMMAND ARGS...: starts it in the node and sends it SIGKILL as soon as it reports that
+# event of that step. Fails if it was too late: the event never came, or the run had finished by then.
+fulcrum_killed_at() {
+  local event=$1 step=$2 lines launcher pid='' line='' hit=''
+  shift 2
+  next_call "$1"
+  exec {lines}< <(exec nsenter -t "$(node_pid)" -m -u -n -p -- "${NODE_ENV[@]}" \
+    fulcrum "$@" -o json --state-dir "$STATE_DIR" 2>"$err")
+  launcher=$!
+  while [ -z "$hit" ] && IFS= read -r -t $RUN_DEADLINE -u "$lines" line; do
+    [ -n "$pid" ] || pid=$(pgrep -P "$launcher") || break # nsenter's child, the program, by its pid out here
+    echo "$line" >>"$out"
+    [[ $line != *"\"event\":\"$event\""* || $line != *"\"step\":\"$step\""* ]] || { kill -KILL "$pid"; hit=yes; }
+  done
+  [ -n "$hit" ] || kill -KILL "${pid:-$launcher}" 2>/dev/null || true
+  cat <&"$lines" >>"$out" # what it managed to say before it died
+  exec {lines}<&-
+  code=0
+  wait "$launcher" || code=$?
+  line=$(tail -n 1 "$out")
+  case $hit:$code:$line in
+  *'"event":"finished"'*) fail "SIGKILL at $event $step" "the run had finished before it: $line" ;;
+  yes:137:*) pass "\`fulcrum $1\` killed at $event $step" ;;
+  *) fail "SIGKILL at $event $step" "no such event; exit code $code, last: $line, stderr: $(tail -n 4 "$err")" ;;
+  esac
+}
+
+# finished_as OUTCOME: the last call, made with -o json, closed with that.
+finished_as() {
+  local last
+  last=$(tail -n 1 "$out")
+  jq -e --arg outcome "$1" '.event == "finished" and .outcome == $outcome' <<<"$last" >/dev/null ||
+    { echo "last line: $last"; return 1; }
+}
+status_of() { node_exec fulcrum status -o json --state-dir "$STATE_DIR" | jq -r "$1"; }
+
+# --- what the node looks like --------------------------------------------------------------------------------------------
+
+# Names, kinds, modes, owners and contents; dot-files too. Not times: a file that was put back may show it there.
+manifests() {
+  (
+    cd "$MANIFESTS" || exit
+    find . -mindepth 1 -printf '%P %y %m %U:%G\n' | sort
+    find . -type f -exec sha256sum {} + | sort -k 2
+  )
+}
+daemonsets() { kubectl -n kube-system get daemonsets -o name; }
+mirror_pods() {
+  kubectl -n kube-system get pods -o json |
+    jq -r '[.items[].metadata | select(.annotations["kubernetes.io/config.mirror"]) | .name] | sort | join(" ")'
+}
+# What fulcrum adds to the cluster for the time of a run or of self-hosting.
+traces() {
+  kubectl get node "$NODE" -o json | jq -r '.metadata.labels | keys[] | "label " + .' &&
+    kubectl -n kube-system get leases -o name | grep -v /apiserver- # those are named anew with each API server
+}
+# etcd's container, its process and its manifest: all three stay the same through everything.
+etcd_identity() {
+  local container
+  container=$(kubectl -n kube-system get pod "etcd-$NODE" -o jsonpath='{.status.containerStatuses[0].containerID}')
+  container=${container#containerd://}
+  echo "$container pid $(node_exec ctr -n k8s.io task ls | awk -v id="$container" '$1 == id {print $2, $3}')"
+  sha256sum <"$MANIFESTS/etcd.yaml"
+}
+api_answers() { kubectl get --raw /readyz --request-timeout=3s; }
+api_silent() { ! kubectl get --raw /livez --request-timeout=2s; }
+
+# daemonsets_ready: the three are there and the only pod of each is Ready.
+daemonsets_ready() {
+  local component counts
+  for component in "${COMPONENTS[@]}"; do
+    counts=$(kubectl -n kube-system get daemonset "self-hosted-$component" \
+      -o jsonpath='{.status.desiredNumberScheduled}/{.status.numberReady}') || return
+    [ "$counts" = 1/1 ] || { echo "self-hosted-$component: desired/ready $counts"; return 1; }
+  done
+}
+mirror_pods_are() { local seen; seen=$(mirror_pods); [ "$seen" = "$1" ] || { echo "mirror pods: $seen"; return 1; }; }
+
+# deployment_runs NAME: a Deployment made now gets its pod, scheduled and running. It needs all three components.
+deployment_runs() {
+  local image
+  image=$(kubeadm config images list --kubernetes-version "$LAB_VERSION" 2>/dev/null | grep /pause:)
+  kubectl apply -f - <<YAML >/dev/null &&
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: $1}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: $1}}
+  template:
+    metadata: {labels: {app: $1}}
+    spec:
+      tolerations: [{operator: Exists}]
+      terminationGracePeriodSeconds: 0
+      containers: [{name: pause, image: "$image", imagePullPolicy: Never}]
+YAML
+    kubectl rollout status "deployment/$1" --timeout=60s
+}
+
+# pod_processes UID NAME: the pids (outside the node) of a pod's processes of that name.
+pod_processes() {
+  local pid
+  find /sys/fs/cgroup -path "*/$NODE_CGROUP/*pod$1*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u |
+    while read -r pid; do [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "$2" ] || echo "$pid"; done
+}
+
+# remember_static: how the untouched node looks, for check_static and check_pivoted.
+remember_static() { static_manifests=$(manifests) static_traces=$(traces) static_etcd=$(etcd_identity); }
+
+# The short forms of "pivoted" and "static". A mirror pod can outlive its manifest for the pod's grace period.
+check_pivoted() {
+  check 'the API answers' api_answers
+  wait_until 'the three DaemonSets are Ready' 30 daemonsets_ready
+  wait_until 'of the mirror pods only etcd is left' 60 mirror_pods_are "etcd-$NODE"
+  expect_eq 'of the manifests only etcd is left' etcd.yaml "$(find "$MANIFESTS" -mindepth 1 -printf '%P\n')"
+  expect_same 'etcd is untouched' "$static_etcd" "$(etcd_identity)"
+  expect_eq 'status says self-hosted' self-hosted "$(status_of .state)"
+}
+check_static() {
+  expect_same 'the manifests directory is byte for byte as before' "$static_manifests" "$(manifests)"
+  wait_until 'the API answers, node and mirror pods are Ready' 90 node_ready
+  expect_eq 'no DaemonSet is left' '' "$(daemonsets)"
+  expect_same 'no label and no lease is left' "$static_traces" "$(traces)"
+  expect_same 'etcd is untouched' "$static_etcd" "$(etcd_identity)"
+  expect_eq 'status says static' static "$(status_of .state)"
+}
+
+# --- load and figures --------------------------------------------------------------------------------------------------
+
+# load_start: 20 requests a second on the API server from outside the node, until load_stop, which prints the figures.
+load_start() {
+  local key
+  for key in certificate-authority-data client-certificate-data client-key-data; do
+    sed -n "s/^ *$key: //p" "$KUBECONFIG" | base64 -d >"$logs/$key.pem"
+  done
+  load_log=$logs/load.log
+  python3 -B "$here/tools/load" "https://$NODE_IP:6443" "$logs" >"$load_log" 2>"$logs/load.err" &
+  load_pid=$!
+  within 10 grep -q ' ok ' "$load_log" || { echo "the load does not get through: $(tail -n 3 "$load_log")" >&2; return 1; }
+}
+load_stop() {
+  kill "$load_pid"
+  wait "$load_pid" || true
+  note "$1: $(python3 -B "$here/tools/outage" "$load_log")"
+}
+# shorter_gap_than SECONDS: no longer time without a successful answer than that.
+shorter_gap_than() {
+  local gap
+  gap=$(python3 -B "$here/tools/outage" --gap "$load_log")
+  earlier "$gap" "$1" || { echo "$gap s"; return 1; }
+}
+# first_success_after UNIX_TIME: when the first answered request after it began.
+first_success_after() { awk -v since="$1" '$2 == "ok" && $1 > since {print $1; exit}' "$load_log"; }
+# earlier A B: both are there and A < B.
+earlier() { awk -v a="$1" -v b="$2" 'BEGIN {print "times:", a, b; exit !(a != "" && b != "" && a + 0 < b + 0)}'; }
+
+step_times() { node_exec fulcrum history -o json --state-dir "$STATE_DIR" | python3 -B "$here/tools/steps" | sed 's/^/     /'; }
+
+# --- after a failure ---------------------------------------------------------------------------------------------------
+
+show_logs() {
+  local file
+  echo "-- logs of $scenario (all of them in $logs)"
+  kubectl get pods -A -o wide --request-timeout=3s 2>&1 | tail -n 12 || true
+  ls -lA "$MANIFESTS" || true
+  mkdir -p "$logs/node"
+  cp -rL "$disk/log/." "$disk/pods" "$logs/node/" 2>/dev/null || true
+  for file in "$logs"/*.err "$logs"/node/kubelet.log "$logs"/node/pods/kube-system_*/*/*.log; do
+    [ -s "$file" ] || continue
+    echo "-- ${file#"$logs"/}"
+    tail -n 6 "$file" | cut -c -220
+  done
+}
