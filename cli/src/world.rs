@@ -2,7 +2,7 @@
 
 use crate::exit::{Exit, Failure};
 use fulcrum_engine::load::load;
-use fulcrum_engine::state::{Journal, RunId};
+use fulcrum_engine::state::{Journal, LockHolder, OpenError, RunId};
 use fulcrum_engine::{Run, Session};
 use fulcrum_steps::cluster::{Access, connect};
 use fulcrum_steps::node::{Host, ManifestsDir, Node, Proc};
@@ -28,7 +28,32 @@ pub(crate) fn require_root() -> Result<(), Failure> {
 
 /// Opens the journal, or says who has it open.
 pub(crate) fn open_journal(state_dir: &Path, purpose: &str) -> Result<Journal, Failure> {
-    Ok(Journal::open(state_dir, purpose)?)
+    Journal::open(state_dir, purpose).map_err(not_opened)
+}
+
+/// Opens the journal to be read: what is left of it, if it is damaged.
+pub(crate) fn open_journal_to_read(state_dir: &Path, purpose: &str) -> Result<Journal, Failure> {
+    match Journal::open(state_dir, purpose) {
+        Err(OpenError::Damaged { .. }) => Journal::salvage(state_dir, purpose).map_err(not_opened),
+        opened => opened.map_err(not_opened),
+    }
+}
+
+fn not_opened(error: OpenError) -> Failure {
+    match &error {
+        OpenError::Locked { holder: Some(holder), .. } => Failure::new(Exit::Unfinished, in_progress(holder)),
+        _ => error.into(),
+    }
+}
+
+fn in_progress(holder: &LockHolder) -> anyhow::Error {
+    let run = holder.run.map_or("a run that is being prepared".to_owned(), |run| format!("run {run}"));
+    anyhow::anyhow!(
+        "{run} is in progress: `fulcrum {}`, pid {}, has the journal open; wait for it, or stop it (SIGINT pauses \
+         it at a safe point) and then go on with `fulcrum resume` or undo it with `fulcrum rollback`",
+        holder.purpose,
+        holder.pid
+    )
 }
 
 /// Every run of the journal, oldest first, with where it stands.

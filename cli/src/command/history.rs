@@ -4,7 +4,7 @@ use crate::args::{Global, History};
 use crate::exit::{Exit, Failure};
 use crate::render::{RunHistory, show_histories};
 use crate::shell::Shell;
-use crate::world::{find_run, open_journal};
+use crate::world::{find_run, open_journal_to_read};
 use fulcrum_engine::state::{Journal, RunHeader};
 
 pub(crate) fn history(global: &Global, args: &History, shell: &Shell) -> Result<Exit, Failure> {
@@ -16,7 +16,7 @@ pub(crate) fn history(global: &Global, args: &History, shell: &Shell) -> Result<
         show_histories(&[], shell);
         return Ok(Exit::Done);
     }
-    let journal = open_journal(&global.state_dir, "history")?;
+    let journal = open_journal_to_read(&global.state_dir, "history")?;
     let mut headers = journal.runs()?;
     if let Some(said) = &args.run {
         let run = find_run(&journal, Some(said))?;

@@ -4,7 +4,7 @@ use crate::args::{Global, Status};
 use crate::exit::{Exit, Failure};
 use crate::render::{ComponentStatus, DaemonsetStatus, NodeState, RunStatus, StatusReport};
 use crate::shell::Shell;
-use crate::world::{access, last_run, open_journal};
+use crate::world::{access, last_run, open_journal_to_read};
 use fulcrum_engine::state::lock_holder;
 use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::component::Component;
@@ -54,7 +54,7 @@ fn run_status(global: &Global) -> Result<(Option<RunStatus>, Option<String>), Fa
     if !global.state_dir.join("db").exists() {
         return Ok((None, None));
     }
-    let journal = open_journal(&global.state_dir, "status")?;
+    let journal = open_journal_to_read(&global.state_dir, "status")?;
     let Some((run, state)) = last_run(&journal)? else { return Ok((None, None)) };
     let node = state.plan().shared()["node"].as_str().map(str::to_owned);
     Ok((Some(RunStatus::of(run, &state)), node))

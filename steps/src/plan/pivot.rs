@@ -29,7 +29,7 @@ const CALL_WITHIN: Duration = Duration::from_secs(60);
 /// Never in practice: the DAG is the one above.
 pub fn pivot(settings: &Settings, deadline: Duration) -> Result<Plan, PlanError> {
     let mut steps = vec![
-        step("preflight", Job::Preflight).policy(Policy::tries(1, CALL_WITHIN)),
+        step("preflight", Job::Preflight).policy(Policy::tries(3, CALL_WITHIN)),
         step("lock", Job::Lock).after(["preflight"]),
         step("archive", Job::Archive).after(["lock"]),
         step("label-node", Job::LabelNode).after(["archive"]),

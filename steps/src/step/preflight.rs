@@ -28,7 +28,7 @@ impl Step for Preflight {
             node_name: Some(site.settings.node.clone()),
             handover: site.settings.handover,
         };
-        let report = preflight(&ask).await.map_err(|refused| StepError::fatal(refused.to_string()))?;
+        let report = preflight(&ask).await.map_err(|refused| StepError::retry(refused.to_string()))?;
         if report.settings != site.settings {
             return Err(StepError::fatal("the node or its manifests have changed since the run was planned"));
         }

@@ -31,8 +31,10 @@ wrong 'sed -i "s/^kind: Pod/kind: ConfigMap/" kube-scheduler.yaml'
 refused 3 'a manifest that is not a Pod' --manifests-dir $copy
 wrong 'sed -i "/hostNetwork: true/d" kube-scheduler.yaml'
 refused 3 'a Pod that is not on the host network' --manifests-dir $copy
-wrong 'sed -i "s/--secure-port=6443/--secure-port=none/; s/containerPort: 6443/containerPort: none/" kube-apiserver.yaml'
-refused 3 'a Pod without a port to recognise' --manifests-dir $copy
+wrong 'sed -i "s/--secure-port=6443/--secure-port=none/" kube-apiserver.yaml'
+refused 3 'a Pod that listens on no port to recognise' --manifests-dir $copy
+wrong 'sed -i "s/containerPort: 6443/containerPort: none/" kube-apiserver.yaml'
+refused 3 'a probe of a port that is none' --manifests-dir $copy
 wrong 'rm kube-scheduler.yaml'
 refused 3 'a manifest that is missing' --manifests-dir $copy
 node_exec rm -rf $copy
@@ -65,7 +67,7 @@ fulcrum_ends 2 no-such-command
 next_call pivot
 node_exec timeout "$RUN_DEADLINE" fulcrum pivot --yes -o json --state-dir "$STATE_DIR" >"$out" 2>"$err" &
 first=$! first_out=$out
-need wait_until 'a first pivot is under way' 30 grep -q '"step-started".*"create-daemonset/' "$first_out"
+need wait_until 'a first pivot is under way' 30 grep -q '"step-started".*"share-port/' "$first_out"
 fulcrum_ends 7 pivot --yes
 running=$(node_exec pgrep -x fulcrum | head -n 1)
 check "it names the process that is at it ($running)" grep -qw "$running" "$err"

@@ -1,0 +1,191 @@
+//! The command: exit codes and words, as a person or a script meets them. What needs a real node is in
+//! `tests/lab`; what needs root skips without it, and says so.
+
+use fulcrum_engine::state::Journal;
+use std::path::Path;
+use std::process::{Command, Output};
+
+struct Fulcrum {
+    dir: tempfile::TempDir,
+}
+
+impl Fulcrum {
+    /// The command with a state directory, a kubeconfig that leads nowhere, and an empty manifests directory.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("manifests")).unwrap();
+        std::fs::write(dir.path().join("admin.conf"), kubeconfig("http://127.0.0.1:9")).unwrap();
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fulcrum"));
+        command.env_clear().env("FULCRUM_STATE_DIR", self.path("state")).args(args);
+        if matches!(args[0], "pivot" | "status") {
+            for (flag, name) in [("--kubeconfig", "admin.conf"), ("--manifests-dir", "manifests")] {
+                if !args.contains(&flag) {
+                    command.arg(flag).arg(self.path(name));
+                }
+            }
+        }
+        command.output().unwrap()
+    }
+
+    /// Exit code and stderr.
+    fn refused(&self, args: &[&str]) -> (i32, String) {
+        let output = self.run(args);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!said.contains("panicked"), "{said}");
+        (output.status.code().unwrap(), said)
+    }
+}
+
+fn kubeconfig(server: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: c, cluster: {{server: '{server}'}}}}]\n\
+         contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\nusers: [{{name: u, user: {{}}}}]\n"
+    )
+}
+
+fn root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        println!("skipped: fulcrum refuses to pivot for anyone but root before it looks at anything else");
+    }
+    root
+}
+
+#[test]
+fn help_names_every_command_and_exit_code() {
+    let fulcrum = Fulcrum::new();
+    let output = fulcrum.run(&["--help"]);
+    let help = String::from_utf8(output.stdout).unwrap();
+    for word in ["pivot", "resume", "rollback", "status", "history", "--state-dir", "FULCRUM_STATE_DIR"] {
+        assert!(help.contains(word), "{word} is missing: {help}");
+    }
+    for code in 0..=8 {
+        assert!(help.contains(&format!("\n  {code}  ")), "exit code {code} is missing: {help}");
+    }
+    assert_eq!(fulcrum.run(&["pivot", "--sideways"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_place_where_nothing_was_done_says_so() {
+    let fulcrum = Fulcrum::new();
+    let output = fulcrum.run(&["history", "-o", "json"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), r#"{"runs":[]}"#);
+    assert!(!fulcrum.path("state").exists(), "looking made a state directory");
+    let status = fulcrum.run(&["status", "-o", "json"]);
+    assert_eq!(status.status.code(), Some(0));
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!((status["state"].as_str(), status["run"].is_null()), (Some("unknown"), true));
+    if root() {
+        assert_eq!(fulcrum.run(&["rollback", "--yes"]).status.code(), Some(0));
+    }
+}
+
+#[test]
+fn what_is_missing_is_named_with_a_remedy() {
+    if !root() {
+        return;
+    }
+    let fulcrum = Fulcrum::new();
+    let missing = fulcrum.path("none").display().to_string();
+    for (args, words) in [
+        (vec!["pivot", "--yes", "--kubeconfig", &missing], "/none could not be read"),
+        (vec!["pivot", "--yes", "--manifests-dir", &missing], "staticPodPath"),
+        (vec!["pivot", "--yes"], "kube-apiserver.yaml"),
+    ] {
+        let (code, said) = fulcrum.refused(&args);
+        assert_eq!(code, 3, "{args:?}: {said}");
+        assert!(said.contains(words) && said.contains("; "), "{args:?}: {said}");
+    }
+    std::fs::write(fulcrum.path("admin.conf"), "clusters: [").unwrap();
+    let (code, said) = fulcrum.refused(&["pivot", "--yes"]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("admin.conf cannot be used"), "{said}");
+}
+
+#[test]
+fn an_api_that_does_not_answer_is_named() {
+    if !root() {
+        return;
+    }
+    let fulcrum = Fulcrum::new();
+    let options = fulcrum_steps::rehearsal::RehearsalOptions::new(fulcrum.path("manifests"));
+    fulcrum_steps::rehearsal::write_control_plane(&options).unwrap();
+    let (code, said) = fulcrum.refused(&["pivot", "--yes"]);
+    assert_eq!(code, 3, "{said}");
+    assert!(
+        said.contains("api: ") && said.contains("was not reached") && said.contains("must answer"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_used_is_named() {
+    if !root() {
+        return;
+    }
+    let fulcrum = Fulcrum::new();
+    std::fs::write(fulcrum.path("state"), "a file").unwrap();
+    let (code, said) = fulcrum.refused(&["pivot", "--yes"]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("state") && said.contains("must be a directory"), "{said}");
+}
+
+#[test]
+fn a_journal_that_is_open_elsewhere_or_newer_is_left_alone() {
+    if !root() {
+        return;
+    }
+    let fulcrum = Fulcrum::new();
+    let journal = Journal::open(fulcrum.path("state"), "pivot").unwrap();
+    let (code, said) = fulcrum.refused(&["rollback", "--yes"]);
+    assert_eq!(code, 7, "{said}");
+    assert!(
+        said.contains(&format!("pid {}", std::process::id())) && said.contains("fulcrum resume"),
+        "{said}"
+    );
+    drop(journal);
+    std::fs::write(fulcrum.path("state/format"), r#"{"format":99}"#).unwrap();
+    let (code, said) = fulcrum.refused(&["pivot", "--yes"]);
+    assert_eq!(code, 8, "{said}");
+    assert!(said.contains("format 99") && said.contains("use the version"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_byte_is_found_and_the_entry_named() {
+    let world = crate::support::World::boot().await;
+    let journal = world.journal();
+    let run = world.pivot(&journal).await.run;
+    let head = journal.verify(run).unwrap();
+    drop(journal);
+    let verify = |dir: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fulcrum"));
+        command.arg("--state-dir").arg(dir).args(["history", "--verify"]).output().unwrap()
+    };
+    let output = verify(&world.state_dir());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains(&format!("{} entries, intact", head.seq)));
+    let db = world.state_dir().join("db/db");
+    let bytes = std::fs::read(&db).unwrap();
+    let text = b"retire-static/kube-scheduler";
+    let mut changed = bytes.clone();
+    let places: Vec<usize> =
+        (0..bytes.len() - text.len()).filter(|at| bytes[*at..].starts_with(text)).collect();
+    assert!(!places.is_empty());
+    for place in places {
+        changed[place + 3] ^= 1;
+    }
+    std::fs::write(&db, changed).unwrap();
+    let output = verify(&world.state_dir());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(8), "{said}");
+    assert!(said.contains("entry "), "{said}");
+}

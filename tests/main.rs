@@ -1,0 +1,15 @@
+//! What needs the whole: journal, engine, steps and, where it says so, the command.
+
+mod support;
+
+// The pivot and the way back against the rehearsal cluster, and everything that can go wrong on the way.
+mod pivot;
+
+// SIGKILL of a real process at every point of the pivot and of the way back.
+mod crash_matrix;
+
+// The command: exit codes and words.
+mod cli;
+
+// House rules that a compiler does not check.
+mod tidy;

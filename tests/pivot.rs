@@ -1,0 +1,191 @@
+//! The pivot and the way back against the rehearsal cluster.
+
+use crate::support::{SOON, World, outcome, reason};
+use fulcrum_engine::{Outcome, StepId};
+use fulcrum_steps::cluster::{AUDIT_HEAD_ANNOTATION, Lock};
+use fulcrum_steps::component::Component;
+use fulcrum_steps::plan;
+use fulcrum_steps::rehearsal::{ApiFault, Origin, Outcome as Fate};
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_and_back() {
+    let world = World::boot().await;
+    let journal = world.journal();
+    let pivoted = world.pivot(&journal).await;
+    assert_eq!(outcome(&pivoted), Outcome::Completed, "{}", reason(&pivoted));
+    world.assert_pivoted("after the pivot").await;
+    let daemonset = world.cluster.daemonset("self-hosted-kube-apiserver").await.unwrap().unwrap();
+    let sealed = daemonset["metadata"]["annotations"][AUDIT_HEAD_ANNOTATION].as_str().unwrap();
+    let (seq, hash) = sealed.split_once(':').unwrap();
+    let entry = journal.entries(pivoted.run).nth(seq.parse::<usize>().unwrap() - 1).unwrap().unwrap();
+    assert_eq!(entry.hash.to_string(), hash, "what is on the cluster is in the journal");
+    let back = world.rollback(&journal, pivoted.run).await;
+    assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
+    world.assert_static("after the rollback").await;
+    journal.verify(pivoted.run).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_server_that_never_serves_is_undone() {
+    use fulcrum_steps::rehearsal::Flaw;
+    for (component, flaw) in [
+        ("kube-apiserver", Flaw::NeverReady),
+        ("kube-scheduler", Flaw::ImageMissing),
+        ("kube-controller-manager", Flaw::Crashes),
+    ] {
+        let world = World::boot().await;
+        world.rehearsal.flaw((component, Origin::Api), flaw);
+        let journal = world.journal();
+        let settings = world.preflight().await.unwrap().settings;
+        let plan = plan::pivot(&settings, Duration::from_secs(3)).unwrap();
+        let ending = world.engine(&journal, settings).await.start(plan).await.unwrap();
+        assert_eq!(outcome(&ending), Outcome::RolledBack, "{component}: {}", reason(&ending));
+        assert!(reason(&ending).contains(&format!("await-ready/{component}")), "{}", reason(&ending));
+        world.assert_static(component).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_api_down_the_rollback_restores_the_files_first() {
+    let world = World::boot().await;
+    let journal = world.journal();
+    let settings = world.preflight().await.unwrap().settings;
+    let plan = plan::pivot(&settings, SOON).unwrap();
+    let cut: StepId = "retire-static/kube-apiserver".into();
+    let ending = world.engine(&journal, settings).await.pause_after([cut]).start(plan).await.unwrap();
+    // The DaemonSet's API server dies and stays dead: nothing answers until the static one is back.
+    world.rehearsal.hold_down(("kube-apiserver", Origin::Api));
+    world.rehearsal.until("the API to be down", SOON, |seen| !seen.api_up).await.unwrap();
+    let back = world.rollback(&journal, ending.run).await;
+    assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
+    world.assert_static("after a rollback with the API down").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_completed_pivot_is_rolled_back_with_the_api_down() {
+    let world = World::boot().await;
+    let journal = world.journal();
+    let pivoted = world.pivot(&journal).await;
+    for component in Component::ALL {
+        world.rehearsal.hold_down((component.name(), Origin::Api));
+    }
+    world.rehearsal.until("the API to be down", SOON, |seen| !seen.api_up).await.unwrap();
+    let back = world.rollback(&journal, pivoted.run).await;
+    assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
+    world.assert_static("all of it was down").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pivot_copes_with_an_api_that_stumbles() {
+    let world = World::boot().await;
+    let journal = world.journal();
+    let settings = world.preflight().await.unwrap().settings;
+    for (method, path, outcome) in [
+        ("POST", "daemonsets", Fate::LosesAnswer),
+        ("POST", "leases", Fate::LosesAnswer),
+        ("PATCH", "nodes", Fate::InternalError),
+        ("GET", "pods", Fate::InternalError),
+        ("DELETE", "leases", Fate::LosesAnswer),
+    ] {
+        world.rehearsal.inject(ApiFault {
+            method: Some(method.into()),
+            path: path.into(),
+            times: 1,
+            outcome,
+        });
+    }
+    let plan = plan::pivot(&settings, SOON).unwrap();
+    let ending = world.engine(&journal, settings).await.start(plan).await.unwrap();
+    assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
+    world.assert_pivoted("after stumbles").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reboot_halfway_is_taken_up() {
+    let world = World::boot().await;
+    let journal = world.journal();
+    let settings = world.preflight().await.unwrap().settings;
+    let plan = plan::pivot(&settings, SOON).unwrap();
+    let before_the_cut: StepId = "await-ready/kube-scheduler".into();
+    let ending =
+        world.engine(&journal, settings).await.pause_after([before_the_cut]).start(plan).await.unwrap();
+    world.rehearsal.reboot();
+    // At once: what the API says of the pods is old, and nothing of them runs yet.
+    let ending = world.resume(&journal, ending.run).await;
+    assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
+    world.assert_pivoted("after a reboot").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_elses_edit_is_not_overwritten() {
+    let world = World::boot().await;
+    let journal = world.journal();
+    let settings = world.preflight().await.unwrap().settings;
+    let plan = plan::pivot(&settings, SOON).unwrap();
+    let shared: StepId = "share-port/kube-scheduler".into();
+    let ending = world.engine(&journal, settings).await.pause_after([shared]).start(plan).await.unwrap();
+    let name = Component::Scheduler.manifest_file();
+    let edited = world.manifests().read(name).unwrap().unwrap();
+    let edited = edited.with_content(edited.content.replace("--permit-port-sharing=true", "--v=4"));
+    world.manifests().write(name, &edited).unwrap();
+    let back = world.rollback(&journal, ending.run).await;
+    assert_eq!(outcome(&back), Outcome::NeedsOperator);
+    assert!(reason(&back).contains("changed by somebody else"), "{}", reason(&back));
+    assert_eq!(world.manifests().read(name).unwrap().unwrap(), edited);
+    // The person puts the original back, and the same command ends it.
+    world.manifests().write(name, &world.before[name]).unwrap();
+    let back = world.rollback(&journal, ending.run).await;
+    assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
+    world.assert_static("after a person settled it").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_pivot_may_not_touch_is_refused() {
+    type Spoil = fn(&fulcrum_steps::node::ManifestsDir);
+    let cases: [(Spoil, &str); 3] = [
+        (
+            |dir| edit(dir, Component::Scheduler, "--leader-elect=true", "--leader-elect=false"),
+            "leader-election",
+        ),
+        (
+            |dir| _ = std::fs::copy(dir.file("kube-scheduler.yaml"), dir.file("kube-scheduler.bak")),
+            "foreign-file",
+        ),
+        (
+            |dir| edit(dir, Component::ControllerManager, "hostNetwork: true", "hostNetwork: false"),
+            "hostNetwork",
+        ),
+    ];
+    for (spoil, expected) in cases {
+        let world = World::boot().await;
+        spoil(&world.manifests());
+        let refused = world.preflight().await.unwrap_err().to_string();
+        assert!(refused.contains(expected), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_run_at_a_time_in_the_cluster() {
+    let world = World::boot().await;
+    Lock::of("other-node", "some-run").take(&world.cluster).await.unwrap();
+    let refused = world.preflight().await.unwrap_err().to_string();
+    assert!(refused.contains("other-node/some-run"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_that_is_pivoted_by_other_means_is_refused() {
+    let world = World::boot().await;
+    let report = world.preflight().await.unwrap();
+    let daemonset = report.static_pods[0].daemonset(&report.settings.target(None));
+    world.cluster.create_daemonset(&daemonset, false).await.unwrap();
+    let refused = world.preflight().await.unwrap_err().to_string();
+    assert!(refused.contains("fulcrum did not make it"), "{refused}");
+}
+
+fn edit(dir: &fulcrum_steps::node::ManifestsDir, component: Component, from: &str, to: &str) {
+    let image = dir.read(component.manifest_file()).unwrap().unwrap();
+    assert!(image.content.contains(from), "{}", image.content);
+    let changed = image.with_content(image.content.replace(from, to));
+    dir.write(component.manifest_file(), &changed).unwrap();
+}

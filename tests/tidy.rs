@@ -1,0 +1,112 @@
+//! House rules that a compiler does not check: each is an invariant of ARCHITECTURE.md, or keeps the code
+//! readable.
+
+use std::path::{Path, PathBuf};
+
+const FILE_LINES_MAX: usize = 420;
+const FUNCTION_LINES_MAX: usize = 60;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Every Rust file of the workspace, with its text.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut dirs: Vec<PathBuf> =
+        ["state", "engine", "steps", "cli", "tests"].map(|dir| root().join(dir)).into();
+    let mut files = Vec::new();
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && path.file_name().unwrap() != "target" {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                files.push((path.strip_prefix(root()).unwrap().to_owned(), text));
+            }
+        }
+    }
+    assert!(files.len() > 80, "the workspace has moved: {} files", files.len());
+    files
+}
+
+#[test]
+fn files_and_functions_fit_a_reader() {
+    for (path, text) in sources() {
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.len() <= FILE_LINES_MAX, "{} has {} lines", path.display(), lines.len());
+        let mut open: Option<(usize, usize)> = None;
+        for (number, line) in lines.iter().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            let starts =
+                ["fn ", "pub fn ", "pub(crate) fn ", "async fn ", "pub async fn ", "pub(crate) async fn "];
+            if open.is_none() && starts.iter().any(|start| line.trim_start().starts_with(start)) {
+                open = Some((number, indent));
+            }
+            let Some((begin, depth)) = open else { continue };
+            if indent == depth && matches!(line.trim(), "}" | "};")
+                || line.trim_end().ends_with(';') && indent == depth
+            {
+                let length = number - begin + 1;
+                let place = format!("{}:{}", path.display(), begin + 1);
+                assert!(length <= FUNCTION_LINES_MAX, "{place}: a function of {length} lines");
+                open = None;
+            }
+        }
+    }
+}
+
+/// Invariant: imports go one way, `state <- engine <- steps <- cli`.
+#[test]
+fn crates_import_down_the_stairs_only() {
+    for (crate_, forbidden) in [
+        ("state", &["fulcrum-engine", "fulcrum-steps", "kube", "k8s-openapi"][..]),
+        ("engine", &["fulcrum-steps", "kube", "k8s-openapi"]),
+        ("steps", &["clap", "indicatif"]),
+    ] {
+        let manifest = std::fs::read_to_string(root().join(crate_).join("Cargo.toml")).unwrap();
+        for name in forbidden {
+            let line = format!("\n{name}.workspace");
+            assert!(!manifest.contains(&line), "{crate_} depends on {name}");
+        }
+    }
+}
+
+/// Invariant: the engine knows nothing of Kubernetes.
+#[test]
+fn the_engine_knows_nothing_of_kubernetes() {
+    let words = ["daemonset", "kubelet", "kubeconfig", "static pod", "apiserver"];
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("engine/src")) {
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let lower = line.to_lowercase();
+            assert!(!words.iter().any(|word| lower.contains(word)), "{}: {line}", path.display());
+        }
+    }
+}
+
+/// Invariant: steps reach the world through `Node` and `Cluster` only.
+#[test]
+fn steps_see_only_node_and_cluster() {
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("steps/src/step")) {
+        for word in ["kube::Api", "kube::Client", "/proc", "std::process", "TcpStream"] {
+            assert!(!text.contains(word), "{} mentions {word}", path.display());
+        }
+    }
+}
+
+/// Invariant: no file is written but through the one crash-safe helper.
+#[test]
+fn files_are_written_by_one_helper() {
+    let may = ["state/src", "steps/src/rehearsal", "engine/examples", "engine/tests"];
+    for (path, text) in sources() {
+        if may.iter().any(|prefix| path.starts_with(prefix))
+            || path.components().any(|part| part.as_os_str() == "tests")
+        {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for word in ["fs::write(", "File::create", "fs::rename(", "fs::remove_file("] {
+            assert!(!code.contains(word), "{} has {word}: use state::fsync", path.display());
+        }
+    }
+}
