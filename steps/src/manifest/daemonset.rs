@@ -108,6 +108,8 @@ impl StaticPod {
             spec.remove("restartPolicy");
         }
         place_on_control_plane(&mut spec, target);
+        // A static pod has no service account; a token would be one thing more that its start depends on.
+        spec.entry("automountServiceAccountToken").or_insert(false.into());
         // A pod on the host's network asks the node's resolver unless told so. `Default` and `None` are not
         // what kubeadm writes: someone who chose them meant it.
         if spec.get("dnsPolicy").is_none_or(|policy| policy.is_null() || policy == "ClusterFirst") {
