@@ -67,12 +67,14 @@ impl Shell {
 /// The log on stderr: silent by default, for errors are said once, by the command.
 pub(crate) fn start_log(global: &Global) {
     let filter = match global.verbose {
-        0 | 1 => "error",
+        // kube logs what its caller is told anyway.
+        0 | 1 => "error,kube_client=off",
         2 => "fulcrum=debug,fulcrum_engine=debug,fulcrum_steps=debug,fulcrum_state=debug,warn",
         _ => "debug",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     match global.log_format {
         Output::Text => log.init(),
         Output::Json => log.json().init(),

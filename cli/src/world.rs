@@ -6,13 +6,9 @@ use fulcrum_engine::state::{Journal, LockHolder, OpenError, RunId};
 use fulcrum_engine::{Run, Session};
 use fulcrum_steps::cluster::{Access, connect};
 use fulcrum_steps::node::{Host, ManifestsDir, Node, Proc};
-use fulcrum_steps::site::{Settings, Site};
+use fulcrum_steps::site::{Patience, Settings, Site};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How often a wait looks again on a real node.
-const POLL: Duration = Duration::from_millis(100);
 
 /// What this program calls itself in the journal.
 pub(crate) const PROGRAM: &str = concat!("fulcrum ", env!("CARGO_PKG_VERSION"));
@@ -94,7 +90,7 @@ pub(crate) fn site(settings: Settings, access: &Access, host: Arc<dyn Host>, sta
     let node =
         Node { name: settings.node.clone(), manifests: ManifestsDir::new(&settings.manifests_dir), host };
     let (cluster, archive) = (access.cluster.clone(), state_dir.join("archive"));
-    Arc::new(Site { node, cluster, settings, archive, poll: POLL })
+    Arc::new(Site { node, cluster, settings, archive, patience: Patience::default() })
 }
 
 pub(crate) async fn session(host: &dyn Host) -> Result<Session, Failure> {

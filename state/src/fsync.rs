@@ -3,7 +3,7 @@
 //!
 //! The temporary file lies in the same directory (a rename does not cross file systems) and its name
 //! starts with a dot, so that a kubelet that watches the directory does not read it. A kill can leave one
-//! behind, named `.fulcrum-*.tmp`; nothing ever reads it.
+//! behind, named `.fulcrum-<name>-*.tmp`; nothing ever reads it, and [`sweep`] takes it away.
 
 use std::fs::File;
 use std::fs::Permissions;
@@ -29,7 +29,8 @@ pub fn write_atomic(
     owner: Option<(u32, u32)>,
 ) -> io::Result<()> {
     let dir = parent(path)?;
-    let mut file = tempfile::Builder::new().prefix(".fulcrum-").suffix(".tmp").tempfile_in(dir)?;
+    let mut file =
+        tempfile::Builder::new().prefix(&temporary_prefix(path)).suffix(SUFFIX).tempfile_in(dir)?;
     file.write_all(bytes)?;
     if let Some((user, group)) = owner {
         fchown(file.as_file(), Some(user), Some(group))?;
@@ -55,6 +56,25 @@ pub fn remove_durable(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Takes away what a [`write_atomic`] to `path` that was killed has left beside it. Nobody else may be
+/// writing to `path` meanwhile.
+///
+/// # Errors
+///
+/// What the system refused.
+pub fn sweep(path: &Path) -> io::Result<()> {
+    let prefix = temporary_prefix(path);
+    for entry in std::fs::read_dir(parent(path)?)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let left = name.to_string_lossy();
+        if left.starts_with(&prefix) && left.ends_with(SUFFIX) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes the names in the directory `path` survive a power cut.
 ///
 /// # Errors
@@ -62,6 +82,12 @@ pub fn remove_durable(path: &Path) -> io::Result<()> {
 /// What the system refused.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+const SUFFIX: &str = ".tmp";
+
+fn temporary_prefix(path: &Path) -> String {
+    format!(".fulcrum-{}-", path.file_name().unwrap_or_default().to_string_lossy())
 }
 
 fn parent(path: &Path) -> io::Result<&Path> {

@@ -24,8 +24,30 @@ pub struct Site {
     /// Where copies of the manifests are kept, a directory a run: for the steps, and for a person
     /// who has nothing else left.
     pub archive: PathBuf,
+    /// How long things are given.
+    pub patience: Patience,
+}
+
+/// How long things are given. Not part of the plan: it is the machine that is slow or fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
     /// How often a wait looks again.
     pub poll: Duration,
+    /// A leader's lease that is not renewed for this long has lost its holder: leaders renew every 2 s.
+    pub lease_quiet: Duration,
+    /// How long a server that has stopped listening may finish what it has in hand before it is ended.
+    pub drain: Duration,
+}
+
+impl Default for Patience {
+    /// For a real node.
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_millis(100),
+            lease_quiet: Duration::from_millis(3500),
+            drain: Duration::from_secs(2),
+        }
+    }
 }
 
 /// What was decided when the run was planned, and is stored with the plan.
@@ -157,7 +179,7 @@ impl Site {
         what: &str,
         the_one: impl Fn(&Process) -> bool,
     ) -> Result<Process, StepError> {
-        cx.wait(what, self.poll, async || Ok(self.serves(component, &the_one).await?)).await
+        cx.wait(what, self.patience.poll, async || Ok(self.serves(component, &the_one).await?)).await
     }
 
     fn question(&self, component: Component) -> Question {

@@ -129,7 +129,7 @@ cgroups_make() {
 # All of them: runc makes one more where versions 1 and 2 are mounted side by side.
 cgroups_remove() {
   local group
-  for group in $(find /sys/fs/cgroup -maxdepth 2 -name "$NODE_CGROUP"); do
+  find /sys/fs/cgroup -maxdepth 2 -name "$NODE_CGROUP" | while read -r group; do
     within 10 cgroup_remove "$group" || echo "cannot remove $group: $last_seen" >&2
   done
 }

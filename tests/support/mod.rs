@@ -9,7 +9,7 @@ use fulcrum_steps::node::{FileImage, Host, ManifestsDir, Node};
 use fulcrum_steps::plan;
 use fulcrum_steps::preflight::{Ask, Refused, Report, preflight};
 use fulcrum_steps::rehearsal::{Origin, Rehearsal, RehearsalOptions, Snapshot, write_control_plane};
-use fulcrum_steps::site::{Handover, Settings, Site};
+use fulcrum_steps::site::{Handover, Patience, Settings, Site};
 use fulcrum_steps::step::library;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -170,7 +170,8 @@ impl World {
 pub(crate) fn site(settings: Settings, cluster: Cluster, host: Arc<dyn Host>, state_dir: &Path) -> Arc<Site> {
     let node =
         Node { name: settings.node.clone(), manifests: ManifestsDir::new(&settings.manifests_dir), host };
-    Arc::new(Site { node, cluster, settings, archive: state_dir.join("archive"), poll: POLL })
+    let patience = Patience { poll: POLL, lease_quiet: POLL * 8, drain: POLL * 2 };
+    Arc::new(Site { node, cluster, settings, archive: state_dir.join("archive"), patience })
 }
 
 pub(crate) async fn engine(journal: &Journal, site: Arc<Site>) -> Engine {

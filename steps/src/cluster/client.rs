@@ -172,6 +172,22 @@ impl Cluster {
         within(&format!("get Lease {NAMESPACE}/{name}"), self.leases().get_opt(name)).await
     }
 
+    /// Gives back a leader's lease, as its holder would have: for whoever waits, it has run out. Does
+    /// nothing if it is no longer exactly as `seen`: then somebody renews it.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn give_back_lease(&self, seen: &Lease) -> Result<(), ClusterError> {
+        let mut lease = seen.clone();
+        let name = lease.metadata.name.clone().unwrap_or_default();
+        let spec = lease.spec.get_or_insert_default();
+        // What client-go writes when it releases.
+        (spec.holder_identity, spec.lease_duration_seconds) = (Some(String::new()), Some(1));
+        let attempt = format!("give back Lease {NAMESPACE}/{name}");
+        // With the resourceVersion that was seen: a renewal in between makes this a conflict.
+        gone(within(&attempt, self.leases().replace(&name, &PostParams::default(), &lease)).await.map(|_| ()))
+    }
+
     /// The addresses under which pods find the API server: the ready ones of service
     /// `default/kubernetes`.
     ///

@@ -92,7 +92,8 @@ pub enum ManifestError {
     /// A probe or a lifecycle handler asks a port by a name that its container does not have, or by
     /// something that is no port at all.
     #[error(
-        "{at}.port is {seen}, which is neither a port's number nor the name of one of its container's ports"
+        "{at}.port is {seen}, which is neither a port's number nor the name of one of its container's ports; \
+         write the port's number"
     )]
     UnknownPort {
         /// The path in the document, e.g. `spec.containers[0].livenessProbe.httpGet`.

@@ -4,6 +4,7 @@
 use super::host::{HostError, Question};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -28,6 +29,8 @@ pub(super) struct Asked {
     pub(super) status: u16,
     pub(super) client: SocketAddr,
     _connection: Connection,
+    /// hyper closes a connection whose sender has gone, and then nobody can say any more who answered.
+    _sender: SendRequest<Empty<Bytes>>,
 }
 
 /// The task that drives a connection; it ends, and the connection with it, when this is dropped.
@@ -83,5 +86,5 @@ async fn send<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let response = sender.send_request(request).await?;
     let status = response.status().as_u16();
     response.into_body().collect().await?;
-    Ok(Asked { status, client, _connection: connection })
+    Ok(Asked { status, client, _connection: connection, _sender: sender })
 }

@@ -1,6 +1,6 @@
 //! What a step may ask of the machine's kernel: who listens, what runs, who answers.
 //!
-//! Nothing here changes anything. The real machine is [`crate::node::Proc`]; the rehearsal has its own.
+//! Only [`Host::end`] changes anything. The real machine is [`crate::node::Proc`]; the rehearsal has its own.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,9 @@ pub trait Host: Send + Sync + Debug {
     /// The other end is identified by the kernel (the owner of the accepted socket), not by what it
     /// says of itself: with a shared port, two servers can answer under one address.
     async fn ask(&self, question: &Question) -> Result<Answer, HostError>;
+
+    /// Ends exactly this process (SIGKILL). No error if it is gone, or if its pid is another's by now.
+    async fn end(&self, process: &Process) -> Result<(), HostError>;
 
     /// Memory that a new process could take without swapping, in bytes.
     async fn memory_available(&self) -> Result<u64, HostError>;

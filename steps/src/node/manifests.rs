@@ -91,6 +91,15 @@ impl ManifestsDir {
             .map_err(|error| with_path("write", &path, &error))
     }
 
+    /// Takes away what a [`ManifestsDir::write`] of this file that was killed has left beside it.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or changed.
+    pub fn sweep(&self, name: &str) -> io::Result<()> {
+        let path = self.file(name);
+        fsync::sweep(&path).map_err(|error| with_path("sweep beside", &path, &error))
+    }
+
     /// Makes the file be gone, durably. No error if it is gone already.
     ///
     /// # Errors
@@ -139,5 +148,10 @@ mod tests {
         assert_eq!(manifests.read("a.yaml").unwrap(), Some(image.clone()));
         assert_eq!((image.mode, manifests.names().unwrap().len()), (0o640, 1));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left beside it");
+        fs::write(manifests.file(".fulcrum-a.yaml-x1y2z3.tmp"), "half a mani").unwrap();
+        manifests.sweep("b.yaml").unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "another file's is another's business");
+        manifests.sweep("a.yaml").unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "what a kill has left is gone");
     }
 }

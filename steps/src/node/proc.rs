@@ -4,6 +4,8 @@ use super::ask::Asker;
 use super::host::{Answer, Host, HostError, Listener, Process, Question};
 use super::procfs::{Socket, memory_available, pod_uid, sockets, start_ticks};
 use async_trait::async_trait;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use rustls::ClientConfig;
 use std::collections::BTreeMap;
 use std::fs;
@@ -109,6 +111,27 @@ impl Host for Proc {
         Ok(Answer { status: asked.status, process: self.answered(asked.client, question.address)? })
     }
 
+    async fn end(&self, meant: &Process) -> Result<(), HostError> {
+        let attempt = || format!("end process {}", meant.pid);
+        let Some(pid) = i32::try_from(meant.pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
+        // The descriptor names the process, whatever becomes of the pid; the look after it says that it is
+        // still the one that was meant.
+        let descriptor = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(descriptor) => descriptor,
+            Err(Errno::SRCH) => return Ok(()),
+            Err(error) => return Err(HostError::new(attempt(), error)),
+        };
+        let found = process(&self.root.join(meant.pid.to_string()));
+        let same = |found: &Process| found.command == meant.command && found.pod_uid == meant.pod_uid;
+        if !found.as_ref().is_some_and(same) {
+            return Ok(());
+        }
+        match pidfd_send_signal(&descriptor, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(HostError::new(attempt(), error)),
+        }
+    }
+
     async fn memory_available(&self) -> Result<u64, HostError> {
         let text = fs::read_to_string(self.root.join("meminfo"))
             .map_err(|error| HostError::new("read /proc/meminfo", error))?;
@@ -142,6 +165,7 @@ fn socket_inode(target: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::ExitStatusExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -160,12 +184,7 @@ mod tests {
             let _ = stream.read(&mut request).await;
             drop(listener);
         });
-        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
-        let host = Proc::new(Arc::new(tls));
+        let host = Proc::new(Arc::new(no_tls()));
         let mine = host.listeners(address.port()).await.unwrap();
         assert_eq!(mine.len(), 1);
         assert_eq!(mine[0].process.pid, std::process::id());
@@ -174,7 +193,28 @@ mod tests {
         assert_eq!(answer.status, 503);
         assert_eq!(answer.process.unwrap().pid, std::process::id());
         assert!(host.listeners(1).await.unwrap().is_empty());
+        let mut other = mine[0].process.clone();
+        other.command.push("not me".to_owned());
+        host.end(&other).await.unwrap(); // The pid is mine, the process is not: nothing happens to me.
         assert_eq!(host.boot_id().await.unwrap().len(), 36);
         assert!(host.memory_available().await.unwrap() > 0);
+    }
+
+    #[tokio::test]
+    async fn a_process_is_ended_once() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let host = Proc { root: "/proc".into(), asker: Asker::new(Arc::new(no_tls())) };
+        let meant = process(Path::new(&format!("/proc/{}", child.id()))).unwrap();
+        host.end(&meant).await.unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
+        host.end(&meant).await.unwrap();
+    }
+
+    fn no_tls() -> ClientConfig {
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth()
     }
 }

@@ -7,11 +7,10 @@ use crate::cluster::{Cluster, ClusterError, Lock};
 use crate::component::Component;
 use crate::manifest::StaticPod;
 use crate::node::{Host, ManifestsDir};
-use crate::site::{Handover, Settings, Site, health_question};
+use crate::site::{Handover, Patience, Settings, Site, health_question};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// What is to be checked, before a [`Site`] exists.
 #[derive(Debug, Clone)]
@@ -108,6 +107,6 @@ fn site(ask: &Ask, settings: Settings) -> Site {
         manifests: ask.manifests.clone(),
         host: Arc::clone(&ask.host),
     };
-    let poll = Duration::from_millis(200);
-    Site { node, cluster: ask.cluster.clone(), settings, archive: PathBuf::new(), poll }
+    let patience = Patience::default();
+    Site { node, cluster: ask.cluster.clone(), settings, archive: PathBuf::new(), patience }
 }

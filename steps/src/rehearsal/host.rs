@@ -26,6 +26,13 @@ pub(super) fn answer(world: &mut World, asked: &Asked) -> Reply {
             Err(e) => Err(Failure::bad_request(format!("{port:?} is no port: {e}"))),
         },
         (&Method::GET, ("processes", uid)) => Ok(json!(machine.pod_processes(uid))),
+        (&Method::POST, ("end", "")) => match serde_json::from_slice::<Process>(&asked.body) {
+            Ok(process) => {
+                machine.end(&process);
+                Ok(json!(null))
+            }
+            Err(e) => Err(Failure::bad_request(format!("the process cannot be read: {e}"))),
+        },
         (&Method::POST, ("ask", "")) => match serde_json::from_slice::<Question>(&asked.body) {
             Ok(question) => machine
                 .ask(question.address, &question.path, question.tls)
@@ -98,6 +105,11 @@ impl Host for RehearsalHost {
     async fn ask(&self, question: &Question) -> Result<Answer, HostError> {
         let attempt = format!("asking {} for {}", question.address, question.path);
         self.request(Method::POST, "ask", body(question, &attempt)?, &attempt).await
+    }
+
+    async fn end(&self, process: &Process) -> Result<(), HostError> {
+        let attempt = format!("ending process {} of the rehearsal", process.pid);
+        self.request(Method::POST, "end", body(process, &attempt)?, &attempt).await
     }
 
     async fn memory_available(&self) -> Result<u64, HostError> {

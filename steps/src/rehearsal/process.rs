@@ -124,6 +124,14 @@ impl Machine {
         }
     }
 
+    /// SIGKILL to this very process, if it still is the one with that pid.
+    pub(super) fn end(&mut self, meant: &Process) {
+        let uid = self.procs.get(&meant.pid).map(|proc| proc.owner.pod_uid.clone());
+        if uid.is_some() && uid == meant.pod_uid {
+            self.kill(meant.pid, 137);
+        }
+    }
+
     /// The exit code of a process that has ended; asked once.
     pub(super) fn exit_of(&mut self, pid: u32) -> Option<i32> {
         self.exits.remove(&pid)

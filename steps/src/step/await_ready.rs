@@ -70,7 +70,7 @@ impl Step for AwaitReady {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = format!("the pod of DaemonSet {} to serve", self.component.daemonset_name());
-        cx.wait(&what, self.site.poll, async || self.look().await).await
+        cx.wait(&what, self.site.patience.poll, async || self.look().await).await
     }
 
     /// It changed nothing.

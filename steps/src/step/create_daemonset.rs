@@ -2,6 +2,7 @@
 //! there before or is not this run's, and waits until its pods are gone.
 
 use super::archive;
+use super::lease;
 use super::library::seen;
 use crate::cluster::RUN_ANNOTATION;
 use crate::component::Component;
@@ -28,7 +29,7 @@ impl CreateDaemonset {
     async fn live(&self, cx: &Context) -> Result<Option<Value>, StepError> {
         let name = self.component.daemonset_name();
         let get = async || seen(self.site.cluster.daemonset(name).await);
-        cx.wait(&format!("the API, to read DaemonSet {name}"), self.site.poll, get).await
+        cx.wait(&format!("the API, to read DaemonSet {name}"), self.site.patience.poll, get).await
     }
 
     /// Whether `live` is what this run makes, or why not.
@@ -53,7 +54,7 @@ impl CreateDaemonset {
         let name = self.component.daemonset_name();
         let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
         let delete = async || seen(self.site.cluster.delete_daemonset(name, uid).await);
-        cx.wait(&format!("the API, to delete DaemonSet {name}"), self.site.poll, delete).await
+        cx.wait(&format!("the API, to delete DaemonSet {name}"), self.site.patience.poll, delete).await
     }
 
     /// The pods are told to go by name as well: the garbage collector is part of a controller manager
@@ -61,7 +62,7 @@ impl CreateDaemonset {
     async fn wait_gone(&self, cx: &Context) -> Result<(), StepError> {
         let labels = Site::pod_labels(self.component);
         let what = format!("the pods of DaemonSet {} to be gone", self.component.daemonset_name());
-        cx.wait(&what, self.site.poll, async || {
+        cx.wait(&what, self.site.patience.poll, async || {
             let pods = match seen(self.site.cluster.pods_labelled(&labels).await)? {
                 Seen::Ready(pods) => pods,
                 Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
@@ -108,7 +109,7 @@ impl Step for CreateDaemonset {
         let ours = self.ours(cx)?;
         let what = format!("the API, to create DaemonSet {}", self.component.daemonset_name());
         let made = cx
-            .wait(&what, self.site.poll, async || {
+            .wait(&what, self.site.patience.poll, async || {
                 match self.site.cluster.create_daemonset(&ours, false).await {
                     // Perhaps this very call, sent twice: what is there decides.
                     Err(error) if error.is_conflict() => Ok(Seen::Ready(None)),
@@ -140,7 +141,9 @@ impl Step for CreateDaemonset {
             }
             self.delete(cx, &live).await?;
         }
-        self.wait_gone(cx).await
+        self.wait_gone(cx).await?;
+        lease::give_back(&self.site, cx, self.component).await;
+        Ok(())
     }
 }
 

@@ -34,13 +34,13 @@ impl Step for TakeLock {
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let lock = Lock::of(&self.site.settings.node, cx.run());
         let release = async || seen(lock.release(&self.site.cluster).await);
-        cx.wait("the API, to let go of the lock", self.site.poll, release).await
+        cx.wait("the API, to let go of the lock", self.site.patience.poll, release).await
     }
 }
 
 /// Takes the lock; an API that is away for a moment is waited for, another holder is not.
 pub(super) async fn take(site: &Site, cx: &Context, lock: &Lock) -> Result<(), StepError> {
-    cx.wait("the lock", site.poll, async || match lock.take(&site.cluster).await {
+    cx.wait("the lock", site.patience.poll, async || match lock.take(&site.cluster).await {
         Ok(()) => Ok(Seen::Ready(())),
         Err(LockError::Cluster(error)) if error.is_passing() || error.is_conflict() => {
             Ok(Seen::NotYet(error.to_string()))

@@ -4,6 +4,7 @@ mod archive;
 mod await_ready;
 mod create_daemonset;
 mod label_node;
+mod lease;
 mod library;
 mod lock;
 mod preflight;

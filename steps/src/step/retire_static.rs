@@ -2,6 +2,7 @@
 //! pod are gone. Undo: puts it back and waits until it serves, without asking the API: it may be down, and
 //! this is what brings it back.
 
+use super::lease;
 use super::library::seen;
 use crate::cluster::config_hash;
 use crate::component::Component;
@@ -53,7 +54,7 @@ impl RetireStatic {
     async fn wait_gone(&self, cx: &Context) -> Result<(), StepError> {
         let mirror = self.site.mirror_pod(self.component);
         let what = format!("static pod {mirror} to be gone");
-        cx.wait(&what, self.site.poll, async || {
+        cx.wait(&what, self.site.patience.poll, async || {
             if let Some(left) = self.left().await? {
                 return Ok(Seen::NotYet(left));
             }
@@ -104,11 +105,13 @@ impl Step for RetireStatic {
             None => {}
         }
         self.wait_gone(cx).await?;
+        lease::give_back(&self.site, cx, self.component).await;
         Ok(Value::Null)
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let Some(saved) = Self::saved(cx)? else { return Ok(()) };
+        self.site.node.manifests.sweep(self.name())?;
         match self.site.node.manifests.read(self.name())? {
             None => self.site.node.manifests.write(self.name(), &saved)?,
             Some(current) if current == saved => {}

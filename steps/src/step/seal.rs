@@ -33,17 +33,17 @@ impl Step for Seal {
         for component in Component::ALL {
             let name = component.daemonset_name();
             let annotate = async || seen(self.site.cluster.annotate_daemonset(name, &annotation).await);
-            cx.wait(&format!("the API, to seal DaemonSet {name}"), self.site.poll, annotate).await?;
+            cx.wait(&format!("the API, to seal DaemonSet {name}"), self.site.patience.poll, annotate).await?;
         }
         let lock = Lock::of(&self.site.settings.node, cx.run());
         let release = async || seen(lock.release(&self.site.cluster).await);
-        cx.wait("the API, to let go of the lock", self.site.poll, release).await?;
+        cx.wait("the API, to let go of the lock", self.site.patience.poll, release).await?;
         Ok(json!({ "head": head }))
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let answers = async || seen(self.site.cluster.readyz().await);
-        let look = cx.wait("the API, to take the lock back", self.site.poll, answers);
+        let look = cx.wait("the API, to take the lock back", self.site.patience.poll, answers);
         match tokio::time::timeout(API_MAY_TAKE, look).await {
             Ok(Err(error)) => Err(error),
             Err(_) => Ok(()),

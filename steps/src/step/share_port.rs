@@ -4,14 +4,16 @@
 //!
 //! Looks only at the manifest and at the host: for the API server's own turn there is no API to ask.
 
+use super::lease;
 use crate::component::Component;
 use crate::manifest::StaticPod;
-use crate::node::FileImage;
+use crate::node::{FileImage, Process};
 use crate::site::{Site, in_static_pod, shares_its_port};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 pub(super) struct SharePort {
     pub(super) site: Arc<Site>,
@@ -52,11 +54,55 @@ impl SharePort {
         )
     }
 
-    async fn wait(&self, cx: &Context, shared: bool) -> Result<u32, StepError> {
+    /// The static server that is about to be restarted, if it listens.
+    async fn old(&self, shared: bool) -> Result<Option<Process>, StepError> {
+        let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
+        let old = listeners.into_iter().map(|listener| listener.process);
+        Ok(old.filter(in_static_pod).find(|process| shares_its_port(process) != shared))
+    }
+
+    /// Waits until the kubelet has restarted the pod, and sees to it that this is short.
+    async fn restarted(&self, cx: &Context, old: Option<Process>, shared: bool) -> Result<u32, StepError> {
+        if let Some(old) = &old {
+            self.drained(cx, old).await?;
+            lease::give_back(&self.site, cx, self.component).await;
+        }
         let with = if shared { "with" } else { "without" };
         let what = format!("the static {} to serve {with} port sharing", self.component);
         let the_one = |process: &_| in_static_pod(process) && shares_its_port(process) == shared;
         Ok(self.site.wait_served(cx, self.component, &what, the_one).await?.pid)
+    }
+
+    /// Waits until the old process is gone. An API server that was told to end stops listening at once and
+    /// then waits for its watches, all of its pod's 30 s; nobody can connect meanwhile, and its successor
+    /// starts only afterwards. So when it has finished its requests it is ended.
+    async fn drained(&self, cx: &Context, old: &Process) -> Result<(), StepError> {
+        let uid = old.pod_uid.as_deref().unwrap_or_default();
+        let mut stopped_listening: Option<Instant> = None;
+        let look = async || {
+            let alive = self.site.node.host.pod_processes(uid).await?;
+            if !alive.iter().any(|process| process.pid == old.pid) {
+                return Ok(Seen::Ready(true));
+            }
+            let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
+            let listens = listeners.iter().any(|listener| listener.process.pid == old.pid);
+            Ok(if listens {
+                Seen::NotYet(format!("pid {} still listens", old.pid))
+            } else {
+                Seen::Ready(false)
+            })
+        };
+        let what = format!("the kubelet to end the static {}", self.component);
+        loop {
+            if cx.wait(&what, self.site.patience.poll, look).await? {
+                return Ok(());
+            }
+            let since = *stopped_listening.get_or_insert_with(Instant::now);
+            if since.elapsed() >= self.site.patience.drain {
+                self.site.node.host.end(old).await?;
+            }
+            tokio::time::sleep(self.site.patience.poll).await;
+        }
     }
 }
 
@@ -87,23 +133,27 @@ impl Step for SharePort {
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let missing = || StepError::fatal("the manifest was not saved before it was to be changed");
         let (before, after) = self.both(cx)?.ok_or_else(missing)?;
+        self.site.node.manifests.sweep(self.component.manifest_file())?;
+        let old = self.old(true).await?;
         match self.current()? {
             Some(current) if current == after => {}
             Some(current) if current == before => self.write(&after)?,
             _ => return Err(StepError::fatal(self.edited())),
         }
-        Ok(json!({ "pid": self.wait(cx, true).await? }))
+        Ok(json!({ "pid": self.restarted(cx, old, true).await? }))
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let Some((before, after)) = self.both(cx)? else { return Ok(()) };
+        self.site.node.manifests.sweep(self.component.manifest_file())?;
+        let shared = StaticPod::parse(self.component, before.content.as_bytes())?.permits_port_sharing();
+        let old = self.old(shared).await?;
         match self.current()? {
             Some(current) if current == before => {}
             Some(current) if current == after => self.write(&before)?,
             None => self.write(&before)?,
             Some(_) => return Err(StepError::fatal(self.edited())),
         }
-        let shared = StaticPod::parse(self.component, before.content.as_bytes())?.permits_port_sharing();
-        self.wait(cx, shared).await.map(|_| ())
+        self.restarted(cx, old, shared).await.map(|_| ())
     }
 }

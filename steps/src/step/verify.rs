@@ -91,8 +91,10 @@ impl Step for Verify {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let since = Timestamp::now();
-        cx.wait("the cluster to work without static pods", self.site.poll, async || self.all(since).await)
-            .await?;
+        cx.wait("the cluster to work without static pods", self.site.patience.poll, async || {
+            self.all(since).await
+        })
+        .await?;
         Ok(json!({ "verified": since.to_string() }))
     }
 
