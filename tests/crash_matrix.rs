@@ -43,8 +43,8 @@ enum Verb {
     Rollback,
 }
 
-/// Cases side by side: each is mostly waiting.
-const SIDE_BY_SIDE: usize = 6;
+/// Cases side by side, over all tests here: each is mostly waiting, but none may starve.
+static ROOM: Semaphore = Semaphore::const_new(6);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_pivot_killed_anywhere_is_resumed_or_undone() {
@@ -96,11 +96,10 @@ async fn all<C: Send + 'static, F>(cases: Vec<C>, check: impl Fn(C) -> F + Copy)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let room = Arc::new(Semaphore::new(SIDE_BY_SIDE));
     let mut running = tokio::task::JoinSet::new();
     assert!(!cases.is_empty());
     for case in cases {
-        let permit = Arc::clone(&room).acquire_owned().await.unwrap();
+        let permit = ROOM.acquire().await.unwrap();
         let checked = check(case);
         running.spawn(async move {
             checked.await;

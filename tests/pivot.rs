@@ -140,6 +140,29 @@ async fn somebody_elses_edit_is_not_overwritten() {
     world.assert_static("after a person settled it").await;
 }
 
+/// A flag that a person adds while the run waits is not in the DaemonSet, which is made from the archive: the
+/// cut would take it away unseen.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_during_the_run_is_not_cut_away() {
+    for breakpoint in ["archive", "await-ready/kube-scheduler"] {
+        let world = World::boot().await;
+        let journal = world.journal();
+        let settings = world.preflight().await.unwrap().settings;
+        let plan = plan::pivot(&settings, SOON).unwrap();
+        let engine = world.engine(&journal, settings).await.pause_after([breakpoint.into()]);
+        let paused = engine.start(plan).await.unwrap();
+        let name = Component::Scheduler.manifest_file();
+        let image = world.manifests().read(name).unwrap().unwrap();
+        let edited = image.with_content(image.content.replace("--leader-elect=true", "--leader-elect=1"));
+        assert_ne!(edited, image);
+        world.manifests().write(name, &edited).unwrap();
+        let ending = world.resume(&journal, paused.run).await;
+        assert_ne!(outcome(&ending), Outcome::Completed, "{breakpoint}: the edit was cut away");
+        assert!(reason(&ending).contains("changed"), "{}", reason(&ending));
+        assert_eq!(world.manifests().read(name).unwrap().unwrap(), edited, "{breakpoint}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_pivot_may_not_touch_is_refused() {
     type Spoil = fn(&fulcrum_steps::node::ManifestsDir);

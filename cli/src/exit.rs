@@ -15,7 +15,8 @@ Exit codes:
   5  the run needs a person: the message says for what
   6  the run is paused: `fulcrum resume` goes on, `fulcrum rollback` undoes it
   7  another run is unfinished, or in progress
-  8  the journal is damaged, or written by a newer version";
+  8  the journal is damaged, or its run was started by another version
+  130  left at once, on a second signal: the run is unfinished";
 
 /// How the command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +96,7 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Load(error) => error.into(),
+            EngineError::UnknownStep { .. } => Self::new(Exit::Damaged, error),
             other => Self::new(Exit::Other, other),
         }
     }

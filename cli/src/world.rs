@@ -4,11 +4,15 @@ use crate::exit::{Exit, Failure};
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, LockHolder, OpenError, RunId};
 use fulcrum_engine::{Run, Session};
-use fulcrum_steps::cluster::{Access, connect};
+use fulcrum_steps::cluster::{Access, Cluster, connect};
 use fulcrum_steps::node::{Host, ManifestsDir, Node, Proc};
 use fulcrum_steps::site::{Patience, Settings, Site};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a cluster may take to say which it is, before that is left open.
+const IDENTITY_WITHIN: Duration = Duration::from_secs(3);
 
 /// What this program calls itself in the journal.
 pub(crate) const PROGRAM: &str = concat!("fulcrum ", env!("CARGO_PKG_VERSION"));
@@ -43,16 +47,44 @@ fn not_opened(error: OpenError) -> Failure {
 }
 
 fn in_progress(holder: &LockHolder) -> anyhow::Error {
+    let (purpose, pid) = (&holder.purpose, holder.pid);
+    if !matches!(purpose.as_str(), "pivot" | "resume" | "rollback") {
+        return anyhow::anyhow!(
+            "`fulcrum {purpose}`, pid {pid}, is reading the journal; wait for its end, or end it"
+        );
+    }
     let run = holder.run.map_or("a run that is being prepared".to_owned(), |run| format!("run {run}"));
     anyhow::anyhow!(
-        "{run} is in progress: `fulcrum {}`, pid {}, has the journal open; wait for it, or stop it (SIGINT pauses \
-         it at a safe point) and then go on with `fulcrum resume` or undo it with `fulcrum rollback`",
-        holder.purpose,
-        holder.pid
+        "{run} is in progress: `fulcrum {purpose}`, pid {pid}, has the journal open; wait for it, or stop it (SIGINT pauses \
+         it at a safe point) and then go on with `fulcrum resume` or undo it with `fulcrum rollback`"
     )
 }
 
-/// Every run of the journal, oldest first, with where it stands.
+/// An older run may not be taken up beside a later one: both would have their hands on the same files.
+pub(crate) fn refuse_if_followed(journal: &Journal, run: RunId) -> Result<(), Failure> {
+    for later in runs(journal)?.into_iter().filter(|later| *later > run) {
+        if !load(journal, later)?.is_rolled_back() {
+            return Err(Failure::refused(format!(
+                "run {later} came after run {run}; roll that one back first"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A kubeconfig that leads elsewhere than when the run began. With the API down nothing can be said: what
+/// is done then is done to this machine's files only, until it answers.
+pub(crate) async fn refuse_another_cluster(cluster: &Cluster, settings: &Settings) -> Result<(), Failure> {
+    match tokio::time::timeout(IDENTITY_WITHIN, cluster.uid()).await {
+        Ok(Ok(uid)) if uid != settings.cluster_uid => Err(Failure::refused(
+            "the kubeconfig leads to another cluster than the one on which the run was started; nothing was \
+             changed: name the right one with --kubeconfig",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Every run of the journal, oldest first.
 pub(crate) fn runs(journal: &Journal) -> Result<Vec<RunId>, Failure> {
     Ok(journal.runs()?.into_iter().map(|header| header.run).collect())
 }

@@ -64,7 +64,11 @@ pub(crate) struct Shared {
 impl Call {
     /// Carries the call out, to its end, its timeout or its panic.
     pub(crate) async fn carry_out(self, step: Arc<dyn Step>, shared: Shared) -> Finished {
-        let result = self.result(step.as_ref(), shared).await;
+        let call = AssertUnwindSafe(self.result(step.as_ref(), shared)).catch_unwind();
+        let panicked = |panic: Box<dyn std::any::Any + Send>| {
+            StepError::fatal(format!("the step panicked: {}", panic_text(&*panic)))
+        };
+        let result = call.await.unwrap_or_else(|panic| Err(panicked(panic)));
         Finished { what: self.what, step: self.step, attempt: self.attempt, result }
     }
 
@@ -91,10 +95,8 @@ impl Call {
             observer: shared.observer,
             noted: Arc::new(Mutex::new(String::new())),
         };
-        let call = AssertUnwindSafe(self.method(step, &cx)).catch_unwind();
-        match tokio::time::timeout(self.timeout, call).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(panic)) => Err(StepError::fatal(format!("the step panicked: {}", panic_text(&*panic)))),
+        match tokio::time::timeout(self.timeout, self.method(step, &cx)).await {
+            Ok(result) => result,
             Err(_) => {
                 let noted = cx.noted.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 let noted =

@@ -10,7 +10,9 @@ use fulcrum_state::{AppendError, ReadError, RunId};
 #[expect(missing_docs, reason = "each variant says what its fields are")]
 pub enum EngineError {
     /// The journal did not take an entry. What was in flight has been abandoned: it will be probed.
-    #[error("the run stopped because the journal could not be written")]
+    #[error(
+        "the run stopped half-way because the journal could not be written; when it can, resume the run or undo it"
+    )]
     Journal(#[from] AppendError),
     /// The run could not be read back.
     #[error(transparent)]
@@ -28,6 +30,11 @@ pub enum EngineError {
     #[error("run {}: {source}; this is a bug in the engine, nothing further was done",
         run.map_or("(new)".to_owned(), |run| run.to_string()))]
     Illegal { run: Option<RunId>, source: IllegalEvent },
+    /// The engine lost track of what it had started: a bug.
+    #[error(
+        "the run stopped: {cause}; this is a bug in the engine. Its journal is as far as it got: resume it"
+    )]
+    Lost { cause: String },
     /// Something of ours does not serialise: a bug.
     #[error("{what} could not be written as JSON: {cause}")]
     Encode { what: &'static str, cause: String },

@@ -18,8 +18,8 @@ pub enum Event {
     Begun { workflow: String, plan: Digest, session: Session },
     /// A process took the run up again. Attempts of an earlier session without a result are cut.
     Resumed { session: Session },
-    /// An attempt is about to begin. `pre_image` names the blob with what the step saved beforehand;
-    /// only a step's first attempt has one, later ones go by that.
+    /// An attempt is about to begin. `pre_image` names the blob with what the step saved beforehand; the
+    /// first that a step has is what all its attempts and undos go by.
     AttemptStarted { step: StepId, attempt: u32, pre_image: Option<Digest> },
     /// The attempt succeeded; `output` is what later steps may read.
     AttemptDone { step: StepId, attempt: u32, output: Value },

@@ -41,6 +41,7 @@ pub(crate) struct Executor<'a> {
     saved: BTreeMap<StepId, Digest>,
     probe_failures: BTreeMap<StepId, u32>,
     pausing: Option<String>,
+    asked_to_pause: bool,
     deadline: Option<Instant>,
 }
 
@@ -71,6 +72,7 @@ impl<'a> Executor<'a> {
             saved: BTreeMap::new(),
             probe_failures: BTreeMap::new(),
             pausing: None,
+            asked_to_pause: false,
             deadline,
         })
     }
@@ -97,8 +99,9 @@ impl<'a> Executor<'a> {
         let limit = self.deadline.filter(|_| self.run.unwinding().is_none());
         tokio::select! {
             biased;
-            () = pause.cancelled(), if self.pausing.is_none() => {
-                self.pausing = Some(self.engine.control.reason());
+            () = pause.cancelled(), if !self.asked_to_pause => {
+                self.asked_to_pause = true;
+                self.pausing.get_or_insert(self.engine.control.reason());
                 self.stop();
             }
             Some(finished) = self.tasks.join_next() => {
@@ -113,6 +116,7 @@ impl<'a> Executor<'a> {
                 let reason = format!("not done within {limit:?}; in flight: {}", busy.join(", "));
                 self.record(Event::UnwindStarted { reason })?;
             }
+            else => return Err(EngineError::Lost { cause: "nothing is in flight and nothing is decided".into() }),
         }
         Ok(())
     }
@@ -122,9 +126,9 @@ impl<'a> Executor<'a> {
         &mut self,
         finished: Result<Finished, tokio::task::JoinError>,
     ) -> Result<(), EngineError> {
-        let Ok(Finished { what, step, attempt, result }) = finished else {
-            return Ok(()); // Aborted: only when this executor is dropped. Panics are caught in the call.
-        };
+        // Panics of steps are caught in the call: this would be one of the engine's own.
+        let lost = |error: tokio::task::JoinError| EngineError::Lost { cause: error.to_string() };
+        let Finished { what, step, attempt, result } = finished.map_err(lost)?;
         self.in_flight.remove(&step);
         match (what, result) {
             (What::Rest, _) => {
@@ -240,8 +244,11 @@ impl<'a> Executor<'a> {
                 let pre_image = self.saved.get(&step).copied();
                 let has_saved = self.run.state(&step).is_some_and(|state| state.pre_image.is_some());
                 if !self.rest_is_over(&step, failures, What::Run) {
-                } else if saves && !has_saved && pre_image.is_none() {
+                    return Ok(());
+                }
+                if saves && !has_saved && pre_image.is_none() {
                     self.call(What::Save, &step, attempt);
+                    self.rested.insert(step); // The pause was before the saving: none follows it.
                 } else {
                     self.record(Event::AttemptStarted { step: step.clone(), attempt, pre_image })?;
                     self.call(What::Run, &step, attempt);
@@ -318,6 +325,7 @@ impl<'a> Executor<'a> {
         self.run.apply(&event).map_err(|source| EngineError::Illegal { run: self.id, source })?;
         if let Event::UnwindStarted { .. } = event {
             self.stop(); // Nobody needs the result of what is in flight any more.
+            self.rested.clear();
         }
         self.batch.push(event);
         Ok(())
@@ -369,17 +377,35 @@ fn clip(text: &str) -> String {
 
 /// The beginning and the end of a text that is too long: both tell more than its middle.
 fn clip_to(text: &str, bytes_max: usize) -> String {
-    if text.len() <= bytes_max {
+    // What counts is the length in the journal, where a quote takes two bytes and a control character six.
+    let escaped = serde_json::to_string(text).map_or(usize::MAX, |text| text.len());
+    if escaped <= bytes_max {
         return text.to_owned();
     }
-    let half = bytes_max / 2 - 2;
+    let half = text.len().min(bytes_max) * bytes_max / escaped.max(1) / 2;
     let (head, tail) = (text.floor_char_boundary(half), text.ceil_char_boundary(text.len() - half));
-    format!("{} … {}", &text[..head], &text[tail..])
+    let shorter = format!("{} … {}", &text[..head], &text[tail..]);
+    if shorter.len() < text.len() { clip_to(&shorter, bytes_max) } else { String::new() }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clipped_text_fits_however_it_is_escaped() {
+        for text in ["x".repeat(9000), "\"\\".repeat(3000), "\u{1}".repeat(5000), "ä→".repeat(2000)] {
+            let clipped = clip_to(&text, 1400);
+            assert!(serde_json::to_string(&clipped).unwrap().len() <= 1400, "{}", clipped.len());
+            assert!(clipped.contains(" … ") && clipped.starts_with(text.chars().next().unwrap()));
+        }
+        assert_eq!(clip("short"), "short");
     }
 }

@@ -20,7 +20,7 @@
 //! It knows nothing of Kubernetes, has no clock or timer of its own that survives a restart (a retry
 //! delay starts anew after a crash), and does not run one run on two machines.
 //!
-//! `examples/backup.rs` is a whole program: run it, kill it, run it again.
+//! `examples/deploy.rs` is a whole program: run it, kill it, run it again.
 //!
 //! | module | what it is |
 //! |---|---|

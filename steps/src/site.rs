@@ -35,8 +35,13 @@ pub struct Patience {
     pub poll: Duration,
     /// A leader's lease that is not renewed for this long has lost its holder: leaders renew every 2 s.
     pub lease_quiet: Duration,
-    /// How long a server that has stopped listening may finish what it has in hand before it is ended.
+    /// How long a server that has stopped listening may finish what it has in hand before it is ended, while
+    /// another one serves.
     pub drain: Duration,
+    /// The same while nobody else serves: its successor starts only after it.
+    pub drain_alone: Duration,
+    /// How long the kubelet may take to act on a manifest: it watches the directory, and looks every second.
+    pub settle: Duration,
 }
 
 impl Default for Patience {
@@ -45,7 +50,9 @@ impl Default for Patience {
         Self {
             poll: Duration::from_millis(100),
             lease_quiet: Duration::from_millis(3500),
-            drain: Duration::from_secs(2),
+            drain: Duration::from_secs(5),
+            drain_alone: Duration::from_secs(2),
+            settle: Duration::from_secs(3),
         }
     }
 }
@@ -53,6 +60,8 @@ impl Default for Patience {
 /// What was decided when the run was planned, and is stored with the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
+    /// Which cluster: the uid of its namespace kube-system.
+    pub cluster_uid: String,
     /// The node's name in the cluster.
     pub node: String,
     /// Its addresses.

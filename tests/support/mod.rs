@@ -170,7 +170,13 @@ impl World {
 pub(crate) fn site(settings: Settings, cluster: Cluster, host: Arc<dyn Host>, state_dir: &Path) -> Arc<Site> {
     let node =
         Node { name: settings.node.clone(), manifests: ManifestsDir::new(&settings.manifests_dir), host };
-    let patience = Patience { poll: POLL, lease_quiet: POLL * 8, drain: POLL * 2 };
+    let patience = Patience {
+        poll: POLL,
+        lease_quiet: POLL * 8,
+        drain: POLL * 4,
+        drain_alone: POLL * 2,
+        settle: POLL * 6,
+    };
     Arc::new(Site { node, cluster, settings, archive: state_dir.join("archive"), patience })
 }
 

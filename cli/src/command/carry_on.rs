@@ -5,8 +5,8 @@ use crate::render::Progress;
 use crate::shell::Shell;
 use fulcrum_engine::engine::Control;
 use fulcrum_engine::run::Phase;
-use fulcrum_engine::state::Journal;
-use fulcrum_engine::{Ending, Engine, EngineError, Outcome, StepId};
+use fulcrum_engine::state::{Journal, RunId};
+use fulcrum_engine::{Ending, Engine, EngineError, Observer, Outcome, StepId};
 use fulcrum_steps::site::Site;
 use fulcrum_steps::step::library;
 use std::sync::Arc;
@@ -15,19 +15,21 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// What a second signal exits with: as a shell does for SIGINT.
 const LEAVE_AT_ONCE: i32 = 130;
 
-/// An engine on `site`, watched by `shell`, paused by signals.
+/// An engine on `site`, paused by signals, and what shows how it goes.
 pub(super) async fn engine(
     journal: Journal,
     site: &Arc<Site>,
     pause_after: &[String],
     shell: &Shell,
-) -> Result<Engine, Failure> {
+) -> Result<(Engine, Arc<Progress>), Failure> {
     let session = crate::world::session(site.node.host.as_ref()).await?;
+    let progress = Arc::new(Progress::new(shell));
+    let watching: Arc<dyn Observer> = Arc::clone(&progress) as _;
     let engine = Engine::new(journal, library(Arc::clone(site)), session)
-        .observer(Arc::new(Progress::new(shell)))
+        .observer(watching)
         .pause_after(pause_after.iter().map(|step| StepId::from(step.as_str())));
     pause_on_signals(engine.control())?;
-    Ok(engine)
+    Ok((engine, progress))
 }
 
 /// Checks that breakpoints name steps that the plan has.
@@ -45,7 +47,12 @@ pub(super) fn check_breakpoints(plan: &fulcrum_engine::Plan, pause_after: &[Stri
 }
 
 /// Says how the run ended; the exit code says it too.
-pub(super) fn conclude(ending: Result<Ending, EngineError>, shell: &Shell) -> Result<Exit, Failure> {
+pub(super) fn conclude(
+    ending: Result<Ending, EngineError>,
+    progress: &Progress,
+    shell: &Shell,
+) -> Result<Exit, Failure> {
+    progress.finish();
     let ending = ending?;
     let run = ending.run;
     let (exit, outcome, reason) = match &ending.phase {
@@ -71,6 +78,15 @@ pub(super) fn conclude(ending: Result<Ending, EngineError>, shell: &Shell) -> Re
         _ => {}
     }
     Ok(exit)
+}
+
+/// Nothing is left to do: said in words, and to programs.
+pub(super) fn nothing_to_do(run: Option<RunId>, why: &str, shell: &Shell) -> Exit {
+    if shell.json() {
+        shell.data_json(&serde_json::json!({ "event": "nothing-to-do", "run": run, "reason": why }));
+    }
+    shell.talk(format_args!("nothing to do: {why}"));
+    Exit::Done
 }
 
 /// The first SIGINT or SIGTERM pauses at a safe point, the second leaves at once. SIGHUP is not a reason

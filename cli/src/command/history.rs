@@ -22,7 +22,7 @@ pub(crate) fn history(global: &Global, args: &History, shell: &Shell) -> Result<
         let run = find_run(&journal, Some(said))?;
         headers.retain(|header| Some(header.run) == run);
     }
-    if args.verify { verify(&journal, &headers, shell) } else { show(&journal, &headers, shell) }
+    if args.verify { verify(&journal, &headers, shell) } else { show(journal, &headers, shell) }
 }
 
 fn verify(journal: &Journal, headers: &[RunHeader], shell: &Shell) -> Result<Exit, Failure> {
@@ -55,7 +55,7 @@ fn verify(journal: &Journal, headers: &[RunHeader], shell: &Shell) -> Result<Exi
 }
 
 /// What can be read is shown, even if the journal is damaged further on.
-fn show(journal: &Journal, headers: &[RunHeader], shell: &Shell) -> Result<Exit, Failure> {
+fn show(journal: Journal, headers: &[RunHeader], shell: &Shell) -> Result<Exit, Failure> {
     let mut damage = None;
     let mut histories = Vec::new();
     for header in headers {
@@ -72,6 +72,8 @@ fn show(journal: &Journal, headers: &[RunHeader], shell: &Shell) -> Result<Exit,
         }
         histories.push(history);
     }
+    // Closed before anything is printed: a pager may hold this for long, and must not hold up a rollback.
+    drop(journal);
     show_histories(&histories, shell);
     damage.map_or(Ok(Exit::Done), Err)
 }

@@ -1,6 +1,6 @@
 //! `fulcrum pivot`.
 
-use super::carry_on::{check_breakpoints, conclude, engine};
+use super::carry_on::{check_breakpoints, conclude, engine, nothing_to_do};
 use crate::args::{Global, Pivot};
 use crate::exit::{Exit, Failure};
 use crate::render::{plan_data, plan_talk};
@@ -33,8 +33,8 @@ pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Resul
         shell.confirm(&format!("Pivot the control plane of node {}?", report.settings.node))?;
     }
     let site = site(report.settings, &access, host, &global.state_dir);
-    let engine = engine(journal, &site, &args.pause_after, shell).await?;
-    conclude(engine.start(plan).await, shell)
+    let (engine, progress) = engine(journal, &site, &args.pause_after, shell).await?;
+    conclude(engine.start(plan).await, &progress, shell)
 }
 
 /// The checks and the plan, without a journal: nothing is written anywhere.
@@ -57,10 +57,11 @@ async fn check(
     shell: &Shell,
 ) -> Result<Report, Failure> {
     let ask = Ask {
-        manifests: ManifestsDir::new(&args.place.manifests_dir),
+        // Absolute: the run may be taken up from another directory.
+        manifests: ManifestsDir::new(std::path::absolute(&args.place.manifests_dir)?),
         host,
         cluster,
-        kubeconfig: args.place.kubeconfig.clone(),
+        kubeconfig: std::path::absolute(&args.place.kubeconfig)?,
         node_name: args.node_name.clone(),
         handover: args.handover.into(),
     };
@@ -106,9 +107,6 @@ async fn self_hosted(run: RunId, args: &Pivot, shell: &Shell) -> Result<Exit, Fa
             )));
         }
     }
-    if shell.json() {
-        shell.data_json(&serde_json::json!({ "event": "nothing-to-do", "run": run, "outcome": "completed" }));
-    }
-    shell.talk(format_args!("nothing to do: this node's control plane is self-hosted since run {run}"));
-    Ok(Exit::Done)
+    let why = format!("this node's control plane is self-hosted since run {run}");
+    Ok(nothing_to_do(Some(run), &why, shell))
 }

@@ -1,10 +1,12 @@
 //! `fulcrum resume`.
 
-use super::carry_on::{check_breakpoints, conclude, engine};
+use super::carry_on::{check_breakpoints, conclude, engine, nothing_to_do};
 use crate::args::{Global, Resume};
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
-use crate::world::{access, find_run, open_journal, require_root, site};
+use crate::world::{
+    access, find_run, open_journal, refuse_another_cluster, refuse_if_followed, require_root, site,
+};
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Run;
 use fulcrum_steps::site::Settings;
@@ -13,25 +15,25 @@ pub(crate) async fn resume(global: &Global, args: &Resume, shell: &Shell) -> Res
     require_root()?;
     let journal = open_journal(&global.state_dir, "resume")?;
     let Some(run) = find_run(&journal, args.run.as_deref())? else {
-        shell.talk("nothing to do: no run has been started here");
-        return Ok(Exit::Done);
+        return Ok(nothing_to_do(None, "no run has been started here", shell));
     };
     let state = load(&journal, run)?;
     if state.is_over() {
-        shell.talk(format_args!("nothing to do: run {run} is {}", state.phase()));
-        return Ok(Exit::Done);
+        return Ok(nothing_to_do(Some(run), &format!("run {run} is {}", state.phase()), shell));
     }
+    refuse_if_followed(&journal, run)?;
     check_breakpoints(state.plan(), &args.pause_after)?;
     let settings = settings(&state)?;
     let (access, host) = access(args.kubeconfig.as_ref().unwrap_or(&settings.kubeconfig)).await?;
+    refuse_another_cluster(&access.cluster, &settings).await?;
     if !args.consent.yes {
         let direction = if state.unwinding().is_some() { "undoing" } else { "with" };
         shell.confirm(&format!("Go on {direction} run {run} on node {}?", settings.node))?;
     }
     let site = site(settings, &access, host, &global.state_dir);
-    let engine = engine(journal, &site, &args.pause_after, shell).await?;
+    let (engine, progress) = engine(journal, &site, &args.pause_after, shell).await?;
     let rollback = state.unwinding().is_some();
-    conclude(engine.resume(run).await, shell).map(|exit| match exit {
+    conclude(engine.resume(run).await, &progress, shell).map(|exit| match exit {
         // Undoing is what was asked for.
         Exit::Undone if rollback => Exit::Done,
         other => other,

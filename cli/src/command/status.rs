@@ -12,7 +12,10 @@ use fulcrum_steps::node::ManifestsDir;
 use serde_json::Value;
 
 pub(crate) async fn status(global: &Global, args: &Status, shell: &Shell) -> Result<Exit, Failure> {
-    let (run, node) = run_status(global)?;
+    let (run, node, journal_error) = match run_status(global) {
+        Ok((run, node)) => (run, node, None),
+        Err(failure) => (None, None, Some(format!("{:#}", failure.error))),
+    };
     let api = access(&args.place.kubeconfig).await;
     let (cluster, mut api_error) = match api {
         Ok((access, _)) => (Some(access.cluster), None),
@@ -32,7 +35,7 @@ pub(crate) async fn status(global: &Global, args: &Status, shell: &Shell) -> Res
         components.push(ComponentStatus { name: component, static_manifest, daemonset });
     }
     let state = NodeState::of(&components, api_error.is_none());
-    StatusReport { state, node, run, components, api_error }.show(shell);
+    StatusReport { state, node, run, components, api_error, journal_error }.show(shell);
     Ok(Exit::Done)
 }
 

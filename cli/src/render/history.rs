@@ -66,7 +66,7 @@ fn attempt_json(attempt: &Attempt) -> Value {
         "boot_id": attempt.session.boot_id,
         "pid": attempt.session.pid,
         "program": attempt.session.program,
-        "error": attempt.detail,
+        "detail": attempt.detail,
         "entry": attempt.seq,
     })
 }

@@ -1,4 +1,7 @@
 //! A run as it goes: lines of JSON on stdout, or words on stderr with a spinner for each step in flight.
+//!
+//! All of it is written by a thread of its own. A terminal that has stopped reading blocks whoever writes
+//! to it, and one that has gone makes libraries panic; the run must notice neither.
 
 use super::time::rfc3339;
 use crate::shell::Shell;
@@ -7,47 +10,121 @@ use fulcrum_engine::{Event, Observer, StepId};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+/// What may be waiting to be shown; more is not shown. A terminal that stands still that long is not read.
+const WAITING_MAX: usize = 4096;
+/// How long the end of a run waits for the last lines to be shown.
+const LAST_LINES_WITHIN: Duration = Duration::from_secs(1);
+
+/// Tells the thread that shows.
 pub(crate) struct Progress {
-    shell: Shell,
-    bars: MultiProgress,
-    in_flight: Mutex<BTreeMap<StepId, (Timestamp, ProgressBar)>>,
+    tell: Mutex<Option<SyncSender<News>>>,
+    shown: Mutex<Receiver<()>>,
+}
+
+enum News {
+    Event(RunId, Timestamp, Event),
+    Note(StepId, String),
 }
 
 impl Progress {
     pub(crate) fn new(shell: &Shell) -> Self {
-        let shell = Shell { output: shell.output, verbose: shell.verbose };
-        Self { shell, bars: MultiProgress::new(), in_flight: Mutex::default() }
+        let (tell, news) = sync_channel(WAITING_MAX);
+        let (all_shown, shown) = channel();
+        let screen = Screen::new(shell);
+        // Without a thread nothing is shown, and the run goes on: its journal has it all.
+        let _ = std::thread::Builder::new().name("progress".into()).spawn(move || {
+            screen.show(&news);
+            drop(all_shown);
+        });
+        Self { tell: Mutex::new(Some(tell)), shown: Mutex::new(shown) }
     }
 
-    fn started(&self, step: &StepId, time: Timestamp, undo: bool) {
+    /// Waits, but not for long, until all is shown.
+    pub(crate) fn finish(&self) {
+        self.tell.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = shown.recv_timeout(LAST_LINES_WITHIN);
+    }
+
+    fn tell(&self, news: News) {
+        if let Some(tell) = self.tell.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            let _ = tell.try_send(news);
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn event(&self, run: RunId, time: Timestamp, event: &Event) {
+        self.tell(News::Event(run, time, event.clone()));
+    }
+
+    fn note(&self, step: &StepId, text: &str) {
+        self.tell(News::Note(step.clone(), text.to_owned()));
+    }
+}
+
+/// What is shown, by the one thread that shows it.
+struct Screen {
+    shell: Shell,
+    bars: MultiProgress,
+    in_flight: BTreeMap<StepId, (Timestamp, ProgressBar)>,
+}
+
+impl Screen {
+    fn new(shell: &Shell) -> Self {
+        let shell = Shell { output: shell.output, verbose: shell.verbose };
+        Self { shell, bars: MultiProgress::new(), in_flight: BTreeMap::new() }
+    }
+
+    fn show(mut self, news: &Receiver<News>) {
+        for news in news {
+            match news {
+                News::Event(run, time, event) if self.shell.json() => {
+                    if let Some(line) = json_line(run, time, &event) {
+                        self.shell.data_json(&line);
+                    }
+                }
+                News::Event(_, time, event) => self.words(time, &event),
+                News::Note(step, text) => self.note(&step, &text),
+            }
+        }
+    }
+
+    fn note(&self, step: &StepId, text: &str) {
+        if let Some((_, bar)) = self.in_flight.get(step) {
+            bar.set_message(text.to_owned());
+        }
+        if self.shell.verbose > 0 {
+            self.line("       ", &format!("{step}: {text}"));
+        }
+    }
+
+    fn started(&mut self, step: &StepId, time: Timestamp, undo: bool) {
         let bar = self.bars.add(ProgressBar::new_spinner());
         if let Ok(style) = ProgressStyle::with_template("  {spinner} {prefix} {elapsed} {wide_msg}") {
             bar.set_style(style);
         }
         bar.set_prefix(format!("{}{step}", if undo { "undo " } else { "" }));
         bar.enable_steady_tick(Duration::from_millis(200));
-        self.in_flight().insert(step.clone(), (time, bar));
+        self.in_flight.insert(step.clone(), (time, bar));
     }
 
     /// Takes the step's spinner away; how long it span.
-    fn ended(&self, step: &StepId, time: Timestamp) -> Duration {
-        let Some((started, bar)) = self.in_flight().remove(step) else { return Duration::ZERO };
+    fn ended(&mut self, step: &StepId, time: Timestamp) -> Duration {
+        let Some((started, bar)) = self.in_flight.remove(step) else { return Duration::ZERO };
         bar.finish_and_clear();
         time.since(started)
-    }
-
-    fn in_flight(&self) -> MutexGuard<'_, BTreeMap<StepId, (Timestamp, ProgressBar)>> {
-        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn line(&self, mark: &str, text: &str) {
         self.bars.suspend(|| self.shell.talk(format_args!("  {mark} {text}")));
     }
 
-    fn words(&self, time: Timestamp, event: &Event) {
+    fn words(&mut self, time: Timestamp, event: &Event) {
         match event {
             Event::AttemptStarted { step, .. } => self.started(step, time, false),
             Event::UndoStarted { step, .. } => self.started(step, time, true),
@@ -70,27 +147,6 @@ impl Progress {
             Event::Probed { step, finding } => self.line("found  ", &format!("{step}: {finding:?}")),
             Event::UnwindStarted { reason } => self.line("undoing", reason),
             Event::Begun { .. } | Event::Resumed { .. } | Event::Paused { .. } | Event::Ended { .. } => {}
-        }
-    }
-}
-
-impl Observer for Progress {
-    fn event(&self, run: RunId, time: Timestamp, event: &Event) {
-        if self.shell.json() {
-            if let Some(line) = json_line(run, time, event) {
-                self.shell.data_json(&line);
-            }
-        } else {
-            self.words(time, event);
-        }
-    }
-
-    fn note(&self, step: &StepId, text: &str) {
-        if let Some((_, bar)) = self.in_flight().get(step) {
-            bar.set_message(text.to_owned());
-        }
-        if self.shell.verbose > 0 {
-            self.line("       ", &format!("{step}: {text}"));
         }
     }
 }

@@ -15,6 +15,7 @@ pub(crate) struct StatusReport {
     pub(crate) run: Option<RunStatus>,
     pub(crate) components: Vec<ComponentStatus>,
     pub(crate) api_error: Option<String>,
+    pub(crate) journal_error: Option<String>,
 }
 
 /// How the control plane of the node runs.
@@ -101,6 +102,9 @@ impl StatusReport {
             let reason = run.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             let pid = run.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
             shell.data(format_args!("  last run {id}: {}{pid}{reason}", run.outcome));
+        }
+        if let Some(error) = &self.journal_error {
+            shell.talk(format_args!("the journal could not be read: {error}"));
         }
         if let Some(error) = &self.api_error {
             shell.talk(format_args!("the API could not be asked: {error}"));

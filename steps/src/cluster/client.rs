@@ -1,9 +1,9 @@
 //! The calls.
 
 use super::error::{Cause, ClusterError};
-use super::names::{NAMESPACE, OPT_IN_LABEL};
+use super::names::NAMESPACE;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
@@ -56,6 +56,27 @@ impl Cluster {
             cause: Cause::Unreadable(error.to_string()),
         })?;
         within(attempt, self.client.request_text(request)).await.map(|_| ())
+    }
+
+    /// What tells this cluster from every other: the uid of its control plane's namespace.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn uid(&self) -> Result<String, ClusterError> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let namespace = within(&format!("get namespace {NAMESPACE}"), namespaces.get(NAMESPACE)).await?;
+        Ok(namespace.metadata.uid.unwrap_or_default())
+    }
+
+    /// The names of the nodes that bear this label.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn nodes_labelled(&self, label: &str) -> Result<Vec<String>, ClusterError> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let which = ListParams::default().labels(label);
+        let nodes = within(&format!("list the nodes labelled {label}"), nodes.list(&which)).await?;
+        Ok(nodes.items.into_iter().filter_map(|node| node.metadata.name).collect())
     }
 
     /// The node, if there is one of that name.
@@ -202,17 +223,6 @@ impl Cluster {
             endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
         });
         Ok(ready.flat_map(|endpoint| endpoint.addresses).filter_map(|address| address.parse().ok()).collect())
-    }
-
-    /// How many nodes have opted in.
-    ///
-    /// # Errors
-    /// When the API server cannot be asked.
-    pub async fn nodes_opted_in(&self) -> Result<Vec<String>, ClusterError> {
-        let nodes: Api<Node> = Api::all(self.client.clone());
-        let which = ListParams::default().labels(OPT_IN_LABEL);
-        let nodes = within(&format!("list the nodes labelled {OPT_IN_LABEL}"), nodes.list(&which)).await?;
-        Ok(nodes.items.into_iter().filter_map(|node| node.metadata.name).collect())
     }
 
     fn pods(&self) -> Api<Pod> {

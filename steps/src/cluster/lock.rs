@@ -58,12 +58,9 @@ impl Lock {
         }
     }
 
-    /// Whether this run has the lock.
-    ///
-    /// # Errors
-    /// When the API cannot be asked.
-    pub async fn is_ours(&self, cluster: &Cluster) -> Result<bool, ClusterError> {
-        Ok(self.holder(cluster).await?.is_some_and(|holder| holder == self.holder))
+    /// Whether that holder is this run.
+    pub fn is(&self, holder: &str) -> bool {
+        self.holder == holder
     }
 
     /// Who has the lock, if anyone.

@@ -153,8 +153,8 @@ fn place_on_control_plane(spec: &mut Map<String, Value>, target: &Target) {
     spec.insert("nodeSelector".to_owned(), selector.into());
 
     let mut tolerations = spec.get("tolerations").and_then(Value::as_array).cloned().unwrap_or_default();
-    // kubeadm 1.24 put both its old and its new taint on control-plane nodes.
-    let second = (target.kubernetes_minor == 24).then_some(OLD_ROLE);
+    // Up to 1.24 kubeadm tainted with the old role, also where it already labelled with the new one.
+    let second = (target.kubernetes_minor <= 24 && target.role_label != OLD_ROLE).then_some(OLD_ROLE);
     for taint in [target.role_label.as_str()].into_iter().chain(second) {
         if !tolerations.iter().any(|toleration| tolerates(toleration, taint)) {
             tolerations.push(json!({ "key": taint, "operator": "Exists", "effect": "NoSchedule" }));

@@ -69,12 +69,20 @@ impl ManifestsDir {
     /// When it cannot be read, or is not text.
     pub fn read(&self, name: &str) -> io::Result<Option<FileImage>> {
         let path = self.file(name);
+        let metadata = match fs::symlink_metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(with_path("look at", &path, &error)),
+        };
+        if !metadata.is_file() {
+            let error = io::Error::other("it is not a plain file, and could not be put back as it is");
+            return Err(with_path("read", &path, &error));
+        }
         let content = match fs::read_to_string(&path) {
             Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(with_path("read", &path, &error)),
         };
-        let metadata = fs::metadata(&path).map_err(|error| with_path("look at", &path, &error))?;
         let mode = metadata.mode() & 0o7777;
         Ok(Some(FileImage { content, mode, uid: metadata.uid(), gid: metadata.gid() }))
     }

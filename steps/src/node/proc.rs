@@ -64,26 +64,7 @@ impl Proc {
         Ok(owners)
     }
 
-    /// The process that accepted the connection from `client` to `server`.
-    fn answered(&self, client: SocketAddr, server: SocketAddr) -> Result<Option<Process>, HostError> {
-        let sockets = self.sockets()?;
-        let other_end = sockets.iter().find(|socket| {
-            !socket.listening && socket.local.port() == server.port() && socket.remote == client
-        });
-        let Some(inode) = other_end.map(|socket| socket.inode) else { return Ok(None) };
-        Ok(self.owners(&[inode])?.into_values().next().and_then(|dir| process(&dir)))
-    }
-}
-
-#[async_trait]
-impl Host for Proc {
-    async fn boot_id(&self) -> Result<String, HostError> {
-        let path = self.root.join("sys/kernel/random/boot_id");
-        let id = fs::read_to_string(path).map_err(|error| HostError::new("read the boot id", error))?;
-        Ok(id.trim().to_owned())
-    }
-
-    async fn listeners(&self, port: u16) -> Result<Vec<Listener>, HostError> {
+    fn who_listens(&self, port: u16) -> Result<Vec<Listener>, HostError> {
         let sockets = self.sockets()?.into_iter();
         let listening = sockets.filter(|socket| socket.listening && socket.local.port() == port);
         let inodes: Vec<u64> = listening.map(|socket| socket.inode).collect();
@@ -101,14 +82,56 @@ impl Host for Proc {
         Ok(listeners.into_iter().map(|(_, listener)| listener).collect())
     }
 
+    /// The process that accepted the connection from `client` to `server`.
+    fn answered(&self, client: SocketAddr, server: SocketAddr) -> Result<Option<Process>, HostError> {
+        let sockets = self.sockets()?;
+        let other_end = sockets.iter().find(|socket| {
+            !socket.listening && socket.local.port() == server.port() && socket.remote == client
+        });
+        let Some(inode) = other_end.map(|socket| socket.inode) else { return Ok(None) };
+        Ok(self.owners(&[inode])?.into_values().next().and_then(|dir| process(&dir)))
+    }
+}
+
+/// Looking through `/proc` is work for a thread of its own: it takes milliseconds on a busy machine, and a
+/// look at a process that hangs in the kernel can hang with it.
+async fn apart<T: Send + 'static>(
+    host: &Proc,
+    look: impl FnOnce(&Proc) -> Result<T, HostError> + Send + 'static,
+) -> Result<T, HostError> {
+    let host = host.clone();
+    let looked = tokio::task::spawn_blocking(move || look(&host)).await;
+    looked.unwrap_or_else(|error| Err(HostError::new("look through /proc", error)))
+}
+
+#[async_trait]
+impl Host for Proc {
+    async fn boot_id(&self) -> Result<String, HostError> {
+        let path = self.root.join("sys/kernel/random/boot_id");
+        let id = fs::read_to_string(path).map_err(|error| HostError::new("read the boot id", error))?;
+        Ok(id.trim().to_owned())
+    }
+
+    async fn listeners(&self, port: u16) -> Result<Vec<Listener>, HostError> {
+        apart(self, move |host| host.who_listens(port)).await
+    }
+
     async fn pod_processes(&self, pod_uid: &str) -> Result<Vec<Process>, HostError> {
-        let all = self.pids()?.into_iter().filter_map(|(_, dir)| process(&dir));
-        Ok(all.filter(|process| process.pod_uid.as_deref() == Some(pod_uid)).collect())
+        let uid = pod_uid.to_owned();
+        apart(self, move |host| {
+            let all = host.pids()?.into_iter();
+            // The cgroup first: the command of a process that hangs may never be told.
+            let of_pod = all.filter(|(_, dir)| pod_of(dir).as_deref() == Some(&uid));
+            Ok(of_pod.filter_map(|(_, dir)| process(&dir)).collect())
+        })
+        .await
     }
 
     async fn ask(&self, question: &Question) -> Result<Answer, HostError> {
         let asked = self.asker.ask(question).await?;
-        Ok(Answer { status: asked.status, process: self.answered(asked.client, question.address)? })
+        let (client, server) = (asked.client, question.address);
+        let process = apart(self, move |host| host.answered(client, server)).await?;
+        Ok(Answer { status: asked.status, process })
     }
 
     async fn end(&self, meant: &Process) -> Result<(), HostError> {
@@ -151,11 +174,15 @@ fn process(dir: &Path) -> Option<Process> {
     if command.is_empty() {
         return None;
     }
-    let pod_uid = fs::read_to_string(dir.join("cgroup")).ok().and_then(|text| pod_uid(&text));
+    let pod_uid = pod_of(dir);
     let statm = fs::read_to_string(dir.join("statm")).ok()?;
     let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
     let memory = pages.saturating_mul(rustix::param::page_size() as u64);
     Some(Process { pid, command, pod_uid, memory })
+}
+
+fn pod_of(dir: &Path) -> Option<String> {
+    fs::read_to_string(dir.join("cgroup")).ok().and_then(|text| pod_uid(&text))
 }
 
 fn socket_inode(target: &Path) -> Option<u64> {

@@ -19,8 +19,8 @@ const CALL_WITHIN: Duration = Duration::from_secs(60);
 /// The pivot: nothing is cut before everything new serves.
 ///
 /// ```text
-/// preflight → lock → archive → label-node → share-port/kube-apiserver → share-port/<the others>
-///     → create-daemonset/<c> → await-ready/<c> → (all three) → retire-static/<c> → verify → seal
+/// preflight → lock → archive → label-node → share-port/<c> → create-daemonset/<c> → await-ready/<c>
+///     → (all three) → retire-static/<c> → verify → seal
 /// ```
 ///
 /// Two places are reserved: `arm-guard` after `archive`, `line-up` and `switch` around `await-ready`.
@@ -60,14 +60,9 @@ fn for_component(
     ]
     .map(|(name, job)| step(&name, job).policy(Policy::tries(1, POD_WITHIN)));
     [
-        share.after([match component {
-            Component::ApiServer => "label-node".to_owned(),
-            // A leader that cannot reach the API ends, and so does one that starts without it: not while
-            // the API server restarts.
-            Component::ControllerManager | Component::Scheduler => {
-                format!("share-port/{}", Component::ApiServer)
-            }
-        }]),
+        // Side by side: a leader loses its lease while the API server restarts anyway, and its restart
+        // takes as long.
+        share.after(["label-node"]),
         // After all three: each restart could take away what the creation of another's pod needs.
         create.after(shared.iter().cloned()).policy(Policy::tries(3, CALL_WITHIN)),
         // What a pod answered before a restart of this program says little; before a reboot, nothing.
@@ -92,6 +87,7 @@ mod tests {
 
     fn settings() -> Settings {
         Settings {
+            cluster_uid: "u".into(),
             node: "cp1".into(),
             node_addresses: vec![],
             manifests_dir: "/m".into(),

@@ -6,15 +6,18 @@ use crate::cluster::{ROLE_LABEL, ROLE_LABEL_BEFORE_1_24, RUN_ANNOTATION, config_
 use crate::component::Component;
 use crate::node::Listener;
 use crate::site::Site;
-use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 pub(super) struct ClusterFacts {
     pub(super) version: String,
+    pub(super) uid: String,
     pub(super) name: String,
     pub(super) node: Node,
+    /// The nodes of the same role, this one among them.
+    pub(super) peers: Vec<String>,
     pub(super) pods: Vec<Pod>,
     pub(super) daemonsets: BTreeMap<Component, Value>,
     pub(super) lock: Option<String>,
@@ -25,12 +28,13 @@ impl ClusterFacts {
     pub(super) fn minor(&self) -> Option<u32> {
         version(&self.version).map(|(minor, _)| minor)
     }
+}
 
-    /// The role label that the node bears.
-    pub(super) fn role_label(&self) -> Option<&'static str> {
-        let labels = self.node.metadata.labels.as_ref()?;
-        [ROLE_LABEL, ROLE_LABEL_BEFORE_1_24].into_iter().find(|label| labels.contains_key(*label))
-    }
+/// The role label that the node bears, empty as kubeadm makes it: the DaemonSets select that.
+pub(super) fn role_label(node: &Node) -> Option<&'static str> {
+    let labels = node.metadata.labels.as_ref()?;
+    let bears = |label: &&str| labels.get(*label).is_some_and(String::is_empty);
+    [ROLE_LABEL, ROLE_LABEL_BEFORE_1_24].into_iter().find(bears)
 }
 
 /// The node that this host is, as the cluster calls it. The hostname proves nothing: what counts is the
@@ -80,7 +84,9 @@ pub(super) async fn cluster_checks(site: &Site, host: &HostFacts, facts: &Cluste
     let mut verdicts = vec![Verdict::pass("node", format!("this host is node {}", facts.name))];
     verdicts.push(version_check(facts));
     verdicts.push(role_check(facts));
-    verdicts.extend(taint_checks(facts));
+    for pod in host.static_pods.values() {
+        verdicts.extend(taint_checks(facts, &pod.daemonset(&site.settings.target(None))));
+    }
     verdicts.extend(Component::ALL.map(|component| mirror_check(site, facts, component)));
     verdicts.extend(daemonset_checks(facts));
     verdicts.extend(advertise_check(site, host));
@@ -115,37 +121,72 @@ fn version_check(facts: &ClusterFacts) -> Verdict {
 }
 
 fn role_check(facts: &ClusterFacts) -> Verdict {
-    match facts.role_label() {
-        Some(label) => Verdict::pass("role", format!("the node bears {label}")),
+    match role_label(&facts.node) {
+        Some(label) if facts.peers.len() < 2 => Verdict::pass("role", format!("the node bears {label}")),
+        Some(label) => Verdict::refuse(
+            "role",
+            format!("{label} is on {} nodes: {}", facts.peers.len(), facts.peers.join(", ")),
+            "this version pivots a control plane of one node only: the others' are left alone",
+        ),
         None => Verdict::refuse(
             "role",
-            format!("node {} bears neither {ROLE_LABEL} nor {ROLE_LABEL_BEFORE_1_24}", facts.name),
-            format!("no DaemonSet would run here: kubectl label node {} {ROLE_LABEL}=", facts.name),
+            format!("node {} bears neither {ROLE_LABEL}= nor {ROLE_LABEL_BEFORE_1_24}=", facts.name),
+            format!(
+                "no DaemonSet would run here: kubectl label --overwrite node {} {ROLE_LABEL}=",
+                facts.name
+            ),
         ),
     }
 }
 
-/// The DaemonSet tolerates the role's taint, and the controller adds those of node conditions.
-fn taint_checks(facts: &ClusterFacts) -> Vec<Verdict> {
+/// Taints of the node that the DaemonSet's own tolerations, and those that its controller adds, do not cover.
+fn taint_checks(facts: &ClusterFacts, daemonset: &Value) -> Vec<Verdict> {
+    let name = daemonset["metadata"]["name"].as_str().unwrap_or_default();
+    let tolerations: Vec<Toleration> =
+        serde_json::from_value(daemonset["spec"]["template"]["spec"]["tolerations"].clone())
+            .unwrap_or_default();
     let taints = facts.node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    let tolerated = |taint: &&Taint| {
-        taint.effect == "PreferNoSchedule"
-            || taint.key == ROLE_LABEL
-            || taint.key == ROLE_LABEL_BEFORE_1_24
-            || taint.key.starts_with("node.kubernetes.io/")
+    let keeps_away = |taint: &&Taint| {
+        taint.effect != "PreferNoSchedule"
+            && !ADDED_BY_THE_CONTROLLER.contains(&taint.key.as_str())
+            && !tolerations.iter().any(|toleration| tolerates(toleration, taint))
     };
     let refuse = |taint: &Taint| {
         Verdict::refuse(
             "taint",
-            format!("node {} has the taint {}:{}", facts.name, taint.key, taint.effect),
             format!(
-                "the DaemonSets' pods would not run there: remove it (kubectl taint node {} {}-), or add a \
-                 toleration to the three static manifests",
+                "node {} has the taint {}:{}, which {name} does not tolerate",
+                facts.name, taint.key, taint.effect
+            ),
+            format!(
+                "its pod would not run there: kubectl taint node {} {}-, or add a toleration to the static manifest",
                 facts.name, taint.key
             ),
         )
     };
-    taints.filter(|taint| !tolerated(taint)).map(refuse).collect()
+    taints.filter(keeps_away).map(refuse).collect()
+}
+
+/// What the DaemonSet controller makes every pod on the host's network tolerate.
+const ADDED_BY_THE_CONTROLLER: [&str; 7] = [
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+    "node.kubernetes.io/disk-pressure",
+    "node.kubernetes.io/memory-pressure",
+    "node.kubernetes.io/pid-pressure",
+    "node.kubernetes.io/unschedulable",
+    "node.kubernetes.io/network-unavailable",
+];
+
+fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+    let exists = toleration.operator.as_deref() == Some("Exists");
+    let value = exists || toleration.value.as_deref().unwrap_or("") == taint.value.as_deref().unwrap_or("");
+    let key = match toleration.key.as_deref().unwrap_or("") {
+        "" => exists,
+        key => key == taint.key && value,
+    };
+    let effect = toleration.effect.as_deref().unwrap_or("");
+    key && (effect.is_empty() || effect == taint.effect)
 }
 
 fn mirror_check(site: &Site, facts: &ClusterFacts, component: Component) -> Verdict {

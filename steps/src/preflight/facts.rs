@@ -1,9 +1,9 @@
 //! Gathers the facts, in the order in which they can be had: the disk, the host, the cluster.
 
-use super::cluster::{ClusterFacts, cluster_checks, find_node, node_addresses};
+use super::cluster::{ClusterFacts, cluster_checks, find_node, node_addresses, role_label};
 use super::host::{HostFacts, disk_checks, host_checks};
 use super::verdict::{Refused, Report, Verdict, gate};
-use crate::cluster::{Cluster, ClusterError, Lock};
+use crate::cluster::{Cluster, ClusterError, Lock, ROLE_LABEL};
 use crate::component::Component;
 use crate::manifest::StaticPod;
 use crate::node::{Host, ManifestsDir};
@@ -81,8 +81,11 @@ async fn cluster_facts(ask: &Ask, facts: &HostFacts) -> Result<ClusterFacts, Box
         let found = ask.cluster.daemonset(component.daemonset_name()).await.map_err(unreachable)?;
         daemonsets.extend(found.map(|daemonset| (component, daemonset)));
     }
+    let uid = ask.cluster.uid().await.map_err(unreachable)?;
+    let peers =
+        ask.cluster.nodes_labelled(role_label(&node).unwrap_or(ROLE_LABEL)).await.map_err(unreachable)?;
     let lock = Lock::of(&name, "none").holder(&ask.cluster).await.map_err(unreachable)?;
-    Ok(ClusterFacts { version, name, node, pods, daemonsets, lock })
+    Ok(ClusterFacts { version, uid, name, node, peers, pods, daemonsets, lock })
 }
 
 fn settings(ask: &Ask, facts: &HostFacts, cluster: &ClusterFacts) -> Settings {
@@ -90,10 +93,11 @@ fn settings(ask: &Ask, facts: &HostFacts, cluster: &ClusterFacts) -> Settings {
     let question =
         |(component, pod): (&Component, &StaticPod)| (*component, health_question(pod, &node_addresses));
     Settings {
+        cluster_uid: cluster.uid.clone(),
         node: cluster.name.clone(),
         manifests_dir: ask.manifests.path().to_owned(),
         kubeconfig: ask.kubeconfig.clone(),
-        role_label: cluster.role_label().unwrap_or_default().to_owned(),
+        role_label: role_label(&cluster.node).unwrap_or_default().to_owned(),
         kubernetes_minor: cluster.minor().unwrap_or_default(),
         handover: ask.handover,
         health: facts.static_pods.iter().map(question).collect(),

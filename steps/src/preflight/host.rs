@@ -70,6 +70,27 @@ fn manifest_checks(component: Component, pod: &StaticPod) -> Vec<Verdict> {
             "during the pivot two of it run side by side, and without election both would act: remove the flag",
         ));
     }
+    let elsewhere = |flag: &str, usual: &str| pod.flag(flag).is_some_and(|value| value != usual);
+    if component.lease_name().is_some()
+        && (elsewhere("leader-elect-resource-name", component.name())
+            || elsewhere("leader-elect-resource-namespace", "kube-system")
+            || elsewhere("leader-elect-retry-period", "2s"))
+    {
+        verdicts.push(Verdict::refuse(
+            "leader-election",
+            format!(
+                "{component} elects its leader by another Lease, or renews it at another pace, than is usual"
+            ),
+            "the hand-over watches the usual Lease at the usual pace: remove the --leader-elect-* flags",
+        ));
+    }
+    if component == Component::Scheduler && pod.flag("config").is_some() {
+        verdicts.push(Verdict::warn(
+            "leader-election",
+            "the scheduler reads its configuration from a file, which is not looked into",
+            "its leaderElection must be on, with the usual names",
+        ));
+    }
     verdicts
 }
 

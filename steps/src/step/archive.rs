@@ -4,6 +4,7 @@
 //! is left. Undo keeps them: they are not in anybody's way, and history refers to them.
 
 use crate::component::Component;
+use crate::node::FileImage;
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::state::{Digest, fsync};
@@ -37,6 +38,7 @@ impl Step for Archive {
             if let Some(dir) = path.parent() {
                 fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
                 fsync::sync_dir(&self.site.archive)?;
+                fsync::sync_dir(self.site.archive.parent().unwrap_or(dir))?;
             }
             fsync::write_atomic(
                 &path,
@@ -52,6 +54,12 @@ impl Step for Archive {
     async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
         Ok(())
     }
+}
+
+/// Whether this is the manifest that the `archive` step copied.
+pub(super) fn holds(cx: &Context, component: Component, image: &FileImage) -> bool {
+    let archived = cx.output("archive").map(|digests| &digests[component.manifest_file()]);
+    archived == Some(&json!(image.digest()))
 }
 
 /// The archived manifest, checked against the digest that the `archive` step journalled.

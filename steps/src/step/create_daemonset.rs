@@ -2,11 +2,13 @@
 //! there before or is not this run's, and waits until its pods are gone.
 
 use super::archive;
+use super::drain::Drain;
 use super::lease;
 use super::library::seen;
-use crate::cluster::RUN_ANNOTATION;
+use crate::cluster::{OPT_IN_LABEL, RUN_ANNOTATION};
 use crate::component::Component;
 use crate::manifest::{StaticPod, same_spec};
+use crate::node::Process;
 use crate::site::{Site, in_static_pod};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
@@ -50,6 +52,21 @@ impl CreateDaemonset {
         })
     }
 
+    /// A node that was opted in by hand runs on this DaemonSet too.
+    async fn refuse_if_shared(&self, cx: &Context) -> Result<(), StepError> {
+        let nodes = async || seen(self.site.cluster.nodes_labelled(OPT_IN_LABEL).await);
+        let nodes = cx.wait("the API, to list the nodes", self.site.patience.poll, nodes).await?;
+        let others: Vec<&String> = nodes.iter().filter(|node| **node != self.site.settings.node).collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        Err(StepError::fatal(format!(
+            "DaemonSet {} also runs on {others:?}, which bear the label {OPT_IN_LABEL}: take it away from them \
+             when their control planes run without it",
+            self.component.daemonset_name()
+        )))
+    }
+
     async fn delete(&self, cx: &Context, live: &Value) -> Result<(), StepError> {
         let name = self.component.daemonset_name();
         let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
@@ -59,7 +76,7 @@ impl CreateDaemonset {
 
     /// The pods are told to go by name as well: the garbage collector is part of a controller manager
     /// that may be starting just now.
-    async fn wait_gone(&self, cx: &Context) -> Result<(), StepError> {
+    async fn wait_gone(&self, cx: &Context, old: &Drain) -> Result<(), StepError> {
         let labels = Site::pod_labels(self.component);
         let what = format!("the pods of DaemonSet {} to be gone", self.component.daemonset_name());
         cx.wait(&what, self.site.patience.poll, async || {
@@ -72,6 +89,9 @@ impl CreateDaemonset {
                 if let Seen::NotYet(seen) = seen(self.site.cluster.delete_pod(name, uid).await)? {
                     return Ok(Seen::NotYet(seen));
                 }
+            }
+            if let Seen::NotYet(seen) = old.look(&self.site, self.component).await? {
+                return Ok(Seen::NotYet(seen));
             }
             if !pods.is_empty() {
                 let names: Vec<&str> = pods.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
@@ -135,13 +155,16 @@ impl Step for CreateDaemonset {
         if was_there != Some(false) {
             return Ok(()); // Never begun, or not ours to delete.
         }
+        let in_daemonset = |process: &Process| process.pod_uid.is_some() && !in_static_pod(process);
+        let old = Drain::of(&self.site, self.component, in_daemonset, self.site.patience.drain).await?;
         if let Some(live) = self.live(cx).await? {
             if made_by(&live).as_deref() != Some(&cx.run().to_string()) {
                 return Ok(()); // Somebody else's since.
             }
+            self.refuse_if_shared(cx).await?;
             self.delete(cx, &live).await?;
         }
-        self.wait_gone(cx).await?;
+        self.wait_gone(cx, &old).await?;
         lease::give_back(&self.site, cx, self.component).await;
         Ok(())
     }

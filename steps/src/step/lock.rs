@@ -18,9 +18,10 @@ pub(super) struct TakeLock {
 impl Step for TakeLock {
     async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
         let lock = Lock::of(&self.site.settings.node, cx.run());
-        Ok(match lock.holder(&self.site.cluster).await? {
+        let holder = async || seen(lock.holder(&self.site.cluster).await);
+        Ok(match cx.wait("the API, to see who holds the lock", self.site.patience.poll, holder).await? {
             None => Finding::Absent,
-            Some(_) if lock.is_ours(&self.site.cluster).await? => Finding::Done,
+            Some(holder) if lock.is(&holder) => Finding::Done,
             Some(holder) => Finding::Foreign(format!("the lock is held by {holder}")),
         })
     }

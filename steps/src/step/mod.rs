@@ -3,6 +3,7 @@
 mod archive;
 mod await_ready;
 mod create_daemonset;
+mod drain;
 mod label_node;
 mod lease;
 mod library;

@@ -2,6 +2,8 @@
 //! pod are gone. Undo: puts it back and waits until it serves, without asking the API: it may be down, and
 //! this is what brings it back.
 
+use super::archive;
+use super::drain::Drain;
 use super::lease;
 use super::library::seen;
 use crate::cluster::config_hash;
@@ -10,8 +12,9 @@ use crate::manifest::StaticPod;
 use crate::node::FileImage;
 use crate::site::{Site, in_static_pod, shares_its_port};
 use async_trait::async_trait;
+use fulcrum_engine::state::Digest;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 pub(super) struct RetireStatic {
@@ -28,11 +31,25 @@ impl RetireStatic {
         Ok(cx.saved().map(serde_json::from_slice).transpose()?)
     }
 
+    /// Digest of the manifest that `share-port` left. If that step was found done after a crash it has
+    /// returned nothing: then what it makes of the archived manifest.
+    fn left_by_share_port(&self, cx: &Context) -> Result<Value, StepError> {
+        let told =
+            cx.output(&format!("share-port/{}", self.component)).map(|output| output["manifest"].clone());
+        if let Some(digest) = told.filter(|digest| !digest.is_null()) {
+            return Ok(digest);
+        }
+        let archived = archive::read(&self.site, cx, self.component)?;
+        let pod = StaticPod::parse(self.component, &archived)?;
+        let shared = if pod.permits_port_sharing() { archived } else { pod.with_port_sharing() };
+        Ok(json!(Digest::of(&shared)))
+    }
+
     fn edited(&self) -> String {
-        let path = self.site.node.manifests.file(self.name());
         format!(
-            "{} is there with other content than this run saved: somebody else put it there",
-            path.display()
+            "{} has other content than this run left there: somebody else has changed it; put back what was \
+             there, or roll back and pivot again with the change",
+            self.site.node.manifests.file(self.name()).display()
         )
     }
 
@@ -51,10 +68,13 @@ impl RetireStatic {
         self.site.wait_served(cx, self.component, &what, in_daemonset).await.map(|_| ())
     }
 
-    async fn wait_gone(&self, cx: &Context) -> Result<(), StepError> {
+    async fn wait_gone(&self, cx: &Context, old: &Drain) -> Result<(), StepError> {
         let mirror = self.site.mirror_pod(self.component);
         let what = format!("static pod {mirror} to be gone");
         cx.wait(&what, self.site.patience.poll, async || {
+            if let Seen::NotYet(seen) = old.look(&self.site, self.component).await? {
+                return Ok(Seen::NotYet(seen));
+            }
             if let Some(left) = self.left().await? {
                 return Ok(Seen::NotYet(left));
             }
@@ -76,10 +96,14 @@ impl Step for RetireStatic {
         true
     }
 
-    async fn save(&self, _cx: &Context) -> Result<Vec<u8>, StepError> {
+    async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
         let image = self.site.node.manifests.read(self.name())?;
         let image =
             image.ok_or_else(|| StepError::fatal(format!("{} is gone before the cut", self.name())))?;
+        // What was edited after `share-port` is not in the DaemonSet, and would be gone with the file.
+        if json!(image.digest()) != self.left_by_share_port(cx)? {
+            return Err(StepError::fatal(self.edited()));
+        }
         Ok(serde_json::to_vec(&image)?)
     }
 
@@ -96,6 +120,7 @@ impl Step for RetireStatic {
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        let old = Drain::of(&self.site, self.component, in_static_pod, self.site.patience.drain).await?;
         match self.site.node.manifests.read(self.name())? {
             Some(current) if Some(&current) == Self::saved(cx)?.as_ref() => {
                 self.successor_serves(cx).await?;
@@ -104,7 +129,7 @@ impl Step for RetireStatic {
             Some(_) => return Err(StepError::fatal(self.edited())),
             None => {}
         }
-        self.wait_gone(cx).await?;
+        self.wait_gone(cx, &old).await?;
         lease::give_back(&self.site, cx, self.component).await;
         Ok(Value::Null)
     }

@@ -4,6 +4,8 @@
 //!
 //! Looks only at the manifest and at the host: for the API server's own turn there is no API to ask.
 
+use super::archive;
+use super::drain::Drain;
 use super::lease;
 use crate::component::Component;
 use crate::manifest::StaticPod;
@@ -13,7 +15,6 @@ use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::time::Instant;
 
 pub(super) struct SharePort {
     pub(super) site: Arc<Site>,
@@ -29,16 +30,10 @@ impl SharePort {
         Ok(self.site.node.manifests.write(self.component.manifest_file(), image)?)
     }
 
-    /// The manifest as it was, and as it shall be.
+    /// The manifest as it was, and as it shall be. Both are saved: another version of this program may
+    /// write the second differently, and must still know it.
     fn both(&self, cx: &Context) -> Result<Option<(FileImage, FileImage)>, StepError> {
-        let Some(saved) = cx.saved() else { return Ok(None) };
-        let before: FileImage = serde_json::from_slice(saved)?;
-        let pod = StaticPod::parse(self.component, before.content.as_bytes())?;
-        let after = match pod.permits_port_sharing() {
-            true => before.clone(),
-            false => before.with_content(String::from_utf8(pod.with_port_sharing())?),
-        };
-        Ok(Some((before, after)))
+        Ok(cx.saved().map(serde_json::from_slice).transpose()?)
     }
 
     fn path(&self) -> String {
@@ -55,54 +50,28 @@ impl SharePort {
     }
 
     /// The static server that is about to be restarted, if it listens.
-    async fn old(&self, shared: bool) -> Result<Option<Process>, StepError> {
-        let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
-        let old = listeners.into_iter().map(|listener| listener.process);
-        Ok(old.filter(in_static_pod).find(|process| shares_its_port(process) != shared))
+    async fn old(&self, shared: bool) -> Result<Drain, StepError> {
+        let the_one = |process: &Process| in_static_pod(process) && shares_its_port(process) != shared;
+        Drain::of(&self.site, self.component, the_one, self.site.patience.drain_alone).await
     }
 
     /// Waits until the kubelet has restarted the pod, and sees to it that this is short.
-    async fn restarted(&self, cx: &Context, old: Option<Process>, shared: bool) -> Result<u32, StepError> {
-        if let Some(old) = &old {
-            self.drained(cx, old).await?;
+    async fn restarted(&self, cx: &Context, old: Drain, shared: bool) -> Result<u32, StepError> {
+        if old.is_some() {
+            let what = format!("the kubelet to end the static {}", self.component);
+            let look = async || old.look(&self.site, self.component).await;
+            cx.wait(&what, self.site.patience.poll, look).await?;
             lease::give_back(&self.site, cx, self.component).await;
+        } else {
+            // Whoever serves now may be what the kubelet is about to restart: it has not yet acted on the
+            // write of an attempt that was cut short.
+            let settle = self.site.patience.settle;
+            let _ = tokio::time::timeout(settle, cx.stopped()).await;
         }
         let with = if shared { "with" } else { "without" };
         let what = format!("the static {} to serve {with} port sharing", self.component);
         let the_one = |process: &_| in_static_pod(process) && shares_its_port(process) == shared;
         Ok(self.site.wait_served(cx, self.component, &what, the_one).await?.pid)
-    }
-
-    /// Waits until the old process is gone. An API server that was told to end stops listening at once and
-    /// then waits for its watches, all of its pod's 30 s; nobody can connect meanwhile, and its successor
-    /// starts only afterwards. So when it has finished its requests it is ended.
-    async fn drained(&self, cx: &Context, old: &Process) -> Result<(), StepError> {
-        let uid = old.pod_uid.as_deref().unwrap_or_default();
-        let mut stopped_listening: Option<Instant> = None;
-        let look = async || {
-            let alive = self.site.node.host.pod_processes(uid).await?;
-            if !alive.iter().any(|process| process.pid == old.pid) {
-                return Ok(Seen::Ready(true));
-            }
-            let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
-            let listens = listeners.iter().any(|listener| listener.process.pid == old.pid);
-            Ok(if listens {
-                Seen::NotYet(format!("pid {} still listens", old.pid))
-            } else {
-                Seen::Ready(false)
-            })
-        };
-        let what = format!("the kubelet to end the static {}", self.component);
-        loop {
-            if cx.wait(&what, self.site.patience.poll, look).await? {
-                return Ok(());
-            }
-            let since = *stopped_listening.get_or_insert_with(Instant::now);
-            if since.elapsed() >= self.site.patience.drain {
-                self.site.node.host.end(old).await?;
-            }
-            tokio::time::sleep(self.site.patience.poll).await;
-        }
     }
 }
 
@@ -112,9 +81,18 @@ impl Step for SharePort {
         true
     }
 
-    async fn save(&self, _cx: &Context) -> Result<Vec<u8>, StepError> {
-        let image = self.current()?.ok_or_else(|| StepError::fatal(format!("{} is gone", self.path())))?;
-        Ok(serde_json::to_vec(&image)?)
+    async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
+        let before = self.current()?.ok_or_else(|| StepError::fatal(format!("{} is gone", self.path())))?;
+        // The DaemonSet is made from the archive: what has changed since then would be lost in it.
+        if !archive::holds(cx, self.component, &before) {
+            return Err(StepError::fatal(self.edited()));
+        }
+        let pod = StaticPod::parse(self.component, before.content.as_bytes())?;
+        let after = match pod.permits_port_sharing() {
+            true => before.clone(),
+            false => before.with_content(String::from_utf8(pod.with_port_sharing())?),
+        };
+        Ok(serde_json::to_vec(&(before, after))?)
     }
 
     async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
@@ -140,7 +118,7 @@ impl Step for SharePort {
             Some(current) if current == before => self.write(&after)?,
             _ => return Err(StepError::fatal(self.edited())),
         }
-        Ok(json!({ "pid": self.restarted(cx, old, true).await? }))
+        Ok(json!({ "pid": self.restarted(cx, old, true).await?, "manifest": after.digest() }))
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {

@@ -19,7 +19,7 @@ check 'the attempt that the kill cut short is there' holds \
 check 'attempts by both processes are there' holds '[.runs[].attempts[].pid] | unique | length >= 2'
 # Done, or cut short by the kill and then found done.
 done_once() { holds ".runs[].attempts | any(.step == \"$1\" and .direction == \"run\" and
-  (.outcome == \"done\" or ((.error // \"\") | startswith(\"probed: done\"))))"; }
+  (.outcome == \"done\" or ((.detail // \"\") | startswith(\"probed: done\"))))"; }
 for step in preflight lock archive label-node verify seal \
   {share-port,create-daemonset,await-ready,retire-static}/{kube-apiserver,kube-controller-manager,kube-scheduler}; do
   check "$step is done" done_once "$step"

@@ -2,7 +2,10 @@
 # shellcheck shell=bash disable=SC2154
 
 remember_static
+# Started on a terminal that goes away half-way, as when a connection drops: the run must not notice.
+FULCRUM_AS=("$here/tools/on-a-terminal" share-port/)
 need fulcrum_ends 0 pivot --yes
+FULCRUM_AS=()
 check_pivoted
 load_start
 need fulcrum_ends 0 rollback --yes

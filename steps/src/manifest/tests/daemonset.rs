@@ -67,6 +67,13 @@ fn the_role_is_tolerated_once() {
     assert_eq!(tolerations(Value::Null, 20), json!([role("master")]));
     // kubeadm 1.24 taints its nodes with the old and the new key.
     assert_eq!(tolerations(Value::Null, 24), json!([ours, role("master")]));
+    // kubeadm 1.20 to 1.23 labels with both keys and taints with the old one.
+    let both = Target { role_label: "node-role.kubernetes.io/control-plane".to_owned(), ..target(22) };
+    let pod = parse(Component::Scheduler, &fixture(Component::Scheduler)).unwrap();
+    assert_eq!(
+        pod.daemonset(&both)["spec"]["template"]["spec"]["tolerations"],
+        json!([ours, role("master")])
+    );
 }
 
 #[test]

@@ -1,0 +1,69 @@
+//! Seeing off a server that was told to end.
+//!
+//! An API server that was told to end stops listening at once and then waits for its watches, which do not
+//! end by themselves: all of its pod's 30 s. When it has had time to finish the requests that it has in
+//! hand, what is left is idle watches, and they are cut either way.
+
+use crate::component::Component;
+use crate::node::Process;
+use crate::site::Site;
+use fulcrum_engine::{Seen, StepError};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A process that is on its way out, if there was one.
+pub(super) struct Drain {
+    old: Option<Process>,
+    stopped_listening: Mutex<Option<Instant>>,
+    given: Duration,
+}
+
+impl Drain {
+    /// The process that serves the component now and is `the_one`. It is given the time `given` from when it
+    /// stops listening. After a crash of this program it may not listen any more: then the kubelet sees it
+    /// off, and it takes its pod's grace period.
+    pub(super) async fn of(
+        site: &Site,
+        component: Component,
+        the_one: impl Fn(&Process) -> bool,
+        given: Duration,
+    ) -> Result<Self, StepError> {
+        let listeners = site.node.host.listeners(site.port(component)).await?;
+        let old = listeners.into_iter().map(|listener| listener.process).find(the_one);
+        Ok(Self { old, stopped_listening: Mutex::default(), given })
+    }
+
+    /// Whether there is anything to see off.
+    pub(super) fn is_some(&self) -> bool {
+        self.old.is_some()
+    }
+
+    /// Whether it has gone; ends it when its time is up.
+    pub(super) async fn look(&self, site: &Site, component: Component) -> Result<Seen<()>, StepError> {
+        let Some(old) = &self.old else { return Ok(Seen::Ready(())) };
+        let uid = old.pod_uid.as_deref().unwrap_or_default();
+        if !site.node.host.pod_processes(uid).await?.iter().any(|process| process.pid == old.pid) {
+            return Ok(Seen::Ready(()));
+        }
+        let listeners = site.node.host.listeners(site.port(component)).await?;
+        let listens = listeners.iter().any(|listener| listener.process.pid == old.pid);
+        if self.silent_for(listens) >= self.given {
+            site.node.host.end(old).await?;
+        }
+        Ok(Seen::NotYet(match listens {
+            true => format!("pid {} still listens", old.pid),
+            false => format!("pid {} no longer listens and finishes what it has in hand", old.pid),
+        }))
+    }
+
+    /// How long it has not been listening, as of this look.
+    fn silent_for(&self, listens: bool) -> Duration {
+        let mut since = self.stopped_listening.lock().unwrap_or_else(PoisonError::into_inner);
+        if listens {
+            *since = None;
+            return Duration::ZERO;
+        }
+        since.get_or_insert_with(Instant::now).elapsed()
+    }
+}
