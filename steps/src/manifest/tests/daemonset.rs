@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{GOLDEN, fixture, parse, target};
 use crate::component::Component;
-use crate::manifest::StaticPod;
+use crate::manifest::{StaticPod, Target};
 
 #[test]
 fn the_golden_daemonsets() {
