@@ -1,5 +1,8 @@
 //! What needs the whole: journal, engine, steps and, where it says so, the command.
 
+#![allow(clippy::print_stdout, reason = "a test that skips says why")]
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
+
 mod support;
 
 // The pivot and the way back against the rehearsal cluster, and everything that can go wrong on the way.

@@ -88,12 +88,7 @@ async fn a_pivot_copes_with_an_api_that_stumbles() {
         ("GET", "pods", Fate::InternalError),
         ("DELETE", "leases", Fate::LosesAnswer),
     ] {
-        world.rehearsal.inject(ApiFault {
-            method: Some(method.into()),
-            path: path.into(),
-            times: 1,
-            outcome,
-        });
+        world.rehearsal.inject(ApiFault { method: Some(method), path: path.into(), times: 1, outcome });
     }
     let plan = plan::pivot(&settings, SOON).unwrap();
     let ending = world.engine(&journal, settings).await.start(plan).await.unwrap();

@@ -44,9 +44,8 @@ fn files_and_functions_fit_a_reader() {
                 open = Some((number, indent));
             }
             let Some((begin, depth)) = open else { continue };
-            if indent == depth && matches!(line.trim(), "}" | "};")
-                || line.trim_end().ends_with(';') && indent == depth
-            {
+            let closes = matches!(line.trim(), "}" | "};") || line.trim_end().ends_with(';');
+            if indent == depth && closes {
                 let length = number - begin + 1;
                 let place = format!("{}:{}", path.display(), begin + 1);
                 assert!(length <= FUNCTION_LINES_MAX, "{place}: a function of {length} lines");

@@ -9,6 +9,8 @@
 //! Three steps: `copy` the files of the release, `check` that they are all there, `switch` the link
 //! `current` over to them. The link is saved before it is changed, so that undo knows where it led.
 
+#![expect(clippy::print_stdout, reason = "it is a program that talks to a person")]
+
 use async_trait::async_trait;
 use fulcrum_engine::history::History;
 use fulcrum_engine::load::load;

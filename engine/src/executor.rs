@@ -5,6 +5,7 @@
 //! flight is dropped and the loop ends: what was not journalled did not happen, as far as anyone may say.
 
 use crate::attempt::{Call, Finished, Returned, Shared, What};
+use crate::clip::{REASON_BYTES_MAX, clip, clip_to};
 use crate::engine::{Ending, Engine};
 use crate::error::EngineError;
 use crate::event::{Event, Failure, FailureKind, Finding};
@@ -22,8 +23,6 @@ use tokio_util::sync::CancellationToken;
 
 /// A step's output that is larger is refused: a journal entry holds 4 KiB.
 const OUTPUT_BYTES_MAX: usize = 3000;
-/// Longer error texts are cut: two of them fit into one entry.
-const TEXT_BYTES_MAX: usize = 1400;
 
 pub(crate) struct Executor<'a> {
     engine: &'a Engine,
@@ -214,7 +213,7 @@ impl<'a> Executor<'a> {
                 continue;
             }
             if let Some(Action::End(outcome, reason)) = actions.first() {
-                let (outcome, reason) = (*outcome, clip_to(reason, 2 * TEXT_BYTES_MAX));
+                let (outcome, reason) = (*outcome, clip_to(reason, REASON_BYTES_MAX));
                 return self.record(Event::Ended { outcome, reason });
             }
             for action in actions {
@@ -233,34 +232,46 @@ impl<'a> Executor<'a> {
     fn prepare(&mut self, action: Action) -> Result<(), EngineError> {
         match action {
             Action::Stop => self.stop(),
-            Action::Probe(step) if self.free(&step) => {
-                let failures = self.probe_failures.get(&step).copied().unwrap_or(0);
-                if self.rest_is_over(&step, failures, What::Run) {
-                    self.call(What::Probe, &step, 1);
-                }
-            }
+            Action::Probe(step) if self.free(&step) => self.prepare_probe(&step),
             Action::Run { step, attempt, failures } if self.free(&step) => {
-                let saves = self.steps.get(&step).is_some_and(|step| step.saves());
-                let pre_image = self.saved.get(&step).copied();
-                let has_saved = self.run.state(&step).is_some_and(|state| state.pre_image.is_some());
-                if !self.rest_is_over(&step, failures, What::Run) {
-                    return Ok(());
-                }
-                if saves && !has_saved && pre_image.is_none() {
-                    self.call(What::Save, &step, attempt);
-                    self.rested.insert(step); // The pause was before the saving: none follows it.
-                } else {
-                    self.record(Event::AttemptStarted { step: step.clone(), attempt, pre_image })?;
-                    self.call(What::Run, &step, attempt);
-                }
+                self.prepare_run(step, attempt, failures)?;
             }
             Action::Undo { step, attempt, failures } if self.free(&step) => {
-                if self.rest_is_over(&step, failures, What::Undo) {
-                    self.record(Event::UndoStarted { step: step.clone(), attempt })?;
-                    self.call(What::Undo, &step, attempt);
-                }
+                self.prepare_undo(step, attempt, failures)?;
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn prepare_probe(&mut self, step: &StepId) {
+        let failures = self.probe_failures.get(step).copied().unwrap_or(0);
+        if self.rest_is_over(step, failures, What::Run) {
+            self.call(What::Probe, step, 1);
+        }
+    }
+
+    fn prepare_run(&mut self, step: StepId, attempt: u32, failures: u32) -> Result<(), EngineError> {
+        if !self.rest_is_over(&step, failures, What::Run) {
+            return Ok(());
+        }
+        let saves = self.steps.get(&step).is_some_and(|step| step.saves());
+        let pre_image = self.saved.get(&step).copied();
+        let has_saved = self.run.state(&step).is_some_and(|state| state.pre_image.is_some());
+        if saves && !has_saved && pre_image.is_none() {
+            self.call(What::Save, &step, attempt);
+            self.rested.insert(step); // The pause was before the saving: none follows it.
+            return Ok(());
+        }
+        self.record(Event::AttemptStarted { step: step.clone(), attempt, pre_image })?;
+        self.call(What::Run, &step, attempt);
+        Ok(())
+    }
+
+    fn prepare_undo(&mut self, step: StepId, attempt: u32, failures: u32) -> Result<(), EngineError> {
+        if self.rest_is_over(&step, failures, What::Undo) {
+            self.record(Event::UndoStarted { step: step.clone(), attempt })?;
+            self.call(What::Undo, &step, attempt);
         }
         Ok(())
     }
@@ -273,7 +284,7 @@ impl<'a> Executor<'a> {
 
     /// Whether the pause after `failures` failures is over; if it has not begun, it begins.
     fn rest_is_over(&mut self, step: &StepId, failures: u32, direction: What) -> bool {
-        if failures == 0 || self.rested.remove(step) {
+        if self.rested.remove(step) || failures == 0 {
             return true;
         }
         let policy = if direction == What::Undo { self.undo_policy(step) } else { self.policy(step) };
@@ -371,41 +382,9 @@ fn failure(error: &StepError) -> Option<Failure> {
     Some(Failure { kind, error: clip(&error.to_string()) })
 }
 
-fn clip(text: &str) -> String {
-    clip_to(text, TEXT_BYTES_MAX)
-}
-
-/// The beginning and the end of a text that is too long: both tell more than its middle.
-fn clip_to(text: &str, bytes_max: usize) -> String {
-    // What counts is the length in the journal, where a quote takes two bytes and a control character six.
-    let escaped = serde_json::to_string(text).map_or(usize::MAX, |text| text.len());
-    if escaped <= bytes_max {
-        return text.to_owned();
-    }
-    let half = text.len().min(bytes_max) * bytes_max / escaped.max(1) / 2;
-    let (head, tail) = (text.floor_char_boundary(half), text.ceil_char_boundary(text.len() - half));
-    let shorter = format!("{} … {}", &text[..head], &text[tail..]);
-    if shorter.len() < text.len() { clip_to(&shorter, bytes_max) } else { String::new() }
-}
-
 async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clipped_text_fits_however_it_is_escaped() {
-        for text in ["x".repeat(9000), "\"\\".repeat(3000), "\u{1}".repeat(5000), "ä→".repeat(2000)] {
-            let clipped = clip_to(&text, 1400);
-            assert!(serde_json::to_string(&clipped).unwrap().len() <= 1400, "{}", clipped.len());
-            assert!(clipped.contains(" … ") && clipped.starts_with(text.chars().next().unwrap()));
-        }
-        assert_eq!(clip("short"), "short");
     }
 }

@@ -33,6 +33,7 @@
 //! | [`observe`] | how a program watches |
 
 mod attempt;
+mod clip;
 pub mod engine;
 mod error;
 pub mod event;

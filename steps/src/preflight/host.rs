@@ -145,7 +145,11 @@ pub(super) async fn host_checks(site: &Site, facts: &HostFacts) -> Vec<Verdict> 
                 "a pivot starts from a healthy control plane: mend it first",
             )),
             Err(error) => {
-                verdicts.push(Verdict::refuse("static-pod", error.to_string(), "fulcrum reads /proc as root"))
+                verdicts.push(Verdict::refuse(
+                    "static-pod",
+                    error.to_string(),
+                    "fulcrum reads /proc as root",
+                ));
             }
         }
     }
