@@ -204,10 +204,12 @@ check_pivoted() {
   expect_same 'etcd is untouched' "$static_etcd" "$(etcd_identity)"
   expect_eq 'status says self-hosted' self-hosted "$(status_of .state)"
 }
+# refresh_kubelet: ends it, and the node starts it again, as systemd would. Its watch of the API backs off for up to a
+# minute while the API restarts, and further when that happens again and again, as where fulcrum is killed; until it is
+# back, new mirror pods are shown as Pending. A kubelet that starts does not wait.
+refresh_kubelet() { node_exec pkill -x kubelet; }
 check_static() {
   expect_same 'the manifests directory is byte for byte as before' "$static_manifests" "$(manifests)"
-  # The kubelet's own watch of its pods backs off for up to a minute while the API restarts, and more when that happens
-  # again and again, as here; until it is back, new mirror pods are shown as Pending.
   wait_until 'the API answers, node and mirror pods are Ready' 240 node_ready
   expect_eq 'no DaemonSet is left' '' "$(daemonsets)"
   expect_same 'no label and no lease is left' "$static_traces" "$(traces)"

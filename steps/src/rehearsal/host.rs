@@ -10,6 +10,10 @@ use http::{Method, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use std::time::Duration;
+
+/// A rehearsal that is at work answers within a millisecond; on a machine that is busy, within a second.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where the paths begin.
 pub(super) const PREFIX: &str = "/host/";
@@ -75,10 +79,12 @@ impl RehearsalHost {
     ) -> Result<T, HostError> {
         let request = Request::builder().method(method).uri(format!("{PREFIX}{what}")).body(body);
         let request = request.map_err(|e| HostError::new(attempt, e))?;
-        self.client.request(request).await.map_err(|e| match e {
-            kube::Error::Api(status) => HostError::new(attempt, status.message),
-            other => HostError::new(attempt, other),
-        })
+        match tokio::time::timeout(ANSWER_WITHIN, self.client.request(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(kube::Error::Api(status))) => Err(HostError::new(attempt, status.message)),
+            Ok(Err(other)) => Err(HostError::new(attempt, other)),
+            Err(_) => Err(HostError::new(attempt, format!("no answer within {ANSWER_WITHIN:?}"))),
+        }
     }
 }
 

@@ -25,6 +25,7 @@ check 'the run is rolled back' finished_as rolled-back
 kill $killer $watcher 2>/dev/null || true
 check 'the manifests were back on the disk while the API was down' \
   earlier "$(cat "$logs/restored-at")" "$(first_success_after "$down_since")"
+refresh_kubelet
 check_static
 check 'a Deployment made now runs' deployment_runs after-api-down
 load_stop 'API through all of it'

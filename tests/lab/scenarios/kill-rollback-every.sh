@@ -6,5 +6,6 @@ for step in {create-daemonset,retire-static}/{kube-apiserver,kube-controller-man
   need fulcrum_killed_at step-started "$step" pivot --yes
   need fulcrum_ends 0 rollback --yes -o json
   check 'the killed run is rolled back' finished_as rolled-back
+  refresh_kubelet
   check_static
 done

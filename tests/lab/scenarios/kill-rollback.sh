@@ -7,10 +7,10 @@ killed_then_rolled_back() { # EVENT STEP
   need fulcrum_killed_at "$1" "$2" pivot --yes
   need fulcrum_ends 0 rollback --yes -o json
   check 'the killed run is rolled back' finished_as rolled-back
+  refresh_kubelet
   check_static
 }
 killed_then_rolled_back step-started create-daemonset/kube-scheduler
-killed_then_rolled_back step-started await-ready/kube-apiserver
 killed_then_rolled_back step-done retire-static/kube-apiserver
 
 # On the way back each call is killed in turn, and the next takes up what it left.
@@ -21,5 +21,6 @@ for step in retire-static create-daemonset share-port; do
 done
 need fulcrum_ends 0 resume --yes -o json
 check 'the resumed rollback ends as one' finished_as rolled-back
+refresh_kubelet
 check_static
 check 'a Deployment made now runs' deployment_runs after-kills
