@@ -36,7 +36,7 @@ pub(crate) struct Global {
     /// How the log on stderr is written.
     #[arg(long, value_enum, default_value_t, global = true)]
     pub(crate) log_format: Output,
-    /// Say more on stderr: -v what steps wait for, -vv every call, -vvv the libraries too.
+    /// Say more on stderr: -v what steps wait for, -vv every call of the API, -vvv the libraries too.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
 }

@@ -119,8 +119,7 @@ pub(crate) async fn access(kubeconfig: &Path) -> Result<(Access, Arc<dyn Host>),
 
 /// The site that `settings` describe.
 pub(crate) fn site(settings: Settings, access: &Access, host: Arc<dyn Host>, state_dir: &Path) -> Arc<Site> {
-    let node =
-        Node { name: settings.node.clone(), manifests: ManifestsDir::new(&settings.manifests_dir), host };
+    let node = Node { manifests: ManifestsDir::new(&settings.manifests_dir), host };
     let (cluster, archive) = (access.cluster.clone(), state_dir.join("archive"));
     Arc::new(Site { node, cluster, settings, archive, patience: Patience::default() })
 }

@@ -168,8 +168,7 @@ impl World {
 }
 
 pub(crate) fn site(settings: Settings, cluster: Cluster, host: Arc<dyn Host>, state_dir: &Path) -> Arc<Site> {
-    let node =
-        Node { name: settings.node.clone(), manifests: ManifestsDir::new(&settings.manifests_dir), host };
+    let node = Node { manifests: ManifestsDir::new(&settings.manifests_dir), host };
     let patience = Patience {
         poll: POLL,
         lease_quiet: POLL * 8,

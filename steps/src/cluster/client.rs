@@ -245,10 +245,15 @@ pub(super) async fn within<T>(
     attempt: &str,
     call: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, ClusterError> {
-    match tokio::time::timeout(CALL_WITHIN, call).await {
+    let answer = match tokio::time::timeout(CALL_WITHIN, call).await {
         Ok(result) => result.map_err(|error| ClusterError::new(attempt, error)),
         Err(_) => Err(ClusterError { attempt: attempt.to_owned(), cause: Cause::Timeout(CALL_WITHIN) }),
+    };
+    match &answer {
+        Ok(_) => tracing::debug!("{attempt}: done"),
+        Err(error) => tracing::debug!("{error}"),
     }
+    answer
 }
 
 /// Deletes this very object, not a later one of the same name; what it owns goes in the background.

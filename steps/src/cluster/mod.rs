@@ -9,7 +9,7 @@ mod pods;
 
 pub use client::Cluster;
 pub use connect::{Access, AccessError, connect};
-pub use error::ClusterError;
+pub use error::{Cause, ClusterError};
 pub use lock::{Lock, LockError};
 pub use names::{
     AUDIT_HEAD_ANNOTATION, LOCK_LEASE, NAMESPACE, OPT_IN_LABEL, ROLE_LABEL, ROLE_LABEL_BEFORE_1_24,

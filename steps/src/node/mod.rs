@@ -17,8 +17,6 @@ use std::sync::Arc;
 /// The machine that is pivoted.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Its name in the cluster.
-    pub name: String,
     /// Where its kubelet looks for static pods.
     pub manifests: ManifestsDir,
     /// Its kernel.

@@ -192,7 +192,9 @@ fn socket_inode(target: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -229,7 +231,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_is_ended_once() {
-        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // What it echoes it has read: it runs.
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let host = Proc { root: "/proc".into(), asker: Asker::new(Arc::new(no_tls())) };
         let meant = process(Path::new(&format!("/proc/{}", child.id()))).unwrap();
         host.end(&meant).await.unwrap();

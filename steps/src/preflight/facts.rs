@@ -106,11 +106,7 @@ fn settings(ask: &Ask, facts: &HostFacts, cluster: &ClusterFacts) -> Settings {
 }
 
 fn site(ask: &Ask, settings: Settings) -> Site {
-    let node = crate::node::Node {
-        name: settings.node.clone(),
-        manifests: ask.manifests.clone(),
-        host: Arc::clone(&ask.host),
-    };
+    let node = crate::node::Node { manifests: ask.manifests.clone(), host: Arc::clone(&ask.host) };
     let patience = Patience::default();
     Site { node, cluster: ask.cluster.clone(), settings, archive: PathBuf::new(), patience }
 }
