@@ -208,9 +208,12 @@ check_pivoted() {
 # minute while the API restarts, and further when that happens again and again, as where fulcrum is killed; until it is
 # back, new mirror pods are shown as Pending. A kubelet that starts does not wait.
 refresh_kubelet() { node_exec pkill -x kubelet; }
+# What kubectl shows may be mirror pods that a kubelet has yet to replace; the checks before a pivot look for those of the
+# processes that run.
+static_ready() { node_ready && node_exec fulcrum pivot --dry-run --state-dir "$STATE_DIR"; }
 check_static() {
   expect_same 'the manifests directory is byte for byte as before' "$static_manifests" "$(manifests)"
-  wait_until 'the API answers, node and mirror pods are Ready' 240 node_ready
+  wait_until 'the API answers, node and mirror pods are Ready' 240 static_ready
   expect_eq 'no DaemonSet is left' '' "$(daemonsets)"
   expect_same 'no label and no lease is left' "$static_traces" "$(traces)"
   expect_same 'etcd is untouched' "$static_etcd" "$(etcd_identity)"
