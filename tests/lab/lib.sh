@@ -211,9 +211,11 @@ refresh_kubelet() { node_exec pkill -x kubelet; }
 # What kubectl shows may be mirror pods that a kubelet has yet to replace; the checks before a pivot look for those of the
 # processes that run.
 static_ready() { node_ready && node_exec fulcrum pivot --dry-run --state-dir "$STATE_DIR"; }
+# static_steady: three times in a row. A kubelet that has just started sees pods as unready again before it has asked them.
+static_steady() { for _ in 1 2 3; do static_ready && sleep 2 || return; done; }
 check_static() {
   expect_same 'the manifests directory is byte for byte as before' "$static_manifests" "$(manifests)"
-  wait_until 'the API answers, node and mirror pods are Ready' 240 static_ready
+  wait_until 'the API answers, node and mirror pods are Ready' 240 static_steady
   expect_eq 'no DaemonSet is left' '' "$(daemonsets)"
   expect_same 'no label and no lease is left' "$static_traces" "$(traces)"
   expect_same 'etcd is untouched' "$static_etcd" "$(etcd_identity)"

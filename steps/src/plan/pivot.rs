@@ -29,7 +29,8 @@ const CALL_WITHIN: Duration = Duration::from_secs(60);
 /// Never in practice: the DAG is the one above.
 pub fn pivot(settings: &Settings, deadline: Duration) -> Result<Plan, PlanError> {
     let mut steps = vec![
-        step("preflight", Job::Preflight).policy(Policy::tries(3, CALL_WITHIN)),
+        // The same checks have passed a moment ago: a pod that is not Ready just now may be again soon.
+        step("preflight", Job::Preflight).policy(Policy::tries(10, CALL_WITHIN)),
         step("lock", Job::Lock).after(["preflight"]),
         step("archive", Job::Archive).after(["lock"]),
         step("label-node", Job::LabelNode).after(["archive"]),
