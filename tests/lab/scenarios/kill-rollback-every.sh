@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2154
 
 remember_static
-for step in {create-daemonset,retire-static}/{kube-apiserver,kube-controller-manager,kube-scheduler}; do
+for step in {retire-static,create-daemonset}/{kube-apiserver,kube-controller-manager,kube-scheduler}; do
   need fulcrum_killed_at step-started "$step" pivot --yes
   need fulcrum_ends 0 rollback --yes -o json
   check 'the killed run is rolled back' finished_as rolled-back
