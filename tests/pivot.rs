@@ -1,7 +1,7 @@
 //! The pivot and the way back against the rehearsal cluster.
 
 use crate::support::{SOON, World, outcome, reason};
-use fulcrum_engine::{Outcome, StepId};
+use fulcrum_engine::Outcome;
 use fulcrum_steps::cluster::{AUDIT_HEAD_ANNOTATION, Lock};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::plan;
@@ -50,10 +50,7 @@ async fn a_new_server_that_never_serves_is_undone() {
 async fn with_the_api_down_the_rollback_restores_the_files_first() {
     let world = World::boot().await;
     let journal = world.journal();
-    let settings = world.preflight().await.unwrap().settings;
-    let plan = plan::pivot(&settings, SOON).unwrap();
-    let cut: StepId = "retire-static/kube-apiserver".into();
-    let ending = world.engine(&journal, settings).await.pause_after([cut]).start(plan).await.unwrap();
+    let ending = world.pivot_until(&journal, "retire-static/kube-apiserver").await;
     // The DaemonSet's API server dies and stays dead: nothing answers until the static one is back.
     world.rehearsal.hold_down(("kube-apiserver", Origin::Api));
     world.rehearsal.until("the API to be down", SOON, |seen| !seen.api_up).await.unwrap();
@@ -100,11 +97,7 @@ async fn a_pivot_copes_with_an_api_that_stumbles() {
 async fn a_reboot_halfway_is_taken_up() {
     let world = World::boot().await;
     let journal = world.journal();
-    let settings = world.preflight().await.unwrap().settings;
-    let plan = plan::pivot(&settings, SOON).unwrap();
-    let before_the_cut: StepId = "await-ready/kube-scheduler".into();
-    let ending =
-        world.engine(&journal, settings).await.pause_after([before_the_cut]).start(plan).await.unwrap();
+    let ending = world.pivot_until(&journal, "await-ready/kube-scheduler").await;
     world.rehearsal.reboot();
     // At once: what the API says of the pods is old, and nothing of them runs yet.
     let ending = world.resume(&journal, ending.run).await;
@@ -116,10 +109,7 @@ async fn a_reboot_halfway_is_taken_up() {
 async fn somebody_elses_edit_is_not_overwritten() {
     let world = World::boot().await;
     let journal = world.journal();
-    let settings = world.preflight().await.unwrap().settings;
-    let plan = plan::pivot(&settings, SOON).unwrap();
-    let shared: StepId = "share-port/kube-scheduler".into();
-    let ending = world.engine(&journal, settings).await.pause_after([shared]).start(plan).await.unwrap();
+    let ending = world.pivot_until(&journal, "share-port/kube-scheduler").await;
     let name = Component::Scheduler.manifest_file();
     let edited = world.manifests().read(name).unwrap().unwrap();
     let edited = edited.with_content(edited.content.replace("--permit-port-sharing=true", "--v=4"));
@@ -142,10 +132,7 @@ async fn an_edit_during_the_run_is_not_cut_away() {
     for breakpoint in ["archive", "await-ready/kube-scheduler"] {
         let world = World::boot().await;
         let journal = world.journal();
-        let settings = world.preflight().await.unwrap().settings;
-        let plan = plan::pivot(&settings, SOON).unwrap();
-        let engine = world.engine(&journal, settings).await.pause_after([breakpoint.into()]);
-        let paused = engine.start(plan).await.unwrap();
+        let paused = world.pivot_until(&journal, breakpoint).await;
         let name = Component::Scheduler.manifest_file();
         let image = world.manifests().read(name).unwrap().unwrap();
         let edited = image.with_content(image.content.replace("--leader-elect=true", "--leader-elect=1"));

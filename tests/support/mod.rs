@@ -97,6 +97,13 @@ impl World {
         self.engine(journal, settings).await.start(plan).await.unwrap()
     }
 
+    /// A pivot that pauses after `step`.
+    pub(crate) async fn pivot_until(&self, journal: &Journal, step: &str) -> Ending {
+        let settings = self.preflight().await.unwrap().settings;
+        let plan = plan::pivot(&settings, SOON).unwrap();
+        self.engine(journal, settings).await.pause_after([step.into()]).start(plan).await.unwrap()
+    }
+
     pub(crate) async fn rollback(&self, journal: &Journal, run: RunId) -> Ending {
         let settings = settings_of(journal, run);
         self.engine(journal, settings).await.unwind(run, "rollback").await.unwrap()
