@@ -33,6 +33,17 @@ pub enum LockError {
     Cluster(#[from] ClusterError),
 }
 
+impl Cluster {
+    /// Who has the lock, as node and run, if anyone.
+    ///
+    /// # Errors
+    /// When the API cannot be asked.
+    pub async fn lock_holder(&self) -> Result<Option<String>, ClusterError> {
+        let lease = self.lease(LOCK_LEASE).await?;
+        Ok(lease.map(|lease| lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default()))
+    }
+}
+
 impl Lock {
     /// The lock as `run` on `node` holds it.
     pub fn of(node: &str, run: impl std::fmt::Display) -> Self {
@@ -48,7 +59,7 @@ impl Lock {
         let attempt = format!("create Lease {NAMESPACE}/{LOCK_LEASE}");
         match within(&attempt, cluster.leases().create(&PostParams::default(), &lease)).await {
             Ok(_) => Ok(()),
-            Err(error) if error.is_conflict() => match self.holder(cluster).await? {
+            Err(error) if error.is_conflict() => match cluster.lock_holder().await? {
                 Some(holder) if holder != self.holder => Err(LockError::Held { holder }),
                 // It is ours already, or whoever had it has let go between the two calls.
                 Some(_) => Ok(()),
@@ -61,15 +72,6 @@ impl Lock {
     /// Whether that holder is this run.
     pub fn is(&self, holder: &str) -> bool {
         self.holder == holder
-    }
-
-    /// Who has the lock, if anyone.
-    ///
-    /// # Errors
-    /// When the API cannot be asked.
-    pub async fn holder(&self, cluster: &Cluster) -> Result<Option<String>, ClusterError> {
-        let lease = cluster.lease(LOCK_LEASE).await?;
-        Ok(lease.map(|lease| lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default()))
     }
 
     /// Lets go; no error if this run does not have it.

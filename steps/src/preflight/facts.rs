@@ -3,7 +3,7 @@
 use super::cluster::{ClusterFacts, cluster_checks, find_node, node_addresses, role_label};
 use super::host::{HostFacts, disk_checks, host_checks};
 use super::verdict::{Refused, Report, Verdict, gate};
-use crate::cluster::{Cluster, ClusterError, Lock, ROLE_LABEL};
+use crate::cluster::{Cluster, ClusterError, ROLE_LABEL};
 use crate::component::Component;
 use crate::manifest::StaticPod;
 use crate::node::{Host, ManifestsDir};
@@ -84,7 +84,7 @@ async fn cluster_facts(ask: &Ask, facts: &HostFacts) -> Result<ClusterFacts, Box
     let uid = ask.cluster.uid().await.map_err(unreachable)?;
     let peers =
         ask.cluster.nodes_labelled(role_label(&node).unwrap_or(ROLE_LABEL)).await.map_err(unreachable)?;
-    let lock = Lock::of(&name, "none").holder(&ask.cluster).await.map_err(unreachable)?;
+    let lock = ask.cluster.lock_holder().await.map_err(unreachable)?;
     Ok(ClusterFacts { version, uid, name, node, peers, pods, daemonsets, lock })
 }
 

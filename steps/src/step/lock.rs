@@ -18,7 +18,7 @@ pub(super) struct TakeLock {
 impl Step for TakeLock {
     async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
         let lock = Lock::of(&self.site.settings.node, cx.run());
-        let holder = async || seen(lock.holder(&self.site.cluster).await);
+        let holder = async || seen(self.site.cluster.lock_holder().await);
         Ok(match cx.wait("the API, to see who holds the lock", self.site.patience.poll, holder).await? {
             None => Finding::Absent,
             Some(holder) if lock.is(&holder) => Finding::Done,
