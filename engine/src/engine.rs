@@ -8,7 +8,7 @@ use crate::observe::{Observer, Silent};
 use crate::plan::{Plan, StepId};
 use crate::run::{Phase, Run};
 use crate::step::Library;
-use fulcrum_state::{Journal, RunId};
+use fulcrum_state::{Journal, RunId, fault};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
@@ -106,6 +106,7 @@ impl Engine {
         let encode =
             |cause: serde_json::Error| EngineError::Encode { what: "the plan", cause: cause.to_string() };
         let digest = self.journal.put_blob(serde_json::to_vec(&plan).map_err(encode)?).await?;
+        fault::point("blob/unnamed-plan");
         let begun = Event::Begun {
             workflow: plan.workflow().to_owned(),
             plan: digest,

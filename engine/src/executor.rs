@@ -13,7 +13,7 @@ use crate::plan::StepId;
 use crate::policy::Policy;
 use crate::run::{Action, Phase, Run};
 use crate::step::{ErrorKind, Step, StepError};
-use fulcrum_state::{Digest, Head, RunId, Timestamp};
+use fulcrum_state::{Digest, Head, RunId, Timestamp, fault};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -138,6 +138,7 @@ impl<'a> Executor<'a> {
             (What::Probe, Err(error)) => self.probe_failed(step, &error),
             (What::Save, Ok(Returned::Saved(bytes))) => {
                 let digest = self.engine.journal.put_blob(bytes).await?;
+                fault::point("blob/unnamed-pre-image");
                 self.saved.insert(step, digest);
                 Ok(())
             }
@@ -171,6 +172,7 @@ impl<'a> Executor<'a> {
     }
 
     fn probed(&mut self, step: StepId, finding: Finding) -> Result<(), EngineError> {
+        fault::point("probe/unrecorded");
         self.probe_failures.remove(&step);
         let finding = match finding {
             Finding::Partial(why) => Finding::Partial(clip(&why)),
@@ -352,10 +354,12 @@ impl<'a> Executor<'a> {
             |cause: serde_json::Error| EngineError::Encode { what: "an event", cause: cause.to_string() };
         let bodies =
             batch.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>().map_err(encode)?;
+        batch.iter().for_each(|event| fault::point_of("journal/before", event.kind()));
         let (run, head) = match self.id {
             Some(run) => (run, self.engine.journal.append(run, bodies).await?),
             None => self.engine.journal.begin(self.run.plan().workflow(), bodies).await?,
         };
+        batch.iter().for_each(|event| fault::point_of("journal/after", event.kind()));
         (self.id, self.head) = (Some(run), Some(head));
         let time = Timestamp::now();
         for event in &batch {

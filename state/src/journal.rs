@@ -65,8 +65,10 @@ impl Journal {
         format::check(dir)?;
         make_dir(dir)?;
         let lock = Arc::new(ProcessLock::take(dir, purpose)?);
+        crate::fault::point("open/locked");
         // Again: another process may have written since.
         format::check(dir)?;
+        crate::fault::point("open/before-format");
         format::mark(dir)?;
         let store = SledStore::open(dir).map_err(unopened)?;
         let reader = Reader::new(Arc::new(store)).map_err(OpenError::Store)?;

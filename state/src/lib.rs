@@ -70,6 +70,9 @@ mod blob;
 // The place that keeps entries in memory, with faults on request.
 mod memory;
 
+// Places to die at, for tests.
+pub mod fault;
+
 pub mod fsync;
 
 // One process at a time, and who it is.

@@ -82,9 +82,11 @@ impl SledStore {
                 evidence::keep(dir, &found);
             }
         })?;
+        crate::fault::point("open/recovered");
         let log = db.join("db");
         let log = File::open(&log).map_err(|e| StoreError::io("open", log, e))?;
         sync_all_of(&db)?;
+        crate::fault::point("open/before-dir-sync");
         fsync::sync_dir(dir).map_err(|e| StoreError::io("sync", dir, e))?;
         Ok(SledStore {
             dir: dir.into(),
@@ -145,8 +147,11 @@ impl Trees {
 
 impl Store for SledStore {
     fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        crate::fault::point("commit/before-write");
         self.ask(|trees| trees.write(batch))?;
+        crate::fault::point("commit/before-sync");
         self.log.sync_data().map_err(|e| StoreError::io("sync", self.dir.join("db/db"), e))?;
+        crate::fault::point("commit/before-witness");
         let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
         for (run, header) in &batch.headers {
             witness.record(*run, header);

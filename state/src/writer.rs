@@ -125,6 +125,7 @@ impl Writer {
 
     fn commit(&mut self, mut group: Group) {
         let failure = self.write(&mut group).err();
+        crate::fault::point("commit/before-answer");
         for waiting in group.waiting {
             waiting.answer(failure.clone());
         }
