@@ -125,7 +125,6 @@ impl Writer {
 
     fn commit(&mut self, mut group: Group) {
         let failure = self.write(&mut group).err();
-        crate::fault::point("commit/before-answer");
         for waiting in group.waiting {
             waiting.answer(failure.clone());
         }
@@ -143,6 +142,7 @@ impl Writer {
         group.batch.headers = group.headers.iter().map(|(run, header)| (*run, header.encode())).collect();
         self.reader.store.commit(&group.batch).map_err(|error| Failure::Store(self.poisoned_by(error)))?;
         self.syncs.fetch_add(1, Ordering::Relaxed);
+        crate::fault::point("commit/before-answer");
         Ok(())
     }
 
