@@ -13,9 +13,7 @@ use async_trait::async_trait;
 use fulcrum_engine::event::Outcome;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId, Timestamp};
-use fulcrum_engine::{
-    Context, Engine, Event, Finding, Observer, Plan, Session, Step, StepError, StepSpec,
-};
+use fulcrum_engine::{Context, Engine, Event, Finding, Observer, Plan, Session, Step, StepError, StepSpec};
 use serde_json::Value;
 use std::error::Error;
 use std::fs::File;
@@ -66,7 +64,12 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         }),
         row("wide: total", &format!("{wide_time:.1?}"), "", true),
         row("wide: steps a second", &format!("{wide_rate:.0}"), "", true),
-        row("wide: syncs", &wide_syncs.to_string(), &format!("<= {}", WIDE + 1), wide_syncs <= WIDE as u64 + 1),
+        row(
+            "wide: syncs",
+            &wide_syncs.to_string(),
+            &format!("<= {}", WIDE + 1),
+            wide_syncs <= WIDE as u64 + 1,
+        ),
     ];
     println!("{CHAIN} steps in a chain, {ROUNDS} times; {WIDE} steps side by side, {PARALLELISM} at once");
     Ok(if rows.into_iter().all(|held| held) { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -23,6 +23,9 @@ pub struct Engine {
     pub(crate) parallelism: usize,
     pub(crate) pause_after: BTreeSet<StepId>,
     pub(crate) control: Control,
+    /// Each entry in a commit of its own, so that a test can die between any two.
+    #[cfg(feature = "testing")]
+    pub(crate) entry_by_entry: bool,
 }
 
 /// How a session on a run ended.
@@ -69,6 +72,8 @@ impl Engine {
             parallelism: 4,
             pause_after: BTreeSet::new(),
             control: Control::default(),
+            #[cfg(feature = "testing")]
+            entry_by_entry: false,
         }
     }
 

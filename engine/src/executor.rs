@@ -355,10 +355,7 @@ impl<'a> Executor<'a> {
         let bodies =
             batch.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>().map_err(encode)?;
         batch.iter().for_each(|event| fault::point_of("journal/before", event.kind()));
-        let (run, head) = match self.id {
-            Some(run) => (run, self.engine.journal.append(run, bodies).await?),
-            None => self.engine.journal.begin(self.run.plan().workflow(), bodies).await?,
-        };
+        let (run, head) = self.append(bodies).await?;
         batch.iter().for_each(|event| fault::point_of("journal/after", event.kind()));
         (self.id, self.head) = (Some(run), Some(head));
         let time = Timestamp::now();
@@ -366,6 +363,23 @@ impl<'a> Executor<'a> {
             self.engine.observer.event(run, time, event);
         }
         Ok(())
+    }
+
+    async fn append(&mut self, bodies: Vec<String>) -> Result<(RunId, Head), EngineError> {
+        let journal = &self.engine.journal;
+        #[cfg(feature = "testing")]
+        if self.engine.entry_by_entry && bodies.len() > 1 {
+            let mut last = None;
+            for body in bodies {
+                last = Some(Box::pin(self.append(vec![body])).await?);
+                self.id = last.map(|(run, _)| run);
+            }
+            return last.ok_or_else(|| EngineError::Lost { cause: "an empty commit".into() });
+        }
+        Ok(match self.id {
+            Some(run) => (run, journal.append(run, bodies).await?),
+            None => journal.begin(self.run.plan().workflow(), bodies).await?,
+        })
     }
 
     fn policy(&self, step: &StepId) -> Policy {

@@ -123,12 +123,9 @@ fn every_variant_has_a_golden_file() {
     let samples = samples();
     let kinds: BTreeSet<&str> = samples.values().map(event_name).collect();
     assert_eq!(kinds, EVENTS.iter().copied().collect());
-    for (kind, variants) in [
-        ("probed", FINDINGS),
-        ("attempt-failed", FAILURES),
-        ("undo-failed", FAILURES),
-        ("ended", OUTCOMES),
-    ] {
+    for (kind, variants) in
+        [("probed", FINDINGS), ("attempt-failed", FAILURES), ("undo-failed", FAILURES), ("ended", OUTCOMES)]
+    {
         for variant in variants {
             assert!(samples.contains_key(&format!("{kind}-{variant}")), "{kind}-{variant}");
         }
@@ -142,7 +139,8 @@ fn every_variant_has_a_golden_file() {
 /// A journal of a later version is refused, never guessed at.
 #[test]
 fn an_event_that_is_not_known_is_not_read() {
-    for text in [r#"{"event":"teleported","step":"a"}"#, r#"{"event":"ended","outcome":"so-so","reason":""}"#] {
+    for text in [r#"{"event":"teleported","step":"a"}"#, r#"{"event":"ended","outcome":"so-so","reason":""}"#]
+    {
         assert!(serde_json::from_str::<Event>(text).is_err(), "{text}");
     }
 }

@@ -97,10 +97,11 @@ mod armed {
             Some(fault) => fault,
             None => give_up(&format!("{FAULT}={text} should be <name>@<n>, n from 1")),
         });
-        let log = std::env::var_os(LOG).map(|path| match File::options().create(true).append(true).open(path) {
-            Ok(file) => file,
-            Err(error) => give_up(&format!("{LOG} cannot be opened: {error}")),
-        });
+        let log =
+            std::env::var_os(LOG).map(|path| match File::options().create(true).append(true).open(path) {
+                Ok(file) => file,
+                Err(error) => give_up(&format!("{LOG} cannot be opened: {error}")),
+            });
         if fault.is_none() && log.is_none() {
             return None;
         }

@@ -60,13 +60,14 @@ impl Told {
                 "attempt-started" => {
                     so_far.has("unwind-started")
                         || !after.iter().all(|id| {
-                            let probed = |told: &Value| told["step"] == id.as_str() && told["finding"] == "done";
+                            let probed =
+                                |told: &Value| told["step"] == id.as_str() && told["finding"] == "done";
                             so_far.has_of("attempt-done", id.as_str()) || so_far.0.iter().any(probed)
                         })
                 }
-                "undo-started" => dependents.map(|spec| spec.id.as_str()).any(|id| {
-                    so_far.has_of("attempt-started", id) && !so_far.has_of("undo-done", id)
-                }),
+                "undo-started" => dependents
+                    .map(|spec| spec.id.as_str())
+                    .any(|id| so_far.has_of("attempt-started", id) && !so_far.has_of("undo-done", id)),
                 _ => false,
             };
             if wrong {

@@ -6,7 +6,7 @@
 //! * `FULCRUM_PROPERTIES_SEED=<n>`: the seed to use; it is printed, and told with every failure.
 //! * `FULCRUM_PROPERTIES_CASES=<n>`: how many cases of each property.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "it is a test: it fails, and tells its seed")]
 
 mod executor;
 mod model;
@@ -89,7 +89,7 @@ fn stands(model: &Model, event: &Event, plan: &Plan) -> Result<(), String> {
 /// An event of a kind; half of the kinds do what the run asks for, so that it gets somewhere.
 fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Event {
     let session = Session { boot_id: (variant % 2).to_string(), pid: 1, program: "random".into() };
-    let kind_of_failure = if variant % 4 == 0 { FailureKind::Fatal } else { FailureKind::Retry };
+    let kind_of_failure = if variant.is_multiple_of(4) { FailureKind::Fatal } else { FailureKind::Retry };
     let failure = Failure { kind: kind_of_failure, error: "as told".into() };
     let outcomes = [Outcome::Completed, Outcome::RolledBack, Outcome::NeedsOperator];
     let outcome = outcomes[usize::from(variant) % 3];
@@ -136,7 +136,7 @@ fn asked_for(run: &Run, variant: u8, finding: Finding, failure: Failure) -> Even
             _ => None,
         }
     });
-    if let (Some(open), true) = (open, variant % 2 == 0) {
+    if let (Some(open), true) = (open, variant.is_multiple_of(2)) {
         return open;
     }
     match run.next_actions().into_iter().next() {
@@ -146,8 +146,6 @@ fn asked_for(run: &Run, variant: u8, finding: Finding, failure: Failure) -> Even
         Some(Action::Unwind(reason)) => Event::UnwindStarted { reason },
         Some(Action::End(outcome, reason)) => Event::Ended { outcome, reason },
         Some(Action::Stop) | None if run.session().is_some() => Event::Resumed { session },
-        Some(Action::Stop) | None => {
-            Event::Begun { workflow: String::new(), plan: Digest::of(b""), session }
-        }
+        Some(Action::Stop) | None => Event::Begun { workflow: String::new(), plan: Digest::of(b""), session },
     }
 }

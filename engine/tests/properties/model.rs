@@ -90,7 +90,9 @@ impl Model {
             }
             Event::UnwindStarted { .. } => self.begun && !self.unwinding,
             Event::Paused { .. } => self.active && self.open.is_empty(),
-            Event::Ended { outcome, .. } => self.active && self.open.is_empty() && self.due(plan) == Some(*outcome),
+            Event::Ended { outcome, .. } => {
+                self.active && self.open.is_empty() && self.due(plan) == Some(*outcome)
+            }
             Event::AttemptStarted { step, attempt, .. } => {
                 self.may_start(step, plan) && *attempt == next(false, step)
             }
@@ -153,7 +155,8 @@ impl Model {
         self.unclear.extend(cut.map(|(step, _)| step));
         self.unclear.append(&mut self.foreign);
         for spec in plan.steps().iter().filter(|_| !self.unwinding) {
-            let gone = spec.durability == Durability::Process || (rebooted && spec.durability == Durability::Boot);
+            let gone =
+                spec.durability == Durability::Process || (rebooted && spec.durability == Durability::Boot);
             if gone && self.done.remove(&spec.id) {
                 self.unclear.insert(spec.id.clone());
             }

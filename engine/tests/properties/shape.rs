@@ -71,8 +71,8 @@ pub(crate) fn holds<S: Strategy>(cases: u32, of: S, property: impl Fn(S::Value) 
     let bytes: Vec<u8> = seed.to_le_bytes().repeat(4);
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let tried = TestRunner::new_with_rng(config, rng)
-        .run(&of, |value| property(value).map_err(TestCaseError::fail));
+    let tried =
+        TestRunner::new_with_rng(config, rng).run(&of, |value| property(value).map_err(TestCaseError::fail));
     if let Err(failure) = tried {
         panic!("FULCRUM_PROPERTIES_SEED={seed}: {failure}");
     }

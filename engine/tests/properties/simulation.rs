@@ -90,7 +90,9 @@ impl<'a> Simulation<'a> {
         match self.lucky(24) {
             Some(0) => self.crash(),
             Some(1) => self.pause(),
-            Some(2) if !self.model.unwinding => self.record(Event::UnwindStarted { reason: "asked to".into() }),
+            Some(2) if !self.model.unwinding => {
+                self.record(Event::UnwindStarted { reason: "asked to".into() })
+            }
             _ => self.start_or_finish(actions),
         }
     }
@@ -148,7 +150,7 @@ impl<'a> Simulation<'a> {
     fn finish(&mut self, step: StepId) -> Held {
         let flight = self.flights.remove(&step).unwrap();
         let luck = self.lucky(12).unwrap_or(11);
-        let fatal = if luck % 2 == 0 { FailureKind::Fatal } else { FailureKind::Retry };
+        let fatal = if luck.is_multiple_of(2) { FailureKind::Fatal } else { FailureKind::Retry };
         let failure = Failure { kind: fatal, error: "as told".into() };
         if luck < 4 && self.model.unwinding {
             self.count("a failure on the way back");
