@@ -17,12 +17,15 @@ use fulcrum_state::{Digest, Head, RunId, Timestamp, fault};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// A step's output that is larger is refused: a journal entry holds 4 KiB.
 const OUTPUT_BYTES_MAX: usize = 3000;
+/// How long to wait for a step that was dropped.
+const GONE_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) struct Executor<'a> {
     engine: &'a Engine,
@@ -76,8 +79,17 @@ impl<'a> Executor<'a> {
         })
     }
 
-    /// Records `first`, then goes on until the run ends or pauses.
+    /// Records `first`, then goes on until the run ends or pauses. When it returns nothing is in flight.
     pub(crate) async fn carry_on(mut self, first: Vec<Event>) -> Result<Ending, EngineError> {
+        let ending = self.until_it_ends(first).await;
+        // What is dropped is gone at its next await: whoever takes the run up must not meet it.
+        if tokio::time::timeout(GONE_MAX, self.tasks.shutdown()).await.is_err() {
+            tracing::error!(run = ?self.id, "a step blocks its thread: it goes on although it was dropped");
+        }
+        ending
+    }
+
+    async fn until_it_ends(&mut self, first: Vec<Event>) -> Result<Ending, EngineError> {
         for event in first {
             self.record(event)?;
         }
@@ -300,7 +312,7 @@ impl<'a> Executor<'a> {
         self.queue(what, step, attempt, policy.timeout);
     }
 
-    fn queue(&mut self, what: What, step: &StepId, attempt: u32, timeout: std::time::Duration) {
+    fn queue(&mut self, what: What, step: &StepId, attempt: u32, timeout: Duration) {
         let stop = CancellationToken::new();
         self.in_flight.insert(step.clone(), (what, stop.clone()));
         let pre_image = self.run.state(step).and_then(|state| state.pre_image);

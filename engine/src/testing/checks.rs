@@ -114,6 +114,11 @@ async fn prefix_recovers<W: World>(
             } else {
                 stage.check(&at, Outcome::Completed, done).await?;
             }
+            let entries = stage.events().len();
+            stage.process(&at, Go::Forward, None).await?;
+            if stage.events().len() > entries {
+                return Err(Broken::GoesOn { at });
+            }
         }
     }
     Ok(())

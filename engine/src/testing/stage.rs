@@ -55,6 +55,9 @@ pub enum Broken {
     /// A step was run although the run was being undone.
     #[error("{at}: step {step} was run although the run was being undone")]
     RunToBeUndone { at: String, step: StepId },
+    /// A run that had ended was taken up again.
+    #[error("{at}: the run had ended, and yet there was something to do")]
+    GoesOn { at: String },
     /// The engine could not carry it out.
     #[error("{at}: the run could not be carried out")]
     Engine { at: String, source: EngineError },
