@@ -36,9 +36,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let dir = std::env::var_os("FULCRUM_BENCH_DIR").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
     let dir = tempfile::tempdir_in(PathBuf::from(dir))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let (mut raw, mut steps, mut chain_syncs) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut raw, mut appends, mut steps, mut chain_syncs) = (vec![], vec![], vec![], vec![]);
     for round in 0..ROUNDS {
         raw.extend(raw_appends(&dir.path().join(format!("raw-{round}")))?);
+        appends.extend(runtime.block_on(journal_appends(&dir.path().join(format!("journal-{round}"))))?);
         let (times, syncs) = runtime.block_on(chain(&dir.path().join(format!("chain-{round}"))))?;
         steps.extend(times);
         chain_syncs.push(syncs);
@@ -50,13 +51,14 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         println!("{}: a sync takes {:?}: this is no disk", dir.path().display(), raw.p50);
         return Ok(ExitCode::from(2));
     }
-    let step = Spread::of(steps);
+    let (append, step) = (Spread::of(appends), Spread::of(steps));
     let limit = raw.p50.mul_f64(1.5) + Duration::from_micros(100);
     let wide_rate = WIDE as f64 / wide_time.as_secs_f64();
     let most_syncs = chain_syncs.iter().max().copied().unwrap_or_default();
     let rows = [
         row("raw append + fdatasync, p50", &micros(raw.p50), "", true),
         row("raw append + fdatasync, p99", &micros(raw.p99), "", true),
+        row("journal: two entries, p50", &micros(append.p50), "", true),
         row("chain: a step, p50", &micros(step.p50), &format!("<= {}", micros(limit)), step.p50 <= limit),
         row("chain: a step, p99", &micros(step.p99), "", true),
         row("chain: syncs", &most_syncs.to_string(), &format!("= {}", CHAIN + 1), {
@@ -107,6 +109,19 @@ fn raw_appends(path: &Path) -> std::io::Result<Vec<Duration>> {
         Ok(begun.elapsed())
     };
     (0..CHAIN).map(timed).collect()
+}
+
+/// The same entries as a chain writes, without an engine: what of a step's time is the journal's.
+async fn journal_appends(dir: &Path) -> Result<Vec<Duration>, Box<dyn Error>> {
+    let journal = Journal::open(dir, "bench")?;
+    let (run, _) = journal.begin("bench", vec!["{}".to_owned()]).await?;
+    let mut times = Vec::new();
+    for _ in 0..CHAIN {
+        let begun = Instant::now();
+        journal.append(run, vec!["x".repeat(70), "x".repeat(70)]).await?;
+        times.push(begun.elapsed());
+    }
+    Ok(times)
 }
 
 /// The time from each step's start to the next one's, and how many syncs the run took.

@@ -13,7 +13,7 @@ use crate::plan::StepId;
 use crate::policy::Policy;
 use crate::run::{Action, Phase, Run};
 use crate::step::{ErrorKind, Step, StepError};
-use fulcrum_state::{Digest, Head, RunId, Timestamp, fault};
+use fulcrum_state::{Digest, Head, RunId, fault};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 const OUTPUT_BYTES_MAX: usize = 3000;
 /// How long to wait for a step that was dropped.
 const GONE_MAX: Duration = Duration::from_secs(10);
+
+mod commit;
 
 pub(crate) struct Executor<'a> {
     engine: &'a Engine,
@@ -354,44 +356,6 @@ impl<'a> Executor<'a> {
         }
         self.batch.push(event);
         Ok(())
-    }
-
-    /// Makes the batch durable, then tells whoever watches.
-    async fn commit(&mut self) -> Result<(), EngineError> {
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        let batch = std::mem::take(&mut self.batch);
-        let encode =
-            |cause: serde_json::Error| EngineError::Encode { what: "an event", cause: cause.to_string() };
-        let bodies =
-            batch.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>().map_err(encode)?;
-        batch.iter().for_each(|event| fault::point_of("journal/before", event.kind()));
-        let (run, head) = self.append(bodies).await?;
-        batch.iter().for_each(|event| fault::point_of("journal/after", event.kind()));
-        (self.id, self.head) = (Some(run), Some(head));
-        let time = Timestamp::now();
-        for event in &batch {
-            self.engine.observer.event(run, time, event);
-        }
-        Ok(())
-    }
-
-    async fn append(&mut self, bodies: Vec<String>) -> Result<(RunId, Head), EngineError> {
-        let journal = &self.engine.journal;
-        #[cfg(feature = "testing")]
-        if self.engine.entry_by_entry && bodies.len() > 1 {
-            let mut last = None;
-            for body in bodies {
-                last = Some(Box::pin(self.append(vec![body])).await?);
-                self.id = last.map(|(run, _)| run);
-            }
-            return last.ok_or_else(|| EngineError::Lost { cause: "an empty commit".into() });
-        }
-        Ok(match self.id {
-            Some(run) => (run, journal.append(run, bodies).await?),
-            None => journal.begin(self.run.plan().workflow(), bodies).await?,
-        })
     }
 
     fn policy(&self, step: &StepId) -> Policy {
