@@ -55,6 +55,9 @@ fn entries_are_found_from_a_number_on(store: &dyn Store) {
     for (from, found) in [(0, 1), (1, 1), (2, 2), (3, 255), (255, 255), (256, 256), (257, 65_536)] {
         assert_eq!(store.entry_from(run, from).expect(OK), Some((found, body(run, found))), "from {from}");
     }
+    let three = [2, 255, 256].map(|seq| (seq, body(run, seq))).to_vec();
+    assert_eq!(store.entries_from(run, 2, 3).expect(OK), three);
+    assert_eq!(store.entries_from(run, 256, 9).expect(OK).len(), 2, "as many as there are");
     assert_eq!(store.entry_from(run, 65_537).expect(OK), None);
     assert_eq!(store.entry_from(run, u64::MAX).expect(OK), None);
 }

@@ -107,6 +107,18 @@ impl SledStore {
     }
 }
 
+impl SledStore {
+    /// The number of the entry in the key that it is kept under.
+    fn seq_in(&self, key: &[u8]) -> Result<u64, StoreError> {
+        match key.split_last_chunk::<8>() {
+            Some((_, seq)) if key.len() == KEY_BYTES => Ok(u64::from_be_bytes(*seq)),
+            _ => {
+                Err(StoreError::Damaged { path: self.dir.join("db"), detail: format!("a key is {key:02x?}") })
+            }
+        }
+    }
+}
+
 impl Trees {
     fn open(path: &Path) -> sled::Result<Trees> {
         let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
@@ -154,17 +166,20 @@ impl Store for SledStore {
         Ok(())
     }
 
-    fn entry_from(&self, run: RunId, seq: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
-        let range = key(run, seq)..=key(run, u64::MAX);
-        let Some((key, bytes)) = self.ask(|trees| trees.entries.range(range).next().transpose())? else {
-            return Ok(None);
-        };
-        match key.split_last_chunk::<8>() {
-            Some((_, seq)) if key.len() == KEY_BYTES => Ok(Some((u64::from_be_bytes(*seq), bytes.to_vec()))),
-            _ => {
-                Err(StoreError::Damaged { path: self.dir.join("db"), detail: format!("a key is {key:02x?}") })
+    fn entries_from(&self, run: RunId, seq: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        let mut found = Vec::new();
+        let read = self.ask(|trees| {
+            for pair in trees.entries.range(key(run, seq)..=key(run, u64::MAX)).take(most) {
+                let (key, bytes) = pair?;
+                found.push((key, bytes.to_vec()));
             }
+            Ok(())
+        });
+        match read {
+            Err(error) if found.is_empty() => return Err(error),
+            _ => {}
         }
+        found.into_iter().map(|(key, bytes)| Ok((self.seq_in(&key)?, bytes))).collect()
     }
 
     fn header(&self, run: RunId) -> Result<Option<Vec<u8>>, StoreError> {

@@ -30,8 +30,15 @@ pub trait Store: Send + Sync + 'static {
     /// After an error nobody knows whether the batch is there; the store is not written to again.
     fn commit(&self, batch: &Batch) -> Result<(), StoreError>;
 
-    /// The entry of `run` with the smallest number that is `seq` or more.
-    fn entry_from(&self, run: RunId, seq: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError>;
+    /// The entries of `run` with the smallest numbers that are `seq` or more, in order, `most` of them if there
+    /// are as many. If the store fails at one of them it may return those before it, if any; then it fails
+    /// when it is asked for that one.
+    fn entries_from(&self, run: RunId, seq: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError>;
+
+    /// The first of them.
+    fn entry_from(&self, run: RunId, seq: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+        Ok(self.entries_from(run, seq, 1)?.pop())
+    }
 
     /// The header of a run.
     fn header(&self, run: RunId) -> Result<Option<Vec<u8>>, StoreError>;
@@ -76,8 +83,8 @@ impl<S: Store + ?Sized> Store for Box<S> {
         (**self).commit(batch)
     }
 
-    fn entry_from(&self, run: RunId, seq: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
-        (**self).entry_from(run, seq)
+    fn entries_from(&self, run: RunId, seq: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        (**self).entries_from(run, seq, most)
     }
 
     fn header(&self, run: RunId) -> Result<Option<Vec<u8>>, StoreError> {
