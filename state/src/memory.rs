@@ -145,6 +145,23 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn remove(&self, runs: &[RunId]) -> Result<(), StoreError> {
+        let mut state = self.state();
+        state.entries.retain(|(run, _), _| !runs.contains(run));
+        state.headers.retain(|run, _| !runs.contains(run));
+        state.witness.retain(|run, _| !runs.contains(run));
+        Ok(())
+    }
+
+    fn blobs(&self) -> Result<Vec<Digest>, StoreError> {
+        Ok(self.state().blobs.keys().copied().collect())
+    }
+
+    fn remove_blobs(&self, digests: &[Digest]) -> Result<(), StoreError> {
+        self.state().blobs.retain(|digest, _| !digests.contains(digest));
+        Ok(())
+    }
+
     fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.state().blobs.get(digest).cloned())
     }

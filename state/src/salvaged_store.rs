@@ -71,6 +71,18 @@ impl Store for SalvagedStore {
         self.commit(&Batch::default())
     }
 
+    fn remove(&self, _: &[RunId]) -> Result<(), StoreError> {
+        self.commit(&Batch::default())
+    }
+
+    fn blobs(&self) -> Result<Vec<Digest>, StoreError> {
+        self.blobs.list()
+    }
+
+    fn remove_blobs(&self, _: &[Digest]) -> Result<(), StoreError> {
+        self.commit(&Batch::default())
+    }
+
     fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         self.blobs.get(digest)
     }

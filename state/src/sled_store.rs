@@ -41,6 +41,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// The key of an entry: the run, then the number, big-endian so that keys sort as numbers do.
 const KEY_BYTES: usize = 24;
 
+/// Entries that are removed in one batch.
+const REMOVED_MAX: usize = 1024;
+
 /// A [`Store`] in a directory: `db/` (sled), `blobs/`, `witness`.
 #[derive(Debug)]
 pub struct SledStore {
@@ -60,6 +63,8 @@ struct Trees {
     db: sled::Db,
     entries: sled::Tree,
     headers: sled::Tree,
+    /// Runs whose header is gone and whose entries are being removed.
+    condemned: sled::Tree,
 }
 
 impl SledStore {
@@ -86,7 +91,7 @@ impl SledStore {
         let log = File::open(&log).map_err(|e| StoreError::io("open", log, e))?;
         sync_all_of(&db)?;
         fsync::sync_dir(dir).map_err(|e| StoreError::io("sync", dir, e))?;
-        Ok(SledStore {
+        let store = SledStore {
             dir: dir.into(),
             trees: Some(trees),
             log,
@@ -94,7 +99,9 @@ impl SledStore {
             witness: Mutex::new(witness),
             witnessed,
             found: Mutex::new(found),
-        })
+        };
+        store.finish_removals()?;
+        Ok(store)
     }
 
     /// Asks sled for something.
@@ -108,6 +115,22 @@ impl SledStore {
 }
 
 impl SledStore {
+    fn sync_log(&self) -> Result<(), StoreError> {
+        self.log.sync_data().map_err(|e| StoreError::io("sync", self.dir.join("db/db"), e))
+    }
+
+    /// Takes away the entries of the runs that are condemned, also by a process that was killed over it.
+    fn finish_removals(&self) -> Result<(), StoreError> {
+        for run in self.ask(Trees::condemned)? {
+            while self.ask(|trees| trees.remove_some(run))? > 0 {
+                self.sync_log()?;
+            }
+            self.ask(|trees| trees.absolve(run))?;
+            self.sync_log()?;
+        }
+        Ok(())
+    }
+
     /// The number of the entry in the key that it is kept under.
     fn seq_in(&self, key: &[u8]) -> Result<u64, StoreError> {
         match key.split_last_chunk::<8>() {
@@ -131,8 +154,9 @@ impl Trees {
         };
         let entries = db.open_tree("entries")?;
         let headers = db.open_tree("headers")?;
+        let condemned = db.open_tree("condemned")?;
         db.flush()?;
-        Ok(Trees { db, entries, headers })
+        Ok(Trees { db, entries, headers, condemned })
     }
 
     fn write(&self, batch: &Batch) -> sled::Result<()> {
@@ -145,6 +169,10 @@ impl Trees {
             }
             Ok(())
         });
+        self.flushed(written)
+    }
+
+    fn flushed(&self, written: Result<(), TransactionError<()>>) -> sled::Result<()> {
         match written {
             Ok(()) => self.db.flush().map(|_| ()),
             Err(TransactionError::Storage(error)) => Err(error),
@@ -153,12 +181,50 @@ impl Trees {
             }
         }
     }
+
+    /// The headers go at once: from then on nobody sees these runs.
+    fn condemn(&self, runs: &[RunId]) -> sled::Result<()> {
+        let written = (&self.headers, &self.condemned).transaction(|(headers, condemned)| {
+            for run in runs {
+                headers.remove(run.as_bytes())?;
+                condemned.insert(run.as_bytes(), &[])?;
+            }
+            Ok(())
+        });
+        self.flushed(written)
+    }
+
+    fn condemned(&self) -> sled::Result<Vec<RunId>> {
+        let keys = self.condemned.iter().keys().collect::<sled::Result<Vec<_>>>()?;
+        Ok(keys.iter().filter_map(|key| key.as_ref().try_into().ok().map(RunId::from_bytes)).collect())
+    }
+
+    /// Removes entries of a run, as many as go well into one batch, and says how many.
+    fn remove_some(&self, run: RunId) -> sled::Result<usize> {
+        let keys = self.entries.scan_prefix(run.as_bytes()).keys().take(REMOVED_MAX);
+        let mut batch = sled::Batch::default();
+        let mut count = 0;
+        for key in keys {
+            batch.remove(key?);
+            count += 1;
+        }
+        if count > 0 {
+            self.entries.apply_batch(batch)?;
+            self.db.flush()?;
+        }
+        Ok(count)
+    }
+
+    fn absolve(&self, run: RunId) -> sled::Result<()> {
+        self.condemned.remove(run.as_bytes())?;
+        self.db.flush().map(|_| ())
+    }
 }
 
 impl Store for SledStore {
     fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         self.ask(|trees| trees.write(batch))?;
-        self.log.sync_data().map_err(|e| StoreError::io("sync", self.dir.join("db/db"), e))?;
+        self.sync_log()?;
         let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
         for (run, header) in &batch.headers {
             witness.record(*run, header);
@@ -180,6 +246,22 @@ impl Store for SledStore {
             _ => {}
         }
         found.into_iter().map(|(key, bytes)| Ok((self.seq_in(&key)?, bytes))).collect()
+    }
+
+    fn remove(&self, runs: &[RunId]) -> Result<(), StoreError> {
+        let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+        witness.forget(runs).map_err(|e| StoreError::io("write", self.dir.join("witness"), e))?;
+        self.ask(|trees| trees.condemn(runs))?;
+        self.sync_log()?;
+        self.finish_removals()
+    }
+
+    fn blobs(&self) -> Result<Vec<Digest>, StoreError> {
+        self.blobs.list()
+    }
+
+    fn remove_blobs(&self, digests: &[Digest]) -> Result<(), StoreError> {
+        digests.iter().try_for_each(|digest| self.blobs.remove(digest))
     }
 
     fn header(&self, run: RunId) -> Result<Option<Vec<u8>>, StoreError> {

@@ -66,6 +66,17 @@ pub trait Store: Send + Sync + 'static {
     /// Keeps a blob and returns when it and its name are on the disk. To put it again is no error.
     fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError>;
 
+    /// Takes runs away, header, witness and entries, and returns when that is on the disk. After a crash in the
+    /// middle each of them is there as a whole or, to every reader, gone; what is left of it then is taken away
+    /// before anything else is read. That a run is not there is fine.
+    fn remove(&self, runs: &[RunId]) -> Result<(), StoreError>;
+
+    /// The digests of all blobs, in no order.
+    fn blobs(&self) -> Result<Vec<Digest>, StoreError>;
+
+    /// Takes blobs away. One that a crash left is only in the way.
+    fn remove_blobs(&self, digests: &[Digest]) -> Result<(), StoreError>;
+
     /// The blob, unchecked.
     fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
 
@@ -109,6 +120,18 @@ impl<S: Store + ?Sized> Store for Box<S> {
 
     fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
         (**self).put_blob(digest, bytes)
+    }
+
+    fn remove(&self, runs: &[RunId]) -> Result<(), StoreError> {
+        (**self).remove(runs)
+    }
+
+    fn blobs(&self) -> Result<Vec<Digest>, StoreError> {
+        (**self).blobs()
+    }
+
+    fn remove_blobs(&self, digests: &[Digest]) -> Result<(), StoreError> {
+        (**self).remove_blobs(digests)
     }
 
     fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
