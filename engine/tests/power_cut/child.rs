@@ -47,6 +47,9 @@ async fn go_on(journal: &Journal, engine: &Engine) -> Option<()> {
 async fn remove_old(journal: &Journal) -> Option<()> {
     let runs = journal.runs().ok()?;
     let old: Vec<RunId> = runs.iter().rev().skip(3).map(|header| header.run).collect();
+    if old.is_empty() {
+        return Some(());
+    }
     old.iter().for_each(|run| say(*run, "removing"));
     journal.remove(old).await.ok().map(drop)
 }

@@ -32,12 +32,17 @@ use disk::Disk;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Cuts on one file system before a new one is made: damage that adds up would show.
 const CUTS_A_DISK: u32 = 12;
-/// The longest that a child works before its power is cut: some three whole runs.
-const WORK_MS_MAX: u64 = 250;
+/// The most events that a child reports before its power is cut: some three whole runs.
+const EVENTS_MAX: usize = 120;
+/// The longest from the last of them to the cut: a few syncs, or the opening of the journal.
+const AFTER_MICROS_MAX: u64 = 12_000;
+/// A child that is silent for so long hangs.
+const SILENT: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -80,9 +85,9 @@ fn cut_and_check(count: u32, seed: u64) -> ExitCode {
     let mut disk = Disk::make();
     let mut told = Told::default();
     for cut in 1..=count {
-        let work = Duration::from_millis(random.u64(5..WORK_MS_MAX));
+        let instant = (random.usize(0..EVENTS_MAX), Duration::from_micros(random.u64(0..AFTER_MICROS_MAX)));
         let boot = format!("boot-{cut}");
-        acknowledged += run_until_cut(&disk, &boot, work, &mut told);
+        acknowledged += run_until_cut(&disk, &boot, instant, &mut told);
         disk.power_on();
         let finish = random.u8(0..3) == 0 || cut == count || cut % CUTS_A_DISK == 0;
         finished += u32::from(finish);
@@ -90,7 +95,7 @@ fn cut_and_check(count: u32, seed: u64) -> ExitCode {
             Ok(()) => passed += 1,
             Err(what) => {
                 failed += 1;
-                println!("FAIL cut {cut} after {work:?}, seed {seed}: {what}");
+                println!("FAIL cut {cut} of seed {seed}, {:?} after event {}: {what}", instant.1, instant.0);
             }
         }
         if cut % CUTS_A_DISK == 0 || failed > 0 {
@@ -104,8 +109,9 @@ fn cut_and_check(count: u32, seed: u64) -> ExitCode {
     if failed == 0 && acknowledged > count { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Lets a child work until the power is cut, and takes in what it said until then. Says how many events.
-fn run_until_cut(disk: &Disk, boot: &str, work: Duration, told: &mut Told) -> u32 {
+/// Lets a child work until it has reported so many events and that time has passed, cuts the power, and takes in what
+/// it said until then. Says how many events.
+fn run_until_cut(disk: &Disk, boot: &str, (events, after): (usize, Duration), told: &mut Told) -> u32 {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .arg("child")
         .args([disk.path().as_os_str(), boot.as_ref()])
@@ -113,14 +119,22 @@ fn run_until_cut(disk: &Disk, boot: &str, work: Duration, told: &mut Told) -> u3
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let listener = std::thread::spawn(move || lines.map_while(Result::ok).collect::<Vec<String>>());
-    // The time is what is being tested: any instant will do, and there is none to wait for.
-    std::thread::sleep(work);
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let (said, lines) = mpsc::channel();
+    // To the end, also after the cut: what is in the pipe was acknowledged.
+    let listener =
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| said.send(line)));
+    let mut heard: Vec<String> = Vec::new();
+    while heard.len() < events {
+        heard.push(lines.recv_timeout(SILENT).expect("a child works until its power is cut"));
+    }
+    // No event to wait for: any instant will do.
+    std::thread::sleep(after);
     disk.cut_power();
     child.kill().unwrap();
     child.wait().unwrap();
-    let lines = listener.join().unwrap();
-    lines.iter().for_each(|line| told.hear(line));
-    u32::try_from(lines.len()).unwrap()
+    listener.join().unwrap().unwrap();
+    heard.extend(lines);
+    heard.iter().for_each(|line| told.hear(line));
+    u32::try_from(heard.len()).unwrap()
 }
