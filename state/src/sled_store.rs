@@ -48,14 +48,21 @@ const REMOVED_MAX: usize = 1024;
 #[derive(Debug)]
 pub struct SledStore {
     dir: PathBuf,
-    /// Always there, until dropped.
-    trees: Option<Trees>,
+    trees: Guarded,
     log: File,
     blobs: BlobDir,
     witness: Mutex<Witness>,
     witnessed: Vec<(RunId, Vec<u8>)>,
     /// The log before sled opened it, until it is known that nothing is missing.
     found: Mutex<Vec<u8>>,
+}
+
+/// The open database. sled writes and syncs when it is closed, and panics if that fails: so it is closed under
+/// guard, also when the rest of the store could not be opened.
+#[derive(Debug)]
+struct Guarded {
+    /// Always there, until dropped.
+    trees: Option<Trees>,
 }
 
 #[derive(Debug)]
@@ -82,18 +89,19 @@ impl SledStore {
         for made in [&db, &blobs] {
             std::fs::create_dir_all(made).map_err(|e| StoreError::io("make", made, e))?;
         }
-        let trees = attempt(&db, || Trees::open(&db)).inspect_err(|error| {
+        let opened = attempt(&db, || Trees::open(&db)).inspect_err(|error| {
             if matches!(error, StoreError::Damaged { .. }) {
                 evidence::keep(dir, &found);
             }
-        })?;
+        });
+        let trees = Guarded { trees: Some(opened?) };
         let log = db.join("db");
         let log = File::open(&log).map_err(|e| StoreError::io("open", log, e))?;
         sync_all_of(&db)?;
         fsync::sync_dir(dir).map_err(|e| StoreError::io("sync", dir, e))?;
         let store = SledStore {
             dir: dir.into(),
-            trees: Some(trees),
+            trees,
             log,
             blobs: BlobDir::new(blobs),
             witness: Mutex::new(witness),
@@ -107,7 +115,7 @@ impl SledStore {
     /// Asks sled for something.
     fn ask<T>(&self, work: impl FnOnce(&Trees) -> sled::Result<T>) -> Result<T, StoreError> {
         let db = self.dir.join("db");
-        match &self.trees {
+        match &self.trees.trees {
             Some(trees) => attempt(&db, || work(trees)),
             None => Err(StoreError::Damaged { path: db, detail: "the database is closed".into() }),
         }
@@ -312,12 +320,11 @@ impl Store for SledStore {
     }
 }
 
-impl Drop for SledStore {
-    /// sled writes and syncs when it is closed, and a damaged one can panic in it.
+impl Drop for Guarded {
     fn drop(&mut self) {
         let trees = self.trees.take();
         if let Err(detail) = caught(move || drop(trees)) {
-            tracing::warn!(%detail, path = %self.dir.display(), "sled panicked while it was closed");
+            tracing::warn!(%detail, "sled panicked while it was closed; what was acknowledged had been synced before");
         }
     }
 }
@@ -327,10 +334,19 @@ fn attempt<T>(db: &Path, work: impl FnOnce() -> sled::Result<T>) -> Result<T, St
     let damaged = |detail| StoreError::Damaged { path: db.into(), detail };
     match caught(work) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(sled::Error::Io(error))) if !is_content(&error) => Err(StoreError::io("use", db, error)),
+        Ok(Err(sled::Error::Io(error))) if !is_content(&error) => {
+            Err(StoreError::io("use", db, plain(error)))
+        }
         Ok(Err(error)) => Err(damaged(format!("sled says: {error}"))),
         Err(panic) => Err(damaged(format!("sled panicked: {panic}"))),
     }
+}
+
+/// sled wraps what the system said into the text of its `Debug` form, `Os { code: 28, ... }`.
+fn plain(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    let code = text.strip_prefix("Os { code: ").and_then(|rest| rest.split_once(','));
+    code.and_then(|(code, _)| code.parse().ok()).map_or(error, io::Error::from_raw_os_error)
 }
 
 /// sled reports its own lock, and content that it cannot make sense of, as I/O errors.
