@@ -120,12 +120,30 @@ pub(crate) struct Status {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct History {
+    #[command(subcommand)]
+    pub(crate) command: Option<HistoryCommand>,
     /// The run, or the beginning of its id; without it, all of them.
     pub(crate) run: Option<String>,
     /// Check the hash chain of every entry; fail with the number of the first that is damaged.
     #[arg(long)]
     pub(crate) verify: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HistoryCommand {
+    /// Remove old runs that are rolled back. One that completed stays: it is what a rollback goes by.
+    Prune(Prune),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Prune {
+    /// Keep the newest N runs, whatever became of them.
+    #[arg(long, value_name = "N")]
+    pub(crate) keep: usize,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
 }
 
 /// Which cluster and which directory.

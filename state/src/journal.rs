@@ -169,6 +169,19 @@ impl Journal {
         self.inner.ask(|reply| Request::Blob { digest, bytes, reply }).await
     }
 
+    /// Takes runs away for good, with the blobs that no other run names, and returns when that is on the disk,
+    /// with the number of those blobs. The chains of the other runs do not change: each run has its own.
+    ///
+    /// After a crash in the middle, each of these runs is there as a whole or gone, and a second call ends what
+    /// was begun. A blob that was put since the journal was opened stays.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError`]. If [`is_poisoned`](AppendError::is_poisoned), some of it may have been done.
+    pub async fn remove(&self, runs: Vec<RunId>) -> Result<usize, AppendError> {
+        self.inner.ask(|reply| Request::Remove { runs, reply }).await
+    }
+
     /// All runs, oldest first.
     ///
     /// # Errors

@@ -62,8 +62,8 @@ impl Store for MortalStore {
         Ok(())
     }
 
-    fn entry_from(&self, run: RunId, seq: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
-        self.kept.entry_from(run, seq)
+    fn entries_from(&self, run: RunId, seq: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        self.kept.entries_from(run, seq, most)
     }
 
     fn header(&self, run: RunId) -> Result<Option<Vec<u8>>, StoreError> {
@@ -84,6 +84,18 @@ impl Store for MortalStore {
             return Err(self.dead(&mut state));
         }
         self.kept.put_blob(digest, bytes)
+    }
+
+    fn remove(&self, runs: &[RunId]) -> Result<(), StoreError> {
+        self.kept.remove(runs)
+    }
+
+    fn blobs(&self) -> Result<Vec<Digest>, StoreError> {
+        self.kept.blobs()
+    }
+
+    fn remove_blobs(&self, digests: &[Digest]) -> Result<(), StoreError> {
+        self.kept.remove_blobs(digests)
     }
 
     fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {

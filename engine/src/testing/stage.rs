@@ -113,10 +113,12 @@ impl<W: World> Stage<W> {
         if tokio::time::timeout(GONE_MAX, gone.recv()).await.is_err() {
             return Err(Broken::Lingers { at: at.to_owned() });
         }
-        self.world.crashed().await;
         match result {
             Ok(_) | Err(EngineError::Over { .. }) => Ok(true),
-            Err(_) if died.load(Ordering::SeqCst) => Ok(false),
+            Err(_) if died.load(Ordering::SeqCst) => {
+                self.world.crashed().await;
+                Ok(false)
+            }
             Err(source) => Err(broken(source)),
         }
     }

@@ -124,14 +124,18 @@ impl Model {
 
     /// It was started, and nothing that depends on it is left.
     pub(crate) fn may_undo(&self, step: &StepId, plan: &Plan) -> bool {
-        let mut dependents = plan.steps().iter().filter(|spec| spec.after.contains(step));
         let untouched = [&self.unclear, &self.undone, &self.foreign, &self.left];
         self.active
             && self.unwinding
             && self.started.contains(step)
-            && dependents.all(|spec| !self.started.contains(&spec.id) || self.undone.contains(&spec.id))
+            && self.nothing_after(step, plan)
             && !self.open.contains_key(step)
             && !untouched.iter().any(|set| set.contains(step))
+    }
+
+    fn nothing_after(&self, step: &StepId, plan: &Plan) -> bool {
+        let mut dependents = plan.steps().iter().filter(|spec| spec.after.contains(step));
+        dependents.all(|spec| !self.started.contains(&spec.id) || self.undone.contains(&spec.id))
     }
 
     /// How the run has to end now, if it has.
@@ -140,6 +144,7 @@ impl Model {
             true if self.started == self.undone => Some(Outcome::RolledBack),
             true if self.foreign.is_empty() && self.left.is_empty() => None,
             true if plan.steps().iter().any(|spec| self.may_undo(&spec.id, plan)) => None,
+            true if self.unclear.iter().any(|step| self.nothing_after(step, plan)) => None,
             true => Some(Outcome::NeedsOperator),
             false if !self.failed.is_empty() => None,
             false if !self.foreign.is_empty() => Some(Outcome::NeedsOperator),
