@@ -213,6 +213,7 @@ impl<'a> Executor<'a> {
 
     /// The attempt that was to follow has failed: nothing was changed, but it counts.
     fn save_failed(&mut self, step: StepId, attempt: u32, error: StepError) -> Result<(), EngineError> {
+        self.rested.remove(&step); // What is paused for next is this failure.
         if let (Some(failure), None) = (failure(&error), self.run.unwinding()) {
             self.record(Event::AttemptStarted { step: step.clone(), attempt, pre_image: None })?;
             self.record(Event::AttemptFailed { step, attempt, failure })?;

@@ -6,14 +6,15 @@ mod world;
 
 use fulcrum_engine::event::Outcome;
 use fulcrum_engine::history::{AttemptResult, Direction, History};
+use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, MemoryStore, RunId};
 use fulcrum_engine::{
-    Context, Durability, Ending, Engine, EngineError, Event, Finding, Observer, Plan, Session, Step,
-    StepError, StepId, StepSpec,
+    Backoff, Context, Durability, Ending, Engine, EngineError, Event, Finding, Observer, Plan, Policy,
+    Session, Step, StepError, StepId, StepSpec,
 };
 use serde_json::Value;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use world::*;
@@ -92,6 +93,44 @@ async fn an_attempt_out_of_time_says_what_it_was_waiting_for() {
     let plan = Plan::new("one", vec![step("a", &[])]).unwrap();
     let ending = engine(&journal, &world).start(plan).await.unwrap();
     assert!(reason(&ending).contains("no result within 1s: waiting for nothing"), "{}", reason(&ending));
+}
+
+/// What is to be saved may not be there yet: the pause between attempts is for that, too.
+#[tokio::test]
+async fn a_save_that_fails_is_tried_again_after_a_pause() {
+    struct Late(AtomicU32);
+    #[async_trait::async_trait]
+    impl Step for Late {
+        async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+            Ok(Finding::Absent)
+        }
+        async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+            Ok(cx.saved().map(<[u8]>::len).into())
+        }
+        async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
+            Ok(())
+        }
+        fn saves(&self) -> bool {
+            true
+        }
+        async fn save(&self, _cx: &Context) -> Result<Vec<u8>, StepError> {
+            match self.0.fetch_add(1, Ordering::SeqCst) {
+                0 | 1 => Err(StepError::retry("not there yet")),
+                _ => Ok(vec![7; 9]),
+            }
+        }
+    }
+    let pause = Duration::from_millis(80);
+    let policy = Policy { backoff: Backoff { initial: pause, max: pause }, ..Policy::default() };
+    let plan = Plan::new("one", vec![step("late", &[]).policy(policy)]).unwrap();
+    let late: Arc<dyn Step> = Arc::new(Late(AtomicU32::new(0)));
+    let library = move |_: &StepSpec| -> Result<Arc<dyn Step>, String> { Ok(Arc::clone(&late)) };
+    let session = Session { boot_id: "boot-1".into(), pid: 1, program: "test 1".into() };
+    let (journal, begun) = (Journal::in_memory(), std::time::Instant::now());
+    let ending = Engine::new(journal.clone(), library, session).start(plan).await.unwrap();
+    assert_eq!(outcome(&ending), Outcome::Completed);
+    assert_eq!(load(&journal, ending.run).unwrap().outputs()["late"], 9);
+    assert!(begun.elapsed() >= pause, "two pauses of at least a half each: {:?}", begun.elapsed());
 }
 
 #[tokio::test]
