@@ -91,7 +91,9 @@ impl World {
         for (name, image) in expected {
             match self.manifests().read(name)? {
                 None => return differs(name, "is gone"),
-                Some(now) if now.content != image.content => return differs(name, "has other bytes than before"),
+                Some(now) if now.content != image.content => {
+                    return differs(name, "has other bytes than before");
+                }
                 Some(now) if now != *image => return differs(name, "has another mode or owner than before"),
                 Some(_) => {}
             }
@@ -176,6 +178,7 @@ fn difference(before: &Inventory, now: &Inventory) -> Option<String> {
         Some(is) if is != was => Some(format!("{object} was `{was}` and is `{is}`")),
         Some(_) => None,
     });
-    let left = || now.keys().find(|object| !before.contains_key(*object)).map(|object| format!("{object} is left"));
+    let left =
+        || now.keys().find(|object| !before.contains_key(*object)).map(|object| format!("{object} is left"));
     gone_or_changed.or_else(left)
 }

@@ -1,11 +1,11 @@
 //! Breaking runs: each case in a world of its own, several side by side.
 
+use super::Verb;
 use super::pace::{CASE_WITHIN, LOST_AFTER};
 use super::point::{Case, Fault, Then};
 use super::setup::Setup;
 use super::tour::{outcome, reason};
 use super::world::{DrillError, Steps, World};
-use super::Verb;
 use crate::component::Component;
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
@@ -99,7 +99,11 @@ impl Drill {
             verb = Verb::Rollback;
         }
         world.strike(&self.program, verb, Some((&case.point, case.fault, case.then))).await?;
-        if case.fault == Fault::Reboot && verb == Verb::Pivot && case.then == Then::Resume && world.is_lost().await {
+        if case.fault == Fault::Reboot
+            && verb == Verb::Pivot
+            && case.then == Then::Resume
+            && world.is_lost().await
+        {
             world.mend(Then::Rollback).await?;
             return Ok(Verdict::NeedsGuard);
         }
@@ -136,7 +140,10 @@ impl World {
         if server.exists() {
             return false;
         }
-        self.rehearsal.until("an API that comes back by itself", LOST_AFTER, |seen| seen.api_up).await.is_err()
+        self.rehearsal
+            .until("an API that comes back by itself", LOST_AFTER, |seen| seen.api_up)
+            .await
+            .is_err()
     }
 
     /// Another session on the run, to its end.
@@ -148,7 +155,9 @@ impl World {
             Then::Rollback => self.rollback(&journal, run, Arc::new(Silent)).await?,
         };
         match outcome(&ending) {
-            Some(Outcome::NeedsOperator) | None => Err(DrillError::Ended(format!("otherwise: {}", reason(&ending)))),
+            Some(Outcome::NeedsOperator) | None => {
+                Err(DrillError::Ended(format!("otherwise: {}", reason(&ending))))
+            }
             Some(outcome) if then == Then::Rollback && outcome != Outcome::RolledBack => {
                 Err(DrillError::Ended(format!("as {outcome} when it was to be rolled back")))
             }

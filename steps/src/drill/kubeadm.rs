@@ -81,7 +81,8 @@ fn without(text: &str, opening: &str) -> String {
     let mut kept = String::new();
     for line in text.lines() {
         let indent = line.len() - line.trim_start().len();
-        inside = line == opening || inside && (indent > depth || line[indent..].starts_with("- ") && indent == depth);
+        inside = line == opening
+            || inside && (indent > depth || line[indent..].starts_with("- ") && indent == depth);
         if !inside {
             kept.push_str(line);
             kept.push('\n');

@@ -6,6 +6,9 @@
 use crate::site::Patience;
 use std::time::Duration;
 
+/// How often the simulated cluster moves. Twice what `Pace` has by itself: half of what a drill costs is that,
+/// and `--crash` has many clusters side by side.
+pub(super) const TICK: Duration = Duration::from_millis(4);
 /// How often a wait looks again.
 pub const POLL: Duration = Duration::from_millis(4);
 /// The longest that anything may take which takes milliseconds when the machine is not busy.

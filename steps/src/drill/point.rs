@@ -164,9 +164,8 @@ pub fn cases(plan: &Plan, said: &str) -> Result<Vec<Case>, ParseCaseError> {
     }
     let points = steps.into_iter().flat_map(|step| When::ALL.map(|when| Point { step: step.clone(), when }));
     let faults = |point: Point| Fault::ALL.map(|fault| (point.clone(), fault));
-    let thens = |(point, fault): (Point, Fault)| {
-        Then::ALL.map(|then| Case { point: point.clone(), fault, then })
-    };
+    let thens =
+        |(point, fault): (Point, Fault)| Then::ALL.map(|then| Case { point: point.clone(), fault, then });
     let meant = |case: &Case| {
         when.is_none_or(|when| case.point.when == when)
             && fault.is_none_or(|fault| case.fault == fault)

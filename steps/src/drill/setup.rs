@@ -68,12 +68,13 @@ impl Setup {
             }
         }
         let name = Component::ApiServer.manifest_file();
-        let server = files.get(name).and_then(|image| {
-            StaticPod::parse(Component::ApiServer, image.content.as_bytes()).ok()
-        });
+        let server = files
+            .get(name)
+            .and_then(|image| StaticPod::parse(Component::ApiServer, image.content.as_bytes()).ok());
         let image = server.as_ref().map_or("", StaticPod::image);
-        let version = version.or_else(|| Version::of_image(image)).ok_or_else(|| {
-            SetupError::NoVersion { manifest: manifests.file(name), image: image.to_owned() }
+        let version = version.or_else(|| Version::of_image(image)).ok_or_else(|| SetupError::NoVersion {
+            manifest: manifests.file(name),
+            image: image.to_owned(),
         })?;
         let address = server.as_ref().and_then(StaticPod::advertise_address);
         Ok(Self { files, version, address, from: Some(dir.to_owned()) })
@@ -112,6 +113,7 @@ impl Setup {
         }
         let mut options = RehearsalOptions::new(dir);
         kubeadm::mark_node(&mut options, self.version);
+        options.pace.tick = super::pace::TICK;
         options.node_address = self.address.unwrap_or(options.node_address);
         Ok(options)
     }

@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn versions_are_read_as_people_and_images_write_them() {
-        for (text, minor, patch) in [("1.35", 35, 3), ("v1.20.2", 20, 2), ("1.36.0", 36, 0), ("1.20", 20, 15)] {
+        for (text, minor, patch) in [("1.35", 35, 3), ("v1.20.2", 20, 2), ("1.36.0", 36, 0), ("1.20", 20, 15)]
+        {
             assert_eq!(text.parse(), Ok(Version { minor, patch }), "{text}");
         }
         for text in ["", "35", "1", "2.35", "1.19", "1.37", "1.35.3.1", "1.x"] {

@@ -241,7 +241,8 @@ impl World {
                 tokio::time::sleep(POLL).await;
             }
         };
-        let late = |_| WaitError { what: "Ready mirror pods".to_owned(), waited: SOON / 4, seen: Box::new(seen) };
+        let late =
+            |_| WaitError { what: "Ready mirror pods".to_owned(), waited: SOON / 4, seen: Box::new(seen) };
         tokio::time::timeout(SOON / 4, ready).await.map_err(late)
     }
 
