@@ -4,7 +4,7 @@
 
 use crate::support::{World, setup};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Outcome, Step, StepError, StepSpec};
+use fulcrum_engine::{Context, Finding, Library, Outcome, Step, StepError, StepSpec};
 use fulcrum_steps::drill::{
     Broken, Case, Drill, Fault, Point, Steps, Struck, Then, Verb, Verdict, When, cases,
 };

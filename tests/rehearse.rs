@@ -204,8 +204,8 @@ fn a_manifest_is_refused_in_the_pivots_words() {
         let kubeconfig = place.dir.path().join("admin.conf");
         std::fs::write(&kubeconfig, crate::cli::kubeconfig("http://127.0.0.1:9")).unwrap();
         let state = place.dir.path().join("state");
-        let args = ["pivot", "--yes", "--manifests-dir", place.manifests().to_str().unwrap()];
-        let mut pivot = place.command(&args);
+        let mut pivot = place.command(&["pivot", "--yes", "--manifests-dir"]);
+        pivot.arg(place.manifests());
         let output =
             pivot.arg("--kubeconfig").arg(kubeconfig).arg("--state-dir").arg(state).output().unwrap();
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(3), said));
