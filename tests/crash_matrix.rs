@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// Cases side by side in a debug build: each is mostly waiting, but none may starve.
 const SIDE_BY_SIDE: usize = 5;
-/// Of the 648 cases one in so many is tried here. Prime to the 36 of each step, so that each step is met and,
+/// Of the 540 cases one in so many is tried here. Prime to the 30 of each step, so that each step is met and,
 /// over all steps, each kind of case: the test sees to that.
 const ONE_IN: usize = 11;
 
@@ -41,12 +41,12 @@ async fn try_all(cases: Vec<Case>, steps: Option<Steps>) -> Vec<Broken> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_run_broken_anywhere_is_brought_to_its_end() {
     let all = all_cases("everywhere").await;
-    assert_eq!(all.len(), 18 * 6 * 3 * 2);
+    assert_eq!(all.len(), 18 * 3 * (3 * 2 + 4));
     let some: Vec<Case> = all.into_iter().step_by(ONE_IN).collect();
     let steps: BTreeSet<String> = some.iter().map(|case| case.point.step.to_string()).collect();
     let kinds: BTreeSet<String> =
         some.iter().map(|case| format!("{} {} {}", case.point.when, case.fault, case.then)).collect();
-    assert_eq!((steps.len(), kinds.len()), (18, 36), "a step or a kind is left out");
+    assert_eq!((steps.len(), kinds.len()), (18, 30), "a step or a kind is left out");
     for broken in try_all(some, None).await {
         let lost = broken.verdict == Verdict::NeedsGuard;
         let may_be_lost = broken.case.fault == Fault::Reboot && broken.case.then == Then::Resume;
@@ -77,7 +77,13 @@ async fn what_a_reboot_takes_away_for_good_is_not_called_resumed() {
 async fn killed_again_and_again() {
     let point = |step: &str, when| Point { step: step.into(), when };
     let rounds = [
-        ("share-port/kube-apiserver", When::Started, "create-daemonset/kube-scheduler", When::Effect, "seal"),
+        (
+            "share-port/kube-apiserver",
+            When::Started,
+            "create-daemonset/kube-scheduler",
+            When::Effect,
+            "share-port/kube-apiserver",
+        ),
         (
             "archive",
             When::Effect,

@@ -76,7 +76,8 @@ With --crash a run is broken at named points, each in a simulated cluster of its
   WHEN   started (the intent is durable), effect (it is done, its result not journalled), done (the
          result is durable); undo-started, undo-effect, undo-done on the way back
   FAULT  kill (SIGKILL of a real process), reboot (of the simulated machine), api (the API server is away)
-  THEN   resume (to the end that it was going to), rollback
+  THEN   resume (to the end that it was going to), rollback; on the way back, after kill and reboot, these
+         are one thing, and one of them is tried
 A completed run is then rolled back, and every case must end exactly as before. Between the cut of the static
 API server and the way back a reboot takes the control plane away for good: there `resume` cannot work, which
 is counted as `needs the guard`, never as passed, and it is `rollback` that must work.";
@@ -183,7 +184,7 @@ pub(crate) struct Rehearse {
     /// Break runs: everywhere, STEP, STEP@WHEN, STEP@WHEN:FAULT or STEP@WHEN:FAULT:THEN.
     #[arg(long, value_name = "WHERE")]
     pub(crate) crash: Option<String>,
-    /// How many are broken side by side [default: six for each processor].
+    /// How many are broken side by side [default: three for each processor].
     #[arg(long, value_name = "N", requires = "crash")]
     pub(crate) side_by_side: Option<usize>,
 }

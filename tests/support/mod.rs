@@ -7,7 +7,6 @@ use fulcrum_steps::drill::{self, Setup, Version};
 use fulcrum_steps::plan;
 use fulcrum_steps::site::Settings;
 use std::ops::Deref;
-use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -16,7 +15,7 @@ pub(crate) use fulcrum_steps::drill::SOON;
 /// A static control plane that serves, with a directory of its own.
 pub(crate) struct World {
     world: drill::World,
-    dir: TempDir,
+    _dir: TempDir,
 }
 
 impl Deref for World {
@@ -38,12 +37,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let world = drill::World::boot(&setup(), dir.path()).await.unwrap();
         world.settle().await.unwrap();
-        Self { world, dir }
-    }
-
-    /// A directory that is gone with the world.
-    pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
+        Self { world, _dir: dir }
     }
 
     pub(crate) fn journal(&self) -> Journal {

@@ -53,7 +53,7 @@ pub(crate) async fn rehearse(args: &Rehearse, shell: &Shell) -> Result<Exit, Fai
 
 /// What a child of `rehearse --crash` does.
 pub(crate) async fn rehearsal_child(orders: &str) -> Result<Exit, Failure> {
-    obey(orders).await.map_err(from_drill)?;
+    obey(orders).await.map_err(|error| Failure::new(Exit::Other, error))?;
     Ok(Exit::Done)
 }
 
@@ -62,11 +62,12 @@ fn find_setup(args: &Rehearse, shell: &Shell) -> Result<Setup, Failure> {
         Some(dir) => Setup::own(&std::path::absolute(dir)?, args.kubernetes),
         None => Setup::found_in(Path::new(USUAL_DIR), args.kubernetes),
     };
-    let setup = setup.map_err(|error| match error {
-        SetupError::Refused(refused) => refuse(refused, shell),
-        SetupError::NoVersion { .. } => Failure::new(Exit::Refused, error),
-        SetupError::Disk(_) => Failure::new(Exit::Other, error),
-    })?;
+    let setup =
+        setup.map(|setup| setup.with_handover(args.handover.into())).map_err(|error| match error {
+            SetupError::Refused(refused) => refuse(refused, shell),
+            SetupError::NoVersion { .. } => Failure::new(Exit::Refused, error),
+            SetupError::Disk(_) => Failure::new(Exit::Other, error),
+        })?;
     let version: Version = setup.version();
     match setup.from() {
         Some(dir) => {
@@ -78,6 +79,7 @@ fn find_setup(args: &Rehearse, shell: &Shell) -> Result<Setup, Failure> {
 }
 
 async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure> {
+    let from_drill = |error| from_drill(error, shell);
     let world = World::boot(setup, root).await.map_err(from_drill)?;
     let report = world.preflight().await.map_err(|refused| refuse(refused, shell))?;
     let plan = plan::pivot(&report.settings, SOON).map_err(|error| Failure::new(Exit::Other, error))?;
@@ -105,9 +107,9 @@ pub(super) fn refuse(refused: Refused, shell: &Shell) -> Failure {
 }
 
 /// What a drill's error means here.
-pub(super) fn from_drill(error: DrillError) -> Failure {
+pub(super) fn from_drill(error: DrillError, shell: &Shell) -> Failure {
     match error {
-        DrillError::Refused(refused) => Failure::new(Exit::Refused, refused),
+        DrillError::Refused(refused) => refuse(refused, shell),
         other => Failure::new(Exit::Other, other),
     }
 }

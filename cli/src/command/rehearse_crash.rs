@@ -10,8 +10,8 @@ use fulcrum_steps::plan;
 use futures::StreamExt;
 use std::path::Path;
 
-/// Cases side by side for each processor: most of a case is waiting.
-const SIDE_BY_SIDE: usize = 6;
+/// Cases side by side for each processor: more than half of a case is waiting.
+const SIDE_BY_SIDE: usize = 3;
 
 pub(super) async fn crash(
     args: &Rehearse,
@@ -21,7 +21,7 @@ pub(super) async fn crash(
     shell: &Shell,
 ) -> Result<Exit, Failure> {
     let settings = {
-        let world = World::boot(&setup, root).await.map_err(from_drill)?;
+        let world = World::boot(&setup, root).await.map_err(|error| from_drill(error, shell))?;
         world.preflight().await.map_err(|refused| super::rehearse::refuse(refused, shell))?.settings
     };
     let plan = plan::pivot(&settings, SOON).map_err(|error| Failure::new(Exit::Other, error))?;

@@ -30,7 +30,8 @@ pub(super) const LOST_AFTER: Duration = Duration::from_millis(150);
 pub fn patience() -> Patience {
     Patience {
         poll: POLL,
-        lease_quiet: POLL * 8,
+        // Leaders renew every 8 ms (`Pace::lease_retry`).
+        lease_quiet: POLL * 5,
         drain: POLL * 4,
         drain_alone: POLL * 2,
         settle: POLL * 6,

@@ -139,7 +139,21 @@ impl Point {
     }
 }
 
-/// The cases of `plan` that `said` means: `everywhere`, or the beginning of a case's name, whole words.
+impl Case {
+    /// On the way back, once the process has gone, resume and rollback are one: both go on undoing, by the same
+    /// call. One of them is tried for both: resume after a kill, rollback after a reboot.
+    fn is_stood_for(&self) -> bool {
+        let stands = match self.fault {
+            Fault::Kill => Then::Resume,
+            Fault::Reboot => Then::Rollback,
+            Fault::Api => return false,
+        };
+        self.point.when.is_undo() && self.then != stands
+    }
+}
+
+/// The cases of `plan` that `said` means: `everywhere`, or the beginning of a case's name, whole words. Of two that
+/// are one there is one, unless it is named.
 ///
 /// # Errors
 /// When it means none.
@@ -169,7 +183,7 @@ pub fn cases(plan: &Plan, said: &str) -> Result<Vec<Case>, ParseCaseError> {
     let meant = |case: &Case| {
         when.is_none_or(|when| case.point.when == when)
             && fault.is_none_or(|fault| case.fault == fault)
-            && then.is_none_or(|then| case.then == then)
+            && then.map_or_else(|| !case.is_stood_for(), |then| case.then == then)
     };
     Ok(points.flat_map(faults).flat_map(thens).filter(meant).collect())
 }
@@ -233,15 +247,16 @@ mod tests {
         let steps = ["lock", "retire-static/kube-apiserver"].map(|id| StepSpec::new(id, Value::Null));
         let plan = Plan::new("test", steps.to_vec()).unwrap();
         let all = cases(&plan, "everywhere").unwrap();
-        assert_eq!(all.len(), 2 * 6 * 3 * 2);
+        assert_eq!(all.len(), 2 * 3 * (6 + 4));
         for case in &all {
             assert_eq!(cases(&plan, &case.to_string()).unwrap(), std::slice::from_ref(case));
             assert_eq!(case.point.to_string().parse(), Ok(case.point.clone()));
         }
-        assert_eq!(cases(&plan, "lock").unwrap().len(), 36);
-        assert_eq!(cases(&plan, "lock@undo-done").unwrap().len(), 6);
+        assert_eq!(cases(&plan, "lock").unwrap().len(), 30);
+        assert_eq!(cases(&plan, "lock@undo-done").unwrap().len(), 4);
+        assert_eq!(cases(&plan, "lock@undo-done:kill:rollback").unwrap().len(), 1, "named, it is tried");
         assert_eq!(cases(&plan, "lock@done:api").unwrap().len(), 2);
-        assert_eq!(cases(&plan, "everywhere:reboot").unwrap().len(), 24);
+        assert_eq!(cases(&plan, "everywhere:reboot").unwrap().len(), 18);
         for (said, why) in [
             ("nowhere", "no step nowhere; there are lock,"),
             ("lock@noon", "`noon` is none of started,"),

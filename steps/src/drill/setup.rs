@@ -8,6 +8,7 @@ use crate::manifest::StaticPod;
 use crate::node::{FileImage, ManifestsDir};
 use crate::preflight::{Refused, preflight_disk};
 use crate::rehearsal::RehearsalOptions;
+use crate::site::Handover;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ pub struct Setup {
     files: BTreeMap<String, FileImage>,
     version: Version,
     address: Option<IpAddr>,
+    handover: Handover,
     /// Where the files were read; `None` for the built-in ones.
     from: Option<PathBuf>,
 }
@@ -48,7 +50,13 @@ impl Setup {
     /// # Errors
     /// When there is no room for temporary files.
     pub fn built_in(version: Version) -> Result<Self, SetupError> {
-        Ok(Self { files: kubeadm::manifests(version)?, version, address: None, from: None })
+        Ok(Self {
+            files: kubeadm::manifests(version)?,
+            version,
+            address: None,
+            handover: Handover::Restart,
+            from: None,
+        })
     }
 
     /// The manifests in `dir`; their version is in the image's tag unless it is given.
@@ -77,7 +85,7 @@ impl Setup {
             image: image.to_owned(),
         })?;
         let address = server.as_ref().and_then(StaticPod::advertise_address);
-        Ok(Self { files, version, address, from: Some(dir.to_owned()) })
+        Ok(Self { files, version, address, handover: Handover::Restart, from: Some(dir.to_owned()) })
     }
 
     /// The manifests in `dir` if its three component files are there and can be read, else built-in ones.
@@ -90,6 +98,17 @@ impl Setup {
             true => Self::own(dir, version),
             false => Self::built_in(version.unwrap_or(Version::DEFAULT)),
         }
+    }
+
+    /// The same, with the listeners made shareable in another way.
+    #[must_use]
+    pub fn with_handover(self, handover: Handover) -> Self {
+        Self { handover, ..self }
+    }
+
+    /// How the listeners become shareable.
+    pub fn handover(&self) -> Handover {
+        self.handover
     }
 
     /// The version of the simulated node.

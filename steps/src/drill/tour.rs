@@ -1,6 +1,6 @@
 //! There and back: a pivot, the way back, and what it was like.
 
-use super::pace::QUIET;
+use super::pace::{QUIET, SOON};
 use super::pulse::{Asked, Pulse, millis};
 use super::setup::Setup;
 use super::version::Version;
@@ -139,6 +139,7 @@ impl Summary {
 async fn arrived(world: &World, ending: &Ending, expected: Outcome) -> Result<(), DrillError> {
     let Some(outcome) = outcome(ending) else { return Err(DrillError::Ended(reason(ending))) };
     world.ended_well(outcome).await?;
+    world.rehearsal.until("leaders", SOON, |seen| seen.leaders.len() == 2).await?;
     match outcome == expected {
         true => Ok(()),
         false => Err(DrillError::Ended(format!("as {outcome}: {}", reason(ending)))),

@@ -43,6 +43,7 @@ pub struct World {
     pub(super) shared: BTreeMap<String, bool>,
     /// The API's objects before anything was done.
     pub(super) objects: Inventory,
+    handover: Handover,
     steps: Steps,
     /// Last: what is above works in it.
     dir: TempDir,
@@ -102,28 +103,29 @@ pub enum DrillError {
 }
 
 impl World {
-    /// Boots it in a new directory under `root`, and waits until the cluster knows its static pods; if that
-    /// does not come true, [`World::preflight`] says why.
+    /// Boots it in a new directory under `root`, and waits until the cluster knows its static pods.
     ///
     /// # Errors
-    /// When its directory cannot be made.
+    /// When its directory cannot be made, or its manifests do not make a control plane that works: in the words
+    /// of the checks, if they say why.
     pub async fn boot(setup: &Setup, root: &Path) -> Result<Self, DrillError> {
         let private = std::fs::Permissions::from_mode(0o700);
         let dir = tempfile::Builder::new().prefix("world-").permissions(private).tempdir_in(root)?;
         let manifests = dir.path().join("manifests");
         std::fs::create_dir(&manifests)?;
-        let options = setup.install(&manifests)?;
-        let rehearsal = Rehearsal::start(options)?;
+        let rehearsal = Rehearsal::start(setup.install(&manifests)?)?;
         let (cluster, host) = (Cluster::new(rehearsal.client()), rehearsal.host());
         let before = files(&ManifestsDir::new(manifests))?;
         let steps: Steps = Arc::new(|site| Arc::new(library(site)));
-        let (shared, objects) = (BTreeMap::new(), Inventory::new());
-        let mut world = Self { rehearsal, cluster, host, before, shared, objects, steps, dir };
-        if world.settle().await.is_ok() {
-            let processes = world.rehearsal.snapshot().processes;
-            world.shared = processes.into_iter().map(|one| (one.component, one.shares_port)).collect();
-            world.objects = world.inventory().await?;
+        let (shared, objects, handover) = (BTreeMap::new(), Inventory::new(), setup.handover());
+        let mut world = Self { rehearsal, cluster, host, before, shared, objects, handover, steps, dir };
+        if let Err(unsettled) = world.settle().await {
+            world.preflight().await?;
+            return Err(unsettled.into());
         }
+        let processes = world.rehearsal.snapshot().processes;
+        world.shared = processes.into_iter().map(|one| (one.component, one.shares_port)).collect();
+        world.objects = world.inventory().await?;
         Ok(world)
     }
 
@@ -162,7 +164,7 @@ impl World {
             cluster: self.cluster.clone(),
             kubeconfig: self.dir.path().join("admin.conf"),
             node_name: None,
-            handover: Handover::Restart,
+            handover: self.handover,
         };
         preflight(&ask).await
     }
