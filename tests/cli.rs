@@ -45,7 +45,7 @@ impl Fulcrum {
     }
 }
 
-fn kubeconfig(server: &str) -> String {
+pub(crate) fn kubeconfig(server: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: c, cluster: {{server: '{server}'}}}}]\n\
          contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\nusers: [{{name: u, user: {{}}}}]\n"
@@ -65,7 +65,9 @@ fn help_names_every_command_and_exit_code() {
     let fulcrum = Fulcrum::new();
     let output = fulcrum.run(&["--help"]);
     let help = String::from_utf8(output.stdout).unwrap();
-    for word in ["pivot", "resume", "rollback", "status", "history", "--state-dir", "FULCRUM_STATE_DIR"] {
+    for word in
+        ["pivot", "resume", "rollback", "status", "history", "rehearse", "--state-dir", "FULCRUM_STATE_DIR"]
+    {
         assert!(help.contains(word), "{word} is missing: {help}");
     }
     for code in 0..=8 {

@@ -42,6 +42,9 @@ pub struct Patience {
     pub drain_alone: Duration,
     /// How long the kubelet may take to act on a manifest: it watches the directory, and looks every second.
     pub settle: Duration,
+    /// How long a rollback waits for an API that does not answer, where it can do without: what it does next may
+    /// be what brings the API back.
+    pub api: Duration,
 }
 
 impl Default for Patience {
@@ -53,6 +56,7 @@ impl Default for Patience {
             drain: Duration::from_secs(5),
             drain_alone: Duration::from_secs(2),
             settle: Duration::from_secs(3),
+            api: Duration::from_secs(5),
         }
     }
 }
