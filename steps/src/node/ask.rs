@@ -2,6 +2,7 @@
 //! looked up in the kernel's socket tables while the connection is open.
 
 use super::host::{HostError, Question};
+use super::kernel::set_mark;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::SendRequest;
@@ -12,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 /// The longest that one question may take, connecting included: a healthy component on the own node
@@ -60,7 +61,7 @@ impl Asker {
         &self,
         question: &Question,
     ) -> Result<Asked, Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect(question.address).await?;
+        let stream = connect(question).await?;
         let client = stream.local_addr()?;
         if !question.tls {
             return send(stream, client, question).await;
@@ -68,6 +69,18 @@ impl Asker {
         let name = ServerName::from(question.address.ip());
         send(TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await?, client, question).await
     }
+}
+
+async fn connect(question: &Question) -> std::io::Result<TcpStream> {
+    let socket = match question.address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Before it connects: it is by its first packet that the kernel picks a listener.
+    if let Some(mark) = question.mark {
+        set_mark(&socket, mark)?;
+    }
+    socket.connect(question.address).await
 }
 
 async fn send<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(

@@ -3,13 +3,15 @@
 
 use super::api::{Asked, Reply};
 use super::failure::Failure;
+use super::process::Machine;
 use super::world::World;
 use crate::node::{Answer, Host, HostError, Listener, Process, Question};
+use crate::node::{Redirect, RedirectState, Steering};
 use async_trait::async_trait;
 use http::{Method, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A rehearsal that is at work answers within a millisecond; on a machine that is busy, within a second.
@@ -29,24 +31,57 @@ pub(super) fn answer(world: &mut World, asked: &Asked) -> Reply {
             Ok(port) => Ok(json!(machine.listeners(port))),
             Err(e) => Err(Failure::bad_request(format!("{port:?} is no port: {e}"))),
         },
+        (&Method::GET, ("redirect-state", "")) => Ok(json!(machine.sockets.redirect_state())),
         (&Method::GET, ("processes", uid)) => Ok(json!(machine.pod_processes(uid))),
-        (&Method::POST, ("end", "")) => match serde_json::from_slice::<Process>(&asked.body) {
-            Ok(process) => {
-                machine.end(&process);
-                Ok(json!(null))
-            }
-            Err(e) => Err(Failure::bad_request(format!("the process cannot be read: {e}"))),
-        },
-        (&Method::POST, ("ask", "")) => match serde_json::from_slice::<Question>(&asked.body) {
-            Ok(question) => machine
-                .ask(question.address, &question.path, question.tls)
-                .map(|(status, process)| json!(Answer { status, process: Some(process) }))
-                .map_err(Failure::internal),
-            Err(e) => Err(Failure::bad_request(format!("the question cannot be read: {e}"))),
-        },
+        (&Method::POST, (verb, "")) => told(machine, verb, asked),
         _ => Err(Failure::no_path(&asked.path)),
     };
     found.map_or_else(|failure| (failure.code, failure.status()), |value| (200, value))
+}
+
+/// What comes with a body.
+fn told(machine: &mut Machine, verb: &str, asked: &Asked) -> Result<Value, Failure> {
+    Ok(match verb {
+        "end" => {
+            machine.end(&read(asked)?);
+            json!(null)
+        }
+        "ask" => {
+            let question: Question = read(asked)?;
+            let Question { address, path, tls, mark } = &question;
+            let (status, process) =
+                machine.ask_marked(*address, path, *tls, *mark).map_err(Failure::internal)?;
+            json!(Answer { status, process: Some(process) })
+        }
+        "is-shared" => json!(machine.share(&read(asked)?, None)),
+        "share" => json!(machine.share(&read(asked)?, Some(true)).map(|_| ())),
+        "unshare" => json!(machine.share(&read(asked)?, Some(false)).map(|_| ())),
+        "steer" => {
+            let (group, steering): (Vec<Listener>, Option<Steering>) = read(asked)?;
+            let steered = machine.sockets.steer(&inodes(&group), steering);
+            json!(steered.map_err(|cause| HostError::new("steer new connections", cause)))
+        }
+        "steering" => json!(machine.sockets.steering(&inodes(&read::<Vec<Listener>>(asked)?))),
+        "redirect" => {
+            machine.sockets.redirect(read(asked)?);
+            json!(null)
+        }
+        "forget-redirect" => {
+            machine.sockets.forget_redirect();
+            json!(null)
+        }
+        _ => return Err(Failure::no_path(&asked.path)),
+    })
+}
+
+fn read<T: DeserializeOwned>(asked: &Asked) -> Result<T, Failure> {
+    let bad =
+        |error| Failure::bad_request(format!("{} with a body that cannot be read: {error}", asked.path));
+    serde_json::from_slice(&asked.body).map_err(bad)
+}
+
+fn inodes(group: &[Listener]) -> Vec<u64> {
+    group.iter().map(|listener| listener.inode).collect()
 }
 
 /// The steps' side.
@@ -70,6 +105,16 @@ impl RehearsalHost {
         self.request(Method::GET, what, Vec::new(), attempt).await
     }
 
+    async fn tell<T: DeserializeOwned>(
+        &self,
+        verb: &str,
+        what: &impl Serialize,
+        attempt: &str,
+    ) -> Result<T, HostError> {
+        let body = serde_json::to_vec(what).map_err(|e| HostError::new(attempt, e))?;
+        self.request(Method::POST, verb, body, attempt).await
+    }
+
     async fn request<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -86,10 +131,6 @@ impl RehearsalHost {
             Err(_) => Err(HostError::new(attempt, format!("no answer within {ANSWER_WITHIN:?}"))),
         }
     }
-}
-
-fn body(value: &impl Serialize, attempt: &str) -> Result<Vec<u8>, HostError> {
-    serde_json::to_vec(value).map_err(|e| HostError::new(attempt, e))
 }
 
 #[async_trait]
@@ -110,15 +151,64 @@ impl Host for RehearsalHost {
 
     async fn ask(&self, question: &Question) -> Result<Answer, HostError> {
         let attempt = format!("asking {} for {}", question.address, question.path);
-        self.request(Method::POST, "ask", body(question, &attempt)?, &attempt).await
+        self.tell("ask", question, &attempt).await
     }
 
     async fn end(&self, process: &Process) -> Result<(), HostError> {
-        let attempt = format!("ending process {} of the rehearsal", process.pid);
-        self.request(Method::POST, "end", body(process, &attempt)?, &attempt).await
+        self.tell("end", process, &format!("ending process {} of the rehearsal", process.pid)).await
     }
 
     async fn memory_available(&self) -> Result<u64, HostError> {
         self.get("memory", "asking the rehearsal for its memory").await
+    }
+
+    async fn is_shared(&self, listener: &Listener) -> Result<bool, HostError> {
+        self.tell("is-shared", listener, "looking at a socket of the rehearsal").await?
+    }
+
+    async fn share(&self, listener: &Listener) -> Result<(), HostError> {
+        self.tell("share", listener, "sharing a socket of the rehearsal").await?
+    }
+
+    async fn unshare(&self, listener: &Listener) -> Result<(), HostError> {
+        self.tell("unshare", listener, "no longer sharing a socket of the rehearsal").await?
+    }
+
+    async fn steer(&self, group: &[Listener], steering: Steering) -> Result<(), HostError> {
+        self.tell("steer", &(group, Some(steering)), "steering the rehearsal's connections").await?
+    }
+
+    async fn steering(&self, group: &[Listener]) -> Result<Option<Steering>, HostError> {
+        self.tell("steering", &group, "asking where the rehearsal's connections go").await
+    }
+
+    async fn unsteer(&self, group: &[Listener]) -> Result<(), HostError> {
+        let none: Option<Steering> = None;
+        self.tell("steer", &(group, none), "no longer steering the rehearsal's connections").await?
+    }
+
+    async fn steering_support(&self, listener: &Listener) -> Result<(), HostError> {
+        self.is_shared(listener).await.map(|_| ())
+    }
+
+    async fn redirect(&self, redirect: &Redirect) -> Result<(), HostError> {
+        self.tell("redirect", &Some(redirect), "redirecting the rehearsal's connections").await
+    }
+
+    async fn end_redirect(&self) -> Result<(), HostError> {
+        let none: Option<Redirect> = None;
+        self.tell("redirect", &none, "no longer redirecting the rehearsal's connections").await
+    }
+
+    async fn forget_redirect(&self) -> Result<(), HostError> {
+        self.tell("forget-redirect", &(), "no longer redirecting the rehearsal's connections").await
+    }
+
+    async fn redirect_state(&self) -> Result<RedirectState, HostError> {
+        self.get("redirect-state", "asking whether the rehearsal redirects").await
+    }
+
+    async fn redirect_support(&self) -> Result<(), HostError> {
+        Ok(())
     }
 }
