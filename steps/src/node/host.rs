@@ -46,7 +46,8 @@ pub trait Host: Send + Sync + Debug {
     /// See [`HostError::hindrance`] for what stood in the way.
     async fn share(&self, listener: &Listener) -> Result<(), HostError>;
 
-    /// The opposite of [`Host::share`]. Whoever listens beside it by now goes on.
+    /// The opposite of [`Host::share`]. Whoever listens beside it by now goes on, and once one has, the kernel
+    /// lets others: it remembers with the port that it was shared, until nobody listens.
     async fn unshare(&self, listener: &Listener) -> Result<(), HostError>;
 
     /// Decides who of `group`, all that listen on one address and port, gets new connections from now on.

@@ -11,8 +11,10 @@
 //! * `dnat to :port` keeps the address, so that a server that is bound to one address can be reached.
 //! * `fib daddr type local`: a node also forwards its pods' connections to other nodes' API servers, which
 //!   have the same port.
-//! * Once the last chain of type nat in the namespace has gone, no connection is translated any more, not
-//!   even one that lives. So ending a redirect takes the rules away and leaves the chains.
+//! * Connections are translated as long as they are tracked, and they are tracked as long as some rule in the
+//!   namespace needs it; once the last `dnat` or `ct` and the last chain of type nat have gone, even those that
+//!   live are translated no more, and reset. So ending a redirect leaves the chains, and in them a rule that
+//!   does nothing but need it.
 
 use super::host::{Hindrance, HostError, Redirect, RedirectState};
 use serde_json::{Value, json};
@@ -46,7 +48,7 @@ pub(super) async fn end() -> Result<(), HostError> {
     if state().await? == RedirectState::Absent {
         return Ok(());
     }
-    change("end the redirect", &["-j", "-f", "-"], &transaction(chains())).await
+    change("end the redirect", &["-j", "-f", "-"], &stop()).await
 }
 
 pub(super) async fn forget() -> Result<(), HostError> {
@@ -63,39 +65,48 @@ pub(super) async fn state() -> Result<RedirectState, HostError> {
     }
     let attempt = "look at nft's table inet fulcrum";
     let listed = nft(attempt, &["-j", "list", "table", FAMILY, TABLE], None).await?;
-    let rules = objects(attempt, &listed)?.iter().any(|object| object.get("rule").is_some());
-    Ok(if rules { RedirectState::Active } else { RedirectState::Ended })
+    let translates = |expression: &Value| {
+        expression.as_array().into_iter().flatten().any(|part| part.get("dnat").is_some())
+    };
+    let active = objects(attempt, &listed)?.iter().any(|object| translates(&object["rule"]["expr"]));
+    Ok(if active { RedirectState::Active } else { RedirectState::Ended })
 }
 
 /// The transaction that makes it so, whatever was there before.
 fn start(redirect: &Redirect) -> Value {
     let mut commands = chains();
     for chain in CHAINS {
-        let mut rule = |expr: Value| {
-            let rule = json!({"family": FAMILY, "table": TABLE, "chain": chain, "expr": expr});
-            commands.push(json!({"add": {"rule": rule}}));
-        };
         for (family, loopback) in
             [("ip", json!({"prefix": {"addr": "127.0.0.0", "len": 8}})), ("ip6", json!("::1"))]
         {
-            rule(json!([matches(payload(family, "daddr"), &loopback), {"return": null}]));
+            commands
+                .push(rule(chain, json!([matches(payload(family, "daddr"), &loopback), {"return": null}])));
         }
-        let here = json!({"fib": {"result": "type", "flags": ["daddr"]}});
+        let here = matches(json!({"fib": {"result": "type", "flags": ["daddr"]}}), &json!("local"));
         let port = matches(payload("tcp", "dport"), &json!(redirect.port));
-        rule(json!([matches(here, &json!("local")), port, is_syn(), {"dnat": {"port": redirect.to}}]));
-        for service in &redirect.services {
-            // A translation does not leave its family.
-            if service.is_ipv4() != redirect.address.is_ipv4() {
-                continue;
-            }
+        commands.push(rule(chain, json!([here, port, is_syn(), {"dnat": {"port": redirect.to}}])));
+        // A translation does not leave its family.
+        let address = redirect.address;
+        for service in redirect.services.iter().filter(|service| service.is_ipv4() == address.is_ipv4()) {
             let family = if service.is_ipv4() { "ip" } else { "ip6" };
-            let address = matches(payload(family, "daddr"), &json!(service.ip().to_string()));
+            let from = matches(payload(family, "daddr"), &json!(service.ip().to_string()));
             let port = matches(payload("tcp", "dport"), &json!(service.port()));
-            let to = json!({"family": family, "addr": redirect.address.to_string(), "port": redirect.to});
-            rule(json!([address, port, is_syn(), {"dnat": to}]));
+            let to = json!({"family": family, "addr": address.to_string(), "port": redirect.to});
+            commands.push(rule(chain, json!([from, port, is_syn(), {"dnat": to}])));
         }
     }
     transaction(commands)
+}
+
+/// The transaction that leaves what live connections need. Nothing that comes to these chains is untracked.
+fn stop() -> Value {
+    let untracked = matches(json!({"ct": {"key": "state"}}), &json!("untracked"));
+    let keep = |chain| rule(chain, json!([untracked, {"return": null}]));
+    transaction(chains().into_iter().chain(CHAINS.map(keep)).collect())
+}
+
+fn rule(chain: &str, expression: Value) -> Value {
+    json!({"add": {"rule": {"family": FAMILY, "table": TABLE, "chain": chain, "expr": expression}}})
 }
 
 /// The table and its chains, without any rule.

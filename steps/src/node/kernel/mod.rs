@@ -26,6 +26,7 @@
 //!   behind the TCP header, where a SYN has nothing. A load from beyond the packet ends the program with 0.
 //!   A dual-stack listener sees IPv4 packets as IPv4.
 
+mod diag;
 mod group;
 mod places;
 mod program;

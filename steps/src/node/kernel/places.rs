@@ -2,11 +2,12 @@
 //!
 //! Nothing is sent; a server sees a connection that is closed before it began.
 
+use super::diag::connection;
 use super::group::Shape;
 use super::program::PLACES;
 use super::sys::set_mark;
 use crate::node::host::{HostError, Listener, MARK_NEWCOMER, MARK_SERVING};
-use crate::node::procfs::{socket_inode, sockets};
+use crate::node::procfs::socket_inode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 const CONNECTED_WITHIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 /// A server that runs accepts within a millisecond. One that has bound its port and does not serve yet (an API
 /// server is like that for some seconds) does not; who that is follows from the others.
-const ACCEPTED_WITHIN: Duration = Duration::from_millis(200);
+const ACCEPTED_WITHIN: Duration = Duration::from_millis(100);
 /// There is nothing that tells when another process accepts.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// Without a program the kernel's hash sends two listeners' connections like one by chance: once in 8,000.
@@ -110,31 +111,21 @@ impl<'a> Visitor<'a> {
         let client = client.map_err(|errno| HostError::of(attempt(), errno))?;
         let until = Instant::now() + ACCEPTED_WITHIN;
         loop {
-            let owner = self.owner(client).map_err(|error| HostError::new(attempt(), error))?;
-            if owner.is_some() || Instant::now() > until {
-                return Ok(owner);
+            let accepted = connection(at, client).map_err(|errno| HostError::of(attempt(), errno))?;
+            let listener = accepted.and_then(|inode| self.group.iter().find(|l| self.holds(l, inode)));
+            if listener.is_some() || Instant::now() > until {
+                return Ok(listener.map(|listener| listener.inode));
             }
             std::thread::sleep(LOOK_EVERY);
         }
     }
 
-    /// The listener whose process has accepted the connection from this address.
-    fn owner(&self, client: SocketAddr) -> std::io::Result<Option<u64>> {
-        let table = if self.shape.address.is_ipv6() { "net/tcp6" } else { "net/tcp" };
-        let text = fs::read_to_string(self.proc.join(table))?;
-        let port = self.shape.address.port();
-        let mut accepted = sockets(&text).filter(|s| s.local.port() == port && s.remote == client);
-        // A connection that nobody has accepted has no inode.
-        let Some(inode) = accepted.next().map(|s| s.inode).filter(|inode| *inode != 0) else {
-            return Ok(None);
-        };
-        let holds = |listener: &&Listener| {
-            let descriptors = fs::read_dir(self.proc.join(listener.process.pid.to_string()).join("fd"));
-            let targets =
-                descriptors.into_iter().flatten().flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
-            targets.filter_map(|target| socket_inode(&target)).any(|other| other == inode)
-        };
-        Ok(self.group.iter().find(holds).map(|listener| listener.inode))
+    /// Whether the listener's process has this socket open.
+    fn holds(&self, listener: &Listener, inode: u64) -> bool {
+        let descriptors = fs::read_dir(self.proc.join(listener.process.pid.to_string()).join("fd"));
+        let targets =
+            descriptors.into_iter().flatten().flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
+        targets.filter_map(|target| socket_inode(&target)).any(|other| other == inode)
     }
 }
 

@@ -73,6 +73,14 @@ fn redirect(services: &[&str]) -> Redirect {
     Redirect { port: 7000, to: 7001, services, address: HERE.parse().unwrap() }
 }
 
+/// Whether all of them are answered, by this process.
+fn assert_at(what: &str, connections: &[TcpStream], pid: u32) {
+    for (number, connection) in connections.iter().enumerate() {
+        let answered = ask(connection).unwrap_or_else(|error| panic!("{what}, connection {number}: {error}"));
+        assert_eq!(answered, pid, "{what}, connection {number}");
+    }
+}
+
 #[test]
 fn new_connections_arrive_elsewhere_and_old_ones_live_on() {
     let name = concat!(module_path!(), "::new_connections_arrive_elsewhere_and_old_ones_live_on");
@@ -88,18 +96,17 @@ fn new_connections_arrive_elsewhere_and_old_ones_live_on() {
             let local = targets.iter().map(|at| connect(at.parse().unwrap(), 0).unwrap());
             local.chain(targets.iter().map(|at| elsewhere.connect(at.clone()))).collect()
         };
-        let all_at = |connections: &[TcpStream], pid| connections.iter().all(|c| ask(c).unwrap() == pid);
         let before = connections();
-        assert!(all_at(&before, old.pid()));
+        assert_at("at first", &before, old.pid());
         host.redirect_support().await.unwrap();
         assert_eq!(host.redirect_state().await.unwrap(), RedirectState::Absent);
         for _ in 0..2 {
             host.redirect(&redirect(&[])).await.unwrap();
             assert_eq!(host.redirect_state().await.unwrap(), RedirectState::Active);
         }
-        assert!(all_at(&before, old.pid()), "what lives stays");
+        assert_at("from before, redirected", &before, old.pid());
         let during = connections();
-        assert!(all_at(&during, bridge.pid()), "what is new is redirected");
+        assert_at("redirected", &during, bridge.pid());
         assert_eq!([taken_by("127.0.0.1:7000", 0), taken_by("[::1]:7000", 0)], [old.pid(); 2]);
         assert_eq!(taken_by(format!("{HERE}:7001"), 0), bridge.pid());
         // Another machine's port of the same number is not ours.
@@ -110,15 +117,17 @@ fn new_connections_arrive_elsewhere_and_old_ones_live_on() {
             host.end_redirect().await.unwrap();
             assert_eq!(host.redirect_state().await.unwrap(), RedirectState::Ended);
         }
-        assert!(all_at(&before, old.pid()) && all_at(&during, bridge.pid()), "what lives stays");
+        assert_at("from before, ended", &before, old.pid());
+        assert_at("redirected, ended", &during, bridge.pid());
         let after = connections();
-        assert!(all_at(&after, old.pid()), "what is new is not redirected");
+        assert_at("ended", &after, old.pid());
         for _ in 0..2 {
             host.forget_redirect().await.unwrap();
             host.end_redirect().await.unwrap();
             assert_eq!(host.redirect_state().await.unwrap(), RedirectState::Absent);
         }
-        assert!(all_at(&before, old.pid()) && all_at(&after, old.pid()));
+        assert_at("from before, forgotten", &before, old.pid());
+        assert_at("ended, forgotten", &after, old.pid());
         assert_eq!(run("nft list tables"), "table inet other\n");
     });
 }
@@ -133,9 +142,12 @@ fn a_services_connections_are_redirected_only_if_it_is_named() {
         }
         let elsewhere = Elsewhere::new();
         run("ip route add 10.96.0.0/16 dev here");
-        let rule = format!("ip daddr 10.96.0.1 tcp dport 443 dnat to {HERE}:7000");
-        let hook = |name| format!("chain {name} {{ type nat hook {name} priority -100; {rule}; }}");
-        run(&format!("nft table ip kube-proxy {{ {} {} }}", hook("prerouting"), hook("output")));
+        run("nft add table ip kube-proxy");
+        for hook in ["prerouting", "output"] {
+            run(&format!("nft add chain ip kube-proxy {hook} {{ type nat hook {hook} priority -100; }}"));
+            let rule = format!("ip daddr 10.96.0.1 tcp dport 443 dnat to {HERE}:7000");
+            run(&format!("nft add rule ip kube-proxy {hook} {rule}"));
+        }
         let (old, bridge) = (Wanted::at("[::]:7000").start(), Wanted::at("[::]:7001").start());
         let service = || {
             let at = "10.96.0.1:443";

@@ -31,6 +31,8 @@ async fn hand_over(host: &Proc, wanted: Wanted<'_>, loopback: &[&str], own: &[&s
     assert!(own.iter().all(|at| taken_by(format!("{at}:7000"), 0) == first.pid()), "{wanted:?}");
     let second = wanted.start();
     let new = inode(host, &second).await;
+    let group = host.listeners(7000).await.unwrap();
+    let steering = async || host.steering(&group).await.unwrap();
     let line_up = Steering::LineUp { serving: old, newcomer: Some(new) };
     for renewed in [false, true] {
         for at in loopback.iter().chain(own) {
@@ -40,15 +42,15 @@ async fn hand_over(host: &Proc, wanted: Wanted<'_>, loopback: &[&str], own: &[&s
             let expected = if loopback.contains(at) { second.pid() } else { first.pid() };
             assert_eq!(who(0), expected, "{wanted:?}, to {at}, renewed: {renewed}");
         }
-        assert_eq!(steering(host).await, Some(line_up), "{wanted:?}");
-        steer(host, line_up).await;
+        assert_eq!(steering().await, Some(line_up), "{wanted:?}");
+        host.steer(&group, line_up).await.unwrap();
     }
     for (serving, who) in [(new, &second), (old, &first), (new, &second)] {
-        steer(host, Steering::To { serving }).await;
+        host.steer(&group, Steering::To { serving }).await.unwrap();
         for at in loopback.iter().chain(own) {
             assert_eq!(taken_by(format!("{at}:7000"), 0), who.pid(), "{wanted:?}, switched, to {at}");
         }
-        assert_eq!(steering(host).await, Some(Steering::To { serving }));
+        assert_eq!(steering().await, Some(Steering::To { serving }));
     }
     drop(first);
     assert!(own.iter().all(|at| taken_by(format!("{at}:7000"), 0) == second.pid()), "{wanted:?}");
@@ -182,10 +184,10 @@ fn no_connection_is_lost_while_it_is_steered() {
         };
         let hammers: Vec<_> = (0..4).map(|_| std::thread::spawn(hammer(Arc::clone(&stop)))).collect();
         host.share(&listener).await.unwrap();
-        let serving = listener.inode;
+        let (serving, alone) = (listener.inode, std::slice::from_ref(&listener));
         for _ in 0..50 {
-            steer(&host, Steering::LineUp { serving, newcomer: None }).await;
-            host.unsteer(std::slice::from_ref(&listener)).await.unwrap();
+            host.steer(alone, Steering::LineUp { serving, newcomer: None }).await.unwrap();
+            host.unsteer(alone).await.unwrap();
         }
         steer(&host, Steering::LineUp { serving, newcomer: None }).await;
         let second = wanted.start();
