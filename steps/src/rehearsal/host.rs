@@ -212,3 +212,67 @@ impl Host for RehearsalHost {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::MARK_NEWCOMER;
+    use crate::rehearsal::{Rehearsal, RehearsalOptions, write_control_plane};
+
+    /// The pid of whoever answers at this address.
+    async fn who(host: &dyn Host, address: &str, mark: Option<u32>) -> u32 {
+        let question =
+            Question { address: address.parse().unwrap(), path: "/readyz".into(), tls: true, mark };
+        host.ask(&question).await.unwrap().process.unwrap().pid
+    }
+
+    /// The static API server and a second one, from the first listener to the switch.
+    #[tokio::test]
+    async fn a_port_changes_hands() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = RehearsalOptions::new(dir.path());
+        let node = format!("{}:6443", options.node_address);
+        write_control_plane(&options).unwrap();
+        let rehearsal = Rehearsal::start(options).unwrap();
+        let soon = Duration::from_secs(10);
+        rehearsal.until("an API server", soon, |s| s.api_up).await.unwrap();
+        let host = rehearsal.host();
+        let [old] = &host.listeners(6443).await.unwrap()[..] else { panic!("one listens") };
+        host.steering_support(old).await.unwrap();
+        host.share(old).await.unwrap();
+        assert!(host.is_shared(old).await.unwrap());
+        let serving = old.inode;
+        let ahead = Steering::LineUp { serving, newcomer: None };
+        host.steer(std::slice::from_ref(old), ahead).await.unwrap();
+
+        let manifest = std::fs::read_to_string(dir.path().join("kube-apiserver.yaml")).unwrap();
+        let second = manifest
+            .replace("  name: kube-apiserver\n  namespace", "  name: second\n  namespace")
+            .replace("    - kube-apiserver\n", "    - kube-apiserver\n    - --permit-port-sharing=true\n");
+        assert_eq!(second.matches("name: second").count(), 1, "{second}");
+        std::fs::write(dir.path().join("second.yaml"), second).unwrap();
+        let two = |s: &crate::rehearsal::Snapshot| {
+            s.processes.iter().filter(|p| p.listening == [6443]).count() == 2
+        };
+        rehearsal.until("two listeners", soon, two).await.unwrap();
+        let group = host.listeners(6443).await.unwrap();
+        let (first, new) = (group[0].process.pid, group[1].process.pid);
+        let line_up = Steering::LineUp { serving, newcomer: Some(group[1].inode) };
+        assert_eq!(host.steering(&group).await.unwrap(), Some(line_up));
+        for _ in 0..16 {
+            assert_eq!(who(&*host, &node, None).await, first);
+            assert_eq!(who(&*host, &node, Some(MARK_NEWCOMER)).await, new);
+        }
+        host.steer(&group, Steering::To { serving: group[1].inode }).await.unwrap();
+        assert_eq!(who(&*host, &node, None).await, new);
+        let redirect =
+            Redirect { port: 6443, to: 16443, services: Vec::new(), address: group[0].address.ip() };
+        host.redirect(&redirect).await.unwrap();
+        assert_eq!(host.redirect_state().await.unwrap(), RedirectState::Active);
+        assert_eq!(who(&*host, "127.0.0.1:6443", None).await, new);
+        host.forget_redirect().await.unwrap();
+        rehearsal.reboot();
+        let gone = host.share(old).await.unwrap_err();
+        assert_eq!(gone.hindrance, crate::node::Hindrance::ProcessGone);
+    }
+}

@@ -59,7 +59,7 @@ fn request(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
 }
 
 fn read(answer: &[u8]) -> rustix::io::Result<Option<u64>> {
-    let four = |at: usize| Some(<[u8; 4]>::try_from(answer.get(at..at + 4)?).ok()?);
+    let four = |at: usize| <[u8; 4]>::try_from(answer.get(at..at + 4)?).ok();
     let kind = answer.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
     if kind == Some(ERROR) {
         let errno = four(HEADER).map_or(0, i32::from_ne_bytes).wrapping_neg();

@@ -4,7 +4,7 @@
 //! on, the kernel's hash gives that socket its share of the connections that are made; it would be wrong to
 //! accept them, as they would be reset if this process died, and those in the middle of their handshake
 //! in any case. So the socket has, from before it listens, a filter that lets no packet in: whoever met it
-//! sends his SYN once more, after a second, and finds the program at work. The moment is some 10 µs, and
+//! sends his SYN once more, after a second, and finds the program at work. The moment is some 20 µs, and
 //! only the first time: a group that has a program sends nobody to a socket that the program does not name.
 //!
 //! A crash leaves the group with the program or without it; the kernel closes our socket, which was the last

@@ -104,7 +104,7 @@ mod tests {
 
     /// The classic BPF machine, as far as these programs use it.
     fn run(program: &[Instruction], mark: u32, destination: IpAddr) -> u32 {
-        let mut header = vec![0_u8; 40];
+        let mut header = [0_u8; 40];
         match destination {
             IpAddr::V4(v4) => {
                 header[0] = 0x45;
