@@ -1,7 +1,7 @@
 //! One `GET` over a connection of its own, whose own end is known: the other end's owner can then be
 //! looked up in the kernel's socket tables while the connection is open.
 
-use super::host::{HostError, Question};
+use super::host::{Hindrance, HostError, Question};
 use super::kernel::set_mark;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
@@ -9,6 +9,7 @@ use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +53,14 @@ impl Asker {
         let attempt = || format!("ask {} for {}", question.address, question.path);
         match tokio::time::timeout(ANSWER_WITHIN, self.connect_and_ask(question)).await {
             Ok(Ok(asked)) => Ok(asked),
-            Ok(Err(cause)) => Err(HostError::new(attempt(), cause)),
+            Ok(Err(cause)) => {
+                let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+                let hindrance = match kind {
+                    Some(ErrorKind::PermissionDenied) => Hindrance::NotPermitted, // To mark it.
+                    _ => Hindrance::Other,
+                };
+                Err(HostError::hindered(hindrance, attempt(), cause))
+            }
             Err(_) => Err(HostError::new(attempt(), format!("no answer within {ANSWER_WITHIN:?}"))),
         }
     }

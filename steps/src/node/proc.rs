@@ -92,9 +92,9 @@ impl Proc {
     /// The process that accepted the connection from `client` to `server`.
     fn answered(&self, client: SocketAddr, server: SocketAddr) -> Result<Option<Process>, HostError> {
         let sockets = self.sockets()?;
-        let other_end = sockets.iter().find(|socket| {
-            !socket.listening && socket.local.port() == server.port() && socket.remote == client
-        });
+        let accepted = sockets.iter().filter(|socket| !socket.listening && socket.remote == client);
+        // A connection that was redirected has arrived at another port.
+        let other_end = accepted.max_by_key(|socket| socket.local.port() == server.port());
         let Some(inode) = other_end.map(|socket| socket.inode) else { return Ok(None) };
         Ok(self.owners(&[inode])?.into_values().next().and_then(|dir| process(&dir)))
     }

@@ -7,8 +7,9 @@
 //! sends his SYN once more, after a second, and finds the program at work. The moment is some 20 µs, and
 //! only the first time: a group that has a program sends nobody to a socket that the program does not name.
 //!
-//! A crash leaves the group with the program or without it; the kernel closes our socket, which was the last
-//! one of the group, so that nobody else's place changes.
+//! A crash leaves the group with the program or without it; the kernel closes our socket. It was the last one
+//! of the group, so that nobody's place changes; whoever has joined behind it moves up to the place that it
+//! would have had.
 
 use super::places::Visitor;
 use super::program::{Instruction, PLACES_MAX, all_to, line_up, nothing};

@@ -1,7 +1,7 @@
 //! What `node/nft.rs` does to real connections: of this machine, and of another one.
 
 use super::harness::{V4, Wanted, ask, connect, in_namespace, run, taken_by};
-use crate::node::{Host, Redirect, RedirectState};
+use crate::node::{Host, Question, Redirect, RedirectState};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -107,6 +107,9 @@ fn new_connections_arrive_elsewhere_and_old_ones_live_on() {
         assert_at("from before, redirected", &before, old.pid());
         let during = connections();
         assert_at("redirected", &during, bridge.pid());
+        let address = format!("{HERE}:7000").parse().unwrap();
+        let question = Question { address, path: "/readyz".into(), tls: false, mark: None };
+        assert_eq!(host.ask(&question).await.unwrap().process.unwrap().pid, bridge.pid());
         assert_eq!([taken_by("127.0.0.1:7000", 0), taken_by("[::1]:7000", 0)], [old.pid(); 2]);
         assert_eq!(taken_by(format!("{HERE}:7001"), 0), bridge.pid());
         // Another machine's port of the same number is not ours.

@@ -162,6 +162,26 @@ fn who_strays_to_our_own_socket_is_not_lost() {
     });
 }
 
+#[test]
+fn who_joins_in_that_moment_gets_the_place_of_the_next() {
+    in_namespace(
+        concat!(module_path!(), "::who_joins_in_that_moment_gets_the_place_of_the_next"),
+        async |host| {
+            let wanted = Wanted::at("[::]:7000").mptcp(has_mptcp());
+            let first = wanted.start();
+            let address = first.listener(&host, 7000).await.address;
+            let second = through_member(Shape { address, v6only: false, uid: 0 }, |member| {
+                let second = wanted.start();
+                sys::attach_to_group(member, &program::line_up(0, 1)).map(|()| second)
+            });
+            let second = second.unwrap();
+            let node = format!("{V4}:7000");
+            let got = [taken_by(&node, 0), taken_by(&node, MARK_NEWCOMER), taken_by("127.0.0.1:7000", 0)];
+            assert_eq!(got, [first.pid(), second.pid(), second.pid()]);
+        },
+    );
+}
+
 /// Connections without a pause while a program comes, changes and goes: none fails, and those that live stay
 /// where they are.
 #[test]
