@@ -4,10 +4,11 @@ use super::harness::{V4, Wanted, ask, connect, in_namespace, run, taken_by};
 use crate::node::{Host, Question, Redirect, RedirectState};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 const HERE: &str = "10.8.0.1";
 const THERE: &str = "10.8.0.2";
@@ -35,6 +36,8 @@ impl Elsewhere {
         run(&format!("{at} -6 address add fd08::2/64 dev there nodad"));
         run(&format!("{at} link set there up"));
         run(&format!("{at} route add default via {HERE}"));
+        wait_reachable();
+        elsewhere.run(wait_reachable);
         elsewhere
     }
 
@@ -50,6 +53,17 @@ impl Elsewhere {
 
     fn connect(&self, at: String) -> TcpStream {
         self.run(move || connect(at.parse().unwrap(), 0).unwrap())
+    }
+}
+
+/// The kernel takes up a cable in its own time, and says so to nobody who connects.
+fn wait_reachable() {
+    let until = Instant::now() + Duration::from_secs(5);
+    for at in [format!("{HERE}:9"), "[fd08::1]:9".to_owned()] {
+        while connect(at.parse().unwrap(), 0).unwrap_err().kind() != ErrorKind::ConnectionRefused {
+            assert!(Instant::now() < until, "{at} cannot be reached");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
