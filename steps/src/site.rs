@@ -117,7 +117,7 @@ pub fn health_question(pod: &StaticPod, node_addresses: &[IpAddr]) -> Question {
     });
     let bound = pod.bind_address().filter(|address| !address.is_unspecified());
     let address = named.or(bound).or_else(|| node_addresses.first().copied()).unwrap_or(loopback);
-    Question { address: SocketAddr::new(address, probe.port), path: probe.path, tls: probe.tls }
+    Question { address: SocketAddr::new(address, probe.port), path: probe.path, tls: probe.tls, mark: None }
 }
 
 /// Answers that a process must give in a row before it counts as serving.
@@ -201,6 +201,7 @@ impl Site {
             address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), component.default_port()),
             path: component.health_path().to_owned(),
             tls: true,
+            mark: None,
         })
     }
 }
