@@ -21,7 +21,7 @@ mod fault;
 mod log;
 mod manifests;
 mod snapshot;
-pub use fault::{ApiFault, Flaw, Outcome, Which};
+pub use fault::{ApiFault, Disk, Flaw, Outcome, Which};
 pub use log::Happened;
 pub use manifests::write_control_plane;
 pub use snapshot::{Origin, Running, Snapshot};
@@ -36,6 +36,7 @@ mod socket;
 
 // The node agent.
 mod kubelet;
+mod local_pod;
 mod mirror;
 mod probe;
 mod status;
@@ -45,22 +46,27 @@ mod daemonset;
 mod election;
 mod endpoints;
 mod garbage;
+mod node_lifecycle;
 mod scheduler;
 
 // The API server: objects, rules, routes.
 mod api;
 mod defaults;
 mod failure;
+mod history;
+mod list;
 mod patch;
 mod resource;
 mod route;
 mod select;
 mod store;
 mod validate;
+mod watch;
 
 // The edges: HTTP in the process and over TCP, and the machine's kernel over the same transport.
 mod host;
 mod server;
+mod shared;
 
 #[cfg(test)]
 mod tests;
