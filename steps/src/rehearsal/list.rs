@@ -20,12 +20,17 @@ pub(super) fn list(store: &Store, route: &Route, query: &Query) -> Result<Value,
     };
     let at = store.at(route.resource.plural, version).ok_or_else(|| {
         let oldest = store.history.oldest();
-        Failure::expired(format!("The resourceVersion for the provided list is too old: {version} ({oldest})"))
+        Failure::expired(format!(
+            "The resourceVersion for the provided list is too old: {version} ({oldest})"
+        ))
     })?;
     let within = |key: &Key| route.namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace);
-    let later = |key: &Key| token.as_ref().is_none_or(|t| (&key.namespace, &key.name) > (&t.namespace, &t.name));
-    let mut found =
-        at.into_iter().filter(|(key, object)| within(key) && later(key) && selector.matches(object)).peekable();
+    let later =
+        |key: &Key| token.as_ref().is_none_or(|t| (&key.namespace, &key.name) > (&t.namespace, &t.name));
+    let mut found = at
+        .into_iter()
+        .filter(|(key, object)| within(key) && later(key) && selector.matches(object))
+        .peekable();
     let limit = query.get("limit").and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0);
     let page: Vec<(Key, Value)> = found.by_ref().take(limit.unwrap_or(usize::MAX)).collect();
     let mut meta = json!({"resourceVersion": version.to_string()});

@@ -68,5 +68,8 @@ mod host;
 mod server;
 mod shared;
 
+// What it has in common with a real cluster.
+pub mod behaviours;
+
 #[cfg(test)]
 mod tests;

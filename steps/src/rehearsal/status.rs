@@ -27,11 +27,8 @@ pub(super) fn report(world: &mut World, now: Now) {
         for image in used.into_iter().chain([PAUSE]) {
             note_image(&mut node["status"]["images"], image);
         }
-        let (status, reason) = if pressed {
-            ("True", "KubeletHasDiskPressure")
-        } else {
-            ("False", "KubeletHasNoDiskPressure")
-        };
+        let (status, reason) =
+            if pressed { ("True", "KubeletHasDiskPressure") } else { ("False", "KubeletHasNoDiskPressure") };
         let conditions = node["status"]["conditions"].as_array_mut();
         for condition in conditions.into_iter().flatten().filter(|c| c["type"] == "DiskPressure") {
             if condition["status"] != status {

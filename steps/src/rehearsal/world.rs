@@ -33,7 +33,7 @@ pub(super) struct World {
     pub(super) kubelet: Kubelet,
     pub(super) elections: Elections,
     pub(super) endpoints: Endpoints,
-    pub(super) ready_since: daemonset::ReadySince,
+    pub(super) daemons: daemonset::Daemons,
     pub(super) faults: Faults,
     pub(super) log: Log,
     /// How often all watches were cut.
@@ -51,7 +51,7 @@ impl World {
             kubelet: Kubelet::default(),
             elections: Elections::default(),
             endpoints: Endpoints::default(),
-            ready_since: daemonset::ReadySince::default(),
+            daemons: daemonset::Daemons::default(),
             faults: Faults::default(),
             log: Log::default(),
             watch_cuts: 0,
