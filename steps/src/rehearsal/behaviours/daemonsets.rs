@@ -38,7 +38,7 @@ async fn only_pod(ground: &Ground, what: &str, holds: impl Fn(&Pod) -> bool) -> 
         .await
 }
 
-pub(super) async fn runs_one(ground: &Ground) -> Result<(DaemonSet, Pod), Failed> {
+async fn runs_one(ground: &Ground) -> Result<(DaemonSet, Pod), Failed> {
     let set = make(ground).await?;
     let pod = only_pod(ground, "Ready", |_| true).await?;
     Ok((set, pod))
@@ -116,8 +116,7 @@ pub(super) async fn goes(ground: &Ground) -> Result<(), Failed> {
     ground.api::<DaemonSet>().delete(NAME, &DeleteParams::background()).await?;
     ground.gone::<DaemonSet>(NAME).await?;
     ground.gone::<Pod>(pod.metadata.name.as_deref().unwrap_or_default()).await?;
-    let pids = ground.pids(uid(&pod)).await?;
-    expect(pids.is_empty(), "a pod is gone only after its processes", pids)
+    ground.no_process(uid(&pod)).await
 }
 
 pub(super) async fn grace(ground: &Ground) -> Result<(), Failed> {
@@ -136,8 +135,7 @@ pub(super) async fn grace(ground: &Ground) -> Result<(), Failed> {
     let what = "the deletion is answered with the pod, which has its grace of 1 s";
     expect(meta == Some((true, Some(1))), what, meta)?;
     ground.gone::<Pod>(NAME).await?;
-    let pids = ground.pids(uid(&made)).await?;
-    expect(pids.is_empty(), "it is gone only after its processes", pids)
+    ground.no_process(uid(&made)).await
 }
 
 pub(super) async fn host_port(ground: &Ground) -> Result<(), Failed> {

@@ -175,6 +175,15 @@ impl Ground {
         pids.sort_unstable();
         Ok(pids)
     }
+
+    /// Waits until no process of the pod is left.
+    pub(super) async fn no_process(&self, pod_uid: &str) -> Result<(), Failed> {
+        self.eventually(&format!("the processes of pod {pod_uid} to end"), async || {
+            let pids = self.pids(pod_uid).await.map_err(seen)?;
+            if pids.is_empty() { Ok(()) } else { Err(format!("{pids:?}")) }
+        })
+        .await
+    }
 }
 
 /// An error as something that was seen.

@@ -1,7 +1,7 @@
 //! What the kubelet does with files.
 
 use super::failed::{Failed, expect};
-use super::ground::{Ground, seen};
+use super::ground::Ground;
 use super::make::{HIDDEN, NO_IMAGE, OTHER, POD, last_exit, pod_spec, restarts, runs, uid, waits_for};
 use crate::cluster::config_hash;
 use k8s_openapi::api::core::v1::Pod;
@@ -41,18 +41,9 @@ pub(super) async fn goes_and_comes(ground: &Ground) -> Result<(), Failed> {
     let name = pod.metadata.name.unwrap_or_default();
     ground.manifests.remove(POD)?;
     ground.gone::<Pod>(&name).await?;
-    no_process(ground, &hash).await?;
+    ground.no_process(&hash).await?;
     let (_, again) = sleeper(ground).await?;
     expect(again == hash, "the same bytes under the same name are the same pod", (again, &hash))
-}
-
-async fn no_process(ground: &Ground, hash: &str) -> Result<(), Failed> {
-    ground
-        .eventually(&format!("the processes of pod {hash} to end"), async || {
-            let pids = ground.pids(hash).await.map_err(seen)?;
-            if pids.is_empty() { Ok(()) } else { Err(format!("{pids:?}")) }
-        })
-        .await
 }
 
 /// Once a file that came later is a pod, the directory has been read.
@@ -80,7 +71,7 @@ pub(super) async fn changed(ground: &Ground) -> Result<(), Failed> {
     let is_other = |pod: &Pod| config_hash(pod) != Some(&hash) && runs(pod);
     let other = ground.mirror(&name, "be another one", is_other).await?;
     expect(uid(&other) != uid(&pod), "the mirror pod is another object", uid(&other))?;
-    no_process(ground, &hash).await?;
+    ground.no_process(&hash).await?;
     let after = ground.pids(config_hash(&other).unwrap_or_default()).await?;
     let new = !after.is_empty() && after.iter().all(|pid| !before.contains(pid));
     expect(new, "its processes are other ones", (before, after))
