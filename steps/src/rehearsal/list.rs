@@ -15,6 +15,10 @@ pub(super) fn list(store: &Store, route: &Route, query: &Query) -> Result<Value,
     let selector = Selector::parse(query.get("labelSelector"), query.get("fieldSelector"))?;
     let token = query.get("continue").filter(|token| !token.is_empty()).map(Token::read).transpose()?;
     let version = match &token {
+        Some(_) if query.get("resourceVersionMatch").is_some() => {
+            let why = "resourceVersionMatch is forbidden when continue is provided";
+            return Err(forbidden("resourceVersionMatch", why));
+        }
         Some(token) => token.version,
         None => moment(store, query)?,
     };

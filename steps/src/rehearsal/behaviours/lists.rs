@@ -72,21 +72,17 @@ pub(super) async fn pages(ground: &Ground) -> Result<(), Failed> {
 
 /// The real server waits 3 s for that version to come, and gives up.
 pub(super) async fn from_the_future(ground: &Ground) -> Result<(), Failed> {
-    let mut which = ListParams::default();
-    which.resource_version = Some("900000000000".into());
-    which.version_match = Some(VersionMatch::NotOlderThan);
+    let which = ListParams::default().at("900000000000").matching(VersionMatch::NotOlderThan);
     refused(names_raw(ground, &which).await, "a list that is not older than the future", 504, "Timeout")
 }
 
 pub(super) async fn exact(ground: &Ground) -> Result<(), Failed> {
     let made = make(ground, "behaves-a", "1").await?;
     make(ground, "behaves-b", "1").await?;
-    let mut which = ListParams::default().labels(SELECTOR);
-    which.resource_version = made.metadata.resource_version;
-    which.version_match = Some(VersionMatch::Exact);
-    let then = names(ground, &which).await?;
+    let version = made.metadata.resource_version.unwrap_or_default();
+    let which = ListParams::default().labels(SELECTOR).at(&version);
+    let then = names(ground, &which.clone().matching(VersionMatch::Exact)).await?;
     expect(then == ["behaves-a"], "a list of a version shows what was there then", then)?;
-    which.version_match = Some(VersionMatch::NotOlderThan);
-    let now = names(ground, &which).await?;
+    let now = names(ground, &which.matching(VersionMatch::NotOlderThan)).await?;
     expect(now == ["behaves-a", "behaves-b"], "a list not older than it shows what is there now", now)
 }
