@@ -94,7 +94,9 @@ fn settle(world: &mut World, desired: Vec<Desired>, now: Now) {
     for wanted in desired {
         let there = |l: &LocalPod| l.owner.pod_uid == wanted.owner.pod_uid || l.owner.pod == wanted.owner.pod;
         if !kubelet.pods.iter().any(there) {
-            kubelet.pods.push(LocalPod::new(wanted, &mut around));
+            let mut local = LocalPod::new(wanted, &mut around);
+            local.admit(&kubelet.pods, &mut around);
+            kubelet.pods.push(local);
         }
     }
     for local in &mut kubelet.pods {

@@ -36,8 +36,8 @@ pub(super) struct LocalPod {
     sandbox: u32,
     pub(super) containers: Vec<Container>,
     pub(super) started_at: Timestamp,
-    /// Why the kubelet will not have it: it has failed for good.
-    pub(super) evicted: Option<String>,
+    /// Why the kubelet will not have it, reason and message: it has failed for good.
+    pub(super) failed: Option<(&'static str, String)>,
     ending: bool,
 }
 
@@ -83,20 +83,23 @@ impl LocalPod {
         let sandbox = machine.spawn(owner.clone(), vec!["/pause".into()], now.at);
         let until = now.at + options.pace.start * around.faults.kubelet_slowness.max(1);
         let spec = pod.spec.as_ref();
-        let containers = spec.into_iter().flat_map(|s| &s.containers).map(|c| Container {
-            name: c.name.clone(),
-            image: c.image.clone().unwrap_or_default(),
-            never_pull: c.image_pull_policy.as_deref() == Some("Never"),
-            command: command(&pod, c, options),
-            state: State::Waiting { reason: "ContainerCreating", until },
-            last_exit: None,
-            restarts: 0,
-            back_off: Duration::ZERO,
-            probes: Probes::of(c, options),
+        let containers = spec.into_iter().flat_map(|s| &s.containers).map(|c| {
+            let command = command(&pod, c, options);
+            Container {
+                name: c.name.clone(),
+                image: c.image.clone().unwrap_or_default(),
+                never_pull: c.image_pull_policy.as_deref() == Some("Never"),
+                probes: Probes::of(c, &command, options),
+                command,
+                state: State::Waiting { reason: "ContainerCreating", until },
+                last_exit: None,
+                restarts: 0,
+                back_off: Duration::ZERO,
+            }
         });
         let containers = containers.collect();
         let (key, started_at) = (Key::of("pods", &object), now.wall);
-        Self { owner, key, object, pod, sandbox, containers, started_at, evicted: None, ending: false }
+        Self { owner, key, object, pod, sandbox, containers, started_at, failed: None, ending: false }
     }
 
     /// Tells it to end.
@@ -109,11 +112,36 @@ impl LocalPod {
 
     /// Under disk pressure: static pods and critical ones stay, all others fail.
     pub(super) fn evict(&mut self, around: &mut Around<'_>) {
-        if self.evicted.is_none() && !self.ending && !self.is_critical() {
-            let why = "The node had condition: [DiskPressure].";
-            around.log.add(around.now.at, format!("pod {}", self.owner.pod), format!("evicted: {why}"));
-            self.evicted = Some(why.into());
+        if !self.ending && !self.is_critical() {
+            self.fail("Evicted", "The node had condition: [DiskPressure].", around);
         }
+    }
+
+    fn fail(&mut self, reason: &'static str, why: &str, around: &mut Around<'_>) {
+        if self.failed.is_none() {
+            around.log.add(around.now.at, format!("pod {}", self.owner.pod), format!("{reason}: {why}"));
+            self.failed = Some((reason, format!("Pod was rejected: {why}")));
+        }
+    }
+
+    /// The kubelet's own check of a pod that is new to it (`AdmissionCheck`), also of a static one: a port of
+    /// the host that another pod of the node has. It is not tried again until its file changes.
+    pub(super) fn admit(&mut self, others: &[LocalPod], around: &mut Around<'_>) {
+        let own = self.host_ports();
+        // A static pod whose file is gone no longer counts, one that the API tells to end still does.
+        let counts = |l: &&LocalPod| l.failed.is_none() && (!l.ending || l.owner.origin == Origin::Api);
+        let mut taken = others.iter().filter(counts).flat_map(LocalPod::host_ports);
+        if taken.any(|port| own.contains(&port)) {
+            self.fail("NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports", around);
+        }
+    }
+
+    /// On the host's network every port of a container is a port of the host.
+    fn host_ports(&self) -> Vec<i32> {
+        let Some(spec) = &self.pod.spec else { return Vec::new() };
+        let on_host = spec.host_network == Some(true);
+        let ports = spec.containers.iter().flat_map(|container| container.ports.iter().flatten());
+        ports.filter_map(|p| p.host_port.or_else(|| on_host.then_some(p.container_port))).collect()
     }
 
     /// `IsCriticalPod` of the kubelet.
@@ -129,14 +157,12 @@ impl LocalPod {
     pub(super) fn advance(&mut self, around: &mut Around<'_>) {
         let seconds = self.pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds).unwrap_or(30);
         let grace = around.options.pace.second * u32::try_from(seconds).unwrap_or(0);
-        let (stops, now) = (self.ending || self.evicted.is_some(), around.now);
+        let (stops, now) = (self.ending || self.failed.is_some(), around.now);
         for container in &mut self.containers {
             match container.state {
                 State::Running { pid, .. } if around.machine.procs.contains_key(&pid) => {
-                    if stops {
+                    if stops || container.must_restart(pid, &self.owner, around) {
                         around.machine.terminate(pid, now.at, &around.options.pace, grace);
-                    } else {
-                        probe::advance(&mut container.probes, around.machine, around.options, now);
                     }
                 }
                 State::Running { pid, at, .. } => {
@@ -182,6 +208,19 @@ impl Container {
             let pid = around.machine.spawn(owner.clone(), self.command.clone(), now.at + pace.listen);
             State::Running { pid, since: now.wall, at: now.at }
         };
+    }
+
+    /// Asks its probes, unless its process is on its way out.
+    fn must_restart(&mut self, pid: u32, owner: &Owner, around: &mut Around<'_>) -> bool {
+        if around.machine.procs.get(&pid).is_none_or(|proc| proc.is_ending()) {
+            return false;
+        }
+        let fails = probe::advance(&mut self.probes, around.machine, around.options, around.now);
+        if fails {
+            let what = format!("{} ({pid}) fails its probe and is restarted", self.name);
+            around.log.add(around.now.at, format!("pod {}", owner.pod), what);
+        }
+        fails
     }
 
     /// A try to pull, then a pause, and so on.

@@ -39,6 +39,10 @@ pub(super) fn sync(world: &mut World, now: Now) {
     };
     let node_uid = text(node, "/metadata/uid").to_owned();
     for local in kubelet.pods.iter().filter(|l| l.owner.origin == Origin::Static) {
+        // The kubelet makes the mirror when it first syncs the pod, which it does not if it rejected it.
+        if local.failed.is_some() {
+            continue;
+        }
         if store.get(&local.key).is_some() {
             continue;
         }

@@ -4,8 +4,8 @@
 //! share a port only if both may, the API is gone while no API server runs, a lease outlives its holder,
 //! readiness is what *some* listener answered, and what the API says of pods after a reboot is old. That it
 //! is true is tested: [`behaviours`] is one list of checks that passes here and on a real node.
-//! It is not Kubernetes: no containers, no network, no TLS, no authentication, one node; liveness probes
-//! restart nothing, and every image is on the node unless its registry is in the domain `invalid`.
+//! It is not Kubernetes: no containers, no network, no TLS, no authentication, one node; all probes go at
+//! one pace, and every image is on the node unless its registry is in the domain `invalid`.
 //!
 //! What can be broken, all from the [`Rehearsal`]:
 //!
@@ -21,7 +21,8 @@
 //! | the power goes: processes lost, objects and files kept | [`Rehearsal::reboot`] |
 //!
 //! A second API server is a static pod with another name, another `--secure-port` and
-//! `--endpoint-reconciler-type=none`; [`Rehearsal::client_at`] reaches it.
+//! `--endpoint-reconciler-type=none`; [`Rehearsal::client_at`] reaches it. One that still names the first
+//! one's port among its container's `ports` is rejected by the kubelet, here as there.
 //!
 //! One struct, `World`, holds everything behind one lock. A thread calls `World::advance` every
 //! [`Pace::tick`]; requests lock it in between. Nothing in the world reads a clock.

@@ -54,9 +54,9 @@ fn note_image(images: &mut Value, image: &str) {
 }
 
 fn pod_status(local: &LocalPod, old: &Value, options: &RehearsalOptions, now: Now) -> Value {
-    if let Some(why) = &local.evicted {
+    if let Some((reason, why)) = &local.failed {
         let started = time(local.started_at);
-        return json!({"phase": "Failed", "reason": "Evicted", "message": why, "startTime": started});
+        return json!({"phase": "Failed", "reason": reason, "message": why, "startTime": started});
     }
     let ready = local.containers.iter().all(|c| c.probes.ready);
     let running = local.containers.iter().any(|c| matches!(c.state, State::Running { .. }) || c.restarts > 0);

@@ -14,9 +14,10 @@ pub(super) const LABEL: &str = "fulcrum-behaviour";
 pub(super) const SELECTOR: &str = "fulcrum-behaviour=yes";
 
 /// Every file that is put into the manifests directory. [`STASH`] comes on top.
-pub(super) const FILES: [&str; 5] = [POD, OTHER, SECOND, "behaves-broken.yaml", HIDDEN];
+pub(super) const FILES: [&str; 6] = [POD, OTHER, THIRD, SECOND, "behaves-broken.yaml", HIDDEN];
 pub(super) const POD: &str = "behaves-pod.yaml";
 pub(super) const OTHER: &str = "behaves-other.yaml";
+pub(super) const THIRD: &str = "behaves-third.yaml";
 pub(super) const SECOND: &str = "behaves-apiserver.yaml";
 pub(super) const HIDDEN: &str = ".behaves-hidden.yaml";
 /// The API server's own manifest while it is out of the way. It is what a behaviour that is killed leaves.

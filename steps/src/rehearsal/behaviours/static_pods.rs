@@ -2,13 +2,18 @@
 
 use super::failed::{Failed, expect};
 use super::ground::Ground;
-use super::make::{HIDDEN, NO_IMAGE, OTHER, POD, last_exit, pod_spec, restarts, runs, uid, waits_for};
-use crate::cluster::config_hash;
+use super::make::{
+    HIDDEN, NO_IMAGE, OTHER, POD, THIRD, container, last_exit, pod_spec, restarts, runs, uid, waits_for,
+};
+use crate::cluster::{config_hash, is_ready};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
 use serde_json::json;
 
 const NAME: &str = "behaves-pod";
+
+/// A port of the host that nobody else is likely to ask for, and where nobody listens.
+const HOST_PORT: u16 = 39392;
 
 /// A sleeping static pod, running, with its hash.
 async fn sleeper(ground: &Ground) -> Result<(Pod, String), Failed> {
@@ -99,11 +104,59 @@ pub(super) async fn crash_loop(ground: &Ground) -> Result<(), Failed> {
     expect(last_exit(&pod) == Some(0), "what its last process ended with is told", last_exit(&pod))
 }
 
+/// Its process does not end by itself: the kubelet ends it.
+pub(super) async fn liveness(ground: &Ground) -> Result<(), Failed> {
+    let mut spec = pod_spec(&ground.pause, &[]);
+    let nobody = json!({"host": "127.0.0.1", "port": HOST_PORT, "path": "/"});
+    spec["containers"][0]["livenessProbe"] =
+        json!({"httpGet": nobody, "periodSeconds": 1, "failureThreshold": 2});
+    let name = ground.put_static(POD, NAME, &spec)?;
+    ground.mirror(&name, "be restarted", |pod| restarts(pod) >= 1).await.map(drop)
+}
+
+pub(super) async fn startup(ground: &Ground) -> Result<(), Failed> {
+    let mut spec = pod_spec(&ground.pause, &[]);
+    let nobody = json!({"host": "127.0.0.1", "port": HOST_PORT, "path": "/"});
+    spec["containers"][0]["startupProbe"] =
+        json!({"httpGet": nobody, "periodSeconds": 1, "failureThreshold": 3});
+    let name = ground.put_static(POD, NAME, &spec)?;
+    let pod = ground.mirror(&name, "run", runs).await?;
+    let started = container(&pod).and_then(|status| status.started);
+    expect(started == Some(false), "it has not started, and is not ready", started)?;
+    ground.mirror(&name, "be restarted", |pod| restarts(pod) >= 1).await.map(drop)
+}
+
+pub(super) async fn readiness(ground: &Ground) -> Result<(), Failed> {
+    let mut spec = pod_spec(&ground.pause, &[]);
+    let nobody = json!({"host": "127.0.0.1", "port": HOST_PORT, "path": "/"});
+    spec["containers"][0]["readinessProbe"] =
+        json!({"httpGet": nobody, "periodSeconds": 1, "failureThreshold": 1});
+    let name = ground.put_static(POD, NAME, &spec)?;
+    let pod = ground.mirror(&name, "run", runs).await?;
+    tokio::time::sleep(ground.tempo.quiet).await;
+    let later = ground.api::<Pod>().get(&pod.metadata.name.unwrap_or_default()).await?;
+    let seen = (is_ready(&later), restarts(&later));
+    expect(seen == (false, 0), "it runs, is never Ready, and is left alone", seen)
+}
+
 pub(super) async fn no_image(ground: &Ground) -> Result<(), Failed> {
     let name = ground.put_static(POD, NAME, &pod_spec(NO_IMAGE, &[]))?;
     let pausing = |pod: &Pod| waits_for(pod) == "ImagePullBackOff";
     let pod = ground.mirror(&name, "wait for its image", pausing).await?;
     expect(restarts(&pod) == 0, "it has not run", restarts(&pod))
+}
+
+/// The kubelet looks at host ports itself, and does not even make a mirror pod of what it rejects.
+pub(super) async fn taken_host_port(ground: &Ground) -> Result<(), Failed> {
+    let mut spec = pod_spec(&ground.pause, &[]);
+    spec["containers"][0]["ports"] = json!([{"containerPort": HOST_PORT}]);
+    let first = ground.put_static(POD, NAME, &spec)?;
+    ground.mirror(&first, "run", runs).await?;
+    let second = ground.put_static(OTHER, "behaves-other", &spec)?;
+    let third = ground.put_static(THIRD, "behaves-third", &pod_spec(&ground.pause, &[]))?;
+    ground.mirror(&third, "run", runs).await?;
+    let second = ground.api::<Pod>().get_opt(&second).await?;
+    expect(!second.as_ref().is_some_and(runs), "the second pod does not run", second.map(|pod| pod.status))
 }
 
 /// A second scheduler with the first one's flags: its `listen` fails, and it ends.

@@ -49,7 +49,7 @@ async fn a_full_disk_lets_nothing_start_and_spares_what_is_critical() {
     let nodes = Api::<Node>::all(bench.rehearsal.client());
     let tainted = |node: Option<&Node>| format!("{node:?}").contains("node.kubernetes.io/disk-pressure");
     bench.until_object(&nodes, "node-1", tainted).await;
-    let evicted = |p: &Happened| p.what.contains("evicted");
+    let evicted = |p: &Happened| p.what.contains("Evicted");
     assert!(bench.rehearsal.log().iter().any(evicted));
     assert!(bench.rehearsal.snapshot().serves("kube-scheduler", Origin::Static), "static pods are critical");
 
@@ -93,6 +93,8 @@ async fn a_second_server_is_a_way_in_while_the_first_is_down() {
     let text = std::fs::read_to_string(bench.manifest(SERVER)).unwrap();
     let second = text
         .replace("  name: kube-apiserver\n  namespace", "  name: second\n  namespace")
+        // A port of the host, by which the kubelet would reject it.
+        .replace("containerPort: 6443", "containerPort: 6444")
         .replace("--secure-port=6443", "--secure-port=6444\n    - --endpoint-reconciler-type=none");
     std::fs::write(bench.dir.path().join(".second"), second).unwrap();
     std::fs::rename(bench.dir.path().join(".second"), bench.dir.path().join("second.yaml")).unwrap();
