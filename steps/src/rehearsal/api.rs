@@ -1,10 +1,10 @@
 //! The API server's verbs: one request in, one answer out.
 
 use super::failure::Failure;
+use super::list::list;
 use super::patch;
 use super::resource::Resource;
 use super::route::{Query, Route};
-use super::select::Selector;
 use super::store::{Deleted, Deletion, Key, Part, Store, text};
 use super::world::{Now, World};
 use http::Method;
@@ -44,12 +44,9 @@ fn version(world: &World) -> Value {
 
 fn objects(world: &mut World, asked: &Asked, now: Now) -> Result<Reply, Failure> {
     let (route, query) = (Route::of(&asked.path)?, Query::of(&asked.query));
-    if query.is_true("watch") {
-        return Err(Failure::not_simulated("watches are not simulated"));
-    }
     if query.get("dryRun").is_some() || (asked.method == Method::DELETE && body_asks_dry_run(asked)) {
         // The same on a copy that is thrown away.
-        return on_store(&mut world.store.clone(), &route, &query, asked, now);
+        return on_store(&mut world.store.scratch(), &route, &query, asked, now);
     }
     let reply = on_store(&mut world.store, &route, &query, asked, now);
     if asked.method != Method::GET {
@@ -104,18 +101,6 @@ fn on_store(
 fn read(asked: &Asked) -> Result<Value, Failure> {
     serde_json::from_slice(&asked.body)
         .map_err(|e| Failure::bad_request(format!("the body of the request cannot be read: {e}")))
-}
-
-fn list(store: &Store, route: &Route, query: &Query) -> Result<Value, Failure> {
-    let selector = Selector::parse(query.get("labelSelector"), query.get("fieldSelector"))?;
-    let objects = store.list(route.resource.plural, route.namespace.as_deref());
-    let items: Vec<&Value> = objects.filter(|object| selector.matches(object)).collect();
-    Ok(json!({
-        "kind": format!("{}List", route.resource.kind),
-        "apiVersion": route.resource.api_version(),
-        "metadata": {"resourceVersion": store.version()},
-        "items": items,
-    }))
 }
 
 fn deletion(query: &Query, asked: &Asked) -> Result<Deletion, Failure> {

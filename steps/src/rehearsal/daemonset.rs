@@ -2,11 +2,13 @@
 
 use super::election;
 use super::garbage::{delete_pod, owner_uid};
+use super::pace::Pace;
 use super::resource::Resource;
 use super::scheduler::{selects, tolerates};
 use super::store::{Key, object_at, text};
 use super::world::{Now, World};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const HASH_LABEL: &str = "controller-revision-hash";
@@ -52,6 +54,13 @@ fn manage(world: &mut World, set: &Value, wanted: bool, admitted: bool, now: Now
         }
         return;
     }
+    for pod in pods.iter().filter(|pod| text(pod, "/status/phase") == "Failed") {
+        world.daemons.failed(text(set, "/metadata/uid"), &world.options.pace, now);
+        delete_pod(world, pod, "it has failed", now);
+    }
+    if world.daemons.waits(text(set, "/metadata/uid"), now) {
+        return;
+    }
     let is_current = |pod: &Value| pod["metadata"]["labels"][HASH_LABEL] == hash.as_str();
     let alive = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();
     let current: Vec<&Value> = pods.iter().filter(alive).filter(|p| is_current(p)).collect();
@@ -95,14 +104,14 @@ fn is_ready(pod: &Value) -> bool {
 fn is_available(world: &World, set: &Value, pod: &Value, now: Now) -> bool {
     let seconds = u32::try_from(set["spec"]["minReadySeconds"].as_i64().unwrap_or(0)).unwrap_or(0);
     let needed = world.options.pace.second * seconds;
-    world.ready_since.get(text(pod, "/metadata/uid")).is_some_and(|since| now.at >= *since + needed)
+    world.daemons.ready_since.get(text(pod, "/metadata/uid")).is_some_and(|since| now.at >= *since + needed)
 }
 
 fn note_readiness(world: &mut World, now: Now) {
     let ready = |pod: &&Value| !owner_uid(pod).is_empty() && is_ready(pod);
     let uids = world.store.list("pods", None).filter(ready).map(|pod| text(pod, "/metadata/uid").to_owned());
-    let since = |uid: String| (world.ready_since.get(&uid).copied().unwrap_or(now.at), uid);
-    world.ready_since = uids.map(since).map(|(at, uid)| (uid, at)).collect();
+    let since = |uid: String| (world.daemons.ready_since.get(&uid).copied().unwrap_or(now.at), uid);
+    world.daemons.ready_since = uids.map(since).map(|(at, uid)| (uid, at)).collect();
 }
 
 fn create(world: &mut World, set: &Value, hash: &str, now: Now) {
@@ -156,5 +165,24 @@ fn report(world: &mut World, set: &Value, wanted: bool, now: Now) {
     world.store.edit(&Key::of("daemonsets", set), |set| set["status"] = status);
 }
 
-/// When each pod of a DaemonSet was first seen ready.
-pub(super) type ReadySince = std::collections::BTreeMap<String, Duration>;
+/// What the controller remembers.
+#[derive(Debug, Default)]
+pub(super) struct Daemons {
+    /// When each pod of a DaemonSet was first seen ready.
+    ready_since: BTreeMap<String, Duration>,
+    /// For a DaemonSet whose pods fail: no new one before this instant, and the pause that led to it.
+    back_off: BTreeMap<String, (Duration, Duration)>,
+}
+
+impl Daemons {
+    /// A pod that failed is replaced after a pause, which doubles (`failedPodsBackoff`).
+    fn failed(&mut self, set: &str, pace: &Pace, now: Now) {
+        let before = self.back_off.get(set).map_or(Duration::ZERO, |(_, pause)| *pause);
+        let pause = (before * 2).clamp(pace.back_off, pace.back_off_max);
+        self.back_off.insert(set.to_owned(), (now.at + pause, pause));
+    }
+
+    fn waits(&self, set: &str, now: Now) -> bool {
+        self.back_off.get(set).is_some_and(|(until, _)| now.at < *until)
+    }
+}

@@ -3,6 +3,7 @@
 //! Only the fields that appear in control-plane manifests. They matter: an object read back differs
 //! from the one that was sent, and a step that compares the two byte by byte would never be done.
 
+use super::canonical;
 use super::resource::Resource;
 use super::store::{items, object_at, text};
 use serde_json::{Map, Value, json};
@@ -31,6 +32,7 @@ fn set(fields: &mut Map<String, Value>, name: &str, value: Value) {
 }
 
 fn daemon_set(object: &mut Value) {
+    template_generation(object);
     let Some(spec) = object_at(object, "spec") else { return };
     set(spec, "revisionHistoryLimit", json!(10));
     set(spec, "updateStrategy", json!({}));
@@ -59,9 +61,22 @@ fn daemon_set(object: &mut Value) {
     }
 }
 
+/// What became of a field of `apps/v1beta2`: the conversion keeps it as an annotation, 1 at first.
+fn template_generation(object: &mut Value) {
+    if let Some(meta) = object_at(object, "metadata") {
+        let annotations = meta.entry("annotations").or_insert_with(|| json!({}));
+        if let Some(annotations) = annotations.as_object_mut() {
+            set(annotations, "deprecated.daemonset.template.generation", json!("1"));
+        }
+    }
+}
+
 fn pod_spec(spec: &mut Value) {
-    for container in items(spec, "containers") {
-        fill_container(container);
+    for list in ["containers", "initContainers"] {
+        for container in items(spec, list) {
+            canonical::container(container);
+            fill_container(container);
+        }
     }
     for volume in items(spec, "volumes") {
         if let Some(path) = volume.get_mut("hostPath").and_then(Value::as_object_mut) {

@@ -1,7 +1,11 @@
 //! `kubernetes` in `default`: where in-cluster clients find the API.
 //!
 //! A server puts its address in when it becomes ready and at every tick, and takes it out when it is
-//! told to end, although another server on the same address may go on. One that is killed leaves it.
+//! told to end, although another server on the same address may go on: `RemoveEndpoints` in Kubernetes'
+//! lease reconciler, whose leases are named after the address. One that is killed leaves it, and one with
+//! `--endpoint-reconciler-type=none` never touches it. (With several control-plane nodes a server that
+//! *starts* takes the address out, too, until it is ready; where it is the only one, as here, it refuses to
+//! leave none.)
 
 use super::process::Life;
 use super::resource::Resource;

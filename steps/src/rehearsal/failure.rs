@@ -45,6 +45,16 @@ impl Failure {
         Self { code: 422, reason: "Invalid", message }
     }
 
+    /// A version older than what is kept.
+    pub(super) fn expired(message: impl Into<String>) -> Self {
+        Self { code: 410, reason: "Expired", message: message.into() }
+    }
+
+    /// The answer took longer than the server allows itself.
+    pub(super) fn timeout(message: impl Into<String>) -> Self {
+        Self { code: 504, reason: "Timeout", message: message.into() }
+    }
+
     pub(super) fn internal(message: impl Into<String>) -> Self {
         Self { code: 500, reason: "InternalError", message: message.into() }
     }

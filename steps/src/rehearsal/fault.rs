@@ -1,6 +1,7 @@
 //! What tests may break.
 
 use super::snapshot::Origin;
+use std::time::Duration;
 
 /// What is wrong with a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,20 @@ impl Flaw {
             _ => return None,
         })
     }
+}
+
+/// How much room there is on the node's disk, as its kubelet sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Disk {
+    /// Enough.
+    #[default]
+    Roomy,
+    /// Less than the kubelet's eviction threshold: the node has the condition `DiskPressure` and, while a
+    /// controller manager works, its taint. Pods that are not critical are evicted, new ones rejected;
+    /// static pods and those of a system priority class are not concerned.
+    UnderPressure,
+    /// None: under pressure, and no container can be made (`CreateContainerError`). What runs goes on.
+    Full,
 }
 
 /// Which processes are meant: a component, from wherever its pod comes or from one origin only.
@@ -66,6 +81,8 @@ pub enum Outcome {
     Timeout,
     /// No answer, ever; nothing was done. Only the caller's deadline ends it.
     Hangs,
+    /// The answer takes this much longer, in real time; nothing is done before.
+    Slow(Duration),
     /// The connection ends without an answer, *and it was done*: what a retry meets as a 409.
     LosesAnswer,
 }
@@ -88,6 +105,9 @@ pub struct ApiFault {
 pub(super) struct Faults {
     api: Vec<ApiFault>,
     flaws: Vec<(Which, Flaw)>,
+    pub(super) disk: Disk,
+    /// The factor; 0 and 1 are the kubelet's own pace.
+    pub(super) kubelet_slowness: u32,
 }
 
 impl Faults {

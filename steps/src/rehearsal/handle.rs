@@ -1,32 +1,27 @@
 //! The rehearsal from outside: starting it, talking to it, breaking it, watching it.
 
-use super::api::{self, Asked, Reply};
-use super::failure::Failure;
-use super::fault::{ApiFault, Flaw, Outcome, Which};
-use super::host::{self, RehearsalHost};
-use super::kubelet::Files;
+use super::fault::{ApiFault, Disk, Flaw, Which};
+use super::host::RehearsalHost;
 use super::log::Happened;
 use super::options::RehearsalOptions;
 use super::server::{self, Server};
+use super::shared::Shared;
 use super::snapshot::Snapshot;
-use super::world::{Now, World};
 use crate::node::Host;
-use jiff::Timestamp;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// A running rehearsal. Dropping it ends everything that is simulated; files stay as they are.
 #[derive(Debug)]
 pub struct Rehearsal {
     shared: Arc<Shared>,
+    /// Where everybody expects the API.
+    port: u16,
     driver: Option<JoinHandle<()>>,
     servers: Mutex<JoinSet<()>>,
 }
@@ -43,26 +38,6 @@ pub struct WaitError {
     pub seen: Box<Snapshot>,
 }
 
-/// What driver, servers and handle share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    world: Mutex<World>,
-    began: Instant,
-    /// Told after every move of the world.
-    moved: watch::Sender<()>,
-    stop: AtomicBool,
-}
-
-/// What becomes of a request.
-pub(super) enum Fate {
-    Answered(Reply),
-    /// Nobody listens.
-    Refused,
-    /// The connection ends without an answer.
-    Cut,
-    Hangs,
-}
-
 impl Rehearsal {
     /// Starts the world: from here on the kubelet reads the manifests directory.
     ///
@@ -70,23 +45,23 @@ impl Rehearsal {
     /// If no thread can be started for it.
     pub fn start(options: RehearsalOptions) -> io::Result<Self> {
         let (tick, dir) = (options.pace.tick, options.manifests_dir.clone());
-        let now = Now { at: Duration::ZERO, wall: Timestamp::now() };
-        let shared = Arc::new(Shared {
-            world: Mutex::new(World::new(options, now)),
-            began: Instant::now(),
-            moved: watch::Sender::new(()),
-            stop: AtomicBool::new(false),
-        });
+        let port = options.api_port;
+        let shared = Arc::new(Shared::new(options));
         let driven = shared.clone();
         // A thread of its own, for it reads files, and has to go on while a test blocks its runtime.
         let driver =
             std::thread::Builder::new().name("rehearsal".into()).spawn(move || driven.drive(&dir, tick))?;
-        Ok(Self { shared, driver: Some(driver), servers: Mutex::default() })
+        Ok(Self { shared, port, driver: Some(driver), servers: Mutex::default() })
     }
 
-    /// A client in this process. Needs a tokio runtime.
+    /// A client in this process, of the API where everybody expects it. Needs a tokio runtime.
     pub fn client(&self) -> kube::Client {
-        kube::Client::new(Server::new(self.shared.clone()), "default")
+        self.client_at(self.port)
+    }
+
+    /// The same for the API servers that listen on another port: `--secure-port=6444`.
+    pub fn client_at(&self, port: u16) -> kube::Client {
+        kube::Client::new(Server::new(self.shared.clone(), port), "default")
     }
 
     /// The machine, for the steps. Needs a tokio runtime.
@@ -99,9 +74,17 @@ impl Rehearsal {
     /// # Errors
     /// If the listener does not know its own address.
     pub fn serve_on(&self, listener: TcpListener) -> io::Result<SocketAddr> {
+        self.serve_port_on(self.port, listener)
+    }
+
+    /// The same for the API servers that listen on another simulated port.
+    ///
+    /// # Errors
+    /// If the listener does not know its own address.
+    pub fn serve_port_on(&self, port: u16, listener: TcpListener) -> io::Result<SocketAddr> {
         let address = listener.local_addr()?;
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        servers.spawn(server::accept(Server::new(self.shared.clone()), listener));
+        servers.spawn(server::accept(Server::new(self.shared.clone(), port), listener));
         Ok(address)
     }
 
@@ -143,6 +126,30 @@ impl Rehearsal {
         self.shared.lock().faults.inject(fault);
     }
 
+    /// Ends the connection of every open watch, as a load balancer or a proxy would.
+    pub fn cut_watches(&self) {
+        self.shared.lock().watch_cuts += 1;
+        self.shared.tell_all();
+    }
+
+    /// Forgets what has changed so far, as etcd's compaction does: a watch from an older version is told
+    /// 410 Expired.
+    pub fn compact(&self) {
+        let mut world = self.shared.lock();
+        let version = world.store.version();
+        world.store.history.forget(version);
+    }
+
+    /// Makes the kubelet slower by this factor, in noticing and in starting; 1 is its own pace.
+    pub fn slow_kubelet(&self, factor: u32) {
+        self.shared.lock().faults.kubelet_slowness = factor;
+    }
+
+    /// How much room is left on the node's disk. What this process writes itself is not concerned.
+    pub fn disk(&self, disk: Disk) {
+        self.shared.lock().faults.disk = disk;
+    }
+
     /// Power off and on.
     pub fn reboot(&self) {
         self.shared.lock().reboot(self.shared.now());
@@ -168,7 +175,7 @@ impl Rehearsal {
         deadline: Duration,
         mut holds: impl FnMut(&Snapshot) -> bool + Send,
     ) -> Result<Snapshot, WaitError> {
-        let mut moved = self.shared.moved.subscribe();
+        let mut moved = self.shared.moved();
         let end = tokio::time::Instant::now() + deadline;
         loop {
             let seen = self.snapshot();
@@ -184,100 +191,11 @@ impl Rehearsal {
 
 impl Drop for Rehearsal {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
+        self.shared.stop();
         if let Some(driver) = self.driver.take() {
             driver.thread().unpark();
             // Nothing to do about a driver that panicked: the snapshot stood still, and tests saw it.
             let _ = driver.join();
         }
     }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn now(&self) -> Now {
-        Now { at: self.began.elapsed(), wall: Timestamp::now() }
-    }
-
-    fn drive(&self, dir: &Path, tick: Duration) {
-        let mut files = Files::new();
-        while !self.stop.load(Ordering::Acquire) {
-            let read = read_files(dir);
-            {
-                let mut world = self.lock();
-                let now = self.now();
-                match read {
-                    Ok(read) => files = read,
-                    Err(e) => world.log.add(
-                        now.at,
-                        format!("directory {}", dir.display()),
-                        format!("not read: {e}"),
-                    ),
-                }
-                world.advance(now, &files);
-            }
-            self.moved.send_replace(());
-            std::thread::park_timeout(tick);
-        }
-    }
-
-    /// Decides what becomes of a request, and does it.
-    pub(super) fn serve(&self, asked: &Asked) -> Fate {
-        let now = self.now();
-        let mut world = self.lock();
-        if asked.path.starts_with(host::PREFIX) {
-            return Fate::Answered(host::answer(&mut world, asked));
-        }
-        if !world.api_up() {
-            return Fate::Refused;
-        }
-        let path = format!("{}?{}", asked.path, asked.query);
-        let Some(outcome) = world.faults.befalls(asked.method.as_str(), &path) else {
-            return Fate::Answered(api::answer(&mut world, asked, now));
-        };
-        world.log.add(now.at, "api", format!("{} {}: fault {outcome:?}", asked.method, asked.path));
-        let failed = |failure: Failure| Fate::Answered((failure.code, failure.status()));
-        match outcome {
-            Outcome::InternalError => failed(Failure::internal("an injected fault")),
-            Outcome::Conflict => failed(Failure::conflict(&asked.path, "", "an injected fault")),
-            Outcome::Timeout => {
-                let message = "the server was unable to return a response in time: an injected fault".into();
-                failed(Failure { code: 504, reason: "Timeout", message })
-            }
-            Outcome::Hangs => Fate::Hangs,
-            Outcome::LosesAnswer => {
-                let (_, _) = api::answer(&mut world, asked, now);
-                Fate::Cut
-            }
-        }
-    }
-}
-
-/// The files that the kubelet would read. A directory that is not there is an empty one.
-fn read_files(dir: &Path) -> io::Result<Files> {
-    let mut files = Files::new();
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(files),
-        Err(e) => return Err(e),
-    };
-    for entry in entries {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if name.starts_with('.') || !entry.path().is_file() {
-            continue;
-        }
-        match std::fs::read(entry.path()) {
-            Ok(content) => {
-                files.insert(name, content);
-            }
-            // Renamed or removed since it was listed: the next round sees how it is now.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(files)
 }

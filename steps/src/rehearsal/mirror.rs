@@ -19,8 +19,9 @@ pub(super) fn sync(world: &mut World, now: Now) {
     let World { kubelet, store, options, .. } = world;
     let runs = |pod: &Value| {
         let hash = pod["metadata"]["annotations"][HASH].as_str().unwrap_or_default();
-        let same = |l: &&super::kubelet::LocalPod| l.owner.pod_uid == hash && l.key == Key::of("pods", pod);
-        kubelet.pods.iter().any(|local| same(&local))
+        let same = |l: &super::local_pod::LocalPod| l.owner.pod_uid == hash && l.key == Key::of("pods", pod);
+        // One that somebody told to end is made anew: the process never notices.
+        pod["metadata"]["deletionTimestamp"].is_null() && kubelet.pods.iter().any(same)
     };
     let stale: Vec<Key> = store
         .list("pods", None)
@@ -38,6 +39,10 @@ pub(super) fn sync(world: &mut World, now: Now) {
     };
     let node_uid = text(node, "/metadata/uid").to_owned();
     for local in kubelet.pods.iter().filter(|l| l.owner.origin == Origin::Static) {
+        // The kubelet makes the mirror when it first syncs the pod, which it does not if it rejected it.
+        if local.failed.is_some() {
+            continue;
+        }
         if store.get(&local.key).is_some() {
             continue;
         }

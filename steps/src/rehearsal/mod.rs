@@ -2,8 +2,27 @@
 //!
 //! It is true in what decides whether a pivot is right: static pods come from real files, two processes
 //! share a port only if both may, the API is gone while no API server runs, a lease outlives its holder,
-//! readiness is what *some* listener answered, and what the API says of pods after a reboot is old.
-//! It is not Kubernetes: no containers, no network, no TLS, no authentication, no watches, one node.
+//! readiness is what *some* listener answered, and what the API says of pods after a reboot is old. That it
+//! is true is tested: [`behaviours`] is one list of checks that passes here and on a real node.
+//! It is not Kubernetes: no containers, no network, no TLS, no authentication, one node; all probes go at
+//! one pace, and every image is on the node unless its registry is in the domain `invalid`.
+//!
+//! What can be broken, all from the [`Rehearsal`]:
+//!
+//! | what | with |
+//! |---|---|
+//! | the API answers with an error, late, or never; the answer is lost | [`Rehearsal::inject`] an [`ApiFault`] |
+//! | open watches are cut | [`Rehearsal::cut_watches`] |
+//! | older versions are forgotten: 410 Expired | [`Rehearsal::compact`], [`RehearsalOptions::history`] |
+//! | a component never listens, is never ready, crashes, has no image | [`Rehearsal::flaw`] a [`Flaw`] |
+//! | a process is killed, and perhaps kept down | [`Rehearsal::crash`], [`Rehearsal::hold_down`] |
+//! | the kubelet is slow | [`Rehearsal::slow_kubelet`] |
+//! | the disk is full: pods are evicted, nothing starts | [`Rehearsal::disk`] |
+//! | the power goes: processes lost, objects and files kept | [`Rehearsal::reboot`] |
+//!
+//! A second API server is a static pod with another name, another `--secure-port` and
+//! `--endpoint-reconciler-type=none`; [`Rehearsal::client_at`] reaches it. One that still names the first
+//! one's port among its container's `ports` is rejected by the kubelet, here as there.
 //!
 //! One struct, `World`, holds everything behind one lock. A thread calls `World::advance` every
 //! [`Pace::tick`]; requests lock it in between. Nothing in the world reads a clock.
@@ -21,7 +40,7 @@ mod fault;
 mod log;
 mod manifests;
 mod snapshot;
-pub use fault::{ApiFault, Flaw, Outcome, Which};
+pub use fault::{ApiFault, Disk, Flaw, Outcome, Which};
 pub use log::Happened;
 pub use manifests::write_control_plane;
 pub use snapshot::{Origin, Running, Snapshot};
@@ -36,6 +55,7 @@ mod socket;
 
 // The node agent.
 mod kubelet;
+mod local_pod;
 mod mirror;
 mod probe;
 mod status;
@@ -45,22 +65,31 @@ mod daemonset;
 mod election;
 mod endpoints;
 mod garbage;
+mod node_lifecycle;
 mod scheduler;
 
 // The API server: objects, rules, routes.
 mod api;
+mod canonical;
 mod defaults;
 mod failure;
+mod history;
+mod list;
 mod patch;
 mod resource;
 mod route;
 mod select;
 mod store;
 mod validate;
+mod watch;
 
 // The edges: HTTP in the process and over TCP, and the machine's kernel over the same transport.
 mod host;
 mod server;
+mod shared;
+
+// What it has in common with a real cluster.
+pub mod behaviours;
 
 #[cfg(test)]
 mod tests;

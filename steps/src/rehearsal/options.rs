@@ -20,6 +20,10 @@ pub struct RehearsalOptions {
     pub kubernetes_version: (u16, u16, u16),
     /// Memory of the machine in bytes.
     pub memory: u64,
+    /// The port under which everybody knows the API: clients, kubelet, controllers.
+    pub api_port: u16,
+    /// How many changes are kept for watches. A watch from a version before them is told 410 Expired.
+    pub history: usize,
     /// How long things take.
     pub pace: Pace,
     /// Which listener of a shared port answers is drawn from this.
@@ -38,6 +42,8 @@ impl RehearsalOptions {
             manifests_dir: manifests_dir.into(),
             kubernetes_version: (1, 35, 3),
             memory: 4 << 30,
+            api_port: 6443,
+            history: 1000,
             pace: Pace::default(),
             seed: 1,
         }

@@ -33,6 +33,8 @@ pub struct Pace {
     pub lease_retry: Duration,
     /// How often an API server puts its address into the `kubernetes` endpoints (10 s).
     pub endpoints: Duration,
+    /// How often a watch that asked for bookmarks gets one (1 min).
+    pub bookmark: Duration,
     /// From a boot to the start of the kubelet.
     pub boot: Duration,
     /// After a boot: from the first answer of the API to the first pod taken from it, and to the first
@@ -58,6 +60,7 @@ impl Default for Pace {
             renew_deadline: ms(40),
             lease_retry: ms(8),
             endpoints: ms(20),
+            bookmark: ms(100),
             boot: ms(5),
             reconnect: ms(15),
         }

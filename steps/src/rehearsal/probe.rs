@@ -1,7 +1,7 @@
-//! Startup and readiness, as the kubelet finds out: it asks the port, and whoever listens there answers.
+//! Startup, liveness and readiness, as the kubelet finds out: it asks the port, and whoever listens there answers.
 //!
-//! With a shared port that can be another process than the one meant. A liveness probe that fails does
-//! not restart anything here.
+//! With a shared port that can be another process than the one meant. All probes go at one pace; how many
+//! failures count as one is the manifest's to say.
 
 use super::options::RehearsalOptions;
 use super::process::Machine;
@@ -15,12 +15,21 @@ use std::time::Duration;
 /// What the kubelet thinks of a container.
 #[derive(Debug)]
 pub(super) struct Probes {
-    startup: Option<Target>,
-    readiness: Option<Target>,
+    startup: Option<Asked>,
+    liveness: Option<Asked>,
+    readiness: Option<Asked>,
     pub(super) started: bool,
     pub(super) ready: bool,
-    failures: u32,
     next: Duration,
+}
+
+/// One probe, and how often in a row it failed.
+#[derive(Debug)]
+struct Asked {
+    target: Target,
+    failures: u32,
+    /// So many failures in a row are one.
+    threshold: u32,
 }
 
 /// What a probe asks.
@@ -35,50 +44,73 @@ enum Target {
     Nowhere,
 }
 
-/// Failures in a row that make a ready container unready (Kubernetes' default).
-const FAILURES_MAX: u32 = 3;
-
 impl Probes {
-    /// A program whose ports are unknown here is not asked: it is ready as soon as it runs.
-    pub(super) fn of(container: &Container, options: &RehearsalOptions) -> Self {
-        let words: Vec<String> = container.command.iter().flatten().cloned().collect();
-        let known = !Program::of(&words).ports.is_empty();
-        let target =
-            |p: &Option<Probe>| p.as_ref().filter(|_| known).and_then(|p| target(p, container, options));
+    /// `command` is what runs in the container. A program of which nothing is known here is not asked: it is
+    /// ready as soon as it runs.
+    pub(super) fn of(container: &Container, command: &[String], options: &RehearsalOptions) -> Self {
+        let program = Program::of(command);
+        let known = !program.ports.is_empty() || program.name == "pause";
+        let asked = |probe: &Option<Probe>| {
+            let probe = probe.as_ref().filter(|_| known)?;
+            let threshold = probe.failure_threshold.and_then(|n| u32::try_from(n).ok()).unwrap_or(3);
+            Some(Asked { target: target(probe, container, options)?, failures: 0, threshold })
+        };
         Self {
-            startup: target(&container.startup_probe),
-            readiness: target(&container.readiness_probe),
+            startup: asked(&container.startup_probe),
+            liveness: asked(&container.liveness_probe),
+            readiness: asked(&container.readiness_probe),
             started: false,
             ready: false,
-            failures: 0,
             next: Duration::ZERO,
         }
     }
 
     /// The container has ended.
     pub(super) fn reset(&mut self) {
-        (self.started, self.ready, self.failures) = (false, false, 0);
+        (self.started, self.ready) = (false, false);
+        for asked in [&mut self.startup, &mut self.liveness, &mut self.readiness].into_iter().flatten() {
+            asked.failures = 0;
+        }
     }
 }
 
-/// Asks, if it is time to.
-pub(super) fn advance(probes: &mut Probes, machine: &mut Machine, options: &RehearsalOptions, now: Now) {
+impl Asked {
+    /// Whether it succeeds; counts if not.
+    fn ask(&mut self, machine: &mut Machine) -> bool {
+        let succeeds = answers(&self.target, machine);
+        self.failures = if succeeds { 0 } else { self.failures + 1 };
+        succeeds
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failures >= self.threshold
+    }
+}
+
+/// Asks, if it is time to. Says whether the container has to be restarted.
+#[must_use]
+pub(super) fn advance(
+    probes: &mut Probes,
+    machine: &mut Machine,
+    options: &RehearsalOptions,
+    now: Now,
+) -> bool {
     if now.at < probes.next {
-        return;
+        return false;
     }
     probes.next = now.at + options.pace.probe;
     if !probes.started {
-        probes.started = probes.startup.as_ref().is_none_or(|target| answers(target, machine));
+        probes.started = probes.startup.as_mut().is_none_or(|asked| asked.ask(machine));
     }
     if !probes.started {
-        return;
+        return probes.startup.as_ref().is_some_and(Asked::has_failed);
     }
-    if probes.readiness.as_ref().is_none_or(|target| answers(target, machine)) {
-        (probes.ready, probes.failures) = (true, 0);
+    if let Some(asked) = &mut probes.readiness {
+        probes.ready = asked.ask(machine) || (probes.ready && !asked.has_failed());
     } else {
-        probes.failures += 1;
-        probes.ready &= probes.failures < FAILURES_MAX;
+        probes.ready = true;
     }
+    probes.liveness.as_mut().is_some_and(|asked| !asked.ask(machine) && asked.has_failed())
 }
 
 fn answers(target: &Target, machine: &mut Machine) -> bool {

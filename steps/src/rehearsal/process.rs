@@ -102,7 +102,11 @@ impl Machine {
         self.last_pid += 1;
         let pid = self.last_pid;
         let program = Program::of(&command);
-        let life = if program.ports.is_empty() { Life::Working } else { Life::Starting(listens_at) };
+        let life = match &program {
+            program if program.only_prints => Life::Ending(listens_at),
+            program if program.ports.is_empty() => Life::Working,
+            _ => Life::Starting(listens_at),
+        };
         self.procs.insert(pid, Proc { pid, owner, command, program, life });
         pid
     }

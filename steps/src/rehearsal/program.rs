@@ -30,6 +30,8 @@ pub(super) struct Program {
     pub(super) advertises: Option<IpAddr>,
     /// `--endpoint-reconciler-type=none`: leaves the `kubernetes` endpoints alone.
     pub(super) leaves_endpoints: bool,
+    /// `--version` or `--help`: it prints something and ends with 0.
+    pub(super) only_prints: bool,
     /// `--simulate=…`: what is wrong with it.
     pub(super) flaw: Option<Flaw>,
 }
@@ -44,6 +46,7 @@ impl Program {
         let mut program = Self {
             shares_port: flag("permit-port-sharing").is_some_and(|v| v == "true" || v.is_empty()),
             flaw: flag("simulate").and_then(Flaw::named),
+            only_prints: ["version", "help"].iter().any(|name| flag(name).is_some_and(|v| v != "false")),
             name,
             ..Self::default()
         };

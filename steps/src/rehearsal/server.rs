@@ -1,12 +1,15 @@
 //! HTTP in front of the world: a tower service for a client in the same process, and TCP for others.
 
 use super::api::Asked;
-use super::handle::{Fate, Shared};
 use super::host;
+use super::shared::{Fate, Shared};
+use super::watch::{Told, Watch};
 use futures::future::BoxFuture;
+use futures::stream::{self, Stream};
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Bytes};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Body, Bytes, Frame};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::io;
@@ -15,19 +18,23 @@ use std::task::{Context, Poll};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// The API, and `/host/…`, as a service.
+/// The API as it is reached on one port, and `/host/…`, as a service.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     shared: Arc<Shared>,
+    port: u16,
 }
 
+/// What is answered: all at once, or, to a watch, bit by bit.
+type Answer = UnsyncBoxBody<Bytes, io::Error>;
+
 impl Server {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) fn new(shared: Arc<Shared>, port: u16) -> Self {
+        Self { shared, port }
     }
 
     /// `Err` is what a client sees as a connection that failed.
-    async fn serve<B>(self, request: Request<B>) -> io::Result<Response<Full<Bytes>>>
+    async fn serve<B>(self, request: Request<B>) -> io::Result<Response<Answer>>
     where
         B: Body + Send,
         B::Error: std::fmt::Display,
@@ -42,27 +49,69 @@ impl Server {
             content_type: content_type.and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned(),
             body: body.to_bytes().to_vec(),
         };
-        match self.shared.serve(&asked) {
+        let fate = match self.shared.serve(&asked, self.port) {
+            Fate::Later(delay) => {
+                tokio::time::sleep(delay).await;
+                self.shared.serve_late(&asked, self.port)
+            }
+            fate => fate,
+        };
+        match fate {
             Fate::Answered((code, value)) => {
                 // A health check is answered in plain text, all else in JSON.
                 let (kind, text) = match value {
                     Value::String(text) if !asked.path.starts_with(host::PREFIX) => ("text/plain", text),
                     other => ("application/json", other.to_string()),
                 };
-                let reply = Response::builder().status(code).header(http::header::CONTENT_TYPE, kind);
-                reply.body(Full::from(text)).map_err(io::Error::other)
+                let body = Full::from(text).map_err(|never| match never {}).boxed_unsync();
+                response(code, kind, body)
+            }
+            Fate::Watches(watch) => {
+                let body = StreamBody::new(lines(self.shared, *watch)).boxed_unsync();
+                response(200, "application/json", body)
             }
             Fate::Refused => Err(io::Error::new(io::ErrorKind::ConnectionRefused, "no API server is ready")),
             Fate::Cut => {
                 Err(io::Error::new(io::ErrorKind::ConnectionReset, "the connection ended without an answer"))
             }
-            Fate::Hangs => std::future::pending().await,
+            Fate::Hangs | Fate::Later(_) => std::future::pending().await,
         }
     }
 }
 
+fn response(code: u16, kind: &str, body: Answer) -> io::Result<Response<Answer>> {
+    let head = Response::builder().status(code).header(http::header::CONTENT_TYPE, kind);
+    head.body(body).map_err(io::Error::other)
+}
+
+/// A watch's lines, as they come. When its server's process goes, the kernel closes the connection, and the
+/// client sees it end in the middle.
+fn lines(shared: Arc<Shared>, watch: Watch) -> impl Stream<Item = io::Result<Frame<Bytes>>> {
+    let moved = shared.moved();
+    stream::unfold(Some((shared, watch, moved)), |open| async move {
+        let (shared, mut watch, mut moved) = open?;
+        loop {
+            moved.borrow_and_update();
+            match shared.tell(&mut watch) {
+                Told::Lines(text) => {
+                    return Some((Ok(Frame::data(text.into())), Some((shared, watch, moved))));
+                }
+                Told::Ended => return None,
+                Told::Cut => {
+                    let why = "the API server is gone, and the connection with it";
+                    return Some((Err(io::Error::new(io::ErrorKind::UnexpectedEof, why)), None));
+                }
+                Told::NothingUntil(at) => {
+                    // Either way the watch looks again: something moved, or it is time.
+                    let _ = tokio::time::timeout_at(shared.instant(at), moved.changed()).await;
+                }
+            }
+        }
+    })
+}
+
 impl tower::Service<Request<kube::client::Body>> for Server {
-    type Response = Response<Full<Bytes>>;
+    type Response = Response<Answer>;
     type Error = io::Error;
     type Future = BoxFuture<'static, io::Result<Self::Response>>;
 

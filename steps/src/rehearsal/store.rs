@@ -2,10 +2,12 @@
 //!
 //! Invariants: `resourceVersion` comes from one counter and changes with every change of an object and
 //! only then; `uid`, `name`, `namespace` and `creationTimestamp` never change; `generation` grows with
-//! the spec; an object that is being deleted and has no finalizer and no running pod is gone.
+//! the spec; an object that is being deleted and has no finalizer and no running pod is gone. A deletion
+//! has a version of its own, as in etcd.
 
 use super::defaults;
 use super::failure::Failure;
+use super::history::{Change, History};
 use super::resource::Resource;
 use super::validate;
 use jiff::Timestamp;
@@ -59,11 +61,12 @@ pub(super) enum Deleted {
     Gone(Value),
 }
 
-/// The objects and the version counter.
-#[derive(Debug, Clone, Default)]
+/// The objects, the version counter, and the newest changes.
+#[derive(Debug, Default)]
 pub(super) struct Store {
     objects: BTreeMap<Key, Value>,
     version: u64,
+    pub(super) history: History,
 }
 
 /// The string at a JSON pointer; empty if there is none.
@@ -77,8 +80,34 @@ pub(super) fn time(wall: Timestamp) -> String {
 }
 
 impl Store {
-    pub(super) fn version(&self) -> String {
-        self.version.to_string()
+    /// An empty one that keeps so many changes.
+    pub(super) fn new(keep: usize) -> Self {
+        Self { history: History::new(keep), ..Self::default() }
+    }
+
+    /// The objects without their history: for a dry run, which is thrown away.
+    pub(super) fn scratch(&self) -> Self {
+        Self { objects: self.objects.clone(), version: self.version, history: History::default() }
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The objects of a resource as they were at `version`; `None` if that is no longer known.
+    pub(super) fn at(&self, plural: &'static str, version: u64) -> Option<BTreeMap<Key, Value>> {
+        if version < self.history.oldest() || version > self.version {
+            return None;
+        }
+        let own = self.objects.range(Key::new(plural, "", "")..).take_while(|(key, _)| key.plural == plural);
+        let mut objects: BTreeMap<Key, Value> = own.map(|(k, v)| (k.clone(), v.clone())).collect();
+        for change in self.history.after(version).rev().filter(|change| change.key.plural == plural) {
+            match &change.old {
+                Some(old) => objects.insert(change.key.clone(), old.clone()),
+                None => objects.remove(&change.key),
+            };
+        }
+        Some(objects)
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<&Value> {
@@ -155,8 +184,9 @@ impl Store {
         check_preconditions(resource, key, &old, &new)?;
         let merged = merge(resource, &old, new, part);
         validate::object(resource, &merged, Some(&old))?;
-        if is_released(&old, &merged) {
-            self.objects.remove(key);
+        validate::finalizers(resource, &merged, &old)?;
+        if is_released(resource.plural, &merged) {
+            self.remove(key);
             return Ok(merged);
         }
         Ok(if merged == old { old } else { self.put(key.clone(), merged) })
@@ -185,25 +215,36 @@ impl Store {
         }
         let mut object = old.clone();
         add_finalizer(resource, how, &mut object);
+        // A mirror pod too: its kubelet takes it away, and makes another.
         let waits_for_kubelet = resource.plural == "pods"
             && how.grace != Some(0)
             && !text(old, "/spec/nodeName").is_empty()
-            && old["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_null();
+            && !matches!(text(old, "/status/phase"), "Failed" | "Succeeded");
         if waits_for_kubelet || has_finalizers(&object) {
-            if object["metadata"]["deletionTimestamp"].is_null() {
-                object["metadata"]["deletionTimestamp"] = json!(time(wall));
-                let own = object["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(0);
-                object["metadata"]["deletionGracePeriodSeconds"] = json!(how.grace.unwrap_or(own));
-                object = self.put(key.clone(), object);
+            let own = object["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(0);
+            let grace = if waits_for_kubelet { how.grace.unwrap_or(own) } else { 0 };
+            // A second deletion can only shorten what the first one granted.
+            let before = object["metadata"]["deletionGracePeriodSeconds"].as_i64();
+            if before.is_none_or(|before| grace < before) {
+                // The API writes the end of the grace period, not the moment of the request.
+                let end = wall.checked_add(jiff::SignedDuration::from_secs(grace)).unwrap_or(wall);
+                object["metadata"]["deletionTimestamp"] = json!(time(end));
+                object["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
             }
-            return Ok(Deleted::Pending(object));
+            return Ok(Deleted::Pending(if object == *old { object } else { self.put(key.clone(), object) }));
         }
-        Ok(Deleted::Gone(self.objects.remove(key).unwrap_or(object)))
+        Ok(Deleted::Gone(self.remove(key).unwrap_or(object)))
     }
 
-    /// Takes an object away without asking: the kubelet's last word on a pod, a seed, a mirror pod.
+    /// Takes an object away without asking. What is returned has the version of its deletion.
     pub(super) fn remove(&mut self, key: &Key) -> Option<Value> {
-        self.objects.remove(key)
+        let old = self.objects.remove(key)?;
+        self.version += 1;
+        let mut last = old.clone();
+        last["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let change = Change { version: self.version, key: key.clone(), old: Some(old), new: None };
+        self.history.add(change);
+        Some(last)
     }
 
     /// A change by one of the cluster's own actors, who read what is there in the same instant.
@@ -215,8 +256,8 @@ impl Store {
         if new == *old {
             return false;
         }
-        if is_released(old, &new) {
-            self.objects.remove(key);
+        if is_released(key.plural, &new) {
+            self.remove(key);
         } else {
             self.put(key.clone(), new);
         }
@@ -226,7 +267,8 @@ impl Store {
     fn put(&mut self, key: Key, mut object: Value) -> Value {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        self.objects.insert(key, object.clone());
+        let old = self.objects.insert(key.clone(), object.clone());
+        self.history.add(Change { version: self.version, key, old, new: Some(object.clone()) });
         object
     }
 }
@@ -325,9 +367,11 @@ fn has_finalizers(object: &Value) -> bool {
     object["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty())
 }
 
-/// The last finalizer of an object that is being deleted has just been taken away.
-fn is_released(old: &Value, new: &Value) -> bool {
-    !old["metadata"]["deletionTimestamp"].is_null() && has_finalizers(old) && !has_finalizers(new)
+/// Is being deleted, has no finalizer left, and, if a pod, is one that no kubelet has to end first.
+fn is_released(plural: &str, object: &Value) -> bool {
+    let meta = &object["metadata"];
+    let ended = plural != "pods" || meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0;
+    !meta["deletionTimestamp"].is_null() && !has_finalizers(object) && ended
 }
 
 /// The elements of the list `value[field]`; none if it is no list.

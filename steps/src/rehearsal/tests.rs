@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod defaults;
+mod faults;
+mod watches;
+
 const SOON: Duration = Duration::from_secs(10);
 const SERVER: &str = "kube-apiserver";
 const MANAGER: &str = "kube-controller-manager";

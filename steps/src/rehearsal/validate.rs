@@ -61,6 +61,21 @@ pub(super) fn object(resource: &Resource, new: &Value, old: Option<&Value>) -> R
     broken.map_or(Ok(()), invalid)
 }
 
+/// What is being deleted can lose finalizers, not gain any (`ValidateNoNewFinalizers`).
+pub(super) fn finalizers(resource: &Resource, new: &Value, old: &Value) -> Result<(), Failure> {
+    let list = |object: &Value| object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let known = list(old);
+    let added: Vec<Value> = list(new).into_iter().filter(|f| !known.contains(f)).collect();
+    if old["metadata"]["deletionTimestamp"].is_null() || added.is_empty() {
+        return Ok(());
+    }
+    let why = format!(
+        "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, \
+         found new finalizers {added:?}"
+    );
+    Err(Failure::invalid(resource.kind, text(new, "/metadata/name"), why))
+}
+
 /// Whether every known field has the type that it should have.
 fn decodes(resource: &Resource, object: &Value) -> Result<(), Failure> {
     fn as_type<T: DeserializeOwned>(object: &Value) -> Result<(), serde_json::Error> {

@@ -10,9 +10,10 @@ use super::process::Machine;
 use super::resource::Resource;
 use super::snapshot::{Running, Snapshot};
 use super::store::{Store, time};
-use super::{daemonset, election, endpoints, garbage, kubelet, scheduler};
+use super::{daemonset, election, endpoints, garbage, kubelet, node_lifecycle, scheduler};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The instant at which something happens, handed in from outside.
@@ -32,23 +33,29 @@ pub(super) struct World {
     pub(super) kubelet: Kubelet,
     pub(super) elections: Elections,
     pub(super) endpoints: Endpoints,
-    pub(super) ready_since: daemonset::ReadySince,
+    pub(super) daemons: daemonset::Daemons,
     pub(super) faults: Faults,
     pub(super) log: Log,
+    /// How often all watches were cut.
+    pub(super) watch_cuts: u64,
+    /// For each API server that serves: the version at which it began to.
+    caches: BTreeMap<u32, u64>,
 }
 
 impl World {
     /// A cluster that `kubeadm init` has just left: namespaces and the node, nothing running yet.
     pub(super) fn new(options: RehearsalOptions, now: Now) -> Self {
         let mut world = Self {
-            store: Store::default(),
+            store: Store::new(options.history),
             machine: Machine::new(options.node_address, options.memory, options.seed),
             kubelet: Kubelet::default(),
             elections: Elections::default(),
             endpoints: Endpoints::default(),
-            ready_since: daemonset::ReadySince::default(),
+            daemons: daemonset::Daemons::default(),
             faults: Faults::default(),
             log: Log::default(),
+            watch_cuts: 0,
+            caches: BTreeMap::new(),
             options,
         };
         for namespace in ["default", "kube-system", "kube-public", "kube-node-lease"] {
@@ -70,20 +77,42 @@ impl World {
     pub(super) fn advance(&mut self, now: Now, files: &Files) {
         let up = self.api_up();
         self.machine.advance(now.at, &self.options.pace, &self.faults, &mut self.log);
+        self.note_caches();
         kubelet::advance(self, now, files);
         election::advance(self, now);
         endpoints::advance(self, now);
         daemonset::advance(self, now);
         scheduler::advance(self, now);
         garbage::advance(self, now);
+        node_lifecycle::advance(self, now);
         if up != self.api_up() {
             self.log.add(now.at, "api", if up { "is down" } else { "is up" });
         }
     }
 
-    /// Whether the API answers: some API server listens and is ready.
+    /// Whether the API answers where everybody expects it.
     pub(super) fn api_up(&self) -> bool {
-        self.machine.api_servers().next().is_some()
+        self.server_at(self.options.api_port).is_some()
+    }
+
+    /// The API server that takes a request to this port: the eldest of those that are ready.
+    pub(super) fn server_at(&self, port: u16) -> Option<u32> {
+        let listens = |pid: u32| self.machine.sockets.of(pid).any(|socket| socket.port.number == port);
+        self.machine.api_servers().map(|server| server.pid).find(|pid| listens(*pid))
+    }
+
+    /// The version from which on this API server knows every change.
+    pub(super) fn known_since(&self, server: u32) -> u64 {
+        let began = self.caches.get(&server).copied().unwrap_or(self.store.version());
+        began.max(self.store.history.oldest())
+    }
+
+    /// A server's watch cache begins with a list, when it starts to serve.
+    fn note_caches(&mut self) {
+        self.caches.retain(|pid, _| self.machine.procs.contains_key(pid));
+        for server in self.machine.api_servers() {
+            self.caches.entry(server.pid).or_insert(self.store.version());
+        }
     }
 
     /// Power off and on: processes gone, objects and files as they were.
@@ -145,6 +174,16 @@ fn node(world: &World) -> Value {
         options.node_taints.iter().map(|key| json!({"key": key, "effect": "NoSchedule"})).collect();
     let version = format!("v{major}.{minor}.{patch}");
     let memory = format!("{}Ki", options.memory >> 10);
+    let conditions = [
+        ("MemoryPressure", "False", "KubeletHasSufficientMemory"),
+        ("DiskPressure", "False", "KubeletHasNoDiskPressure"),
+        ("PIDPressure", "False", "KubeletHasSufficientPID"),
+        ("Ready", "True", "KubeletReady"),
+    ];
+    let since = time(Timestamp::UNIX_EPOCH);
+    let conditions = conditions.map(|(kind, status, reason)| {
+        json!({"type": kind, "status": status, "reason": reason, "lastTransitionTime": since})
+    });
     json!({
         "metadata": {"name": name, "labels": labels},
         "spec": {"taints": taints},
@@ -155,10 +194,7 @@ fn node(world: &World) -> Value {
             ],
             "allocatable": {"cpu": "2", "memory": memory, "pods": "110"},
             "capacity": {"cpu": "2", "memory": memory, "pods": "110"},
-            "conditions": [{
-                "type": "Ready", "status": "True", "reason": "KubeletReady",
-                "lastTransitionTime": time(Timestamp::UNIX_EPOCH),
-            }],
+            "conditions": conditions,
             "nodeInfo": {
                 "bootID": world.machine.boot_id, "machineID": "rehearsal", "systemUUID": "rehearsal",
                 "kernelVersion": "6.18.0", "osImage": "rehearsal", "operatingSystem": "linux",

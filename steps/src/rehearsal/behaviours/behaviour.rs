@@ -1,0 +1,83 @@
+use super::failed::Failed;
+use super::ground::Ground;
+use super::{daemonsets, lists, objects, servers, static_pods, sweep, watches};
+use futures::future::LocalBoxFuture;
+
+/// One thing that both worlds do.
+#[derive(Debug, Clone, Copy)]
+pub struct Behaviour {
+    /// What they do, as a sentence.
+    pub name: &'static str,
+    check: for<'a> fn(&'a Ground) -> LocalBoxFuture<'a, Result<(), Failed>>,
+}
+
+impl Behaviour {
+    /// Checks it, and takes away what that made.
+    ///
+    /// # Errors
+    /// If it is otherwise, if it cannot be seen within ten times [`super::Tempo::soon`], or if what was made
+    /// cannot be taken away.
+    pub async fn check(&self, ground: &Ground) -> Result<(), Failed> {
+        sweep::sweep(ground).await?;
+        let deadline = ground.tempo.soon * 10;
+        let found = match tokio::time::timeout(deadline, (self.check)(ground)).await {
+            Ok(found) => found,
+            Err(_) => Err(Failed::new(self.name, format!("did not come to an end within {deadline:?}"))),
+        };
+        let swept = sweep::sweep(ground).await;
+        found.and(swept)
+    }
+}
+
+macro_rules! behaviours {
+    ($($name:literal: $module:ident::$check:ident,)*) => {
+        &[$(Behaviour { name: $name, check: |ground| Box::pin($module::$check(ground)) }),*]
+    };
+}
+
+/// All of them. The ones that disturb the node most come last.
+pub const ALL: &[Behaviour] = behaviours![
+    "a stale update is a conflict": objects::stale_update,
+    "what exists cannot be made again": objects::made_twice,
+    "what is not there cannot be read, changed or deleted": objects::absent,
+    "what is invalid is not stored": objects::invalid,
+    "a deletion that means another object is a conflict": objects::other_uid,
+    "an update that changes nothing makes no version": objects::no_change,
+    "a dry run changes nothing": objects::dry_run,
+    "a finalizer holds what is deleted, and none can be added then": objects::finalizer,
+    "a status is written apart from its object": objects::status_apart,
+    "a lease that was renewed cannot be taken by who has not seen it": objects::lease,
+    "lists select by label and by field": lists::selectors,
+    "the pages of a list are of one moment": lists::pages,
+    "a list from a version yet to come is refused": lists::from_the_future,
+    "a list of an exact version shows what was there": lists::exact,
+    "a watch tells what is made, changed and deleted, in order": watches::in_order,
+    "what stops matching is told as deleted": watches::stops_matching,
+    "a watch from version 0 begins with what is there": watches::from_zero,
+    "a streamed list ends with a bookmark, and must be asked for properly": watches::streamed_list,
+    "a watch ends when its time is up, and bookmarks come only if asked for": watches::time_is_up,
+    "a manifest becomes a mirror pod that bears its hash": static_pods::mirror,
+    "a manifest that goes takes its pod along, and comes back as the same": static_pods::goes_and_comes,
+    "a file that begins with a dot is no manifest": static_pods::dot_file,
+    "a file that is no pod harms no other": static_pods::not_a_pod,
+    "a changed manifest is another pod": static_pods::changed,
+    "a mirror pod that is deleted comes back, and its process does not notice": static_pods::mirror_deleted,
+    "a container that keeps ending is started later and later": static_pods::crash_loop,
+    "a container whose image is nowhere never starts": static_pods::no_image,
+    "a container whose readiness probe fails is unready, and left alone": static_pods::readiness,
+    "a container whose liveness probe fails is restarted": static_pods::liveness,
+    "a container whose startup probe fails has not started, and is restarted": static_pods::startup,
+    "a static pod whose host port is taken is rejected": static_pods::taken_host_port,
+    "a second listener on a port is refused": static_pods::taken_port,
+    "a DaemonSet runs one pod on a node that it selects": daemonsets::runs,
+    "a pod of a DaemonSet that is deleted is replaced": daemonsets::replaced,
+    "a changed DaemonSet replaces its pod": daemonsets::rolls,
+    "a DaemonSet that selects no node makes no pod": daemonsets::no_node,
+    "a DaemonSet that goes takes its pod along": daemonsets::goes,
+    "a pod is told to end, and lives on for its grace": daemonsets::grace,
+    "a host port that is taken keeps a second pod away": daemonsets::host_port,
+    "a second API server serves the same objects and publishes no address": servers::second,
+    "an API server that has just started knows no older versions": servers::no_older_versions,
+    "a watch goes on at another API server, and ends with its own": servers::watch_goes_on,
+    "an API server that ends takes its address out, and puts it back when it is there again": servers::address,
+];

@@ -1,0 +1,77 @@
+//! Taking away what behaviours made, whatever became of them: files first, for they make objects.
+
+use super::failed::Failed;
+use super::ground::{Ground, SECOND_PORT, seen};
+use super::make::{FILES, SELECTOR, STASH};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+/// Until the node and its cluster are as they were.
+pub(super) async fn sweep(ground: &Ground) -> Result<(), Failed> {
+    restore(ground)?;
+    for name in FILES {
+        ground.manifests.remove(name)?;
+    }
+    let what = "all that was made to be taken away";
+    ground
+        .eventually(what, async || {
+            let left = [
+                delete_all(ground.api::<DaemonSet>()).await?,
+                delete_all(ground.api::<Pod>()).await?,
+                delete_all(ground.api::<ConfigMap>()).await?,
+                delete_all(ground.api::<Lease>()).await?,
+            ];
+            let listeners = ground.host.listeners(SECOND_PORT).await.map_err(seen)?.len();
+            let left: usize = left.iter().sum();
+            if left + listeners == 0 {
+                Ok(())
+            } else {
+                Err(format!("{left} objects, {listeners} listeners on port {SECOND_PORT}"))
+            }
+        })
+        .await
+}
+
+/// Puts the API server's own manifest back, if it was taken out of the way.
+pub(super) fn restore(ground: &Ground) -> Result<(), Failed> {
+    if let Some(image) = ground.manifests.read(STASH)? {
+        ground.manifests.write("kube-apiserver.yaml", &image)?;
+        ground.manifests.remove(STASH)?;
+    }
+    Ok(())
+}
+
+/// Asks for the deletion of every such object, and says how many are still there. Mirror pods are the
+/// kubelet's to take away.
+async fn delete_all<K>(api: Api<K>) -> Result<usize, String>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let there = api.list(&ListParams::default().labels(SELECTOR)).await.map_err(seen)?.items;
+    for object in &there {
+        let meta = object.meta();
+        let annotations = meta.annotations.iter().flatten();
+        let is_mirror = annotations.into_iter().any(|(key, _)| key == "kubernetes.io/config.mirror");
+        let Some(name) = meta.name.as_deref().filter(|_| !is_mirror) else { continue };
+        if meta.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()) {
+            let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+            gone_is_fine(api.patch(name, &PatchParams::default(), &patch).await)?;
+        }
+        if meta.deletion_timestamp.is_none() {
+            gone_is_fine(api.delete(name, &DeleteParams::background()).await)?;
+        }
+    }
+    Ok(there.len())
+}
+
+fn gone_is_fine<T>(result: kube::Result<T>) -> Result<(), String> {
+    match result {
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        other => other.map(drop).map_err(seen),
+    }
+}

@@ -1,0 +1,130 @@
+//! Lists: which objects, of which moment, in which pages. The rules are those of `ValidateListOptions` and
+//! of "Resource versions" in Kubernetes' API concepts.
+
+use super::failure::Failure;
+use super::route::{Query, Route};
+use super::select::Selector;
+use super::store::{Key, Store};
+use serde_json::{Value, json};
+
+/// Answers a GET of a collection that is no watch.
+pub(super) fn list(store: &Store, route: &Route, query: &Query) -> Result<Value, Failure> {
+    if query.get("sendInitialEvents").is_some() {
+        return Err(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+    }
+    let selector = Selector::parse(query.get("labelSelector"), query.get("fieldSelector"))?;
+    let token = query.get("continue").filter(|token| !token.is_empty()).map(Token::read).transpose()?;
+    let version = match &token {
+        Some(_) if query.get("resourceVersionMatch").is_some() => {
+            let why = "resourceVersionMatch is forbidden when continue is provided";
+            return Err(forbidden("resourceVersionMatch", why));
+        }
+        Some(token) => token.version,
+        None => moment(store, query)?,
+    };
+    let at = store.at(route.resource.plural, version).ok_or_else(|| {
+        let oldest = store.history.oldest();
+        Failure::expired(format!(
+            "The resourceVersion for the provided list is too old: {version} ({oldest})"
+        ))
+    })?;
+    let within = |key: &Key| route.namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace);
+    let later =
+        |key: &Key| token.as_ref().is_none_or(|t| (&key.namespace, &key.name) > (&t.namespace, &t.name));
+    let mut found = at
+        .into_iter()
+        .filter(|(key, object)| within(key) && later(key) && selector.matches(object))
+        .peekable();
+    let limit = query.get("limit").and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0);
+    let page: Vec<(Key, Value)> = found.by_ref().take(limit.unwrap_or(usize::MAX)).collect();
+    let mut meta = json!({"resourceVersion": version.to_string()});
+    if let (Some((last, _)), Some(_)) = (page.last(), found.peek()) {
+        meta["continue"] = json!(Token::write(version, last));
+    }
+    Ok(json!({
+        "kind": format!("{}List", route.resource.kind),
+        "apiVersion": route.resource.api_version(),
+        "metadata": meta,
+        "items": page.into_iter().map(|(_, object)| item(object)).collect::<Vec<_>>(),
+    }))
+}
+
+/// Which version is listed. Without `resourceVersion` and for "not older than" it is the newest one.
+fn moment(store: &Store, query: &Query) -> Result<u64, Failure> {
+    let asked = query.get("resourceVersion").unwrap_or_default();
+    let matching = query.get("resourceVersionMatch").unwrap_or_default();
+    if asked.is_empty() && !matching.is_empty() {
+        let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+        return Err(forbidden("resourceVersionMatch", why));
+    }
+    let version = parse_version(asked)?;
+    if version > store.version() {
+        return Err(too_large(version, store.version()));
+    }
+    match matching {
+        "Exact" if version == 0 => Err(forbidden(
+            "resourceVersionMatch",
+            "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+        )),
+        "Exact" => Ok(version),
+        "" | "NotOlderThan" => Ok(store.version()),
+        other => Err(invalid(format!(
+            "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\""
+        ))),
+    }
+}
+
+/// A version as a query gives it; nothing is 0.
+pub(super) fn parse_version(text: &str) -> Result<u64, Failure> {
+    if text.is_empty() {
+        return Ok(0);
+    }
+    text.parse().map_err(|_| invalid(format!("resourceVersion: Invalid value: {text:?}")))
+}
+
+/// What a field of the options has to do with another one.
+pub(super) fn forbidden(field: &str, why: &str) -> Failure {
+    invalid(format!("{field}: Forbidden: {why}"))
+}
+
+fn invalid(why: String) -> Failure {
+    Failure::invalid("ListOptions.meta.k8s.io", "", why)
+}
+
+/// The real server waits 3 s for the version to come, and then says this.
+fn too_large(version: u64, current: u64) -> Failure {
+    Failure::timeout(format!("Too large resource version: {version}, current: {current}"))
+}
+
+/// The items of a typed list say neither kind nor version: the list does.
+fn item(mut object: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("kind");
+        fields.remove("apiVersion");
+    }
+    object
+}
+
+/// Where the next page begins, and of which moment it is: all pages are of one.
+struct Token {
+    version: u64,
+    namespace: String,
+    name: String,
+}
+
+impl Token {
+    fn write(version: u64, last: &Key) -> String {
+        format!("{version}/{}/{}", last.namespace, last.name)
+    }
+
+    fn read(text: &str) -> Result<Self, Failure> {
+        let mut parts = text.splitn(3, '/');
+        let (version, namespace, name) = (parts.next(), parts.next(), parts.next());
+        match (version.and_then(|v| v.parse().ok()), namespace, name) {
+            (Some(version), Some(namespace), Some(name)) => {
+                Ok(Self { version, namespace: namespace.into(), name: name.into() })
+            }
+            _ => Err(Failure::bad_request("continue key is not valid")),
+        }
+    }
+}
