@@ -1,5 +1,5 @@
 //! SIGKILL at every fault point of five workflows, on the way forward and on the way back; then the run is
-//! resumed, or undone, or resumed and killed once more and then undone.
+//! resumed (and then undone), or undone, or resumed and killed once more and then undone.
 //!
 //! The test runs its own program as a child that kills itself. A first run of each workflow counts the points
 //! that it passes. There are more cases than there is time: a seed, which is printed, chooses among them.
@@ -26,6 +26,37 @@ use workflow::{Verb, WORKFLOWS, carry_out, open, plan, prepare, seen};
 
 const CASES: usize = 200;
 const CHILDREN_AT_ONCE: usize = 3;
+
+/// The points of state and engine that the workflows pass, but for those around events, and those of a
+/// resumed run. One that is added has its name here.
+const POINTS: [&str; 14] = [
+    "blob/unnamed-plan",
+    "blob/unnamed-pre-image",
+    "commit/before-answer",
+    "commit/before-sync",
+    "commit/before-witness",
+    "commit/before-write",
+    "file/before-dir-sync",
+    "file/before-rename",
+    "load/begun",
+    "load/done",
+    "open/before-dir-sync",
+    "open/before-format",
+    "open/locked",
+    "open/recovered",
+];
+/// Events that the workflows journal, each with a point before and after it.
+const EVENTS: [&str; 9] = [
+    "attempt-done",
+    "attempt-failed",
+    "attempt-started",
+    "begun",
+    "ended",
+    "resumed",
+    "undo-done",
+    "undo-started",
+    "unwind-started",
+];
 
 /// What is done after the crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +87,12 @@ fn a_kill_anywhere_leaves_a_run_that_can_be_resumed_and_undone() {
     let seed = number("FULCRUM_CRASH_SEED").unwrap_or_else(|| fastrand::u64(..));
     let most = number("FULCRUM_CRASH_CASES").map_or(CASES, |count| count as usize);
     let all = every_case(seed);
+    let names: BTreeSet<&str> = all.iter().filter_map(|case| case.fault.split('@').next()).collect();
+    let of_the_engine = names.iter().filter(|name| !name.starts_with("effect/"));
+    let around =
+        EVENTS.iter().flat_map(|event| ["before", "after"].map(|when| format!("journal/{when}/{event}")));
+    let expected: BTreeSet<String> = POINTS.iter().map(ToString::to_string).chain(around).collect();
+    assert_eq!(of_the_engine.map(ToString::to_string).collect::<BTreeSet<_>>(), expected);
     let (total, cases) = (all.len(), chosen(all, most, seed));
     println!("FULCRUM_CRASH_SEED={seed}: {} of {total} cases", cases.len());
     let next = AtomicUsize::new(0);
@@ -74,10 +111,33 @@ fn a_kill_anywhere_leaves_a_run_that_can_be_resumed_and_undone() {
     });
 }
 
+/// A step was cut short, and the process that looks at what it left dies before that is recorded.
+#[test]
+fn a_kill_between_a_look_and_its_record_leaves_a_run_that_can_be_resumed_and_undone() {
+    for second in ["probe/unrecorded@1", "journal/before/probed@1", "journal/after/probed@1"] {
+        for (then, verb) in [(Then::Resume, Verb::Resume), (Then::Unwind, Verb::Unwind)] {
+            let case = Case { workflow: "saves", fault: "effect/half-changed@2".into(), then, seed: 0 };
+            let dir = fresh_dir();
+            prepare(dir.path(), &plan(case.workflow));
+            let crash = kill(dir.path(), case.workflow, Verb::ThereAndBack, &case.fault).unwrap();
+            let told = after_crash(dir.path(), &case, &[], &crash).unwrap();
+            let crash = kill(dir.path(), case.workflow, Verb::Resume, second).unwrap();
+            let told = after_crash(dir.path(), &case, &told, &crash).unwrap();
+            carry_on(dir.path(), &case, &told, verb).unwrap_or_else(|why| panic!("{second}: {why}"));
+        }
+    }
+}
+
+/// In memory, where that is possible: a kill loses nothing that was written, synced or not, and what a power cut
+/// loses is another test's business.
+fn fresh_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 fn every_case(seed: u64) -> Vec<Case> {
     let mut cases = Vec::new();
     for workflow in WORKFLOWS {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = fresh_dir();
         prepare(dir.path(), &plan(workflow));
         for fault in points_passed(dir.path(), workflow, Verb::ThereAndBack) {
             for then in [Then::Resume, Then::Unwind, Then::CrashAgainAndUnwind] {
@@ -107,7 +167,7 @@ fn chosen(mut cases: Vec<Case>, most: usize, seed: u64) -> Vec<Case> {
 }
 
 fn check(case: &Case) -> Result<(), String> {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = fresh_dir();
     let dir = dir.path();
     prepare(dir, &plan(case.workflow));
     let crash = kill(dir, case.workflow, Verb::ThereAndBack, &case.fault)?;
@@ -116,7 +176,7 @@ fn check(case: &Case) -> Result<(), String> {
         Then::Resume => Verb::Resume,
         Then::Unwind => Verb::Unwind,
         Then::CrashAgainAndUnwind => {
-            let copy = tempfile::tempdir().unwrap();
+            let copy = fresh_dir();
             child::copy(dir, copy.path());
             let faults = points_passed(copy.path(), case.workflow, Verb::Resume);
             let fault = &faults[fastrand::Rng::with_seed(case.seed).usize(..faults.len())];
@@ -125,7 +185,9 @@ fn check(case: &Case) -> Result<(), String> {
             Verb::Unwind
         }
     };
-    carry_on(dir, case, &told, verb)
+    let kept = carry_on(dir, case, &told, verb)?;
+    // What was resumed can still be taken back, exactly.
+    carry_on(dir, case, &kept, Verb::Unwind).map(drop)
 }
 
 /// What the crash has left: every entry that was acknowledged, after those that were there before; effects
@@ -154,7 +216,7 @@ fn read(dir: &Path) -> Result<(Option<RunId>, Vec<String>), String> {
 }
 
 /// Takes the run up in this process, and compares what comes of it with the model.
-fn carry_on(dir: &Path, case: &Case, bodies: &[String], verb: Verb) -> Result<(), String> {
+fn carry_on(dir: &Path, case: &Case, bodies: &[String], verb: Verb) -> Result<Vec<String>, String> {
     let (told, plan) = (Told::by(bodies), plan(case.workflow));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let journal = open(dir);
@@ -184,5 +246,6 @@ fn carry_on(dir: &Path, case: &Case, bodies: &[String], verb: Verb) -> Result<()
     if seen(dir) != files {
         return Err(format!("{outcome:?} with {:#?} there", seen(dir)));
     }
-    Told::by(&kept).check_effects(&plan, &files)
+    Told::by(&kept).check_effects(&plan, &files)?;
+    Ok(kept)
 }
