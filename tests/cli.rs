@@ -1,6 +1,7 @@
 //! The command: exit codes and words, as a person or a script meets them. What needs a real node is in
 //! `tests/lab`; what needs root skips without it, and says so.
 
+use crate::support::World;
 use fulcrum_engine::state::Journal;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -44,7 +45,7 @@ impl Fulcrum {
     }
 }
 
-fn kubeconfig(server: &str) -> String {
+pub(crate) fn kubeconfig(server: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: c, cluster: {{server: '{server}'}}}}]\n\
          contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\nusers: [{{name: u, user: {{}}}}]\n"
@@ -64,7 +65,9 @@ fn help_names_every_command_and_exit_code() {
     let fulcrum = Fulcrum::new();
     let output = fulcrum.run(&["--help"]);
     let help = String::from_utf8(output.stdout).unwrap();
-    for word in ["pivot", "resume", "rollback", "status", "history", "--state-dir", "FULCRUM_STATE_DIR"] {
+    for word in
+        ["pivot", "resume", "rollback", "status", "history", "rehearse", "--state-dir", "FULCRUM_STATE_DIR"]
+    {
         assert!(help.contains(word), "{word} is missing: {help}");
     }
     for code in 0..=8 {
@@ -188,4 +191,50 @@ async fn a_changed_byte_is_found_and_the_entry_named() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(8), "{said}");
     assert!(said.contains("entry "), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_runs_are_pruned_and_the_others_stay_whole() {
+    if !root() {
+        return;
+    }
+    let world = World::boot().await;
+    let mut runs = Vec::new();
+    for _ in 0..3 {
+        let journal = world.journal();
+        let run = world.pivot(&journal).await.run;
+        if runs.len() < 2 {
+            let _ = world.rollback(&journal, run).await;
+            world.settle().await;
+        }
+        runs.push(run);
+    }
+    let state_dir = world.state_dir();
+    let fulcrum = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_fulcrum"))
+            .arg("--state-dir")
+            .arg(&state_dir)
+            .args(args)
+            .output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(
+        fulcrum(&["history", "prune", "--keep", "2", "--yes"]),
+        format!("run {} is removed\n", runs[0])
+    );
+    assert_eq!(fulcrum(&["history", "--verify"]).lines().count(), 2);
+    assert!(!state_dir.join("archive").join(runs[0].to_string()).exists());
+    // The last one completed: it is what a rollback goes by.
+    assert_eq!(
+        fulcrum(&["history", "prune", "--keep", "0", "--yes"]),
+        format!("run {} is removed\n", runs[1])
+    );
+    assert_eq!(fulcrum(&["history", "prune", "--keep", "0", "--yes"]), "");
+    let kept: serde_json::Value = serde_json::from_str(&fulcrum(&["history", "-o", "json"])).unwrap();
+    assert_eq!(kept["runs"].as_array().unwrap().len(), 1);
+    assert_eq!(kept["runs"][0]["run"], runs[2].to_string());
+    let _ = world.rollback(&world.journal(), runs[2]).await;
+    world.assert_static("after pruning").await;
 }

@@ -8,8 +8,11 @@ mod support;
 // The pivot and the way back against the rehearsal cluster, and everything that can go wrong on the way.
 mod pivot;
 
-// SIGKILL of a real process at every point of the pivot and of the way back.
+// Runs broken at named points, by the machinery of `rehearse --crash`.
 mod crash_matrix;
+
+// `rehearse`: what it shows, refuses and leaves behind.
+mod rehearse;
 
 // The command: exit codes and words.
 mod cli;

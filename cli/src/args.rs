@@ -2,6 +2,7 @@
 
 use crate::exit::EXIT_CODES;
 use clap::{Parser, Subcommand, ValueEnum};
+use fulcrum_steps::drill::Version;
 use fulcrum_steps::site::Handover;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,7 +61,26 @@ pub(crate) enum Command {
     Status(Status),
     /// Show every attempt of every run; with --verify, prove that the journal is whole.
     History(History),
+    /// Pivot a simulated cluster and go back: the real steps on this node's manifests (or built-in ones),
+    /// without root, without network, in seconds. Nothing real is touched, and nothing is left behind.
+    #[command(after_help = CRASH_HELP)]
+    Rehearse(Rehearse),
+    /// What `rehearse --crash` breaks: works on its parent's simulated cluster.
+    #[command(hide = true)]
+    RehearsalChild { orders: String },
 }
+
+/// What `--crash` does, and what its table says.
+const CRASH_HELP: &str = "\
+With --crash a run is broken at named points, each in a simulated cluster of its own, and brought to its end:
+  WHEN   started (the intent is durable), effect (it is done, its result not journalled), done (the
+         result is durable); undo-started, undo-effect, undo-done on the way back
+  FAULT  kill (SIGKILL of a real process), reboot (of the simulated machine), api (the API server is away)
+  THEN   resume (to the end that it was going to), rollback; on the way back, after kill and reboot, these
+         are one thing, and one of them is tried
+A completed run is then rolled back, and every case must end exactly as before. Between the cut of the static
+API server and the way back a reboot takes the control plane away for good: there `resume` cannot work, which
+is counted as `needs the guard`, never as passed, and it is `rollback` that must work.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pivot {
@@ -120,12 +140,53 @@ pub(crate) struct Status {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct History {
+    #[command(subcommand)]
+    pub(crate) command: Option<HistoryCommand>,
     /// The run, or the beginning of its id; without it, all of them.
     pub(crate) run: Option<String>,
     /// Check the hash chain of every entry; fail with the number of the first that is damaged.
     #[arg(long)]
     pub(crate) verify: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HistoryCommand {
+    /// Remove old runs that are rolled back. One that completed stays: it is what a rollback goes by.
+    Prune(Prune),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Prune {
+    /// Keep the newest N runs, whatever became of them.
+    #[arg(long, value_name = "N")]
+    pub(crate) keep: usize,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rehearse {
+    /// The manifests to copy [default: those in /etc/kubernetes/manifests if they are there and can be read,
+    /// else what kubeadm writes].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) manifests_dir: Option<PathBuf>,
+    /// Which Kubernetes is simulated, 1.20 to 1.36 [default: what the API server's image says, else 1.35].
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) kubernetes: Option<Version>,
+    /// How the listeners change hands.
+    #[arg(long, value_enum, default_value = "restart")]
+    pub(crate) handover: HandoverArg,
+    /// Keep the simulated node's files and the journal, and say where they are.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Break runs: everywhere, STEP, STEP@WHEN, STEP@WHEN:FAULT or STEP@WHEN:FAULT:THEN.
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) crash: Option<String>,
+    /// How many are broken side by side [default: three for each processor].
+    #[arg(long, value_name = "N", requires = "crash")]
+    pub(crate) side_by_side: Option<usize>,
 }
 
 /// Which cluster and which directory.

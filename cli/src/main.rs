@@ -37,7 +37,9 @@ fn run(args: Args, shell: &Shell) -> Result<Exit, Failure> {
             Command::Resume(resume) => command::resume(&args.global, &resume, shell).await,
             Command::Rollback(rollback) => command::rollback(&args.global, &rollback, shell).await,
             Command::Status(status) => command::status(&args.global, &status, shell).await,
-            Command::History(history) => command::history(&args.global, &history, shell),
+            Command::History(history) => command::history(&args.global, &history, shell).await,
+            Command::Rehearse(rehearse) => command::rehearse(&rehearse, shell).await,
+            Command::RehearsalChild { orders } => command::rehearsal_child(&orders).await,
         }
     });
     // Nothing that is still in flight may hold up the exit: all that counts is in the journal.

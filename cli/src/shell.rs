@@ -5,6 +5,8 @@ use crate::args::{Global, Output};
 use crate::exit::Failure;
 use serde::Serialize;
 use std::io::{BufRead, IsTerminal, Write};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
 pub(crate) struct Shell {
@@ -34,6 +36,18 @@ impl Shell {
         }
     }
 
+    /// Data that is printed while more of it is read.
+    pub(crate) fn spool(&self) -> Spool {
+        let (lines, printed) = mpsc::channel::<String>();
+        let printer = std::thread::spawn(move || {
+            let mut out = std::io::stdout().lock();
+            // Nobody reads on: then nothing more need be read here either.
+            let _ =
+                printed.iter().try_for_each(|text| out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+        });
+        Spool { lines: Some(lines), printer: Some(printer) }
+    }
+
     /// Talk.
     pub(crate) fn talk(&self, line: impl std::fmt::Display) {
         let _ = writeln!(std::io::stderr().lock(), "{line}");
@@ -60,6 +74,29 @@ impl Shell {
         match answer.trim() {
             "y" | "Y" | "yes" => Ok(()),
             _ => Err(Failure::refused("not confirmed; nothing was changed")),
+        }
+    }
+}
+
+/// Prints from a thread of its own: a pager that is slow, or never reads on, does not hold up whoever reads the
+/// journal, and with it the next command. It has printed everything when it is dropped.
+pub(crate) struct Spool {
+    lines: Option<mpsc::Sender<String>>,
+    printer: Option<JoinHandle<()>>,
+}
+
+impl Spool {
+    /// Prints this text as it is. False if nobody is there to read it.
+    pub(crate) fn print(&self, text: String) -> bool {
+        self.lines.as_ref().is_some_and(|lines| lines.send(text).is_ok())
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.lines = None;
+        if let Some(printer) = self.printer.take() {
+            let _ = printer.join();
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::observe::{Observer, Silent};
 use crate::plan::{Plan, StepId};
 use crate::run::{Phase, Run};
 use crate::step::Library;
-use fulcrum_state::{Journal, RunId};
+use fulcrum_state::{Journal, RunId, fault};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,9 @@ pub struct Engine {
     pub(crate) parallelism: usize,
     pub(crate) pause_after: BTreeSet<StepId>,
     pub(crate) control: Control,
+    /// Each entry in a commit of its own, so that a test can die between any two.
+    #[cfg(feature = "testing")]
+    pub(crate) entry_by_entry: bool,
 }
 
 /// How a session on a run ended.
@@ -69,6 +72,8 @@ impl Engine {
             parallelism: 4,
             pause_after: BTreeSet::new(),
             control: Control::default(),
+            #[cfg(feature = "testing")]
+            entry_by_entry: false,
         }
     }
 
@@ -106,6 +111,7 @@ impl Engine {
         let encode =
             |cause: serde_json::Error| EngineError::Encode { what: "the plan", cause: cause.to_string() };
         let digest = self.journal.put_blob(serde_json::to_vec(&plan).map_err(encode)?).await?;
+        fault::point("blob/unnamed-plan");
         let begun = Event::Begun {
             workflow: plan.workflow().to_owned(),
             plan: digest,

@@ -46,6 +46,26 @@ pub enum Event {
 }
 
 impl Event {
+    /// Its name in the journal, e.g. `attempt-started`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Begun { .. } => "begun",
+            Self::Resumed { .. } => "resumed",
+            Self::AttemptStarted { .. } => "attempt-started",
+            Self::AttemptDone { .. } => "attempt-done",
+            Self::AttemptFailed { .. } => "attempt-failed",
+            Self::AttemptCut { .. } => "attempt-cut",
+            Self::Probed { .. } => "probed",
+            Self::UnwindStarted { .. } => "unwind-started",
+            Self::UndoStarted { .. } => "undo-started",
+            Self::UndoDone { .. } => "undo-done",
+            Self::UndoFailed { .. } => "undo-failed",
+            Self::UndoCut { .. } => "undo-cut",
+            Self::Paused { .. } => "paused",
+            Self::Ended { .. } => "ended",
+        }
+    }
+
     /// The step that the event is about, if it is about one.
     pub fn step(&self) -> Option<&StepId> {
         match self {

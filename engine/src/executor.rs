@@ -13,16 +13,21 @@ use crate::plan::StepId;
 use crate::policy::Policy;
 use crate::run::{Action, Phase, Run};
 use crate::step::{ErrorKind, Step, StepError};
-use fulcrum_state::{Digest, Head, RunId, Timestamp};
+use fulcrum_state::{Digest, Head, RunId, fault};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// A step's output that is larger is refused: a journal entry holds 4 KiB.
 const OUTPUT_BYTES_MAX: usize = 3000;
+/// How long to wait for a step that was dropped.
+const GONE_MAX: Duration = Duration::from_secs(10);
+
+mod commit;
 
 pub(crate) struct Executor<'a> {
     engine: &'a Engine,
@@ -76,8 +81,17 @@ impl<'a> Executor<'a> {
         })
     }
 
-    /// Records `first`, then goes on until the run ends or pauses.
+    /// Records `first`, then goes on until the run ends or pauses. When it returns nothing is in flight.
     pub(crate) async fn carry_on(mut self, first: Vec<Event>) -> Result<Ending, EngineError> {
+        let ending = self.until_it_ends(first).await;
+        // What is dropped is gone at its next await: whoever takes the run up must not meet it.
+        if tokio::time::timeout(GONE_MAX, self.tasks.shutdown()).await.is_err() {
+            tracing::error!(run = ?self.id, "a step blocks its thread: it goes on although it was dropped");
+        }
+        ending
+    }
+
+    async fn until_it_ends(&mut self, first: Vec<Event>) -> Result<Ending, EngineError> {
         for event in first {
             self.record(event)?;
         }
@@ -138,6 +152,7 @@ impl<'a> Executor<'a> {
             (What::Probe, Err(error)) => self.probe_failed(step, &error),
             (What::Save, Ok(Returned::Saved(bytes))) => {
                 let digest = self.engine.journal.put_blob(bytes).await?;
+                fault::point("blob/unnamed-pre-image");
                 self.saved.insert(step, digest);
                 Ok(())
             }
@@ -171,6 +186,7 @@ impl<'a> Executor<'a> {
     }
 
     fn probed(&mut self, step: StepId, finding: Finding) -> Result<(), EngineError> {
+        fault::point("probe/unrecorded");
         self.probe_failures.remove(&step);
         let finding = match finding {
             Finding::Partial(why) => Finding::Partial(clip(&why)),
@@ -197,6 +213,7 @@ impl<'a> Executor<'a> {
 
     /// The attempt that was to follow has failed: nothing was changed, but it counts.
     fn save_failed(&mut self, step: StepId, attempt: u32, error: StepError) -> Result<(), EngineError> {
+        self.rested.remove(&step); // What is paused for next is this failure.
         if let (Some(failure), None) = (failure(&error), self.run.unwinding()) {
             self.record(Event::AttemptStarted { step: step.clone(), attempt, pre_image: None })?;
             self.record(Event::AttemptFailed { step, attempt, failure })?;
@@ -298,7 +315,7 @@ impl<'a> Executor<'a> {
         self.queue(what, step, attempt, policy.timeout);
     }
 
-    fn queue(&mut self, what: What, step: &StepId, attempt: u32, timeout: std::time::Duration) {
+    fn queue(&mut self, what: What, step: &StepId, attempt: u32, timeout: Duration) {
         let stop = CancellationToken::new();
         self.in_flight.insert(step.clone(), (what, stop.clone()));
         let pre_image = self.run.state(step).and_then(|state| state.pre_image);
@@ -339,28 +356,6 @@ impl<'a> Executor<'a> {
             self.rested.clear();
         }
         self.batch.push(event);
-        Ok(())
-    }
-
-    /// Makes the batch durable, then tells whoever watches.
-    async fn commit(&mut self) -> Result<(), EngineError> {
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        let batch = std::mem::take(&mut self.batch);
-        let encode =
-            |cause: serde_json::Error| EngineError::Encode { what: "an event", cause: cause.to_string() };
-        let bodies =
-            batch.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>().map_err(encode)?;
-        let (run, head) = match self.id {
-            Some(run) => (run, self.engine.journal.append(run, bodies).await?),
-            None => self.engine.journal.begin(self.run.plan().workflow(), bodies).await?,
-        };
-        (self.id, self.head) = (Some(run), Some(head));
-        let time = Timestamp::now();
-        for event in &batch {
-            self.engine.observer.event(run, time, event);
-        }
         Ok(())
     }
 

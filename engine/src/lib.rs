@@ -31,6 +31,7 @@
 //! | [`load`] | from the journal back to a run; [`history`]: from the journal to a list of attempts |
 //! | [`engine`] | the executor around it |
 //! | [`observe`] | how a program watches |
+//! | `testing` | what every workflow should hold, as checks (cargo feature `testing`) |
 
 mod attempt;
 mod clip;
@@ -46,6 +47,8 @@ pub mod policy;
 pub mod run;
 pub mod status;
 pub mod step;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use engine::{Control, Ending, Engine};
 pub use error::{EngineError, LoadError};

@@ -4,7 +4,7 @@ use crate::error::LoadError;
 use crate::event::Event;
 use crate::plan::Plan;
 use crate::run::Run;
-use fulcrum_state::{Entry, Journal, RunId};
+use fulcrum_state::{Entry, Journal, RunId, fault};
 use std::sync::Arc;
 
 /// The run as its journal tells it.
@@ -18,6 +18,7 @@ pub fn load(journal: &Journal, run: RunId) -> Result<Run, LoadError> {
         let event = decode(&entry)?;
         if let (None, Event::Begun { plan, .. }) = (&loaded, &event) {
             loaded = Some(Run::new(Arc::new(read_plan(journal, run, plan)?)));
+            fault::point("load/begun");
         }
         let state = loaded.as_mut().ok_or_else(|| LoadError::Plan {
             run,
@@ -25,6 +26,7 @@ pub fn load(journal: &Journal, run: RunId) -> Result<Run, LoadError> {
         })?;
         state.apply(&event).map_err(|source| LoadError::Illegal { run, seq: entry.seq, source })?;
     }
+    fault::point("load/done");
     loaded.ok_or(LoadError::NoSuchRun(run))
 }
 

@@ -218,10 +218,11 @@ impl Run {
             return vec![Action::End(Outcome::Completed, "every step is done".to_owned())];
         }
         let action = |place: usize| {
-            let (step, state) = (self.plan.steps()[place].id.clone(), &self.states[place]);
+            let (step, state) = (|| self.plan.steps()[place].id.clone(), &self.states[place]);
             match state.status {
-                Status::Unclear => Some(Action::Probe(step)),
+                Status::Unclear => Some(Action::Probe(step())),
                 Status::Waiting if self.may_run(place) => {
+                    let step = step();
                     Some(Action::Run { step, attempt: state.attempts + 1, failures: state.failures })
                 }
                 _ => None,
@@ -249,10 +250,11 @@ impl Run {
     /// Probes of what was cut, undos of what nothing depends on any more: last step of the plan first.
     fn undos(&self) -> impl Iterator<Item = Action> + '_ {
         (0..self.states.len()).rev().filter_map(|place| {
-            let (step, state) = (self.plan.steps()[place].id.clone(), &self.states[place]);
+            let (step, state) = (|| self.plan.steps()[place].id.clone(), &self.states[place]);
             match state.status {
-                Status::Unclear if self.nothing_after(place) => Some(Action::Probe(step)),
+                Status::Unclear if self.nothing_after(place) => Some(Action::Probe(step())),
                 Status::ToUndo if self.may_undo(place) => {
+                    let step = step();
                     Some(Action::Undo { step, attempt: state.undos + 1, failures: state.failures })
                 }
                 _ => None,

@@ -35,6 +35,8 @@ use tokio_util::sync::CancellationToken;
 ///
 /// # What a step may rely on
 /// * No two of its methods run at once, in this process or (through the journal's lock) in another.
+/// * Nothing of a run is in flight when the engine has returned, unless a method has blocked its thread for
+///   ten seconds then.
 /// * A method that is dropped in mid-flight (its timeout) is treated as cut short.
 #[async_trait]
 pub trait Step: Send + Sync {

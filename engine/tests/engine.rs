@@ -8,9 +8,13 @@ use fulcrum_engine::event::Outcome;
 use fulcrum_engine::history::{AttemptResult, Direction, History};
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
-use fulcrum_engine::state::{Journal, RunId};
-use fulcrum_engine::status::Status;
-use fulcrum_engine::{Durability, Ending, EngineError, Event, Finding, Observer, Plan, StepId};
+use fulcrum_engine::state::{Journal, MemoryStore, RunId};
+use fulcrum_engine::{
+    Backoff, Context, Durability, Ending, Engine, EngineError, Event, Finding, Observer, Plan, Policy,
+    Session, Step, StepError, StepId, StepSpec,
+};
+use serde_json::Value;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use world::*;
@@ -91,6 +95,44 @@ async fn an_attempt_out_of_time_says_what_it_was_waiting_for() {
     assert!(reason(&ending).contains("no result within 1s: waiting for nothing"), "{}", reason(&ending));
 }
 
+/// What is to be saved may not be there yet: the pause between attempts is for that, too.
+#[tokio::test]
+async fn a_save_that_fails_is_tried_again_after_a_pause() {
+    struct Late(AtomicU32);
+    #[async_trait::async_trait]
+    impl Step for Late {
+        async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+            Ok(Finding::Absent)
+        }
+        async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+            Ok(cx.saved().map(<[u8]>::len).into())
+        }
+        async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
+            Ok(())
+        }
+        fn saves(&self) -> bool {
+            true
+        }
+        async fn save(&self, _cx: &Context) -> Result<Vec<u8>, StepError> {
+            match self.0.fetch_add(1, Ordering::SeqCst) {
+                0 | 1 => Err(StepError::retry("not there yet")),
+                _ => Ok(vec![7; 9]),
+            }
+        }
+    }
+    let pause = Duration::from_millis(80);
+    let policy = Policy { backoff: Backoff { initial: pause, max: pause }, ..Policy::default() };
+    let plan = Plan::new("one", vec![step("late", &[]).policy(policy)]).unwrap();
+    let late: Arc<dyn Step> = Arc::new(Late(AtomicU32::new(0)));
+    let library = move |_: &StepSpec| -> Result<Arc<dyn Step>, String> { Ok(Arc::clone(&late)) };
+    let session = Session { boot_id: "boot-1".into(), pid: 1, program: "test 1".into() };
+    let (journal, begun) = (Journal::in_memory(), std::time::Instant::now());
+    let ending = Engine::new(journal.clone(), library, session).start(plan).await.unwrap();
+    assert_eq!(outcome(&ending), Outcome::Completed);
+    assert_eq!(load(&journal, ending.run).unwrap().outputs()["late"], 9);
+    assert!(begun.elapsed() >= pause, "two pauses of at least a half each: {:?}", begun.elapsed());
+}
+
 #[tokio::test]
 async fn side_by_side_is_bounded() {
     for (limit, most) in [(1, 1), (3, 3), (64, 8)] {
@@ -102,57 +144,47 @@ async fn side_by_side_is_bounded() {
     }
 }
 
-/// A crash after every single entry, on the way forward and on the way back, once and twice: every
-/// prefix of the journal is taken up, forward and back, whatever the effect in flight had come to.
-#[tokio::test]
-async fn every_prefix_of_a_journal_resumes_and_unwinds() {
-    for failing in [false, true] {
-        let (journal, world) = (Journal::in_memory(), Shared::default());
-        if failing {
-            script(&world, "d", &[Script::Fatal]);
+/// While one step blocks its thread, the journal fails. When the engine has returned, nothing of the run goes
+/// on: the caller may take it up at once, and no two methods of a step are ever in flight.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_journal_fails_nothing_goes_on_behind_the_callers_back() {
+    struct Slow(Arc<AtomicBool>, bool);
+    #[async_trait::async_trait]
+    impl Step for Slow {
+        async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+            Ok(Finding::Absent)
         }
-        let full = engine(&journal, &world).start(diamond()).await.unwrap();
-        let entries = journal.entries(full.run).count();
-        assert!(entries > 8);
-        for count in 1..entries {
-            for (effect_came_about, unwind) in [(false, false), (false, true), (true, false), (true, true)] {
-                check_prefix(&journal, full.run, count, effect_came_about, unwind).await;
+        async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
+            if self.1 {
+                self.0.store(true, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(200));
+                self.0.store(false, Ordering::SeqCst);
+            } else {
+                while !self.0.load(Ordering::SeqCst) {
+                    tokio::task::yield_now().await;
+                }
             }
+            Ok(Value::Null)
+        }
+        async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
+            Ok(())
         }
     }
-}
-
-async fn check_prefix(journal: &Journal, run: RunId, count: usize, effect: bool, unwind: bool) {
-    let (cut, run) = cut_after(journal, run, count, &diamond()).await;
-    let state = load(&cut, run).unwrap();
-    let mut initial = world::World::default();
-    for (spec, step) in state.steps() {
-        let there = match step.status {
-            Status::Done | Status::ToUndo | Status::Failed(_) => true,
-            Status::Running | Status::Undoing => effect,
-            _ => false,
-        };
-        if there {
-            initial.marks.insert(spec.id.clone());
+    let store = MemoryStore::new();
+    let journal = Journal::with_store(store.clone()).unwrap();
+    let busy = Arc::new(AtomicBool::new(false));
+    let library = {
+        let busy = Arc::clone(&busy);
+        move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
+            Ok(Arc::new(Slow(Arc::clone(&busy), spec.id.as_str() == "slow")))
         }
-    }
-    let world: Shared = Arc::new(Mutex::new(initial));
-    let failed = state.steps().any(|(_, step)| matches!(step.status, Status::Failed(_)));
-    let rolled_back = unwind || failed || state.unwinding().is_some();
-    let taken_up = engine(&cut, &world);
-    let ending =
-        if unwind { taken_up.unwind(run, "asked to").await } else { taken_up.resume(run).await }.unwrap();
-    let expected = if rolled_back { Outcome::RolledBack } else { Outcome::Completed };
-    assert_eq!(outcome(&ending), expected, "cut after {count}: {}", reason(&ending));
-    assert_eq!(marks(&world).len(), if rolled_back { 0 } else { 4 }, "cut after {count}");
-    let done = calls(&world);
-    assert!(
-        !rolled_back || !done.iter().any(|call| call.starts_with("run")),
-        "run forward to be undone: {done:?}"
-    );
-    // Its journal reads back to the same end, and there is nothing left to take up.
-    assert_eq!(load(&cut, run).unwrap().phase(), &ending.phase);
-    assert!(matches!(engine(&cut, &world).resume(run).await, Err(EngineError::Over { .. })));
+    };
+    let session = Session { boot_id: "boot-1".into(), pid: 1, program: "test 1".into() };
+    let plan = Plan::new("two", vec![step("slow", &[]), step("quick", &[])]).unwrap();
+    store.fail_commit(2);
+    let error = Engine::new(journal, library, session).start(plan).await.unwrap_err();
+    assert!(matches!(error, EngineError::Journal(_)), "{error:?}");
+    assert!(!busy.load(Ordering::SeqCst), "a step is still at work");
 }
 
 #[tokio::test]

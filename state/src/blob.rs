@@ -35,6 +35,23 @@ impl BlobDir {
         fsync::write_atomic(&path, bytes, Some(0o600), None).map_err(|e| StoreError::io("write", path, e))
     }
 
+    /// The blobs that are there; other files are not looked at.
+    pub(crate) fn list(&self) -> Result<Vec<Digest>, StoreError> {
+        let failed = |e| StoreError::io("read", &self.path, e);
+        let mut found = Vec::new();
+        for file in std::fs::read_dir(&self.path).map_err(failed)? {
+            found.extend(
+                file.map_err(failed)?.file_name().to_str().and_then(|name| name.parse::<Digest>().ok()),
+            );
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
+        let path = self.path_of(digest);
+        fsync::remove_durable(&path).map_err(|e| StoreError::io("remove", path, e))
+    }
+
     pub(crate) fn get(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.path_of(digest);
         match std::fs::read(&path) {

@@ -25,6 +25,7 @@ pub fn run(make: impl Fn() -> Box<dyn Store>) {
     the_largest_entries_are_kept(make().as_ref());
     a_commit_is_seen_as_a_whole(make().as_ref());
     blobs_are_kept_and_put_again(make().as_ref());
+    runs_and_blobs_are_removed(make().as_ref());
 }
 
 const OK: &str = "the store works";
@@ -55,6 +56,9 @@ fn entries_are_found_from_a_number_on(store: &dyn Store) {
     for (from, found) in [(0, 1), (1, 1), (2, 2), (3, 255), (255, 255), (256, 256), (257, 65_536)] {
         assert_eq!(store.entry_from(run, from).expect(OK), Some((found, body(run, found))), "from {from}");
     }
+    let three = [2, 255, 256].map(|seq| (seq, body(run, seq))).to_vec();
+    assert_eq!(store.entries_from(run, 2, 3).expect(OK), three);
+    assert_eq!(store.entries_from(run, 256, 9).expect(OK).len(), 2, "as many as there are");
     assert_eq!(store.entry_from(run, 65_537).expect(OK), None);
     assert_eq!(store.entry_from(run, u64::MAX).expect(OK), None);
 }
@@ -123,6 +127,27 @@ fn blobs_are_kept_and_put_again(store: &dyn Store) {
     let empty = Digest::of(b"");
     store.put_blob(&empty, b"").expect(OK);
     assert_eq!(store.blob(&empty).expect(OK), Some(vec![]));
+}
+
+fn runs_and_blobs_are_removed(store: &dyn Store) {
+    let (first, second, third) = (RunId::new(), RunId::new(), RunId::new());
+    commit(store, first, 1..=3000);
+    commit(store, second, 1..=2);
+    commit(store, third, 1..=2);
+    store.remove(&[first, third, RunId::new()]).expect(OK);
+    assert_eq!(store.headers().expect(OK), [(second, header(second, 2))]);
+    assert_eq!(store.entry_from(first, 0).expect(OK), None);
+    assert_eq!(store.entry_from(second, 2).expect(OK), Some((2, body(second, 2))));
+    assert_eq!(store.entry_from(third, 0).expect(OK), None);
+
+    let digests = [b"one", b"two"].map(|bytes| {
+        store.put_blob(&Digest::of(bytes), bytes).expect(OK);
+        Digest::of(bytes)
+    });
+    assert_eq!(store.blobs().expect(OK).len(), 2);
+    store.remove_blobs(&digests[..1]).expect(OK);
+    assert_eq!(store.blobs().expect(OK), digests[1..]);
+    assert_eq!(store.blob(&digests[0]).expect(OK), None);
 }
 
 fn commit(store: &dyn Store, run: RunId, seqs: std::ops::RangeInclusive<u64>) {

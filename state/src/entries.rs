@@ -10,9 +10,10 @@ use crate::RunHeader;
 use crate::RunId;
 use crate::StoreError;
 use crate::journal::Inner;
+use crate::reader::Page;
 
 /// The entries of a run in order: those that are whole up to the first damage, then the error, then
-/// nothing. One entry is in memory at a time.
+/// nothing. One page of entries is in memory at a time.
 ///
 /// Entries that are appended meanwhile may be seen or not. It keeps the journal open, with its lock.
 #[must_use = "nothing is read until it is iterated"]
@@ -24,10 +25,11 @@ pub struct Entries {
 
 enum State {
     Start,
-    /// The header when it was read last, and the last entry that was yielded.
+    /// The header when it was read last, the last entry that was yielded, and what was read beyond it.
     At {
         header: RunHeader,
         last: Head,
+        page: Page,
     },
     /// What was found without the store, which failed, and the error after it.
     Salvaged {
@@ -56,20 +58,22 @@ impl Entries {
             let Some(header) = self.journal.reader.header(self.run)? else {
                 return Err(self.journal.unknown(self.run));
             };
-            self.state = State::At { last: header.genesis(), header };
+            self.state = State::At { last: header.genesis(), header, page: Page::new() };
         }
         match &mut self.state {
-            State::At { header, last } => match self.journal.reader.entry_after(self.run, header, *last) {
-                Ok(next) => {
-                    *last = next.as_ref().map_or(*last, Entry::head);
-                    return Ok(next);
+            State::At { header, last, page } => {
+                match self.journal.reader.entry_after(self.run, header, *last, page) {
+                    Ok(next) => {
+                        *last = next.as_ref().map_or(*last, Entry::head);
+                        return Ok(next);
+                    }
+                    Err(ReadError::Store(StoreError::Damaged { detail, .. })) => {
+                        let (rest, error) = self.journal.reader.salvaged(header, *last, &detail)?;
+                        self.state = State::Salvaged { rest, error };
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(ReadError::Store(StoreError::Damaged { detail, .. })) => {
-                    let (rest, error) = self.journal.reader.salvaged(header, *last, &detail)?;
-                    self.state = State::Salvaged { rest, error };
-                }
-                Err(error) => return Err(error),
-            },
+            }
             State::Start | State::Salvaged { .. } | State::Done => {}
         }
         match &mut self.state {

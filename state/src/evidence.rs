@@ -7,9 +7,18 @@ use std::path::Path;
 use crate::StoreError;
 use crate::fsync;
 
-/// The log, empty if there is none yet.
+/// A log that is larger is not read before it is opened: opening would take the memory of all of it. If sled
+/// then cuts it off, the witness still says where the run broke off, and what is before that is whole; what
+/// lay behind the damage is gone. A thousand pivots fit.
+const KEPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The log, empty if there is none yet, or if it is too large to be kept in memory.
 pub(crate) fn log(dir: &Path) -> Result<Vec<u8>, StoreError> {
-    read(&dir.join("db/db"))
+    let path = dir.join("db/db");
+    match std::fs::metadata(&path) {
+        Ok(found) if found.len() > KEPT_BYTES_MAX => Ok(Vec::new()),
+        _ => read(&path),
+    }
 }
 
 /// Keeps a log as `<dir>/db.damaged`, unless an earlier one is there: the first is the one with everything
@@ -26,7 +35,7 @@ pub(crate) fn keep(dir: &Path, log: &[u8]) {
 /// Everything that may hold entries: the log that was kept, if there is one, and the log.
 pub(crate) fn all(dir: &Path) -> Result<Vec<u8>, StoreError> {
     let mut bytes = read(&dir.join("db.damaged"))?;
-    bytes.extend(log(dir)?);
+    bytes.extend(read(&dir.join("db/db"))?);
     Ok(bytes)
 }
 

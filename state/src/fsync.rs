@@ -39,7 +39,9 @@ pub fn write_atomic(
         file.as_file().set_permissions(Permissions::from_mode(mode))?;
     }
     file.as_file().sync_all()?;
+    crate::fault::point("file/before-rename");
     file.persist(path).map_err(|e| e.error)?;
+    crate::fault::point("file/before-dir-sync");
     sync_dir(dir)
 }
 

@@ -65,8 +65,10 @@ impl Journal {
         format::check(dir)?;
         make_dir(dir)?;
         let lock = Arc::new(ProcessLock::take(dir, purpose)?);
+        crate::fault::point("open/locked");
         // Again: another process may have written since.
         format::check(dir)?;
+        crate::fault::point("open/before-format");
         format::mark(dir)?;
         let store = SledStore::open(dir).map_err(unopened)?;
         let reader = Reader::new(Arc::new(store)).map_err(OpenError::Store)?;
@@ -165,6 +167,19 @@ impl Journal {
     pub async fn put_blob(&self, bytes: Vec<u8>) -> Result<Digest, AppendError> {
         let digest = Digest::of(&bytes);
         self.inner.ask(|reply| Request::Blob { digest, bytes, reply }).await
+    }
+
+    /// Takes runs away for good, with the blobs that no other run names, and returns when that is on the disk,
+    /// with the number of those blobs. The chains of the other runs do not change: each run has its own.
+    ///
+    /// After a crash in the middle, each of these runs is there as a whole or gone, and a second call ends what
+    /// was begun. A blob that was put since the journal was opened stays.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError`]. If [`is_poisoned`](AppendError::is_poisoned), some of it may have been done.
+    pub async fn remove(&self, runs: Vec<RunId>) -> Result<usize, AppendError> {
+        self.inner.ask(|reply| Request::Remove { runs, reply }).await
     }
 
     /// All runs, oldest first.

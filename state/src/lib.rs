@@ -67,8 +67,14 @@ mod salvaged_store;
 // Large values by their hash.
 mod blob;
 
+// Which of them nobody names any more.
+mod prune;
+
 // The place that keeps entries in memory, with faults on request.
 mod memory;
+
+// Places to die at, for tests.
+pub mod fault;
 
 pub mod fsync;
 

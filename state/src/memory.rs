@@ -113,13 +113,15 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn entry_from(&self, run: RunId, seq: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+    fn entries_from(&self, run: RunId, seq: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
         let state = self.state();
-        if state.unreadable.is_some_and(|(bad, from)| bad == run && from <= seq) {
+        let bad = state.unreadable.filter(|(bad, _)| *bad == run).map(|(_, from)| from);
+        if bad.is_some_and(|bad| bad <= seq) {
             return Err(StoreError::Damaged { path: self.place(), detail: "it was told to fail".into() });
         }
-        let first = state.entries.range((run, seq)..=(run, u64::MAX)).next();
-        Ok(first.map(|((_, seq), bytes)| (*seq, bytes.clone())))
+        let found = state.entries.range((run, seq)..=(run, u64::MAX)).take(most);
+        let readable = found.take_while(|((_, seq), _)| bad.is_none_or(|bad| *seq < bad));
+        Ok(readable.map(|((_, seq), bytes)| (*seq, bytes.clone())).collect())
     }
 
     fn header(&self, run: RunId) -> Result<Option<Vec<u8>>, StoreError> {
@@ -140,6 +142,23 @@ impl Store for MemoryStore {
 
     fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
         self.state().blobs.insert(*digest, bytes.to_vec());
+        Ok(())
+    }
+
+    fn remove(&self, runs: &[RunId]) -> Result<(), StoreError> {
+        let mut state = self.state();
+        state.entries.retain(|(run, _), _| !runs.contains(run));
+        state.headers.retain(|run, _| !runs.contains(run));
+        state.witness.retain(|run, _| !runs.contains(run));
+        Ok(())
+    }
+
+    fn blobs(&self) -> Result<Vec<Digest>, StoreError> {
+        Ok(self.state().blobs.keys().copied().collect())
+    }
+
+    fn remove_blobs(&self, digests: &[Digest]) -> Result<(), StoreError> {
+        self.state().blobs.retain(|digest, _| !digests.contains(digest));
         Ok(())
     }
 

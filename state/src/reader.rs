@@ -16,6 +16,12 @@ use crate::entry::SCHEMA;
 use crate::salvage::Copies;
 use crate::salvage::Next;
 
+/// Entries that are read of the store at once: one at a time costs a walk through the tree each.
+const PAGE_ENTRIES: usize = 256;
+
+/// Entries as the store has them, in order.
+pub(crate) type Page = VecDeque<(u64, Vec<u8>)>;
+
 /// Reads a store, and knows what is missing in it.
 #[derive(Clone)]
 pub(crate) struct Reader {
@@ -154,19 +160,24 @@ impl Reader {
 
 impl Reader {
     /// The entry after `last`, checked against it, against the header and against the witness. The header
-    /// is read again when an entry lies beyond it: the run may have grown.
+    /// is read again when an entry lies beyond it: the run may have grown. `page` is what was read of the store
+    /// beyond `last`; it is filled when it is empty.
     pub(crate) fn entry_after(
         &self,
         run: RunId,
         header: &mut RunHeader,
         last: Head,
+        page: &mut Page,
     ) -> Result<Option<Entry>, ReadError> {
         let want = last.seq + 1;
         let damaged = |detail| Err(self.damaged(run, want, detail));
         if let Some(lost) = self.lost(run).filter(|lost| lost.seq == want) {
             return damaged(lost.detail.clone());
         }
-        let Some((seq, bytes)) = self.store.entry_from(run, want).map_err(ReadError::Store)? else {
+        if page.is_empty() {
+            *page = self.store.entries_from(run, want, PAGE_ENTRIES).map_err(ReadError::Store)?.into();
+        }
+        let Some((seq, bytes)) = page.pop_front() else {
             if last.seq < header.head.seq {
                 return damaged(format!("it is missing, the run has {}", header.head.seq));
             }

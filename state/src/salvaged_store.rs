@@ -49,9 +49,9 @@ impl Store for SalvagedStore {
         Err(StoreError::Damaged { path: self.dir.join("db"), detail })
     }
 
-    fn entry_from(&self, run: RunId, seq: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
-        let first = self.entries.range((run, seq)..=(run, u64::MAX)).next();
-        Ok(first.map(|((_, seq), bytes)| (*seq, bytes.clone())))
+    fn entries_from(&self, run: RunId, seq: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        let found = self.entries.range((run, seq)..=(run, u64::MAX)).take(most);
+        Ok(found.map(|((_, seq), bytes)| (*seq, bytes.clone())).collect())
     }
 
     fn header(&self, run: RunId) -> Result<Option<Vec<u8>>, StoreError> {
@@ -68,6 +68,18 @@ impl Store for SalvagedStore {
     }
 
     fn put_blob(&self, _: &Digest, _: &[u8]) -> Result<(), StoreError> {
+        self.commit(&Batch::default())
+    }
+
+    fn remove(&self, _: &[RunId]) -> Result<(), StoreError> {
+        self.commit(&Batch::default())
+    }
+
+    fn blobs(&self) -> Result<Vec<Digest>, StoreError> {
+        self.blobs.list()
+    }
+
+    fn remove_blobs(&self, _: &[Digest]) -> Result<(), StoreError> {
         self.commit(&Batch::default())
     }
 

@@ -41,12 +41,14 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// The key of an entry: the run, then the number, big-endian so that keys sort as numbers do.
 const KEY_BYTES: usize = 24;
 
+/// Entries that are removed in one batch.
+const REMOVED_MAX: usize = 1024;
+
 /// A [`Store`] in a directory: `db/` (sled), `blobs/`, `witness`.
 #[derive(Debug)]
 pub struct SledStore {
     dir: PathBuf,
-    /// Always there, until dropped.
-    trees: Option<Trees>,
+    trees: Guarded,
     log: File,
     blobs: BlobDir,
     witness: Mutex<Witness>,
@@ -55,11 +57,21 @@ pub struct SledStore {
     found: Mutex<Vec<u8>>,
 }
 
+/// The open database. sled writes and syncs when it is closed, and panics if that fails: so it is closed under
+/// guard, also when the rest of the store could not be opened.
+#[derive(Debug)]
+struct Guarded {
+    /// Always there, until dropped.
+    trees: Option<Trees>,
+}
+
 #[derive(Debug)]
 struct Trees {
     db: sled::Db,
     entries: sled::Tree,
     headers: sled::Tree,
+    /// Runs whose header is gone and whose entries are being removed.
+    condemned: sled::Tree,
 }
 
 impl SledStore {
@@ -77,32 +89,65 @@ impl SledStore {
         for made in [&db, &blobs] {
             std::fs::create_dir_all(made).map_err(|e| StoreError::io("make", made, e))?;
         }
-        let trees = attempt(&db, || Trees::open(&db)).inspect_err(|error| {
+        let opened = attempt(&db, || Trees::open(&db)).inspect_err(|error| {
             if matches!(error, StoreError::Damaged { .. }) {
                 evidence::keep(dir, &found);
             }
-        })?;
+        });
+        let trees = Guarded { trees: Some(opened?) };
+        crate::fault::point("open/recovered");
         let log = db.join("db");
         let log = File::open(&log).map_err(|e| StoreError::io("open", log, e))?;
         sync_all_of(&db)?;
+        crate::fault::point("open/before-dir-sync");
         fsync::sync_dir(dir).map_err(|e| StoreError::io("sync", dir, e))?;
-        Ok(SledStore {
+        let store = SledStore {
             dir: dir.into(),
-            trees: Some(trees),
+            trees,
             log,
             blobs: BlobDir::new(blobs),
             witness: Mutex::new(witness),
             witnessed,
             found: Mutex::new(found),
-        })
+        };
+        store.finish_removals()?;
+        Ok(store)
     }
 
     /// Asks sled for something.
     fn ask<T>(&self, work: impl FnOnce(&Trees) -> sled::Result<T>) -> Result<T, StoreError> {
         let db = self.dir.join("db");
-        match &self.trees {
+        match &self.trees.trees {
             Some(trees) => attempt(&db, || work(trees)),
             None => Err(StoreError::Damaged { path: db, detail: "the database is closed".into() }),
+        }
+    }
+}
+
+impl SledStore {
+    fn sync_log(&self) -> Result<(), StoreError> {
+        self.log.sync_data().map_err(|e| StoreError::io("sync", self.dir.join("db/db"), e))
+    }
+
+    /// Takes away the entries of the runs that are condemned, also by a process that was killed over it.
+    fn finish_removals(&self) -> Result<(), StoreError> {
+        for run in self.ask(Trees::condemned)? {
+            while self.ask(|trees| trees.remove_some(run))? > 0 {
+                self.sync_log()?;
+            }
+            self.ask(|trees| trees.absolve(run))?;
+            self.sync_log()?;
+        }
+        Ok(())
+    }
+
+    /// The number of the entry in the key that it is kept under.
+    fn seq_in(&self, key: &[u8]) -> Result<u64, StoreError> {
+        match key.split_last_chunk::<8>() {
+            Some((_, seq)) if key.len() == KEY_BYTES => Ok(u64::from_be_bytes(*seq)),
+            _ => {
+                Err(StoreError::Damaged { path: self.dir.join("db"), detail: format!("a key is {key:02x?}") })
+            }
         }
     }
 }
@@ -119,8 +164,9 @@ impl Trees {
         };
         let entries = db.open_tree("entries")?;
         let headers = db.open_tree("headers")?;
+        let condemned = db.open_tree("condemned")?;
         db.flush()?;
-        Ok(Trees { db, entries, headers })
+        Ok(Trees { db, entries, headers, condemned })
     }
 
     fn write(&self, batch: &Batch) -> sled::Result<()> {
@@ -133,6 +179,10 @@ impl Trees {
             }
             Ok(())
         });
+        self.flushed(written)
+    }
+
+    fn flushed(&self, written: Result<(), TransactionError<()>>) -> sled::Result<()> {
         match written {
             Ok(()) => self.db.flush().map(|_| ()),
             Err(TransactionError::Storage(error)) => Err(error),
@@ -141,12 +191,53 @@ impl Trees {
             }
         }
     }
+
+    /// The headers go at once: from then on nobody sees these runs.
+    fn condemn(&self, runs: &[RunId]) -> sled::Result<()> {
+        let written = (&self.headers, &self.condemned).transaction(|(headers, condemned)| {
+            for run in runs {
+                headers.remove(run.as_bytes())?;
+                condemned.insert(run.as_bytes(), &[])?;
+            }
+            Ok(())
+        });
+        self.flushed(written)
+    }
+
+    fn condemned(&self) -> sled::Result<Vec<RunId>> {
+        let keys = self.condemned.iter().keys().collect::<sled::Result<Vec<_>>>()?;
+        Ok(keys.iter().filter_map(|key| key.as_ref().try_into().ok().map(RunId::from_bytes)).collect())
+    }
+
+    /// Removes entries of a run, as many as go well into one batch, and says how many.
+    fn remove_some(&self, run: RunId) -> sled::Result<usize> {
+        let keys = self.entries.scan_prefix(run.as_bytes()).keys().take(REMOVED_MAX);
+        let mut batch = sled::Batch::default();
+        let mut count = 0;
+        for key in keys {
+            batch.remove(key?);
+            count += 1;
+        }
+        if count > 0 {
+            self.entries.apply_batch(batch)?;
+            self.db.flush()?;
+        }
+        Ok(count)
+    }
+
+    fn absolve(&self, run: RunId) -> sled::Result<()> {
+        self.condemned.remove(run.as_bytes())?;
+        self.db.flush().map(|_| ())
+    }
 }
 
 impl Store for SledStore {
     fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        crate::fault::point("commit/before-write");
         self.ask(|trees| trees.write(batch))?;
-        self.log.sync_data().map_err(|e| StoreError::io("sync", self.dir.join("db/db"), e))?;
+        crate::fault::point("commit/before-sync");
+        self.sync_log()?;
+        crate::fault::point("commit/before-witness");
         let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
         for (run, header) in &batch.headers {
             witness.record(*run, header);
@@ -154,17 +245,36 @@ impl Store for SledStore {
         Ok(())
     }
 
-    fn entry_from(&self, run: RunId, seq: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
-        let range = key(run, seq)..=key(run, u64::MAX);
-        let Some((key, bytes)) = self.ask(|trees| trees.entries.range(range).next().transpose())? else {
-            return Ok(None);
-        };
-        match key.split_last_chunk::<8>() {
-            Some((_, seq)) if key.len() == KEY_BYTES => Ok(Some((u64::from_be_bytes(*seq), bytes.to_vec()))),
-            _ => {
-                Err(StoreError::Damaged { path: self.dir.join("db"), detail: format!("a key is {key:02x?}") })
+    fn entries_from(&self, run: RunId, seq: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        let mut found = Vec::new();
+        let read = self.ask(|trees| {
+            for pair in trees.entries.range(key(run, seq)..=key(run, u64::MAX)).take(most) {
+                let (key, bytes) = pair?;
+                found.push((key, bytes.to_vec()));
             }
+            Ok(())
+        });
+        match read {
+            Err(error) if found.is_empty() => return Err(error),
+            _ => {}
         }
+        found.into_iter().map(|(key, bytes)| Ok((self.seq_in(&key)?, bytes))).collect()
+    }
+
+    fn remove(&self, runs: &[RunId]) -> Result<(), StoreError> {
+        let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+        witness.forget(runs).map_err(|e| StoreError::io("write", self.dir.join("witness"), e))?;
+        self.ask(|trees| trees.condemn(runs))?;
+        self.sync_log()?;
+        self.finish_removals()
+    }
+
+    fn blobs(&self) -> Result<Vec<Digest>, StoreError> {
+        self.blobs.list()
+    }
+
+    fn remove_blobs(&self, digests: &[Digest]) -> Result<(), StoreError> {
+        digests.iter().try_for_each(|digest| self.blobs.remove(digest))
     }
 
     fn header(&self, run: RunId) -> Result<Option<Vec<u8>>, StoreError> {
@@ -215,12 +325,11 @@ impl Store for SledStore {
     }
 }
 
-impl Drop for SledStore {
-    /// sled writes and syncs when it is closed, and a damaged one can panic in it.
+impl Drop for Guarded {
     fn drop(&mut self) {
         let trees = self.trees.take();
         if let Err(detail) = caught(move || drop(trees)) {
-            tracing::warn!(%detail, path = %self.dir.display(), "sled panicked while it was closed");
+            tracing::warn!(%detail, "sled panicked while it was closed; what was acknowledged had been synced before");
         }
     }
 }
@@ -230,10 +339,19 @@ fn attempt<T>(db: &Path, work: impl FnOnce() -> sled::Result<T>) -> Result<T, St
     let damaged = |detail| StoreError::Damaged { path: db.into(), detail };
     match caught(work) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(sled::Error::Io(error))) if !is_content(&error) => Err(StoreError::io("use", db, error)),
+        Ok(Err(sled::Error::Io(error))) if !is_content(&error) => {
+            Err(StoreError::io("use", db, plain(error)))
+        }
         Ok(Err(error)) => Err(damaged(format!("sled says: {error}"))),
         Err(panic) => Err(damaged(format!("sled panicked: {panic}"))),
     }
+}
+
+/// sled wraps what the system said into the text of its `Debug` form, `Os { code: 28, ... }`.
+fn plain(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    let code = text.strip_prefix("Os { code: ").and_then(|rest| rest.split_once(','));
+    code.and_then(|(code, _)| code.parse().ok()).map_or(error, io::Error::from_raw_os_error)
 }
 
 /// sled reports its own lock, and content that it cannot make sense of, as I/O errors.

@@ -30,8 +30,15 @@ pub trait Store: Send + Sync + 'static {
     /// After an error nobody knows whether the batch is there; the store is not written to again.
     fn commit(&self, batch: &Batch) -> Result<(), StoreError>;
 
-    /// The entry of `run` with the smallest number that is `seq` or more.
-    fn entry_from(&self, run: RunId, seq: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError>;
+    /// The entries of `run` with the smallest numbers that are `seq` or more, in order, `most` of them if there
+    /// are as many. If the store fails at one of them it may return those before it, if any; then it fails
+    /// when it is asked for that one.
+    fn entries_from(&self, run: RunId, seq: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError>;
+
+    /// The first of them.
+    fn entry_from(&self, run: RunId, seq: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+        Ok(self.entries_from(run, seq, 1)?.pop())
+    }
 
     /// The header of a run.
     fn header(&self, run: RunId) -> Result<Option<Vec<u8>>, StoreError>;
@@ -59,6 +66,17 @@ pub trait Store: Send + Sync + 'static {
     /// Keeps a blob and returns when it and its name are on the disk. To put it again is no error.
     fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError>;
 
+    /// Takes runs away, header, witness and entries, and returns when that is on the disk. After a crash in the
+    /// middle each of them is there as a whole or, to every reader, gone; what is left of it then is taken away
+    /// before anything else is read. That a run is not there is fine.
+    fn remove(&self, runs: &[RunId]) -> Result<(), StoreError>;
+
+    /// The digests of all blobs, in no order.
+    fn blobs(&self) -> Result<Vec<Digest>, StoreError>;
+
+    /// Takes blobs away. One that a crash left is only in the way.
+    fn remove_blobs(&self, digests: &[Digest]) -> Result<(), StoreError>;
+
     /// The blob, unchecked.
     fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
 
@@ -76,8 +94,8 @@ impl<S: Store + ?Sized> Store for Box<S> {
         (**self).commit(batch)
     }
 
-    fn entry_from(&self, run: RunId, seq: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
-        (**self).entry_from(run, seq)
+    fn entries_from(&self, run: RunId, seq: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        (**self).entries_from(run, seq, most)
     }
 
     fn header(&self, run: RunId) -> Result<Option<Vec<u8>>, StoreError> {
@@ -102,6 +120,18 @@ impl<S: Store + ?Sized> Store for Box<S> {
 
     fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
         (**self).put_blob(digest, bytes)
+    }
+
+    fn remove(&self, runs: &[RunId]) -> Result<(), StoreError> {
+        (**self).remove(runs)
+    }
+
+    fn blobs(&self) -> Result<Vec<Digest>, StoreError> {
+        (**self).blobs()
+    }
+
+    fn remove_blobs(&self, digests: &[Digest]) -> Result<(), StoreError> {
+        (**self).remove_blobs(digests)
     }
 
     fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {

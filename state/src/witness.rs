@@ -68,6 +68,17 @@ impl Witness {
         }
     }
 
+    /// Forgets runs, on the disk: they are about to be removed, and shall not be taken for lost.
+    pub(crate) fn forget(&mut self, runs: &[RunId]) -> io::Result<()> {
+        for run in runs {
+            if let Some(index) = self.slots.remove(run) {
+                self.file.write_all_at(&[0; SLOT_BYTES], (index * SLOT_BYTES) as u64)?;
+                self.free.push(index);
+            }
+        }
+        self.file.sync_all()
+    }
+
     /// The slot of the run, or a torn one, or a new one at the end.
     fn slot_of(&mut self, run: RunId) -> usize {
         let end = self.slots.len() + self.free.len();

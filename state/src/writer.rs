@@ -3,6 +3,7 @@
 //! when it is repeated, while the pages that it failed on are gone.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -23,6 +24,7 @@ use crate::entry::Entry;
 use crate::entry::RunHeader;
 use crate::error::with_sources;
 use crate::lock::ProcessLock;
+use crate::prune;
 use crate::reader::Reader;
 
 /// The most bodies in one commit, so that a flood of appends cannot make one wait without end.
@@ -34,6 +36,8 @@ pub(crate) enum Request {
     Begin { kind: String, bodies: Vec<String>, reply: Reply<(RunId, Head)> },
     /// More entries of a run.
     Append { run: RunId, bodies: Vec<String>, reply: Reply<Head> },
+    /// Runs away, and the blobs that only they named.
+    Remove { runs: Vec<RunId>, reply: Reply<usize> },
     /// A blob.
     Blob { digest: Digest, bytes: Vec<u8>, reply: Reply<Digest> },
 }
@@ -49,11 +53,13 @@ pub(crate) struct Writer {
     syncs: Arc<AtomicU64>,
     /// The first failure.
     poison: Option<String>,
+    /// Blobs that were put since the journal was opened: an entry that names one may still come.
+    put: BTreeSet<Digest>,
 }
 
 impl Writer {
     pub(crate) fn new(reader: Reader, lock: Option<Arc<ProcessLock>>, syncs: Arc<AtomicU64>) -> Writer {
-        Writer { reader, lock, syncs, poison: None }
+        Writer { reader, lock, syncs, poison: None, put: BTreeSet::new() }
     }
 
     /// Works until every sender is gone.
@@ -93,6 +99,11 @@ impl Writer {
                     }
                 }
             }
+            Request::Remove { runs, reply } => {
+                // What was appended before has its place in the order of things.
+                self.commit(std::mem::take(group));
+                let _ = reply.send(self.remove(&runs));
+            }
             Request::Blob { digest, bytes, reply } => {
                 let _ = reply.send(self.put_blob(digest, &bytes));
             }
@@ -117,10 +128,24 @@ impl Writer {
     fn put_blob(&mut self, digest: Digest, bytes: &[u8]) -> Result<Digest, AppendError> {
         self.unpoisoned()?;
         match self.reader.store.put_blob(&digest, bytes) {
-            Ok(()) => Ok(digest),
+            Ok(()) => {
+                self.put.insert(digest);
+                Ok(digest)
+            }
             Err(error) if error.is_full() => Err(AppendError::NoRoom(error)),
             Err(error) => Err(AppendError::Store(self.poisoned_by(error))),
         }
+    }
+
+    fn remove(&mut self, runs: &[RunId]) -> Result<usize, AppendError> {
+        self.unpoisoned()?;
+        let store = &self.reader.store;
+        let removed = store.remove(runs).and_then(|()| {
+            let unnamed = prune::unnamed_blobs(&self.reader, &self.put)?;
+            store.remove_blobs(&unnamed)?;
+            Ok(unnamed.len())
+        });
+        removed.map_err(|error| AppendError::Store(self.poisoned_by(error)))
     }
 
     fn commit(&mut self, mut group: Group) {
@@ -142,6 +167,7 @@ impl Writer {
         group.batch.headers = group.headers.iter().map(|(run, header)| (*run, header.encode())).collect();
         self.reader.store.commit(&group.batch).map_err(|error| Failure::Store(self.poisoned_by(error)))?;
         self.syncs.fetch_add(1, Ordering::Relaxed);
+        crate::fault::point("commit/before-answer");
         Ok(())
     }
 

@@ -241,3 +241,22 @@ fn an_older_database_is_found_by_the_witness() {
     let error = journal.verify(run).unwrap_err();
     assert!(matches!(error, fulcrum_state::ReadError::Damaged { seq: 2, .. }), "{error}");
 }
+
+/// The witness does not take a run that was removed for one that is lost.
+#[test]
+fn a_removed_run_is_not_missed() {
+    let root = tempfile::tempdir().unwrap();
+    let journal = Journal::open(root.path(), "make").unwrap();
+    let runs: Vec<RunId> =
+        (0..3).map(|_| wait(journal.begin("pivot", vec![body(1), body(2)])).unwrap().0).collect();
+    wait(journal.remove(vec![runs[0], runs[2]])).unwrap();
+    drop(journal);
+    let journal = Journal::open(root.path(), "again").unwrap();
+    let left: Vec<RunId> = journal.runs().unwrap().into_iter().map(|header| header.run).collect();
+    assert_eq!(left, [runs[1]]);
+    assert_eq!(journal.verify(runs[1]).unwrap().seq, 2);
+    let (run, _) = wait(journal.begin("pivot", vec![body(1)])).unwrap();
+    drop(journal);
+    assert_eq!(std::fs::read(root.path().join("witness")).unwrap().len(), 3 * 256, "slots are used again");
+    assert_eq!(Journal::open(root.path(), "last").unwrap().verify(run).unwrap().seq, 1);
+}

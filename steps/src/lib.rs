@@ -1,6 +1,6 @@
 //! What a pivot does to a node and a cluster: its steps, its checks, its plan.
 //!
-//! The engine runs them; this crate knows nothing of journals, signals or terminals. Steps see the world
+//! The engine runs them; but for the drill, this crate knows nothing of journals, signals or terminals. Steps see the world
 //! through two edges only, [`node`] and [`cluster`], and so they run unchanged against the [`rehearsal`].
 //!
 //! | module | what it is |
@@ -13,10 +13,12 @@
 //! | [`preflight`] | every check before the first change |
 //! | [`step`] | the steps, one file each |
 //! | [`plan`] | the DAG |
-//! | [`rehearsal`] | a simulated node and cluster, for tests |
+//! | [`rehearsal`] | a simulated node and cluster |
+//! | [`drill`] | a whole pivot in a rehearsal, there and back, or broken at a named point |
 
 pub mod cluster;
 pub mod component;
+pub mod drill;
 pub mod manifest;
 pub mod node;
 pub mod plan;

@@ -42,6 +42,9 @@ pub struct Patience {
     pub drain_alone: Duration,
     /// How long the kubelet may take to act on a manifest: it watches the directory, and looks every second.
     pub settle: Duration,
+    /// How long a rollback waits for an API that does not answer, where it can do without: what it does next may
+    /// be what brings the API back.
+    pub api: Duration,
 }
 
 impl Default for Patience {
@@ -53,6 +56,7 @@ impl Default for Patience {
             drain: Duration::from_secs(5),
             drain_alone: Duration::from_secs(2),
             settle: Duration::from_secs(3),
+            api: Duration::from_secs(5),
         }
     }
 }
@@ -113,7 +117,7 @@ pub fn health_question(pod: &StaticPod, node_addresses: &[IpAddr]) -> Question {
     });
     let bound = pod.bind_address().filter(|address| !address.is_unspecified());
     let address = named.or(bound).or_else(|| node_addresses.first().copied()).unwrap_or(loopback);
-    Question { address: SocketAddr::new(address, probe.port), path: probe.path, tls: probe.tls }
+    Question { address: SocketAddr::new(address, probe.port), path: probe.path, tls: probe.tls, mark: None }
 }
 
 /// Answers that a process must give in a row before it counts as serving.
@@ -197,6 +201,7 @@ impl Site {
             address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), component.default_port()),
             path: component.health_path().to_owned(),
             tls: true,
+            mark: None,
         })
     }
 }

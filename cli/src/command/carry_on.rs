@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a second signal exits with: as a shell does for SIGINT.
-const LEAVE_AT_ONCE: i32 = 130;
+const LEAVE_AT_ONCE: i32 = Exit::Interrupted as i32;
 
 /// An engine on `site`, paused by signals, and what shows how it goes.
 pub(super) async fn engine(
@@ -112,6 +112,7 @@ fn pause_on_signals(control: Control) -> Result<(), Failure> {
     Ok(())
 }
 
-fn signals() -> std::io::Result<[Signal; 3]> {
+/// SIGINT, SIGTERM, SIGHUP.
+pub(super) fn signals() -> std::io::Result<[Signal; 3]> {
     Ok([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?])
 }

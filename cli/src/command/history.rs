@@ -1,20 +1,26 @@
 //! `fulcrum history`.
 
-use crate::args::{Global, History};
+use crate::args::{Global, History, HistoryCommand, Prune};
 use crate::exit::{Exit, Failure};
-use crate::render::{RunHistory, show_histories};
+use crate::render::RunHistory;
 use crate::shell::Shell;
-use crate::world::{find_run, open_journal_to_read};
+use crate::world::{find_run, open_journal, open_journal_to_read, require_root};
+use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunHeader};
 
-pub(crate) fn history(global: &Global, args: &History, shell: &Shell) -> Result<Exit, Failure> {
+pub(crate) async fn history(global: &Global, args: &History, shell: &Shell) -> Result<Exit, Failure> {
     if !global.state_dir.exists() {
         shell.talk(format_args!(
             "no journal in {}: fulcrum has done nothing here",
             global.state_dir.display()
         ));
-        show_histories(&[], shell);
+        if shell.json() {
+            shell.data_json(&serde_json::json!({ "runs": [] }));
+        }
         return Ok(Exit::Done);
+    }
+    if let Some(HistoryCommand::Prune(prune_args)) = &args.command {
+        return prune(global, prune_args, shell).await;
     }
     let journal = open_journal_to_read(&global.state_dir, "history")?;
     let mut headers = journal.runs()?;
@@ -54,26 +60,67 @@ fn verify(journal: &Journal, headers: &[RunHeader], shell: &Shell) -> Result<Exi
     }
 }
 
-/// What can be read is shown, even if the journal is damaged further on.
+/// What can be read is shown, even if the journal is damaged further on. A run is printed as soon as it is read.
 fn show(journal: Journal, headers: &[RunHeader], shell: &Shell) -> Result<Exit, Failure> {
     let mut damage = None;
-    let mut histories = Vec::new();
+    let spool = shell.spool();
+    let mut before = if shell.json() { "{\"runs\":[" } else { "" };
     for header in headers {
         let mut history = RunHistory::new(header);
-        for entry in journal.entries(header.run) {
-            let pushed = match entry {
-                Ok(entry) => history.push(&entry).map_err(Failure::from),
-                Err(error) => Err(error.into()),
-            };
-            if let Err(failure) = pushed {
-                damage.get_or_insert(failure);
-                break;
-            }
+        if let Err(failure) = read(&journal, header, &mut history) {
+            damage.get_or_insert(failure);
         }
-        histories.push(history);
+        let text = match shell.json() {
+            true => format!("{}{}", std::mem::replace(&mut before, ","), history.json()),
+            false => history.lines().map(|line| line + "\n").collect(),
+        };
+        if !spool.print(text) {
+            break;
+        }
     }
-    // Closed before anything is printed: a pager may hold this for long, and must not hold up a rollback.
+    // Closed before the end of the printing is waited for: a pager may take long, and must not hold up a rollback.
     drop(journal);
-    show_histories(&histories, shell);
+    if shell.json() {
+        spool.print(if headers.is_empty() { "{\"runs\":[]}\n".into() } else { "]}\n".into() });
+    }
+    drop(spool);
     damage.map_or(Ok(Exit::Done), Err)
+}
+
+fn read(journal: &Journal, header: &RunHeader, history: &mut RunHistory) -> Result<(), Failure> {
+    for entry in journal.entries(header.run) {
+        history.push(&entry?)?;
+    }
+    Ok(())
+}
+
+/// Takes away what can be: runs that are rolled back, but the newest `keep` runs.
+async fn prune(global: &Global, args: &Prune, shell: &Shell) -> Result<Exit, Failure> {
+    require_root()?;
+    let journal = open_journal(&global.state_dir, "history prune")?;
+    let mut old = Vec::new();
+    for header in journal.runs()?.iter().rev().skip(args.keep) {
+        if load(&journal, header.run)?.is_rolled_back() {
+            old.push(header.run);
+        }
+    }
+    if old.is_empty() {
+        shell.talk("nothing to prune");
+    } else if !args.consent.yes {
+        shell.confirm(&format!("Remove {} runs that are rolled back, for good?", old.len()))?;
+    }
+    // The archived manifests first: the run that names them is then still there, and this can be done again.
+    let archive = global.state_dir.join("archive");
+    for run in &old {
+        match std::fs::remove_dir_all(archive.join(run.to_string())) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    let blobs = journal.remove(old.clone()).await.map_err(|error| Failure::new(Exit::Other, error))?;
+    match shell.json() {
+        true => shell.data_json(&serde_json::json!({ "pruned": old, "blobs": blobs })),
+        false => old.iter().for_each(|run| shell.data(format_args!("run {run} is removed"))),
+    }
+    Ok(Exit::Done)
 }

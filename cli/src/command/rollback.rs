@@ -1,33 +1,22 @@
 //! `fulcrum rollback`.
 
-use super::carry_on::{conclude, engine, nothing_to_do};
-use super::resume::settings;
+use super::carry_on::{conclude, engine};
+use super::take_up::{TakenUp, take_up};
 use crate::args::{Global, Rollback};
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
-use crate::world::{
-    access, find_run, open_journal, refuse_another_cluster, refuse_if_followed, require_root, site,
-};
-use fulcrum_engine::load::load;
+use fulcrum_engine::Run;
 
 pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) -> Result<Exit, Failure> {
-    require_root()?;
-    let journal = open_journal(&global.state_dir, "rollback")?;
-    let Some(run) = find_run(&journal, args.run.as_deref())? else {
-        return Ok(nothing_to_do(None, "no run has been started here", shell));
+    let (said, kubeconfig) = (args.run.as_deref(), args.kubeconfig.as_ref());
+    let taken = take_up(global, "rollback", said, kubeconfig, Run::is_rolled_back, shell).await?;
+    let TakenUp { journal, run, state, site } = match taken {
+        Ok(taken) => taken,
+        Err(exit) => return Ok(exit),
     };
-    let state = load(&journal, run)?;
-    if state.is_rolled_back() {
-        return Ok(nothing_to_do(Some(run), &format!("run {run} is {}", state.phase()), shell));
-    }
-    refuse_if_followed(&journal, run)?;
-    let settings = settings(&state)?;
-    let (access, host) = access(args.kubeconfig.as_ref().unwrap_or(&settings.kubeconfig)).await?;
-    refuse_another_cluster(&access.cluster, &settings).await?;
     if !args.consent.yes {
-        shell.confirm(&format!("Undo run {run} ({}) on node {}?", state.phase(), settings.node))?;
+        shell.confirm(&format!("Undo run {run} ({}) on node {}?", state.phase(), site.settings.node))?;
     }
-    let site = site(settings, &access, host, &global.state_dir);
     let (engine, progress) = engine(journal, &site, &[], shell).await?;
     if let Some(limit) = args.timeout {
         let control = engine.control();

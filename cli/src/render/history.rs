@@ -1,7 +1,6 @@
 //! What was done, attempt by attempt.
 
 use super::time::rfc3339;
-use crate::shell::Shell;
 use fulcrum_engine::LoadError;
 use fulcrum_engine::history::{Attempt, AttemptResult, Direction, History};
 use fulcrum_engine::state::{Entry, RunHeader};
@@ -21,7 +20,7 @@ impl RunHistory {
         self.history.push(entry)
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         json!({
             "run": self.header.run,
             "kind": self.header.kind,
@@ -32,26 +31,13 @@ impl RunHistory {
         })
     }
 
-    fn text(&self, shell: &Shell) {
+    /// A line for the run, then one for each attempt.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = String> + '_ {
         let outcome = self.history.outcome.map_or("unfinished".to_owned(), |outcome| outcome.to_string());
-        let (run, created) = (self.header.run, rfc3339(self.header.created));
-        shell.data(format_args!("{} {run}  {created}  {outcome}", self.header.kind));
-        if let Some(reason) = &self.history.reason {
-            shell.data(format_args!("  {reason}"));
-        }
-        for attempt in &self.history.attempts {
-            shell.data(attempt_text(attempt));
-        }
-    }
-}
-
-pub(crate) fn show_histories(histories: &[RunHistory], shell: &Shell) {
-    if shell.json() {
-        shell.data_json(&json!({ "runs": histories.iter().map(RunHistory::json).collect::<Vec<_>>() }));
-        return;
-    }
-    for history in histories {
-        history.text(shell);
+        let (kind, run, created) = (&self.header.kind, self.header.run, rfc3339(self.header.created));
+        let reason = self.history.reason.iter().map(|reason| format!("  {reason}"));
+        let attempts = self.history.attempts.iter().map(attempt_text);
+        std::iter::once(format!("{kind} {run}  {created}  {outcome}")).chain(reason).chain(attempts)
     }
 }
 

@@ -1,12 +1,16 @@
 //! How things look: progress, plans, status, history.
 
+mod crash;
 mod history;
 mod plan;
 mod progress;
 mod status;
 mod time;
+mod tour;
 
-pub(crate) use history::{RunHistory, show_histories};
+pub(crate) use crash::CrashTable;
+pub(crate) use history::RunHistory;
 pub(crate) use plan::{plan_data, plan_talk};
 pub(crate) use progress::Progress;
 pub(crate) use status::{ComponentStatus, DaemonsetStatus, NodeState, RunStatus, StatusReport};
+pub(crate) use tour::show_tour;

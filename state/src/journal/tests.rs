@@ -242,3 +242,40 @@ fn a_blob_is_checked_when_it_is_read() {
     let error = journal.blob(&digest).unwrap_err();
     assert!(matches!(error, ReadError::MissingBlob { .. }) && error.is_damage(), "{error}");
 }
+
+/// What goes is the runs that are named, and the blobs that nobody else names; the chains of the others hold.
+#[test]
+fn a_removed_run_leaves_the_others_whole() {
+    let store = MemoryStore::new();
+    let journal = Journal::with_store(store.clone()).unwrap();
+    let put = |text: &str| wait(journal.put_blob(text.into())).unwrap();
+    let (own, shared, unnamed) = (put("own"), put("shared"), put("unnamed"));
+    let (old, _) = wait(journal.begin("pivot", vec![format!("{own} {shared}")])).unwrap();
+    let (kept, _) = wait(journal.begin("pivot", vec![format!("\"{shared}\"")])).unwrap();
+    assert_eq!(wait(journal.remove(vec![])).unwrap(), 0, "an entry that names it may still come");
+    drop(journal);
+
+    let journal = Journal::with_store(store.clone()).unwrap();
+    assert_eq!(wait(journal.remove(vec![old])).unwrap(), 2);
+    assert_eq!(journal.runs().unwrap().len(), 1);
+    journal.verify(kept).unwrap();
+    assert!(matches!(journal.verify(old), Err(ReadError::UnknownRun { .. })));
+    assert!(matches!(wait(journal.append(old, bodies(1..=1))), Err(AppendError::UnknownRun { .. })));
+    assert_eq!(journal.blob(&shared).unwrap(), b"shared");
+    for gone in [own, unnamed] {
+        assert!(matches!(journal.blob(&gone), Err(ReadError::MissingBlob { .. })));
+    }
+}
+
+#[test]
+fn no_blob_goes_while_a_run_cannot_be_read() {
+    let store = MemoryStore::new();
+    let (journal, run) = begun(&store);
+    let blob = wait(journal.put_blob(b"blob".to_vec())).unwrap();
+    let (old, _) = wait(journal.begin("pivot", vec![])).unwrap();
+    drop(journal);
+    store.damage_entry(run, 2, |_| None);
+    let journal = Journal::with_store(store).unwrap();
+    assert_eq!(wait(journal.remove(vec![old])).unwrap(), 0);
+    assert_eq!(journal.blob(&blob).unwrap(), b"blob");
+}

@@ -1,18 +1,20 @@
 //! One `GET` over a connection of its own, whose own end is known: the other end's owner can then be
 //! looked up in the kernel's socket tables while the connection is open.
 
-use super::host::{HostError, Question};
+use super::host::{Hindrance, HostError, Question};
+use super::kernel::set_mark;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 /// The longest that one question may take, connecting included: a healthy component on the own node
@@ -51,7 +53,14 @@ impl Asker {
         let attempt = || format!("ask {} for {}", question.address, question.path);
         match tokio::time::timeout(ANSWER_WITHIN, self.connect_and_ask(question)).await {
             Ok(Ok(asked)) => Ok(asked),
-            Ok(Err(cause)) => Err(HostError::new(attempt(), cause)),
+            Ok(Err(cause)) => {
+                let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+                let hindrance = match kind {
+                    Some(ErrorKind::PermissionDenied) => Hindrance::NotPermitted, // To mark it.
+                    _ => Hindrance::Other,
+                };
+                Err(HostError::hindered(hindrance, attempt(), cause))
+            }
             Err(_) => Err(HostError::new(attempt(), format!("no answer within {ANSWER_WITHIN:?}"))),
         }
     }
@@ -60,7 +69,7 @@ impl Asker {
         &self,
         question: &Question,
     ) -> Result<Asked, Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect(question.address).await?;
+        let stream = connect(question).await?;
         let client = stream.local_addr()?;
         if !question.tls {
             return send(stream, client, question).await;
@@ -68,6 +77,18 @@ impl Asker {
         let name = ServerName::from(question.address.ip());
         send(TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await?, client, question).await
     }
+}
+
+async fn connect(question: &Question) -> std::io::Result<TcpStream> {
+    let socket = match question.address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Before it connects: it is by its first packet that the kernel picks a listener.
+    if let Some(mark) = question.mark {
+        set_mark(&socket, mark)?;
+    }
+    socket.connect(question.address).await
 }
 
 async fn send<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(

@@ -4,11 +4,14 @@
 
 mod ask;
 mod host;
+mod kernel;
 mod manifests;
+mod nft;
 mod proc;
 mod procfs;
 
-pub use host::{Answer, Host, HostError, Listener, Process, Question};
+pub use host::{Answer, Hindrance, Host, HostError, Listener, Process, Question};
+pub use host::{MARK_NEWCOMER, MARK_SERVING, Redirect, RedirectState, Steering};
 pub use manifests::{FileImage, ManifestsDir};
 pub use proc::Proc;
 

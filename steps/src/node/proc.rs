@@ -1,8 +1,9 @@
 //! The real machine, as `/proc` shows it.
 
 use super::ask::Asker;
-use super::host::{Answer, Host, HostError, Listener, Process, Question};
-use super::procfs::{Socket, memory_available, pod_uid, sockets, start_ticks};
+use super::host::{Answer, Host, HostError, Listener, Process, Question, Redirect, RedirectState, Steering};
+use super::procfs::{Socket, memory_available, pod_uid, socket_inode, sockets, start_ticks};
+use super::{kernel, nft};
 use async_trait::async_trait;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -66,18 +67,24 @@ impl Proc {
 
     fn who_listens(&self, port: u16) -> Result<Vec<Listener>, HostError> {
         let sockets = self.sockets()?.into_iter();
-        let listening = sockets.filter(|socket| socket.listening && socket.local.port() == port);
-        let inodes: Vec<u64> = listening.map(|socket| socket.inode).collect();
+        let listening: Vec<Socket> =
+            sockets.filter(|socket| socket.listening && socket.local.port() == port).collect();
+        let inodes: Vec<u64> = listening.iter().map(|socket| socket.inode).collect();
         if inodes.is_empty() {
             return Ok(Vec::new());
         }
-        let owners = self.owners(&inodes)?.into_iter();
-        let mut listeners: Vec<(u64, Listener)> = owners
-            .filter_map(|(inode, dir)| {
+        let owners = self.owners(&inodes)?;
+        let mut listeners: Vec<(u64, Listener)> = listening
+            .iter()
+            .filter_map(|socket| {
+                let dir = owners.get(&socket.inode)?;
                 let started = start_ticks(&fs::read_to_string(dir.join("stat")).ok()?)?;
-                Some((started, Listener { process: process(&dir)?, inode }))
+                let Socket { inode, uid, local: address, .. } = *socket;
+                Some((started, Listener { process: process(dir)?, inode, uid, address }))
             })
             .collect();
+        // By age of the processes (10 ms apart can be told). Inodes are given out in order on each CPU only,
+        // so between sockets they say little; between those of one process they are all there is.
         listeners.sort_by_key(|(started, listener)| (*started, listener.inode));
         Ok(listeners.into_iter().map(|(_, listener)| listener).collect())
     }
@@ -85,9 +92,9 @@ impl Proc {
     /// The process that accepted the connection from `client` to `server`.
     fn answered(&self, client: SocketAddr, server: SocketAddr) -> Result<Option<Process>, HostError> {
         let sockets = self.sockets()?;
-        let other_end = sockets.iter().find(|socket| {
-            !socket.listening && socket.local.port() == server.port() && socket.remote == client
-        });
+        let accepted = sockets.iter().filter(|socket| !socket.listening && socket.remote == client);
+        // A connection that was redirected has arrived at another port.
+        let other_end = accepted.max_by_key(|socket| socket.local.port() == server.port());
         let Some(inode) = other_end.map(|socket| socket.inode) else { return Ok(None) };
         Ok(self.owners(&[inode])?.into_values().next().and_then(|dir| process(&dir)))
     }
@@ -160,6 +167,61 @@ impl Host for Proc {
             .map_err(|error| HostError::new("read /proc/meminfo", error))?;
         memory_available(&text).ok_or_else(|| HostError::new("read /proc/meminfo", "no MemAvailable in it"))
     }
+
+    async fn is_shared(&self, listener: &Listener) -> Result<bool, HostError> {
+        let listener = listener.clone();
+        apart(self, move |host| kernel::is_shared(&host.root, &listener)).await
+    }
+
+    async fn share(&self, listener: &Listener) -> Result<(), HostError> {
+        let listener = listener.clone();
+        apart(self, move |host| kernel::set_shared(&host.root, &listener, true)).await
+    }
+
+    async fn unshare(&self, listener: &Listener) -> Result<(), HostError> {
+        let listener = listener.clone();
+        apart(self, move |host| kernel::set_shared(&host.root, &listener, false)).await
+    }
+
+    async fn steer(&self, group: &[Listener], steering: Steering) -> Result<(), HostError> {
+        let group = group.to_vec();
+        apart(self, move |host| kernel::steer(&host.root, &group, steering)).await
+    }
+
+    async fn steering(&self, group: &[Listener]) -> Result<Option<Steering>, HostError> {
+        let group = group.to_vec();
+        apart(self, move |host| kernel::steering(&host.root, &group)).await
+    }
+
+    async fn unsteer(&self, group: &[Listener]) -> Result<(), HostError> {
+        let group = group.to_vec();
+        apart(self, move |host| kernel::unsteer(&host.root, &group)).await
+    }
+
+    async fn steering_support(&self, listener: &Listener) -> Result<(), HostError> {
+        let listener = listener.clone();
+        apart(self, move |host| kernel::support(&host.root, &listener)).await
+    }
+
+    async fn redirect(&self, redirect: &Redirect) -> Result<(), HostError> {
+        nft::redirect(redirect).await
+    }
+
+    async fn end_redirect(&self) -> Result<(), HostError> {
+        nft::end().await
+    }
+
+    async fn forget_redirect(&self) -> Result<(), HostError> {
+        nft::forget().await
+    }
+
+    async fn redirect_state(&self) -> Result<RedirectState, HostError> {
+        nft::state().await
+    }
+
+    async fn redirect_support(&self) -> Result<(), HostError> {
+        nft::support().await
+    }
 }
 
 /// The process of this directory; `None` if it has ended, or is a zombie (it has no command any more).
@@ -183,10 +245,6 @@ fn process(dir: &Path) -> Option<Process> {
 
 fn pod_of(dir: &Path) -> Option<String> {
     fs::read_to_string(dir.join("cgroup")).ok().and_then(|text| pod_uid(&text))
-}
-
-fn socket_inode(target: &Path) -> Option<u64> {
-    target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 #[cfg(test)]
@@ -218,7 +276,8 @@ mod tests {
         assert_eq!(mine.len(), 1);
         assert_eq!(mine[0].process.pid, std::process::id());
         assert!(mine[0].process.memory > 0);
-        let answer = host.ask(&Question { address, path: "/readyz".into(), tls: false }).await.unwrap();
+        let answer = Question { address, path: "/readyz".into(), tls: false, mark: None };
+        let answer = host.ask(&answer).await.unwrap();
         assert_eq!(answer.status, 503);
         assert_eq!(answer.process.unwrap().pid, std::process::id());
         assert!(host.listeners(1).await.unwrap().is_empty());

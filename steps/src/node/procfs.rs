@@ -1,13 +1,16 @@
 //! What the texts under `/proc` mean. Pure: text in, values out.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 /// A row of `/proc/net/tcp` or `tcp6`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Socket {
+    /// As the socket has it: an IPv4 address of an IPv6 socket stays `::ffff:…`.
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
     pub(super) listening: bool,
+    pub(super) uid: u32,
     pub(super) inode: u64,
 }
 
@@ -18,8 +21,9 @@ pub(super) fn sockets(table: &str) -> impl Iterator<Item = Socket> + '_ {
         let local = address(fields.nth(1)?)?;
         let remote = address(fields.next()?)?;
         let listening = fields.next()? == "0A"; // TCP_LISTEN
-        let inode = fields.nth(5)?.parse().ok()?;
-        Some(Socket { local, remote, listening, inode })
+        let uid = fields.nth(3)?.parse().ok()?;
+        let inode = fields.nth(1)?.parse().ok()?;
+        Some(Socket { local, remote: canonical(remote), listening, uid, inode })
     })
 }
 
@@ -33,10 +37,19 @@ fn address(text: &str) -> Option<SocketAddr> {
     }
     let ip = match (<[u8; 4]>::try_from(bytes.as_slice()), <[u8; 16]>::try_from(bytes.as_slice())) {
         (Ok(v4), _) => IpAddr::from(Ipv4Addr::from(v4)),
-        (_, Ok(v6)) => IpAddr::from(Ipv6Addr::from(v6)).to_canonical(),
+        (_, Ok(v6)) => IpAddr::from(Ipv6Addr::from(v6)),
         _ => return None,
     };
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// The inode in the target of a link in `/proc/<pid>/fd`, if that is a socket.
+pub(super) fn socket_inode(target: &Path) -> Option<u64> {
+    target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// The uid of the pod that a process runs in, from `/proc/<pid>/cgroup`; dashes as the API writes them.
@@ -77,16 +90,19 @@ mod tests {
     #[test]
     fn socket_tables_are_read() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
-            0: 0100007F:2811 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0\n   \
+            0: 0100007F:2811 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1001        0 4711 1 0 100 0 0 10 0\n   \
             1: 0B004D0A:192B 01004D0A:8ABC 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 20 4 30 10 -1\n";
         let rows: Vec<Socket> = sockets(table).collect();
         assert_eq!(rows[0].local, "127.0.0.1:10257".parse().unwrap());
         assert!(rows[0].listening && !rows[1].listening);
+        assert_eq!((rows[0].uid, rows[0].inode), (1001, 4711));
         assert_eq!(rows[1].local, "10.77.0.11:6443".parse().unwrap());
         assert_eq!(rows[1].remote, "10.77.0.1:35516".parse().unwrap());
         assert_eq!(rows[1].inode, 4712);
-        let mapped = "h\n 0: 0000000000000000FFFF00000B004D0A:192B 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 9 1\n";
-        assert_eq!(sockets(mapped).next().unwrap().local, "10.77.0.11:6443".parse().unwrap());
+        let mapped = "h\n 0: 0000000000000000FFFF00000B004D0A:192B 0000000000000000FFFF00000B004D0A:0016 01 0:0 0:0 0 0 0 9 1\n";
+        let mapped = sockets(mapped).next().unwrap();
+        assert_eq!(mapped.local, "[::ffff:10.77.0.11]:6443".parse().unwrap());
+        assert_eq!(mapped.remote, "10.77.0.11:22".parse().unwrap());
     }
 
     #[test]

@@ -276,7 +276,8 @@ mod tests {
         }))
         .unwrap();
         let process = Process { pid: 1, command: vec![], pod_uid: Some(hash.to_owned()), memory: 0 };
-        let here = [Listener { process, inode: 1 }];
+        let address = "[::]:6443".parse().unwrap();
+        let here = [Listener { process, inode: 1, uid: 0, address }];
         assert_eq!(find_node(std::slice::from_ref(&pod), &here, None).unwrap(), "cp1");
         assert!(
             find_node(std::slice::from_ref(&pod), &here, Some("cp2"))

@@ -34,8 +34,7 @@ pub struct Ask {
 /// # Errors
 /// When a check refuses: with all that could be checked by then.
 pub async fn preflight(ask: &Ask) -> Result<Report, Refused> {
-    let (facts, mut verdicts) = disk_facts(&ask.manifests);
-    gate(&verdicts)?;
+    let (facts, mut verdicts) = disk_facts(&ask.manifests)?;
     let cluster = match cluster_facts(ask, &facts).await {
         Ok(cluster) => cluster,
         Err(verdict) => {
@@ -52,10 +51,19 @@ pub async fn preflight(ask: &Ask) -> Result<Report, Refused> {
     Ok(Report { settings: site.settings, static_pods, verdicts })
 }
 
-fn disk_facts(manifests: &ManifestsDir) -> (HostFacts, Vec<Verdict>) {
+/// The checks of the manifests alone, which [`preflight`] makes first.
+///
+/// # Errors
+/// When one of them refuses.
+pub fn preflight_disk(manifests: &ManifestsDir) -> Result<Vec<Verdict>, Refused> {
+    disk_facts(manifests).map(|(_, verdicts)| verdicts)
+}
+
+fn disk_facts(manifests: &ManifestsDir) -> Result<(HostFacts, Vec<Verdict>), Refused> {
     let mut facts = HostFacts { manifests: manifests.clone(), static_pods: BTreeMap::new() };
     let verdicts = disk_checks(&mut facts);
-    (facts, verdicts)
+    gate(&verdicts)?;
+    Ok((facts, verdicts))
 }
 
 /// What the cluster says, or why it could not be asked.

@@ -8,5 +8,5 @@ mod facts;
 mod host;
 mod verdict;
 
-pub use facts::{Ask, preflight};
+pub use facts::{Ask, preflight, preflight_disk};
 pub use verdict::{Level, Refused, Report, Verdict};

@@ -3,13 +3,15 @@
 
 use super::api::{Asked, Reply};
 use super::failure::Failure;
+use super::process::Machine;
 use super::world::World;
 use crate::node::{Answer, Host, HostError, Listener, Process, Question};
+use crate::node::{Redirect, RedirectState, Steering};
 use async_trait::async_trait;
 use http::{Method, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A rehearsal that is at work answers within a millisecond; on a machine that is busy, within a second.
@@ -29,24 +31,57 @@ pub(super) fn answer(world: &mut World, asked: &Asked) -> Reply {
             Ok(port) => Ok(json!(machine.listeners(port))),
             Err(e) => Err(Failure::bad_request(format!("{port:?} is no port: {e}"))),
         },
+        (&Method::GET, ("redirect-state", "")) => Ok(json!(machine.sockets.redirect_state())),
         (&Method::GET, ("processes", uid)) => Ok(json!(machine.pod_processes(uid))),
-        (&Method::POST, ("end", "")) => match serde_json::from_slice::<Process>(&asked.body) {
-            Ok(process) => {
-                machine.end(&process);
-                Ok(json!(null))
-            }
-            Err(e) => Err(Failure::bad_request(format!("the process cannot be read: {e}"))),
-        },
-        (&Method::POST, ("ask", "")) => match serde_json::from_slice::<Question>(&asked.body) {
-            Ok(question) => machine
-                .ask(question.address, &question.path, question.tls)
-                .map(|(status, process)| json!(Answer { status, process: Some(process) }))
-                .map_err(Failure::internal),
-            Err(e) => Err(Failure::bad_request(format!("the question cannot be read: {e}"))),
-        },
+        (&Method::POST, (verb, "")) => told(machine, verb, asked),
         _ => Err(Failure::no_path(&asked.path)),
     };
     found.map_or_else(|failure| (failure.code, failure.status()), |value| (200, value))
+}
+
+/// What comes with a body.
+fn told(machine: &mut Machine, verb: &str, asked: &Asked) -> Result<Value, Failure> {
+    Ok(match verb {
+        "end" => {
+            machine.end(&read(asked)?);
+            json!(null)
+        }
+        "ask" => {
+            let question: Question = read(asked)?;
+            let Question { address, path, tls, mark } = &question;
+            let (status, process) =
+                machine.ask_marked(*address, path, *tls, *mark).map_err(Failure::internal)?;
+            json!(Answer { status, process: Some(process) })
+        }
+        "is-shared" => json!(machine.share(&read(asked)?, None)),
+        "share" => json!(machine.share(&read(asked)?, Some(true)).map(|_| ())),
+        "unshare" => json!(machine.share(&read(asked)?, Some(false)).map(|_| ())),
+        "steer" => {
+            let (group, steering): (Vec<Listener>, Option<Steering>) = read(asked)?;
+            let steered = machine.sockets.steer(&inodes(&group), steering);
+            json!(steered.map_err(|cause| HostError::new("steer new connections", cause)))
+        }
+        "steering" => json!(machine.sockets.steering(&inodes(&read::<Vec<Listener>>(asked)?))),
+        "redirect" => {
+            machine.sockets.redirect(read(asked)?);
+            json!(null)
+        }
+        "forget-redirect" => {
+            machine.sockets.forget_redirect();
+            json!(null)
+        }
+        _ => return Err(Failure::no_path(&asked.path)),
+    })
+}
+
+fn read<T: DeserializeOwned>(asked: &Asked) -> Result<T, Failure> {
+    let bad =
+        |error| Failure::bad_request(format!("{} with a body that cannot be read: {error}", asked.path));
+    serde_json::from_slice(&asked.body).map_err(bad)
+}
+
+fn inodes(group: &[Listener]) -> Vec<u64> {
+    group.iter().map(|listener| listener.inode).collect()
 }
 
 /// The steps' side.
@@ -70,6 +105,16 @@ impl RehearsalHost {
         self.request(Method::GET, what, Vec::new(), attempt).await
     }
 
+    async fn tell<T: DeserializeOwned>(
+        &self,
+        verb: &str,
+        what: &impl Serialize,
+        attempt: &str,
+    ) -> Result<T, HostError> {
+        let body = serde_json::to_vec(what).map_err(|e| HostError::new(attempt, e))?;
+        self.request(Method::POST, verb, body, attempt).await
+    }
+
     async fn request<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -86,10 +131,6 @@ impl RehearsalHost {
             Err(_) => Err(HostError::new(attempt, format!("no answer within {ANSWER_WITHIN:?}"))),
         }
     }
-}
-
-fn body(value: &impl Serialize, attempt: &str) -> Result<Vec<u8>, HostError> {
-    serde_json::to_vec(value).map_err(|e| HostError::new(attempt, e))
 }
 
 #[async_trait]
@@ -110,15 +151,128 @@ impl Host for RehearsalHost {
 
     async fn ask(&self, question: &Question) -> Result<Answer, HostError> {
         let attempt = format!("asking {} for {}", question.address, question.path);
-        self.request(Method::POST, "ask", body(question, &attempt)?, &attempt).await
+        self.tell("ask", question, &attempt).await
     }
 
     async fn end(&self, process: &Process) -> Result<(), HostError> {
-        let attempt = format!("ending process {} of the rehearsal", process.pid);
-        self.request(Method::POST, "end", body(process, &attempt)?, &attempt).await
+        self.tell("end", process, &format!("ending process {} of the rehearsal", process.pid)).await
     }
 
     async fn memory_available(&self) -> Result<u64, HostError> {
         self.get("memory", "asking the rehearsal for its memory").await
+    }
+
+    async fn is_shared(&self, listener: &Listener) -> Result<bool, HostError> {
+        self.tell("is-shared", listener, "looking at a socket of the rehearsal").await?
+    }
+
+    async fn share(&self, listener: &Listener) -> Result<(), HostError> {
+        self.tell("share", listener, "sharing a socket of the rehearsal").await?
+    }
+
+    async fn unshare(&self, listener: &Listener) -> Result<(), HostError> {
+        self.tell("unshare", listener, "no longer sharing a socket of the rehearsal").await?
+    }
+
+    async fn steer(&self, group: &[Listener], steering: Steering) -> Result<(), HostError> {
+        self.tell("steer", &(group, Some(steering)), "steering the rehearsal's connections").await?
+    }
+
+    async fn steering(&self, group: &[Listener]) -> Result<Option<Steering>, HostError> {
+        self.tell("steering", &group, "asking where the rehearsal's connections go").await
+    }
+
+    async fn unsteer(&self, group: &[Listener]) -> Result<(), HostError> {
+        let none: Option<Steering> = None;
+        self.tell("steer", &(group, none), "no longer steering the rehearsal's connections").await?
+    }
+
+    async fn steering_support(&self, listener: &Listener) -> Result<(), HostError> {
+        self.is_shared(listener).await.map(|_| ())
+    }
+
+    async fn redirect(&self, redirect: &Redirect) -> Result<(), HostError> {
+        self.tell("redirect", &Some(redirect), "redirecting the rehearsal's connections").await
+    }
+
+    async fn end_redirect(&self) -> Result<(), HostError> {
+        let none: Option<Redirect> = None;
+        self.tell("redirect", &none, "no longer redirecting the rehearsal's connections").await
+    }
+
+    async fn forget_redirect(&self) -> Result<(), HostError> {
+        self.tell("forget-redirect", &(), "no longer redirecting the rehearsal's connections").await
+    }
+
+    async fn redirect_state(&self) -> Result<RedirectState, HostError> {
+        self.get("redirect-state", "asking whether the rehearsal redirects").await
+    }
+
+    async fn redirect_support(&self) -> Result<(), HostError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::MARK_NEWCOMER;
+    use crate::rehearsal::{Rehearsal, RehearsalOptions, write_control_plane};
+
+    /// The pid of whoever answers at this address.
+    async fn who(host: &dyn Host, address: &str, mark: Option<u32>) -> u32 {
+        let question =
+            Question { address: address.parse().unwrap(), path: "/readyz".into(), tls: true, mark };
+        host.ask(&question).await.unwrap().process.unwrap().pid
+    }
+
+    /// The static API server and a second one, from the first listener to the switch.
+    #[tokio::test]
+    async fn a_port_changes_hands() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = RehearsalOptions::new(dir.path());
+        let node = format!("{}:6443", options.node_address);
+        write_control_plane(&options).unwrap();
+        let rehearsal = Rehearsal::start(options).unwrap();
+        let soon = Duration::from_secs(10);
+        rehearsal.until("an API server", soon, |s| s.api_up).await.unwrap();
+        let host = rehearsal.host();
+        let [old] = &host.listeners(6443).await.unwrap()[..] else { panic!("one listens") };
+        host.steering_support(old).await.unwrap();
+        host.share(old).await.unwrap();
+        assert!(host.is_shared(old).await.unwrap());
+        let serving = old.inode;
+        let ahead = Steering::LineUp { serving, newcomer: None };
+        host.steer(std::slice::from_ref(old), ahead).await.unwrap();
+
+        let manifest = std::fs::read_to_string(dir.path().join("kube-apiserver.yaml")).unwrap();
+        let second = manifest
+            .replace("  name: kube-apiserver\n  namespace", "  name: second\n  namespace")
+            .replace("    - kube-apiserver\n", "    - kube-apiserver\n    - --permit-port-sharing=true\n");
+        assert_eq!(second.matches("name: second").count(), 1, "{second}");
+        std::fs::write(dir.path().join("second.yaml"), second).unwrap();
+        let two = |s: &crate::rehearsal::Snapshot| {
+            s.processes.iter().filter(|p| p.listening == [6443]).count() == 2
+        };
+        rehearsal.until("two listeners", soon, two).await.unwrap();
+        let group = host.listeners(6443).await.unwrap();
+        let (first, new) = (group[0].process.pid, group[1].process.pid);
+        let line_up = Steering::LineUp { serving, newcomer: Some(group[1].inode) };
+        assert_eq!(host.steering(&group).await.unwrap(), Some(line_up));
+        for _ in 0..16 {
+            assert_eq!(who(&*host, &node, None).await, first);
+            assert_eq!(who(&*host, &node, Some(MARK_NEWCOMER)).await, new);
+        }
+        host.steer(&group, Steering::To { serving: group[1].inode }).await.unwrap();
+        assert_eq!(who(&*host, &node, None).await, new);
+        let redirect =
+            Redirect { port: 6443, to: 16443, services: Vec::new(), address: group[0].address.ip() };
+        host.redirect(&redirect).await.unwrap();
+        assert_eq!(host.redirect_state().await.unwrap(), RedirectState::Active);
+        assert_eq!(who(&*host, "127.0.0.1:6443", None).await, new);
+        host.forget_redirect().await.unwrap();
+        rehearsal.reboot();
+        let gone = host.share(old).await.unwrap_err();
+        assert_eq!(gone.hindrance, crate::node::Hindrance::ProcessGone);
     }
 }

@@ -6,7 +6,7 @@ use super::pace::Pace;
 use super::program::Program;
 use super::snapshot::Origin;
 use super::socket::Sockets;
-use crate::node::{Listener, Process};
+use crate::node::{Hindrance, HostError, Listener, Process};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -160,7 +160,10 @@ impl Machine {
                     self.kill(pid, 2);
                 }
                 (Life::Starting(_), _) => self.listen(pid, now, pace, log),
-                (Life::WarmingUp(at), flaw) if now >= at && flaw != Some(Flaw::NeverReady) => {
+                // An API server asks itself over loopback before it is ready.
+                (Life::WarmingUp(at), flaw)
+                    if now >= at && flaw != Some(Flaw::NeverReady) && self.sockets.meets_itself(pid) =>
+                {
                     log.add(now, subject, format!("{} ({pid}) is ready", proc.program.name));
                     self.set_life(pid, Life::Working);
                 }
@@ -210,16 +213,26 @@ impl Machine {
         self.procs.values().filter(|p| p.program.name == "kube-apiserver" && self.is_ready(p.pid))
     }
 
-    /// One GET: any of the listeners that could take the connection answers, as the kernel's hash would have it.
+    /// One GET, answered by whoever the kernel gives the connection to.
     pub(super) fn ask(
         &mut self,
         address: SocketAddr,
         path: &str,
         tls: bool,
     ) -> Result<(u16, Process), String> {
-        let listeners: Vec<_> =
-            self.sockets.accepting(address, self.address).iter().map(|s| (s.pid, s.port.tls)).collect();
-        let Some((pid, speaks_tls)) = self.random.choice(listeners) else {
+        self.ask_marked(address, path, tls, None)
+    }
+
+    /// The same over a connection that bears a mark.
+    pub(super) fn ask_marked(
+        &mut self,
+        address: SocketAddr,
+        path: &str,
+        tls: bool,
+        mark: Option<u32>,
+    ) -> Result<(u16, Process), String> {
+        let picked = self.sockets.pick(address, mark, self.address, &mut self.random);
+        let Some((pid, speaks_tls)) = picked.map(|socket| (socket.pid, socket.port.tls)) else {
             return Err(format!("connection to {address} refused"));
         };
         let Some(proc) = self.procs.get(&pid) else {
@@ -239,9 +252,26 @@ impl Machine {
     pub(super) fn listeners(&self, port: u16) -> Vec<Listener> {
         let seen = |s: &super::socket::Socket| {
             let process = self.procs.get(&s.pid)?.seen();
-            Some(Listener { process, inode: s.inode })
+            let address = SocketAddr::new(s.port.bind, s.port.number);
+            Some(Listener { process, inode: s.inode, uid: 0, address })
         };
         self.sockets.on(port).filter_map(seen).collect()
+    }
+
+    /// Makes a listener shareable or not; `None` only tells whether it is.
+    pub(super) fn share(&mut self, listener: &Listener, shared: Option<bool>) -> Result<bool, HostError> {
+        let pid = listener.process.pid;
+        let gone = |hindrance, cause| {
+            HostError::hindered(hindrance, format!("share the socket of process {pid}"), cause)
+        };
+        if !self.procs.contains_key(&pid) {
+            return Err(gone(Hindrance::ProcessGone, "the process has ended"));
+        }
+        let Some(socket) = self.sockets.get_mut(pid, listener.inode) else {
+            return Err(gone(Hindrance::SocketGone, "the process has closed the socket"));
+        };
+        socket.shareable = shared.unwrap_or(socket.shareable);
+        Ok(socket.shareable)
     }
 
     pub(super) fn pod_processes(&self, uid: &str) -> Vec<Process> {

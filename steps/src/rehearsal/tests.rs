@@ -171,7 +171,8 @@ async fn a_port_is_shared_only_by_two_that_permit_it() {
     let listeners = bench.rehearsal.host().listeners(10257).await.unwrap();
     assert_eq!(listeners.len(), 2);
     assert!(listeners[0].inode < listeners[1].inode);
-    let question = Question { address: ([127, 0, 0, 1], 10257).into(), path: "/healthz".into(), tls: true };
+    let question =
+        Question { address: ([127, 0, 0, 1], 10257).into(), path: "/healthz".into(), tls: true, mark: None };
     let mut answered = std::collections::BTreeSet::new();
     for _ in 0..64 {
         let answer = bench.rehearsal.host().ask(&question).await.unwrap();

@@ -11,10 +11,6 @@ use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a rollback waits for the API before it brings it back without the lock.
-const API_MAY_TAKE: Duration = Duration::from_secs(5);
 
 pub(super) struct Seal {
     pub(super) site: Arc<Site>,
@@ -44,12 +40,12 @@ impl Step for Seal {
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let answers = async || seen(self.site.cluster.readyz().await);
         let look = cx.wait("the API, to take the lock back", self.site.patience.poll, answers);
-        match tokio::time::timeout(API_MAY_TAKE, look).await {
+        match tokio::time::timeout(self.site.patience.api, look).await {
             Ok(Err(error)) => Err(error),
             Err(_) => Ok(()),
             Ok(Ok(())) => {
                 let lock = Lock::of(&self.site.settings.node, cx.run());
-                let taken = tokio::time::timeout(API_MAY_TAKE, lock::take(&self.site, cx, &lock));
+                let taken = tokio::time::timeout(self.site.patience.api, lock::take(&self.site, cx, &lock));
                 taken.await.unwrap_or(Ok(()))
             }
         }

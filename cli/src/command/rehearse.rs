@@ -1,0 +1,150 @@
+//! `fulcrum rehearse`: the real pivot and the way back on a simulated cluster, in a private directory.
+
+use super::carry_on::signals;
+use super::rehearse_crash::crash;
+use crate::args::Rehearse;
+use crate::exit::{Exit, Failure};
+use crate::render::{Progress, plan_talk, show_tour};
+use crate::shell::Shell;
+use fulcrum_engine::{Observer, Outcome};
+use fulcrum_steps::drill::{
+    DrillError, SOON, Setup, SetupError, Summary, Version, World, obey, there_and_back,
+};
+use fulcrum_steps::plan;
+use fulcrum_steps::preflight::Refused;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where manifests are looked for if nothing is said.
+const USUAL_DIR: &str = "/etc/kubernetes/manifests";
+/// How often the private directory is emptied, should something be made in it meanwhile.
+const CLEANINGS: u32 = 5;
+
+pub(crate) async fn rehearse(args: &Rehearse, shell: &Shell) -> Result<Exit, Failure> {
+    let setup = find_setup(args, shell)?;
+    let scratch = Scratch::new()?;
+    let mut signals = signals()?;
+    let interrupted = async {
+        let [interrupt, terminate, hangup] = &mut signals;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    };
+    let work = async {
+        match &args.crash {
+            None => tour(&setup, &scratch.path, shell).await,
+            Some(what) => crash(args, what, setup.clone(), &scratch.path, shell).await,
+        }
+    };
+    // Whichever ends first drops the other, and with it every world, thread and child of it.
+    let exit = tokio::select! {
+        exit = work => exit,
+        () = interrupted => Err(Failure::new(Exit::Interrupted, anyhow::anyhow!("interrupted; nothing is left behind"))),
+    };
+    match args.keep {
+        true => scratch.keep(shell),
+        false => scratch.clean()?,
+    }
+    exit
+}
+
+/// What a child of `rehearse --crash` does.
+pub(crate) async fn rehearsal_child(orders: &str) -> Result<Exit, Failure> {
+    obey(orders).await.map_err(|error| Failure::new(Exit::Other, error))?;
+    Ok(Exit::Done)
+}
+
+fn find_setup(args: &Rehearse, shell: &Shell) -> Result<Setup, Failure> {
+    let setup = match &args.manifests_dir {
+        Some(dir) => Setup::own(&std::path::absolute(dir)?, args.kubernetes),
+        None => Setup::found_in(Path::new(USUAL_DIR), args.kubernetes),
+    };
+    let setup =
+        setup.map(|setup| setup.with_handover(args.handover.into())).map_err(|error| match error {
+            SetupError::Refused(refused) => refuse(refused, shell),
+            SetupError::NoVersion { .. } => Failure::new(Exit::Refused, error),
+            SetupError::Disk(_) => Failure::new(Exit::Other, error),
+        })?;
+    let version: Version = setup.version();
+    match setup.from() {
+        Some(dir) => {
+            shell.talk(format_args!("rehearsing Kubernetes {version} with copies of {}", dir.display()));
+        }
+        None => shell.talk(format_args!("rehearsing Kubernetes {version} with what its kubeadm writes")),
+    }
+    Ok(setup)
+}
+
+async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure> {
+    let from_drill = |error| from_drill(error, shell);
+    let world = World::boot(setup, root).await.map_err(from_drill)?;
+    let report = world.preflight().await.map_err(|refused| refuse(refused, shell))?;
+    let plan = plan::pivot(&report.settings, SOON).map_err(|error| Failure::new(Exit::Other, error))?;
+    plan_talk(&report, &plan, shell);
+    let progress = Arc::new(Progress::new(shell));
+    let watching: Arc<dyn Observer> = Arc::clone(&progress) as _;
+    let summary = there_and_back(&world, setup, watching).await;
+    progress.finish();
+    let summary = summary.map_err(from_drill)?;
+    show_tour(&summary, shell);
+    Ok(exit_of(&summary))
+}
+
+fn exit_of(summary: &Summary) -> Exit {
+    match summary.pivot.0 {
+        Some(Outcome::RolledBack) => Exit::Undone,
+        _ if summary.is_exact() => Exit::Done,
+        _ => Exit::NeedsOperator,
+    }
+}
+
+pub(super) fn refuse(refused: Refused, shell: &Shell) -> Failure {
+    shell.talk("refused; nothing was changed:");
+    Failure::new(Exit::Refused, refused)
+}
+
+/// What a drill's error means here.
+pub(super) fn from_drill(error: DrillError, shell: &Shell) -> Failure {
+    match error {
+        DrillError::Refused(refused) => refuse(refused, shell),
+        other => Failure::new(Exit::Other, other),
+    }
+}
+
+/// The private directory.
+struct Scratch {
+    path: PathBuf,
+    dir: tempfile::TempDir,
+}
+
+impl Scratch {
+    fn new() -> Result<Self, Failure> {
+        let private = std::fs::Permissions::from_mode(0o700);
+        let dir = tempfile::Builder::new().prefix("fulcrum-rehearsal-").permissions(private).tempdir()?;
+        Ok(Self { path: dir.path().to_owned(), dir })
+    }
+
+    fn keep(self, shell: &Shell) {
+        let path = self.dir.keep();
+        shell.talk(format_args!(
+            "kept in {}: `fulcrum history --state-dir` reads the journal in each world's `state`",
+            path.display()
+        ));
+    }
+
+    /// Takes it away. A thread of a journal that was dropped may make its last file meanwhile.
+    fn clean(self) -> Result<(), Failure> {
+        let mut cleaned = Ok(());
+        for _ in 0..CLEANINGS {
+            cleaned = std::fs::remove_dir_all(&self.path);
+            if cleaned.is_ok() || !self.path.exists() {
+                return Ok(());
+            }
+        }
+        let what = format!("the rehearsal's own files in {} could not be removed", self.path.display());
+        cleaned.map_err(|error| Failure::new(Exit::Other, anyhow::Error::new(error).context(what)))
+    }
+}

@@ -1,0 +1,51 @@
+//! `fulcrum rehearse --crash`: runs broken at named points.
+
+use super::rehearse::from_drill;
+use crate::args::Rehearse;
+use crate::exit::{Exit, Failure};
+use crate::render::CrashTable;
+use crate::shell::Shell;
+use fulcrum_steps::drill::{Drill, SOON, Setup, World, cases};
+use fulcrum_steps::plan;
+use futures::StreamExt;
+use std::path::Path;
+
+/// Cases side by side for each processor: more than half of a case is waiting.
+const SIDE_BY_SIDE: usize = 3;
+
+pub(super) async fn crash(
+    args: &Rehearse,
+    what: &str,
+    setup: Setup,
+    root: &Path,
+    shell: &Shell,
+) -> Result<Exit, Failure> {
+    let settings = {
+        let world = World::boot(&setup, root).await.map_err(|error| from_drill(error, shell))?;
+        world.preflight().await.map_err(|refused| super::rehearse::refuse(refused, shell))?.settings
+    };
+    let plan = plan::pivot(&settings, SOON).map_err(|error| Failure::new(Exit::Other, error))?;
+    let cases = cases(&plan, what).map_err(Failure::refused)?;
+    let drill = Drill { setup, program: std::env::current_exe()?, root: root.to_owned(), steps: None };
+    let side_by_side = args.side_by_side.unwrap_or_else(|| {
+        SIDE_BY_SIDE * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    });
+    let mut table = CrashTable::new(&cases, side_by_side, reproduce(args), shell);
+    let mut tried = std::pin::pin!(drill.try_all(cases, side_by_side));
+    while let Some(broken) = tried.next().await {
+        table.add(broken);
+    }
+    Ok(if table.show() { Exit::Done } else { Exit::NeedsOperator })
+}
+
+/// The command, up to the case.
+fn reproduce(args: &Rehearse) -> String {
+    let mut command = "fulcrum rehearse".to_owned();
+    if let Some(dir) = &args.manifests_dir {
+        command.push_str(&format!(" --manifests-dir '{}'", dir.display()));
+    }
+    if let Some(version) = args.kubernetes {
+        command.push_str(&format!(" --kubernetes {version}"));
+    }
+    command
+}

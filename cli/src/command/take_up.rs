@@ -1,0 +1,60 @@
+//! What `resume` and `rollback` begin with: the journal, the run that is meant, and the cluster that it is about.
+
+use super::carry_on::nothing_to_do;
+use crate::args::Global;
+use crate::exit::{Exit, Failure};
+use crate::shell::Shell;
+use crate::world::{
+    access, find_run, open_journal, refuse_another_cluster, refuse_if_followed, require_root, site,
+};
+use fulcrum_engine::Run;
+use fulcrum_engine::load::load;
+use fulcrum_engine::state::{Journal, RunId};
+use fulcrum_steps::site::{Settings, Site};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A run that is about to be carried on.
+pub(super) struct TakenUp {
+    pub(super) journal: Journal,
+    pub(super) run: RunId,
+    pub(super) state: Run,
+    pub(super) site: Arc<Site>,
+}
+
+/// Finds the run for `command`; `Err(Exit)` inside if there is none, or it is over already.
+pub(super) async fn take_up(
+    global: &Global,
+    command: &str,
+    said: Option<&str>,
+    kubeconfig: Option<&PathBuf>,
+    is_over: impl Fn(&Run) -> bool,
+    shell: &Shell,
+) -> Result<Result<TakenUp, Exit>, Failure> {
+    require_root()?;
+    let journal = open_journal(&global.state_dir, command)?;
+    let Some(run) = find_run(&journal, said)? else {
+        return Ok(Err(nothing_to_do(None, "no run has been started here", shell)));
+    };
+    let state = load(&journal, run)?;
+    if is_over(&state) {
+        return Ok(Err(nothing_to_do(Some(run), &format!("run {run} is {}", state.phase()), shell)));
+    }
+    refuse_if_followed(&journal, run)?;
+    let settings = settings(&state)?;
+    let (access, host) = access(kubeconfig.unwrap_or(&settings.kubeconfig)).await?;
+    refuse_another_cluster(&access.cluster, &settings).await?;
+    let site = site(settings, &access, host, &global.state_dir);
+    Ok(Ok(TakenUp { journal, run, state, site }))
+}
+
+/// What was decided when the run was planned.
+fn settings(state: &Run) -> Result<Settings, Failure> {
+    serde_json::from_value(state.plan().shared().clone()).map_err(|error| {
+        let program = state.session().map_or("?", |session| session.program.as_str());
+        let text = format!(
+            "the settings stored with the run are not understood ({error}); it was started by {program}"
+        );
+        Failure::new(Exit::Damaged, anyhow::anyhow!(text))
+    })
+}

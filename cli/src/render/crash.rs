@@ -1,0 +1,150 @@
+//! Broken runs: one row a step, and every one that did not end as it must.
+
+use crate::shell::Shell;
+use fulcrum_engine::StepId;
+use fulcrum_steps::drill::{Broken, Case, Fault, Verdict};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// What has been tried so far.
+pub(crate) struct CrashTable<'a> {
+    shell: &'a Shell,
+    order: Vec<String>,
+    tried: Vec<Broken>,
+    side_by_side: usize,
+    reproduce: String,
+    began: Instant,
+    bar: ProgressBar,
+}
+
+impl<'a> CrashTable<'a> {
+    /// For these cases; `reproduce` is the command up to the case.
+    pub(crate) fn new(cases: &[Case], side_by_side: usize, reproduce: String, shell: &'a Shell) -> Self {
+        shell.talk(format_args!("breaking {} runs, {side_by_side} side by side", cases.len()));
+        let bar = ProgressBar::new(cases.len() as u64);
+        if let Ok(style) = ProgressStyle::with_template("  {wide_bar} {pos} of {len}, {elapsed}") {
+            bar.set_style(style);
+        }
+        let order = cases.iter().map(ToString::to_string).collect();
+        Self { shell, order, tried: Vec::new(), side_by_side, reproduce, began: Instant::now(), bar }
+    }
+
+    /// One more has come to its end.
+    pub(crate) fn add(&mut self, broken: Broken) {
+        self.bar.inc(1);
+        let name = broken.case.to_string();
+        if self.shell.json() {
+            let mut line = serde_json::to_value(&broken).unwrap_or_default();
+            line["event"] = json!("case");
+            line["case"] = json!(name);
+            self.shell.data_json(&line);
+        } else if self.shell.verbose > 0 {
+            let word = word(&broken.verdict);
+            let line = format!("  {word:11} {name} ({:.1} s)", broken.took.as_secs_f64());
+            self.bar.suspend(|| self.shell.talk(line));
+        }
+        self.tried.push(broken);
+    }
+
+    /// The table, as data. Says whether all ended as they must.
+    pub(crate) fn show(mut self) -> bool {
+        self.bar.finish_and_clear();
+        let place = |broken: &Broken| {
+            let name = broken.case.to_string();
+            self.order.iter().position(|case| *case == name)
+        };
+        self.tried.sort_by_key(place);
+        let count = |is: fn(&Verdict) -> bool| self.tried.iter().filter(|broken| is(&broken.verdict)).count();
+        let (passed, guard) = (count(Verdict::is_pass), count(|verdict| *verdict == Verdict::NeedsGuard));
+        let failed = self.order.len() - passed - guard;
+        let took = self.began.elapsed();
+        if self.shell.json() {
+            self.shell.data_json(&json!({
+                "event": "summary", "passed": passed, "failed": failed, "needs_guard": guard,
+                "side_by_side": self.side_by_side, "took_ms": took.as_millis() as u64,
+            }));
+        } else {
+            self.rows();
+            let guard = if guard > 0 { format!(", {guard} need the guard") } else { String::new() };
+            self.shell.data(format_args!(
+                "\n{passed} passed, {failed} failed{guard}; {:.1} s, {} side by side",
+                took.as_secs_f64(),
+                self.side_by_side
+            ));
+        }
+        self.failures();
+        failed == 0
+    }
+
+    fn rows(&self) {
+        let shell = self.shell;
+        shell.data(format_args!("{:42} {:^26}   {:^26}", "", "forward", "back"));
+        let faults = Fault::ALL.map(|fault| format!("{fault:>8}", fault = fault.to_string())).join(" ");
+        shell.data(format_args!("{:42} {faults}   {faults} {:>8}", "step", "longest"));
+        let mut steps: Vec<&StepId> = Vec::new();
+        for broken in &self.tried {
+            if steps.last() != Some(&&broken.case.point.step) {
+                steps.push(&broken.case.point.step);
+            }
+        }
+        for step in steps {
+            let of_step = || self.tried.iter().filter(|broken| broken.case.point.step == *step);
+            let cells = |undo: bool| {
+                Fault::ALL.map(|fault| {
+                    let meant = |broken: &&Broken| {
+                        broken.case.fault == fault && broken.case.point.when.is_undo() == undo
+                    };
+                    format!("{:>8}", cell(of_step().filter(meant)))
+                })
+            };
+            let longest = of_step().map(|broken| broken.took).max().unwrap_or(Duration::ZERO);
+            let (there, back) = (cells(false).join(" "), cells(true).join(" "));
+            shell.data(format_args!(
+                "{:42} {there}   {back} {:>6.1} s",
+                step.as_str(),
+                longest.as_secs_f64()
+            ));
+        }
+        if self.tried.iter().any(|broken| broken.verdict == Verdict::NeedsGuard) {
+            shell.data(
+                "\n+n: n runs could not be resumed, for a reboot had taken the control plane away and nothing on the disk\n\
+                 starts it again. They need the guard, which does not exist yet. Each was rolled back instead, exactly.",
+            );
+        }
+    }
+
+    /// Each that failed, with the command that does it again.
+    fn failures(&self) {
+        for broken in &self.tried {
+            if let Verdict::Failed(why) = &broken.verdict {
+                self.shell.talk(format_args!("failed: {}: {why}", broken.case));
+                self.shell.talk(format_args!("  {} --crash '{}'", self.reproduce, broken.case));
+            }
+        }
+    }
+}
+
+/// How many passed of how many, and how many need the guard.
+fn cell<'a>(broken: impl Iterator<Item = &'a Broken>) -> String {
+    let (mut all, mut passed, mut guard) = (0, 0, 0);
+    for broken in broken {
+        all += 1;
+        passed += usize::from(broken.verdict.is_pass());
+        guard += usize::from(broken.verdict == Verdict::NeedsGuard);
+    }
+    match (all, guard) {
+        (0, _) => "-".to_owned(),
+        (_, 0) => format!("{passed}/{all}"),
+        _ => format!("{passed}/{all} +{guard}"),
+    }
+}
+
+fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Completed => "completed",
+        Verdict::RolledBack => "rolled back",
+        Verdict::NeedsGuard => "needs guard",
+        Verdict::Failed(_) => "FAILED",
+    }
+}

@@ -1,0 +1,103 @@
+//! There and back in a rehearsal: the summary.
+
+use crate::shell::Shell;
+use fulcrum_engine::Outcome;
+use fulcrum_steps::component::Component;
+use fulcrum_steps::drill::{Asked, ComponentSeen, Summary};
+use std::time::Duration;
+
+/// The phases of which the control plane is shown.
+const SHOWN: [&str; 3] = ["before", "between", "after"];
+
+/// The summary, as data.
+pub(crate) fn show_tour(summary: &Summary, shell: &Shell) {
+    if shell.json() {
+        let ending = serde_json::json!({ "event": "summary", "as_before": summary.is_exact() });
+        let mut line = serde_json::to_value(summary).unwrap_or_default();
+        if let (Some(line), Some(ending)) = (line.as_object_mut(), ending.as_object()) {
+            line.extend(ending.clone());
+        }
+        shell.data_json(&line);
+        return;
+    }
+    steps(summary, shell);
+    requests(&summary.requests, shell);
+    control_plane(summary, shell);
+    ending(summary, shell);
+}
+
+fn steps(summary: &Summary, shell: &Shell) {
+    shell.data(format_args!("{:42} {:>8} {:>8}", "step", "forward", "back"));
+    for time in &summary.steps {
+        shell.data(format_args!("{:42} {:>8} {:>8}", time.step.as_str(), ms(time.run), ms(time.undo)));
+    }
+}
+
+fn requests(asked: &[Asked], shell: &Shell) {
+    shell.data(format_args!(
+        "\n{:42} {:>8} {:>8} {:>8} {:>8}",
+        "requests to the API", "time", "sent", "failed", "gap"
+    ));
+    for phase in asked {
+        let kinds: Vec<String> =
+            phase.failed.iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
+        let line = format!(
+            "{:42} {:>8} {:>8} {:>8} {:>8}  {}",
+            phase.phase,
+            ms(phase.took),
+            phase.requests,
+            phase.failures(),
+            ms(phase.longest_gap),
+            kinds.join(", ")
+        );
+        shell.data(line.trim_end());
+    }
+}
+
+fn control_plane(summary: &Summary, shell: &Shell) {
+    shell.data("\ncontrol plane");
+    for component in Component::ALL {
+        shell.data(format_args!("  {component}"));
+        for phase in SHOWN {
+            let seen = summary.control_plane.get(phase).into_iter().flatten();
+            let words: Vec<String> = seen.filter(|seen| seen.component == component).map(serving).collect();
+            shell.data(format_args!("    {phase:8} {}", words.join(", ")));
+        }
+    }
+}
+
+fn serving(seen: &ComponentSeen) -> String {
+    let process = |one: &fulcrum_steps::drill::Seen| {
+        let kind = if one.is_static { "static pod" } else { "DaemonSet's pod" };
+        let port = if one.shares_port { ", shares its port" } else { "" };
+        let leads = if one.leads == Some(true) { ", leads" } else { "" };
+        format!("{kind} {} (pid {}){port}{leads}", one.pod, one.pid)
+    };
+    match seen.serving.is_empty() {
+        true => "nobody".to_owned(),
+        false => seen.serving.iter().map(process).collect::<Vec<_>>().join(" and "),
+    }
+}
+
+fn ending(summary: &Summary, shell: &Shell) {
+    let said = |(outcome, reason): &(Option<Outcome>, String)| match outcome {
+        Some(outcome) => format!("{outcome}: {reason}"),
+        None => format!("unfinished: {reason}"),
+    };
+    shell.data(format_args!("\npivot     {}", said(&summary.pivot)));
+    if let Some(rollback) = &summary.rollback {
+        shell.data(format_args!("rollback  {}", said(rollback)));
+    }
+    match &summary.difference {
+        None => shell.data("everything is as it was before: files byte for byte, objects, processes"),
+        Some(difference) => shell.data(format_args!("not as it must be: {difference}")),
+    }
+    shell.data(format_args!(
+        "{:.2} s for the pivot and the way back; the simulated cluster is some hundred times as fast as a real one",
+        summary.took.as_secs_f64()
+    ));
+}
+
+fn ms(time: Duration) -> String {
+    format!("{} ms", time.as_millis())
+}

@@ -1,0 +1,153 @@
+//! The checks themselves.
+
+use super::crash::Death;
+use super::meddler::Meddling;
+use super::stage::{Broken, Go, Stage, World};
+use crate::event::{Event, Outcome};
+use crate::plan::StepId;
+
+/// Runs each step twice in a row, one at a time, each in a fresh world: the run completes, and the world
+/// looks as after running each once. Both runs share the timeout of one attempt.
+///
+/// # Errors
+/// [`Broken`], with the step.
+pub async fn every_run_twice_is_as_once<W: World>() -> Result<(), Broken> {
+    let done = seen_when_done::<W>().await?;
+    for step in steps::<W>().await {
+        let at = format!("step {step} run twice");
+        let stage = Stage::<W>::new(Some((step, Meddling::RunTwice))).await;
+        stage.process(&at, Go::Forward, None).await?;
+        stage.check(&at, Outcome::Completed, &done).await?;
+    }
+    Ok(())
+}
+
+/// Has each step fail for good, before its effect and after it, each in a fresh world: the run is rolled
+/// back, and the world looks as before.
+///
+/// # Errors
+/// [`Broken`], with the step.
+pub async fn failure_at_every_step_unwinds_to_nothing<W: World>() -> Result<(), Broken> {
+    for step in steps::<W>().await {
+        for (how, when) in [(Meddling::FailBefore, "before"), (Meddling::FailAfter, "after")] {
+            let at = format!("step {step} failing {when} its effect");
+            let stage = Stage::<W>::new(Some((step.clone(), how))).await;
+            stage.process(&at, Go::Forward, None).await?;
+            stage.check(&at, Outcome::RolledBack, &stage.before).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Completes the run and undoes it, with each step's undo twice in a row, one at a time, each in a fresh
+/// world: the world looks as before. Both undos share the timeout of one.
+///
+/// # Errors
+/// [`Broken`], with the step.
+pub async fn every_undo_twice_is_as_once<W: World>() -> Result<(), Broken> {
+    for step in steps::<W>().await {
+        let at = format!("step {step} undone twice");
+        let stage = Stage::<W>::new(Some((step, Meddling::UndoTwice))).await;
+        stage.process(&at, Go::Forward, None).await?;
+        stage.process(&at, Go::Back, None).await?;
+        stage.check(&at, Outcome::RolledBack, &stage.before).await?;
+    }
+    Ok(())
+}
+
+/// Cuts two runs after every `stride`-th entry of their journals (1: after every one): one that completes and
+/// is then undone, and one whose last step fails. Each time in a fresh world, in which everything was done
+/// that the entries say, and where the last one is an intent, once without and once with its effect. From
+/// there the run is resumed, and it is undone; once to the end, and once dying after the first entry and
+/// going on from there. It ends as its entries say, and the world looks as it should.
+///
+/// That is some 10 runs an entry. Where a world is slow, a larger stride takes fewer.
+///
+/// # Errors
+/// [`Broken`], with the entry, what was there and what was done from there.
+pub async fn prefixes_recover<W: World>(stride: usize) -> Result<(), Broken> {
+    let done = seen_when_done::<W>().await?;
+    let last = steps::<W>().await.pop().map(|step| (step, Meddling::FailAfter));
+    for (with, which) in [(None, "there and back"), (last, "failing in its last step")] {
+        let stage = Stage::<W>::new(with.clone()).await;
+        history(&stage, which, None).await?;
+        for (entry, (_, event)) in (1..).zip(stage.events()).step_by(stride.max(1)) {
+            let intent = matches!(event, Event::AttemptStarted { .. } | Event::UndoStarted { .. });
+            for late in [false, true] {
+                if intent || !late {
+                    let death = Death { entry, late };
+                    prefix_recovers::<W>(death, with.as_ref(), which, &done).await?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn prefix_recovers<W: World>(
+    death: Death,
+    with: Option<&(StepId, Meddling)>,
+    which: &str,
+    done: &W::Seen,
+) -> Result<(), Broken> {
+    for (go, verb) in [(Go::Forward, "resumed"), (Go::Back, "undone")] {
+        for dies_again in [false, true] {
+            let stage = Stage::<W>::new(with.cloned()).await;
+            let Death { entry, late } = death;
+            history(&stage, which, Some(death)).await?;
+            let events = stage.events();
+            let newest = events.last().map(|(_, event)| format!("{event:?}")).unwrap_or_default();
+            let effect = if late { " and what follows from it" } else { "" };
+            let again = if dies_again { " dying once more" } else { "" };
+            let at = format!("the run {which}, cut after entry {entry} ({newest}){effect}, {verb}{again}");
+            if dies_again {
+                let next = Death { entry: events.len() as u64 + 1, late: false };
+                stage.process(&at, go, Some(next)).await?;
+            }
+            stage.process(&at, go, None).await?;
+            let back = events
+                .iter()
+                .any(|(_, event)| matches!(event, Event::UnwindStarted { .. } | Event::AttemptFailed { .. }));
+            let over = matches!(events.last(), Some((_, Event::Ended { .. }))) && go == Go::Forward;
+            // A step that fails after its effect, and dies before it could say so, is found to be done.
+            if back || go == Go::Back || (with.is_some() && rolled_back(&stage)) {
+                stage.check(&at, Outcome::RolledBack, &stage.before).await?;
+            } else if !over {
+                // Of a run that had completed, what lived in the process is gone: nobody promised else.
+                stage.check(&at, Outcome::Completed, done).await?;
+            }
+            let entries = stage.events().len();
+            stage.process(&at, Go::Forward, None).await?;
+            if stage.events().len() > entries {
+                return Err(Broken::GoesOn { at });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs it, and undoes it if it completed: up to the death.
+async fn history<W: World>(stage: &Stage<W>, which: &str, death: Option<Death>) -> Result<(), Broken> {
+    let at = format!("the run {which}");
+    if stage.process(&at, Go::Forward, death).await? && !rolled_back(stage) {
+        stage.process(&at, Go::Back, death).await?;
+    }
+    Ok(())
+}
+
+fn rolled_back<W: World>(stage: &Stage<W>) -> bool {
+    matches!(stage.events().last(), Some((_, Event::Ended { outcome: Outcome::RolledBack, .. })))
+}
+
+async fn seen_when_done<W: World>() -> Result<W::Seen, Broken> {
+    let stage = Stage::<W>::new(None).await;
+    let at = "the run, left alone";
+    stage.process(at, Go::Forward, None).await?;
+    let seen = stage.world.seen().await;
+    stage.check(at, Outcome::Completed, &seen).await?;
+    Ok(seen)
+}
+
+async fn steps<W: World>() -> Vec<StepId> {
+    W::fresh().await.plan().steps().iter().map(|spec| spec.id.clone()).collect()
+}

@@ -1,0 +1,87 @@
+//! What every workflow on this engine should hold, as checks that its tests call.
+//!
+//! Behind the cargo feature `testing`, for `[dev-dependencies]`. The user says how a fresh [`World`] is made
+//! and what it looks like; each check runs the workflow on as many fresh worlds as it needs:
+//!
+//! | check | what it does | what must be so |
+//! |---|---|---|
+//! | [`every_run_twice_is_as_once`] | each step's `run` twice in a row | the world as after one |
+//! | [`failure_at_every_step_unwinds_to_nothing`] | each step fails, before and after its effect | the world as before the run |
+//! | [`every_undo_twice_is_as_once`] | each step's `undo` twice in a row | the world as before the run |
+//! | [`prefixes_recover`] | dies after every entry of the journal, with the effect of the newest there or not; resumes, or unwinds, once or dying once more | a legal end, and the world that belongs to it |
+//!
+//! A check that fails returns [`Broken`], which names the step or the entry and says what differed.
+//!
+//! It is not a substitute for killing the process: nothing here is lost but what was not committed, and
+//! what the steps hold in memory lives on unless [`World::crashed`] drops it. The time is the real one.
+//!
+//! ```
+//! use fulcrum_engine::testing::{self, World};
+//! use fulcrum_engine::{Context, Finding, Library, Plan, Step, StepError, StepSpec};
+//! use serde_json::Value;
+//! use std::collections::BTreeSet;
+//! use std::sync::{Arc, Mutex};
+//!
+//! /// A shelf, and a step that puts a book there.
+//! type Shelf = Arc<Mutex<BTreeSet<String>>>;
+//! struct Put { book: String, shelf: Shelf }
+//!
+//! #[async_trait::async_trait]
+//! impl Step for Put {
+//!     async fn probe(&self, _: &Context) -> Result<Finding, StepError> {
+//!         let there = self.shelf.lock().unwrap().contains(&self.book);
+//!         Ok(if there { Finding::Done } else { Finding::Absent })
+//!     }
+//!     async fn run(&self, _: &Context) -> Result<Value, StepError> {
+//!         self.shelf.lock().unwrap().insert(self.book.clone());
+//!         Ok(Value::Null)
+//!     }
+//!     async fn undo(&self, _: &Context) -> Result<(), StepError> {
+//!         self.shelf.lock().unwrap().remove(&self.book);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! struct Library3(Shelf);
+//!
+//! impl World for Library3 {
+//!     type Seen = BTreeSet<String>;
+//!
+//!     async fn fresh() -> Self {
+//!         Library3(Shelf::default())
+//!     }
+//!     fn plan(&self) -> Plan {
+//!         let put = |book: &str| StepSpec::new(book, Value::Null);
+//!         Plan::new("shelve", vec![put("i"), put("ii").after(["i"]), put("iii").after(["i"])]).unwrap()
+//!     }
+//!     fn library(&self) -> impl Library + 'static {
+//!         let shelf = self.0.clone();
+//!         move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
+//!             Ok(Arc::new(Put { book: spec.id.to_string(), shelf: shelf.clone() }))
+//!         }
+//!     }
+//!     async fn seen(&self) -> Self::Seen {
+//!         self.0.lock().unwrap().clone()
+//!     }
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), testing::Broken> {
+//! testing::every_run_twice_is_as_once::<Library3>().await?;
+//! testing::failure_at_every_step_unwinds_to_nothing::<Library3>().await?;
+//! testing::every_undo_twice_is_as_once::<Library3>().await?;
+//! testing::prefixes_recover::<Library3>(1).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod checks;
+mod crash;
+mod meddler;
+mod stage;
+
+pub use checks::{
+    every_run_twice_is_as_once, every_undo_twice_is_as_once, failure_at_every_step_unwinds_to_nothing,
+    prefixes_recover,
+};
+pub use stage::{Broken, World};

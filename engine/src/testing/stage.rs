@@ -1,0 +1,169 @@
+//! One world with one journal, on which processes come and go.
+
+use super::crash::{Death, MortalStore};
+use super::meddler::{Meddler, Meddling};
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::event::{Event, Outcome, Session};
+use crate::load::decode;
+use crate::plan::{Plan, StepId};
+use crate::run::Phase;
+use crate::step::Library;
+use fulcrum_state::{Journal, MemoryStore};
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// A step that was dropped is gone at its next await; one that blocks its thread for longer is in error.
+const GONE_MAX: Duration = Duration::from_secs(60);
+
+/// What a workflow works on, and how to look at it.
+pub trait World: Sized + Send + Sync {
+    /// What is compared. It must be the same for two worlds to which the same was done: no directory
+    /// names, no times.
+    type Seen: PartialEq + fmt::Debug + Send;
+
+    /// A world in which nothing was done yet. It may take its time: a whole simulated cluster, say.
+    fn fresh() -> impl Future<Output = Self> + Send;
+
+    /// What is to be done in it.
+    fn plan(&self) -> Plan;
+
+    /// The steps that do it. Asked for once for each process that is imagined.
+    fn library(&self) -> impl Library + 'static;
+
+    /// What it looks like.
+    fn seen(&self) -> impl Future<Output = Self::Seen> + Send;
+
+    /// The process that worked on it has died: what lives in a process and not in the world is let go of.
+    fn crashed(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+}
+
+/// A workflow does not hold what it should.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant says what its fields are")]
+pub enum Broken {
+    /// The world is not what it should be.
+    #[error("{at}: the world should look like {expected}, but looks like {found}")]
+    Differs { at: String, expected: String, found: String },
+    /// The run did not end as it should.
+    #[error("{at}: the run should be {expected}, but is {found}")]
+    Ended { at: String, expected: Outcome, found: String },
+    /// A step was run although the run was being undone.
+    #[error("{at}: step {step} was run although the run was being undone")]
+    RunToBeUndone { at: String, step: StepId },
+    /// A run that had ended was taken up again.
+    #[error("{at}: the run had ended, and yet there was something to do")]
+    GoesOn { at: String },
+    /// The engine could not carry it out.
+    #[error("{at}: the run could not be carried out")]
+    Engine { at: String, source: EngineError },
+    /// A step goes on although its process is, for all it knows, dead.
+    #[error("{at}: a step still runs a minute after it was dropped; it must not block its thread")]
+    Lingers { at: String },
+}
+
+/// What a process does with the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Go {
+    /// Starts it; if it is there, resumes it.
+    Forward,
+    /// Undoes it.
+    Back,
+}
+
+/// A world with its journal.
+pub(crate) struct Stage<W: World> {
+    pub(crate) world: W,
+    pub(crate) before: W::Seen,
+    kept: MemoryStore,
+    with: Option<(StepId, Meddling)>,
+}
+
+impl<W: World> Stage<W> {
+    pub(crate) async fn new(with: Option<(StepId, Meddling)>) -> Self {
+        let world = W::fresh().await;
+        let before = world.seen().await;
+        Self { world, before, kept: MemoryStore::new(), with }
+    }
+
+    /// A process does it, to the end or to its death. Whether it lived.
+    pub(crate) async fn process(&self, at: &str, go: Go, death: Option<Death>) -> Result<bool, Broken> {
+        let (store, died) = MortalStore::new(self.kept.clone(), death);
+        let broken = |source| Broken::Engine { at: at.to_owned(), source };
+        let journal = Journal::with_store(store).map_err(|error| {
+            broken(EngineError::Lost { cause: format!("the journal in memory cannot be opened: {error}") })
+        })?;
+        let run = self.events().last().map(|(run, _)| *run);
+        let (alive, mut gone) = mpsc::channel(1);
+        let library = Meddler { inner: self.world.library(), with: self.with.clone(), alive };
+        let session = Session { boot_id: "testing".into(), pid: 1, program: "testing".into() };
+        let mut engine = Engine::new(journal, library, session);
+        engine.entry_by_entry = true;
+        let result = match (run, go) {
+            (None, Go::Forward) => engine.start(self.world.plan()).await,
+            (None, Go::Back) => return Ok(true), // It died before there was a run.
+            (Some(run), Go::Forward) => engine.resume(run).await,
+            (Some(run), Go::Back) => engine.unwind(run, "the test has it undone").await,
+        };
+        drop(engine);
+        if tokio::time::timeout(GONE_MAX, gone.recv()).await.is_err() {
+            return Err(Broken::Lingers { at: at.to_owned() });
+        }
+        match result {
+            Ok(_) | Err(EngineError::Over { .. }) => Ok(true),
+            Err(_) if died.load(Ordering::SeqCst) => {
+                self.world.crashed().await;
+                Ok(false)
+            }
+            Err(source) => Err(broken(source)),
+        }
+    }
+
+    /// The entries so far.
+    pub(crate) fn events(&self) -> Vec<(fulcrum_state::RunId, Event)> {
+        // A journal of its own: the process that wrote is gone.
+        let Ok(journal) = Journal::with_store(self.kept.clone()) else { return Vec::new() };
+        let Some(run) = journal.runs().ok().and_then(|runs| Some(runs.last()?.run)) else {
+            return Vec::new();
+        };
+        let events = journal.entries(run).map_while(Result::ok).filter_map(|entry| decode(&entry).ok());
+        events.map(|event| (run, event)).collect()
+    }
+
+    /// Compares how the run ended, and what there is, with what there should be.
+    pub(crate) async fn check(&self, at: &str, outcome: Outcome, expected: &W::Seen) -> Result<(), Broken> {
+        let events = self.events();
+        let at = at.to_owned();
+        match events.last() {
+            Some((_, Event::Ended { outcome: found, .. })) if *found == outcome => {}
+            last => {
+                let found = match last {
+                    Some((_, Event::Ended { outcome, reason })) => {
+                        format!("{} ({reason})", Phase::Ended(*outcome, String::new()))
+                    }
+                    other => format!("at {:?}", other.map(|(_, event)| event)),
+                };
+                return Err(Broken::Ended { at, expected: outcome, found });
+            }
+        }
+        let back = events.iter().skip_while(|(_, event)| !matches!(event, Event::UnwindStarted { .. }));
+        for (_, event) in back {
+            if let Event::AttemptStarted { step, .. } = event {
+                return Err(Broken::RunToBeUndone { at, step: step.clone() });
+            }
+        }
+        let found = self.world.seen().await;
+        if found != *expected {
+            return Err(Broken::Differs {
+                at,
+                expected: format!("{expected:#?}"),
+                found: format!("{found:#?}"),
+            });
+        }
+        Ok(())
+    }
+}

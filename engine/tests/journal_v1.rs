@@ -1,0 +1,130 @@
+//! A journal that version 0.1 wrote, and that every later version opens, reads, goes on with and undoes.
+//!
+//! It is in `fixtures/journal-1`: a run that failed and was rolled back, and one that was paused in the middle, with a
+//! pre-image. The test for a version that can no longer write schema 1 copies this file and leaves the fixture as it is.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use async_trait::async_trait;
+use fulcrum_engine::load::load;
+use fulcrum_engine::run::Phase;
+use fulcrum_engine::state::{Journal, RunId};
+use fulcrum_engine::{Context, Engine, Finding, Outcome, Plan, Session, Step, StepError, StepSpec};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journal-1")
+}
+
+/// Its effect is nothing; it knows what its run is about from what was journalled.
+struct Quiet {
+    spec: StepSpec,
+}
+
+#[async_trait]
+impl Step for Quiet {
+    fn saves(&self) -> bool {
+        self.spec.args["saves"] == true
+    }
+
+    async fn save(&self, _cx: &Context) -> Result<Vec<u8>, StepError> {
+        Ok(vec![b'p'; 5000])
+    }
+
+    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+        Ok(Finding::Absent)
+    }
+
+    async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        if self.saves() && cx.saved() != Some(&[b'p'; 5000]) {
+            return Err(StepError::fatal("the pre-image is not what was saved"));
+        }
+        if self.spec.args["fails"] == true {
+            return Err(StepError::fatal("as the plan says"));
+        }
+        Ok(json!({ "made": self.spec.id }))
+    }
+
+    async fn undo(&self, cx: &Context) -> Result<(), StepError> {
+        match self.saves() && cx.saved() != Some(&[b'p'; 5000]) {
+            true => Err(StepError::fatal("the pre-image is not what was saved")),
+            false => Ok(()),
+        }
+    }
+}
+
+fn engine(journal: &Journal) -> Engine {
+    let session = Session { boot_id: "boot-1".into(), pid: 1, program: "fulcrum 0.1.0".into() };
+    let library =
+        |spec: &StepSpec| -> Result<Arc<dyn Step>, String> { Ok(Arc::new(Quiet { spec: spec.clone() })) };
+    Engine::new(journal.clone(), library, session)
+}
+
+fn plan(last_fails: bool) -> Plan {
+    let step = |id: &str, args: Value| StepSpec::new(id, args);
+    let steps = vec![
+        step("first", json!({})),
+        step("second", json!({ "saves": true })).after(["first"]),
+        step("third", json!({ "fails": last_fails })).after(["second"]),
+    ];
+    Plan::new("schema-1", steps).unwrap()
+}
+
+fn runs(journal: &Journal) -> Vec<RunId> {
+    journal.runs().unwrap().into_iter().map(|header| header.run).collect()
+}
+
+/// What the fixture says of itself: every run, its head, and the bodies of its entries.
+fn told(journal: &Journal) -> String {
+    let run = |run: &RunId| {
+        let head = journal.verify(*run).unwrap();
+        let bodies = journal.entries(*run).map(|entry| entry.unwrap().body + "\n").collect::<String>();
+        format!("run {run} head {} {}\n{bodies}", head.seq, head.hash)
+    };
+    runs(journal).iter().map(run).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_journal_of_version_0_1_opens_for_ever() {
+    let root = tempfile::tempdir().unwrap();
+    copy(&fixture().join("state"), root.path());
+    let journal = Journal::open(root.path(), "look").unwrap();
+    assert_eq!(told(&journal), std::fs::read_to_string(fixture().join("told")).unwrap());
+    let [rolled_back, paused] = runs(&journal)[..] else { panic!("two runs, not {:?}", runs(&journal)) };
+    assert!(load(&journal, rolled_back).unwrap().is_rolled_back());
+    assert!(
+        matches!(load(&journal, paused).unwrap().phase(), Phase::Paused(why) if why == "breakpoint after second")
+    );
+
+    let ending = engine(&journal).resume(paused).await.unwrap();
+    assert!(matches!(ending.phase, Phase::Ended(Outcome::Completed, _)), "{}", ending.phase);
+    let ending = engine(&journal).unwind(paused, "as asked").await.unwrap();
+    assert!(matches!(ending.phase, Phase::Ended(Outcome::RolledBack, _)), "{}", ending.phase);
+}
+
+/// Writes the fixture: once, by the version that it is of.
+#[tokio::test]
+#[ignore = "the fixture is there, and is not to change"]
+async fn write_the_fixture() {
+    let state = fixture().join("state");
+    assert!(!state.exists(), "the fixture is there");
+    std::fs::create_dir_all(&state).unwrap();
+    let journal = Journal::open(&state, "fixture").unwrap();
+    let _ = engine(&journal).start(plan(true)).await.unwrap();
+    let _ = engine(&journal).pause_after(["second".into()]).start(plan(false)).await.unwrap();
+    std::fs::write(fixture().join("told"), told(&journal)).unwrap();
+}

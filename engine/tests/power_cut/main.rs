@@ -1,0 +1,140 @@
+//! Power cuts: what was acknowledged is on the disk, and the run goes on from there.
+//!
+//! A child runs workflows on a file system of its own and prints every event once the engine says that it is in
+//! the journal. At a random instant the file system is shut down as a power cut does: nothing that the kernel still
+//! holds reaches the disk. It is mounted again, and then
+//!
+//! * every event that was printed is in the journal, in that order, and the chain of every run verifies;
+//! * what the journal says is done is there;
+//! * the run resumes or unwinds to its end, in this process or in the next child, and leaves all of its effects, or
+//!   none.
+//!
+//! ```text
+//! cargo test -p fulcrum-engine --test power_cut                                # a few dozen cuts
+//! cargo test -p fulcrum-engine --test power_cut -- --count 500 --seed 7        # more, from that seed
+//! ```
+//!
+//! Needs root, mkfs.ext4 and loop devices, and skips without. A program of its own, as it is its own child.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "what fails here fails the test, which says so on stdout"
+)]
+
+mod check;
+mod child;
+mod disk;
+mod workflow;
+
+use check::Told;
+use disk::Disk;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Cuts on one file system before a new one is made: damage that adds up would show.
+const CUTS_A_DISK: u32 = 12;
+/// The most events that a child reports before its power is cut: some three whole runs.
+const EVENTS_MAX: usize = 120;
+/// The longest from the last of them to the cut: a few syncs, or the opening of the journal.
+const AFTER_MICROS_MAX: u64 = 12_000;
+/// A child that is silent for so long hangs.
+const SILENT: Duration = Duration::from_secs(60);
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [mode, dir, boot] = args.as_slice()
+        && mode == "child"
+    {
+        child::work(Path::new(dir), boot);
+        return ExitCode::SUCCESS;
+    }
+    let names_another = |arg: &String| {
+        !arg.starts_with('-') && arg.parse::<u64>().is_err() && !"power_cut".contains(arg.as_str())
+    };
+    if args.iter().any(|arg| arg == "--list" || names_another(arg)) {
+        return ExitCode::SUCCESS; // The test runner asks for its own kind of test.
+    }
+    if let Some(why) = disk::missing() {
+        println!("skipped: {why}");
+        println!("0 passed, 0 failed");
+        return ExitCode::SUCCESS;
+    }
+    if let Some(code) = disk::in_own_namespace(&args) {
+        return code;
+    }
+    let count = number(&args, "--count").unwrap_or(48);
+    let seed = number(&args, "--seed").unwrap_or_else(|| {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_secs() % 1_000_000)
+    });
+    cut_and_check(u32::try_from(count).unwrap(), seed)
+}
+
+fn number(args: &[String], name: &str) -> Option<u64> {
+    let at = args.iter().position(|arg| arg == name)?;
+    args.get(at + 1)?.parse().ok()
+}
+
+fn cut_and_check(count: u32, seed: u64) -> ExitCode {
+    println!("{count} power cuts from seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (mut passed, mut failed, mut acknowledged, mut finished) = (0, 0, 0, 0);
+    let mut disk = Disk::make();
+    let mut told = Told::default();
+    for cut in 1..=count {
+        let instant = (random.usize(0..EVENTS_MAX), Duration::from_micros(random.u64(0..AFTER_MICROS_MAX)));
+        let boot = format!("boot-{cut}");
+        acknowledged += run_until_cut(&disk, &boot, instant, &mut told);
+        disk.power_on();
+        let finish = random.u8(0..3) == 0 || cut == count || cut % CUTS_A_DISK == 0;
+        finished += u32::from(finish);
+        match check::after_cut(disk.path(), &mut told, finish.then_some(&mut random)) {
+            Ok(()) => passed += 1,
+            Err(what) => {
+                failed += 1;
+                println!("FAIL cut {cut} of seed {seed}, {:?} after event {}: {what}", instant.1, instant.0);
+            }
+        }
+        if cut % CUTS_A_DISK == 0 || failed > 0 {
+            (disk, told) = (Disk::make(), Told::default());
+        }
+    }
+    println!(
+        "{acknowledged} events were acknowledged; {finished} runs were brought to their end after a cut"
+    );
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 && acknowledged > count { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Lets a child work until it has reported so many events and that time has passed, cuts the power, and takes in what
+/// it said until then. Says how many events.
+fn run_until_cut(disk: &Disk, boot: &str, (events, after): (usize, Duration), told: &mut Told) -> u32 {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .arg("child")
+        .args([disk.path().as_os_str(), boot.as_ref()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let (said, lines) = mpsc::channel();
+    // To the end, also after the cut: what is in the pipe was acknowledged.
+    let listener =
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| said.send(line)));
+    let mut heard: Vec<String> = Vec::new();
+    while heard.len() < events {
+        heard.push(lines.recv_timeout(SILENT).expect("a child works until its power is cut"));
+    }
+    // No event to wait for: any instant will do.
+    std::thread::sleep(after);
+    disk.cut_power();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    listener.join().unwrap().unwrap();
+    heard.extend(lines);
+    heard.iter().for_each(|line| told.hear(line));
+    u32::try_from(heard.len()).unwrap()
+}

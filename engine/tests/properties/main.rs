@@ -1,0 +1,151 @@
+//! Random plans on random schedules, against a small model that knows sets of steps and no state machine.
+//!
+//! Most of it drives the pure state machine, where thousands of runs with crashes, pauses and failures take
+//! seconds and nothing depends on a clock. Some hundred runs are on the real executor.
+//!
+//! * `FULCRUM_PROPERTIES_SEED=<n>`: the seed to use; it is printed, and told with every failure.
+//! * `FULCRUM_PROPERTIES_CASES=<n>`: how many cases of each property.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "it is a test: it fails, and tells its seed")]
+
+mod executor;
+mod model;
+mod shape;
+mod simulation;
+
+use fulcrum_engine::event::{Failure, FailureKind, Session};
+use fulcrum_engine::run::Action;
+use fulcrum_engine::state::Digest;
+use fulcrum_engine::{Event, Finding, Outcome, Plan, Run, StepId};
+use model::Model;
+use proptest::prelude::*;
+use serde_json::Value;
+use shape::{STEPS_MAX, holds, name, shape};
+use simulation::{Simulation, Tally};
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Crashes, pauses, failures of every kind at every moment: nothing runs before what it depends on is done,
+/// nothing is undone before what depends on it is, nothing runs to be undone, what is read back is what was,
+/// and the run ends as the model says with the effects that the end promises.
+#[test]
+fn every_schedule_comes_to_the_end_that_the_model_says() {
+    let tally = RefCell::new(Tally::new());
+    holds(10_000, (shape(), prop::collection::vec(any::<u8>(), 0..120)), |(shape, luck)| {
+        let plan = shape.plan(Duration::from_secs(1));
+        Simulation::new(plan, shape.parallelism, &luck, &mut tally.borrow_mut()).carry_on()
+    });
+    let tally = tally.into_inner();
+    println!("{tally:?}");
+    for what in [
+        "completed",
+        "rolled back",
+        "needs a person",
+        "a crash",
+        "a step failed",
+        "two failures at once",
+        "a failure on the way back",
+        "a volatile effect lost",
+    ] {
+        assert!(tally.get(what).is_some_and(|times| *times > 10), "it hardly ever came to this: {what}");
+    }
+}
+
+/// Events in any order, most of them illegal: no panic, an error leaves the run as it was, and what is
+/// accepted is what the model accepts.
+#[test]
+fn what_cannot_follow_is_an_error_and_changes_nothing() {
+    let event = (0..28_u8, 0..=STEPS_MAX, 0..4_u32, any::<u8>());
+    let accepted = RefCell::new([0_u32; 2]);
+    holds(5_000, (shape(), prop::collection::vec(event, 0..60)), |(shape, events)| {
+        let plan = Arc::new(shape.plan(Duration::from_secs(1)));
+        let (mut run, mut model) = (Run::new(Arc::clone(&plan)), Model::default());
+        for (kind, step, attempt, variant) in events {
+            let event = event_of(kind, name(step), attempt, variant, &run);
+            let before = run.clone();
+            match run.apply(&event) {
+                Ok(()) => model.take(&event, &plan)?,
+                Err(_) if run != before => return Err(format!("refused {event:?} and changed {before:#?}")),
+                Err(_) => stands(&model, &event, &plan)?,
+            }
+            accepted.borrow_mut()[usize::from(run == before)] += 1;
+            let _ = run.next_actions();
+        }
+        Ok(())
+    });
+    let [accepted, refused] = accepted.into_inner();
+    assert!(accepted > 10_000 && refused > 10_000, "{accepted} accepted, {refused} refused");
+}
+
+/// What the run refuses, the model refuses.
+fn stands(model: &Model, event: &Event, plan: &Plan) -> Result<(), String> {
+    match model.clone().take(event, plan) {
+        Ok(()) => Err(format!("refused {event:?}, which may follow on {model:#?}")),
+        Err(_) => Ok(()),
+    }
+}
+
+/// An event of a kind; half of the kinds do what the run asks for, so that it gets somewhere.
+fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Event {
+    let session = Session { boot_id: (variant % 2).to_string(), pid: 1, program: "random".into() };
+    let kind_of_failure = if variant.is_multiple_of(4) { FailureKind::Fatal } else { FailureKind::Retry };
+    let failure = Failure { kind: kind_of_failure, error: "as told".into() };
+    let outcomes = [Outcome::Completed, Outcome::RolledBack, Outcome::NeedsOperator];
+    let outcome = outcomes[usize::from(variant) % 3];
+    let finding = match variant % 8 {
+        0 => Finding::Foreign(String::new()),
+        1 => Finding::Unknown(String::new()),
+        2 => Finding::Partial(String::new()),
+        3 => Finding::Absent,
+        _ => Finding::Done,
+    };
+    let reason = String::new();
+    match kind {
+        0 => Event::Begun { workflow: String::new(), plan: Digest::of(b""), session },
+        1 => Event::Resumed { session },
+        2 => Event::AttemptStarted { step, attempt, pre_image: None },
+        3 => Event::AttemptDone { step, attempt, output: Value::Null },
+        4 => Event::AttemptFailed { step, attempt, failure },
+        5 => Event::AttemptCut { step, attempt },
+        6 => Event::Probed { step, finding },
+        7 => Event::UnwindStarted { reason },
+        8 => Event::UndoStarted { step, attempt },
+        9 => Event::UndoDone { step, attempt },
+        10 => Event::UndoFailed { step, attempt, failure },
+        11 => Event::UndoCut { step, attempt },
+        12 => Event::Paused { reason },
+        13 => Event::Ended { outcome, reason },
+        _ => asked_for(run, variant, finding, failure),
+    }
+}
+
+/// The next thing that the run asks for or waits for.
+fn asked_for(run: &Run, variant: u8, finding: Finding, failure: Failure) -> Event {
+    let session = Session { boot_id: "0".into(), pid: 1, program: "random".into() };
+    let open = run.steps().find_map(|(spec, state)| {
+        use fulcrum_engine::status::Status;
+        let (step, failure) = (spec.id.clone(), failure.clone());
+        match (&state.status, variant % 3) {
+            (Status::Running, 0) => Some(Event::AttemptFailed { step, attempt: state.attempts, failure }),
+            (Status::Running, _) => {
+                Some(Event::AttemptDone { step, attempt: state.attempts, output: Value::Null })
+            }
+            (Status::Undoing, 0) => Some(Event::UndoFailed { step, attempt: state.undos, failure }),
+            (Status::Undoing, _) => Some(Event::UndoDone { step, attempt: state.undos }),
+            _ => None,
+        }
+    });
+    if let (Some(open), true) = (open, variant.is_multiple_of(2)) {
+        return open;
+    }
+    match run.next_actions().into_iter().next() {
+        Some(Action::Run { step, attempt, .. }) => Event::AttemptStarted { step, attempt, pre_image: None },
+        Some(Action::Undo { step, attempt, .. }) => Event::UndoStarted { step, attempt },
+        Some(Action::Probe(step)) => Event::Probed { step, finding },
+        Some(Action::Unwind(reason)) => Event::UnwindStarted { reason },
+        Some(Action::End(outcome, reason)) => Event::Ended { outcome, reason },
+        Some(Action::Stop) | None if run.session().is_some() => Event::Resumed { session },
+        Some(Action::Stop) | None => Event::Begun { workflow: String::new(), plan: Digest::of(b""), session },
+    }
+}

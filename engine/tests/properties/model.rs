@@ -1,0 +1,199 @@
+//! What a run may do, said once more: sets of steps instead of a table of states.
+
+use fulcrum_engine::event::FailureKind;
+use fulcrum_engine::{Durability, Event, Finding, Outcome, Plan, StepId};
+use std::collections::{BTreeMap, BTreeSet};
+
+type Set = BTreeSet<StepId>;
+
+/// What has come of the events so far.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Model {
+    pub begun: bool,
+    pub unwinding: bool,
+    /// At work: not paused, not ended.
+    pub active: bool,
+    pub ended: Option<Outcome>,
+    boot: String,
+    /// Steps that were ever started.
+    pub started: Set,
+    /// Steps with an attempt (false) or an undo (true) in flight.
+    open: BTreeMap<StepId, bool>,
+    /// Steps whose effect is known to be there.
+    pub done: Set,
+    /// Steps that were started and of which nobody knows what is there.
+    pub unclear: Set,
+    pub undone: Set,
+    /// Steps that nothing more is tried on: failed for good, not ours, undo failed for good.
+    pub failed: Set,
+    pub foreign: Set,
+    pub left: Set,
+    /// Forward (false) and back (true).
+    failures: BTreeMap<(bool, StepId), u32>,
+    attempts: BTreeMap<(bool, StepId), u32>,
+}
+
+impl Model {
+    /// Takes in an event that the engine has accepted: `Err` says why it should not have.
+    pub(crate) fn take(&mut self, event: &Event, plan: &Plan) -> Result<(), String> {
+        if !self.may(event, plan) {
+            return Err(format!("{event:?} must not follow on {self:?}"));
+        }
+        match event {
+            Event::Begun { session, .. } => {
+                (self.begun, self.active) = (true, true);
+                self.boot.clone_from(&session.boot_id);
+            }
+            Event::Resumed { session } => self.resume(&session.boot_id, plan),
+            Event::UnwindStarted { .. } => {
+                (self.unwinding, self.active, self.ended) = (true, true, None);
+                self.failures.clear();
+            }
+            Event::Paused { .. } => self.active = false,
+            Event::Ended { outcome, .. } => (self.active, self.ended) = (false, Some(*outcome)),
+            Event::AttemptStarted { step, .. } => self.start(step),
+            Event::UndoStarted { step, .. } => self.start(step),
+            Event::AttemptDone { step, .. } => {
+                self.failures.remove(&(false, step.clone()));
+                self.close(step, |model| &mut model.done);
+            }
+            Event::AttemptCut { step, .. } => self.close(step, |model| &mut model.unclear),
+            Event::UndoDone { step, .. } => self.close(step, |model| &mut model.undone),
+            Event::UndoCut { step, .. } => _ = self.open.remove(step),
+            Event::AttemptFailed { step, failure, .. } => {
+                let most = plan.step(step).unwrap().policy.attempts;
+                self.fail((false, step), failure.kind, most, |model| &mut model.failed);
+            }
+            Event::UndoFailed { step, failure, .. } => {
+                let most = plan.step(step).unwrap().undo_policy.attempts;
+                self.fail((true, step), failure.kind, most, |model| &mut model.left);
+            }
+            Event::Probed { step, finding } => {
+                self.unclear.remove(step);
+                _ = match finding {
+                    Finding::Done => self.done.insert(step.clone()),
+                    Finding::Foreign(_) => self.foreign.insert(step.clone()),
+                    Finding::Unknown(_) if !self.unwinding => self.foreign.insert(step.clone()),
+                    _ => true,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn may(&self, event: &Event, plan: &Plan) -> bool {
+        let next = |back, step: &StepId| self.attempts.get(&(back, step.clone())).copied().unwrap_or(0) + 1;
+        match event {
+            Event::Begun { .. } => !self.begun,
+            Event::Resumed { .. } => {
+                self.begun && self.ended.is_none_or(|outcome| outcome == Outcome::NeedsOperator)
+            }
+            Event::UnwindStarted { .. } => self.begun && !self.unwinding,
+            Event::Paused { .. } => self.active && self.open.is_empty(),
+            Event::Ended { outcome, .. } => {
+                self.active && self.open.is_empty() && self.due(plan) == Some(*outcome)
+            }
+            Event::AttemptStarted { step, attempt, .. } => {
+                self.may_start(step, plan) && *attempt == next(false, step)
+            }
+            Event::UndoStarted { step, attempt } => self.may_undo(step, plan) && *attempt == next(true, step),
+            Event::Probed { step, .. } => self.active && self.unclear.contains(step),
+            Event::AttemptDone { step, attempt, .. }
+            | Event::AttemptFailed { step, attempt, .. }
+            | Event::AttemptCut { step, attempt } => {
+                self.active && self.open.get(step) == Some(&false) && *attempt == next(false, step) - 1
+            }
+            Event::UndoDone { step, attempt }
+            | Event::UndoFailed { step, attempt, .. }
+            | Event::UndoCut { step, attempt } => {
+                self.active && self.open.get(step) == Some(&true) && *attempt == next(true, step) - 1
+            }
+        }
+    }
+
+    /// Everything that it depends on is done, and nobody has asked to go back.
+    pub(crate) fn may_start(&self, step: &StepId, plan: &Plan) -> bool {
+        let untouched = [&self.done, &self.unclear, &self.failed, &self.foreign];
+        let after = plan.step(step).map(|spec| spec.after.as_slice());
+        self.active
+            && !self.unwinding
+            && after.is_some_and(|after| after.iter().all(|before| self.done.contains(before)))
+            && !self.open.contains_key(step)
+            && !untouched.iter().any(|set| set.contains(step))
+    }
+
+    /// It was started, and nothing that depends on it is left.
+    pub(crate) fn may_undo(&self, step: &StepId, plan: &Plan) -> bool {
+        let untouched = [&self.unclear, &self.undone, &self.foreign, &self.left];
+        self.active
+            && self.unwinding
+            && self.started.contains(step)
+            && self.nothing_after(step, plan)
+            && !self.open.contains_key(step)
+            && !untouched.iter().any(|set| set.contains(step))
+    }
+
+    fn nothing_after(&self, step: &StepId, plan: &Plan) -> bool {
+        let mut dependents = plan.steps().iter().filter(|spec| spec.after.contains(step));
+        dependents.all(|spec| !self.started.contains(&spec.id) || self.undone.contains(&spec.id))
+    }
+
+    /// How the run has to end now, if it has.
+    fn due(&self, plan: &Plan) -> Option<Outcome> {
+        match self.unwinding {
+            true if self.started == self.undone => Some(Outcome::RolledBack),
+            true if self.foreign.is_empty() && self.left.is_empty() => None,
+            true if plan.steps().iter().any(|spec| self.may_undo(&spec.id, plan)) => None,
+            true if self.unclear.iter().any(|step| self.nothing_after(step, plan)) => None,
+            true => Some(Outcome::NeedsOperator),
+            false if !self.failed.is_empty() => None,
+            false if !self.foreign.is_empty() => Some(Outcome::NeedsOperator),
+            false => (self.done.len() == plan.steps().len()).then_some(Outcome::Completed),
+        }
+    }
+
+    fn resume(&mut self, boot: &str, plan: &Plan) {
+        let rebooted = self.boot != boot;
+        boot.clone_into(&mut self.boot);
+        // An undo that was cut is simply to be undone still.
+        let cut = std::mem::take(&mut self.open).into_iter().filter(|(_, back)| !back);
+        self.unclear.extend(cut.map(|(step, _)| step));
+        self.unclear.append(&mut self.foreign);
+        for spec in plan.steps().iter().filter(|_| !self.unwinding) {
+            let gone =
+                spec.durability == Durability::Process || (rebooted && spec.durability == Durability::Boot);
+            if gone && self.done.remove(&spec.id) {
+                self.unclear.insert(spec.id.clone());
+            }
+        }
+        self.left.clear();
+        self.failures.clear();
+        (self.active, self.ended) = (true, None);
+    }
+
+    fn start(&mut self, step: &StepId) {
+        *self.attempts.entry((self.unwinding, step.clone())).or_default() += 1;
+        self.started.insert(step.clone());
+        self.open.insert(step.clone(), self.unwinding);
+    }
+
+    fn close(&mut self, step: &StepId, to: impl Fn(&mut Self) -> &mut Set) {
+        self.open.remove(step);
+        to(self).insert(step.clone());
+    }
+
+    fn fail(
+        &mut self,
+        (back, step): (bool, &StepId),
+        kind: FailureKind,
+        most: u32,
+        to: impl Fn(&mut Self) -> &mut Set,
+    ) {
+        self.open.remove(step);
+        let failures = self.failures.entry((back, step.clone())).or_default();
+        *failures += 1;
+        if kind == FailureKind::Fatal || *failures >= most {
+            to(self).insert(step.clone());
+        }
+    }
+}

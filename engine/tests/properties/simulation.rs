@@ -1,0 +1,308 @@
+//! An executor without a clock: it carries out what the state machine asks for on a world that is a set, in
+//! the order and with the luck that a list of numbers says, and shows every event to the model.
+
+use crate::model::Model;
+use fulcrum_engine::event::{Failure, FailureKind, Session};
+use fulcrum_engine::run::{Action, Phase};
+use fulcrum_engine::state::Digest;
+use fulcrum_engine::{Durability, Event, Finding, Outcome, Plan, Run, StepId};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What happened in a simulation, so that a test can say that it did happen.
+pub(crate) type Tally = BTreeMap<&'static str, u32>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flight {
+    Probe,
+    Run(u32),
+    Undo(u32),
+}
+
+pub(crate) struct Simulation<'a> {
+    plan: Arc<Plan>,
+    parallelism: usize,
+    run: Run,
+    journal: Vec<Event>,
+    pub model: Model,
+    /// Steps whose effect is there.
+    world: BTreeSet<StepId>,
+    flights: BTreeMap<StepId, Flight>,
+    /// When it is used up, all goes well.
+    luck: std::slice::Iter<'a, u8>,
+    boots: u32,
+    pub tally: &'a mut Tally,
+}
+
+type Held = Result<(), String>;
+
+impl<'a> Simulation<'a> {
+    pub(crate) fn new(plan: Plan, parallelism: usize, luck: &'a [u8], tally: &'a mut Tally) -> Self {
+        let plan = Arc::new(plan);
+        Self {
+            run: Run::new(Arc::clone(&plan)),
+            plan,
+            parallelism,
+            journal: Vec::new(),
+            model: Model::default(),
+            world: BTreeSet::new(),
+            flights: BTreeMap::new(),
+            luck: luck.iter(),
+            boots: 0,
+            tally,
+        }
+    }
+
+    /// To an end that nobody asks to go on from.
+    pub(crate) fn carry_on(mut self) -> Held {
+        let session = self.session();
+        self.record(Event::Begun { workflow: "random".into(), plan: Digest::of(b""), session })?;
+        // Each turn uses up luck, or is one of the few that a run without mishaps takes.
+        let turns_max = 10 * self.luck.len() + 10 * self.plan.steps().len() + 10;
+        for _ in 0..turns_max {
+            match self.run.phase().clone() {
+                Phase::Ended(outcome, _) => {
+                    self.check_end(outcome)?;
+                    if !self.goes_on_after(outcome)? {
+                        return self.reload();
+                    }
+                }
+                _ => self.turn()?,
+            }
+        }
+        Err(format!("no end after {turns_max} turns: {:#?}", self.journal))
+    }
+
+    fn turn(&mut self) -> Held {
+        let actions = self.run.next_actions();
+        match actions.first() {
+            Some(Action::Unwind(reason)) => {
+                self.count("a step failed");
+                return self.record(Event::UnwindStarted { reason: reason.clone() });
+            }
+            Some(Action::End(outcome, reason)) => {
+                return self.record(Event::Ended { outcome: *outcome, reason: reason.clone() });
+            }
+            _ => {}
+        }
+        self.check_actions(&actions)?;
+        match self.lucky(24) {
+            Some(0) => self.crash(),
+            Some(1) => self.pause(),
+            Some(2) if !self.model.unwinding => {
+                self.record(Event::UnwindStarted { reason: "asked to".into() })
+            }
+            _ => self.start_or_finish(actions),
+        }
+    }
+
+    /// The state machine asks for nothing that must not be.
+    fn check_actions(&self, actions: &[Action]) -> Held {
+        let wrong = actions.iter().find(|action| match action {
+            Action::Run { step, .. } => !self.model.may_start(step, &self.plan),
+            Action::Undo { step, .. } => !self.model.may_undo(step, &self.plan),
+            Action::Probe(step) => !self.model.unclear.contains(step),
+            _ => false,
+        });
+        wrong.map_or(Ok(()), |action| Err(format!("{action:?} is asked for, but {:?}", self.model)))
+    }
+
+    fn start_or_finish(&mut self, actions: Vec<Action>) -> Held {
+        let mut startable: Vec<Action> = actions
+            .into_iter()
+            .filter(|action| match action {
+                Action::Run { step, .. } | Action::Undo { step, .. } | Action::Probe(step) => {
+                    self.flights.len() < self.parallelism && !self.flights.contains_key(step)
+                }
+                _ => false,
+            })
+            .collect();
+        let choices = startable.len() + self.flights.len();
+        if choices == 0 {
+            return Err(format!("nothing is in flight and nothing is asked for: {:#?}", self.journal));
+        }
+        let choice = self.lucky(choices as u8).map_or(0, usize::from);
+        if choice < startable.len() {
+            return self.start(startable.swap_remove(choice));
+        }
+        let step = self.flights.keys().nth(choice - startable.len()).unwrap().clone();
+        self.finish(step)
+    }
+
+    fn start(&mut self, action: Action) -> Held {
+        let (step, flight, intent) = match action {
+            Action::Run { step, attempt, .. } => {
+                let intent = Event::AttemptStarted { step: step.clone(), attempt, pre_image: None };
+                (step, Flight::Run(attempt), Some(intent))
+            }
+            Action::Undo { step, attempt, .. } => {
+                let intent = Event::UndoStarted { step: step.clone(), attempt };
+                (step, Flight::Undo(attempt), Some(intent))
+            }
+            Action::Probe(step) => (step, Flight::Probe, None),
+            other => return Err(format!("{other:?} is not to be started")),
+        };
+        self.flights.insert(step, flight);
+        intent.map_or(Ok(()), |intent| self.record(intent))
+    }
+
+    fn finish(&mut self, step: StepId) -> Held {
+        let flight = self.flights.remove(&step).unwrap();
+        let luck = self.lucky(12).unwrap_or(11);
+        let fatal = if luck.is_multiple_of(2) { FailureKind::Fatal } else { FailureKind::Retry };
+        let failure = Failure { kind: fatal, error: "as told".into() };
+        if luck < 4 && self.model.unwinding {
+            self.count("a failure on the way back");
+        }
+        let result = match flight {
+            Flight::Probe => Event::Probed { finding: self.finding(&step, luck), step },
+            Flight::Run(attempt) => {
+                // 2, 3: an attempt that fails, or runs out of time, when its effect is there.
+                if luck > 1 {
+                    self.world.insert(step.clone());
+                }
+                match luck {
+                    0..=3 => Event::AttemptFailed { step, attempt, failure },
+                    4 => Event::AttemptCut { step, attempt },
+                    _ => Event::AttemptDone { step, attempt, output: Value::Null },
+                }
+            }
+            Flight::Undo(attempt) => {
+                if luck > 1 {
+                    self.world.remove(&step);
+                }
+                match luck {
+                    0..=3 => Event::UndoFailed { step, attempt, failure },
+                    4 => Event::UndoCut { step, attempt },
+                    _ => Event::UndoDone { step, attempt },
+                }
+            }
+        };
+        self.record(result)?;
+        if self.model.failed.len() > 1 {
+            self.count("two failures at once");
+        }
+        Ok(())
+    }
+
+    fn finding(&mut self, step: &StepId, luck: u8) -> Finding {
+        match (luck, self.world.contains(step)) {
+            (0, _) => Finding::Foreign("not ours".into()),
+            (1, _) => Finding::Unknown("no answer".into()),
+            (2, _) => Finding::Partial("half of it".into()),
+            (_, true) => Finding::Done,
+            (_, false) => Finding::Absent,
+        }
+    }
+
+    /// Whatever was in flight is half done or not; another process reads the journal.
+    fn crash(&mut self) -> Held {
+        self.count("a crash");
+        for (step, flight) in std::mem::take(&mut self.flights) {
+            match (flight, self.lucky(2)) {
+                (Flight::Run(_), Some(1)) => _ = self.world.insert(step),
+                (Flight::Undo(_), Some(1)) => _ = self.world.remove(&step),
+                _ => {}
+            }
+        }
+        self.reload()?;
+        self.next_process()
+    }
+
+    fn pause(&mut self) -> Held {
+        for (step, flight) in std::mem::take(&mut self.flights) {
+            match flight {
+                Flight::Probe => {}
+                Flight::Run(attempt) => self.record(Event::AttemptCut { step, attempt })?,
+                Flight::Undo(attempt) => self.record(Event::UndoCut { step, attempt })?,
+            }
+        }
+        self.record(Event::Paused { reason: "asked to".into() })?;
+        if !self.run.next_actions().is_empty() {
+            return Err("a paused run asks for something".to_owned());
+        }
+        self.reload()?;
+        self.next_process()
+    }
+
+    /// Takes the run up, forward or back, perhaps after a reboot.
+    fn next_process(&mut self) -> Held {
+        if self.lucky(4) == Some(0) && !self.model.unwinding {
+            self.record(Event::UnwindStarted { reason: "asked to".into() })?;
+        }
+        let rebooted = self.lucky(2) == Some(1);
+        self.boots += u32::from(rebooted);
+        for spec in self.plan.steps() {
+            let gone = match spec.durability {
+                Durability::Process => true,
+                Durability::Boot => rebooted,
+                Durability::Durable => false,
+            };
+            if gone && self.world.remove(&spec.id) {
+                *self.tally.entry("a volatile effect lost").or_default() += 1;
+            }
+        }
+        let session = self.session();
+        self.record(Event::Resumed { session })
+    }
+
+    fn goes_on_after(&mut self, outcome: Outcome) -> Result<bool, String> {
+        self.count(match outcome {
+            Outcome::Completed => "completed",
+            Outcome::RolledBack => "rolled back",
+            Outcome::NeedsOperator => "needs a person",
+        });
+        self.flights.clear();
+        match (outcome, self.lucky(2)) {
+            (Outcome::RolledBack, _) | (_, None) | (Outcome::Completed, Some(0)) => return Ok(false),
+            (Outcome::Completed, _) => self.record(Event::UnwindStarted { reason: "asked to".into() })?,
+            (Outcome::NeedsOperator, _) => {}
+        }
+        self.next_process().map(|()| true)
+    }
+
+    fn check_end(&self, outcome: Outcome) -> Held {
+        let all = self.plan.steps().len();
+        let right = match outcome {
+            Outcome::Completed => self.world.len() == all,
+            Outcome::RolledBack => self.world.is_empty(),
+            // A look changes nothing: the end does not wait for it.
+            Outcome::NeedsOperator => self.flights.values().all(|flight| *flight == Flight::Probe),
+        };
+        if right { Ok(()) } else { Err(format!("{outcome} with {:?}: {:#?}", self.world, self.journal)) }
+    }
+
+    /// What is read back is what is in memory.
+    fn reload(&mut self) -> Held {
+        let mut read = Run::new(Arc::clone(&self.plan));
+        for event in &self.journal {
+            read.apply(event).map_err(|error| format!("the journal cannot be read back: {error}"))?;
+        }
+        if read != self.run {
+            return Err(format!("read back as {read:#?}, but was {:#?}", self.run));
+        }
+        self.run = read;
+        Ok(())
+    }
+
+    fn record(&mut self, event: Event) -> Held {
+        self.run.apply(&event).map_err(|error| format!("refused: {error}; {:#?}", self.journal))?;
+        self.model.take(&event, &self.plan).map_err(|why| format!("{why}; {:#?}", self.journal))?;
+        self.journal.push(event);
+        Ok(())
+    }
+
+    fn session(&self) -> Session {
+        Session { boot_id: self.boots.to_string(), pid: 1, program: "simulation".into() }
+    }
+
+    /// A number below `bound`, or nothing if luck is used up.
+    fn lucky(&mut self, bound: u8) -> Option<u8> {
+        self.luck.next().map(|number| number % bound)
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.tally.entry(what).or_default() += 1;
+    }
+}

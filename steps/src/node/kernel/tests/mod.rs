@@ -1,0 +1,7 @@
+//! On real sockets, each test in a network namespace of its own, with listeners that are processes of their
+//! own: what is steered is what a pivot steers.
+
+mod harness;
+mod redirect;
+mod share;
+mod steer;

@@ -1,0 +1,279 @@
+//! `fulcrum rehearse`, as a person meets it. What it finds out is tested in `crash_matrix`.
+
+use fulcrum_steps::node::ManifestsDir;
+use fulcrum_steps::rehearsal::{RehearsalOptions, write_control_plane};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A private place for temporary files, and manifests to rehearse with.
+struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["tmp", "manifests"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        write_control_plane(&RehearsalOptions::new(dir.path().join("manifests"))).unwrap();
+        Self { dir }
+    }
+
+    fn manifests(&self) -> PathBuf {
+        self.dir.path().join("manifests")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fulcrum"));
+        command.env_clear().env("TMPDIR", self.dir.path().join("tmp")).args(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn rehearse(&self, args: &[&str]) -> Output {
+        self.command(&[&["rehearse", "--manifests-dir", self.manifests().to_str().unwrap()], args].concat())
+            .output()
+            .unwrap()
+    }
+
+    fn assert_nothing_left(&self) {
+        let left: Vec<PathBuf> = walk(&self.dir.path().join("tmp"));
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+fn walk(dir: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// With numbers, random names and the columns' widths taken out.
+fn redacted(text: &str) -> String {
+    let word = |word: &str| -> String {
+        let shown = match word.rsplit_once('-') {
+            Some((name, suffix)) if word.starts_with("self-hosted-") && suffix.len() == 5 => {
+                format!("{name}-?")
+            }
+            _ => word.to_owned(),
+        };
+        let mut kept = String::new();
+        for letter in shown.chars() {
+            let letter = if letter.is_ascii_digit() { '0' } else { letter };
+            if letter != '0' || !kept.ends_with('0') {
+                kept.push(letter);
+            }
+        }
+        kept
+    };
+    text.lines().map(|line| line.split_whitespace().map(word).collect::<Vec<_>>().join(" ") + "\n").collect()
+}
+
+const SUMMARY: &str = "\
+step forward back
+preflight 0 ms 0 ms
+lock 0 ms 0 ms
+archive 0 ms 0 ms
+label-node 0 ms 0 ms
+share-port/kube-apiserver 0 ms 0 ms
+share-port/kube-controller-manager 0 ms 0 ms
+share-port/kube-scheduler 0 ms 0 ms
+create-daemonset/kube-apiserver 0 ms 0 ms
+await-ready/kube-apiserver 0 ms 0 ms
+create-daemonset/kube-controller-manager 0 ms 0 ms
+await-ready/kube-controller-manager 0 ms 0 ms
+create-daemonset/kube-scheduler 0 ms 0 ms
+await-ready/kube-scheduler 0 ms 0 ms
+retire-static/kube-apiserver 0 ms 0 ms
+retire-static/kube-controller-manager 0 ms 0 ms
+retire-static/kube-scheduler 0 ms 0 ms
+verify 0 ms 0 ms
+seal 0 ms 0 ms
+
+requests to the API time sent failed gap
+before 0 ms 0 0 0 ms
+pivot 0 ms 0 0 0 ms no connection: 0
+between 0 ms 0 0 0 ms
+rollback 0 ms 0 0 0 ms no connection: 0
+after 0 ms 0 0 0 ms
+
+control plane
+kube-apiserver
+before static pod kube-apiserver-node-0 (pid 0)
+between DaemonSet's pod self-hosted-kube-apiserver-? (pid 0), shares its port
+after static pod kube-apiserver-node-0 (pid 0)
+kube-controller-manager
+before static pod kube-controller-manager-node-0 (pid 0), leads
+between DaemonSet's pod self-hosted-kube-controller-manager-? (pid 0), shares its port, leads
+after static pod kube-controller-manager-node-0 (pid 0), leads
+kube-scheduler
+before static pod kube-scheduler-node-0 (pid 0), leads
+between DaemonSet's pod self-hosted-kube-scheduler-? (pid 0), shares its port, leads
+after static pod kube-scheduler-node-0 (pid 0), leads
+
+pivot completed: every step is done
+rollback rolled-back: rollback was asked for
+everything is as it was before: files byte for byte, objects, processes
+0.0 s for the pivot and the way back; the simulated cluster is some hundred times as fast as a real one
+";
+
+#[test]
+fn there_and_back_is_shown_and_leaves_nothing_behind() {
+    let place = Place::new();
+    let before = ManifestsDir::new(place.manifests()).read("kube-apiserver.yaml").unwrap();
+    let output = place.rehearse(&[]);
+    let talk = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{talk}");
+    assert_eq!(redacted(&text(&output.stdout)), SUMMARY);
+    let copies = format!("rehearsing Kubernetes 1.35.3 with copies of {}\n", place.manifests().display());
+    assert!(talk.starts_with(&copies), "{talk}");
+    for line in ["  done    seal (", "  undone  preflight ("] {
+        assert!(talk.contains(line), "{talk}");
+    }
+    assert_eq!(ManifestsDir::new(place.manifests()).read("kube-apiserver.yaml").unwrap(), before);
+    assert_eq!(walk(&place.manifests()).len(), 4);
+    place.assert_nothing_left();
+}
+
+#[test]
+fn every_release_goes_there_and_back() {
+    let place = Place::new();
+    for version in ["1.20", "1.24", "1.30", "1.36"] {
+        let output = place.command(&["rehearse", "--kubernetes", version, "-o", "json"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{version}: {}", text(&output.stderr));
+        let lines = text(&output.stdout);
+        let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let named = |name: &str| events.iter().filter(|event| event["event"] == name).count();
+        assert_eq!((named("begun"), named("step-done"), named("undo-done")), (1, 18, 18), "{version}");
+        let summary = events.last().unwrap();
+        assert_eq!(summary["event"], "summary");
+        assert!(summary["kubernetes"].as_str().unwrap().starts_with(version), "{summary}");
+        assert_eq!(summary["as_before"], true, "{summary}");
+        assert_eq!(summary["requests"][0]["failed"], serde_json::json!({}), "{summary}");
+        let between = &summary["control_plane"]["between"][0]["serving"][0];
+        assert_eq!(between["is_static"], false, "{summary}");
+    }
+    place.assert_nothing_left();
+}
+
+#[test]
+fn a_version_that_is_not_known_is_said() {
+    let place = Place::new();
+    let output = place.rehearse(&["--kubernetes", "1.19"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("say 1.20 to 1.36"));
+    // A kubelet that a real pivot refuses is refused here.
+    let output = place.rehearse(&["--kubernetes", "1.20.2"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("1.20.0 to 1.20.3 can reject DaemonSet pods"));
+    edit(&place, "kube-apiserver.yaml", ":v1.35.3", ":latest");
+    let output = place.rehearse(&[]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("say it with --kubernetes"), "{}", text(&output.stderr));
+    assert_eq!(place.rehearse(&["--kubernetes", "1.35"]).status.code(), Some(0));
+}
+
+/// What the real pivot would refuse is refused in its words: both are asked.
+#[test]
+fn a_manifest_is_refused_in_the_pivots_words() {
+    let root = rustix::process::geteuid().is_root();
+    for (name, from, to, check) in [
+        ("kube-scheduler.yaml", "--leader-elect=true", "--leader-elect=false", "leader-election: "),
+        ("kube-controller-manager.yaml", "hostNetwork: true", "hostNetwork: false", "manifest: "),
+    ] {
+        let place = Place::new();
+        edit(&place, name, from, to);
+        let output = place.rehearse(&[]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains(check), "{said}");
+        place.assert_nothing_left();
+        if !root {
+            println!(
+                "skipped: fulcrum refuses to pivot for anyone but root before it looks at anything else"
+            );
+            continue;
+        }
+        let kubeconfig = place.dir.path().join("admin.conf");
+        std::fs::write(&kubeconfig, crate::cli::kubeconfig("http://127.0.0.1:9")).unwrap();
+        let state = place.dir.path().join("state");
+        let mut pivot = place.command(&["pivot", "--yes", "--manifests-dir"]);
+        pivot.arg(place.manifests());
+        let output =
+            pivot.arg("--kubeconfig").arg(kubeconfig).arg("--state-dir").arg(state).output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(3), said));
+    }
+}
+
+/// The form that a failed case is shown with.
+#[test]
+fn one_case_can_be_said_again() {
+    let place = Place::new();
+    let case = "retire-static/kube-apiserver@effect:kill:resume";
+    let output = place.rehearse(&["--crash", case]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}{}", text(&output.stderr));
+    let rows = redacted(&said);
+    assert!(rows.contains("retire-static/kube-apiserver 0/0 - - - - - 0.0 s\n"), "{rows}");
+    assert!(rows.contains("0 passed, 0 failed; 0.0 s, 0 side by side\n"), "{rows}");
+    assert!(said.contains("\n1 passed, 0 failed; "), "{said}");
+    let output = place.rehearse(&["--crash", "seal@noon"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("`noon` is none of started, effect, done"), "{output:?}");
+    place.assert_nothing_left();
+}
+
+#[test]
+fn interrupted_it_leaves_nothing_behind() {
+    let place = Place::new();
+    for args in [&["rehearse"][..], &["rehearse", "--crash", "everywhere", "--side-by-side", "3"]] {
+        let child = place.command(args).spawn().unwrap();
+        let pid = child.id();
+        within("a journal", || walk(&place.dir.path().join("tmp")).iter().any(|root| has_journal(root)));
+        let children = children_of(pid);
+        kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), Signal::INT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{args:?}: {}", text(&output.stderr));
+        place.assert_nothing_left();
+        within("the children's end", || children.iter().all(|child| !alive(*child)));
+    }
+}
+
+fn has_journal(root: &Path) -> bool {
+    walk(root).iter().any(|world| world.join("state/db").exists())
+}
+
+fn children_of(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>())
+        .collect()
+}
+
+fn alive(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.contains("State:") && !status.contains("State:\tZ")
+}
+
+fn within(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < end, "waited 20 s for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn edit(place: &Place, name: &str, from: &str, to: &str) {
+    let manifests = ManifestsDir::new(place.manifests());
+    let image = manifests.read(name).unwrap().unwrap();
+    assert!(image.content.contains(from), "{}", image.content);
+    manifests.write(name, &image.with_content(image.content.replace(from, to))).unwrap();
+}
