@@ -84,6 +84,7 @@ mod validate;
 mod watch;
 
 // The edges: HTTP in the process and over TCP, and the machine's kernel over the same transport.
+mod connection;
 mod host;
 mod server;
 mod shared;
