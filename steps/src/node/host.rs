@@ -16,8 +16,8 @@ pub trait Host: Send + Sync + Debug {
     /// The kernel's boot id: another value after every boot.
     async fn boot_id(&self) -> Result<String, HostError>;
 
-    /// Every process that has a socket listening on TCP `port`, IPv4 or IPv6, oldest socket first
-    /// where the kernel lets one tell.
+    /// Every process that has a socket listening on TCP `port`, IPv4 or IPv6, the oldest process first. That
+    /// need not be the order in which they began to listen, which the kernel tells nobody.
     async fn listeners(&self, port: u16) -> Result<Vec<Listener>, HostError>;
 
     /// Every process that runs in a container of the pod with this uid, sandbox included.
@@ -58,7 +58,8 @@ pub trait Host: Send + Sync + Debug {
     /// have changed.
     ///
     /// # Errors
-    /// See [`HostError::hindrance`]; nothing has changed then, or everything that was asked for has.
+    /// See [`HostError::hindrance`]. Where that is [`Hindrance::Other`], who gets them may have changed, and it is
+    /// not known to whom: it is to be tried again, or another way taken, before anybody is let go.
     async fn steer(&self, group: &[Listener], steering: Steering) -> Result<(), HostError>;
 
     /// What holds for `group`; `None` if the kernel spreads connections, or if that cannot be told apart
