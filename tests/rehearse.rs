@@ -99,9 +99,9 @@ seal 0 ms 0 ms
 
 requests to the API time sent failed gap
 before 0 ms 0 0 0 ms
-pivot 0 ms 0 0 0 ms no connection: 0
+pivot 0 ms 0 0 0 ms
 between 0 ms 0 0 0 ms
-rollback 0 ms 0 0 0 ms no connection: 0
+rollback 0 ms 0 0 0 ms
 after 0 ms 0 0 0 ms
 
 control plane
@@ -131,7 +131,12 @@ fn there_and_back_is_shown_and_leaves_nothing_behind() {
     let output = place.rehearse(&[]);
     let talk = text(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{talk}");
-    assert_eq!(redacted(&text(&output.stdout)), SUMMARY);
+    // Which requests meet a server that is away, or still starting, is chance.
+    let mut summary = redacted(&text(&output.stdout));
+    for failed in ["HTTP 0: 0, ", " HTTP 0: 0", " no connection: 0"] {
+        summary = summary.replace(failed, "");
+    }
+    assert_eq!(summary, SUMMARY);
     let copies = format!("rehearsing Kubernetes 1.35.3 with copies of {}\n", place.manifests().display());
     assert!(talk.starts_with(&copies), "{talk}");
     for line in ["  done    seal (", "  undone  preflight ("] {

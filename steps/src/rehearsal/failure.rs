@@ -15,6 +15,10 @@ impl Failure {
         Self { code: 400, reason: "BadRequest", message: message.into() }
     }
 
+    pub(super) fn forbidden(message: impl Into<String>) -> Self {
+        Self { code: 403, reason: "Forbidden", message: message.into() }
+    }
+
     pub(super) fn no_path(path: &str) -> Self {
         Self { code: 404, reason: "NotFound", message: format!("the server could not find {path}") }
     }

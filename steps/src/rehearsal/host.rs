@@ -248,6 +248,8 @@ mod tests {
         let manifest = std::fs::read_to_string(dir.path().join("kube-apiserver.yaml")).unwrap();
         let second = manifest
             .replace("  name: kube-apiserver\n  namespace", "  name: second\n  namespace")
+            // A port of the host, by which the kubelet would reject it.
+            .replace("containerPort: 6443", "containerPort: 6444")
             .replace("    - kube-apiserver\n", "    - kube-apiserver\n    - --permit-port-sharing=true\n");
         assert_eq!(second.matches("name: second").count(), 1, "{second}");
         std::fs::write(dir.path().join("second.yaml"), second).unwrap();

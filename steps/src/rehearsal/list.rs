@@ -12,7 +12,8 @@ pub(super) fn list(store: &Store, route: &Route, query: &Query) -> Result<Value,
     if query.get("sendInitialEvents").is_some() {
         return Err(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
     }
-    let selector = Selector::parse(query.get("labelSelector"), query.get("fieldSelector"))?;
+    let (labels, fields) = (query.get("labelSelector"), query.get("fieldSelector"));
+    let selector = Selector::parse(route.resource.plural, labels, fields)?;
     let token = query.get("continue").filter(|token| !token.is_empty()).map(Token::read).transpose()?;
     let version = match &token {
         Some(_) if query.get("resourceVersionMatch").is_some() => {

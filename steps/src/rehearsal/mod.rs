@@ -2,8 +2,9 @@
 //!
 //! It is true in what decides whether a pivot is right: static pods come from real files, two processes
 //! share a port only if both may, the API is gone while no API server runs, a lease outlives its holder,
-//! readiness is what *some* listener answered, and what the API says of pods after a reboot is old. That it
-//! is true is tested: [`behaviours`] is one list of checks that passes here and on a real node.
+//! readiness is what *some* listener answered, a client's requests go to whoever took its connection (a
+//! server that starts answers 403 and 500), and what the API says of pods after a reboot is old. That it is
+//! true is tested: [`behaviours`] is one list of checks that passes here and on a real node.
 //! It is not Kubernetes: no containers, no network, no TLS, no authentication, one node; all probes go at
 //! one pace, and every image is on the node unless its registry is in the domain `invalid`.
 //!
@@ -84,6 +85,7 @@ mod validate;
 mod watch;
 
 // The edges: HTTP in the process and over TCP, and the machine's kernel over the same transport.
+mod connection;
 mod host;
 mod server;
 mod shared;

@@ -208,9 +208,19 @@ impl Machine {
             && proc.program.etcd.is_none_or(|port| self.sockets.on(port).any(etcd_works))
     }
 
+    pub(super) fn is_api_server(&self, pid: u32) -> bool {
+        self.procs.get(&pid).is_some_and(|proc| proc.program.name == "kube-apiserver")
+    }
+
     /// The API servers that listen and are ready, oldest first.
     pub(super) fn api_servers(&self) -> impl Iterator<Item = &Proc> {
         self.procs.values().filter(|p| p.program.name == "kube-apiserver" && self.is_ready(p.pid))
+    }
+
+    /// Which process gets a new connection to this port, from elsewhere.
+    pub(super) fn connect(&mut self, port: u16) -> Option<u32> {
+        let address = SocketAddr::new(self.address, port);
+        self.sockets.pick(address, None, self.address, &mut self.random).map(|socket| socket.pid)
     }
 
     /// One GET, answered by whoever the kernel gives the connection to.

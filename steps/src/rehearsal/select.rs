@@ -19,18 +19,33 @@ enum Requirement {
     Absent(String),
 }
 
-/// The fields that can be selected on, as in the real server for pods; `metadata.*` for all kinds.
-const FIELDS: [&str; 4] = ["metadata.name", "metadata.namespace", "spec.nodeName", "status.phase"];
+/// The fields that objects of a resource can be selected on, as far as they are text.
+fn selectable(plural: &str) -> &'static [&'static str] {
+    match plural {
+        "pods" => &[
+            "metadata.name",
+            "metadata.namespace",
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "status.phase",
+            "status.podIP",
+        ],
+        "secrets" => &["metadata.name", "metadata.namespace", "type"],
+        _ => &["metadata.name", "metadata.namespace"],
+    }
+}
 
 impl Selector {
-    pub(super) fn parse(labels: Option<&str>, fields: Option<&str>) -> Result<Self, Failure> {
+    pub(super) fn parse(plural: &str, labels: Option<&str>, fields: Option<&str>) -> Result<Self, Failure> {
+        let known = selectable(plural);
         let selector = Self { labels: requirements(labels)?, fields: requirements(fields)? };
         for requirement in &selector.fields {
             match requirement {
-                Requirement::In(key, _) | Requirement::NotIn(key, _) if FIELDS.contains(&key.as_str()) => {}
+                Requirement::In(key, _) | Requirement::NotIn(key, _) if known.contains(&key.as_str()) => {}
                 other => {
                     return Err(Failure::bad_request(format!(
-                        "field label not supported: {other:?}; supported: {FIELDS:?}"
+                        "field label not supported: {other:?}; supported: {known:?}"
                     )));
                 }
             }
@@ -115,7 +130,7 @@ mod tests {
         let pod =
             json!({"metadata": {"name": "p", "labels": {"a": "1", "b": ""}}, "spec": {"nodeName": "n"}});
         let check = |labels, fields, expect| {
-            let selector = Selector::parse(Some(labels), Some(fields)).unwrap();
+            let selector = Selector::parse("pods", Some(labels), Some(fields)).unwrap();
             assert_eq!(selector.matches(&pod), expect, "{labels} {fields}");
         };
         check("", "", true);
@@ -125,7 +140,8 @@ mod tests {
         check("c!=1,!c", "", true);
         check("a in (1, 2),c notin (x)", "spec.nodeName!=m", true);
         check("", "spec.nodeName=", false);
-        assert!(Selector::parse(None, Some("spec.other=1")).is_err());
-        assert!(Selector::parse(Some("a of (1)"), None).is_err());
+        assert!(Selector::parse("pods", None, Some("spec.other=1")).is_err());
+        assert!(Selector::parse("nodes", None, Some("spec.nodeName=n")).is_err());
+        assert!(Selector::parse("pods", Some("a of (1)"), None).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! HTTP in front of the world: a tower service for a client in the same process, and TCP for others.
 
 use super::api::Asked;
+use super::connection::Connection;
 use super::host;
 use super::shared::{Fate, Shared};
 use super::watch::{Told, Watch};
@@ -23,6 +24,7 @@ use tokio::task::JoinSet;
 pub(super) struct Server {
     shared: Arc<Shared>,
     port: u16,
+    connection: Arc<Connection>,
 }
 
 /// What is answered: all at once, or, to a watch, bit by bit.
@@ -30,7 +32,7 @@ type Answer = UnsyncBoxBody<Bytes, io::Error>;
 
 impl Server {
     pub(super) fn new(shared: Arc<Shared>, port: u16) -> Self {
-        Self { shared, port }
+        Self { shared, port, connection: Arc::default() }
     }
 
     /// `Err` is what a client sees as a connection that failed.
@@ -49,10 +51,10 @@ impl Server {
             content_type: content_type.and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned(),
             body: body.to_bytes().to_vec(),
         };
-        let fate = match self.shared.serve(&asked, self.port) {
+        let fate = match self.shared.serve(&asked, self.port, &self.connection) {
             Fate::Later(delay) => {
                 tokio::time::sleep(delay).await;
-                self.shared.serve_late(&asked, self.port)
+                self.shared.serve_late(&asked, self.port, &self.connection)
             }
             fate => fate,
         };
@@ -131,7 +133,7 @@ pub(super) async fn accept(server: Server, listener: TcpListener) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let server = server.clone();
+                    let server = Server::new(server.shared.clone(), server.port);
                     connections.spawn(async move {
                         let service = hyper::service::service_fn(move |request| server.clone().serve(request));
                         let http = hyper::server::conn::http1::Builder::new();

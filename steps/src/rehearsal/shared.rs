@@ -1,6 +1,7 @@
 //! What driver, servers and handle share: the world behind its lock, and who is told when it moves.
 
 use super::api::{self, Asked, Reply};
+use super::connection::{Connection, answers_instead};
 use super::failure::Failure;
 use super::fault::Outcome;
 use super::host;
@@ -98,19 +99,23 @@ impl Shared {
         }
     }
 
-    /// Decides what becomes of a request to this port, and does it.
-    pub(super) fn serve(&self, asked: &Asked, port: u16) -> Fate {
+    /// Decides what becomes of a request on this connection to this port, and does it.
+    pub(super) fn serve(&self, asked: &Asked, port: u16, connection: &Connection) -> Fate {
         let now = self.now();
         let mut world = self.lock();
         if asked.path.starts_with(host::PREFIX) {
             return Fate::Answered(host::answer(&mut world, asked));
         }
-        if world.server_at(port).is_none() {
-            return Fate::Refused;
+        let Some(server) = connection.server(&mut world, port) else { return Fate::Refused };
+        if !world.machine.is_api_server(server) {
+            return Fate::Cut;
+        }
+        if let Some(reply) = answers_instead(&world, server, &asked.path) {
+            return Fate::Answered(reply);
         }
         let path = format!("{}?{}", asked.path, asked.query);
         let Some(outcome) = world.faults.befalls(asked.method.as_str(), &path) else {
-            return self.act(&mut world, asked, port, now);
+            return self.act(&mut world, asked, server, now);
         };
         world.log.add(now.at, "api", format!("{} {}: fault {outcome:?}", asked.method, asked.path));
         let failed = |failure: Failure| Fate::Answered((failure.code, failure.status()));
@@ -123,20 +128,23 @@ impl Shared {
             Outcome::Hangs => Fate::Hangs,
             Outcome::Slow(delay) => Fate::Later(delay),
             Outcome::LosesAnswer => {
-                self.act(&mut world, asked, port, now);
+                self.act(&mut world, asked, server, now);
                 Fate::Cut
             }
         }
     }
 
     /// The same for a request that a fault has held up: none befalls it again.
-    pub(super) fn serve_late(&self, asked: &Asked, port: u16) -> Fate {
+    pub(super) fn serve_late(&self, asked: &Asked, port: u16, connection: &Connection) -> Fate {
         let mut world = self.lock();
-        self.act(&mut world, asked, port, self.now())
+        let Some(server) = connection.server(&mut world, port) else { return Fate::Refused };
+        match answers_instead(&world, server, &asked.path) {
+            Some(reply) => Fate::Answered(reply),
+            None => self.act(&mut world, asked, server, self.now()),
+        }
     }
 
-    fn act(&self, world: &mut World, asked: &Asked, port: u16, now: Now) -> Fate {
-        let Some(server) = world.server_at(port) else { return Fate::Refused };
+    fn act(&self, world: &mut World, asked: &Asked, server: u32, now: Now) -> Fate {
         if watch::is_asked(asked) {
             return match Watch::open(world, asked, server, now) {
                 Ok(watch) => Fate::Watches(Box::new(watch)),

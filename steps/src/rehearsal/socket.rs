@@ -91,6 +91,14 @@ impl Sockets {
         self.list.iter().filter(move |s| s.port.number == number)
     }
 
+    /// Every socket that a connection to `address` may end at, eldest first.
+    pub(super) fn reachable(&self, address: SocketAddr, own: IpAddr) -> impl Iterator<Item = &Socket> {
+        let address = self.redirected(address, own);
+        let fits = move |bind: IpAddr| bind.is_unspecified() || bind == address.ip();
+        let local = is_local(address.ip(), own);
+        self.on(address.port()).filter(move |socket| local && fits(socket.port.bind))
+    }
+
     pub(super) fn get_mut(&mut self, pid: u32, inode: u64) -> Option<&mut Socket> {
         self.list.iter_mut().find(|s| s.pid == pid && s.inode == inode)
     }

@@ -65,11 +65,12 @@ impl Watch {
         let from = parse_version(query.get("resourceVersion").unwrap_or_default())?;
         let timeout = query.get("timeoutSeconds").and_then(|seconds| seconds.parse().ok());
         let bookmarks = query.is_true("allowWatchBookmarks");
+        let (labels, fields) = (query.get("labelSelector"), query.get("fieldSelector"));
         let mut watch = Self {
+            selector: Selector::parse(route.resource.plural, labels, fields)?,
             resource: route.resource,
             namespace: route.namespace,
             name: route.name,
-            selector: Selector::parse(query.get("labelSelector"), query.get("fieldSelector"))?,
             server,
             cuts: world.watch_cuts,
             first: Vec::new(),

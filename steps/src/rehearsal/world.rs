@@ -14,6 +14,7 @@ use super::{daemonset, election, endpoints, garbage, kubelet, node_lifecycle, sc
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The instant at which something happens, handed in from outside.
@@ -95,10 +96,12 @@ impl World {
         self.server_at(self.options.api_port).is_some()
     }
 
-    /// The API server that takes a request to this port: the eldest of those that are ready.
-    pub(super) fn server_at(&self, port: u16) -> Option<u32> {
-        let listens = |pid: u32| self.machine.sockets.of(pid).any(|socket| socket.port.number == port);
-        self.machine.api_servers().map(|server| server.pid).find(|pid| listens(*pid))
+    /// The eldest API server that is ready, of those that a connection to this port may reach.
+    fn server_at(&self, port: u16) -> Option<u32> {
+        let address = SocketAddr::new(self.machine.address, port);
+        let reached: Vec<u32> =
+            self.machine.sockets.reachable(address, self.machine.address).map(|socket| socket.pid).collect();
+        self.machine.api_servers().map(|server| server.pid).find(|pid| reached.contains(pid))
     }
 
     /// The version from which on this API server knows every change.

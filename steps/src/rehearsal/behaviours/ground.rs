@@ -2,6 +2,7 @@
 
 use super::super::program::flag_value;
 use super::failed::Failed;
+use super::sweep::restore;
 use crate::cluster::config_hash;
 use crate::node::{FileImage, Host, HostError, ManifestsDir};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -90,6 +91,8 @@ impl Ground {
     ) -> Result<Self, Failed> {
         let (node, hostname, pause) = (String::new(), String::new(), String::new());
         let mut ground = Self { client, second, manifests, host, tempo, node, hostname, pause };
+        // What a behaviour that was killed may have left: nothing else can be seen before.
+        restore(&ground)?;
         let port = ground.api_port()?;
         let node = ground.eventually("the node of this machine", async || {
             let listeners = ground.host.listeners(port).await.map_err(seen)?;

@@ -39,8 +39,11 @@ pub(super) async fn selectors(ground: &Ground) -> Result<(), Failed> {
     let here = ListParams::default().fields(&format!("spec.nodeName={},status.phase=Running", ground.node));
     let pods = ground.api::<Pod>().list(&here).await?.items;
     expect(!pods.is_empty(), "pods are found by the node that they are bound to", pods.len())?;
-    let unknown = ListParams::default().fields("data.value=1");
-    refused(names_raw(ground, &unknown).await, "a field that cannot be selected on", 400, "BadRequest")
+    for field in ["data.value=1", "spec.nodeName=n"] {
+        let unknown = ListParams::default().fields(field);
+        refused(names_raw(ground, &unknown).await, "a field that cannot be selected on", 400, "BadRequest")?;
+    }
+    Ok(())
 }
 
 async fn names_raw(ground: &Ground, which: &ListParams) -> kube::Result<usize> {

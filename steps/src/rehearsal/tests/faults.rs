@@ -115,6 +115,31 @@ async fn a_second_server_is_a_way_in_while_the_first_is_down() {
     bench.until("the first is back", |s| s.api_up && s.endpoints == ["192.0.2.10"]).await;
 }
 
+/// With a port that two servers share, a new connection may end at the one that has not started yet; one that
+/// is there stays where it is.
+#[tokio::test]
+async fn a_connection_stays_with_its_server() {
+    let bench = Bench::up().await;
+    let share = "    - --secure-port=6443\n    - --permit-port-sharing=true\n";
+    bench.rewrite(SERVER, "    - --secure-port=6443\n", share);
+    let shared = |s: &Snapshot| s.api_up && s.of(SERVER, Origin::Static).all(|p| p.shares_port);
+    bench.until("a port that can be shared", shared).await;
+    let nodes = || Api::<Node>::all(bench.rehearsal.client());
+    let stays = nodes();
+    stays.get("node-1").await.unwrap();
+    bench.rehearsal.flaw((SERVER, Origin::Api), Flaw::NeverReady);
+    let set = daemon_set(SERVER, &["--permit-port-sharing=true", "--etcd-servers=https://127.0.0.1:2379"]);
+    bench.api::<DaemonSet>().create(&PostParams::default(), &set).await.unwrap();
+    let two = |s: &Snapshot| s.of(SERVER, Origin::Api).any(|p| p.listening == [6443]);
+    bench.until("two listeners", two).await;
+    let mut met = std::collections::BTreeSet::new();
+    for _ in 0..64 {
+        stays.get("node-1").await.unwrap();
+        met.insert(nodes().get("node-1").await.map_or_else(|error| reason(error).0, |_| 200));
+    }
+    assert_eq!(met, [200, 403].into());
+}
+
 /// At any instant of its start, a reboot leaves a cluster that comes up.
 #[tokio::test]
 async fn a_control_plane_comes_back_from_a_reboot_at_any_instant() {
