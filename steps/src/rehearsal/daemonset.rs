@@ -46,7 +46,7 @@ pub(super) fn advance(world: &mut World, now: Now) {
 
 /// Makes and deletes pods so that the node has the one it should have.
 fn manage(world: &mut World, set: &Value, wanted: bool, admitted: bool, now: Now) {
-    let hash = template_hash(set);
+    let hash = world.daemons.template_hash(set);
     let pods = pods_of(world, set);
     if !wanted {
         for pod in &pods {
@@ -88,10 +88,6 @@ fn manage(world: &mut World, set: &Value, wanted: bool, admitted: bool, now: Now
 fn pods_of(world: &World, set: &Value) -> Vec<Value> {
     let uid = text(set, "/metadata/uid");
     world.store.list("pods", None).filter(|pod| owner_uid(pod) == uid).cloned().collect()
-}
-
-fn template_hash(set: &Value) -> String {
-    blake3::hash(set["spec"]["template"].to_string().as_bytes()).to_hex()[..10].to_owned()
 }
 
 fn is_ready(pod: &Value) -> bool {
@@ -143,7 +139,7 @@ fn create(world: &mut World, set: &Value, hash: &str, now: Now) {
 
 /// The numbers in the status.
 fn report(world: &mut World, set: &Value, wanted: bool, now: Now) {
-    let hash = template_hash(set);
+    let hash = world.daemons.template_hash(set);
     let alive = |pod: &Value| pod["metadata"]["deletionTimestamp"].is_null();
     let pods: Vec<Value> = pods_of(world, set).into_iter().filter(alive).collect();
     let count = |holds: bool| i64::from(holds);
@@ -172,9 +168,23 @@ pub(super) struct Daemons {
     ready_since: BTreeMap<String, Duration>,
     /// For a DaemonSet whose pods fail: no new one before this instant, and the pause that led to it.
     back_off: BTreeMap<String, (Duration, Duration)>,
+    /// Hash of each DaemonSet's template, with the generation that it is of.
+    hashes: BTreeMap<String, (i64, String)>,
 }
 
 impl Daemons {
+    /// A generation's spec does not change.
+    fn template_hash(&mut self, set: &Value) -> String {
+        let (uid, generation) =
+            (text(set, "/metadata/uid"), set["metadata"]["generation"].as_i64().unwrap_or(0));
+        if let Some((_, hash)) = self.hashes.get(uid).filter(|(of, _)| *of == generation) {
+            return hash.clone();
+        }
+        let hash = blake3::hash(set["spec"]["template"].to_string().as_bytes()).to_hex()[..10].to_owned();
+        self.hashes.insert(uid.to_owned(), (generation, hash.clone()));
+        hash
+    }
+
     /// A pod that failed is replaced after a pause, which doubles (`failedPodsBackoff`).
     fn failed(&mut self, set: &str, pace: &Pace, now: Now) {
         let before = self.back_off.get(set).map_or(Duration::ZERO, |(_, pause)| *pause);

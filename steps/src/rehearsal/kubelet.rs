@@ -15,6 +15,7 @@ use super::{mirror, status};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Content of the manifests directory by file name, dot-files left out.
@@ -29,10 +30,17 @@ pub(super) struct Kubelet {
     /// When it takes pods from the API, once it has seen the API answer.
     connects_at: Option<Duration>,
     /// The node's pods as the API last told.
-    known: BTreeMap<String, Value>,
-    parsed: BTreeMap<String, (blake3::Hash, Option<Desired>)>,
+    known: BTreeMap<String, Known>,
+    parsed: BTreeMap<String, (blake3::Hash, Option<Arc<Desired>>)>,
     /// A slow kubelet does not look before this instant.
     next_round: Duration,
+}
+
+/// A pod of the API, and what it asks for: read again only when its version is another.
+#[derive(Debug)]
+struct Known {
+    object: Value,
+    desired: Option<Arc<Desired>>,
 }
 
 /// A pod that should run here.
@@ -70,7 +78,7 @@ pub(super) fn advance(world: &mut World, now: Now, files: &Files) {
     if talks {
         take_pods(world);
     }
-    desired.extend(world.kubelet.known.values().filter_map(from_api));
+    desired.extend(world.kubelet.known.values().filter_map(|known| known.desired.clone()));
     settle(world, desired, now);
     if talks {
         forget_ended(world, now);
@@ -80,7 +88,7 @@ pub(super) fn advance(world: &mut World, now: Now, files: &Files) {
 }
 
 /// Ends what should not run, starts what should, and moves all pods on.
-fn settle(world: &mut World, desired: Vec<Desired>, now: Now) {
+fn settle(world: &mut World, desired: Vec<Arc<Desired>>, now: Now) {
     let World { kubelet, machine, faults, log, options, .. } = world;
     let mut around = Around { machine, faults, log, options, now };
     for local in &mut kubelet.pods {
@@ -94,7 +102,7 @@ fn settle(world: &mut World, desired: Vec<Desired>, now: Now) {
     for wanted in desired {
         let there = |l: &LocalPod| l.owner.pod_uid == wanted.owner.pod_uid || l.owner.pod == wanted.owner.pod;
         if !kubelet.pods.iter().any(there) {
-            let mut local = LocalPod::new(wanted, &mut around);
+            let mut local = LocalPod::new(&wanted, &mut around);
             local.admit(&kubelet.pods, &mut around);
             kubelet.pods.push(local);
         }
@@ -106,10 +114,10 @@ fn settle(world: &mut World, desired: Vec<Desired>, now: Now) {
 }
 
 /// The static pods. What does not parse is no pod: a half-written file ends the pod that was there.
-fn from_files(world: &mut World, now: Now, files: &Files) -> Vec<Desired> {
+fn from_files(world: &mut World, now: Now, files: &Files) -> Vec<Arc<Desired>> {
     let World { kubelet, log, options, .. } = world;
     kubelet.parsed.retain(|name, _| files.contains_key(name));
-    let mut desired: Vec<Desired> = Vec::new();
+    let mut desired: Vec<Arc<Desired>> = Vec::new();
     for (name, content) in files {
         let digest = blake3::hash(content);
         if kubelet.parsed.get(name).is_none_or(|(known, _)| *known != digest) {
@@ -117,11 +125,11 @@ fn from_files(world: &mut World, now: Now, files: &Files) -> Vec<Desired> {
             if let Err(why) = &parsed {
                 log.add(now.at, format!("file {name}"), format!("is not a pod: {why}"));
             }
-            kubelet.parsed.insert(name.clone(), (digest, parsed.ok()));
+            kubelet.parsed.insert(name.clone(), (digest, parsed.ok().map(Arc::new)));
         }
         let Some((_, Some(pod))) = kubelet.parsed.get(name) else { continue };
         if !desired.iter().any(|other| other.owner.pod == pod.owner.pod) {
-            desired.push(pod.clone());
+            desired.push(Arc::clone(pod));
         }
     }
     desired
@@ -153,11 +161,14 @@ fn parse(name: &str, content: &[u8], options: &RehearsalOptions) -> Result<Desir
 fn take_pods(world: &mut World) {
     let World { kubelet, store, options, .. } = world;
     let mine = |p: &&Value| text(p, "/spec/nodeName") == options.node_name && !mirror::is_mirror(p);
-    kubelet.known = store
-        .list("pods", None)
-        .filter(mine)
-        .map(|pod| (text(pod, "/metadata/uid").to_owned(), pod.clone()))
-        .collect();
+    let mut before = std::mem::take(&mut kubelet.known);
+    for pod in store.list("pods", None).filter(mine) {
+        let (uid, version) = (text(pod, "/metadata/uid"), text(pod, "/metadata/resourceVersion"));
+        let same = |known: &Known| text(&known.object, "/metadata/resourceVersion") == version;
+        let known = before.remove(uid).filter(same);
+        let read = || Known { object: pod.clone(), desired: from_api(pod).map(Arc::new) };
+        kubelet.known.insert(uid.to_owned(), known.unwrap_or_else(read));
+    }
 }
 
 fn from_api(object: &Value) -> Option<Desired> {
@@ -180,7 +191,7 @@ fn from_api(object: &Value) -> Option<Desired> {
 fn forget_ended(world: &mut World, now: Now) {
     let World { kubelet, store, log, .. } = world;
     let Some(pods) = Resource::named("pods") else { return };
-    for (uid, object) in &kubelet.known {
+    for (uid, Known { object, .. }) in &kubelet.known {
         let runs = kubelet.pods.iter().any(|local| local.owner.pod_uid == *uid);
         if runs || object["metadata"]["deletionTimestamp"].is_null() {
             continue;

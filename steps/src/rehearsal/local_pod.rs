@@ -8,6 +8,7 @@ use super::probe::{self, Probes};
 use super::process::{Machine, Owner};
 use super::program::Program;
 use super::snapshot::Origin;
+use super::status::Told;
 use super::store::{Key, text};
 use super::world::Now;
 use jiff::Timestamp;
@@ -39,6 +40,8 @@ pub(super) struct LocalPod {
     /// Why the kubelet will not have it, reason and message: it has failed for good.
     pub(super) failed: Option<(&'static str, String)>,
     ending: bool,
+    /// What the API was last told of it.
+    pub(super) told: Option<Told>,
 }
 
 /// One container of such a pod.
@@ -75,8 +78,8 @@ pub(super) enum State {
 }
 
 impl LocalPod {
-    pub(super) fn new(desired: Desired, around: &mut Around<'_>) -> Self {
-        let Desired { owner, object, pod } = desired;
+    pub(super) fn new(desired: &Desired, around: &mut Around<'_>) -> Self {
+        let Desired { owner, object, pod } = desired.clone();
         let Around { machine, options, now, .. } = around;
         let (subject, uid) = (format!("pod {}", owner.pod), owner.pod_uid.clone());
         around.log.add(now.at, subject, format!("starts, uid {uid}"));
@@ -99,7 +102,18 @@ impl LocalPod {
         });
         let containers = containers.collect();
         let (key, started_at) = (Key::of("pods", &object), now.wall);
-        Self { owner, key, object, pod, sandbox, containers, started_at, failed: None, ending: false }
+        Self {
+            owner,
+            key,
+            object,
+            pod,
+            sandbox,
+            containers,
+            started_at,
+            failed: None,
+            ending: false,
+            told: None,
+        }
     }
 
     /// Tells it to end.

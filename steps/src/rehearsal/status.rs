@@ -7,28 +7,67 @@ use super::store::{Key, text, time};
 use super::world::{Now, World};
 use serde_json::{Value, json};
 
+/// What a pod's status is made of, and the version of the object that it was written into. While all of it is the
+/// same there is nothing to write.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    version: String,
+    failed: bool,
+    containers: Vec<(State, bool, bool, i32, Option<i32>)>,
+}
+
+impl Told {
+    fn of(local: &LocalPod, object: &Value) -> Self {
+        let container =
+            |c: &Container| (c.state.clone(), c.probes.ready, c.probes.started, c.restarts, c.last_exit);
+        Self {
+            version: text(object, "/metadata/resourceVersion").to_owned(),
+            failed: local.failed.is_some(),
+            containers: local.containers.iter().map(container).collect(),
+        }
+    }
+}
+
 /// Writes every status that differs from what the API has.
 pub(super) fn report(world: &mut World, now: Now) {
-    let World { kubelet, store, options, machine, faults, .. } = world;
-    for local in &kubelet.pods {
+    let World { kubelet, store, options, .. } = world;
+    for local in &mut kubelet.pods {
         let same =
             |pod: &&Value| text(pod, "/metadata/uid") == local.owner.pod_uid || super::mirror::is_mirror(pod);
-        let Some(old) = store.get(&local.key).filter(same).map(|pod| pod["status"].clone()) else { continue };
-        let status = pod_status(local, &old, options, now);
-        store.edit(&local.key, |pod| pod["status"] = status);
-    }
-    let boot_id = machine.boot_id.clone();
-    let used: Vec<&str> = kubelet.pods.iter().flat_map(|p| &p.containers).map(|c| c.image.as_str()).collect();
-    let pressed = faults.disk != Disk::Roomy;
-    store.edit(&Key::new("nodes", "", &options.node_name), |node| {
-        if text(node, "/status/nodeInfo/bootID") != boot_id {
-            node["status"]["nodeInfo"]["bootID"] = json!(boot_id);
+        let Some(object) = store.get(&local.key).filter(same) else { continue };
+        if local.told.as_ref() == Some(&Told::of(local, object)) {
+            continue;
         }
-        for image in used.into_iter().chain([PAUSE]) {
+        let status = pod_status(local, &object["status"], options, now);
+        store.edit(&local.key, |pod| pod["status"] = status);
+        local.told = store.get(&local.key).map(|object| Told::of(local, object));
+    }
+    report_node(world, now);
+}
+
+fn report_node(world: &mut World, now: Now) {
+    let World { kubelet, store, options, machine, faults, .. } = world;
+    let key = Key::new("nodes", "", &options.node_name);
+    let images = kubelet.pods.iter().flat_map(|p| &p.containers).map(|c| c.image.as_str());
+    let used: Vec<&str> = images.chain([PAUSE]).collect();
+    let pressed = faults.disk != Disk::Roomy;
+    let (status, reason) =
+        if pressed { ("True", "KubeletHasDiskPressure") } else { ("False", "KubeletHasNoDiskPressure") };
+    let is_told = |node: &Value| {
+        let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+        let mut pressure = conditions.filter(|c| c["type"] == "DiskPressure");
+        text(node, "/status/nodeInfo/bootID") == machine.boot_id
+            && used.iter().all(|image| has_image(&node["status"]["images"], image))
+            && pressure.all(|condition| condition["status"] == status && condition["reason"] == reason)
+    };
+    if store.get(&key).is_none_or(is_told) {
+        return;
+    }
+    store.edit(&key, |node| {
+        node["status"]["nodeInfo"]["bootID"] = json!(machine.boot_id);
+        for image in used {
             note_image(&mut node["status"]["images"], image);
         }
-        let (status, reason) =
-            if pressed { ("True", "KubeletHasDiskPressure") } else { ("False", "KubeletHasNoDiskPressure") };
         let conditions = node["status"]["conditions"].as_array_mut();
         for condition in conditions.into_iter().flatten().filter(|c| c["type"] == "DiskPressure") {
             if condition["status"] != status {
@@ -39,6 +78,10 @@ pub(super) fn report(world: &mut World, now: Now) {
     });
 }
 
+fn has_image(images: &Value, image: &str) -> bool {
+    images.as_array().into_iter().flatten().any(|known| known["names"][0] == image)
+}
+
 /// The image of every pod's sandbox.
 const PAUSE: &str = "registry.k8s.io/pause:3.10.1";
 
@@ -47,8 +90,10 @@ fn note_image(images: &mut Value, image: &str) {
     if !images.is_array() {
         *images = json!([]);
     }
-    let Some(list) = images.as_array_mut() else { return };
-    if !list.iter().any(|known| known["names"][0] == image) {
+    if has_image(images, image) {
+        return;
+    }
+    if let Some(list) = images.as_array_mut() {
         list.push(json!({"names": [image], "sizeBytes": 0}));
     }
 }
