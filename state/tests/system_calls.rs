@@ -2,7 +2,11 @@
 //!
 //! Skips, and says so, where there is no strace or it may not trace.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "what fails here fails the test, and a skip says why"
+)]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -255,7 +255,7 @@ fn a_removed_run_leaves_the_others_whole() {
     assert_eq!(wait(journal.remove(vec![])).unwrap(), 0, "an entry that names it may still come");
     drop(journal);
 
-    let journal = Journal::with_store(store.clone()).unwrap();
+    let journal = Journal::with_store(store).unwrap();
     assert_eq!(wait(journal.remove(vec![old])).unwrap(), 2);
     assert_eq!(journal.runs().unwrap().len(), 1);
     journal.verify(kept).unwrap();

@@ -244,8 +244,9 @@ mod tests {
 
     #[test]
     fn a_case_is_found_again_by_its_name() {
-        let steps = ["lock", "retire-static/kube-apiserver"].map(|id| StepSpec::new(id, Value::Null));
-        let plan = Plan::new("test", steps.to_vec()).unwrap();
+        let step = |id: &str| StepSpec::new(id, Value::Null);
+        let steps = vec![step("lock"), step("retire-static/kube-apiserver").after(["lock"])];
+        let plan = Plan::new("test", steps).unwrap();
         let all = cases(&plan, "everywhere").unwrap();
         assert_eq!(all.len(), 2 * 3 * (6 + 4));
         for case in &all {
