@@ -95,6 +95,9 @@ pub(crate) struct Pivot {
     /// How the listeners change hands.
     #[arg(long, value_enum, default_value = "restart")]
     pub(crate) handover: HandoverArg,
+    /// How long the new API server is watched after the switch (steer), while the old one could still take over.
+    #[arg(long, default_value = "2s", value_parser = duration, value_name = "TIME")]
+    pub(crate) soak: Duration,
     /// Make every check, show the plan and the DaemonSets, and change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -209,6 +212,10 @@ pub(crate) struct Consent {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum HandoverArg {
+    /// The live listeners are shared and the kernel told whose turn it is: no restart, no lost request.
+    Steer,
+    /// As restart, while a third API server on another port takes new connections.
+    Bridge,
     /// Each static pod is restarted once so that its port can be shared; works everywhere.
     Restart,
 }
@@ -216,6 +223,8 @@ pub(crate) enum HandoverArg {
 impl From<HandoverArg> for Handover {
     fn from(arg: HandoverArg) -> Self {
         match arg {
+            HandoverArg::Steer => Self::Steer,
+            HandoverArg::Bridge => Self::Bridge,
             HandoverArg::Restart => Self::Restart,
         }
     }

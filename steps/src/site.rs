@@ -80,15 +80,23 @@ pub struct Settings {
     pub kubernetes_minor: u32,
     /// How the listener changes hands.
     pub handover: Handover,
+    /// How long the new API server is watched after the switch, with the old one still there.
+    #[serde(default)]
+    pub soak: Duration,
     /// Where each component is asked.
     pub health: BTreeMap<Component, Question>,
 }
 
-/// How the static pods' listeners become shareable.
+/// How the control plane changes hands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Handover {
-    /// Each static pod is restarted once, with `--permit-port-sharing=true`.
+    /// The live listeners become shareable, and the kernel is told whose turn it is: no restart, no lost request.
+    Steer,
+    /// As with `restart`, but meanwhile new connections go to a third API server on another port: no lost
+    /// request.
+    Bridge,
+    /// Each static pod is restarted once, with `--permit-port-sharing=true`: some seconds without an API.
     Restart,
 }
 

@@ -64,6 +64,7 @@ async fn check(
         kubeconfig: std::path::absolute(&args.place.kubeconfig)?,
         node_name: args.node_name.clone(),
         handover: args.handover.into(),
+        soak: args.soak,
     };
     preflight(&ask).await.map_err(|refused| {
         shell.talk("refused; nothing was changed:");

@@ -26,6 +26,9 @@ pub(super) const API_AWAY: Duration = Duration::from_millis(60);
 /// times what a booted one takes.
 pub(super) const LOST_AFTER: Duration = Duration::from_millis(150);
 
+/// How long the new API server is watched after the switch.
+pub(super) const SOAK: Duration = Duration::from_millis(20);
+
 /// How patient steps are with a simulated cluster.
 pub fn patience() -> Patience {
     Patience {

@@ -1,7 +1,7 @@
 //! One simulated node and cluster, with a journal on the disk, in a private directory of its own.
 
 use super::check::{Difference, Inventory, files};
-use super::pace::{POLL, SOON, patience};
+use super::pace::{POLL, SOAK, SOON, patience};
 use super::setup::Setup;
 use crate::cluster::{Cluster, ClusterError, is_ready};
 use crate::component::Component;
@@ -165,6 +165,7 @@ impl World {
             kubeconfig: self.dir.path().join("admin.conf"),
             node_name: None,
             handover: self.handover,
+            soak: SOAK,
         };
         preflight(&ask).await
     }

@@ -11,6 +11,7 @@ use crate::site::{Handover, Patience, Settings, Site, health_question};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is to be checked, before a [`Site`] exists.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct Ask {
     pub node_name: Option<String>,
     /// How the listeners become shareable.
     pub handover: Handover,
+    /// How long the new API server is watched after the switch.
+    pub soak: Duration,
 }
 
 /// Makes every check. Changes nothing.
@@ -108,6 +111,7 @@ fn settings(ask: &Ask, facts: &HostFacts, cluster: &ClusterFacts) -> Settings {
         role_label: role_label(&cluster.node).unwrap_or_default().to_owned(),
         kubernetes_minor: cluster.minor().unwrap_or_default(),
         handover: ask.handover,
+        soak: ask.soak,
         health: facts.static_pods.iter().map(question).collect(),
         node_addresses,
     }

@@ -2,13 +2,21 @@
 
 use super::archive::Archive;
 use super::await_ready::AwaitReady;
+use super::bridge::Bridge;
 use super::create_daemonset::CreateDaemonset;
+use super::keep_line_up::KeepLineUp;
 use super::label_node::LabelNode;
+use super::line_up::LineUp;
 use super::lock::TakeLock;
 use super::preflight::Preflight;
+use super::redirect::RedirectStep;
+use super::restore_static::RestoreStatic;
 use super::retire_static::RetireStatic;
 use super::seal::Seal;
+use super::share_live::ShareLive;
 use super::share_port::SharePort;
+use super::switch::Switch;
+use super::vacate_port::VacatePort;
 use super::verify::Verify;
 use crate::cluster::ClusterError;
 use crate::component::Component;
@@ -27,11 +35,39 @@ pub enum Job {
     Archive,
     LabelNode,
     SharePort { component: Component },
+    ShareLive { component: Component },
+    LineUp,
     CreateDaemonset { component: Component },
     AwaitReady { component: Component },
+    Switch,
+    Bridge { forward: Option<BridgeAct>, back: Option<BridgeAct> },
+    Redirect { forward: Option<RedirectAct>, back: Option<RedirectAct> },
+    RestoreStatic { component: Component },
+    VacatePort { component: Component },
     RetireStatic { component: Component },
+    KeepLineUp,
     Verify,
     Seal,
+}
+
+/// What a step does with the bridge, the API server on a second port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BridgeAct {
+    /// Starts it and waits until it serves.
+    Raise,
+    /// Ends it, when it has nothing left to do.
+    Lower,
+}
+
+/// What a step does with new connections to the API server's port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RedirectAct {
+    /// Sends them to the bridge.
+    Begin,
+    /// Lets them arrive where they were sent to.
+    End,
 }
 
 /// The steps of a pivot, on `site`.
@@ -45,6 +81,14 @@ pub fn library(site: Arc<Site>) -> impl Library + 'static {
             Job::Archive => Arc::new(Archive { site }),
             Job::LabelNode => Arc::new(LabelNode { site }),
             Job::SharePort { component } => Arc::new(SharePort { site, component }),
+            Job::ShareLive { component } => Arc::new(ShareLive { site, component }),
+            Job::LineUp => Arc::new(LineUp { site }),
+            Job::Switch => Arc::new(Switch { site }),
+            Job::Bridge { forward, back } => Arc::new(Bridge { site, forward, back }),
+            Job::Redirect { forward, back } => Arc::new(RedirectStep { site, forward, back }),
+            Job::RestoreStatic { component } => Arc::new(RestoreStatic { site, component }),
+            Job::VacatePort { component } => Arc::new(VacatePort { site, component }),
+            Job::KeepLineUp => Arc::new(KeepLineUp { site }),
             Job::CreateDaemonset { component } => Arc::new(CreateDaemonset { site, component }),
             Job::AwaitReady { component } => Arc::new(AwaitReady { site, component }),
             Job::RetireStatic { component } => Arc::new(RetireStatic { site, component }),

@@ -2,16 +2,24 @@
 
 mod archive;
 mod await_ready;
+mod bridge;
 mod create_daemonset;
 mod drain;
+mod keep_line_up;
 mod label_node;
 mod lease;
 mod library;
+mod line_up;
 mod lock;
 mod preflight;
+mod redirect;
+mod restore_static;
 mod retire_static;
 mod seal;
+mod share_live;
 mod share_port;
+mod switch;
+mod vacate_port;
 mod verify;
 
-pub use library::{Job, library};
+pub use library::{BridgeAct, Job, RedirectAct, library};

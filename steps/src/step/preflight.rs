@@ -27,6 +27,7 @@ impl Step for Preflight {
             kubeconfig: site.settings.kubeconfig.clone(),
             node_name: Some(site.settings.node.clone()),
             handover: site.settings.handover,
+            soak: site.settings.soak,
         };
         let report = preflight(&ask).await.map_err(|refused| StepError::retry(refused.to_string()))?;
         if report.settings != site.settings {

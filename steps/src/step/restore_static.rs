@@ -1,0 +1,28 @@
+//! `way-back/restore-static/<c>`: prepares on the way there, puts the exact manifest back on the way back.
+
+use crate::component::Component;
+use crate::site::Site;
+use async_trait::async_trait;
+use fulcrum_engine::{Context, Finding, Step, StepError};
+use serde_json::Value;
+use std::sync::Arc;
+
+pub(super) struct RestoreStatic {
+    pub(super) site: Arc<Site>,
+    pub(super) component: Component,
+}
+
+#[async_trait]
+impl Step for RestoreStatic {
+    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+        Err(StepError::fatal("NOT WRITTEN YET"))
+    }
+
+    async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
+        Err(StepError::fatal("NOT WRITTEN YET"))
+    }
+
+    async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
+        Err(StepError::fatal("NOT WRITTEN YET"))
+    }
+}
