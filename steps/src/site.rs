@@ -45,6 +45,8 @@ pub struct Patience {
     pub drain_alone: Duration,
     /// How long the kubelet may take to act on a manifest: it watches the directory, and looks every second.
     pub settle: Duration,
+    /// How long the way back waits for the bridge to serve before it goes on with a gap.
+    pub bridge: Duration,
     /// How long a rollback waits for an API that does not answer, where it can do without: what it does next may
     /// be what brings the API back.
     pub api: Duration,
@@ -59,6 +61,7 @@ impl Default for Patience {
             drain: Duration::from_secs(10),
             drain_alone: Duration::from_secs(2),
             settle: Duration::from_secs(3),
+            bridge: Duration::from_secs(60),
             api: Duration::from_secs(5),
         }
     }

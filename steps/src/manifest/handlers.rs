@@ -113,6 +113,18 @@ pub(super) fn detach(container: &mut Map<String, Value>, node_addresses: &[IpAdd
     container.remove("ports");
 }
 
+/// Makes every probe or handler of the container that asks port `from` ask port `to`.
+pub(super) fn redirect(container: &mut Map<String, Value>, from: u16, to: u16) {
+    for hook in HOOKS {
+        for action in ["httpGet", "tcpSocket"] {
+            let port = walk_mut(container, hook).and_then(|hook| hook.get_mut(action)?.get_mut("port"));
+            if let Some(port) = port.filter(|port| port.as_u64() == Some(from.into())) {
+                *port = to.into();
+            }
+        }
+    }
+}
+
 /// Whether `host` is written as an address, with or without brackets, and is one of `addresses`.
 pub(super) fn is_one_of(host: &str, addresses: &[IpAddr]) -> bool {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);

@@ -81,7 +81,8 @@ pub trait Host: Send + Sync + Debug {
     async fn steering_support(&self, listener: &Listener) -> Result<(), HostError>;
 
     /// Makes new connections arrive at another port. Those that are established stay where they are, and
-    /// those to a loopback address (127.0.0.0/8, `::1`) are never touched.
+    /// those to a loopback address (127.0.0.0/8, `::1`), or marked [`MARK_SERVING`] or [`MARK_NEWCOMER`], are never
+    /// touched.
     ///
     /// Replaces whatever was redirected before, in one transaction.
     async fn redirect(&self, redirect: &Redirect) -> Result<(), HostError>;

@@ -15,6 +15,7 @@ mod lock;
 mod pair;
 mod preflight;
 mod redirect;
+mod removal;
 mod restore_static;
 mod retire_static;
 mod seal;

@@ -77,7 +77,8 @@ impl RetireStatic {
             if let Some(seen) = self.not_steered().await? {
                 return Ok(Seen::NotYet(seen));
             }
-            Ok(match self.site.serves(self.component, None, in_api_pod).await? {
+            let mark = self.site.unredirected(self.component);
+            Ok(match self.site.serves(self.component, mark, in_api_pod).await? {
                 Seen::Ready(_) => Seen::Ready(()),
                 Seen::NotYet(seen) => Seen::NotYet(seen),
             })
@@ -105,7 +106,7 @@ impl RetireStatic {
     async fn wait_gone(&self, cx: &Context, old: &Drain) -> Result<(), StepError> {
         let what = format!("the static {} to end", self.component);
         cx.wait(&what, self.site.patience.poll, async || {
-            if let Seen::NotYet(seen) = old.look(&self.site, self.component).await? {
+            if let Seen::NotYet(seen) = old.look(&self.site).await? {
                 return Ok(Seen::NotYet(seen));
             }
             Ok(self.left().await?.map_or(Seen::Ready(()), Seen::NotYet))
@@ -182,6 +183,7 @@ impl Step for RetireStatic {
         let shared = pod.permits_port_sharing();
         let what = format!("the static {} to serve again", self.component);
         let the_one = |process: &_| in_static_pod(process) && shares_its_port(process) == shared;
-        self.site.wait_served(cx, self.component, &what, None, the_one).await.map(|_| ())
+        let mark = self.site.unredirected(self.component);
+        self.site.wait_served(cx, self.component, &what, mark, the_one).await.map(|_| ())
     }
 }
