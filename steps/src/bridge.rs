@@ -29,9 +29,8 @@ impl Site {
     /// The port of the bridge; `None` if its manifest is not there, or is none.
     pub(crate) fn bridge_port(&self) -> io::Result<Option<u16>> {
         let image = self.node.manifests.read(BRIDGE_FILE)?;
-        let pod = image.and_then(|image| {
-            StaticPod::parse(Component::ApiServer, image.content.as_bytes()).ok()
-        });
+        let pod =
+            image.and_then(|image| StaticPod::parse(Component::ApiServer, image.content.as_bytes()).ok());
         Ok(pod.filter(|pod| pod.name() == BRIDGE).map(|pod| pod.port()))
     }
 

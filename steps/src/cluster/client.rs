@@ -256,7 +256,8 @@ impl Cluster {
         let mut addresses: Vec<IpAddr> = all.filter_map(|address| address.parse().ok()).collect();
         addresses.sort();
         addresses.dedup();
-        let ports = spec.ports.unwrap_or_default().into_iter().filter_map(|port| u16::try_from(port.port).ok());
+        let ports =
+            spec.ports.unwrap_or_default().into_iter().filter_map(|port| u16::try_from(port.port).ok());
         Ok(ports.flat_map(|port| addresses.iter().map(move |ip| SocketAddr::new(*ip, port))).collect())
     }
 

@@ -121,7 +121,8 @@ impl Bridge {
             None => Drain::none(),
         };
         manifests.remove(BRIDGE_FILE)?;
-        cx.wait(&format!("{BRIDGE} to end"), self.site.patience.poll, async || old.look(&self.site).await).await?;
+        cx.wait(&format!("{BRIDGE} to end"), self.site.patience.poll, async || old.look(&self.site).await)
+            .await?;
         self.wait_forgotten(cx).await?;
         if state != RedirectState::Absent {
             host.forget_redirect().await?;

@@ -76,11 +76,16 @@ impl Step for VacatePort {
         }
         let removal = Removal::new(&self.site, self.component, cx.run());
         let patience = self.site.patience.api;
-        let api = cx.wait("the API, to delete the DaemonSet", self.site.patience.poll, async || removal.look().await);
+        let api = cx
+            .wait("the API, to delete the DaemonSet", self.site.patience.poll, async || removal.look().await);
         let leader = match timeout(patience, api).await {
             Ok(answered) => {
                 answered?;
-                timeout(patience, lease::leader(&self.site, cx, self.component)).await.ok().transpose()?.flatten()
+                timeout(patience, lease::leader(&self.site, cx, self.component))
+                    .await
+                    .ok()
+                    .transpose()?
+                    .flatten()
             }
             Err(_) => return self.without_the_api(cx, &removal).await,
         };
