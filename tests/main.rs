@@ -9,6 +9,9 @@ mod support;
 mod hand_over;
 mod pivot;
 
+// The hand-over without a restart: what it leaves untouched, and when.
+mod steer;
+
 // Runs broken at named points, by the machinery of `rehearse --crash`.
 mod crash_matrix;
 

@@ -8,6 +8,7 @@ use fulcrum_engine::state::RunId;
 use fulcrum_engine::{Context, Seen, StepError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -103,6 +104,26 @@ pub enum Handover {
     Bridge,
     /// Each static pod is restarted once, with `--permit-port-sharing=true`: some seconds without an API.
     Restart,
+}
+
+/// How it is asked to change hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wanted {
+    /// In the best way that the node allows.
+    #[default]
+    Auto,
+    /// In this way or not at all.
+    Way(Handover),
+}
+
+impl fmt::Display for Handover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Steer => "steer",
+            Self::Bridge => "bridge",
+            Self::Restart => "restart",
+        })
+    }
 }
 
 impl Settings {

@@ -9,7 +9,7 @@ use crate::node::{FileImage, Host, HostError, ManifestsDir, Node};
 use crate::plan;
 use crate::preflight::{Ask, Refused, Report, preflight};
 use crate::rehearsal::{Rehearsal, Snapshot, WaitError};
-use crate::site::{Handover, Settings, Site};
+use crate::site::{Settings, Site, Wanted};
 use crate::step::library;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, OpenError, RunId};
@@ -43,7 +43,7 @@ pub struct World {
     pub(super) shared: BTreeMap<String, bool>,
     /// The API's objects before anything was done.
     pub(super) objects: Inventory,
-    handover: Handover,
+    handover: Wanted,
     steps: Steps,
     /// Last: what is above works in it.
     dir: TempDir,

@@ -73,6 +73,18 @@ pub(super) fn check(container: &Map<String, Value>, path: &str) -> Result<(), Ma
     Ok(())
 }
 
+/// Whether the kubelet asks it over loopback.
+pub(super) fn asks_loopback(container: &Map<String, Value>) -> bool {
+    HOOKS.iter().any(|hook| {
+        ["httpGet", "tcpSocket"].iter().any(|action| {
+            let host = walk(container, hook).and_then(|hook| hook.get(*action)?.get("host")?.as_str());
+            host.is_some_and(|host| {
+                host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+            })
+        })
+    })
+}
+
 /// Makes the container independent of its node and of its own `ports`: named ports become numbers, a host
 /// that is one of the node's addresses goes, and then `ports` itself.
 ///
