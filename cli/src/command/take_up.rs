@@ -45,7 +45,18 @@ pub(super) async fn take_up(
     let (access, host) = access(kubeconfig.unwrap_or(&settings.kubeconfig)).await?;
     refuse_another_cluster(&access.cluster, &settings).await?;
     let site = site(settings, &access, host, &global.state_dir);
+    mend(&site, shell).await;
     Ok(Ok(TakenUp { journal, run, state, site }))
+}
+
+/// What a bridge that died has left: new connections go nowhere, and nobody should have to say yes before that ends. The
+/// steps look at what there is, and so they do where this was not possible.
+async fn mend(site: &Site, shell: &Shell) {
+    match site.mend_redirect().await {
+        Ok(None) => {}
+        Ok(Some(mended)) => shell.talk(mended),
+        Err(error) => tracing::warn!("a redirect that points nowhere could not be looked for: {error}"),
+    }
 }
 
 /// What was decided when the run was planned.

@@ -29,6 +29,7 @@ pub async fn obey(orders: &str) -> Result<(), DrillError> {
     let journal = Journal::open(&orders.state_dir, "rehearsal-child")?;
     let run = journal.runs()?.first().map(|header| header.run);
     let site = site(orders.settings.clone(), Cluster::new(client), Arc::clone(&host), &orders.state_dir);
+    site.mend_redirect().await?;
     let gate = Arc::new(Gate::new(orders.point, told()));
     let steps = gated(library(Arc::new(site)), &gate);
     let engine = engine(&journal, steps, host.as_ref()).await?.observer(Arc::clone(&gate) as _);

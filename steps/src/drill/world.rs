@@ -176,6 +176,7 @@ impl World {
     /// When the simulated machine does not answer.
     pub async fn engine(&self, journal: &Journal, settings: Settings) -> Result<Engine, DrillError> {
         let site = site(settings, self.cluster.clone(), Arc::clone(&self.host), &self.state_dir());
+        site.mend_redirect().await?;
         engine(journal, (self.steps)(Arc::new(site)), self.host.as_ref()).await
     }
 

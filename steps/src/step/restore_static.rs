@@ -12,7 +12,6 @@ use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::time::timeout;
 
 pub(super) struct RestoreStatic {
     pub(super) site: Arc<Site>,
@@ -57,9 +56,8 @@ impl RestoreStatic {
             Seen::NotYet(seen) => seen,
         };
         if removal.listener().await?.is_some() {
-            match timeout(self.site.patience.api, removal.tell()).await {
-                Ok(told) => drop(told?),
-                Err(_) => end_if_it_does_not_serve(&self.site, self.component, removal).await?,
+            if let Seen::NotYet(_) = removal.tell().await? {
+                end_if_it_does_not_serve(&self.site, self.component, removal).await?;
             }
         }
         Ok(Seen::NotYet(seen))

@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::time::timeout;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::time::{Instant, timeout};
 
 pub(super) struct VacatePort {
     pub(super) site: Arc<Site>,
@@ -21,20 +22,29 @@ pub(super) struct VacatePort {
 
 impl VacatePort {
     /// Nobody may listen there when the static pod is put back: a process that was told to go, static or not, would be
-    /// taken for the one that is to come.
-    async fn nobody_listens(&self, removal: &Removal<'_>) -> Result<Seen<()>, StepError> {
-        match removal.tell().await? {
-            Seen::Ready(true) => {}
+    /// taken for the one that is to come. When they have all been told, the API is needed no more: it may have been
+    /// the last of them. `false` if it was not to be had in time to tell them.
+    async fn nobody_listens(
+        &self,
+        removal: &Removal<'_>,
+        told: &AtomicBool,
+        began: Instant,
+    ) -> Result<Seen<bool>, StepError> {
+        let answer = removal.tell().await?;
+        let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
+        match answer {
+            Seen::Ready(true) => told.store(true, Ordering::Relaxed),
             Seen::Ready(false) => {
                 return Err(StepError::fatal(format!(
                     "DaemonSet {} is not this run's any more: delete it, and roll back again",
                     self.component.daemonset_name()
                 )));
             }
+            Seen::NotYet(_) if told.load(Ordering::Relaxed) => {}
+            Seen::NotYet(_) if began.elapsed() >= self.site.patience.api => return Ok(Seen::Ready(false)),
             Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
         }
-        let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
-        Ok(listeners.first().map_or(Seen::Ready(()), |listener| still_listens(&listener.process)))
+        Ok(listeners.first().map_or(Seen::Ready(true), |listener| still_listens(&listener.process)))
     }
 
     /// With the API down nobody can delete a DaemonSet. A process of it that holds the port and does not serve is
@@ -75,23 +85,16 @@ impl Step for VacatePort {
             return Ok(());
         }
         let removal = Removal::new(&self.site, self.component, cx.run());
-        let patience = self.site.patience.api;
-        let api = cx
-            .wait("the API, to delete the DaemonSet", self.site.patience.poll, async || removal.look().await);
-        let leader = match timeout(patience, api).await {
-            Ok(answered) => {
-                answered?;
-                timeout(patience, lease::leader(&self.site, cx, self.component))
-                    .await
-                    .ok()
-                    .transpose()?
-                    .flatten()
-            }
-            Err(_) => return self.without_the_api(cx, &removal).await,
-        };
+        let (began, told) = (Instant::now(), AtomicBool::new(false));
+        let leader = lease::leader(&self.site, cx, self.component);
+        // Without it, only time is lost.
+        let leader = timeout(self.site.patience.api, leader).await.ok().transpose()?.flatten();
         let what = format!("port {} to be free", self.site.port(self.component));
-        let free = cx.wait(&what, self.site.patience.poll, async || self.nobody_listens(&removal).await);
-        while_held(&self.site, self.component, free).await?;
+        let free = cx
+            .wait(&what, self.site.patience.poll, async || self.nobody_listens(&removal, &told, began).await);
+        if !while_held(&self.site, self.component, free).await? {
+            return self.without_the_api(cx, &removal).await;
+        }
         if leader.is_some() {
             lease::give_back(&self.site, cx, self.component, leader.as_deref()).await;
         }
