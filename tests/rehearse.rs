@@ -83,6 +83,7 @@ lock 0 ms 0 ms
 archive 0 ms 0 ms
 label-node 0 ms 0 ms
 share-port/kube-apiserver 0 ms 0 ms
+line-up 0 ms 0 ms
 share-port/kube-controller-manager 0 ms 0 ms
 share-port/kube-scheduler 0 ms 0 ms
 create-daemonset/kube-apiserver 0 ms 0 ms
@@ -91,7 +92,19 @@ create-daemonset/kube-controller-manager 0 ms 0 ms
 await-ready/kube-controller-manager 0 ms 0 ms
 create-daemonset/kube-scheduler 0 ms 0 ms
 await-ready/kube-scheduler 0 ms 0 ms
+switch 0 ms 0 ms
+way-back/lower-bridge 0 ms 0 ms
+way-back/end-redirect 0 ms 0 ms
+way-back/restore-static/kube-apiserver 0 ms 0 ms
+way-back/vacate-port/kube-apiserver 0 ms 0 ms
+way-back/redirect 0 ms 0 ms
+way-back/raise-bridge 0 ms 0 ms
+way-back/restore-static/kube-controller-manager 0 ms 0 ms
+way-back/vacate-port/kube-controller-manager 0 ms 0 ms
+way-back/restore-static/kube-scheduler 0 ms 0 ms
+way-back/vacate-port/kube-scheduler 0 ms 0 ms
 retire-static/kube-apiserver 0 ms 0 ms
+keep-line-up 0 ms 0 ms
 retire-static/kube-controller-manager 0 ms 0 ms
 retire-static/kube-scheduler 0 ms 0 ms
 verify 0 ms 0 ms
