@@ -6,6 +6,7 @@ use super::world::{DrillError, engine, site};
 use crate::cluster::Cluster;
 use crate::plan;
 use crate::rehearsal::Rehearsal;
+use crate::site::ROLLBACK;
 use crate::step::library;
 use async_trait::async_trait;
 use fulcrum_engine::engine::Control;
@@ -38,7 +39,7 @@ pub async fn obey(orders: &str) -> Result<(), DrillError> {
     let ending = match (orders.verb, run) {
         (Verb::Pivot, _) => engine.start(plan::pivot(&orders.settings, super::SOON)?).await?,
         (Verb::Resume, Some(run)) => engine.resume(run).await?,
-        (Verb::Rollback, Some(run)) => engine.unwind(run, "rollback was asked for").await?,
+        (Verb::Rollback, Some(run)) => engine.unwind(run, ROLLBACK).await?,
         (_, None) => return Err(DrillError::Child("there is no run to take up".to_owned())),
     };
     match super::tour::outcome(&ending) {

@@ -9,7 +9,7 @@ use crate::node::{FileImage, Host, HostError, ManifestsDir, Node};
 use crate::plan;
 use crate::preflight::{Ask, Refused, Report, preflight};
 use crate::rehearsal::{Rehearsal, Snapshot, WaitError};
-use crate::site::{Settings, Site, Wanted};
+use crate::site::{ROLLBACK, Settings, Site, Wanted, keeps_port_sharing};
 use crate::step::library;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, OpenError, RunId};
@@ -176,6 +176,10 @@ impl World {
     /// When the simulated machine does not answer.
     pub async fn engine(&self, journal: &Journal, settings: Settings) -> Result<Engine, DrillError> {
         let site = site(settings, self.cluster.clone(), Arc::clone(&self.host), &self.state_dir());
+        self.engine_on(journal, site).await
+    }
+
+    async fn engine_on(&self, journal: &Journal, site: Site) -> Result<Engine, DrillError> {
         site.mend_redirect().await?;
         engine(journal, (self.steps)(Arc::new(site)), self.host.as_ref()).await
     }
@@ -200,8 +204,24 @@ impl World {
         run: RunId,
         watching: Arc<dyn Observer>,
     ) -> Result<Ending, DrillError> {
-        let engine = self.engine(journal, settings_of(journal, run)?).await?.observer(watching);
-        Ok(engine.unwind(run, "rollback was asked for").await?)
+        self.rollback_for(journal, run, ROLLBACK, watching).await
+    }
+
+    /// Undoes a run for this reason, [`ROLLBACK`] or [`crate::site::ROLLBACK_KEEPING`].
+    ///
+    /// # Errors
+    /// When it has been undone already, or the journal fails.
+    pub async fn rollback_for(
+        &self,
+        journal: &Journal,
+        run: RunId,
+        reason: &str,
+        watching: Arc<dyn Observer>,
+    ) -> Result<Ending, DrillError> {
+        let settings = settings_of(journal, run)?;
+        let mut site = site(settings, self.cluster.clone(), Arc::clone(&self.host), &self.state_dir());
+        site.keep_port_sharing = keeps_port_sharing(Some(reason));
+        Ok(self.engine_on(journal, site).await?.observer(watching).unwind(run, reason).await?)
     }
 
     /// Takes a run up.
@@ -258,7 +278,8 @@ impl World {
 /// What the steps of a drill work on.
 pub(super) fn site(settings: Settings, cluster: Cluster, host: Arc<dyn Host>, state_dir: &Path) -> Site {
     let node = Node { manifests: ManifestsDir::new(&settings.manifests_dir), host };
-    Site { node, cluster, settings, archive: state_dir.join("archive"), patience: patience() }
+    let archive = state_dir.join("archive");
+    Site { node, cluster, settings, archive, patience: patience(), keep_port_sharing: false }
 }
 
 /// An engine for `steps`, on that machine.

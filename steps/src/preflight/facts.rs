@@ -123,5 +123,12 @@ fn settings(ask: &Ask, handover: Handover, facts: &HostFacts, cluster: &ClusterF
 fn site(ask: &Ask, settings: Settings) -> Site {
     let node = crate::node::Node { manifests: ask.manifests.clone(), host: Arc::clone(&ask.host) };
     let patience = Patience::default();
-    Site { node, cluster: ask.cluster.clone(), settings, archive: PathBuf::new(), patience }
+    Site {
+        node,
+        cluster: ask.cluster.clone(),
+        settings,
+        archive: PathBuf::new(),
+        patience,
+        keep_port_sharing: false,
+    }
 }

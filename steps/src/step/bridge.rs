@@ -10,7 +10,7 @@ use crate::cluster::config_hash;
 use crate::component::Component;
 use crate::manifest::{BRIDGE, StaticPod};
 use crate::node::{FileImage, RedirectState};
-use crate::site::{Site, in_static_pod};
+use crate::site::{Handover, Site, in_static_pod};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
 use serde_json::{Value, json};
@@ -70,6 +70,11 @@ impl Bridge {
     async fn needless(&self, cx: &Context) -> Result<Option<String>, StepError> {
         if !is_cut(&self.site, API)? {
             return Ok(Some("the static API server has not been cut".to_owned()));
+        }
+        if self.site.keep_port_sharing && self.site.settings.handover == Handover::Steer {
+            return Ok(Some(
+                "the static API server will share the port: there is nothing to bridge".to_owned(),
+            ));
         }
         if let Err(error) = self.site.node.host.redirect_support().await {
             return Ok(Some(format!("the way back has a gap: {error}")));

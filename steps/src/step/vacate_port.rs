@@ -3,10 +3,10 @@
 
 use super::endpoints::while_held;
 use super::lease;
-use super::pair::is_cut;
+use super::pair::{Pair, is_cut, settled};
 use super::removal::{Removal, still_listens};
 use crate::component::Component;
-use crate::node::Question;
+use crate::node::{Question, Steering};
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
@@ -47,6 +47,22 @@ impl VacatePort {
         Ok(listeners.first().map_or(Seen::Ready(true), |listener| still_listens(&listener.process)))
     }
 
+    /// With shared ports nobody has to go first: the DaemonSet's API server keeps all traffic while the static one
+    /// starts beside it.
+    async fn line_up(&self, cx: &Context) -> Result<(), StepError> {
+        if self.component != Component::ApiServer {
+            return Ok(());
+        }
+        cx.wait("the DaemonSet's API server to be first in line", self.site.patience.poll, async || {
+            let pair = Pair::look(&self.site).await?;
+            let Some(new) = &pair.new else { return Ok(Seen::Ready(())) }; // Nobody to line up behind.
+            let newcomer = pair.old.as_ref().map(|old| old.inode);
+            let steering = Steering::LineUp { serving: new.inode, newcomer };
+            settled(pair.steer(&self.site, steering).await)
+        })
+        .await
+    }
+
     /// With the API down nobody can delete a DaemonSet. A process of it that holds the port and does not serve is
     /// ended, so that the static one gets it.
     async fn without_the_api(&self, cx: &Context, removal: &Removal<'_>) -> Result<(), StepError> {
@@ -83,6 +99,9 @@ impl Step for VacatePort {
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         if !is_cut(&self.site, self.component)? {
             return Ok(());
+        }
+        if self.site.keep_port_sharing {
+            return self.line_up(cx).await;
         }
         let removal = Removal::new(&self.site, self.component, cx.run());
         let (began, told) = (Instant::now(), AtomicBool::new(false));
