@@ -2,6 +2,7 @@
 //! until the static pod serves. The API is not needed for it: it may be this that brings it back.
 
 use super::archive;
+use super::drain::arrivals;
 use super::endpoints::while_held;
 use super::pair::{Pair, settled};
 use super::removal::Removal;
@@ -68,7 +69,9 @@ impl RestoreStatic {
             }
         })
         .await?;
-        self.site.wait_served(cx, self.component, what, None, the_one).await.map(|_| ())
+        self.site.wait_served(cx, self.component, what, None, the_one).await?;
+        arrivals(&self.site, cx).await;
+        Ok(())
     }
 
     /// Whether the static pod serves. A DaemonSet that could not be deleted before, with the API down, is deleted as soon as
