@@ -86,10 +86,10 @@ impl RestoreStatic {
             Seen::Ready(_) => return Ok(Seen::Ready(())),
             Seen::NotYet(seen) => seen,
         };
-        if removal.listener().await?.is_some() {
-            if let Seen::NotYet(_) = removal.tell().await? {
-                end_if_it_does_not_serve(&self.site, self.component, removal).await?;
-            }
+        if removal.listener().await?.is_some()
+            && let Seen::NotYet(_) = removal.tell().await?
+        {
+            end_if_it_does_not_serve(&self.site, self.component, removal).await?;
         }
         Ok(Seen::NotYet(seen))
     }
