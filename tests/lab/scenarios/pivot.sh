@@ -6,7 +6,7 @@ load_start
 need fulcrum_ends 0 pivot --yes
 check_pivoted
 check 'a Deployment made now runs' deployment_runs after-pivot
-load_stop 'API during the pivot'
+load_stop 'pivot'
 check 'the outage is shorter than kubeadm 1.20.2 had (24.6 s)' shorter_gap_than 24.6
 step_times
 
