@@ -22,10 +22,10 @@ load_stop() {
 load_figure() { jq -r "$1" "$load_summary"; }
 
 load_words() {
-  jq -r --arg label "$1" '
+  jq -r --arg what "$1" '
     def tenths: . * 10 | round / 10;
-    "\($label): \(.requests) requests in \(.seconds | tenths) s (\(.rate)/s), \(.failed) failed; p50 \(.p50_ms) ms, p99 \(.p99_ms) ms,",
-    "  slowest \(.slowest.ms) ms (\(.slowest.kind)); longest gap between successes \(.longest_gap.seconds) s, on new connections \(
+    "\($what): \(.requests) requests in \(.seconds | tenths) s (\(.rate)/s), \(.failed) failed; p50 \(.p50_ms) ms, p99 \(.p99_ms) ms;",
+    "  the load itself took \(.cpu_seconds | tenths) s of CPU; slowest \(.slowest.ms) ms (\(.slowest.kind)); longest gap between successes \(.longest_gap.seconds) s, on new connections \(
       .kinds.fresh.longest_gap.seconds) s",
     (.kinds | to_entries[] | select(.value.failed > 0) |
       "  failed \(.key): \(.value.failed) of \(.value.requests) within \(.value.failures.last - .value.failures.first | tenths) s: \(

@@ -3,6 +3,7 @@ package main
 import (
 	"math"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -11,7 +12,8 @@ type summary struct {
 	Seconds    float64                  `json:"seconds"`
 	Requests   int                      `json:"requests"`
 	Failed     int                      `json:"failed"`
-	Rate       float64                  `json:"rate"` // requests a second
+	Rate       float64                  `json:"rate"`        // requests a second
+	CPU        float64                  `json:"cpu_seconds"` // that the load itself took
 	P50        float64                  `json:"p50_ms"`
 	P99        float64                  `json:"p99_ms"`
 	Slowest    slowest                  `json:"slowest"` // of those that were answered as they should be
@@ -61,7 +63,7 @@ func (b *book) summary() summary {
 	took := b.ended.Sub(b.began)
 	result := summary{
 		Seconds: seconds(took), Requests: all.Requests, Failed: all.Failed,
-		Rate: round(float64(all.Requests)/took.Seconds(), 10), P50: all.P50, P99: all.P99,
+		Rate: round(float64(all.Requests)/took.Seconds(), 10), CPU: cpu(), P50: all.P50, P99: all.P99,
 		LongestGap: all.LongestGap, Kinds: map[string]kindSummary{},
 	}
 	for kind, requests := range byKind {
@@ -73,6 +75,15 @@ func (b *book) summary() summary {
 		}
 	}
 	return result
+}
+
+// cpu is what this process has used, in seconds.
+func cpu() float64 {
+	var used syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &used) != nil {
+		return 0
+	}
+	return seconds(time.Duration(used.Utime.Nano() + used.Stime.Nano()))
 }
 
 func (b *book) sum(requests []request) kindSummary {
