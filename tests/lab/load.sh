@@ -53,8 +53,8 @@ check_endpoints_held() {
     "$(load_figure '[.endpoints[][].longest_ms] | max')"
 }
 # at_most MOST SEEN, at_least LEAST SEEN: both are numbers, and so it is.
-at_most() { awk -v most="$1" -v seen="$2" 'BEGIN {print seen; exit !(most != "" && seen != "" && seen + 0 <= most + 0)}'; }
-at_least() { awk -v least="$1" -v seen="$2" 'BEGIN {print seen; exit !(least != "" && seen != "" && seen + 0 >= least + 0)}'; }
+at_most() { awk -v most="$1" -v seen="$2" 'BEGIN {print seen == "" ? "no figure" : seen; exit !(most != "" && seen != "" && seen + 0 <= most + 0)}'; }
+at_least() { awk -v least="$1" -v seen="$2" 'BEGIN {print seen == "" ? "no figure" : seen; exit !(least != "" && seen != "" && seen + 0 >= least + 0)}'; }
 
 # leaders_watched: notes when the controller manager and the scheduler that run now end, for check_leaders.
 LEADERS=(kube-controller-manager kube-scheduler)

@@ -15,10 +15,11 @@ encryption() { # PROVIDER
     'resources:' '- resources: [secrets]' "  providers: [$1]" >"$pki/lab-encryption.yaml"
 }
 good_files
-spoiled=${MANIFESTS%/*}/kube-apiserver.yaml # beside the directory: the kubelet reads every file in it
+edited=${MANIFESTS%/*}/kube-apiserver.yaml # beside the directory: the kubelet reads every file in it
 sed 's|^    - kube-apiserver$|&\n    - --egress-selector-config-file=/etc/kubernetes/pki/lab-egress.yaml\n    - --encryption-provider-config=/etc/kubernetes/pki/lab-encryption.yaml|' \
-  "$MANIFESTS/kube-apiserver.yaml" >"$spoiled"
-mv "$spoiled" "$MANIFESTS/kube-apiserver.yaml"
+  "$MANIFESTS/kube-apiserver.yaml" >"$edited"
+chmod 600 "$edited"
+mv "$edited" "$MANIFESTS/kube-apiserver.yaml"
 runs_with_files() { pgrep -f 'kube-apiserver .*--egress-selector-config-file=' >/dev/null; }
 need wait_until 'the static API server has restarted with both flags' 60 runs_with_files
 refresh_kubelet

@@ -123,8 +123,8 @@ func class(err error) string {
 }
 
 func shorten(text string) string {
-	if len(text) > 120 {
-		return text[:120]
+	if len(text) > 90 {
+		return text[:90]
 	}
 	return text
 }
