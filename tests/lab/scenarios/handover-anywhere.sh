@@ -18,7 +18,7 @@ killed_anywhere() {
     kills=$((kills + 1))
     [ "$(history_of '.runs | length')" = 0 ] || command=$2
   done
-  expect_eq "\`fulcrum $1\`, killed $kills times: exit code ($((SECONDS - began)) s)" 0 $code
+  expect_eq "\`fulcrum $1\`, killed $kills times: exit code ($((SECONDS - began)) s)" 0 "$code"
 }
 
 remember_static
