@@ -1,9 +1,9 @@
-# a pivot under load: what it leaves, what it cost, and that a second one has nothing to do
+# a pivot with --handover restart under load: what it leaves, what it cost, and that a second one has nothing to do
 # shellcheck shell=bash disable=SC2154
 
 remember_static
 load_start
-need fulcrum_ends 0 pivot --yes
+need fulcrum_ends 0 pivot --yes --handover restart
 check_pivoted
 check 'a Deployment made now runs' deployment_runs after-pivot
 load_stop 'pivot'
