@@ -1,15 +1,16 @@
 # The load on the API server and what it says. Sourced by lib.sh.
 # shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with lib.sh and the scenarios
 
-LOAD_RATE=200 # requests a second that it must make at least
+LOAD_RATE=200      # requests a second that it makes at least, where the hand-over must not be noticed
+LOAD_RATE_SMALL=25 # where it will be: so many that fail at once would only make the API server's start longer
 
-# load_start: asks the API server from outside the node until load_stop, which prints the figures. Each load of a scenario
-# leaves load-N.log (a line a request: Unix time, kind, ms, ok or the error) and load-N.json in the scenario's logs.
+# load_start [RATE]: asks the API server from outside the node until load_stop, which prints the figures. Each load of a
+# scenario leaves load-N.log (a line a request: Unix time, kind, ms, ok or the error) and load-N.json in the scenario's logs.
 load_start() {
   local number
   number=$(($(find "$logs" -name 'load-*.log' | wc -l) + 1))
   load_log=$logs/load-$number.log load_summary=$logs/load-$number.json
-  "$LAB_CACHE/load" --kubeconfig "$KUBECONFIG" --log "$load_log" >"$load_summary" 2>"$logs/load-$number.err" &
+  "$LAB_CACHE/load" --kubeconfig "$KUBECONFIG" ${1:+--rate "$1"} --log "$load_log" >"$load_summary" 2>"$logs/load-$number.err" &
   load_pid=$!
   within 10 grep -q ' ok$' "$load_log" || { echo "the load does not get through: $(tail -n 3 "${load_log%.log}".*)" >&2; return 1; }
 }

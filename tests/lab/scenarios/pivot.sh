@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2154
 
 remember_static
-load_start
+load_start "$LOAD_RATE_SMALL"
 need fulcrum_ends 0 pivot --yes --handover restart
 check_pivoted
 check 'a Deployment made now runs' deployment_runs after-pivot

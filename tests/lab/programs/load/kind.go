@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// usualRate is what the kinds' own rates add up to: requests a second.
+const usualRate = 225
+
 // kind is a sort of request, made at a steady rate.
 type kind struct {
 	every  time.Duration
@@ -13,8 +16,10 @@ type kind struct {
 	make   func(n int)   // makes the n-th and writes it down
 }
 
-// repeat begins one at each of its times until it is stopped, and waits for those that are under way.
-func (k *kind) repeat(stop context.Context) {
+// repeat begins one at each of its times until it is stopped, and waits for those that are under way;
+// slower stretches the times between them.
+func (k *kind) repeat(stop context.Context, slower float64) {
+	every := time.Duration(slower * float64(k.every))
 	var underWay sync.WaitGroup
 	defer underWay.Wait()
 	next := time.Now().Add(k.offset)
@@ -24,7 +29,7 @@ func (k *kind) repeat(stop context.Context) {
 			return
 		case <-time.After(time.Until(next)):
 		}
-		next = next.Add(k.every)
+		next = next.Add(every)
 		underWay.Add(1)
 		go func() { defer underWay.Done(); k.make(n) }()
 	}

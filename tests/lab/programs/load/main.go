@@ -1,6 +1,6 @@
 // load asks an API server all the time and counts what goes wrong: the lab's measure of what a client notices.
 //
-//	load --kubeconfig FILE --log FILE [--seconds N]
+//	load --kubeconfig FILE --log FILE [--rate N] [--seconds N]
 //
 // Requests begin at their time, whatever became of those before them, and none is tried again: a request that the
 // transport of client-go sends anew on another connection, because the server said that it had not begun on it, is the
@@ -30,15 +30,16 @@ const catchUp = 5 * time.Second
 func main() {
 	kubeconfig := flag.String("kubeconfig", "", "`FILE` that says where the API server is and who asks")
 	log := flag.String("log", "", "`FILE` for a line a request")
+	rate := flag.Float64("rate", usualRate, "about how many requests a second, of all kinds together")
 	seconds := flag.Float64("seconds", 0, "end after so many; 0: only with a signal")
 	flag.Parse()
-	if err := run(*kubeconfig, *log, *seconds); err != nil {
+	if err := run(*kubeconfig, *log, *rate, *seconds); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(2)
 	}
 }
 
-func run(kubeconfig, log string, seconds float64) error {
+func run(kubeconfig, log string, rate, seconds float64) error {
 	target, err := newTarget(kubeconfig)
 	if err != nil {
 		return err
@@ -69,7 +70,7 @@ func run(kubeconfig, log string, seconds float64) error {
 	var requests sync.WaitGroup
 	for _, kind := range append(readers.kinds(), writes.kind()) {
 		requests.Add(1)
-		go func() { defer requests.Done(); kind.repeat(stop) }()
+		go func() { defer requests.Done(); kind.repeat(stop, usualRate/rate) }()
 	}
 	requests.Wait() // each ends within its patience
 	book.stop()
