@@ -23,13 +23,13 @@ load_stop() {
 load_figure() { jq -r "$1" "$load_summary"; }
 
 load_words() {
-  jq -r --arg what "$1" '
+  jq -r --arg what "$1" --arg average "$(cut -d' ' -f1 /proc/loadavg)" '
     def tenths: . * 10 | round / 10;
     "\($what): \(.requests) requests in \(.seconds | tenths) s (\(.rate)/s), \(.failed) failed; p50 \(.p50_ms) ms, p99 \(.p99_ms) ms;",
-    "  the load itself took \(.cpu_seconds | tenths) s of CPU; slowest \(.slowest.ms) ms (\(.slowest.kind)); longest gap between successes \(.longest_gap.seconds) s, on new connections \(
+    "  the load itself took \(.cpu_seconds | tenths) s of CPU, and the machine had a load average of \($average); slowest \(.slowest.ms) ms (\(.slowest.kind)); longest gap between successes \(.longest_gap.seconds) s, on new connections \(
       .kinds.fresh.longest_gap.seconds) s",
     (.kinds | to_entries[] | select(.value.failed > 0) |
-      "  failed \(.key): \(.value.failed) of \(.value.requests) within \(.value.failures.last - .value.failures.first | tenths) s: \(
+      "  failed \(.key): \(.value.failed) of \(.value.requests) begun from \(.value.failures.first) to \(.value.failures.last): \(
       .value.failures.errors | to_entries | sort_by(-.value) | .[:3] | map("\(.value) x \(.key)") | join(", "))"),
     "  watches: \(.watch.expected) events expected, \(.watch.missed) missed, slowest \(.watch.slowest_ms) ms; ended \(
       .watch.ended), broken \(.watch.broken), begun anew from a list \(.watch.listed)",
