@@ -57,10 +57,17 @@ check_endpoints_held() {
 at_most() { awk -v most="$1" -v seen="$2" 'BEGIN {print seen == "" ? "no figure" : seen; exit !(most != "" && seen != "" && seen + 0 <= most + 0)}'; }
 at_least() { awk -v least="$1" -v seen="$2" 'BEGIN {print seen == "" ? "no figure" : seen; exit !(least != "" && seen != "" && seen + 0 >= least + 0)}'; }
 
-# leaders_watched: notes when the controller manager and the scheduler that run now end, for check_leaders.
 LEADERS=(kube-controller-manager kube-scheduler)
+# leases_held: both have a holder who is alive. One that has just started may wait for the lease of a dead one to run out.
+leases_held() {
+  kubectl -n kube-system get leases kube-controller-manager kube-scheduler -o json | jq -er '[.items[] |
+    select((.spec.holderIdentity // "") == "" or now - (.spec.renewTime | sub("\\.[0-9]+Z$"; "Z") | fromdate) > 5) |
+    "\(.metadata.name): held by \(.spec.holderIdentity), renewed at \(.spec.renewTime)"] | if . == [] then true else (.[] | error) end'
+}
+# leaders_watched: notes when the controller manager and the scheduler that run now end, for check_leaders.
 leaders_watched() {
   local component pid
+  within 60 leases_held || { echo "$last_seen" >&2; return 1; }
   for component in "${LEADERS[@]}"; do
     pid=$(pod_processes '' "$component")
     rm -f "$logs/$component.ended"

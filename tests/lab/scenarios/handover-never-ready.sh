@@ -24,10 +24,12 @@ runs_with_files() { pgrep -f 'kube-apiserver .*--egress-selector-config-file=' >
 need wait_until 'the static API server has restarted with both flags' 60 runs_with_files
 refresh_kubelet
 need wait_until 'it is Ready' 240 static_steady
+need wait_until 'controller manager and scheduler lead' 120 leases_held
 remember_static
 static_processes=$(control_plane_processes)
 
 unwinds() { # WHAT
+  within 60 leases_held
   load_start
   fulcrum_ends 4 pivot --yes --timeout 90s
   expect_eq "$1: the run is rolled back" rolled-back "$(history_of '.runs[-1].outcome')"
