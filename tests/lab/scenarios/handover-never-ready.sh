@@ -41,5 +41,5 @@ unwinds() { # WHAT
 }
 rm "$pki/lab-egress.yaml"
 unwinds 'a server that ends at once'
-encryption 'kms: {apiVersion: v2, name: lab, endpoint: "unix:///run/nobody.sock", timeout: 1s}'
+encryption 'kms: {apiVersion: v2, name: lab, endpoint: "unix:///run/nobody.sock", timeout: 1s}, identity: {}' # the second reads what is there
 unwinds 'a server that runs and is never ready'

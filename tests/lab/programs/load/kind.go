@@ -7,7 +7,7 @@ import (
 )
 
 // usualRate is what the kinds' own rates add up to: requests a second.
-const usualRate = 225
+const usualRate = 210
 
 // kind is a sort of request, made at a steady rate.
 type kind struct {

@@ -22,10 +22,10 @@ func (r *readers) kinds() []*kind {
 	// From the store, and as informers begin: from the server's cache, which a new server has to fill first.
 	list := []string{"/api/v1/namespaces/kube-system/pods", "/api/v1/namespaces/kube-system/pods?resourceVersion=0"}
 	kinds := []*kind{
-		r.reads("fresh", 40, r.target.fresh, "/api/v1/namespaces/kube-system/configmaps?limit=1"),
+		r.reads("fresh", 30, r.target.fresh, "/api/v1/namespaces/kube-system/configmaps?limit=1"),
 		r.reads("readyz", 10, r.target.fresh, "/readyz"),
 		r.reads("get", 60, r.target.kept, get...),
-		r.reads("list", 20, r.target.kept, list...),
+		r.reads("list", 15, r.target.kept, list...),
 	}
 	for _, name := range []string{endpointsKind, sliceKind} {
 		kinds = append(kinds, r.polls(r.objects[name]))
