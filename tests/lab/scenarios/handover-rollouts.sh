@@ -28,6 +28,7 @@ load_start
 need check 'a bad flag is rolled out' add_flag --no-such-flag=yes
 restarted() { pods '.status.containerStatuses[0].restartCount // 0' | awk '$1 >= 2 {found = 1} END {exit !found}'; }
 need wait_until 'the new pod has ended three times' 120 restarted
+sleep 15
 check 'the old pod is still there and Ready' grep -q "$serving,true" <(pods '[.metadata.uid,
   any(.status.conditions[]; .type == "Ready" and .status == "True")]')
 check 'the API answers' api_answers
@@ -37,5 +38,6 @@ check_unharmed 'roll-out of a bad flag'
 load_start
 need check 'it is taken back' kubectl -n kube-system rollout undo daemonset/$daemonset
 need wait_until 'only a pod with the good flag is left, and is Ready' 180 only_pod_runs --event-ttl=2h0m0s
+sleep 15
 load_stop 'roll-out of a bad flag, taken back'
 check_unharmed 'roll-out of a bad flag, taken back'

@@ -132,7 +132,9 @@ func (w *watch) open(ctx context.Context, cancel context.CancelFunc) (io.ReadClo
 	began := time.Now()
 	late := time.AfterFunc(patience, cancel)
 	answer, err := w.client.Do(request)
-	late.Stop()
+	if !late.Stop() {
+		err = fmt.Errorf("no answer within %v", patience)
+	}
 	if err == nil && answer.StatusCode != http.StatusOK {
 		content, _ := io.ReadAll(answer.Body)
 		answer.Body.Close()
@@ -141,7 +143,7 @@ func (w *watch) open(ctx context.Context, cancel context.CancelFunc) (io.ReadClo
 	switch {
 	case w.sparse && refused(err, http.StatusGone):
 		w.book.note("watch", began, nil)
-	case err == nil || ctx.Err() == nil || time.Since(began) >= patience:
+	case err == nil || ctx.Err() == nil || time.Since(began) >= patience: // not: told to end
 		w.book.note("watch", began, err)
 	}
 	if err != nil {
