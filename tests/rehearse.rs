@@ -227,6 +227,21 @@ fn a_manifest_is_refused_in_the_pivots_words() {
     }
 }
 
+/// What is kept can be looked at with the other commands.
+#[test]
+fn what_is_kept_is_the_node_and_its_journal() {
+    let place = Place::new();
+    let output = place.rehearse(&["--keep"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let [root] = &walk(&place.dir.path().join("tmp"))[..] else { panic!("one directory is kept") };
+    assert!(text(&output.stderr).contains(root.to_str().unwrap()));
+    let [world] = &walk(root)[..] else { panic!("it was one world") };
+    assert_eq!(walk(&world.join("manifests")).len(), 4);
+    let history = place.command(&["history", "--state-dir", world.join("state").to_str().unwrap()]);
+    let told = text(&{ history }.output().unwrap().stdout);
+    assert!(told.contains("rolled-back") && told.contains("undo preflight"), "{told}");
+}
+
 /// The form that a failed case is shown with.
 #[test]
 fn one_case_can_be_said_again() {

@@ -63,10 +63,12 @@ fn find_setup(args: &Rehearse, shell: &Shell) -> Result<Setup, Failure> {
         None => Setup::found_in(Path::new(USUAL_DIR), args.kubernetes),
     };
     let setup =
-        setup.map(|setup| setup.with_handover(args.handover.into())).map_err(|error| match error {
-            SetupError::Refused(refused) => refuse(refused, shell),
-            SetupError::NoVersion { .. } => Failure::new(Exit::Refused, error),
-            SetupError::Disk(_) => Failure::new(Exit::Other, error),
+        setup.map(|setup| setup.with_handover(args.handover.into()).kept(args.keep)).map_err(|error| {
+            match error {
+                SetupError::Refused(refused) => refuse(refused, shell),
+                SetupError::NoVersion { .. } => Failure::new(Exit::Refused, error),
+                SetupError::Disk(_) => Failure::new(Exit::Other, error),
+            }
         })?;
     let version: Version = setup.version();
     match setup.from() {

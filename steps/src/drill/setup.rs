@@ -23,6 +23,8 @@ pub struct Setup {
     handover: Wanted,
     /// Where the files were read; `None` for the built-in ones.
     from: Option<PathBuf>,
+    /// Whether what a world leaves on the disk outlives it.
+    keep: bool,
 }
 
 /// There is nothing to rehearse.
@@ -56,6 +58,7 @@ impl Setup {
             address: None,
             handover: Wanted::Auto,
             from: None,
+            keep: false,
         })
     }
 
@@ -85,7 +88,8 @@ impl Setup {
             image: image.to_owned(),
         })?;
         let address = server.as_ref().and_then(StaticPod::advertise_address);
-        Ok(Self { files, version, address, handover: Wanted::Auto, from: Some(dir.to_owned()) })
+        let (handover, from) = (Wanted::Auto, Some(dir.to_owned()));
+        Ok(Self { files, version, address, handover, from, keep: false })
     }
 
     /// The manifests in `dir` if its three component files are there and can be read, else built-in ones.
@@ -104,6 +108,17 @@ impl Setup {
     #[must_use]
     pub fn with_handover(self, handover: Wanted) -> Self {
         Self { handover, ..self }
+    }
+
+    /// The same; the simulated node's files and the journal outlive it if `keep` says so.
+    #[must_use]
+    pub fn kept(self, keep: bool) -> Self {
+        Self { keep, ..self }
+    }
+
+    /// Whether they do.
+    pub(super) fn keeps(&self) -> bool {
+        self.keep
     }
 
     /// How the control plane shall change hands.

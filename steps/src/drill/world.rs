@@ -110,7 +110,9 @@ impl World {
     /// of the checks, if they say why.
     pub async fn boot(setup: &Setup, root: &Path) -> Result<Self, DrillError> {
         let private = std::fs::Permissions::from_mode(0o700);
-        let dir = tempfile::Builder::new().prefix("world-").permissions(private).tempdir_in(root)?;
+        let mut dir = tempfile::Builder::new();
+        let dir =
+            dir.prefix("world-").permissions(private).disable_cleanup(setup.keeps()).tempdir_in(root)?;
         let manifests = dir.path().join("manifests");
         std::fs::create_dir(&manifests)?;
         let rehearsal = Rehearsal::start(setup.install(&manifests)?)?;
