@@ -13,12 +13,14 @@
 //! | [`preflight`] | every check before the first change |
 //! | [`step`] | the steps, one file each |
 //! | [`plan`] | the DAG |
+//! | [`guard`] | what brings the control plane back after a reboot or a failure |
 //! | [`rehearsal`] | a simulated node and cluster |
 //! | [`drill`] | a whole pivot in a rehearsal, there and back, or broken at a named point |
 
 pub mod cluster;
 pub mod component;
 pub mod drill;
+pub mod guard;
 pub mod manifest;
 pub mod node;
 pub mod plan;

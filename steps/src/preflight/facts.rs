@@ -6,7 +6,8 @@ use super::verdict::{Refused, Report, Verdict, gate};
 use crate::cluster::{Cluster, ClusterError, ROLE_LABEL};
 use crate::component::Component;
 use crate::manifest::StaticPod;
-use crate::node::{Host, ManifestsDir};
+use crate::guard::OnReboot;
+use crate::node::{Host, ManifestsDir, Units};
 use crate::site::{Handover, Patience, Settings, Site, health_question};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,6 +31,12 @@ pub struct Ask {
     pub handover: Handover,
     /// How long the new API server is watched after the switch.
     pub soak: Duration,
+    /// What is started at boot.
+    pub units: Arc<dyn Units>,
+    /// Whether a guard is to be armed.
+    pub guard: bool,
+    /// What it is to do with the run if a reboot cuts it in half.
+    pub on_reboot: OnReboot,
 }
 
 /// Makes every check. Changes nothing.
@@ -112,13 +119,17 @@ fn settings(ask: &Ask, facts: &HostFacts, cluster: &ClusterFacts) -> Settings {
         kubernetes_minor: cluster.minor().unwrap_or_default(),
         handover: ask.handover,
         soak: ask.soak,
+        guard: ask.guard,
+        on_reboot: ask.on_reboot,
+        of_pivot: None,
         health: facts.static_pods.iter().map(question).collect(),
         node_addresses,
     }
 }
 
 fn site(ask: &Ask, settings: Settings) -> Site {
-    let node = crate::node::Node { manifests: ask.manifests.clone(), host: Arc::clone(&ask.host) };
+    let (manifests, host, units) = (ask.manifests.clone(), Arc::clone(&ask.host), Arc::clone(&ask.units));
+    let node = crate::node::Node { manifests, host, units };
     let patience = Patience::default();
     Site { node, cluster: ask.cluster.clone(), settings, archive: PathBuf::new(), patience }
 }

@@ -1,6 +1,8 @@
 //! The steps of a pivot, one file a step.
 
+mod announce;
 mod archive;
+mod arm_guard;
 mod await_ready;
 mod bridge;
 mod create_daemonset;
@@ -13,11 +15,13 @@ mod line_up;
 mod lock;
 mod preflight;
 mod redirect;
+mod renew_standby;
 mod restore_static;
 mod retire_static;
 mod seal;
 mod share_live;
 mod share_port;
+mod stand_in;
 mod switch;
 mod vacate_port;
 mod verify;
