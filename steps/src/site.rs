@@ -37,7 +37,9 @@ pub struct Patience {
     /// A leader's lease that is not renewed for this long has lost its holder: leaders renew every 2 s.
     pub lease_quiet: Duration,
     /// How long a server that has stopped listening may finish what it has in hand before it is ended, while
-    /// another one serves.
+    /// another one serves. New connections go to that one by then, so that what is left is requests that were
+    /// under way, which take a second or two, and watches, which never end by themselves and go on elsewhere.
+    /// More would be spent on watches alone: all of the pod's 30 s.
     pub drain: Duration,
     /// The same while nobody else serves: its successor starts only after it.
     pub drain_alone: Duration,
@@ -54,7 +56,7 @@ impl Default for Patience {
         Self {
             poll: Duration::from_millis(100),
             lease_quiet: Duration::from_millis(3500),
-            drain: Duration::from_secs(5),
+            drain: Duration::from_secs(10),
             drain_alone: Duration::from_secs(2),
             settle: Duration::from_secs(3),
             api: Duration::from_secs(5),
@@ -170,16 +172,18 @@ impl Site {
     }
 
     /// Whether a process that is `the_one` serves the component: it listens, and answers 200 several
-    /// times. With a shared port others answer too; the kernel says who did.
+    /// times. With a shared port others answer too; the kernel says who did. `mark` is that of the
+    /// connections, see [`Question::mark`].
     ///
     /// # Errors
     /// When the host cannot be looked at.
     pub async fn serves(
         &self,
         component: Component,
+        mark: Option<u32>,
         the_one: impl Fn(&Process) -> bool,
     ) -> Result<Seen<Process>, HostError> {
-        let question = self.question(component);
+        let question = Question { mark, ..self.question(component) };
         let listeners = self.node.host.listeners(question.address.port()).await?;
         let Some(listener) = listeners.iter().find(|listener| the_one(&listener.process)) else {
             let others: Vec<String> = listeners.iter().map(|listener| describe(&listener.process)).collect();
@@ -213,12 +217,14 @@ impl Site {
         cx: &Context,
         component: Component,
         what: &str,
+        mark: Option<u32>,
         the_one: impl Fn(&Process) -> bool,
     ) -> Result<Process, StepError> {
-        cx.wait(what, self.patience.poll, async || Ok(self.serves(component, &the_one).await?)).await
+        cx.wait(what, self.patience.poll, async || Ok(self.serves(component, mark, &the_one).await?)).await
     }
 
-    fn question(&self, component: Component) -> Question {
+    /// What the component is asked.
+    pub(crate) fn question(&self, component: Component) -> Question {
         // Plans are made with all three; the default is what kubeadm would have written.
         self.settings.health.get(&component).cloned().unwrap_or_else(|| Question {
             address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), component.default_port()),
@@ -235,6 +241,11 @@ pub fn in_static_pod(process: &Process) -> bool {
     process.pod_uid.as_ref().is_some_and(|uid| !uid.contains('-'))
 }
 
+/// Whether the process runs in a pod that the API knows, as a DaemonSet's does.
+pub fn in_api_pod(process: &Process) -> bool {
+    process.pod_uid.is_some() && !in_static_pod(process)
+}
+
 /// Whether the process was started with `--permit-port-sharing=true`; the last occurrence counts.
 pub fn shares_its_port(process: &Process) -> bool {
     let flag =
@@ -244,7 +255,8 @@ pub fn shares_its_port(process: &Process) -> bool {
     matches!(last.as_deref(), Some("" | "=true" | "=1" | "=t" | "=T" | "=TRUE" | "=True"))
 }
 
-fn describe(process: &Process) -> String {
+/// Name, pid and pod of a process, for messages.
+pub(crate) fn describe(process: &Process) -> String {
     let name = process.command.first().map_or("?", String::as_str);
     let name = name.rsplit('/').next().unwrap_or(name);
     match &process.pod_uid {

@@ -12,6 +12,7 @@ use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest that one call may take. kube has no read timeout of its own, and this program kills
@@ -22,6 +23,8 @@ const CALL_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Cluster {
     pub(super) client: Client,
+    /// Makes another client of the same API.
+    connect: Option<Arc<dyn Fn() -> kube::Result<Client> + Send + Sync>>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -33,7 +36,23 @@ impl std::fmt::Debug for Cluster {
 impl Cluster {
     /// The cluster that `client` reaches.
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, connect: None }
+    }
+
+    /// The same, where `connect` makes further clients of it.
+    #[must_use]
+    pub fn renewed_by(self, connect: impl Fn() -> kube::Result<Client> + Send + Sync + 'static) -> Self {
+        Self { connect: Some(Arc::new(connect)), ..self }
+    }
+
+    /// The same cluster over connections of its own, if it knows how to make them: a connection that is open stays
+    /// with the server that took it.
+    #[must_use]
+    pub(super) fn afresh(&self) -> Self {
+        match self.connect.as_ref().map(|connect| connect()) {
+            Some(Ok(client)) => Self { client, ..self.clone() },
+            Some(Err(_)) | None => self.clone(),
+        }
     }
 
     /// The server's version, e.g. `v1.35.3`.

@@ -67,6 +67,7 @@ pub async fn connect(path: &Path) -> Result<Access, AccessError> {
     let mut local = config.clone();
     local.accept_invalid_certs = true;
     let local_tls = local.rustls_client_config().map_err(|error| unusable(chain(&error)))?;
-    let client = Client::try_from(config).map_err(|error| unusable(chain(&error)))?;
-    Ok(Access { cluster: Cluster::new(client), local_tls: Arc::new(local_tls), url })
+    let client = Client::try_from(config.clone()).map_err(|error| unusable(chain(&error)))?;
+    let cluster = Cluster::new(client).renewed_by(move || Client::try_from(config.clone()));
+    Ok(Access { cluster, local_tls: Arc::new(local_tls), url })
 }

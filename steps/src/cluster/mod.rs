@@ -3,6 +3,7 @@
 mod client;
 mod connect;
 mod error;
+mod hold_endpoints;
 mod lock;
 mod names;
 mod pods;

@@ -110,11 +110,11 @@ fn bridge(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
 /// The kernel is told whose turn it is, and nothing is restarted.
 fn steer(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
     for component in Component::ALL {
-        let share = step(&of("share-port", component), Job::ShareLive { component });
+        let share = pod(&of("share-port", component), Job::ShareLive { component });
         steps.push(share.after(["label-node"]).durability(Durability::Process));
     }
     let api = Component::ApiServer;
-    let line_up = step("line-up", Job::LineUp).after([of("share-port", api)]);
+    let line_up = pod("line-up", Job::LineUp).after([of("share-port", api)]);
     steps.push(line_up.durability(Durability::Process));
     start_new(steps, &[each("share-port"), vec!["line-up".into()]].concat());
     let switch = pod("switch", Job::Switch).after(each("await-ready"));
@@ -125,7 +125,9 @@ fn steer(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
             Component::ApiServer => "way-back/raise-bridge".to_owned(),
             _ => of("way-back/vacate-port", component),
         };
-        steps.push(pod(&of("retire-static", component), Job::RetireStatic { component }).after([after]));
+        let retire = pod(&of("retire-static", component), Job::RetireStatic { component }).after([after]);
+        // What does not survive a crash or a boot is looked at again before the cut, whatever lies between.
+        steps.push(retire.after(["switch"]).after(each("await-ready")));
     }
     let keep = step("keep-line-up", Job::KeepLineUp).after([of("retire-static", api)]);
     steps.push(keep.durability(Durability::Process));

@@ -133,7 +133,7 @@ pub(super) async fn host_checks(site: &Site, facts: &HostFacts) -> Vec<Verdict> 
     let mut verdicts = Vec::new();
     let mut memory = MEMORY_BYTES_SPARE;
     for component in facts.static_pods.keys() {
-        match site.serves(*component, in_static_pod).await {
+        match site.serves(*component, None, in_static_pod).await {
             Ok(Seen::Ready(process)) => {
                 memory = memory.saturating_add(process.memory);
                 verdicts

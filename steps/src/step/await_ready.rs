@@ -1,12 +1,14 @@
 //! `await-ready/<c>`: the DaemonSet's pod is Ready, *and* it is its process that answers.
 //!
-//! The kubelet's probes prove nothing while two servers share the port: either may have answered. After
-//! a reboot the API still says Ready for a while although nothing runs. So the host decides.
+//! The kubelet's probes prove nothing while two servers share the port: either may have answered; where the
+//! kernel is told whose turn it is, it is always the old one. After a reboot the API still says Ready for a while
+//! although nothing runs. So the host decides.
 
 use super::library::seen;
 use crate::cluster::{is_ready, pod_story};
 use crate::component::Component;
-use crate::site::Site;
+use crate::node::{MARK_NEWCOMER, Process};
+use crate::site::{Handover, Site};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
 use k8s_openapi::api::core::v1::Pod;
@@ -29,14 +31,20 @@ impl AwaitReady {
             return Ok(Seen::NotYet(self.story(&pods).await?));
         };
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-        let process =
-            self.site.serves(self.component, |process| process.pod_uid.as_deref() == Some(uid)).await?;
-        Ok(match process {
+        let the_one = |process: &Process| process.pod_uid.as_deref() == Some(uid);
+        Ok(match self.site.serves(self.component, self.mark(), the_one).await? {
             Seen::Ready(process) => {
                 Seen::Ready(json!({ "pod": pod.metadata.name, "uid": uid, "pid": process.pid }))
             }
             Seen::NotYet(seen) => Seen::NotYet(format!("the pod is Ready, but {seen}")),
         })
+    }
+
+    /// Only the API server is lined up; the others answer as the kernel picks them.
+    fn mark(&self) -> Option<u32> {
+        let lined_up =
+            self.site.settings.handover == Handover::Steer && self.component == Component::ApiServer;
+        lined_up.then_some(MARK_NEWCOMER)
     }
 
     /// What is there instead of a Ready pod.

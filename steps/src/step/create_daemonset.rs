@@ -1,15 +1,18 @@
 //! `create-daemonset/<c>`: makes the DaemonSet from the archived manifest. Undo: deletes it, unless it was
 //! there before or is not this run's, and waits until its pods are gone.
+//!
+//! Who leads before its pod exists is noted: the static process, whose lease can be given back at once when it
+//! has gone.
 
 use super::archive;
 use super::drain::Drain;
+use super::endpoints::while_held;
 use super::lease;
 use super::library::seen;
 use crate::cluster::{OPT_IN_LABEL, RUN_ANNOTATION};
 use crate::component::Component;
 use crate::manifest::{StaticPod, same_spec};
-use crate::node::Process;
-use crate::site::{Site, in_static_pod};
+use crate::site::{Site, in_api_pod, in_static_pod};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
 use serde_json::{Value, json};
@@ -127,6 +130,11 @@ impl Step for CreateDaemonset {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let ours = self.ours(cx)?;
+        let leader = match self.live(cx).await? {
+            None => lease::leader(&self.site, cx, self.component).await?,
+            // An earlier attempt's: its pod may lead by now.
+            Some(_) => None,
+        };
         let what = format!("the API, to create DaemonSet {}", self.component.daemonset_name());
         let made = cx
             .wait(&what, self.site.patience.poll, async || {
@@ -146,7 +154,7 @@ impl Step for CreateDaemonset {
         };
         match self.compare(cx, &live)? {
             Finding::Foreign(why) => Err(StepError::fatal(why)),
-            _ => Ok(json!({ "uid": live["metadata"]["uid"] })),
+            _ => Ok(json!({ "uid": live["metadata"]["uid"], "leader": leader })),
         }
     }
 
@@ -155,8 +163,7 @@ impl Step for CreateDaemonset {
         if was_there != Some(false) {
             return Ok(()); // Never begun, or not ours to delete.
         }
-        let in_daemonset = |process: &Process| process.pod_uid.is_some() && !in_static_pod(process);
-        let old = Drain::of(&self.site, self.component, in_daemonset, self.site.patience.drain).await?;
+        let old = Drain::of(&self.site, self.component, in_api_pod, self.site.patience.drain).await?;
         if let Some(live) = self.live(cx).await? {
             if made_by(&live).as_deref() != Some(&cx.run().to_string()) {
                 return Ok(()); // Somebody else's since.
@@ -164,8 +171,8 @@ impl Step for CreateDaemonset {
             self.refuse_if_shared(cx).await?;
             self.delete(cx, &live).await?;
         }
-        self.wait_gone(cx, &old).await?;
-        lease::give_back(&self.site, cx, self.component).await;
+        while_held(&self.site, self.component, self.wait_gone(cx, &old)).await?;
+        lease::give_back(&self.site, cx, self.component, None).await;
         Ok(())
     }
 }
@@ -173,4 +180,9 @@ impl Step for CreateDaemonset {
 /// The run that made a DaemonSet, if it was fulcrum.
 fn made_by(daemonset: &Value) -> Option<String> {
     daemonset["metadata"]["annotations"][RUN_ANNOTATION].as_str().map(str::to_owned)
+}
+
+/// Who led before the DaemonSet's pod existed, if that was noted.
+pub(super) fn led_before(cx: &Context, component: Component) -> Option<&str> {
+    cx.output(&format!("create-daemonset/{component}"))?["leader"].as_str()
 }

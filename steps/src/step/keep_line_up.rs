@@ -1,26 +1,53 @@
 //! `keep-line-up`: the next API server that joins, in a roll-out, gets no traffic until the old one leaves.
 
+use super::pair::{Pair, settled};
+use crate::node::Steering;
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Step, StepError};
-use serde_json::Value;
+use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 pub(super) struct KeepLineUp {
     pub(super) site: Arc<Site>,
 }
 
+impl KeepLineUp {
+    async fn line_up(&self) -> Result<Seen<Value>, StepError> {
+        let pair = Pair::look(&self.site).await?;
+        let Some(new) = &pair.new else {
+            return Ok(Seen::NotYet("no kube-apiserver of the DaemonSet listens".to_owned()));
+        };
+        let serving = match pair.steering(&self.site).await? {
+            Some(Steering::LineUp { serving, .. }) => return Ok(Seen::Ready(json!({ "serving": serving }))),
+            Some(Steering::To { serving }) => serving,
+            None => new.inode,
+        };
+        // A roll-out that has begun already has its newcomer in line.
+        let newcomer = Some(new.inode).filter(|inode| *inode != serving);
+        let steering = Steering::LineUp { serving, newcomer };
+        Ok(match settled(pair.steer(&self.site, steering).await)? {
+            Seen::Ready(()) => Seen::Ready(json!({ "serving": serving })),
+            Seen::NotYet(seen) => Seen::NotYet(seen),
+        })
+    }
+}
+
 #[async_trait]
 impl Step for KeepLineUp {
+    /// Whether it holds cannot be told while only one listens; to do it again is harmless.
     async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Err(StepError::fatal("NOT WRITTEN YET"))
+        Ok(Finding::Absent)
     }
 
-    async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
-        Err(StepError::fatal("NOT WRITTEN YET"))
+    async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        let what = "the new kube-apiserver to be first in line";
+        cx.wait(what, self.site.patience.poll, async || self.line_up().await).await
     }
 
+    /// While the DaemonSet's API server listens it is right; it goes with its listener. One that is steered back
+    /// to needs it as well.
     async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
-        Err(StepError::fatal("NOT WRITTEN YET"))
+        Ok(())
     }
 }

@@ -1,26 +1,70 @@
-//! `line-up`: the static API server keeps all traffic while the new one starts beside it.
+//! `line-up`: the static API server keeps all traffic while the new one starts beside it; what the new one asks
+//! itself over loopback reaches it. Undo: the kernel decides as before.
 
-use crate::site::Site;
+use super::pair::{Pair, gone, is_cut, settled};
+use crate::component::Component;
+use crate::node::Steering;
+use crate::site::{Site, in_api_pod};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Step, StepError};
-use serde_json::Value;
+use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 pub(super) struct LineUp {
     pub(super) site: Arc<Site>,
 }
 
+impl LineUp {
+    async fn line_up(&self) -> Result<Seen<Value>, StepError> {
+        if is_cut(&self.site, Component::ApiServer)? {
+            return Ok(Seen::Ready(Value::Null));
+        }
+        let pair = Pair::look(&self.site).await?;
+        let Some(old) = &pair.old else {
+            return Ok(Seen::NotYet("the static kube-apiserver does not listen".to_owned()));
+        };
+        let steering = pair.line_up(old);
+        Ok(match settled(pair.steer(&self.site, steering).await)? {
+            Seen::Ready(()) => Seen::Ready(json!(steering)),
+            Seen::NotYet(seen) => Seen::NotYet(seen),
+        })
+    }
+}
+
 #[async_trait]
 impl Step for LineUp {
     async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Err(StepError::fatal("NOT WRITTEN YET"))
+        if is_cut(&self.site, Component::ApiServer)? {
+            return Ok(Finding::Done);
+        }
+        let pair = Pair::look(&self.site).await?;
+        let serving = |listener: &Option<crate::node::Listener>| listener.as_ref().map(|one| one.inode);
+        Ok(match pair.steering(&self.site).await? {
+            Some(Steering::LineUp { serving: who, .. }) if Some(who) == serving(&pair.old) => Finding::Done,
+            // `switch` has come after it.
+            Some(Steering::To { serving: who }) if Some(who) == serving(&pair.new) => {
+                match self.site.serves(Component::ApiServer, None, in_api_pod).await? {
+                    Seen::Ready(_) => Finding::Done,
+                    Seen::NotYet(seen) => Finding::Partial(format!("it was switched, but {seen}")),
+                }
+            }
+            _ => Finding::Absent,
+        })
     }
 
-    async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
-        Err(StepError::fatal("NOT WRITTEN YET"))
+    async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        let what = "the static kube-apiserver to be first in line";
+        cx.wait(what, self.site.patience.poll, async || self.line_up().await).await
     }
 
     async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
-        Err(StepError::fatal("NOT WRITTEN YET"))
+        let pair = Pair::look(&self.site).await?;
+        match &pair.old {
+            // One that is not shared is in no group: on the exact way back it is another process.
+            Some(old) if self.site.node.host.is_shared(old).await? => {
+                Ok(gone(pair.unsteer(&self.site).await)?)
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -1,16 +1,19 @@
 //! `retire-static/<c>`: the cut. Takes the static manifest away and waits until its process and its mirror
 //! pod are gone. Undo: puts it back and waits until it serves, without asking the API: it may be down, and
-//! this is what brings it back.
+//! this is what brings it back. With `--handover steer` the steps `way-back/…` do that, whose undos come next.
 
 use super::archive;
+use super::create_daemonset::led_before;
 use super::drain::Drain;
+use super::endpoints::while_held;
 use super::lease;
 use super::library::seen;
+use super::pair::Pair;
 use crate::cluster::config_hash;
 use crate::component::Component;
 use crate::manifest::StaticPod;
-use crate::node::FileImage;
-use crate::site::{Site, in_static_pod, shares_its_port};
+use crate::node::{FileImage, Steering};
+use crate::site::{Handover, Site, in_api_pod, in_static_pod, shares_its_port};
 use async_trait::async_trait;
 use fulcrum_engine::state::Digest;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
@@ -31,8 +34,12 @@ impl RetireStatic {
         Ok(cx.saved().map(serde_json::from_slice).transpose()?)
     }
 
-    /// Digest of the manifest that `share-port` left. If that step was found done after a crash it has
-    /// returned nothing: then what it makes of the archived manifest.
+    fn steers(&self) -> bool {
+        self.site.settings.handover == Handover::Steer
+    }
+
+    /// Digest of the manifest that `share-port` left; with `--handover steer`, the archived one. If that step was
+    /// found done after a crash it has returned nothing: then what it makes of the archived manifest.
     fn left_by_share_port(&self, cx: &Context) -> Result<Value, StepError> {
         let told =
             cx.output(&format!("share-port/{}", self.component)).map(|output| output["manifest"].clone());
@@ -40,6 +47,9 @@ impl RetireStatic {
             return Ok(digest);
         }
         let archived = archive::read(&self.site, cx, self.component)?;
+        if self.steers() {
+            return Ok(json!(Digest::of(&archived)));
+        }
         let pod = StaticPod::parse(self.component, &archived)?;
         let shared = if pod.permits_port_sharing() { archived } else { pod.with_port_sharing() };
         Ok(json!(Digest::of(&shared)))
@@ -60,24 +70,51 @@ impl RetireStatic {
         Ok(left.map(|listener| format!("its process {} still listens", listener.process.pid)))
     }
 
-    /// The last look before the cut: the DaemonSet's process answers, now.
+    /// The last look before the cut: the DaemonSet's process answers, now, and it is what new connections get.
     async fn successor_serves(&self, cx: &Context) -> Result<(), StepError> {
         let what = format!("the DaemonSet's {} to answer, before the static one goes", self.component);
-        let in_daemonset =
-            |process: &crate::node::Process| process.pod_uid.is_some() && !in_static_pod(process);
-        self.site.wait_served(cx, self.component, &what, in_daemonset).await.map(|_| ())
+        cx.wait(&what, self.site.patience.poll, async || {
+            if let Some(seen) = self.not_steered().await? {
+                return Ok(Seen::NotYet(seen));
+            }
+            Ok(match self.site.serves(self.component, None, in_api_pod).await? {
+                Seen::Ready(_) => Seen::Ready(()),
+                Seen::NotYet(seen) => Seen::NotYet(seen),
+            })
+        })
+        .await
     }
 
+    /// What is wrong with how new connections are steered, if anything.
+    async fn not_steered(&self) -> Result<Option<String>, StepError> {
+        if !self.steers() || self.component != Component::ApiServer {
+            return Ok(None);
+        }
+        let pair = Pair::look(&self.site).await?;
+        let steering = pair.steering(&self.site).await?;
+        Ok(match (&pair.old, &pair.new, steering) {
+            // It has gone by itself: nobody else is left to get them.
+            (None, Some(_), _) => None,
+            (_, Some(new), Some(Steering::To { serving })) if serving == new.inode => None,
+            (_, _, Some(steering)) => Some(format!("new connections are steered otherwise: {steering:?}")),
+            (_, _, None) => Some("new connections are not steered".to_owned()),
+        })
+    }
+
+    /// Its process first: its lease is given back then, and not when the API has forgotten its mirror pod.
     async fn wait_gone(&self, cx: &Context, old: &Drain) -> Result<(), StepError> {
-        let mirror = self.site.mirror_pod(self.component);
-        let what = format!("static pod {mirror} to be gone");
+        let what = format!("the static {} to end", self.component);
         cx.wait(&what, self.site.patience.poll, async || {
             if let Seen::NotYet(seen) = old.look(&self.site, self.component).await? {
                 return Ok(Seen::NotYet(seen));
             }
-            if let Some(left) = self.left().await? {
-                return Ok(Seen::NotYet(left));
-            }
+            Ok(self.left().await?.map_or(Seen::Ready(()), Seen::NotYet))
+        })
+        .await?;
+        lease::give_back(&self.site, cx, self.component, led_before(cx, self.component)).await;
+        let mirror = self.site.mirror_pod(self.component);
+        let what = format!("static pod {mirror} to be gone");
+        cx.wait(&what, self.site.patience.poll, async || {
             Ok(match seen(self.site.cluster.pod(&mirror).await)? {
                 Seen::Ready(Some(pod)) if config_hash(&pod).is_some() => {
                     Seen::NotYet("its mirror pod is still there".to_owned())
@@ -129,13 +166,12 @@ impl Step for RetireStatic {
             Some(_) => return Err(StepError::fatal(self.edited())),
             None => {}
         }
-        self.wait_gone(cx, &old).await?;
-        lease::give_back(&self.site, cx, self.component).await;
+        while_held(&self.site, self.component, self.wait_gone(cx, &old)).await?;
         Ok(Value::Null)
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        let Some(saved) = Self::saved(cx)? else { return Ok(()) };
+        let Some(saved) = Self::saved(cx)?.filter(|_| !self.steers()) else { return Ok(()) };
         self.site.node.manifests.sweep(self.name())?;
         match self.site.node.manifests.read(self.name())? {
             None => self.site.node.manifests.write(self.name(), &saved)?,
@@ -146,6 +182,6 @@ impl Step for RetireStatic {
         let shared = pod.permits_port_sharing();
         let what = format!("the static {} to serve again", self.component);
         let the_one = |process: &_| in_static_pod(process) && shares_its_port(process) == shared;
-        self.site.wait_served(cx, self.component, &what, the_one).await.map(|_| ())
+        self.site.wait_served(cx, self.component, &what, None, the_one).await.map(|_| ())
     }
 }

@@ -1,10 +1,13 @@
-//! `share-port/<c>` with `--handover steer`: the live listener becomes shareable.
+//! `share-port/<c>` with `--handover steer`: the static process's live listener becomes shareable. Nothing else of
+//! it is touched. Undo: it is as it was.
 
+use super::pair::{gone, is_cut, settled};
 use crate::component::Component;
-use crate::site::Site;
+use crate::node::{HostError, Listener};
+use crate::site::{Site, in_static_pod, shares_its_port};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Step, StepError};
-use serde_json::Value;
+use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 pub(super) struct ShareLive {
@@ -12,17 +15,54 @@ pub(super) struct ShareLive {
     pub(super) component: Component,
 }
 
+impl ShareLive {
+    async fn listener(&self) -> Result<Option<Listener>, HostError> {
+        let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
+        Ok(listeners.into_iter().find(|listener| in_static_pod(&listener.process)))
+    }
+
+    /// The listener that is shared now; `None` after the cut, when there is none to share.
+    async fn share(&self) -> Result<Seen<Option<Listener>>, StepError> {
+        if is_cut(&self.site, self.component)? {
+            return Ok(Seen::Ready(None));
+        }
+        let Some(listener) = self.listener().await? else {
+            return Ok(Seen::NotYet(format!("the static {} does not listen", self.component)));
+        };
+        Ok(match settled(self.site.node.host.share(&listener).await)? {
+            Seen::Ready(()) => Seen::Ready(Some(listener)),
+            Seen::NotYet(seen) => Seen::NotYet(seen),
+        })
+    }
+}
+
 #[async_trait]
 impl Step for ShareLive {
     async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Err(StepError::fatal("NOT WRITTEN YET"))
+        if is_cut(&self.site, self.component)? {
+            return Ok(Finding::Done);
+        }
+        Ok(match self.listener().await? {
+            Some(listener) if self.site.node.host.is_shared(&listener).await? => Finding::Done,
+            _ => Finding::Absent,
+        })
     }
 
-    async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
-        Err(StepError::fatal("NOT WRITTEN YET"))
+    async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        let what = format!("the listener of the static {} to be shared", self.component);
+        let shared = cx.wait(&what, self.site.patience.poll, async || self.share().await).await?;
+        Ok(match shared {
+            Some(listener) => json!({ "pid": listener.process.pid, "inode": listener.inode }),
+            None => Value::Null,
+        })
     }
 
     async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
-        Err(StepError::fatal("NOT WRITTEN YET"))
+        match self.listener().await? {
+            // Its manifest says that it shares its port: it did so before.
+            Some(listener) if shares_its_port(&listener.process) => Ok(()),
+            Some(listener) => Ok(gone(self.site.node.host.unshare(&listener).await)?),
+            None => Ok(()),
+        }
     }
 }

@@ -61,7 +61,7 @@ impl SharePort {
             let what = format!("the kubelet to end the static {}", self.component);
             let look = async || old.look(&self.site, self.component).await;
             cx.wait(&what, self.site.patience.poll, look).await?;
-            lease::give_back(&self.site, cx, self.component).await;
+            lease::give_back(&self.site, cx, self.component, None).await;
         } else {
             // Whoever serves now may be what the kubelet is about to restart: it has not yet acted on the
             // write of an attempt that was cut short.
@@ -71,7 +71,7 @@ impl SharePort {
         let with = if shared { "with" } else { "without" };
         let what = format!("the static {} to serve {with} port sharing", self.component);
         let the_one = |process: &_| in_static_pod(process) && shares_its_port(process) == shared;
-        Ok(self.site.wait_served(cx, self.component, &what, the_one).await?.pid)
+        Ok(self.site.wait_served(cx, self.component, &what, None, the_one).await?.pid)
     }
 }
 
@@ -100,7 +100,7 @@ impl Step for SharePort {
         let current = self.current()?;
         if current.as_ref() == Some(&after) {
             let the_one = |process: &_| in_static_pod(process) && shares_its_port(process);
-            return Ok(match self.site.serves(self.component, the_one).await? {
+            return Ok(match self.site.serves(self.component, None, the_one).await? {
                 Seen::Ready(_) => Finding::Done,
                 Seen::NotYet(seen) => Finding::Partial(format!("the manifest is there, but {seen}")),
             });

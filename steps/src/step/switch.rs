@@ -1,26 +1,120 @@
-//! `switch`: new connections go to the new API server, and it is watched for a while.
+//! `switch`: new connections go to the new API server, and it is watched for a while: one answer that is not as it
+//! should be, and they go to the old one again. Undo: they do, if it is still there.
 
-use crate::site::Site;
+use super::pair::{Pair, gone, is_cut, settled};
+use crate::component::Component;
+use crate::node::{Listener, MARK_NEWCOMER, Steering};
+use crate::site::{Site, describe, in_api_pod};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Step, StepError};
-use serde_json::Value;
+use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use serde_json::{Value, json};
 use std::sync::Arc;
+use tokio::time::Instant;
+
+const API: Component = Component::ApiServer;
 
 pub(super) struct Switch {
     pub(super) site: Arc<Site>,
 }
 
-#[async_trait]
-impl Step for Switch {
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Err(StepError::fatal("NOT WRITTEN YET"))
+impl Switch {
+    /// Gives the new one all new connections; says which it is.
+    async fn to_new(&self) -> Result<Seen<Listener>, StepError> {
+        if let Seen::NotYet(seen) = self.site.serves(API, Some(MARK_NEWCOMER), in_api_pod).await? {
+            return Ok(Seen::NotYet(seen));
+        }
+        let pair = Pair::look(&self.site).await?;
+        let Some(new) = &pair.new else {
+            return Ok(Seen::NotYet("the new kube-apiserver does not listen".to_owned()));
+        };
+        Ok(match settled(pair.steer(&self.site, Steering::To { serving: new.inode }).await)? {
+            Seen::Ready(()) => Seen::Ready(new.clone()),
+            Seen::NotYet(seen) => Seen::NotYet(seen),
+        })
     }
 
-    async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
-        Err(StepError::fatal("NOT WRITTEN YET"))
+    /// Asks as clients do, until the time is up; says how often.
+    async fn soak(&self, cx: &Context, new: &Listener) -> Result<u32, StepError> {
+        let question = self.site.question(API);
+        let end = Instant::now() + self.site.settings.soak;
+        cx.note(format!("watching {} for {:?}", describe(&new.process), self.site.settings.soak));
+        let mut answers = 0;
+        loop {
+            let answer = self.site.node.host.ask(&question).await?;
+            let who = answer.process.as_ref().map_or("a process that was gone at once".to_owned(), describe);
+            if answer.status != 200 || answer.process.is_none_or(|process| process.pid != new.process.pid) {
+                return Err(StepError::fatal(format!(
+                    "{who} answered {} to {}",
+                    answer.status, question.path
+                )));
+            }
+            answers += 1;
+            if Instant::now() >= end {
+                return Ok(answers);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(self.site.patience.poll) => {}
+                () = cx.stopped() => return Err(StepError::stopped()),
+            }
+        }
+    }
+
+    /// The old one gets new connections again, if it listens and shares its port: on the exact way back it is
+    /// another process, which does not.
+    async fn back(&self) -> Result<(), StepError> {
+        let pair = Pair::look(&self.site).await?;
+        match &pair.old {
+            Some(old) if self.site.node.host.is_shared(old).await? => {
+                Ok(gone(pair.steer(&self.site, pair.line_up(old)).await)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn switch(&self, cx: &Context) -> Result<Value, StepError> {
+        let what = "the new kube-apiserver to take new connections";
+        let new = cx.wait(what, self.site.patience.poll, async || self.to_new().await).await?;
+        let answers = self.soak(cx, &new).await?;
+        Ok(json!({ "pid": new.process.pid, "inode": new.inode, "answers": answers }))
+    }
+}
+
+#[async_trait]
+impl Step for Switch {
+    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
+        if is_cut(&self.site, API)? {
+            return Ok(Finding::Done);
+        }
+        let pair = Pair::look(&self.site).await?;
+        match (pair.steering(&self.site).await?, &pair.new) {
+            (Some(Steering::To { serving }), Some(new)) if serving == new.inode => {}
+            _ => return Ok(Finding::Absent),
+        }
+        if cx.output(cx.step().as_str()).is_none() {
+            return Ok(Finding::Partial("it was not watched to the end".to_owned()));
+        }
+        Ok(match self.site.serves(API, None, in_api_pod).await? {
+            Seen::Ready(_) => Finding::Done,
+            Seen::NotYet(seen) => Finding::Partial(seen),
+        })
+    }
+
+    async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        if is_cut(&self.site, API)? {
+            return Ok(Value::Null);
+        }
+        let error = match self.switch(cx).await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        cx.note(format!("switching back: {error}"));
+        match self.back().await {
+            Ok(()) => Err(error),
+            Err(second) => Err(StepError::fatal(format!("{error}; and it was not switched back: {second}"))),
+        }
     }
 
     async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
-        Err(StepError::fatal("NOT WRITTEN YET"))
+        self.back().await
     }
 }

@@ -1,0 +1,196 @@
+//! Holding this node's address in the endpoints of service `default/kubernetes`.
+//!
+//! An API server that is told to end takes its address out, even if another one listens there; that one puts it
+//! back at its next tick, up to 10 s later, and until then pods find no API server. So both objects are watched,
+//! and the address is put back as soon as it has gone.
+
+use super::client::Cluster;
+use super::error::{Cause, ClusterError};
+use futures::{Stream, StreamExt};
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, WatchEvent, WatchParams};
+use kube::core::GroupVersionKind;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// The longest that one call may take: the server that it is made of may be the one that ends.
+const CALL_WITHIN: Duration = Duration::from_secs(1);
+/// The pause after a call that failed, or a watch that was cut. Then it goes over another connection.
+const AGAIN_AFTER: Duration = Duration::from_millis(10);
+/// How long the server keeps a watch, in seconds, and …
+const WATCH_SECONDS: u32 = 60;
+/// … how long it may be silent: something has swallowed its end then.
+const SILENT_MAX: Duration = Duration::from_secs(90);
+
+/// The two forms in which the addresses are published.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Endpoints,
+    EndpointSlice,
+}
+
+impl Cluster {
+    /// Holds the address where it is, for as long as it is polled. Other nodes' addresses are left as they are.
+    pub async fn hold_endpoints(&self, address: IpAddr, port: u16) -> Infallible {
+        let at = SocketAddr::new(address, port);
+        let [one, other] = [Kind::Endpoints, Kind::EndpointSlice].map(|kind| self.hold(kind, at));
+        tokio::select! {
+            never = one => never,
+            never = other => never,
+        }
+    }
+
+    async fn hold(&self, kind: Kind, at: SocketAddr) -> Infallible {
+        loop {
+            // On connections of its own: those that are open may lead to the server that ends.
+            if let Err(error) = kind.hold(&self.afresh(), at).await {
+                tracing::debug!("{error}; trying again");
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+}
+
+impl Kind {
+    /// Until its watch ends.
+    async fn hold(self, cluster: &Cluster, at: SocketAddr) -> Result<(), ClusterError> {
+        let api = self.api(cluster);
+        let object = soon(&format!("get {self:?} default/kubernetes"), api.get("kubernetes")).await?;
+        self.put_back(&api, &object, at).await?;
+        let version = object.metadata.resource_version.unwrap_or_default();
+        let which = WatchParams::default().fields("metadata.name=kubernetes").timeout(WATCH_SECONDS);
+        let watching = format!("watch {self:?} default/kubernetes");
+        let events = soon(&watching, api.watch(&which, &version)).await?;
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = next(&watching, &mut events).await? {
+            match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    self.put_back(&api, &object, at).await?;
+                }
+                WatchEvent::Deleted(_) | WatchEvent::Error(_) => return Ok(()),
+                WatchEvent::Bookmark(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn put_back(
+        self,
+        api: &Api<DynamicObject>,
+        object: &DynamicObject,
+        at: SocketAddr,
+    ) -> Result<(), ClusterError> {
+        let Some(mut patch) = self.with_address(&object.data, at) else { return Ok(()) };
+        // What somebody else has changed since is not overwritten: that is a conflict, and is told by the watch.
+        patch["metadata"] = json!({ "resourceVersion": object.metadata.resource_version });
+        let attempt = format!("put {} back into {self:?} default/kubernetes", at.ip());
+        let parameters = PatchParams::default();
+        match soon(&attempt, api.patch("kubernetes", &parameters, &Patch::Merge(patch))).await {
+            Err(error) if error.is_conflict() => Ok(()),
+            other => other.map(|_| tracing::info!("{attempt}: done")),
+        }
+    }
+
+    /// What is to be changed for the address to be there; `None` if it is, or cannot be.
+    fn with_address(self, object: &Value, at: SocketAddr) -> Option<Value> {
+        let ip = at.ip().to_string();
+        let ports = json!([{ "name": "https", "port": at.port(), "protocol": "TCP" }]);
+        let list = |field: &str| object[field].as_array().cloned().unwrap_or_default();
+        match self {
+            Self::Endpoints => {
+                let mut subsets = list("subsets");
+                let there = |subset: &Value, field: &str| {
+                    subset[field].as_array().is_some_and(|all| all.iter().any(|one| one["ip"] == ip))
+                };
+                if subsets.iter().any(|s| there(s, "addresses") || there(s, "notReadyAddresses")) {
+                    return None;
+                }
+                match subsets.first_mut().and_then(|subset| subset["addresses"].as_array_mut()) {
+                    Some(addresses) => addresses.push(json!({ "ip": ip })),
+                    None => subsets = vec![json!({ "addresses": [{ "ip": ip }], "ports": ports })],
+                }
+                Some(json!({ "subsets": subsets }))
+            }
+            Self::EndpointSlice => {
+                let family = if at.is_ipv4() { "IPv4" } else { "IPv6" };
+                let mut endpoints = list("endpoints");
+                let there =
+                    |one: &Value| one["addresses"].as_array().is_some_and(|all| all.contains(&json!(ip)));
+                if object["addressType"] != family || endpoints.iter().any(there) {
+                    return None;
+                }
+                let ports = Some(list("ports")).filter(|ports| !ports.is_empty()).map_or(ports, Value::Array);
+                endpoints.push(json!({ "addresses": [ip], "conditions": { "ready": true } }));
+                Some(json!({ "endpoints": endpoints, "ports": ports }))
+            }
+        }
+    }
+
+    fn api(self, cluster: &Cluster) -> Api<DynamicObject> {
+        let kind = match self {
+            Self::Endpoints => GroupVersionKind::gvk("", "v1", "Endpoints"),
+            Self::EndpointSlice => GroupVersionKind::gvk("discovery.k8s.io", "v1", "EndpointSlice"),
+        };
+        let mut resource = ApiResource::from_gvk(&kind);
+        if let Self::Endpoints = self {
+            "endpoints".clone_into(&mut resource.plural);
+        }
+        Api::namespaced_with(cluster.client.clone(), "default", &resource)
+    }
+}
+
+async fn soon<T>(
+    attempt: &str,
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, ClusterError> {
+    match tokio::time::timeout(CALL_WITHIN, call).await {
+        Ok(result) => result.map_err(|error| ClusterError::new(attempt, error)),
+        Err(_) => Err(ClusterError { attempt: attempt.to_owned(), cause: Cause::Timeout(CALL_WITHIN) }),
+    }
+}
+
+/// The next event; `None` when the watch has ended.
+async fn next<T>(
+    attempt: &str,
+    events: &mut (impl Stream<Item = Result<T, kube::Error>> + Unpin),
+) -> Result<Option<T>, ClusterError> {
+    match tokio::time::timeout(SILENT_MAX, events.next()).await {
+        Ok(event) => event.transpose().map_err(|error| ClusterError::new(attempt, error)),
+        Err(_) => Err(ClusterError { attempt: attempt.to_owned(), cause: Cause::Timeout(SILENT_MAX) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_nodes_address_is_put_back() {
+        let at: SocketAddr = "10.0.0.1:6443".parse().unwrap();
+        let ports = json!([{ "name": "https", "port": 6443, "protocol": "TCP" }]);
+        let slice = |endpoints: Value, ports: &Value| json!({ "addressType": "IPv4", "endpoints": endpoints, "ports": ports });
+        let [mine, other] =
+            ["10.0.0.1", "10.0.0.2"].map(|ip| json!({ "addresses": [ip], "conditions": { "ready": true } }));
+        let put = |object: Value| Kind::EndpointSlice.with_address(&object, at);
+        assert_eq!(put(slice(json!([mine, other]), &ports)), None);
+        let both = json!({ "endpoints": [other, mine], "ports": ports });
+        assert_eq!(put(slice(json!([other]), &ports)), Some(both));
+        let alone = json!({ "endpoints": [mine], "ports": ports });
+        assert_eq!(
+            put(slice(Value::Null, &Value::Null)),
+            Some(alone),
+            "the ports have gone with the last address"
+        );
+        assert_eq!(put(json!({ "addressType": "IPv6" })), None);
+        let put = |object: Value| Kind::Endpoints.with_address(&object, at);
+        let subset = |ips: &[&str]| {
+            json!({ "subsets": [{ "ports": ports,
+            "addresses": ips.iter().map(|ip| json!({ "ip": ip })).collect::<Vec<_>>() }] })
+        };
+        assert_eq!(put(subset(&["10.0.0.1"])), None);
+        assert_eq!(put(subset(&["10.0.0.2"])), Some(subset(&["10.0.0.2", "10.0.0.1"])));
+        assert_eq!(put(json!({})), Some(subset(&["10.0.0.1"])));
+    }
+}

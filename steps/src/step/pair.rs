@@ -1,0 +1,84 @@
+//! The two API servers that listen side by side with `--handover steer`, and who of them gets new connections.
+
+use crate::component::Component;
+use crate::node::{Hindrance, HostError, Listener, Steering};
+use crate::site::{Site, in_api_pod, in_static_pod};
+use fulcrum_engine::{Seen, StepError};
+
+/// Who listens on the API server's port.
+pub(super) struct Pair {
+    /// The static API server, if it listens.
+    pub(super) old: Option<Listener>,
+    /// The DaemonSet's, if it listens; of several the youngest.
+    pub(super) new: Option<Listener>,
+    all: Vec<Listener>,
+}
+
+impl Pair {
+    pub(super) async fn look(site: &Site) -> Result<Self, HostError> {
+        let all = site.node.host.listeners(site.port(Component::ApiServer)).await?;
+        let old = all.iter().find(|listener| in_static_pod(&listener.process)).cloned();
+        let new = all.iter().rfind(|listener| in_api_pod(&listener.process)).cloned();
+        Ok(Self { old, new, all })
+    }
+
+    /// All that share the address and the user of this one: the kernel's group.
+    fn group_of(&self, one: &Listener) -> Vec<Listener> {
+        let fits = |other: &&Listener| (other.address, other.uid) == (one.address, one.uid);
+        self.all.iter().filter(fits).cloned().collect()
+    }
+
+    /// The one whose group is meant: both are in it, or one of them listens.
+    fn group(&self) -> Vec<Listener> {
+        self.old.as_ref().or(self.new.as_ref()).map(|one| self.group_of(one)).unwrap_or_default()
+    }
+
+    /// What holds now; `None` also if only one listens, or nobody.
+    pub(super) async fn steering(&self, site: &Site) -> Result<Option<Steering>, StepError> {
+        let group = self.group();
+        if group.len() < 2 {
+            return Ok(None);
+        }
+        Ok(site.node.host.steering(&group).await?)
+    }
+
+    /// The static one keeps all traffic; the other, or whoever comes next, gets what is meant for it.
+    pub(super) fn line_up(&self, old: &Listener) -> Steering {
+        let newcomer = self.new.as_ref().map(|new| new.inode);
+        Steering::LineUp { serving: old.inode, newcomer }
+    }
+
+    pub(super) async fn steer(&self, site: &Site, steering: Steering) -> Result<(), HostError> {
+        site.node.host.steer(&self.group(), steering).await
+    }
+
+    pub(super) async fn unsteer(&self, site: &Site) -> Result<(), HostError> {
+        site.node.host.unsteer(&self.group()).await
+    }
+}
+
+/// Whether the cut has been made: the static API server's manifest is gone, and what was done to its listener
+/// has done its work.
+pub(super) fn is_cut(site: &Site, component: Component) -> Result<bool, StepError> {
+    Ok(site.node.manifests.read(component.manifest_file())?.is_none())
+}
+
+/// For waits: whoever has gone or closed its socket meanwhile is looked for again; what the machine does not
+/// allow or cannot do, it will not do later either.
+pub(super) fn settled<T>(result: Result<T, HostError>) -> Result<Seen<T>, StepError> {
+    match result {
+        Ok(value) => Ok(Seen::Ready(value)),
+        Err(error) if matches!(error.hindrance, Hindrance::NotPermitted | Hindrance::Unsupported) => {
+            Err(StepError::fatal(error.to_string()))
+        }
+        Err(error) => Ok(Seen::NotYet(error.to_string())),
+    }
+}
+
+/// For undos: whoever has gone needs nothing.
+pub(super) fn gone(result: Result<(), HostError>) -> Result<(), HostError> {
+    match result {
+        Err(error) if matches!(error.hindrance, Hindrance::ProcessGone | Hindrance::SocketGone) => Ok(()),
+        other => other,
+    }
+}
