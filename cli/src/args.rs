@@ -3,6 +3,7 @@
 use crate::exit::EXIT_CODES;
 use clap::{Parser, Subcommand, ValueEnum};
 use fulcrum_steps::drill::Version;
+use fulcrum_steps::guard::OnReboot;
 use fulcrum_steps::site::Handover;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -78,9 +79,8 @@ With --crash a run is broken at named points, each in a simulated cluster of its
   FAULT  kill (SIGKILL of a real process), reboot (of the simulated machine), api (the API server is away)
   THEN   resume (to the end that it was going to), rollback; on the way back, after kill and reboot, these
          are one thing, and one of them is tried
-A completed run is then rolled back, and every case must end exactly as before. Between the cut of the static
-API server and the way back a reboot takes the control plane away for good: there `resume` cannot work, which
-is counted as `needs the guard`, never as passed, and it is `rollback` that must work.";
+After a reboot it is the guard that does it, as `--on-reboot` says, once it is armed. A completed run is then rolled
+back, and every case must end exactly as before.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pivot {
@@ -98,6 +98,13 @@ pub(crate) struct Pivot {
     /// How long the new API server is watched after the switch (steer), while the old one could still take over.
     #[arg(long, default_value = "2s", value_parser = duration, value_name = "TIME")]
     pub(crate) soak: Duration,
+    /// Do not install the guard: after a reboot nothing brings the control plane back, and a pivoted node must be
+    /// rolled back before each.
+    #[arg(long)]
+    pub(crate) no_guard: bool,
+    /// What the guard does with this run if a reboot cuts it in half.
+    #[arg(long, value_enum, default_value = "resume", conflicts_with = "no_guard")]
+    pub(crate) on_reboot: OnRebootArg,
     /// Make every check, show the plan and the DaemonSets, and change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -218,6 +225,23 @@ pub(crate) enum HandoverArg {
     Bridge,
     /// Each static pod is restarted once so that its port can be shared; works everywhere.
     Restart,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnRebootArg {
+    /// It goes on in the direction in which it was going.
+    Resume,
+    /// It is undone.
+    Rollback,
+}
+
+impl From<OnRebootArg> for OnReboot {
+    fn from(arg: OnRebootArg) -> Self {
+        match arg {
+            OnRebootArg::Resume => Self::Resume,
+            OnRebootArg::Rollback => Self::Rollback,
+        }
+    }
 }
 
 impl From<HandoverArg> for Handover {

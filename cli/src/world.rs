@@ -5,7 +5,7 @@ use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, LockHolder, OpenError, RunId};
 use fulcrum_engine::{Run, Session};
 use fulcrum_steps::cluster::{Access, Cluster, connect};
-use fulcrum_steps::node::{Host, ManifestsDir, Node, Proc};
+use fulcrum_steps::node::{Host, ManifestsDir, Node, Proc, Systemd};
 use fulcrum_steps::site::{Patience, Settings, Site};
 use std::path::Path;
 use std::sync::Arc;
@@ -119,7 +119,8 @@ pub(crate) async fn access(kubeconfig: &Path) -> Result<(Access, Arc<dyn Host>),
 
 /// The site that `settings` describe.
 pub(crate) fn site(settings: Settings, access: &Access, host: Arc<dyn Host>, state_dir: &Path) -> Arc<Site> {
-    let node = Node { manifests: ManifestsDir::new(&settings.manifests_dir), host };
+    let units = Arc::new(Systemd::default());
+    let node = Node { manifests: ManifestsDir::new(&settings.manifests_dir), host, units };
     let (cluster, archive) = (access.cluster.clone(), state_dir.join("archive"));
     Arc::new(Site { node, cluster, settings, archive, patience: Patience::default() })
 }

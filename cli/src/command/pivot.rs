@@ -9,7 +9,7 @@ use crate::world::{access, last_run, open_journal, require_root, site};
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::component::Component;
-use fulcrum_steps::node::ManifestsDir;
+use fulcrum_steps::node::{ManifestsDir, Systemd};
 use fulcrum_steps::plan;
 use fulcrum_steps::preflight::{Ask, Report, preflight};
 use std::sync::Arc;
@@ -65,6 +65,9 @@ async fn check(
         node_name: args.node_name.clone(),
         handover: args.handover.into(),
         soak: args.soak,
+        units: Arc::new(Systemd::default()),
+        guard: !args.no_guard,
+        on_reboot: args.on_reboot.into(),
     };
     preflight(&ask).await.map_err(|refused| {
         shell.talk("refused; nothing was changed:");

@@ -5,12 +5,14 @@ use super::pace::{POLL, SOAK, SOON, patience};
 use super::setup::Setup;
 use crate::cluster::{Cluster, ClusterError, is_ready};
 use crate::component::Component;
+use crate::guard::{BY_GUARD, Ground, GuardError, OnReboot};
 use crate::node::{FileImage, Host, HostError, ManifestsDir, Node};
 use crate::plan;
 use crate::preflight::{Ask, Refused, Report, preflight};
-use crate::rehearsal::{Rehearsal, Snapshot, WaitError};
+use crate::rehearsal::{Rehearsal, RehearsalUnits, Snapshot, WaitError};
 use crate::site::{Handover, Settings, Site};
 use crate::step::library;
+use async_trait::async_trait;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, OpenError, RunId};
 use fulcrum_engine::{
@@ -24,7 +26,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 /// What this program calls itself in a drill's journal.
-const PROGRAM: &str = concat!("fulcrum ", env!("CARGO_PKG_VERSION"), " rehearsal");
+pub(super) const PROGRAM: &str = concat!("fulcrum ", env!("CARGO_PKG_VERSION"), " rehearsal");
 
 /// Makes the steps for a site: [`library`], unless a test wants others.
 pub type Steps = Arc<dyn Fn(Arc<Site>) -> Arc<dyn Library> + Send + Sync>;
@@ -44,6 +46,8 @@ pub struct World {
     /// The API's objects before anything was done.
     pub(super) objects: Inventory,
     handover: Handover,
+    on_reboot: OnReboot,
+    pub(super) units: Arc<RehearsalUnits>,
     steps: Steps,
     /// Last: what is above works in it.
     dir: TempDir,
@@ -94,6 +98,9 @@ pub enum DrillError {
     /// The simulated machine.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The guard.
+    #[error("the guard: {0}")]
+    Guard(#[from] GuardError),
     /// What was stored is not understood.
     #[error("what was stored is not understood: {0}")]
     Json(#[from] serde_json::Error),
@@ -118,7 +125,20 @@ impl World {
         let before = files(&ManifestsDir::new(manifests))?;
         let steps: Steps = Arc::new(|site| Arc::new(library(site)));
         let (shared, objects, handover) = (BTreeMap::new(), Inventory::new(), setup.handover());
-        let mut world = Self { rehearsal, cluster, host, before, shared, objects, handover, steps, dir };
+        let (on_reboot, units) = (OnReboot::default(), Arc::new(RehearsalUnits::new(dir.path())?));
+        let mut world = Self {
+            rehearsal,
+            cluster,
+            host,
+            before,
+            shared,
+            objects,
+            handover,
+            on_reboot,
+            units,
+            steps,
+            dir,
+        };
         if let Err(unsettled) = world.settle().await {
             world.preflight().await?;
             return Err(unsettled.into());
@@ -133,6 +153,12 @@ impl World {
     #[must_use]
     pub fn with_steps(self, steps: Steps) -> Self {
         Self { steps, ..self }
+    }
+
+    /// The same world, in which runs that a reboot cuts in half are treated so.
+    #[must_use]
+    pub fn with_on_reboot(self, on_reboot: OnReboot) -> Self {
+        Self { on_reboot, ..self }
     }
 
     /// The directory that the simulated kubelet reads.
@@ -166,6 +192,9 @@ impl World {
             node_name: None,
             handover: self.handover,
             soak: SOAK,
+            units: Arc::clone(&self.units) as _,
+            guard: true,
+            on_reboot: self.on_reboot,
         };
         preflight(&ask).await
     }
@@ -175,8 +204,12 @@ impl World {
     /// # Errors
     /// When the simulated machine does not answer.
     pub async fn engine(&self, journal: &Journal, settings: Settings) -> Result<Engine, DrillError> {
-        let site = site(settings, self.cluster.clone(), Arc::clone(&self.host), &self.state_dir());
-        engine(journal, (self.steps)(Arc::new(site)), self.host.as_ref()).await
+        let site = self.site(settings)?;
+        engine(journal, (self.steps)(Arc::new(site)), self.host.as_ref(), PROGRAM).await
+    }
+
+    fn site(&self, settings: Settings) -> Result<Site, DrillError> {
+        site(settings, self.cluster.clone(), Arc::clone(&self.host), &self.state_dir())
     }
 
     /// A whole pivot, or as much as comes of it.
@@ -254,10 +287,39 @@ impl World {
     }
 }
 
+/// What the guard of a drill stands on.
+#[async_trait]
+impl Ground for World {
+    fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    async fn boot_id(&self) -> Result<String, GuardError> {
+        Ok(self.host.boot_id().await?)
+    }
+
+    async fn site(&self, settings: Settings) -> Result<Arc<Site>, GuardError> {
+        let site = World::site(self, settings);
+        site.map(Arc::new).map_err(|error| GuardError::NoWay(error.to_string()))
+    }
+
+    async fn engine(&self, journal: Journal, site: &Arc<Site>) -> Result<Engine, GuardError> {
+        let program = format!("{PROGRAM} {BY_GUARD}");
+        let engine = engine(&journal, (self.steps)(Arc::clone(site)), self.host.as_ref(), &program).await;
+        engine.map_err(|error| GuardError::NoWay(error.to_string()))
+    }
+}
+
 /// What the steps of a drill work on.
-pub(super) fn site(settings: Settings, cluster: Cluster, host: Arc<dyn Host>, state_dir: &Path) -> Site {
-    let node = Node { manifests: ManifestsDir::new(&settings.manifests_dir), host };
-    Site { node, cluster, settings, archive: state_dir.join("archive"), patience: patience() }
+pub(super) fn site(
+    settings: Settings,
+    cluster: Cluster,
+    host: Arc<dyn Host>,
+    state_dir: &Path,
+) -> Result<Site, DrillError> {
+    let units = Arc::new(RehearsalUnits::new(state_dir.parent().unwrap_or(state_dir))?);
+    let node = Node { manifests: ManifestsDir::new(&settings.manifests_dir), host, units };
+    Ok(Site { node, cluster, settings, archive: state_dir.join("archive"), patience: patience() })
 }
 
 /// An engine for `steps`, on that machine.
@@ -265,9 +327,10 @@ pub(super) async fn engine(
     journal: &Journal,
     steps: Arc<dyn Library>,
     host: &dyn Host,
+    program: &str,
 ) -> Result<Engine, DrillError> {
     let session =
-        Session { boot_id: host.boot_id().await?, pid: std::process::id(), program: PROGRAM.to_owned() };
+        Session { boot_id: host.boot_id().await?, pid: std::process::id(), program: program.to_owned() };
     let steps = move |spec: &StepSpec| steps.step(spec);
     Ok(Engine::new(journal.clone(), steps, session))
 }

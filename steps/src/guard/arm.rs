@@ -81,14 +81,14 @@ pub async fn arm(units: &dyn Units, orders: &Orders) -> Result<(), ArmError> {
     Ok(units.enable(UNIT).await?)
 }
 
-/// Takes the guard away; `stop` also ends it, which it must not do to itself.
+/// Takes the guard away, and ends it, unless this process is the guard: it ends when it sees that it has no unit.
 ///
 /// # Errors
 /// When a file cannot be removed, or systemd refuses.
-pub async fn disarm(units: &dyn Units, stop: bool) -> Result<(), ArmError> {
+pub async fn disarm(units: &dyn Units) -> Result<(), ArmError> {
     let places = Places::of(units);
     if places.unit.exists() {
-        units.disable(UNIT, stop).await?;
+        units.disable(UNIT, !is_the_guard()).await?;
     }
     remove(&places.unit)?;
     units.reload().await?;
@@ -109,6 +109,11 @@ pub async fn installed(units: &dyn Units, orders: &Orders) -> Result<Installed, 
     let current = digest_of(&places.unit)? == Some(Digest::of(text.as_bytes()))
         && digest_of(&places.program)? == digest_of(units.program())?;
     Ok(Installed { unit_file, current, state: units.state(UNIT).await? })
+}
+
+/// Whether this process was started by the unit, which says so in its environment.
+fn is_the_guard() -> bool {
+    std::env::var_os("FULCRUM_GUARD").is_some()
 }
 
 struct Places {

@@ -20,7 +20,7 @@ pub enum OnReboot {
 }
 
 /// What is known when the guard starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BootFacts {
     /// The runs from the last pivot on, oldest first. Empty if there never was one.
     pub runs: Vec<RunFacts>,
@@ -153,7 +153,7 @@ fn amid_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
 
 /// The pivot has completed; runs of the guard may have followed.
 fn after_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
-    let later = facts.runs.iter().filter(|run| run.run > pivot.run);
+    let mut later = facts.runs.iter().filter(|run| run.run > pivot.run);
     // A renewal does not say who serves; but one that was cut is finished first.
     let newest = later.clone().next_back().unwrap_or(pivot);
     let last = later.rfind(|run| run.workflow != Workflow::RenewStandby).unwrap_or(pivot);
@@ -183,9 +183,7 @@ fn settled(facts: &BootFacts, last: &RunFacts, rebooted: bool) -> (Next, String)
     match (hosted, rebooted) {
         (false, _) => (Next::Rest, format!("the static pods stand in since run {run}, and stay")),
         (true, true) => (Next::HandOver, format!("self-hosted since run {run}, and the machine has booted")),
-        (true, false) if facts.manifests.is_empty() => {
-            (Next::Watch, format!("self-hosted since run {run}"))
-        }
+        (true, false) if facts.manifests.is_empty() => (Next::Watch, format!("self-hosted since run {run}")),
         (true, false) => (Next::Rest, "static manifests were put back by somebody else".to_owned()),
     }
 }

@@ -5,6 +5,7 @@
 //! originals stay in the archive and in the journal, for the rollback.
 
 use crate::component::Component;
+use crate::manifest::StaticPod;
 use crate::node::{FileImage, ManifestsDir};
 use fulcrum_engine::state::{RunId, fsync};
 use std::fs;
@@ -55,7 +56,8 @@ impl Standby {
         self.dir.write(component.manifest_file(), image)
     }
 
-    /// Keeps what the pivot took away, where nothing is kept yet.
+    /// Keeps what the pivot took away, where nothing is kept yet; with `--permit-port-sharing`, so that a DaemonSet's
+    /// pod can start beside it, and it beside one, without anybody's help.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -65,7 +67,14 @@ impl Standby {
     ) -> io::Result<()> {
         for (component, image) in retired {
             if self.get(*component)?.is_none() {
-                self.keep(*component, image)?;
+                let pod = StaticPod::parse(*component, image.content.as_bytes()).map_err(io::Error::other)?;
+                let shared = match pod.permits_port_sharing() {
+                    true => image.clone(),
+                    false => {
+                        image.with_content(String::from_utf8_lossy(&pod.with_port_sharing()).into_owned())
+                    }
+                };
+                self.keep(*component, &shared)?;
             }
         }
         Ok(())

@@ -46,6 +46,7 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=notify
+Environment=FULCRUM_GUARD=1
 ExecStart={program} guard --state-dir {state} --patience {patience}s --hold-off {hold_off}s
 Restart=always
 RestartSec=1

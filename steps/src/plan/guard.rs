@@ -1,6 +1,6 @@
 //! The guard's own runs.
 
-use super::pivot::{each, of, pod, step};
+use super::pivot::{of, pod, step};
 use crate::component::Component;
 use crate::site::{Handover, Settings};
 use crate::step::Job;
@@ -68,8 +68,7 @@ pub fn hand_over(
         ready = vec!["switch".into()];
     }
     for component in components {
-        let retire =
-            pod(&of("retire-static", *component), Job::RetireStandby { component: *component });
+        let retire = pod(&of("retire-static", *component), Job::RetireStandby { component: *component });
         steps.push(retire.after(ready.clone()).durability(Durability::Boot));
     }
     let mut last = all("retire-static");
@@ -131,14 +130,14 @@ fn shared_with(settings: &Settings, pivot: RunId, why: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::pivot::each;
     use crate::plan::pivot::tests::settings;
 
     /// A reboot takes the cut away: the guard has put the static manifests back.
     #[test]
     fn what_a_reboot_undoes_is_looked_at_again_and_nothing_is_cut_before_everything_serves() {
         for handover in [Handover::Steer, Handover::Bridge, Handover::Restart] {
-            let plan =
-                hand_over(&settings(handover), RunId::generate(), &Component::ALL, "a boot").unwrap();
+            let plan = hand_over(&settings(handover), RunId::new(), &Component::ALL, "a boot").unwrap();
             for retire in each("retire-static") {
                 let spec = plan.step(&retire).unwrap();
                 assert_eq!(spec.durability, Durability::Boot);

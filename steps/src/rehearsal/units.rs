@@ -20,10 +20,11 @@ impl RehearsalUnits {
     /// # Errors
     /// When the directory cannot be made.
     pub fn new(root: &Path) -> io::Result<Self> {
-        let units =
-            Self { dir: root.join("units"), program: root.join("program"), home: root.join("lib") };
+        let units = Self { dir: root.join("units"), program: root.join("program"), home: root.join("lib") };
         std::fs::create_dir_all(units.wants())?;
-        std::fs::write(&units.program, "what would be copied is this program\n")?;
+        if !units.program.exists() {
+            std::fs::write(&units.program, "what would be copied is this program\n")?;
+        }
         Ok(units)
     }
 

@@ -5,8 +5,13 @@ use super::library::seen;
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Step, StepError};
+use futures::FutureExt;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the API may take to come back before this is left unsaid.
+const SAID_WITHIN: Duration = Duration::from_secs(150);
 
 pub(super) struct Announce {
     pub(super) site: Arc<Site>,
@@ -22,11 +27,16 @@ impl Step for Announce {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let site = &self.site;
-        let say = async || seen(site.cluster.node_event(&site.settings.node, "StaticPodsStandIn", &self.why).await);
-        match cx.wait("the API, to say why", site.patience.poll, say).await {
-            Ok(()) => Ok(json!({ "said": self.why })),
-            Err(error) if cx.is_stopped() => Err(error),
-            Err(error) => Ok(json!({ "said": null, "error": error.to_string() })),
+        let say =
+            async || seen(site.cluster.node_event(&site.settings.node, "StaticPodsStandIn", &self.why).await);
+        let said = cx.wait("the API, to say why", site.patience.poll, say);
+        match tokio::time::timeout(SAID_WITHIN, said).await {
+            Ok(Err(error)) if cx.stopped().now_or_never().is_some() => Err(error),
+            Ok(Err(error)) => Ok(json!({ "said": false, "error": error.to_string() })),
+            Ok(Ok(())) => Ok(json!({ "said": true })),
+            Err(_) => Ok(
+                json!({ "said": false, "error": format!("the API did not answer within {SAID_WITHIN:?}") }),
+            ),
         }
     }
 

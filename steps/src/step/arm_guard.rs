@@ -40,7 +40,9 @@ impl Step for ArmGuard {
         Ok(match (&seen.unit_file, seen.current && seen.state.enabled && seen.state.active) {
             (None, _) => Finding::Absent,
             (Some(_), true) => Finding::Done,
-            (Some(_), false) => Finding::Partial("the guard is not installed, enabled and started".to_owned()),
+            (Some(_), false) => {
+                Finding::Partial("the guard is not installed, enabled and started".to_owned())
+            }
         })
     }
 

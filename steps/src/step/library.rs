@@ -104,7 +104,9 @@ pub fn library(site: Arc<Site>) -> impl Library + 'static {
             Job::RetireStandby { component } => Arc::new(RetireStatic { site, component, standby: true }),
             Job::ArmGuard => Arc::new(ArmGuard { site }),
             Job::StandIn { component } => Arc::new(StandIn { site, component }),
-            Job::Announce => Arc::new(Announce { site, why: spec.args["why"].as_str().unwrap_or("?").to_owned() }),
+            Job::Announce => {
+                Arc::new(Announce { site, why: spec.args["why"].as_str().unwrap_or("?").to_owned() })
+            }
             Job::RenewStandby { component } => Arc::new(RenewStandby { site, component }),
             Job::Verify => Arc::new(Verify { site }),
             Job::Seal => Arc::new(Seal { site }),

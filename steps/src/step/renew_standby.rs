@@ -50,7 +50,8 @@ impl Step for RenewStandby {
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let name = self.component.daemonset_name();
         let get = async || seen(self.site.cluster.daemonset(name).await);
-        let live = cx.wait(&format!("the API, to read DaemonSet {name}"), self.site.patience.poll, get).await?;
+        let live =
+            cx.wait(&format!("the API, to read DaemonSet {name}"), self.site.patience.poll, get).await?;
         let live = live.ok_or_else(|| StepError::fatal(format!("DaemonSet {name} is gone")))?;
         let content = standby_of(self.component, &live, &self.site.settings.target(None))
             .map_err(|refused| StepError::fatal(format!("DaemonSet {name}: {refused}")))?;

@@ -1,0 +1,150 @@
+//! The guard's start: what is put back before the kubelet starts, and the run that follows.
+
+use super::GuardError;
+use super::decide::{BootFacts, Copy, Decision, Next, Workflow, at_boot};
+use super::facts::Told;
+use super::ground::Ground;
+use crate::component::Component;
+use crate::node::ManifestsDir;
+use crate::plan;
+use crate::site::Site;
+use fulcrum_engine::Ending;
+use fulcrum_engine::state::{Journal, OpenError};
+use std::sync::Arc;
+
+/// What the guard's start has come to.
+#[derive(Debug)]
+pub struct Start {
+    /// What was done, and what follows.
+    pub decision: Decision,
+    /// What it goes by; `None` if no pivot was ever begun.
+    pub told: Option<Told>,
+}
+
+/// Decides, from the journal and the disk alone, and puts back what has to be back before the kubelet starts. What is
+/// returned is what follows when the API answers; the journal is closed again.
+///
+/// # Errors
+/// When the journal cannot be read, or a manifest not be put back; those that could be are.
+pub async fn boot(ground: &dyn Ground) -> Result<Start, GuardError> {
+    let boot_id = ground.boot_id().await?;
+    let journal = open_to_read(ground)?;
+    let told = match &journal {
+        Some(journal) => Told::read(journal)?,
+        None => None,
+    };
+    let Some(known) = &told else {
+        return Ok(Start { decision: at_boot(&BootFacts { boot_id, ..BootFacts::default() }), told });
+    };
+    let manifests = ManifestsDir::new(&known.settings.manifests_dir);
+    let decision = at_boot(&known.at_boot(&manifests, boot_id));
+    let put_back = put_back(ground, known, &manifests, &decision);
+    put_back.map(|()| Start { decision, told })
+}
+
+/// Carries out what follows, once the API answers. `None` if nothing does, or nothing any more: a person may have gone
+/// on meanwhile, for until then the journal is closed.
+///
+/// # Errors
+/// When the journal cannot be opened or written, or there is no way to the cluster.
+pub async fn carry_on(ground: &dyn Ground, start: &Start) -> Result<Option<Ending>, GuardError> {
+    let (next, Some(told)) = (start.decision.next, &start.told) else { return Ok(None) };
+    if matches!(next, Next::Rest | Next::Watch) {
+        return Ok(None);
+    }
+    let site = site_of(ground, told, next).await?;
+    while site.cluster.readyz().await.is_err() {
+        tokio::time::sleep(site.patience.poll).await;
+    }
+    let journal = Journal::open(ground.state_dir(), "guard")?;
+    let Some(told) = Told::read(&journal)? else { return Ok(None) };
+    let decision = at_boot(&told.at_boot(&site.node.manifests, ground.boot_id().await?));
+    if decision.next != next {
+        return Ok(None);
+    }
+    let engine = ground.engine(journal, &site).await?;
+    Ok(Some(match next {
+        Next::Resume(run) => engine.resume(run).await?,
+        Next::Unwind(run) => engine.unwind(run, "a reboot has cut it in half").await?,
+        _ => {
+            let plan = plan::hand_over(&told.settings, told.pivot, &Component::ALL, &decision.why)?;
+            engine.start(plan).await?
+        }
+    }))
+}
+
+/// The site of the run that follows: one of the guard's own knows which pivot it belongs to.
+async fn site_of(ground: &dyn Ground, told: &Told, next: Next) -> Result<Arc<Site>, GuardError> {
+    let is_pivot = |run| told.runs.iter().any(|it| it.run == run && it.workflow == Workflow::Pivot);
+    let own = match next {
+        Next::Resume(run) | Next::Unwind(run) => !is_pivot(run),
+        _ => true,
+    };
+    let mut settings = told.settings.clone();
+    settings.of_pivot = own.then_some(told.pivot);
+    ground.site(settings).await
+}
+
+/// A damaged journal is read as far as it can be. `None` if there is none.
+fn open_to_read(ground: &dyn Ground) -> Result<Option<Journal>, GuardError> {
+    if !ground.state_dir().join("db").exists() {
+        return Ok(None);
+    }
+    Ok(Some(match Journal::open(&ground.state_dir(), "guard") {
+        Err(OpenError::Damaged { .. }) => Journal::salvage(&ground.state_dir(), "guard")?,
+        opened => opened?,
+    }))
+}
+
+/// As much as can be: one that is missing must not keep the others away.
+fn put_back(
+    ground: &dyn Ground,
+    told: &Told,
+    manifests: &ManifestsDir,
+    decision: &Decision,
+) -> Result<(), GuardError> {
+    let mut failed = None;
+    for (component, copy) in &decision.put_back {
+        if let Err(error) = put_one_back(ground, told, manifests, *component, *copy) {
+            tracing::error!(%error, "{component} is not put back");
+            failed.get_or_insert(error);
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn put_one_back(
+    ground: &dyn Ground,
+    told: &Told,
+    manifests: &ManifestsDir,
+    component: Component,
+    copy: Copy,
+) -> Result<(), GuardError> {
+    let name = component.manifest_file();
+    let retired = told.retired.get(&component);
+    let image = match copy {
+        Copy::Retired => retired.cloned(),
+        Copy::Standby => {
+            let standby = told.standby(&ground.state_dir());
+            let kept = standby.begin(retired.map(|image| (&component, image)));
+            kept.map_err(GuardError::disk(format!("keep the standby {name}")))?;
+            standby.get(component).map_err(GuardError::disk(format!("read the standby {name}")))?
+        }
+    };
+    let image = image.ok_or(GuardError::NothingKept(component))?;
+    let written = manifests.sweep(name).and_then(|()| manifests.write(name, &image));
+    written.map_err(GuardError::disk(format!("put {name} back")))
+}
+
+impl Told {
+    /// What is decided by at boot.
+    pub(super) fn at_boot(&self, manifests: &ManifestsDir, boot_id: String) -> BootFacts {
+        let there = |component: &Component| manifests.file(component.manifest_file()).exists();
+        BootFacts {
+            runs: self.runs.clone(),
+            on_reboot: self.settings.on_reboot,
+            manifests: Component::ALL.into_iter().filter(there).collect(),
+            boot_id,
+        }
+    }
+}
