@@ -8,6 +8,9 @@ mod support;
 // The pivot and the way back against the rehearsal cluster, and everything that can go wrong on the way.
 mod pivot;
 
+// The hand-over without a restart: what it leaves untouched, and when.
+mod steer;
+
 // Runs broken at named points, by the machinery of `rehearse --crash`.
 mod crash_matrix;
 

@@ -4,7 +4,7 @@ use crate::exit::EXIT_CODES;
 use clap::{Parser, Subcommand, ValueEnum};
 use fulcrum_steps::drill::Version;
 use fulcrum_steps::guard::OnReboot;
-use fulcrum_steps::site::Handover;
+use fulcrum_steps::site::{Handover, Wanted};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -92,8 +92,8 @@ pub(crate) struct Pivot {
     /// The longest that the pivot may take before it is undone, e.g. 10m. Undoing has no limit.
     #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
     pub(crate) timeout: Duration,
-    /// How the listeners change hands.
-    #[arg(long, value_enum, default_value = "restart")]
+    /// How the control plane changes hands.
+    #[arg(long, value_enum, default_value_t)]
     pub(crate) handover: HandoverArg,
     /// How long the new API server is watched after the switch (steer), while the old one could still take over.
     #[arg(long, default_value = "2s", value_parser = duration, value_name = "TIME")]
@@ -185,8 +185,8 @@ pub(crate) struct Rehearse {
     /// Which Kubernetes is simulated, 1.20 to 1.36 [default: what the API server's image says, else 1.35].
     #[arg(long, value_name = "VERSION")]
     pub(crate) kubernetes: Option<Version>,
-    /// How the listeners change hands.
-    #[arg(long, value_enum, default_value = "restart")]
+    /// How the control plane changes hands; the simulated node allows all ways.
+    #[arg(long, value_enum, default_value_t)]
     pub(crate) handover: HandoverArg,
     /// Keep the simulated node's files and the journal, and say where they are.
     #[arg(long)]
@@ -217,8 +217,11 @@ pub(crate) struct Consent {
     pub(crate) yes: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum HandoverArg {
+    /// The first of the following that the node allows; the plan says which, and why.
+    #[default]
+    Auto,
     /// The live listeners are shared and the kernel told whose turn it is: no restart, no lost request.
     Steer,
     /// As restart, while a third API server on another port takes new connections.
@@ -244,12 +247,13 @@ impl From<OnRebootArg> for OnReboot {
     }
 }
 
-impl From<HandoverArg> for Handover {
+impl From<HandoverArg> for Wanted {
     fn from(arg: HandoverArg) -> Self {
         match arg {
-            HandoverArg::Steer => Self::Steer,
-            HandoverArg::Bridge => Self::Bridge,
-            HandoverArg::Restart => Self::Restart,
+            HandoverArg::Auto => Self::Auto,
+            HandoverArg::Steer => Self::Way(Handover::Steer),
+            HandoverArg::Bridge => Self::Way(Handover::Bridge),
+            HandoverArg::Restart => Self::Way(Handover::Restart),
         }
     }
 }

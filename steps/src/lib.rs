@@ -10,6 +10,7 @@
 //! | [`node`] | the edge to the machine |
 //! | [`cluster`] | the edge to the API |
 //! | [`site`] | both, and what was decided when the run was planned |
+//! | [`bridge`] | a third API server for the time in which a port changes hands: what there is of it |
 //! | [`preflight`] | every check before the first change |
 //! | [`step`] | the steps, one file each |
 //! | [`plan`] | the DAG |
@@ -17,6 +18,7 @@
 //! | [`rehearsal`] | a simulated node and cluster |
 //! | [`drill`] | a whole pivot in a rehearsal, there and back, or broken at a named point |
 
+pub mod bridge;
 pub mod cluster;
 pub mod component;
 pub mod drill;

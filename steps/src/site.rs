@@ -9,6 +9,7 @@ use fulcrum_engine::state::RunId;
 use fulcrum_engine::{Context, Seen, StepError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,6 +46,8 @@ pub struct Patience {
     pub drain_alone: Duration,
     /// How long the kubelet may take to act on a manifest: it watches the directory, and looks every second.
     pub settle: Duration,
+    /// How long the way back waits for the bridge to serve before it goes on with a gap.
+    pub bridge: Duration,
     /// How long a rollback waits for an API that does not answer, where it can do without: what it does next may
     /// be what brings the API back.
     pub api: Duration,
@@ -59,6 +62,7 @@ impl Default for Patience {
             drain: Duration::from_secs(10),
             drain_alone: Duration::from_secs(2),
             settle: Duration::from_secs(3),
+            bridge: Duration::from_secs(60),
             api: Duration::from_secs(5),
         }
     }
@@ -110,6 +114,26 @@ pub enum Handover {
     Bridge,
     /// Each static pod is restarted once, with `--permit-port-sharing=true`: some seconds without an API.
     Restart,
+}
+
+/// How it is asked to change hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wanted {
+    /// In the best way that the node allows.
+    #[default]
+    Auto,
+    /// In this way or not at all.
+    Way(Handover),
+}
+
+impl fmt::Display for Handover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Steer => "steer",
+            Self::Bridge => "bridge",
+            Self::Restart => "restart",
+        })
+    }
 }
 
 impl Settings {

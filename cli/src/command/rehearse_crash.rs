@@ -7,6 +7,7 @@ use crate::render::CrashTable;
 use crate::shell::Shell;
 use fulcrum_steps::drill::{Drill, SOON, Setup, World, cases};
 use fulcrum_steps::plan;
+use fulcrum_steps::site::Wanted;
 use futures::StreamExt;
 use std::path::Path;
 
@@ -46,6 +47,9 @@ fn reproduce(args: &Rehearse) -> String {
     }
     if let Some(version) = args.kubernetes {
         command.push_str(&format!(" --kubernetes {version}"));
+    }
+    if let Wanted::Way(way) = args.handover.into() {
+        command.push_str(&format!(" --handover {way}"));
     }
     command
 }

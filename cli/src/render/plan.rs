@@ -4,6 +4,7 @@ use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
 use fulcrum_engine::Plan;
 use fulcrum_steps::preflight::{Level, Report};
+use fulcrum_steps::site::Handover;
 use serde_json::{Value, json};
 
 /// The checks' warnings and the steps, in words.
@@ -19,14 +20,22 @@ pub(crate) fn plan_talk(report: &Report, plan: &Plan, shell: &Shell) {
         let mark = if verdict.level == Level::Pass { "passed " } else { "warning" };
         shell.talk(format_args!("  {mark} {verdict}"));
     }
-    shell.talk(format_args!(
-        "hand-over: restart; each static pod is restarted once, and the API is away for some seconds then"
-    ));
+    shell.talk(format_args!("hand-over: {}; {}", settings.handover, what_it_means(settings.handover)));
     if shell.verbose > 0 {
         for step in plan.steps() {
             let after: Vec<&str> = step.after.iter().map(|step| step.as_str()).collect();
             shell.talk(format_args!("  {:44} after {}", step.id, after.join(", ")));
         }
+    }
+}
+
+fn what_it_means(handover: Handover) -> &'static str {
+    match handover {
+        Handover::Steer => "no restart of the static pods, and no request lost",
+        Handover::Bridge => {
+            "each static pod is restarted once, while a third API server takes new connections: no request lost"
+        }
+        Handover::Restart => "each static pod is restarted once, and the API is away for some seconds then",
     }
 }
 

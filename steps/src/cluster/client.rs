@@ -3,7 +3,7 @@
 use super::error::{Cause, ClusterError};
 use super::names::NAMESPACE;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Event, EventSource, Namespace, Node, ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{Event, EventSource, Namespace, Node, ObjectReference, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{
@@ -12,7 +12,7 @@ use kube::api::{
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -272,6 +272,23 @@ impl Cluster {
             endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
         });
         Ok(ready.flat_map(|endpoint| endpoint.addresses).filter_map(|address| address.parse().ok()).collect())
+    }
+
+    /// Where pods find the API server: the addresses and ports of service `default/kubernetes` itself.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn api_service(&self) -> Result<Vec<SocketAddr>, ClusterError> {
+        let services: Api<Service> = Api::namespaced(self.client.clone(), "default");
+        let service = within("get service default/kubernetes", services.get_opt("kubernetes")).await?;
+        let spec = service.and_then(|service| service.spec).unwrap_or_default();
+        let all = spec.cluster_ips.unwrap_or_default().into_iter().chain(spec.cluster_ip);
+        let mut addresses: Vec<IpAddr> = all.filter_map(|address| address.parse().ok()).collect();
+        addresses.sort();
+        addresses.dedup();
+        let ports =
+            spec.ports.unwrap_or_default().into_iter().filter_map(|port| u16::try_from(port.port).ok());
+        Ok(ports.flat_map(|port| addresses.iter().map(move |ip| SocketAddr::new(*ip, port))).collect())
     }
 
     fn pods(&self) -> Api<Pod> {

@@ -2,7 +2,7 @@
 
 use super::Verb;
 use super::pace::CASE_WITHIN;
-use super::point::{Case, Fault, Then};
+use super::point::{Case, Then};
 use super::setup::Setup;
 use super::tour::{outcome, reason};
 use super::world::{DrillError, Steps, World};

@@ -34,6 +34,7 @@ pub fn patience() -> Patience {
         drain: POLL * 4,
         drain_alone: POLL * 2,
         settle: POLL * 6,
+        bridge: SOON / 4,
         api: POLL * 25,
     }
 }

@@ -8,7 +8,7 @@ use crate::manifest::StaticPod;
 use crate::node::{FileImage, ManifestsDir};
 use crate::preflight::{Refused, preflight_disk};
 use crate::rehearsal::RehearsalOptions;
-use crate::site::Handover;
+use crate::site::Wanted;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ pub struct Setup {
     files: BTreeMap<String, FileImage>,
     version: Version,
     address: Option<IpAddr>,
-    handover: Handover,
+    handover: Wanted,
     /// Where the files were read; `None` for the built-in ones.
     from: Option<PathBuf>,
 }
@@ -54,7 +54,7 @@ impl Setup {
             files: kubeadm::manifests(version)?,
             version,
             address: None,
-            handover: Handover::Restart,
+            handover: Wanted::Auto,
             from: None,
         })
     }
@@ -85,7 +85,7 @@ impl Setup {
             image: image.to_owned(),
         })?;
         let address = server.as_ref().and_then(StaticPod::advertise_address);
-        Ok(Self { files, version, address, handover: Handover::Restart, from: Some(dir.to_owned()) })
+        Ok(Self { files, version, address, handover: Wanted::Auto, from: Some(dir.to_owned()) })
     }
 
     /// The manifests in `dir` if its three component files are there and can be read, else built-in ones.
@@ -100,14 +100,14 @@ impl Setup {
         }
     }
 
-    /// The same, with the listeners made shareable in another way.
+    /// The same, changing hands in another way.
     #[must_use]
-    pub fn with_handover(self, handover: Handover) -> Self {
+    pub fn with_handover(self, handover: Wanted) -> Self {
         Self { handover, ..self }
     }
 
-    /// How the listeners become shareable.
-    pub fn handover(&self) -> Handover {
+    /// How the control plane shall change hands.
+    pub fn handover(&self) -> Wanted {
         self.handover
     }
 

@@ -10,7 +10,7 @@ use crate::node::{FileImage, Host, HostError, ManifestsDir, Node};
 use crate::plan;
 use crate::preflight::{Ask, Refused, Report, preflight};
 use crate::rehearsal::{Rehearsal, RehearsalUnits, Snapshot, WaitError};
-use crate::site::{Handover, Settings, Site};
+use crate::site::{Settings, Site, Wanted};
 use crate::step::library;
 use async_trait::async_trait;
 use fulcrum_engine::load::load;
@@ -45,7 +45,7 @@ pub struct World {
     pub(super) shared: BTreeMap<String, bool>,
     /// The API's objects before anything was done.
     pub(super) objects: Inventory,
-    handover: Handover,
+    handover: Wanted,
     on_reboot: OnReboot,
     pub(super) units: Arc<RehearsalUnits>,
     steps: Steps,

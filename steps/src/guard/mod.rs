@@ -19,6 +19,9 @@ mod ground;
 mod standby;
 mod unit;
 
+#[cfg(test)]
+mod tests;
+
 pub use arm::{ArmError, HOLD_OFF, Installed, Orders, PATIENCE, arm, disarm, installed};
 pub use boot::{Start, boot, carry_on};
 pub use decide::OnReboot;

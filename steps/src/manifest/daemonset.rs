@@ -17,7 +17,8 @@ pub(super) const SELECTOR_LABEL: &str = "k8s-app";
 const KUBELET_ANNOTATIONS: &str = "kubernetes.io/config.";
 
 /// Where kubeadm notes one node's API endpoint.
-const ENDPOINT_ANNOTATION: &str = "kubeadm.kubernetes.io/kube-apiserver.advertise-address.endpoint";
+pub(super) const ENDPOINT_ANNOTATION: &str =
+    "kubeadm.kubernetes.io/kube-apiserver.advertise-address.endpoint";
 
 /// Seconds that a new pod must have been Ready before the old one is taken away. The old server answers the
 /// kubelet's probes of the new one, so that Ready comes too early; this covers the start.

@@ -73,6 +73,18 @@ pub(super) fn check(container: &Map<String, Value>, path: &str) -> Result<(), Ma
     Ok(())
 }
 
+/// Whether the kubelet asks it over loopback.
+pub(super) fn asks_loopback(container: &Map<String, Value>) -> bool {
+    HOOKS.iter().any(|hook| {
+        ["httpGet", "tcpSocket"].iter().any(|action| {
+            let host = walk(container, hook).and_then(|hook| hook.get(*action)?.get("host")?.as_str());
+            host.is_some_and(|host| {
+                host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+            })
+        })
+    })
+}
+
 /// Makes the container independent of its node and of its own `ports`: named ports become numbers, a host
 /// that is one of the node's addresses goes, and then `ports` itself.
 ///
@@ -99,6 +111,18 @@ pub(super) fn detach(container: &mut Map<String, Value>, node_addresses: &[IpAdd
         }
     }
     container.remove("ports");
+}
+
+/// Makes every probe or handler of the container that asks port `from` ask port `to`.
+pub(super) fn redirect(container: &mut Map<String, Value>, from: u16, to: u16) {
+    for hook in HOOKS {
+        for action in ["httpGet", "tcpSocket"] {
+            let port = walk_mut(container, hook).and_then(|hook| hook.get_mut(action)?.get_mut("port"));
+            if let Some(port) = port.filter(|port| port.as_u64() == Some(from.into())) {
+                *port = to.into();
+            }
+        }
+    }
 }
 
 /// Whether `host` is written as an address, with or without brackets, and is one of `addresses`.

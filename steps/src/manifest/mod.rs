@@ -1,9 +1,10 @@
 //! From a kubeadm static-pod manifest to a DaemonSet, without touching anything.
 //!
 //! What is read here is what the kubelet reads ([`StaticPod`]); what is made here is a value
-//! ([`StaticPod::daemonset`]) or the bytes of a file ([`StaticPod::with_port_sharing`]). Reading files,
+//! ([`StaticPod::daemonset`]) or the bytes of a file ([`StaticPod::with_port_sharing`], [`StaticPod::bridge`]). Reading files,
 //! writing them and asking the cluster are other modules' work: nothing in this one does I/O.
 
+mod bridge;
 mod command_line;
 mod compare;
 mod daemonset;
@@ -17,6 +18,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use bridge::BRIDGE;
 pub use compare::{Difference, same_spec};
 pub use daemonset::Target;
 pub use error::ManifestError;

@@ -93,6 +93,12 @@ impl StaticPod {
         self.health.clone()
     }
 
+    /// Whether the kubelet asks the component over loopback.
+    pub fn is_asked_over_loopback(&self) -> bool {
+        let container = self.document["spec"]["containers"][self.container].as_object();
+        container.is_some_and(handlers::asks_loopback)
+    }
+
     /// The value of a flag, named without dashes. The last occurrence wins; `--name=value`, the two words
     /// `--name value`, and a bare `--name` (which is `true`) are understood, in `command` and `args`.
     pub fn flag(&self, name: &str) -> Option<String> {

@@ -20,6 +20,10 @@ pub trait Host: Send + Sync + Debug {
     /// need not be the order in which they began to listen, which the kernel tells nobody.
     async fn listeners(&self, port: u16) -> Result<Vec<Listener>, HostError>;
 
+    /// Every process that is connected to TCP `port` at a loopback address (127.0.0.0/8, `::1`) just now, but for
+    /// those that listen there: they ask themselves.
+    async fn local_clients(&self, port: u16) -> Result<Vec<Process>, HostError>;
+
     /// Every process that runs in a container of the pod with this uid, sandbox included.
     /// For a static pod the uid is its `kubernetes.io/config.hash`.
     async fn pod_processes(&self, pod_uid: &str) -> Result<Vec<Process>, HostError>;
@@ -77,7 +81,8 @@ pub trait Host: Send + Sync + Debug {
     async fn steering_support(&self, listener: &Listener) -> Result<(), HostError>;
 
     /// Makes new connections arrive at another port. Those that are established stay where they are, and
-    /// those to a loopback address (127.0.0.0/8, `::1`) are never touched.
+    /// those to a loopback address (127.0.0.0/8, `::1`), or marked [`MARK_SERVING`] or [`MARK_NEWCOMER`], are never
+    /// touched.
     ///
     /// Replaces whatever was redirected before, in one transaction.
     async fn redirect(&self, redirect: &Redirect) -> Result<(), HostError>;

@@ -8,6 +8,8 @@
 //!
 //! * Only SYNs match: connection tracking also takes up connections in the middle when the first rule comes,
 //!   and would have them translated.
+//! * What bears one of our marks is meant for whoever listens on the real port, also if that has no loopback
+//!   address. A mark does not leave the machine, so that only `output` looks at it.
 //! * `dnat to :port` keeps the address, so that a server that is bound to one address can be reached.
 //! * `fib daddr type local`: a node also forwards its pods' connections to other nodes' API servers, which
 //!   have the same port.
@@ -16,7 +18,7 @@
 //!   live are translated no more, and reset. So ending a redirect leaves the chains, and in them a rule that
 //!   does nothing but need it.
 
-use super::host::{Hindrance, HostError, Redirect, RedirectState};
+use super::host::{Hindrance, HostError, MARK_NEWCOMER, MARK_SERVING, Redirect, RedirectState};
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Output, Stdio};
@@ -75,6 +77,9 @@ pub(super) async fn state() -> Result<RedirectState, HostError> {
 /// The transaction that makes it so, whatever was there before.
 fn start(redirect: &Redirect) -> Value {
     let mut commands = chains();
+    let marks = json!({"set": [MARK_SERVING, MARK_NEWCOMER]});
+    let marked = matches(json!({"meta": {"key": "mark"}}), &marks);
+    commands.push(rule("output", json!([marked, {"return": null}])));
     for chain in CHAINS {
         for (family, loopback) in
             [("ip", json!({"prefix": {"addr": "127.0.0.0", "len": 8}})), ("ip6", json!("::1"))]
@@ -224,17 +229,21 @@ mod tests {
         };
         let transaction = start(&redirect);
         let commands = transaction["nftables"].as_array().unwrap();
-        // The table, two chains with a flush each, and four rules each: the service of another family has none.
-        assert_eq!(commands.len(), 1 + 2 * 2 + 2 * 4);
+        // The table, two chains with a flush each, what is marked, and four rules each: the service of another
+        // family has none.
+        assert_eq!(commands.len(), 1 + 2 * 2 + 1 + 2 * 4);
+        let marked = &commands[5]["add"]["rule"];
+        assert_eq!(marked["chain"], "output");
+        assert_eq!(marked["expr"][0]["match"]["right"], json!({"set": [0xFE, 0xFF]}));
         let chain = json!({"family": "inet", "table": "fulcrum", "name": "prerouting", "type": "nat",
             "hook": "prerouting", "prio": -110, "policy": "accept"});
         assert_eq!(commands[1]["add"]["chain"], chain);
-        let rule = &commands[7]["add"]["rule"];
+        let rule = &commands[8]["add"]["rule"];
         let syn = json!({"match": {"op": "==", "right": "syn", "left":
             {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, {"|": ["syn", "ack"]}]}}});
         assert_eq!(rule["chain"], "prerouting");
         assert_eq!(rule["expr"].as_array().unwrap()[2..], [syn, json!({"dnat": {"port": 16443}})]);
-        let service = &commands[8]["add"]["rule"]["expr"];
+        let service = &commands[9]["add"]["rule"]["expr"];
         assert_eq!(service[0]["match"]["right"], "10.96.0.1");
         assert_eq!(service[3], json!({"dnat": {"family": "ip", "addr": "10.0.0.9", "port": 16443}}));
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use rustls::ClientConfig;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,16 @@ impl Proc {
         Ok(listeners.into_iter().map(|(_, listener)| listener).collect())
     }
 
+    fn who_is_connected(&self, port: u16) -> Result<Vec<Process>, HostError> {
+        let mut sockets = self.sockets()?;
+        sockets.retain(|s| !s.listening && s.remote.port() == port && s.remote.ip().is_loopback());
+        let inodes: Vec<u64> = sockets.iter().map(|socket| socket.inode).collect();
+        let clients: BTreeSet<PathBuf> = self.owners(&inodes)?.into_values().collect();
+        let servers: Vec<u32> = self.who_listens(port)?.iter().map(|listener| listener.process.pid).collect();
+        let clients = clients.iter().filter_map(|dir| process(dir));
+        Ok(clients.filter(|client| !servers.contains(&client.pid)).collect())
+    }
+
     /// The process that accepted the connection from `client` to `server`.
     fn answered(&self, client: SocketAddr, server: SocketAddr) -> Result<Option<Process>, HostError> {
         let sockets = self.sockets()?;
@@ -121,6 +131,10 @@ impl Host for Proc {
 
     async fn listeners(&self, port: u16) -> Result<Vec<Listener>, HostError> {
         apart(self, move |host| host.who_listens(port)).await
+    }
+
+    async fn local_clients(&self, port: u16) -> Result<Vec<Process>, HostError> {
+        apart(self, move |host| host.who_is_connected(port)).await
     }
 
     async fn pod_processes(&self, pod_uid: &str) -> Result<Vec<Process>, HostError> {
@@ -281,11 +295,28 @@ mod tests {
         assert_eq!(answer.status, 503);
         assert_eq!(answer.process.unwrap().pid, std::process::id());
         assert!(host.listeners(1).await.unwrap().is_empty());
+        assert!(host.local_clients(address.port()).await.unwrap().is_empty(), "it asks itself");
         let mut other = mine[0].process.clone();
         other.command.push("not me".to_owned());
         host.end(&other).await.unwrap(); // The pid is mine, the process is not: nothing happens to me.
         assert_eq!(host.boot_id().await.unwrap().len(), 36);
         assert!(host.memory_available().await.unwrap() > 0);
+    }
+
+    /// A shell with a connection to us, as a person's kubectl has.
+    #[tokio::test]
+    async fn who_is_connected_over_loopback_is_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connect = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; read -u 3");
+        let mut client = Command::new("bash").args(["-c", &connect]).spawn().unwrap();
+        let connection = listener.accept().await.unwrap();
+        let host = Proc::new(Arc::new(no_tls()));
+        let clients = host.local_clients(port).await.unwrap();
+        assert_eq!(clients.iter().map(|client| client.pid).collect::<Vec<_>>(), [client.id()]);
+        drop(connection);
+        client.wait().unwrap();
+        assert!(host.local_clients(port).await.unwrap().is_empty());
     }
 
     #[tokio::test]

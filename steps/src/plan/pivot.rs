@@ -99,8 +99,11 @@ fn restart(steps: &mut Vec<StepSpec>, after: &str) -> Vec<StepId> {
 fn bridge(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
     let [raise, lower] = [BridgeAct::Raise, BridgeAct::Lower].map(Some);
     let [begin, end] = [RedirectAct::Begin, RedirectAct::End].map(Some);
-    steps.push(pod("raise-bridge", Job::Bridge { forward: raise, back: lower }).after(["label-node"]));
-    steps.push(step("redirect", Job::Redirect { forward: begin, back: end }).after(["raise-bridge"]));
+    // A resume that finds the bridge dead has ended the redirect to it.
+    let raise_bridge = pod("raise-bridge", Job::Bridge { forward: raise, back: lower }).after(["label-node"]);
+    steps.push(raise_bridge.durability(Durability::Process));
+    let redirect = step("redirect", Job::Redirect { forward: begin, back: end }).after(["raise-bridge"]);
+    steps.push(redirect.durability(Durability::Process));
     let retired = restart(steps, "redirect");
     steps.push(step("end-redirect", Job::Redirect { forward: end, back: begin }).after(retired));
     steps.push(pod("lower-bridge", Job::Bridge { forward: lower, back: raise }).after(["end-redirect"]));

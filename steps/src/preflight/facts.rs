@@ -1,6 +1,7 @@
 //! Gathers the facts, in the order in which they can be had: the disk, the host, the cluster.
 
 use super::cluster::{ClusterFacts, cluster_checks, find_node, node_addresses, role_label};
+use super::handover::choose;
 use super::host::{HostFacts, disk_checks, host_checks};
 use super::verdict::{Refused, Report, Verdict, gate};
 use crate::cluster::{Cluster, ClusterError, ROLE_LABEL};
@@ -8,7 +9,7 @@ use crate::component::Component;
 use crate::guard::OnReboot;
 use crate::manifest::StaticPod;
 use crate::node::{Host, ManifestsDir, Units};
-use crate::site::{Handover, Patience, Settings, Site, health_question};
+use crate::site::{Handover, Patience, Settings, Site, Wanted, health_question};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,8 +28,8 @@ pub struct Ask {
     pub kubeconfig: PathBuf,
     /// The node's name, if the operator said it; else the cluster is asked.
     pub node_name: Option<String>,
-    /// How the listeners become shareable.
-    pub handover: Handover,
+    /// How the control plane shall change hands.
+    pub handover: Wanted,
     /// How long the new API server is watched after the switch.
     pub soak: Duration,
     /// What is started at boot.
@@ -52,10 +53,12 @@ pub async fn preflight(ask: &Ask) -> Result<Report, Refused> {
             return Err(Refused { verdicts });
         }
     };
-    let settings = settings(ask, &facts, &cluster);
+    let (handover, chosen) = choose(ask, &facts.static_pods).await;
+    let settings = settings(ask, handover, &facts, &cluster);
     let site = site(ask, settings);
     verdicts.extend(host_checks(&site, &facts).await);
     verdicts.extend(cluster_checks(&site, &facts, &cluster).await);
+    verdicts.extend(chosen);
     gate(&verdicts)?;
     let static_pods = facts.static_pods.into_values().collect();
     Ok(Report { settings: site.settings, static_pods, verdicts })
@@ -106,7 +109,7 @@ async fn cluster_facts(ask: &Ask, facts: &HostFacts) -> Result<ClusterFacts, Box
     Ok(ClusterFacts { version, uid, name, node, peers, pods, daemonsets, lock })
 }
 
-fn settings(ask: &Ask, facts: &HostFacts, cluster: &ClusterFacts) -> Settings {
+fn settings(ask: &Ask, handover: Handover, facts: &HostFacts, cluster: &ClusterFacts) -> Settings {
     let node_addresses = node_addresses(&cluster.node);
     let question =
         |(component, pod): (&Component, &StaticPod)| (*component, health_question(pod, &node_addresses));
@@ -117,7 +120,7 @@ fn settings(ask: &Ask, facts: &HostFacts, cluster: &ClusterFacts) -> Settings {
         kubeconfig: ask.kubeconfig.clone(),
         role_label: role_label(&cluster.node).unwrap_or_default().to_owned(),
         kubernetes_minor: cluster.minor().unwrap_or_default(),
-        handover: ask.handover,
+        handover,
         soak: ask.soak,
         guard: ask.guard,
         on_reboot: ask.on_reboot,

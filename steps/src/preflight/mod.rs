@@ -5,6 +5,7 @@
 
 mod cluster;
 mod facts;
+mod handover;
 mod host;
 mod verdict;
 

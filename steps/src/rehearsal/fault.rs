@@ -31,6 +31,24 @@ impl Flaw {
     }
 }
 
+/// What a kernel can do for a hand-over, or cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ability {
+    /// To share and steer a live listener.
+    Steering,
+    /// To redirect connections.
+    Redirects,
+}
+
+impl Ability {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Steering => "steering",
+            Self::Redirects => "redirects",
+        }
+    }
+}
+
 /// How much room there is on the node's disk, as its kubelet sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Disk {

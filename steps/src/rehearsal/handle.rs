@@ -1,6 +1,6 @@
 //! The rehearsal from outside: starting it, talking to it, breaking it, watching it.
 
-use super::fault::{ApiFault, Disk, Flaw, Which};
+use super::fault::{Ability, ApiFault, Disk, Flaw, Which};
 use super::host::RehearsalHost;
 use super::log::Happened;
 use super::options::RehearsalOptions;
@@ -148,6 +148,16 @@ impl Rehearsal {
     /// How much room is left on the node's disk. What this process writes itself is not concerned.
     pub fn disk(&self, disk: Disk) {
         self.shared.lock().faults.disk = disk;
+    }
+
+    /// Takes an ability from the machine's kernel.
+    pub fn lack(&self, ability: Ability) {
+        self.shared.lock().machine.lacks.insert(ability);
+    }
+
+    /// A program outside of pods is connected to this port over loopback from now on.
+    pub fn connect_over_loopback(&self, program: &str, port: u16) {
+        self.shared.lock().machine.connected.push((program.to_owned(), port));
     }
 
     /// Power off and on.

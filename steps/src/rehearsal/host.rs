@@ -31,6 +31,11 @@ pub(super) fn answer(world: &mut World, asked: &Asked) -> Reply {
             Ok(port) => Ok(json!(machine.listeners(port))),
             Err(e) => Err(Failure::bad_request(format!("{port:?} is no port: {e}"))),
         },
+        (&Method::GET, ("local-clients", port)) => match port.parse() {
+            Ok(port) => Ok(json!(machine.local_clients(port))),
+            Err(e) => Err(Failure::bad_request(format!("{port:?} is no port: {e}"))),
+        },
+        (&Method::GET, ("support", what)) => Ok(json!(machine.support(what))),
         (&Method::GET, ("redirect-state", "")) => Ok(json!(machine.sockets.redirect_state())),
         (&Method::GET, ("processes", uid)) => Ok(json!(machine.pod_processes(uid))),
         (&Method::POST, (verb, "")) => told(machine, verb, asked),
@@ -144,6 +149,11 @@ impl Host for RehearsalHost {
         self.get(&format!("listeners/{port}"), &attempt).await
     }
 
+    async fn local_clients(&self, port: u16) -> Result<Vec<Process>, HostError> {
+        let attempt = format!("asking the rehearsal who is connected to port {port} over loopback");
+        self.get(&format!("local-clients/{port}"), &attempt).await
+    }
+
     async fn pod_processes(&self, pod_uid: &str) -> Result<Vec<Process>, HostError> {
         let attempt = format!("asking the rehearsal for the processes of pod {pod_uid}");
         self.get(&format!("processes/{pod_uid}"), &attempt).await
@@ -188,7 +198,9 @@ impl Host for RehearsalHost {
     }
 
     async fn steering_support(&self, listener: &Listener) -> Result<(), HostError> {
-        self.is_shared(listener).await.map(|_| ())
+        self.is_shared(listener).await?;
+        self.get::<Result<(), HostError>>("support/steering", "asking what the rehearsal's kernel can do")
+            .await?
     }
 
     async fn redirect(&self, redirect: &Redirect) -> Result<(), HostError> {
@@ -209,7 +221,8 @@ impl Host for RehearsalHost {
     }
 
     async fn redirect_support(&self) -> Result<(), HostError> {
-        Ok(())
+        self.get::<Result<(), HostError>>("support/redirects", "asking what the rehearsal's kernel can do")
+            .await?
     }
 }
 

@@ -19,6 +19,8 @@
 //! | a process is killed, and perhaps kept down | [`Rehearsal::crash`], [`Rehearsal::hold_down`] |
 //! | the kubelet is slow | [`Rehearsal::slow_kubelet`] |
 //! | the disk is full: pods are evicted, nothing starts | [`Rehearsal::disk`] |
+//! | the kernel cannot steer, or not redirect | [`Rehearsal::lack`] |
+//! | somebody is connected over loopback | [`Rehearsal::connect_over_loopback`] |
 //! | the power goes: processes lost, objects and files kept | [`Rehearsal::reboot`] |
 //!
 //! A second API server is a static pod with another name, another `--secure-port` and
@@ -41,7 +43,7 @@ mod fault;
 mod log;
 mod manifests;
 mod snapshot;
-pub use fault::{ApiFault, Disk, Flaw, Outcome, Which};
+pub use fault::{Ability, ApiFault, Disk, Flaw, Outcome, Which};
 pub use log::Happened;
 pub use manifests::write_control_plane;
 pub use snapshot::{Origin, Running, Snapshot};

@@ -1,13 +1,13 @@
 //! The machine: its processes, from start to exit, and who answers on its ports.
 
-use super::fault::{Faults, Flaw};
+use super::fault::{Ability, Faults, Flaw};
 use super::log::Log;
 use super::pace::Pace;
 use super::program::Program;
 use super::snapshot::Origin;
 use super::socket::Sockets;
 use crate::node::{Hindrance, HostError, Listener, Process};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -51,6 +51,10 @@ pub(super) struct Machine {
     pub(super) memory: u64,
     pub(super) procs: BTreeMap<u32, Proc>,
     pub(super) sockets: Sockets,
+    /// What its kernel cannot do.
+    pub(super) lacks: BTreeSet<Ability>,
+    /// Programs outside of pods that are connected to a port over loopback.
+    pub(super) connected: Vec<(String, u16)>,
     /// Why the processes ended that the kubelet has not asked about yet.
     exits: BTreeMap<u32, i32>,
     last_pid: u32,
@@ -84,6 +88,8 @@ impl Machine {
             memory,
             procs: BTreeMap::new(),
             sockets: Sockets::default(),
+            lacks: BTreeSet::new(),
+            connected: Vec::new(),
             exits: BTreeMap::new(),
             last_pid: 1000,
             random: fastrand::Rng::with_seed(seed),
@@ -266,6 +272,27 @@ impl Machine {
             Some(Listener { process, inode: s.inode, uid: 0, address })
         };
         self.sockets.on(port).filter_map(seen).collect()
+    }
+
+    pub(super) fn local_clients(&self, port: u16) -> Vec<Process> {
+        let to_port = self.connected.iter().zip(2..).filter(|((_, to), _)| *to == port);
+        let seen = |((program, _), pid): (&(String, u16), u32)| Process {
+            pid,
+            command: vec![program.clone()],
+            pod_uid: None,
+            memory: 0,
+        };
+        to_port.map(seen).collect()
+    }
+
+    /// Whether its kernel can do it.
+    pub(super) fn support(&self, what: &str) -> Result<(), HostError> {
+        match self.lacks.iter().find(|lacked| lacked.word() == what) {
+            Some(_) => {
+                Err(HostError::hindered(Hindrance::Unsupported, what, "the rehearsal was told not to"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Makes a listener shareable or not; `None` only tells whether it is.

@@ -93,7 +93,7 @@ impl Sockets {
 
     /// Every socket that a connection to `address` may end at, eldest first.
     pub(super) fn reachable(&self, address: SocketAddr, own: IpAddr) -> impl Iterator<Item = &Socket> {
-        let address = self.redirected(address, own);
+        let address = self.redirected(address, None, own);
         let fits = move |bind: IpAddr| bind.is_unspecified() || bind == address.ip();
         let local = is_local(address.ip(), own);
         self.on(address.port()).filter(move |socket| local && fits(socket.port.bind))
@@ -111,7 +111,7 @@ impl Sockets {
         own: IpAddr,
         random: &mut fastrand::Rng,
     ) -> Option<&Socket> {
-        let address = self.redirected(address, own);
+        let address = self.redirected(address, mark, own);
         if !is_local(address.ip(), own) {
             return None;
         }
@@ -200,7 +200,10 @@ impl Sockets {
         self.groups.iter_mut().find(all)
     }
 
-    fn redirected(&self, address: SocketAddr, own: IpAddr) -> SocketAddr {
+    fn redirected(&self, address: SocketAddr, mark: Option<u32>, own: IpAddr) -> SocketAddr {
+        if matches!(mark, Some(MARK_NEWCOMER | MARK_SERVING)) {
+            return address;
+        }
         match &self.redirect {
             Some(r) if r.services.contains(&address) => SocketAddr::new(r.address, r.to),
             Some(r)
@@ -299,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_leaves_loopback_alone() {
+    fn a_redirect_leaves_loopback_and_marks_alone() {
         let mut sockets = Sockets::default();
         sockets.listen(1, &port(6443, "::"), true).unwrap();
         sockets.listen(2, &port(16443, "::"), true).unwrap();
@@ -308,6 +311,7 @@ mod tests {
         sockets.redirect(Some(redirect));
         assert_eq!([to(&sockets, "10.0.0.1:6443", None), to(&sockets, "10.96.0.1:443", None)], [[2], [2]]);
         assert_eq!(to(&sockets, "127.0.0.1:6443", None), [1]);
+        assert_eq!(to(&sockets, "10.0.0.1:6443", Some(MARK_SERVING)), [1]);
         sockets.redirect(None);
         assert_eq!(
             (to(&sockets, "10.0.0.1:6443", None), sockets.redirect_state()),

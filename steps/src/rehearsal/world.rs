@@ -62,6 +62,14 @@ impl World {
         for namespace in ["default", "kube-system", "kube-public", "kube-node-lease"] {
             world.seed("namespaces", "", json!({"metadata": {"name": namespace}}), now);
         }
+        let service = json!({
+            "metadata": {"name": "kubernetes"},
+            "spec": {
+                "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"],
+                "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": world.options.api_port}],
+            },
+        });
+        world.seed("services", "default", service, now);
         let node = node(&world);
         world.seed("nodes", "", node, now);
         world

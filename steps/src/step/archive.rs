@@ -4,7 +4,7 @@
 //! is left. Undo keeps them: they are not in anybody's way, and history refers to them.
 
 use crate::component::Component;
-use crate::node::FileImage;
+use crate::node::{FileImage, ManifestsDir};
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::state::{Digest, fsync};
@@ -60,6 +60,16 @@ impl Step for Archive {
 pub(super) fn holds(cx: &Context, component: Component, image: &FileImage) -> bool {
     let archived = cx.output("archive").map(|digests| &digests[component.manifest_file()]);
     archived == Some(&json!(image.digest()))
+}
+
+/// The archived file, as [`read`] checks it, with its mode and owner.
+pub(super) fn image(site: &Site, cx: &Context, component: Component) -> Result<FileImage, StepError> {
+    let content = String::from_utf8(read(site, cx, component)?)?;
+    let path = site.archived(cx.run(), component);
+    let dir = ManifestsDir::new(path.parent().unwrap_or(&path));
+    let missing = || StepError::fatal(format!("the archived manifest {} is gone", path.display()));
+    let image = dir.read(component.manifest_file())?.ok_or_else(missing)?;
+    Ok(image.with_content(content))
 }
 
 /// The archived manifest, checked against the digest that the `archive` step journalled.

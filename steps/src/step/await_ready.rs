@@ -40,11 +40,11 @@ impl AwaitReady {
         })
     }
 
-    /// Only the API server is lined up; the others answer as the kernel picks them.
+    /// Only the API server is lined up, or behind a bridge; the others answer as the kernel picks them.
     fn mark(&self) -> Option<u32> {
         let lined_up =
             self.site.settings.handover == Handover::Steer && self.component == Component::ApiServer;
-        lined_up.then_some(MARK_NEWCOMER)
+        if lined_up { Some(MARK_NEWCOMER) } else { self.site.unredirected(self.component) }
     }
 
     /// What is there instead of a Ready pod.

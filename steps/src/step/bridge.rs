@@ -1,11 +1,24 @@
-//! `raise-bridge`, `lower-bridge`: a third API server on a second port.
+//! `raise-bridge`, `lower-bridge`: a third API server on a second port, which serves while the real port changes
+//! hands. On the way back it is raised if it can be: a way back with a gap is better than none.
 
-use super::library::BridgeAct;
-use crate::site::Site;
+use super::archive;
+use super::drain::Drain;
+use super::library::{BridgeAct, seen};
+use super::pair::is_cut;
+use crate::bridge::BRIDGE_FILE;
+use crate::cluster::config_hash;
+use crate::component::Component;
+use crate::manifest::{BRIDGE, StaticPod};
+use crate::node::{FileImage, RedirectState};
+use crate::site::{Site, in_static_pod};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Step, StepError};
-use serde_json::Value;
+use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+const API: Component = Component::ApiServer;
 
 pub(super) struct Bridge {
     pub(super) site: Arc<Site>,
@@ -13,17 +26,171 @@ pub(super) struct Bridge {
     pub(super) back: Option<BridgeAct>,
 }
 
+impl Bridge {
+    /// The manifest that the bridge is made from.
+    fn original(cx: &Context) -> Result<Option<FileImage>, StepError> {
+        Ok(cx.saved().map(serde_json::from_slice).transpose()?)
+    }
+
+    /// What the undo will need is there: says so, or that there will be a gap.
+    async fn prepare(&self, cx: &Context) -> Result<Value, StepError> {
+        let missing = || StepError::fatal("the manifest was not saved");
+        let original = Self::original(cx)?.ok_or_else(missing)?;
+        let pod = StaticPod::parse(API, original.content.as_bytes())?;
+        let port = self.site.free_port().await?;
+        StaticPod::parse(API, &pod.bridge(port))?;
+        Ok(match self.site.node.host.redirect_support().await {
+            Ok(()) => json!({ "bridge": BRIDGE_FILE, "port": port }),
+            Err(error) => {
+                cx.note(format!("the exact way back will have a gap: {error}"));
+                json!({ "gap": error.to_string() })
+            }
+        })
+    }
+
+    async fn raise(&self, cx: &Context, original: &FileImage) -> Result<u16, StepError> {
+        let manifests = &self.site.node.manifests;
+        manifests.sweep(BRIDGE_FILE)?;
+        let port = match self.site.bridge_port()? {
+            Some(port) => port,
+            None => {
+                let port = self.site.free_port().await?;
+                let pod = StaticPod::parse(API, original.content.as_bytes())?;
+                let bridge = String::from_utf8(pod.bridge(port))?;
+                manifests.write(BRIDGE_FILE, &original.with_content(bridge))?;
+                port
+            }
+        };
+        let what = format!("{BRIDGE} to serve on port {port}");
+        cx.wait(&what, self.site.patience.poll, async || Ok(self.site.bridge_serves(port).await?)).await?;
+        Ok(port)
+    }
+
+    /// Why no bridge is raised for the way back, if there is a reason.
+    async fn needless(&self, cx: &Context) -> Result<Option<String>, StepError> {
+        if !is_cut(&self.site, API)? {
+            return Ok(Some("the static API server has not been cut".to_owned()));
+        }
+        if let Err(error) = self.site.node.host.redirect_support().await {
+            return Ok(Some(format!("the way back has a gap: {error}")));
+        }
+        let answers = cx.wait("an API server to answer", self.site.patience.poll, async || {
+            Ok(self.site.api_serves().await)
+        });
+        match timeout(self.site.patience.api, answers).await {
+            Ok(answered) => answered.map(|()| None),
+            Err(_) => Ok(Some("no API server answers on this node: there is nothing to bridge".to_owned())),
+        }
+    }
+
+    async fn raise_for_the_way_back(&self, cx: &Context) -> Result<(), StepError> {
+        let Some(original) = Self::original(cx)? else { return Ok(()) };
+        if let Some(why) = self.needless(cx).await? {
+            cx.note(why);
+            return Ok(());
+        }
+        let raised = timeout(self.site.patience.bridge, self.raise(cx, &original)).await;
+        let why = match raised {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("it did not serve within {:?}", self.site.patience.bridge),
+        };
+        if timeout(Duration::ZERO, cx.stopped()).await.is_ok() {
+            return Err(StepError::stopped());
+        }
+        tracing::warn!("{BRIDGE} was not raised, and the way back has a gap: {why}");
+        cx.note(format!("going on without {BRIDGE}: {why}"));
+        Ok(self.site.node.manifests.remove(BRIDGE_FILE)?)
+    }
+
+    /// Its rules first, then the bridge, and the redirect's table when nobody is connected to the bridge any more:
+    /// without the table those connections would be reset.
+    async fn lower(&self, cx: &Context) -> Result<(), StepError> {
+        let (host, manifests) = (&self.site.node.host, &self.site.node.manifests);
+        manifests.sweep(BRIDGE_FILE)?;
+        let state = self.site.redirect_state().await?;
+        if state == RedirectState::Active {
+            host.end_redirect().await?;
+        }
+        let port = self.site.bridge_port()?;
+        if port.is_none() && state == RedirectState::Absent && manifests.read(BRIDGE_FILE)?.is_none() {
+            return Ok(());
+        }
+        let old = match port {
+            Some(port) => Drain::at(&self.site, port, in_static_pod, self.site.patience.drain).await?,
+            None => Drain::none(),
+        };
+        manifests.remove(BRIDGE_FILE)?;
+        cx.wait(&format!("{BRIDGE} to end"), self.site.patience.poll, async || old.look(&self.site).await)
+            .await?;
+        self.wait_forgotten(cx).await?;
+        if state != RedirectState::Absent {
+            host.forget_redirect().await?;
+        }
+        Ok(())
+    }
+
+    /// The mirror pod goes after the pod's last process. It says so also when an earlier attempt had told it to go. With the
+    /// API down nobody says it, and nobody is connected.
+    async fn wait_forgotten(&self, cx: &Context) -> Result<(), StepError> {
+        let mirror = format!("{BRIDGE}-{}", self.site.settings.node);
+        let began = tokio::time::Instant::now();
+        cx.wait(&format!("static pod {mirror} to be gone"), self.site.patience.poll, async || {
+            Ok(match seen(self.site.cluster.pod(&mirror).await)? {
+                Seen::Ready(Some(pod)) if config_hash(&pod).is_some() => {
+                    Seen::NotYet("its mirror pod is still there".to_owned())
+                }
+                Seen::NotYet(seen) if began.elapsed() < self.site.patience.api => Seen::NotYet(seen),
+                _ => Seen::Ready(()),
+            })
+        })
+        .await
+    }
+}
+
 #[async_trait]
 impl Step for Bridge {
+    fn saves(&self) -> bool {
+        true
+    }
+
+    async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
+        Ok(serde_json::to_vec(&archive::image(&self.site, cx, API)?)?)
+    }
+
     async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Err(StepError::fatal("NOT WRITTEN YET"))
+        let port = self.site.bridge_port()?;
+        Ok(match (self.forward, port) {
+            // Preparing is looking.
+            (None, _) => Finding::Absent,
+            // What it was for is over: the DaemonSet's process serves alone.
+            (Some(BridgeAct::Raise), _) if is_cut(&self.site, API)? => Finding::Done,
+            (Some(BridgeAct::Raise), None) => Finding::Absent,
+            (Some(BridgeAct::Raise), Some(port)) => match self.site.bridge_serves(port).await? {
+                Seen::Ready(_) => Finding::Done,
+                Seen::NotYet(seen) => Finding::Partial(seen),
+            },
+            (Some(BridgeAct::Lower), _) => Finding::Absent,
+        })
     }
 
-    async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
-        Err(StepError::fatal("NOT WRITTEN YET"))
+    async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        match self.forward {
+            None => self.prepare(cx).await,
+            Some(BridgeAct::Raise) => {
+                let missing = || StepError::fatal("the manifest was not saved");
+                let original = Self::original(cx)?.ok_or_else(missing)?;
+                Ok(json!({ "bridge": BRIDGE_FILE, "port": self.raise(cx, &original).await? }))
+            }
+            Some(BridgeAct::Lower) => self.lower(cx).await.map(|()| Value::Null),
+        }
     }
 
-    async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
-        Err(StepError::fatal("NOT WRITTEN YET"))
+    async fn undo(&self, cx: &Context) -> Result<(), StepError> {
+        match self.back {
+            None => Ok(()),
+            Some(BridgeAct::Raise) => self.raise_for_the_way_back(cx).await,
+            Some(BridgeAct::Lower) => self.lower(cx).await,
+        }
     }
 }

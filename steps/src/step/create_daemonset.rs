@@ -5,14 +5,13 @@
 //! has gone.
 
 use super::archive;
-use super::drain::Drain;
 use super::endpoints::while_held;
 use super::lease;
 use super::library::seen;
-use crate::cluster::{OPT_IN_LABEL, RUN_ANNOTATION};
+use super::removal::{Removal, made_by};
 use crate::component::Component;
 use crate::manifest::{StaticPod, same_spec};
-use crate::site::{Site, in_api_pod, in_static_pod};
+use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
 use serde_json::{Value, json};
@@ -53,60 +52,6 @@ impl CreateDaemonset {
                 Finding::Foreign(format!("DaemonSet {name} was changed: {}", list.join("; ")))
             }
         })
-    }
-
-    /// A node that was opted in by hand runs on this DaemonSet too.
-    async fn refuse_if_shared(&self, cx: &Context) -> Result<(), StepError> {
-        let nodes = async || seen(self.site.cluster.nodes_labelled(OPT_IN_LABEL).await);
-        let nodes = cx.wait("the API, to list the nodes", self.site.patience.poll, nodes).await?;
-        let others: Vec<&String> = nodes.iter().filter(|node| **node != self.site.settings.node).collect();
-        if others.is_empty() {
-            return Ok(());
-        }
-        Err(StepError::fatal(format!(
-            "DaemonSet {} also runs on {others:?}, which bear the label {OPT_IN_LABEL}: take it away from them \
-             when their control planes run without it",
-            self.component.daemonset_name()
-        )))
-    }
-
-    async fn delete(&self, cx: &Context, live: &Value) -> Result<(), StepError> {
-        let name = self.component.daemonset_name();
-        let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
-        let delete = async || seen(self.site.cluster.delete_daemonset(name, uid).await);
-        cx.wait(&format!("the API, to delete DaemonSet {name}"), self.site.patience.poll, delete).await
-    }
-
-    /// The pods are told to go by name as well: the garbage collector is part of a controller manager
-    /// that may be starting just now.
-    async fn wait_gone(&self, cx: &Context, old: &Drain) -> Result<(), StepError> {
-        let labels = Site::pod_labels(self.component);
-        let what = format!("the pods of DaemonSet {} to be gone", self.component.daemonset_name());
-        cx.wait(&what, self.site.patience.poll, async || {
-            let pods = match seen(self.site.cluster.pods_labelled(&labels).await)? {
-                Seen::Ready(pods) => pods,
-                Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
-            };
-            for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
-                let (Some(name), Some(uid)) = (&pod.metadata.name, &pod.metadata.uid) else { continue };
-                if let Seen::NotYet(seen) = seen(self.site.cluster.delete_pod(name, uid).await)? {
-                    return Ok(Seen::NotYet(seen));
-                }
-            }
-            if let Seen::NotYet(seen) = old.look(&self.site, self.component).await? {
-                return Ok(Seen::NotYet(seen));
-            }
-            if !pods.is_empty() {
-                let names: Vec<&str> = pods.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
-                return Ok(Seen::NotYet(format!("{} still there", names.join(", "))));
-            }
-            let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
-            Ok(match listeners.iter().find(|listener| !in_static_pod(&listener.process)) {
-                None => Seen::Ready(()),
-                Some(listener) => Seen::NotYet(format!("pid {} still listens", listener.process.pid)),
-            })
-        })
-        .await
     }
 }
 
@@ -163,23 +108,17 @@ impl Step for CreateDaemonset {
         if was_there != Some(false) {
             return Ok(()); // Never begun, or not ours to delete.
         }
-        let old = Drain::of(&self.site, self.component, in_api_pod, self.site.patience.drain).await?;
-        if let Some(live) = self.live(cx).await? {
-            if made_by(&live).as_deref() != Some(&cx.run().to_string()) {
-                return Ok(()); // Somebody else's since.
-            }
-            self.refuse_if_shared(cx).await?;
-            self.delete(cx, &live).await?;
+        let removal = Removal::new(&self.site, self.component, cx.run());
+        let what = format!("the API, to delete DaemonSet {}", self.component.daemonset_name());
+        let drain = async || removal.drain().await;
+        let old = cx.wait(&what, self.site.patience.poll, drain).await?;
+        if !cx.wait(&what, self.site.patience.poll, async || removal.tell().await).await? {
+            return Ok(()); // Somebody else's since.
         }
-        while_held(&self.site, self.component, self.wait_gone(cx, &old)).await?;
+        while_held(&self.site, self.component, removal.wait_gone(cx, &old)).await?;
         lease::give_back(&self.site, cx, self.component, None).await;
         Ok(())
     }
-}
-
-/// The run that made a DaemonSet, if it was fulcrum.
-fn made_by(daemonset: &Value) -> Option<String> {
-    daemonset["metadata"]["annotations"][RUN_ANNOTATION].as_str().map(str::to_owned)
 }
 
 /// Who led before the DaemonSet's pod existed, if that was noted.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 /// A process that is on its way out, if there was one.
 pub(super) struct Drain {
     old: Option<Process>,
+    port: u16,
     stopped_listening: Mutex<Option<Instant>>,
     given: Duration,
 }
@@ -29,9 +30,30 @@ impl Drain {
         the_one: impl Fn(&Process) -> bool,
         given: Duration,
     ) -> Result<Self, StepError> {
-        let listeners = site.node.host.listeners(site.port(component)).await?;
+        Self::at(site, site.port(component), the_one, given).await
+    }
+
+    /// The same for the process that listens on this port.
+    pub(super) async fn at(
+        site: &Site,
+        port: u16,
+        the_one: impl Fn(&Process) -> bool,
+        given: Duration,
+    ) -> Result<Self, StepError> {
+        let listeners = site.node.host.listeners(port).await?;
         let old = listeners.into_iter().map(|listener| listener.process).find(the_one);
-        Ok(Self { old, stopped_listening: Mutex::default(), given })
+        Ok(Self { old, port, stopped_listening: Mutex::default(), given })
+    }
+
+    /// Nobody.
+    pub(super) fn none() -> Self {
+        Self { old: None, port: 0, stopped_listening: Mutex::default(), given: Duration::ZERO }
+    }
+
+    /// The same, but that process if there is nobody: one that does not listen any more.
+    #[must_use]
+    pub(super) fn or(self, process: Option<Process>) -> Self {
+        Self { old: self.old.or(process), ..self }
     }
 
     /// Whether there is anything to see off.
@@ -40,13 +62,13 @@ impl Drain {
     }
 
     /// Whether it has gone; ends it when its time is up.
-    pub(super) async fn look(&self, site: &Site, component: Component) -> Result<Seen<()>, StepError> {
+    pub(super) async fn look(&self, site: &Site) -> Result<Seen<()>, StepError> {
         let Some(old) = &self.old else { return Ok(Seen::Ready(())) };
         let uid = old.pod_uid.as_deref().unwrap_or_default();
         if !site.node.host.pod_processes(uid).await?.iter().any(|process| process.pid == old.pid) {
             return Ok(Seen::Ready(()));
         }
-        let listeners = site.node.host.listeners(site.port(component)).await?;
+        let listeners = site.node.host.listeners(self.port).await?;
         let listens = listeners.iter().any(|listener| listener.process.pid == old.pid);
         if self.silent_for(listens) >= self.given {
             site.node.host.end(old).await?;

@@ -17,6 +17,7 @@ mod lock;
 mod pair;
 mod preflight;
 mod redirect;
+mod removal;
 mod renew_standby;
 mod restore_static;
 mod retire_static;

@@ -1,7 +1,7 @@
 //! `preflight`: the checks, once more, as part of the run: what passed is in its journal.
 
 use crate::preflight::{Ask, Level, preflight};
-use crate::site::Site;
+use crate::site::{Site, Wanted};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Step, StepError};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ impl Step for Preflight {
             cluster: site.cluster.clone(),
             kubeconfig: site.settings.kubeconfig.clone(),
             node_name: Some(site.settings.node.clone()),
-            handover: site.settings.handover,
+            handover: Wanted::Way(site.settings.handover),
             soak: site.settings.soak,
             units: Arc::clone(&site.node.units),
             guard: site.settings.guard,

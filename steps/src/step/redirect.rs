@@ -1,11 +1,21 @@
-//! `redirect`, `end-redirect`: new connections to the port go to the bridge.
+//! `redirect`, `end-redirect`: new connections to the API server's port go to the bridge.
 
-use super::library::RedirectAct;
-use crate::site::Site;
+use super::library::{RedirectAct, seen};
+use super::pair::is_cut;
+use crate::component::Component;
+use crate::node::{Redirect, RedirectState};
+use crate::site::{Site, describe};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Step, StepError};
-use serde_json::Value;
+use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+const API: Component = Component::ApiServer;
+/// Answers in a row before somebody else's takes over.
+const ANSWERS_IN_A_ROW: u32 = 3;
 
 pub(super) struct RedirectStep {
     pub(super) site: Arc<Site>,
@@ -13,17 +23,128 @@ pub(super) struct RedirectStep {
     pub(super) back: Option<RedirectAct>,
 }
 
+impl RedirectStep {
+    /// The service's addresses, looked up on the way there: the way back needs no API for it.
+    fn services(cx: &Context) -> Result<Vec<SocketAddr>, StepError> {
+        Ok(cx.saved().map(serde_json::from_slice).transpose()?.unwrap_or_default())
+    }
+
+    /// Where to, as of now.
+    async fn target(&self, cx: &Context) -> Result<Seen<Redirect>, StepError> {
+        let Some(to) = self.site.bridge_port()? else {
+            return Ok(Seen::NotYet("there is no bridge".to_owned()));
+        };
+        if let Seen::NotYet(seen) = self.site.bridge_serves(to).await? {
+            return Ok(Seen::NotYet(seen));
+        }
+        let Some(address) = self.site.outward() else {
+            return Ok(Seen::NotYet("this node has no address but loopback ones".to_owned()));
+        };
+        let (port, services) = (self.site.port(API), Self::services(cx)?);
+        Ok(Seen::Ready(Redirect { port, to, services, address }))
+    }
+
+    async fn begin(&self, cx: &Context) -> Result<Value, StepError> {
+        let what = "the bridge, before connections go there";
+        let redirect = cx.wait(what, self.site.patience.poll, async || self.target(cx).await).await?;
+        self.site.node.host.redirect(&redirect).await?;
+        let what = "new connections to arrive at the bridge";
+        cx.wait(what, self.site.patience.poll, async || self.arrive_at(redirect.to).await).await?;
+        Ok(json!(redirect))
+    }
+
+    /// Whether who does not know of the bridge is answered by it.
+    async fn arrive_at(&self, to: u16) -> Result<Seen<()>, StepError> {
+        let bridge = match self.site.bridge_serves(to).await? {
+            Seen::Ready(bridge) => bridge,
+            Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
+        };
+        let Some(question) = self.site.outward_question() else { return Ok(Seen::Ready(())) };
+        Ok(match self.site.node.host.ask(&question).await {
+            Ok(answer) if answer.process.as_ref().is_some_and(|who| who.pid == bridge.pid) => Seen::Ready(()),
+            Ok(answer) => {
+                let who = answer.process.as_ref().map_or("a process that is gone".to_owned(), describe);
+                Seen::NotYet(format!("at {} answers {who}", question.address))
+            }
+            Err(error) => Seen::NotYet(error.to_string()),
+        })
+    }
+
+    /// Begins it if it can: going back is more important than the gap.
+    async fn begin_for_the_way_back(&self, cx: &Context) -> Result<(), StepError> {
+        if is_cut(&self.site, API)? && self.site.bridge_port()?.is_some() {
+            let begun = timeout(self.site.patience.api, self.begin(cx)).await;
+            let why = match begun {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "the bridge was not reached in time".to_owned(),
+            };
+            if timeout(Duration::ZERO, cx.stopped()).await.is_ok() {
+                return Err(StepError::stopped());
+            }
+            tracing::warn!("new connections are not redirected, and the way back has a gap: {why}");
+            cx.note(format!("going on without a redirect: {why}"));
+            if self.site.redirect_state().await? == RedirectState::Active {
+                self.site.node.host.end_redirect().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Not before somebody serves there.
+    async fn end(&self, cx: &Context) -> Result<(), StepError> {
+        if self.site.redirect_state().await? != RedirectState::Active {
+            return Ok(());
+        }
+        let what = format!("an API server to answer on port {}", self.site.port(API));
+        cx.wait(&what, self.site.patience.poll, async || {
+            for _ in 0..ANSWERS_IN_A_ROW {
+                if let Seen::NotYet(seen) = self.site.api_serves().await {
+                    return Ok(Seen::NotYet(seen));
+                }
+            }
+            Ok(Seen::Ready(()))
+        })
+        .await?;
+        Ok(self.site.node.host.end_redirect().await?)
+    }
+}
+
 #[async_trait]
 impl Step for RedirectStep {
+    fn saves(&self) -> bool {
+        true
+    }
+
+    async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
+        let get = async || seen(self.site.cluster.api_service().await);
+        let what = "the API, to read service default/kubernetes";
+        Ok(serde_json::to_vec(&cx.wait(what, self.site.patience.poll, get).await?)?)
+    }
+
     async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Err(StepError::fatal("NOT WRITTEN YET"))
+        Ok(match (self.forward, self.site.redirect_state().await?) {
+            (Some(RedirectAct::Begin), RedirectState::Active) => Finding::Done,
+            // What it was for is over: the DaemonSet's process serves alone.
+            (Some(RedirectAct::Begin), _) if is_cut(&self.site, API)? => Finding::Done,
+            (Some(RedirectAct::End), RedirectState::Absent | RedirectState::Ended) => Finding::Done,
+            _ => Finding::Absent,
+        })
     }
 
-    async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
-        Err(StepError::fatal("NOT WRITTEN YET"))
+    async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        match self.forward {
+            None => Ok(json!({ "services": Self::services(cx)? })),
+            Some(RedirectAct::Begin) => self.begin(cx).await,
+            Some(RedirectAct::End) => self.end(cx).await.map(|()| Value::Null),
+        }
     }
 
-    async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
-        Err(StepError::fatal("NOT WRITTEN YET"))
+    async fn undo(&self, cx: &Context) -> Result<(), StepError> {
+        match self.back {
+            None => Ok(()),
+            Some(RedirectAct::Begin) => self.begin_for_the_way_back(cx).await,
+            Some(RedirectAct::End) => self.end(cx).await,
+        }
     }
 }

@@ -84,7 +84,8 @@ impl RetireStatic {
             if let Some(seen) = self.not_steered().await? {
                 return Ok(Seen::NotYet(seen));
             }
-            Ok(match self.site.serves(self.component, None, in_api_pod).await? {
+            let mark = self.site.unredirected(self.component);
+            Ok(match self.site.serves(self.component, mark, in_api_pod).await? {
                 Seen::Ready(_) => Seen::Ready(()),
                 Seen::NotYet(seen) => Seen::NotYet(seen),
             })
@@ -112,7 +113,7 @@ impl RetireStatic {
     async fn wait_gone(&self, cx: &Context, old: &Drain) -> Result<(), StepError> {
         let what = format!("the static {} to end", self.component);
         cx.wait(&what, self.site.patience.poll, async || {
-            if let Seen::NotYet(seen) = old.look(&self.site, self.component).await? {
+            if let Seen::NotYet(seen) = old.look(&self.site).await? {
                 return Ok(Seen::NotYet(seen));
             }
             Ok(self.left().await?.map_or(Seen::Ready(()), Seen::NotYet))
@@ -195,7 +196,8 @@ impl Step for RetireStatic {
         let what = format!("the static {} to serve again", self.component);
         let the_one = |process: &_| in_static_pod(process) && shares_its_port(process) == shared;
         // Beside the DaemonSet's, which gets new connections, it is the newcomer.
-        let mark = (self.steers() && self.component == Component::ApiServer).then_some(MARK_NEWCOMER);
+        let steered = self.steers() && self.component == Component::ApiServer;
+        let mark = if steered { Some(MARK_NEWCOMER) } else { self.site.unredirected(self.component) };
         self.site.wait_served(cx, self.component, &what, mark, the_one).await.map(|_| ())
     }
 }

@@ -59,7 +59,7 @@ impl SharePort {
     async fn restarted(&self, cx: &Context, old: Drain, shared: bool) -> Result<u32, StepError> {
         if old.is_some() {
             let what = format!("the kubelet to end the static {}", self.component);
-            let look = async || old.look(&self.site, self.component).await;
+            let look = async || old.look(&self.site).await;
             cx.wait(&what, self.site.patience.poll, look).await?;
             lease::give_back(&self.site, cx, self.component, None).await;
         } else {
@@ -71,7 +71,8 @@ impl SharePort {
         let with = if shared { "with" } else { "without" };
         let what = format!("the static {} to serve {with} port sharing", self.component);
         let the_one = |process: &_| in_static_pod(process) && shares_its_port(process) == shared;
-        Ok(self.site.wait_served(cx, self.component, &what, None, the_one).await?.pid)
+        let mark = self.site.unredirected(self.component);
+        Ok(self.site.wait_served(cx, self.component, &what, mark, the_one).await?.pid)
     }
 }
 
@@ -100,7 +101,8 @@ impl Step for SharePort {
         let current = self.current()?;
         if current.as_ref() == Some(&after) {
             let the_one = |process: &_| in_static_pod(process) && shares_its_port(process);
-            return Ok(match self.site.serves(self.component, None, the_one).await? {
+            let mark = self.site.unredirected(self.component);
+            return Ok(match self.site.serves(self.component, mark, the_one).await? {
                 Seen::Ready(_) => Finding::Done,
                 Seen::NotYet(seen) => Finding::Partial(format!("the manifest is there, but {seen}")),
             });

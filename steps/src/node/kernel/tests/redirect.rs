@@ -1,7 +1,7 @@
 //! What `node/nft.rs` does to real connections: of this machine, and of another one.
 
 use super::harness::{V4, Wanted, ask, connect, in_namespace, run, taken_by};
-use crate::node::{Host, Question, Redirect, RedirectState};
+use crate::node::{Host, MARK_NEWCOMER, MARK_SERVING, Question, Redirect, RedirectState};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -125,6 +125,11 @@ fn new_connections_arrive_elsewhere_and_old_ones_live_on() {
         let question = Question { address, path: "/readyz".into(), tls: false, mark: None };
         assert_eq!(host.ask(&question).await.unwrap().process.unwrap().pid, bridge.pid());
         assert_eq!([taken_by("127.0.0.1:7000", 0), taken_by("[::1]:7000", 0)], [old.pid(); 2]);
+        for mark in [MARK_SERVING, MARK_NEWCOMER] {
+            for at in &targets {
+                assert_eq!(taken_by(at.as_str(), mark), old.pid(), "{at}, marked");
+            }
+        }
         assert_eq!(taken_by(format!("{HERE}:7001"), 0), bridge.pid());
         // Another machine's port of the same number is not ours.
         let theirs = elsewhere.run(|| TcpListener::bind((THERE, 7000)).unwrap());

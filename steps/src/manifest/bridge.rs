@@ -1,0 +1,95 @@
+//! Making the bridge, an API server on a second port, out of the static pod of the first.
+
+use serde_json::json;
+
+use super::daemonset::ENDPOINT_ANNOTATION;
+use super::handlers;
+use super::static_pod::StaticPod;
+
+/// The name of the bridge's pod.
+pub const BRIDGE: &str = "kube-apiserver-bridge";
+
+impl StaticPod {
+    /// The same API server as a static pod of its own that listens on `port`, as the bytes of a manifest.
+    ///
+    /// It leaves the `kubernetes` endpoints alone: it would publish its own port there. No label of the first one
+    /// is kept, by which kubeadm or a service would take it for that one. It asks for no CPU and no memory: it lives
+    /// for seconds, and on a full node the kubelet would evict others to make room for a critical pod.
+    pub fn bridge(&self, port: u16) -> Vec<u8> {
+        let mut document = self.document.clone();
+        let metadata = &mut document["metadata"];
+        metadata["name"] = BRIDGE.into();
+        metadata["labels"] = json!({ "k8s-app": BRIDGE });
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(|all| all.as_object_mut()) {
+            annotations.remove(ENDPOINT_ANNOTATION);
+        }
+        for list in ["initContainers", "containers"] {
+            let containers = document["spec"].get_mut(list).and_then(|list| list.as_array_mut());
+            for container in containers.into_iter().flatten().filter_map(|one| one.as_object_mut()) {
+                // A host port, by which the kubelet would reject the pod beside the first one.
+                handlers::detach(container, &[]);
+                container.remove("resources");
+            }
+        }
+        if let Some(container) = document["spec"]["containers"][self.container].as_object_mut() {
+            let mut line = self.line.clone();
+            line.set("secure-port", &port.to_string());
+            line.set("endpoint-reconciler-type", "none");
+            line.write(container);
+            handlers::redirect(container, self.port(), port);
+        }
+        format!("{document:#}\n").into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::Component;
+    use serde_json::Value;
+
+    const V1_35: &[u8] = include_bytes!("fixtures/v1.35/kube-apiserver.yaml");
+    const V1_20: &[u8] = include_bytes!("fixtures/v1.20/kube-apiserver.yaml");
+
+    /// What a bridge differs in from its original, and nothing else.
+    #[test]
+    fn a_bridge_is_the_same_server_on_another_port() {
+        for original in [V1_35, V1_20] {
+            let pod = StaticPod::parse(Component::ApiServer, original).unwrap();
+            let bridge = StaticPod::parse(Component::ApiServer, &pod.bridge(16443)).unwrap();
+            assert_eq!((bridge.name(), bridge.port(), bridge.health().port), (BRIDGE, 16443, 16443));
+            assert_eq!(bridge.flag("endpoint-reconciler-type").as_deref(), Some("none"));
+            let mut expected = pod.document.clone();
+            expected["metadata"]["name"] = json!("kube-apiserver-bridge");
+            expected["metadata"]["labels"] = json!({ "k8s-app": "kube-apiserver-bridge" });
+            expected["metadata"]["annotations"] = json!({});
+            let container = &mut expected["spec"]["containers"][0];
+            for word in container["command"].as_array_mut().unwrap() {
+                if word == "--secure-port=6443" {
+                    *word = json!("--secure-port=16443");
+                }
+            }
+            container["command"].as_array_mut().unwrap().push(json!("--endpoint-reconciler-type=none"));
+            for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+                container[probe]["httpGet"]["port"] = json!(16443);
+            }
+            for gone in ["ports", "resources"] {
+                container.as_object_mut().unwrap().remove(gone);
+            }
+            assert_eq!(bridge.document, expected);
+        }
+    }
+
+    #[test]
+    fn what_else_a_person_has_in_the_manifest_stays() {
+        let added = "  initContainers:\n  - name: first\n    image: busybox\n    ports:\n    - containerPort: 80\n  \
+                     containers:\n  - name: sidecar\n    image: busybox\n    livenessProbe:\n      httpGet:\n        \
+                     path: /\n        port: 8080\n";
+        let text = String::from_utf8(V1_35.to_vec()).unwrap().replace("  containers:\n", added);
+        let pod = StaticPod::parse(Component::ApiServer, text.as_bytes()).unwrap();
+        let bridge: Value = serde_json::from_slice(&pod.bridge(16443)).unwrap();
+        assert_eq!(bridge["spec"]["initContainers"], json!([{ "name": "first", "image": "busybox" }]));
+        assert_eq!(bridge["spec"]["containers"][0]["livenessProbe"]["httpGet"]["port"], 8080);
+        assert_eq!(bridge["spec"]["containers"][1]["livenessProbe"]["httpGet"]["port"], 16443);
+    }
+}

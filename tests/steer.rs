@@ -1,0 +1,117 @@
+//! `--handover steer` against the rehearsal cluster: what is not touched, and when.
+
+use crate::support::{SOON, World, outcome, reason};
+use fulcrum_engine::{Outcome, Plan};
+use fulcrum_steps::component::Component;
+use fulcrum_steps::node::{Listener, Steering};
+use fulcrum_steps::plan;
+use fulcrum_steps::rehearsal::{Ability, Flaw, Origin};
+use fulcrum_steps::site::{Handover, Settings};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The pids of the static components.
+fn static_pids(world: &World) -> BTreeMap<String, u32> {
+    let processes = world.rehearsal.snapshot().processes.into_iter();
+    let ours = |name: &str| Component::ALL.iter().any(|component| component.name() == name);
+    let ours = processes.filter(|process| process.origin == Origin::Static && ours(&process.component));
+    ours.map(|process| (process.component, process.pid)).collect()
+}
+
+async fn listeners(world: &World, component: Component) -> Vec<Listener> {
+    world.host.listeners(component.default_port()).await.unwrap()
+}
+
+async fn shared(world: &World) -> Vec<bool> {
+    let mut shared = Vec::new();
+    for component in Component::ALL {
+        for listener in listeners(world, component).await {
+            shared.push(world.host.is_shared(&listener).await.unwrap());
+        }
+    }
+    shared
+}
+
+async fn planned(world: &World, within: Duration, soak: Duration) -> (Settings, Plan) {
+    let settings = Settings { soak, ..world.preflight().await.unwrap().settings };
+    let plan = plan::pivot(&settings, within).unwrap();
+    assert_eq!(settings.handover, Handover::Steer);
+    (settings, plan)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn static_pods_run_untouched_until_the_cut() {
+    let world = World::boot().await;
+    let before = static_pids(&world);
+    assert_eq!(before.len(), 3);
+    let paused = world.pivot_until(&world.journal(), "switch").await;
+    assert!(reason(&paused).contains("switch"), "{}", reason(&paused));
+    assert_eq!(static_pids(&world), before);
+    for (name, image) in &world.before {
+        assert_eq!(world.manifests().read(name).unwrap().as_ref(), Some(image));
+    }
+    let both = listeners(&world, Component::ApiServer).await;
+    let steering = world.host.steering(&both).await.unwrap();
+    assert_eq!(steering, Some(Steering::To { serving: both[1].inode }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_never_serves_leaves_the_static_pods_untouched() {
+    let world = World::boot().await;
+    world.rehearsal.flaw(("kube-apiserver", Origin::Api), Flaw::NeverReady);
+    let before = static_pids(&world);
+    let (settings, plan) = planned(&world, Duration::from_secs(3), Duration::ZERO).await;
+    let ending = world.engine(&world.journal(), settings).await.start(plan).await.unwrap();
+    assert_eq!(outcome(&ending), Outcome::RolledBack, "{}", reason(&ending));
+    assert!(reason(&ending).contains("await-ready/kube-apiserver"), "{}", reason(&ending));
+    world.assert_static("after a server that never served").await;
+    assert_eq!(static_pids(&world), before);
+    assert_eq!(shared(&world).await, [false; 3]);
+}
+
+/// One answer that is not the new server's, while the old one still listens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_answer_in_the_soak_switches_back() {
+    let world = World::boot().await;
+    let before = static_pids(&world);
+    let (settings, plan) = planned(&world, SOON, SOON).await;
+    let engine = world.engine(&world.journal(), settings).await;
+    let run = tokio::spawn(async move { engine.start(plan).await.unwrap() });
+    let end = tokio::time::Instant::now() + SOON;
+    loop {
+        let both = listeners(&world, Component::ApiServer).await;
+        if let Ok(Some(Steering::To { .. })) = world.host.steering(&both).await {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < end && !run.is_finished(), "it was never switched");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    world.rehearsal.hold_down(("kube-apiserver", Origin::Api));
+    let ending = run.await.unwrap();
+    assert_eq!(outcome(&ending), Outcome::RolledBack, "{}", reason(&ending));
+    assert!(reason(&ending).contains("step switch failed"), "{}", reason(&ending));
+    world.assert_static("after a wrong answer").await;
+    assert_eq!(static_pids(&world), before);
+    assert_eq!(shared(&world).await, [false; 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_is_what_the_node_allows() {
+    let chosen = async |world: &World| {
+        let report = world.preflight().await.unwrap();
+        let said = report.verdicts.iter().find(|verdict| verdict.check == "handover").unwrap().to_string();
+        (report.settings.handover, said)
+    };
+    let world = World::boot().await;
+    assert_eq!(chosen(&world).await.0, Handover::Steer);
+    world.rehearsal.connect_over_loopback("kubectl", 6443);
+    let (way, said) = chosen(&world).await;
+    assert!(way == Handover::Bridge && said.contains("kubectl"), "{said}");
+    world.rehearsal.lack(Ability::Redirects);
+    let (way, said) = chosen(&world).await;
+    assert!(way == Handover::Restart && said.contains("nor bridge"), "{said}");
+    let world = World::boot().await;
+    world.rehearsal.lack(Ability::Steering);
+    let (way, said) = chosen(&world).await;
+    assert!(way == Handover::Bridge && said.contains("steer cannot work"), "{said}");
+}
