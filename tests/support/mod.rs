@@ -34,8 +34,12 @@ pub(crate) fn setup() -> Setup {
 impl World {
     /// Boots it, and waits until the cluster knows its static pods.
     pub(crate) async fn boot() -> Self {
+        Self::boot_with(&setup()).await
+    }
+
+    pub(crate) async fn boot_with(setup: &Setup) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let world = drill::World::boot(&setup(), dir.path()).await.unwrap();
+        let world = drill::World::boot(setup, dir.path()).await.unwrap();
         world.settle().await.unwrap();
         Self { world, _dir: dir }
     }
