@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Resume(Resume),
     /// Undo a run, finished or not: bring back the static pods, byte for byte, with the API up or down.
     Rollback(Rollback),
+    /// Bring this node's control plane back after a boot, hand over again, and watch it: a daemon, started by its unit.
+    Guard(Guard),
     /// Say how this node's control plane runs, and how the last run stands.
     Status(Status),
     /// Show every attempt of every run; with --verify, prove that the journal is whole.
@@ -141,6 +143,46 @@ pub(crate) struct Rollback {
     pub(crate) timeout: Option<Duration>,
     #[command(flatten)]
     pub(crate) consent: Consent,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Guard {
+    #[command(subcommand)]
+    pub(crate) command: Option<GuardCommand>,
+    #[command(flatten)]
+    pub(crate) pace: GuardPace,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GuardCommand {
+    /// Install, enable and start the unit, as a pivot does by itself.
+    Install {
+        #[command(flatten)]
+        pace: GuardPace,
+        /// Where the kubelet looks for static pods (its staticPodPath).
+        #[arg(long, default_value = "/etc/kubernetes/manifests", value_name = "DIR")]
+        manifests_dir: PathBuf,
+    },
+    /// Stop and remove it. A pivoted node then does not survive a reboot.
+    Uninstall,
+    /// Say whether it is installed, enabled and running.
+    Status,
+    /// Where static pods stand in: let the DaemonSets take over again.
+    HandOver {
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct GuardPace {
+    /// How long the control plane may be silent before its static pods stand in.
+    #[arg(long, default_value = "30s", value_parser = duration, value_name = "TIME")]
+    pub(crate) patience: Duration,
+    /// How long after a failure another one leaves the static pods where they are.
+    #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
+    pub(crate) hold_off: Duration,
 }
 
 #[derive(Debug, clap::Args)]

@@ -6,7 +6,7 @@ use super::point::{Case, Then};
 use super::setup::Setup;
 use super::tour::{outcome, reason};
 use super::world::{DrillError, Steps, World};
-use crate::guard::{OnReboot, UNIT, boot, carry_on};
+use crate::guard::{HOLD_OFF, OnReboot, UNIT, boot, carry_on};
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::RunId;
@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// What is broken, and where.
 #[derive(Clone)]
@@ -134,12 +135,12 @@ impl World {
     pub async fn reboot(&self) -> Result<(), DrillError> {
         self.rehearsal.power_off();
         let start = match self.units.starts(UNIT) {
-            true => Some(boot(self).await?),
+            true => Some(boot(self, HOLD_OFF).await?),
             false => None,
         };
         self.rehearsal.power_on();
         if let Some(start) = start {
-            carry_on(self, &start).await?;
+            carry_on(self, &start, HOLD_OFF, &CancellationToken::new()).await?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::setup::Setup;
 use crate::cluster::{Cluster, ClusterError, is_ready};
 use crate::component::Component;
 use crate::guard::{BY_GUARD, Ground, GuardError, OnReboot};
-use crate::node::{FileImage, Host, HostError, ManifestsDir, Node};
+use crate::node::{FileImage, Host, HostError, ManifestsDir, Node, Units};
 use crate::plan;
 use crate::preflight::{Ask, Refused, Report, preflight};
 use crate::rehearsal::{Rehearsal, RehearsalUnits, Snapshot, WaitError};
@@ -292,6 +292,10 @@ impl World {
 impl Ground for World {
     fn state_dir(&self) -> PathBuf {
         self.dir.path().join("state")
+    }
+
+    fn unit_is_gone(&self, unit: &str) -> bool {
+        !self.units.dir().join(unit).exists()
     }
 
     async fn boot_id(&self) -> Result<String, GuardError> {

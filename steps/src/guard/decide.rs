@@ -4,9 +4,11 @@
 //! API cannot be asked: bringing it back is what this is about.
 
 use crate::component::Component;
-use fulcrum_engine::state::RunId;
+use crate::node::Steering;
+use fulcrum_engine::state::{RunId, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// What the guard does with a run that a reboot has cut in half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -30,6 +32,8 @@ pub struct BootFacts {
     pub manifests: BTreeSet<Component>,
     /// This boot.
     pub boot_id: String,
+    /// How long after a first failure a second one is left to a person.
+    pub hold_off: Duration,
 }
 
 /// What is known of a run.
@@ -41,6 +45,8 @@ pub struct RunFacts {
     pub workflow: Workflow,
     /// How it stands.
     pub standing: Standing,
+    /// When it was begun.
+    pub begun: Timestamp,
     /// On which boot it was last worked on.
     pub boot_id: String,
     /// Whether it was the guard that did.
@@ -106,14 +112,17 @@ pub enum Copy {
 pub enum Next {
     /// Nothing: there is nothing to guard, or only a person goes on.
     Rest,
-    /// The control plane is self-hosted, and is watched.
+    /// The control plane is watched, as far as it is self-hosted.
     Watch,
     /// The run goes on in the direction in which it was going.
     Resume(RunId),
     /// The run is undone.
     Unwind(RunId),
-    /// The DaemonSets get the control plane again.
+    /// The machine has booted: the DaemonSets get the control plane again.
     HandOver,
+    /// The static pods stand in for the first time in a while: the DaemonSets get the control plane again, but only if
+    /// they are there and are what has proven itself.
+    HandOverIfProven,
 }
 
 /// What to do when the guard starts: at a boot, or because it was started (again) later.
@@ -181,11 +190,88 @@ fn settled(facts: &BootFacts, last: &RunFacts, rebooted: bool) -> (Next, String)
     };
     let run = last.run;
     match (hosted, rebooted) {
-        (false, _) => (Next::Rest, format!("the static pods stand in since run {run}, and stay")),
+        (false, _) if is_first_failure(facts, last) => (
+            Next::HandOverIfProven,
+            format!("the static pods stand in since run {run}, for the first time in a while"),
+        ),
+        (false, _) => (Next::Watch, format!("the static pods stand in since run {run}, and stay")),
         (true, true) => (Next::HandOver, format!("self-hosted since run {run}, and the machine has booted")),
         (true, false) if facts.manifests.is_empty() => (Next::Watch, format!("self-hosted since run {run}")),
         (true, false) => (Next::Rest, "static manifests were put back by somebody else".to_owned()),
     }
+}
+
+/// The static pods stand in, nobody has tried to hand over again since, and the time before was long ago.
+fn is_first_failure(facts: &BootFacts, last: &RunFacts) -> bool {
+    let failures = facts.runs.iter().filter(|run| run.workflow == Workflow::StandIn && run.run < last.run);
+    last.workflow == Workflow::StandIn
+        && last.standing == Standing::Completed
+        && failures.last().is_none_or(|before| last.begun.since(before.begun) > facts.hold_off)
+}
+
+/// What the guard sees of a control plane that it watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    /// How long a control plane may be silent.
+    pub patience: Duration,
+    /// The components that no static manifest starts, each with how it does.
+    pub hosted: BTreeMap<Component, Pulse>,
+}
+
+/// How a component does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pulse {
+    /// How long ago it gave its last sign of life: a good answer of the API, a renewal of the lease. While the API does
+    /// not answer, nothing is known of leases, and this stands still.
+    pub silent: Duration,
+    /// Whether anybody listens on its port. Whoever does holds it, so that nobody could stand in.
+    pub listens: bool,
+}
+
+/// The components whose static pods are to stand in now, and why.
+pub fn stand_in(seen: &Watched) -> Option<(Vec<Component>, String)> {
+    let is_down = |component: &Component| {
+        seen.hosted.get(component).is_some_and(|pulse| !pulse.listens && pulse.silent >= seen.patience)
+    };
+    if !is_down(&Component::ApiServer) {
+        // With the API down, the others end by themselves; they are judged when it is back.
+        let down: Vec<Component> = Component::ALL.into_iter().filter(is_down).collect();
+        let why = words(seen, &down, "nobody listens on its port and its lease has not been renewed for");
+        return (!down.is_empty()).then_some((down, why));
+    }
+    // Whoever of the others does not run either would be missed next.
+    let idle = |component: &Component| seen.hosted.get(component).is_some_and(|pulse| !pulse.listens);
+    let down = Component::ALL.into_iter().filter(idle).collect();
+    let why = words(seen, &[Component::ApiServer], "nobody listens on its port and there was no answer for");
+    Some((down, why))
+}
+
+fn words(seen: &Watched, down: &[Component], what: &str) -> String {
+    let one = |component: &Component| {
+        let silent = seen.hosted.get(component).map_or(0, |pulse| pulse.silent.as_secs());
+        format!("{component}: {what} {silent} s")
+    };
+    down.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// One that listens on the API server's port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InLine {
+    /// Its socket.
+    pub inode: u64,
+    /// Whether it is a static pod's.
+    pub is_static: bool,
+}
+
+/// Who shall get new connections to the API server's port, and who is next in line. `all` listen, the oldest process
+/// first; `served` is who got them before. A static one comes first: it stands in, or has not been cut yet. The
+/// newest is the newcomer, which must reach itself to become ready.
+pub fn line_up(all: &[InLine], served: Option<u64>) -> Option<Steering> {
+    let by_hand = all.iter().find(|one| one.is_static);
+    let before = || all.iter().find(|one| Some(one.inode) == served);
+    let serving = by_hand.or_else(before).or(all.first())?.inode;
+    let newcomer = all.iter().rfind(|one| one.inode != serving).map(|one| one.inode);
+    Some(Steering::LineUp { serving, newcomer })
 }
 
 fn missing(facts: &BootFacts) -> impl Iterator<Item = Component> + '_ {

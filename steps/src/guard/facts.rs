@@ -9,7 +9,7 @@ use crate::plan::{HAND_OVER, PIVOT, RENEW_STANDBY, STAND_IN};
 use crate::site::Settings;
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
-use fulcrum_engine::state::{Journal, RunId};
+use fulcrum_engine::state::{Journal, RunHeader, RunId};
 use fulcrum_engine::{Outcome, Run, StepId};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -44,11 +44,11 @@ impl Told {
         let mut runs = Vec::new();
         for header in &headers[from + 1..] {
             let Some(workflow) = workflow(&header.kind) else { continue };
-            runs.push(facts(header.run, workflow, &load(journal, header.run)?));
+            runs.push(facts(header, workflow, &load(journal, header.run)?));
         }
         let pivot = headers[from].run;
         let run = load(journal, pivot)?;
-        runs.insert(0, facts(pivot, Workflow::Pivot, &run));
+        runs.insert(0, facts(&headers[from], Workflow::Pivot, &run));
         let mut retired = BTreeMap::new();
         for component in Component::ALL {
             let state = run.state(&retire(component));
@@ -63,6 +63,12 @@ impl Told {
     /// The pivot.
     pub fn pivot_facts(&self) -> &RunFacts {
         &self.runs[0]
+    }
+
+    /// Whether the pivot is completed, and no run after it is in between.
+    pub fn is_at_rest(&self) -> bool {
+        let over = |run: &RunFacts| matches!(run.standing, Standing::Completed | Standing::RolledBack);
+        self.pivot_facts().standing == Standing::Completed && self.runs.iter().all(over)
     }
 
     /// The standby of this pivot.
@@ -82,13 +88,14 @@ fn workflow(kind: &str) -> Option<Workflow> {
     .find_map(|(name, workflow)| (name == kind).then_some(workflow))
 }
 
-fn facts(run: RunId, workflow: Workflow, state: &Run) -> RunFacts {
+fn facts(header: &RunHeader, workflow: Workflow, state: &Run) -> RunFacts {
     let session = state.session();
     let retired = Component::ALL.into_iter().filter(|component| {
         state.state(&retire(*component)).is_some_and(|step| step.started() && step.pre_image.is_some())
     });
     RunFacts {
-        run,
+        run: header.run,
+        begun: header.created,
         workflow,
         standing: standing(state),
         boot_id: session.map(|session| session.boot_id.clone()).unwrap_or_default(),

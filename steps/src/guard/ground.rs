@@ -14,6 +14,9 @@ pub trait Ground: Send + Sync {
     /// Where the journal, the archive and the standby are.
     fn state_dir(&self) -> PathBuf;
 
+    /// Whether this unit's file is gone. The guard of a pivot that is rolled back then ends.
+    fn unit_is_gone(&self, unit: &str) -> bool;
+
     /// This boot.
     async fn boot_id(&self) -> Result<String, GuardError>;
 

@@ -16,17 +16,20 @@ pub mod decide;
 mod error;
 mod facts;
 mod ground;
+mod idle;
 mod standby;
 mod unit;
+mod watch;
 
 #[cfg(test)]
 mod tests;
 
 pub use arm::{ArmError, HOLD_OFF, Installed, Orders, PATIENCE, arm, disarm, installed};
-pub use boot::{Start, boot, carry_on};
+pub use boot::{Carried, Start, boot, carry_on};
 pub use decide::OnReboot;
 pub use error::GuardError;
 pub use facts::{BY_GUARD, Told};
 pub use ground::Ground;
 pub use standby::Standby;
 pub use unit::UNIT;
+pub use watch::{Ended, Guard, HOW_TO_GO_ON, Pace};

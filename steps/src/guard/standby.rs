@@ -41,6 +41,15 @@ impl Standby {
         Ok(self.get(component)?.as_ref() == Some(image))
     }
 
+    /// The same, if it is not also what the pivot began with, of which a copy was archived.
+    ///
+    /// # Errors
+    /// When the standby is there and cannot be read.
+    pub fn stands_in(&self, component: Component, image: &FileImage, archived: &Path) -> io::Result<bool> {
+        let original = || fs::read(archived).is_ok_and(|bytes| bytes == image.content.as_bytes());
+        Ok(self.is(component, image)? && !original())
+    }
+
     /// Keeps the component's manifest from now on.
     ///
     /// # Errors

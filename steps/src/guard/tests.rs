@@ -1,15 +1,23 @@
 //! Decisions by value, and what holds of all of them.
 
-use super::decide::{BootFacts, Copy, Next, OnReboot, RunFacts, Standing, Workflow, at_boot};
+use super::HOLD_OFF;
+use super::decide::{
+    BootFacts, Copy, InLine, Next, OnReboot, Pulse, RunFacts, Standing, Watched, Workflow, at_boot, line_up,
+    stand_in,
+};
 use crate::component::Component;
-use fulcrum_engine::state::RunId;
+use crate::node::Steering;
+use fulcrum_engine::state::{RunId, Timestamp};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 fn run(number: u8, workflow: Workflow, standing: Standing, boot: &str) -> RunFacts {
     RunFacts {
         run: RunId::from_bytes([number; 16]),
         workflow,
         standing,
+        begun: Timestamp::from_micros(u64::from(number) * 60_000_000),
         boot_id: boot.to_owned(),
         by_guard: workflow != Workflow::Pivot,
         retired: Component::ALL.into(),
@@ -18,7 +26,7 @@ fn run(number: u8, workflow: Workflow, standing: Standing, boot: &str) -> RunFac
 
 fn facts(runs: Vec<RunFacts>, manifests: &[Component]) -> BootFacts {
     let manifests = manifests.iter().copied().collect();
-    BootFacts { runs, on_reboot: OnReboot::Resume, manifests, boot_id: "now".to_owned() }
+    BootFacts { runs, on_reboot: OnReboot::Resume, manifests, boot_id: "now".to_owned(), hold_off: HOLD_OFF }
 }
 
 const UNFINISHED: Standing = Standing::Unfinished { unwinding: false };
@@ -71,8 +79,8 @@ fn what_stands_in_stays_and_what_the_guard_was_at_goes_on() {
     };
     let two = RunId::from_bytes([2; 16]);
     for boot in ["before", "now"] {
-        assert_eq!(after(Workflow::StandIn, Standing::Completed, boot), Next::Rest);
-        assert_eq!(after(Workflow::HandOver, Standing::RolledBack, boot), Next::Rest);
+        assert_eq!(after(Workflow::StandIn, Standing::Completed, boot), Next::HandOverIfProven);
+        assert_eq!(after(Workflow::HandOver, Standing::RolledBack, boot), Next::Watch);
         assert_eq!(after(Workflow::HandOver, UNFINISHED, boot), Next::Resume(two));
         assert_eq!(after(Workflow::RenewStandby, UNFINISHED, boot), Next::Resume(two));
     }
@@ -80,6 +88,57 @@ fn what_stands_in_stays_and_what_the_guard_was_at_goes_on() {
     assert_eq!(after(Workflow::RenewStandby, Standing::Completed, "before"), Next::HandOver);
     let watched = vec![run(1, Workflow::Pivot, Standing::Completed, "now")];
     assert_eq!(at_boot(&facts(watched, &[])).next, Next::Watch);
+}
+
+/// It never flaps.
+#[test]
+fn a_second_failure_soon_after_the_first_stays_static() {
+    let pivot = run(1, Workflow::Pivot, Standing::Completed, "now");
+    let story = |second: u8| {
+        let failed = |number| run(number, Workflow::StandIn, Standing::Completed, "now");
+        let again = run(3, Workflow::HandOver, Standing::Completed, "now");
+        at_boot(&facts(vec![pivot.clone(), failed(2), again, failed(second)], &ALL)).next
+    };
+    assert_eq!(story(4), Next::Watch, "two minutes later");
+    assert_eq!(story(60), Next::HandOverIfProven, "an hour later");
+}
+
+#[test]
+fn whoever_is_silent_for_long_enough_and_holds_no_port_is_stood_in_for() {
+    let seen = |pulses: [(u64, bool); 3]| {
+        let pulse = |(silent, listens)| Pulse { silent: Duration::from_secs(silent), listens };
+        let hosted = ALL.into_iter().zip(pulses.map(pulse)).collect();
+        stand_in(&Watched { patience: Duration::from_secs(30), hosted }).map(|(components, _)| components)
+    };
+    let [api, manager, scheduler] = ALL;
+    assert_eq!(seen([(0, true), (0, true), (0, true)]), None);
+    assert_eq!(seen([(29, false), (0, true), (0, true)]), None, "patience");
+    assert_eq!(seen([(31, true), (0, true), (0, true)]), None, "it holds the port");
+    assert_eq!(seen([(30, false), (0, true), (99, false)]), Some(vec![api, scheduler]));
+    assert_eq!(seen([(0, true), (45, false), (45, true)]), Some(vec![manager]));
+    assert_eq!(seen([(5, false), (45, false), (29, false)]), Some(vec![manager]));
+    assert_eq!(
+        stand_in(&Watched { patience: Duration::ZERO, hosted: BTreeMap::new() }),
+        None,
+        "nothing is hosted"
+    );
+}
+
+#[test]
+fn the_one_that_served_stays_first_in_line_and_the_newest_is_next() {
+    let pod = |inode| InLine { inode, is_static: false };
+    let lined = |serving, newcomer| Some(Steering::LineUp { serving, newcomer });
+    assert_eq!(line_up(&[], Some(1)), None);
+    assert_eq!(line_up(&[pod(7)], None), lined(7, None));
+    assert_eq!(
+        line_up(&[pod(7), pod(8), pod(9)], Some(7)),
+        lined(7, Some(9)),
+        "three: the newest reaches itself"
+    );
+    assert_eq!(line_up(&[pod(7), pod(8), pod(9)], Some(8)), lined(8, Some(9)));
+    assert_eq!(line_up(&[pod(8), pod(9)], Some(7)), lined(8, Some(9)), "the one that served has gone");
+    let stands_in = InLine { inode: 10, is_static: true };
+    assert_eq!(line_up(&[pod(7), stands_in], Some(7)), lined(10, Some(7)));
 }
 
 fn any_run(number: u8) -> impl Strategy<Value = RunFacts> {
@@ -128,7 +187,7 @@ proptest! {
             runs.truncate(1);
         }
         let on_reboot = if rollback { OnReboot::Rollback } else { OnReboot::Resume };
-        let facts = BootFacts { runs: runs.clone(), on_reboot, manifests: some(manifests), boot_id: "now".into() };
+        let facts = BootFacts { runs: runs.clone(), on_reboot, manifests: some(manifests), boot_id: "now".into(), hold_off: HOLD_OFF };
         let decision = at_boot(&facts);
         prop_assert!(decision.put_back.iter().all(|(component, _)| !facts.manifests.contains(component)));
         let rebooted = runs.last().is_some_and(|run| run.boot_id != "now");
@@ -138,7 +197,6 @@ proptest! {
                 let back = decision.put_back.iter().any(|(it, _)| *it == component);
                 prop_assert!(!taken || back || facts.manifests.contains(&component), "{component}: {decision:?}");
             }
-            prop_assert!(decision.next != Next::Watch, "nothing serves yet");
         }
         if !rebooted {
             prop_assert!(decision.put_back.is_empty(), "what runs is left alone");

@@ -6,23 +6,23 @@ use std::time::Duration;
 /// Its name.
 pub const UNIT: &str = "fulcrum-guard.service";
 /// The program's name in its own directory.
-pub const PROGRAM_FILE: &str = "fulcrum";
+pub(super) const PROGRAM_FILE: &str = "fulcrum";
 
 /// What the unit is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnitOf<'a> {
+pub(super) struct UnitOf<'a> {
     /// The copy of the program.
-    pub program: &'a Path,
+    pub(super) program: &'a Path,
     /// Where the journal is.
-    pub state_dir: &'a Path,
+    pub(super) state_dir: &'a Path,
     /// The kubelet's manifests directory.
-    pub manifests_dir: &'a Path,
+    pub(super) manifests_dir: &'a Path,
     /// Where unit files are: the guard takes its own away when it has undone a pivot.
-    pub units_dir: &'a Path,
+    pub(super) units_dir: &'a Path,
     /// How long a control plane may be silent.
-    pub patience: Duration,
+    pub(super) patience: Duration,
     /// How long after a first failure a second one is left to a person.
-    pub hold_off: Duration,
+    pub(super) hold_off: Duration,
 }
 
 /// The unit's text.
@@ -30,7 +30,7 @@ pub struct UnitOf<'a> {
 /// It may write where the guard writes, and has the capabilities that the steps need: files of any owner
 /// (`DAC`, `CHOWN`, `FOWNER`), ending a server that has drained (`KILL`), the owners of sockets (`SYS_PTRACE`),
 /// whose turn it is on a port (`NET_ADMIN`).
-pub fn unit(of: &UnitOf) -> String {
+pub(super) fn unit(of: &UnitOf) -> String {
     let [program, state, manifests, units] =
         [of.program, of.state_dir, of.manifests_dir, of.units_dir].map(|path| path.display().to_string());
     let home = of.program.parent().unwrap_or(of.program).display().to_string();

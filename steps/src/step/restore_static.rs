@@ -5,6 +5,7 @@ use super::archive;
 use super::removal::Removal;
 use super::vacate_port::end_if_it_does_not_serve;
 use crate::component::Component;
+use crate::guard::Standby;
 use crate::manifest::StaticPod;
 use crate::node::{FileImage, Process};
 use crate::site::{Site, in_static_pod, shares_its_port};
@@ -90,6 +91,10 @@ impl Step for RestoreStatic {
         self.site.node.manifests.sweep(self.name())?;
         match self.site.node.manifests.read(self.name())? {
             None => self.site.node.manifests.write(self.name(), &saved)?,
+            // Put there by the guard: `vacate-port` takes it away, unless it was cut short.
+            Some(current) if Standby::of(self.site.state_dir(), cx.run()).is(self.component, &current)? => {
+                self.site.node.manifests.write(self.name(), &saved)?;
+            }
             Some(current) if current != saved => return Err(StepError::fatal(self.edited())),
             Some(_) if self.is_untouched().await? => return Ok(()),
             Some(_) => {}

@@ -71,9 +71,11 @@ impl Step for VacatePort {
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        if !is_cut(&self.site, self.component)? {
+        if !is_cut(&self.site, cx.run(), self.component)? {
             return Ok(());
         }
+        // What stands in goes too: the exact one is put back when nobody listens.
+        self.site.node.manifests.remove(self.component.manifest_file())?;
         let removal = Removal::new(&self.site, self.component, cx.run());
         let patience = self.site.patience.api;
         let api = cx
