@@ -9,6 +9,7 @@ use fulcrum_steps::drill::{
     Broken, Case, Drill, Fault, Point, Steps, Struck, Then, Verb, Verdict, When, cases,
 };
 use fulcrum_steps::plan;
+use fulcrum_steps::site::{Handover, Wanted};
 use fulcrum_steps::step::library;
 use futures::StreamExt;
 use serde_json::Value;
@@ -18,39 +19,46 @@ use std::sync::Arc;
 
 /// Cases side by side in a debug build: each is mostly waiting, but none may starve.
 const SIDE_BY_SIDE: usize = 5;
-/// Of the 540 cases one in so many is tried here. Prime to the 30 of each step, so that each step is met and,
-/// over all steps, each kind of case: the test sees to that.
-const ONE_IN: usize = 11;
+/// The ways, how many steps each has, and one in how many of its cases is tried here. That is prime to the 30 of
+/// each step, so that each step is met and, over many steps, each kind of case: the test sees to that.
+const WAYS: [(Handover, usize, usize); 3] =
+    [(Handover::Steer, 31, 23), (Handover::Bridge, 22, 29), (Handover::Restart, 18, 29)];
 
 fn fulcrum() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_fulcrum"))
 }
 
-async fn all_cases(said: &str) -> Vec<Case> {
-    let settings = World::boot().await.preflight().await.unwrap().settings;
+async fn all_cases(way: Handover, said: &str) -> Vec<Case> {
+    let world = World::boot_with(&setup().with_handover(Wanted::Way(way))).await;
+    let settings = world.preflight().await.unwrap().settings;
     cases(&plan::pivot(&settings, crate::support::SOON).unwrap(), said).unwrap()
 }
 
-async fn try_all(cases: Vec<Case>, steps: Option<Steps>) -> Vec<Broken> {
+async fn try_all(way: Handover, cases: Vec<Case>, steps: Option<Steps>) -> Vec<Broken> {
     let dir = tempfile::tempdir().unwrap();
-    let drill = Drill { setup: setup(), program: fulcrum().to_owned(), root: dir.path().to_owned(), steps };
+    let setup = setup().with_handover(Wanted::Way(way));
+    let drill = Drill { setup, program: fulcrum().to_owned(), root: dir.path().to_owned(), steps };
     drill.try_all(cases, SIDE_BY_SIDE).collect().await
 }
 
 /// What is tried here of everything: one in so many, all kinds of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_run_broken_anywhere_is_brought_to_its_end() {
-    let all = all_cases("everywhere").await;
-    assert_eq!(all.len(), 18 * 3 * (3 * 2 + 4));
-    let some: Vec<Case> = all.into_iter().step_by(ONE_IN).collect();
-    let steps: BTreeSet<String> = some.iter().map(|case| case.point.step.to_string()).collect();
-    let kinds: BTreeSet<String> =
-        some.iter().map(|case| format!("{} {} {}", case.point.when, case.fault, case.then)).collect();
-    assert_eq!((steps.len(), kinds.len()), (18, 30), "a step or a kind is left out");
-    for broken in try_all(some, None).await {
-        let lost = broken.verdict == Verdict::NeedsGuard;
-        let may_be_lost = broken.case.fault == Fault::Reboot && broken.case.then == Then::Resume;
-        assert!(broken.verdict.is_pass() || lost && may_be_lost, "{}: {:?}", broken.case, broken.verdict);
+    for (way, steps, one_in) in WAYS {
+        let all = all_cases(way, "everywhere").await;
+        assert_eq!(all.len(), steps * 3 * (3 * 2 + 4), "{way}");
+        let some: Vec<Case> = all.into_iter().step_by(one_in).collect();
+        let met: BTreeSet<String> = some.iter().map(|case| case.point.step.to_string()).collect();
+        assert_eq!(met.len(), steps, "{way}: a step is left out");
+        let kind = |case: &Case| format!("{} {} {}", case.point.when, case.fault, case.then);
+        let kinds: BTreeSet<String> = some.iter().map(kind).collect();
+        assert_eq!(kinds.len(), some.len().min(30), "{way}: a kind is left out");
+        for broken in try_all(way, some, None).await {
+            let lost = broken.verdict == Verdict::NeedsGuard;
+            let may_be_lost = broken.case.fault == Fault::Reboot && broken.case.then == Then::Resume;
+            let passed = broken.verdict.is_pass() || lost && may_be_lost;
+            assert!(passed, "{way}, {}: {:?}", broken.case, broken.verdict);
+        }
     }
 }
 
@@ -60,7 +68,7 @@ async fn what_a_reboot_takes_away_for_good_is_not_called_resumed() {
     for said in ["retire-static/kube-apiserver@started:reboot", "retire-static/kube-apiserver@effect:reboot"]
     {
         let lost = said.contains("effect");
-        let tried = try_all(all_cases(said).await, None).await;
+        let tried = try_all(Handover::Steer, all_cases(Handover::Steer, said).await, None).await;
         for Broken { case, verdict, .. } in tried {
             let expected = match case.then {
                 Then::Rollback => Verdict::RolledBack,
@@ -89,10 +97,10 @@ async fn killed_again_and_again() {
             When::Effect,
             "retire-static/kube-apiserver",
             When::Effect,
-            "retire-static/kube-apiserver",
+            "way-back/restore-static/kube-apiserver",
         ),
-        ("retire-static/kube-scheduler", When::Started, "verify", When::Started, "share-port/kube-apiserver"),
-        ("await-ready/kube-apiserver", When::Done, "seal", When::Effect, "create-daemonset/kube-apiserver"),
+        ("switch", When::Started, "verify", When::Started, "way-back/vacate-port/kube-apiserver"),
+        ("await-ready/kube-apiserver", When::Done, "seal", When::Effect, "way-back/raise-bridge"),
     ];
     for (first, when, second, then, third) in rounds {
         let world = World::boot().await;
@@ -138,7 +146,7 @@ async fn a_step_that_forgets_its_undo_is_found_out() {
         })
     });
     let said = "label-node@effect:kill:rollback";
-    let tried = try_all(all_cases(said).await, Some(steps)).await;
+    let tried = try_all(Handover::Steer, all_cases(Handover::Steer, said).await, Some(steps)).await;
     let [Broken { case, verdict: Verdict::Failed(why), .. }] = tried.as_slice() else { panic!("{tried:?}") };
     assert_eq!(case.to_string(), said);
     assert!(why.contains("node node-1, label") && why.ends_with("is left"), "{why}");

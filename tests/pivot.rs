@@ -1,11 +1,12 @@
 //! The pivot and the way back against the rehearsal cluster.
 
-use crate::support::{SOON, World, outcome, reason};
+use crate::support::{SOON, World, outcome, reason, setup};
 use fulcrum_engine::Outcome;
 use fulcrum_steps::cluster::{AUDIT_HEAD_ANNOTATION, Lock};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::plan;
 use fulcrum_steps::rehearsal::{ApiFault, Origin, Outcome as Fate};
+use fulcrum_steps::site::{Handover, Wanted};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +108,8 @@ async fn a_reboot_halfway_is_taken_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_elses_edit_is_not_overwritten() {
-    let world = World::boot().await;
+    // The way that edits manifests itself.
+    let world = World::boot_with(&setup().with_handover(Wanted::Way(Handover::Restart))).await;
     let journal = world.journal();
     let ending = world.pivot_until(&journal, "share-port/kube-scheduler").await;
     let name = Component::Scheduler.manifest_file();

@@ -138,6 +138,10 @@ pub(crate) struct Rollback {
     /// The kubeconfig; without it, the one that the run was started with.
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
+    /// Bring back static pods that share their ports (--permit-port-sharing=true is added to their manifests), instead
+    /// of exactly what was there: they are steered to, without a bridge. Holds from the beginning of a rollback on.
+    #[arg(long)]
+    pub(crate) keep_port_sharing: bool,
     /// Pause after this time if it is not done by then; without it, go on until it is.
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) timeout: Option<Duration>,

@@ -28,6 +28,9 @@ pub struct Site {
     pub archive: PathBuf,
     /// How long things are given.
     pub patience: Patience,
+    /// The way back ends in static pods that share their ports, instead of exactly as it was before: then they
+    /// can be steered to, and nothing has to be bridged. See [`keeps_port_sharing`].
+    pub keep_port_sharing: bool,
 }
 
 /// How long things are given. Not part of the plan: it is the machine that is slow or fast.
@@ -114,6 +117,17 @@ pub enum Handover {
     Bridge,
     /// Each static pod is restarted once, with `--permit-port-sharing=true`: some seconds without an API.
     Restart,
+}
+
+/// Why a run is undone: exactly …
+pub const ROLLBACK: &str = "rollback was asked for";
+/// … or to static pods that share their ports. The reason is journalled once, when undoing begins, and holds for
+/// whoever takes the run up later.
+pub const ROLLBACK_KEEPING: &str = "rollback with --keep-port-sharing was asked for";
+
+/// Whether a run that is undone for this reason ends in static pods that share their ports.
+pub fn keeps_port_sharing(reason: Option<&str>) -> bool {
+    reason == Some(ROLLBACK_KEEPING)
 }
 
 /// How it is asked to change hands.

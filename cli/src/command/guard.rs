@@ -136,7 +136,7 @@ async fn hand_over(global: &Global, yes: bool, shell: &Shell) -> Result<Exit, Fa
     }
     let plan = plan::hand_over(&settings, told.pivot, &components, "it was asked for");
     let plan = plan.map_err(|error| Failure::new(Exit::Other, error))?;
-    let site = site(settings, &access, host, &global.state_dir);
+    let site = Arc::new(site(settings, &access, host, &global.state_dir));
     let (engine, progress) = engine(journal, &site, &[], shell).await?;
     conclude(engine.start(plan).await, &progress, shell)
 }
@@ -175,7 +175,7 @@ impl Ground for Machine {
     async fn site(&self, settings: Settings) -> Result<Arc<Site>, GuardError> {
         let no_way = |failure: Failure| GuardError::NoWay(format!("{:#}", failure.error));
         let (access, host) = access(&settings.kubeconfig).await.map_err(no_way)?;
-        Ok(site(settings, &access, host, &self.state_dir))
+        Ok(Arc::new(site(settings, &access, host, &self.state_dir)))
     }
 
     async fn engine(&self, journal: Journal, site: &Arc<Site>) -> Result<Engine, GuardError> {

@@ -32,7 +32,7 @@ pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Resul
     if !args.consent.yes {
         shell.confirm(&format!("Pivot the control plane of node {}?", report.settings.node))?;
     }
-    let site = site(report.settings, &access, host, &global.state_dir);
+    let site = Arc::new(site(report.settings, &access, host, &global.state_dir));
     let (engine, progress) = engine(journal, &site, &args.pause_after, shell).await?;
     conclude(engine.start(plan).await, &progress, shell)
 }

@@ -7,7 +7,7 @@ use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
 use fulcrum_engine::Run;
 use fulcrum_engine::load::load;
-use fulcrum_steps::site::Site;
+use fulcrum_steps::site::{ROLLBACK, ROLLBACK_KEEPING, Site};
 use std::sync::Arc;
 
 pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) -> Result<Exit, Failure> {
@@ -20,6 +20,12 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
     if !args.consent.yes {
         shell.confirm(&format!("Undo run {run} ({}) on node {}?", state.phase(), site.settings.node))?;
     }
+    let reason = if args.keep_port_sharing { ROLLBACK_KEEPING } else { ROLLBACK };
+    if state.unwinding().is_some() && args.keep_port_sharing && !site.keep_port_sharing {
+        return Err(Failure::refused(format!(
+            "run {run} is being undone exactly already, which cannot be changed halfway: `fulcrum rollback` goes on"
+        )));
+    }
     for later in followers {
         let settings = settings(&load(&journal, later)?)?;
         let site = Arc::new(Site { settings, ..Site::clone(&site) });
@@ -29,6 +35,11 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
             other => return Ok(other),
         }
     }
+    let mut site = site;
+    // Nobody else has it yet.
+    if let Some(site) = Arc::get_mut(&mut site) {
+        site.keep_port_sharing |= state.unwinding().is_none() && args.keep_port_sharing;
+    }
     let (engine, progress) = engine(journal, &site, &[], shell).await?;
     if let Some(limit) = args.timeout {
         let control = engine.control();
@@ -37,7 +48,7 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
             control.pause(format!("not done within {limit:?}"));
         });
     }
-    conclude(engine.unwind(run, "rollback was asked for").await, &progress, shell).map(|exit| match exit {
+    conclude(engine.unwind(run, reason).await, &progress, shell).map(|exit| match exit {
         Exit::Undone => Exit::Done,
         other => other,
     })

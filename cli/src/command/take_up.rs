@@ -10,7 +10,7 @@ use crate::world::{
 use fulcrum_engine::Run;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
-use fulcrum_steps::site::{Settings, Site};
+use fulcrum_steps::site::{Settings, Site, keeps_port_sharing};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -57,8 +57,21 @@ pub(super) async fn take_up(
     let settings = settings(&state)?;
     let (access, host) = access(kubeconfig.unwrap_or(&settings.kubeconfig)).await?;
     refuse_another_cluster(&access.cluster, &settings).await?;
-    let site = site(settings, &access, host, &global.state_dir);
+    let mut site = site(settings, &access, host, &global.state_dir);
+    site.keep_port_sharing = keeps_port_sharing(state.unwinding());
+    let site = Arc::new(site);
+    mend(&site, shell).await;
     Ok(Ok(TakenUp { journal, run, state, site, followers }))
+}
+
+/// What a bridge that died has left: new connections go nowhere, and nobody should have to say yes before that ends. The
+/// steps look at what there is, and so they do where this was not possible.
+async fn mend(site: &Site, shell: &Shell) {
+    match site.mend_redirect().await {
+        Ok(None) => {}
+        Ok(Some(mended)) => shell.talk(mended),
+        Err(error) => tracing::warn!("a redirect that points nowhere could not be looked for: {error}"),
+    }
 }
 
 /// What was decided when the run was planned.

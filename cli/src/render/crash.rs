@@ -78,9 +78,9 @@ impl<'a> CrashTable<'a> {
 
     fn rows(&self) {
         let shell = self.shell;
-        shell.data(format_args!("{:42} {:^26}   {:^26}", "", "forward", "back"));
+        shell.data(format_args!("{:48} {:^26}   {:^26}", "", "forward", "back"));
         let faults = Fault::ALL.map(|fault| format!("{fault:>8}", fault = fault.to_string())).join(" ");
-        shell.data(format_args!("{:42} {faults}   {faults} {:>8}", "step", "longest"));
+        shell.data(format_args!("{:48} {faults}   {faults} {:>8}", "step", "longest"));
         let mut steps: Vec<&StepId> = Vec::new();
         for broken in &self.tried {
             if steps.last() != Some(&&broken.case.point.step) {
@@ -100,7 +100,7 @@ impl<'a> CrashTable<'a> {
             let longest = of_step().map(|broken| broken.took).max().unwrap_or(Duration::ZERO);
             let (there, back) = (cells(false).join(" "), cells(true).join(" "));
             shell.data(format_args!(
-                "{:42} {there}   {back} {:>6.1} s",
+                "{:48} {there}   {back} {:>6.1} s",
                 step.as_str(),
                 longest.as_secs_f64()
             ));

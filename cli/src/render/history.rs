@@ -73,7 +73,7 @@ fn attempt_text(attempt: &Attempt) -> String {
     };
     let detail = attempt.detail.as_ref().map(|detail| format!("  {detail}")).unwrap_or_default();
     format!(
-        "  {}  {}  {name:44} #{} {result:11}  boot {} pid {}{detail}",
+        "  {}  {}  {name:48} #{} {result:11}  boot {} pid {}{detail}",
         rfc3339(attempt.started),
         took.unwrap_or_else(|| " ".repeat(9)),
         attempt.attempt,

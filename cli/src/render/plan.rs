@@ -24,7 +24,7 @@ pub(crate) fn plan_talk(report: &Report, plan: &Plan, shell: &Shell) {
     if shell.verbose > 0 {
         for step in plan.steps() {
             let after: Vec<&str> = step.after.iter().map(|step| step.as_str()).collect();
-            shell.talk(format_args!("  {:44} after {}", step.id, after.join(", ")));
+            shell.talk(format_args!("  {:48} after {}", step.id, after.join(", ")));
         }
     }
 }

@@ -27,22 +27,22 @@ pub(crate) fn show_tour(summary: &Summary, shell: &Shell) {
 }
 
 fn steps(summary: &Summary, shell: &Shell) {
-    shell.data(format_args!("{:42} {:>8} {:>8}", "step", "forward", "back"));
+    shell.data(format_args!("{:48} {:>8} {:>8}", "step", "forward", "back"));
     for time in &summary.steps {
-        shell.data(format_args!("{:42} {:>8} {:>8}", time.step.as_str(), ms(time.run), ms(time.undo)));
+        shell.data(format_args!("{:48} {:>8} {:>8}", time.step.as_str(), ms(time.run), ms(time.undo)));
     }
 }
 
 fn requests(asked: &[Asked], shell: &Shell) {
     shell.data(format_args!(
-        "\n{:42} {:>8} {:>8} {:>8} {:>8}",
+        "\n{:48} {:>8} {:>8} {:>8} {:>8}",
         "requests to the API", "time", "sent", "failed", "gap"
     ));
     for phase in asked {
         let kinds: Vec<String> =
             phase.failed.iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
         let line = format!(
-            "{:42} {:>8} {:>8} {:>8} {:>8}  {}",
+            "{:48} {:>8} {:>8} {:>8} {:>8}  {}",
             phase.phase,
             ms(phase.took),
             phase.requests,

@@ -6,6 +6,7 @@ use super::world::{DrillError, PROGRAM, engine, site};
 use crate::cluster::Cluster;
 use crate::plan;
 use crate::rehearsal::Rehearsal;
+use crate::site::ROLLBACK;
 use crate::step::library;
 use async_trait::async_trait;
 use fulcrum_engine::engine::Control;
@@ -29,6 +30,7 @@ pub async fn obey(orders: &str) -> Result<(), DrillError> {
     let journal = Journal::open(&orders.state_dir, "rehearsal-child")?;
     let run = journal.runs()?.first().map(|header| header.run);
     let site = site(orders.settings.clone(), Cluster::new(client), Arc::clone(&host), &orders.state_dir)?;
+    site.mend_redirect().await?;
     let gate = Arc::new(Gate::new(orders.point, told()));
     let steps = gated(library(Arc::new(site)), &gate);
     let engine = engine(&journal, steps, host.as_ref(), PROGRAM).await?.observer(Arc::clone(&gate) as _);
@@ -37,7 +39,7 @@ pub async fn obey(orders: &str) -> Result<(), DrillError> {
     let ending = match (orders.verb, run) {
         (Verb::Pivot, _) => engine.start(plan::pivot(&orders.settings, super::SOON)?).await?,
         (Verb::Resume, Some(run)) => engine.resume(run).await?,
-        (Verb::Rollback, Some(run)) => engine.unwind(run, "rollback was asked for").await?,
+        (Verb::Rollback, Some(run)) => engine.unwind(run, ROLLBACK).await?,
         (_, None) => return Err(DrillError::Child("there is no run to take up".to_owned())),
     };
     match super::tour::outcome(&ending) {

@@ -10,7 +10,7 @@ use crate::node::{FileImage, Host, HostError, ManifestsDir, Node, Units};
 use crate::plan;
 use crate::preflight::{Ask, Refused, Report, preflight};
 use crate::rehearsal::{Rehearsal, RehearsalUnits, Snapshot, WaitError};
-use crate::site::{Settings, Site, Wanted};
+use crate::site::{ROLLBACK, Settings, Site, Wanted, keeps_port_sharing};
 use crate::step::library;
 use async_trait::async_trait;
 use fulcrum_engine::load::load;
@@ -204,7 +204,11 @@ impl World {
     /// # Errors
     /// When the simulated machine does not answer.
     pub async fn engine(&self, journal: &Journal, settings: Settings) -> Result<Engine, DrillError> {
-        let site = self.site(settings)?;
+        self.engine_on(journal, self.site(settings)?).await
+    }
+
+    async fn engine_on(&self, journal: &Journal, site: Site) -> Result<Engine, DrillError> {
+        site.mend_redirect().await?;
         engine(journal, (self.steps)(Arc::new(site)), self.host.as_ref(), PROGRAM).await
     }
 
@@ -232,8 +236,23 @@ impl World {
         run: RunId,
         watching: Arc<dyn Observer>,
     ) -> Result<Ending, DrillError> {
-        let engine = self.engine(journal, settings_of(journal, run)?).await?.observer(watching);
-        Ok(engine.unwind(run, "rollback was asked for").await?)
+        self.rollback_for(journal, run, ROLLBACK, watching).await
+    }
+
+    /// Undoes a run for this reason, [`ROLLBACK`] or [`crate::site::ROLLBACK_KEEPING`].
+    ///
+    /// # Errors
+    /// When it has been undone already, or the journal fails.
+    pub async fn rollback_for(
+        &self,
+        journal: &Journal,
+        run: RunId,
+        reason: &str,
+        watching: Arc<dyn Observer>,
+    ) -> Result<Ending, DrillError> {
+        let mut site = self.site(settings_of(journal, run)?)?;
+        site.keep_port_sharing = keeps_port_sharing(Some(reason));
+        Ok(self.engine_on(journal, site).await?.observer(watching).unwind(run, reason).await?)
     }
 
     /// Takes a run up.
@@ -323,7 +342,8 @@ pub(super) fn site(
 ) -> Result<Site, DrillError> {
     let units = Arc::new(RehearsalUnits::new(state_dir.parent().unwrap_or(state_dir))?);
     let node = Node { manifests: ManifestsDir::new(&settings.manifests_dir), host, units };
-    Ok(Site { node, cluster, settings, archive: state_dir.join("archive"), patience: patience() })
+    let archive = state_dir.join("archive");
+    Ok(Site { node, cluster, settings, archive, patience: patience(), keep_port_sharing: false })
 }
 
 /// An engine for `steps`, on that machine.

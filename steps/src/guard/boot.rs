@@ -171,7 +171,15 @@ async fn site_of(ground: &dyn Ground, told: &Told, next: Next) -> Result<Arc<Sit
     };
     let mut settings = told.settings.clone();
     settings.of_pivot = own.then_some(told.pivot);
-    ground.site(settings).await
+    let site = ground.site(settings).await?;
+    // A bridge that was cut short may have left connections that go nowhere.
+    if let Some(mended) = site.mend_redirect().await? {
+        tracing::warn!("{mended}");
+    }
+    Ok(match told.keeps_port_sharing && !own {
+        true => Arc::new(Site { keep_port_sharing: true, ..Site::clone(&site) }),
+        false => site,
+    })
 }
 
 /// A damaged journal is read as far as it can be. `None` if there is none.

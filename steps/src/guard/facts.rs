@@ -6,7 +6,7 @@ use super::standby::Standby;
 use crate::component::Component;
 use crate::node::FileImage;
 use crate::plan::{HAND_OVER, PIVOT, RENEW_STANDBY, STAND_IN};
-use crate::site::Settings;
+use crate::site::{Settings, keeps_port_sharing};
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunHeader, RunId};
@@ -23,6 +23,8 @@ pub struct Told {
     pub settings: Settings,
     /// It and the runs after it, oldest first.
     pub runs: Vec<RunFacts>,
+    /// Whether it is being undone in the way that keeps the ports shared.
+    pub keeps_port_sharing: bool,
     /// The static manifests as the pivot took them away.
     pub retired: BTreeMap<Component, FileImage>,
 }
@@ -57,7 +59,8 @@ impl Told {
             }
         }
         let settings = serde_json::from_value(run.plan().shared().clone())?;
-        Ok(Some(Self { pivot, settings, runs, retired }))
+        let keeps_port_sharing = keeps_port_sharing(run.unwinding());
+        Ok(Some(Self { pivot, settings, runs, keeps_port_sharing, retired }))
     }
 
     /// The pivot.

@@ -134,5 +134,12 @@ fn site(ask: &Ask, settings: Settings) -> Site {
     let (manifests, host, units) = (ask.manifests.clone(), Arc::clone(&ask.host), Arc::clone(&ask.units));
     let node = crate::node::Node { manifests, host, units };
     let patience = Patience::default();
-    Site { node, cluster: ask.cluster.clone(), settings, archive: PathBuf::new(), patience }
+    Site {
+        node,
+        cluster: ask.cluster.clone(),
+        settings,
+        archive: PathBuf::new(),
+        patience,
+        keep_port_sharing: false,
+    }
 }

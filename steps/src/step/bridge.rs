@@ -10,13 +10,13 @@ use crate::cluster::config_hash;
 use crate::component::Component;
 use crate::manifest::{BRIDGE, StaticPod};
 use crate::node::{FileImage, RedirectState};
-use crate::site::{Site, in_static_pod};
+use crate::site::{Handover, Site, in_static_pod};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 const API: Component = Component::ApiServer;
 
@@ -71,16 +71,23 @@ impl Bridge {
         if !is_cut(&self.site, cx.run(), API)? {
             return Ok(Some("the static API server has not been cut".to_owned()));
         }
+        if self.site.keep_port_sharing && self.site.settings.handover == Handover::Steer {
+            return Ok(Some(
+                "the static API server will share the port: there is nothing to bridge".to_owned(),
+            ));
+        }
         if let Err(error) = self.site.node.host.redirect_support().await {
             return Ok(Some(format!("the way back has a gap: {error}")));
         }
-        let answers = cx.wait("an API server to answer", self.site.patience.poll, async || {
-            Ok(self.site.api_serves().await)
-        });
-        match timeout(self.site.patience.api, answers).await {
-            Ok(answered) => answered.map(|()| None),
-            Err(_) => Ok(Some("no API server answers on this node: there is nothing to bridge".to_owned())),
-        }
+        let began = Instant::now();
+        cx.wait("an API server to answer", self.site.patience.poll, async || {
+            Ok(match self.site.api_serves().await {
+                Seen::Ready(()) => Seen::Ready(None),
+                Seen::NotYet(seen) if began.elapsed() < self.site.patience.api => Seen::NotYet(seen),
+                Seen::NotYet(seen) => Seen::Ready(Some(format!("there is nothing to bridge: {seen}"))),
+            })
+        })
+        .await
     }
 
     async fn raise_for_the_way_back(&self, cx: &Context) -> Result<(), StepError> {
@@ -134,7 +141,7 @@ impl Bridge {
     /// API down nobody says it, and nobody is connected.
     async fn wait_forgotten(&self, cx: &Context) -> Result<(), StepError> {
         let mirror = format!("{BRIDGE}-{}", self.site.settings.node);
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         cx.wait(&format!("static pod {mirror} to be gone"), self.site.patience.poll, async || {
             Ok(match seen(self.site.cluster.pod(&mirror).await)? {
                 Seen::Ready(Some(pod)) if config_hash(&pod).is_some() => {

@@ -73,7 +73,7 @@ impl RedirectStep {
     /// Begins it if it can: going back is more important than the gap.
     async fn begin_for_the_way_back(&self, cx: &Context) -> Result<(), StepError> {
         if is_cut(&self.site, cx.run(), API)? && self.site.bridge_port()?.is_some() {
-            let begun = timeout(self.site.patience.api, self.begin(cx)).await;
+            let begun = timeout(self.site.patience.bridge, self.begin(cx)).await;
             let why = match begun {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(error)) => error.to_string(),

@@ -75,14 +75,6 @@ impl<'a> Removal<'a> {
         )))
     }
 
-    /// Whether the API answers at all: with it down, what follows is done without it.
-    pub(super) async fn look(&self) -> Result<Seen<()>, StepError> {
-        Ok(match self.pods().await? {
-            Seen::Ready(_) => Seen::Ready(()),
-            Seen::NotYet(seen) => Seen::NotYet(seen),
-        })
-    }
-
     async fn pods(&self) -> Result<Seen<Vec<Pod>>, StepError> {
         seen(self.site.cluster.pods_labelled(&Site::pod_labels(self.component)).await)
     }

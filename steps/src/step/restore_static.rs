@@ -2,18 +2,19 @@
 //! until the static pod serves. The API is not needed for it: it may be this that brings it back.
 
 use super::archive;
+use super::endpoints::while_held;
+use super::pair::{Pair, settled};
 use super::removal::Removal;
 use super::vacate_port::end_if_it_does_not_serve;
 use crate::component::Component;
 use crate::guard::Standby;
 use crate::manifest::StaticPod;
-use crate::node::{FileImage, Process};
-use crate::site::{Site, in_static_pod, shares_its_port};
+use crate::node::{FileImage, MARK_NEWCOMER, Process, Steering};
+use crate::site::{Site, in_api_pod, in_static_pod, shares_its_port};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::time::timeout;
 
 pub(super) struct RestoreStatic {
     pub(super) site: Arc<Site>,
@@ -38,11 +39,37 @@ impl RestoreStatic {
     }
 
     /// Nothing was cut if both processes listen: without the flag the static one cannot have begun to beside the
-    /// other.
-    async fn is_untouched(&self) -> Result<bool, StepError> {
+    /// other. With it, that may be the one that was put back.
+    async fn is_untouched(&self, shared: bool) -> Result<bool, StepError> {
         let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
         let mut processes = listeners.iter().map(|listener| &listener.process);
-        Ok(processes.clone().any(|process| !in_static_pod(process)) && processes.any(in_static_pod))
+        Ok(!shared && processes.clone().any(in_api_pod) && processes.any(in_static_pod))
+    }
+
+    /// The static process begins to listen beside the DaemonSet's, and when it serves, new connections are its own. The
+    /// DaemonSet goes later.
+    async fn steer_back(&self, cx: &Context) -> Result<(), StepError> {
+        let api = self.component == Component::ApiServer;
+        let the_one = |process: &Process| in_static_pod(process) && shares_its_port(process);
+        let what = format!("the static {} to serve beside the DaemonSet's", self.component);
+        let mark = api.then_some(MARK_NEWCOMER);
+        self.site.wait_served(cx, self.component, &what, mark, the_one).await?;
+        if !api {
+            return Ok(());
+        }
+        let what = "the static kube-apiserver to take new connections";
+        cx.wait(what, self.site.patience.poll, async || {
+            let pair = Pair::look(&self.site).await?;
+            match (&pair.old, &pair.new) {
+                (Some(old), Some(_)) => {
+                    settled(pair.steer(&self.site, Steering::To { serving: old.inode }).await)
+                }
+                (Some(_), None) => Ok(Seen::Ready(())), // It has them all.
+                (None, _) => Ok(Seen::NotYet("it does not listen".to_owned())),
+            }
+        })
+        .await?;
+        self.site.wait_served(cx, self.component, what, None, the_one).await.map(|_| ())
     }
 
     /// Whether the static pod serves. A DaemonSet that could not be deleted before, with the API down, is deleted as soon as
@@ -58,9 +85,8 @@ impl RestoreStatic {
             Seen::NotYet(seen) => seen,
         };
         if removal.listener().await?.is_some() {
-            match timeout(self.site.patience.api, removal.tell()).await {
-                Ok(told) => drop(told?),
-                Err(_) => end_if_it_does_not_serve(&self.site, self.component, removal).await?,
+            if let Seen::NotYet(_) = removal.tell().await? {
+                end_if_it_does_not_serve(&self.site, self.component, removal).await?;
             }
         }
         Ok(Seen::NotYet(seen))
@@ -88,22 +114,36 @@ impl Step for RestoreStatic {
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let Some(saved) = Self::saved(cx)? else { return Ok(()) };
+        let pod = StaticPod::parse(self.component, saved.content.as_bytes())?;
+        let shared = pod.permits_port_sharing() || self.site.keep_port_sharing;
+        let target = match shared == pod.permits_port_sharing() {
+            true => saved.clone(),
+            false => saved.with_content(String::from_utf8(pod.with_port_sharing())?),
+        };
         self.site.node.manifests.sweep(self.name())?;
         match self.site.node.manifests.read(self.name())? {
-            None => self.site.node.manifests.write(self.name(), &saved)?,
-            // Put there by the guard: `vacate-port` takes it away, unless it was cut short.
-            Some(current) if Standby::of(self.site.state_dir(), cx.run()).is(self.component, &current)? => {
-                self.site.node.manifests.write(self.name(), &saved)?;
+            None => self.site.node.manifests.write(self.name(), &target)?,
+            Some(current) if current == saved && self.is_untouched(pod.permits_port_sharing()).await? => {
+                return Ok(());
             }
-            Some(current) if current != saved => return Err(StepError::fatal(self.edited())),
-            Some(_) if self.is_untouched().await? => return Ok(()),
+            // Put there by the guard: `vacate-port` takes it away, unless it was cut short.
+            Some(current)
+                if current != target
+                    && Standby::of(self.site.state_dir(), cx.run()).is(self.component, &current)? =>
+            {
+                self.site.node.manifests.write(self.name(), &target)?;
+            }
+            Some(current) if current != target => return Err(StepError::fatal(self.edited())),
             Some(_) => {}
         }
-        let pod = StaticPod::parse(self.component, saved.content.as_bytes())?;
-        let shared = pod.permits_port_sharing();
+        if self.site.keep_port_sharing {
+            return self.steer_back(cx).await;
+        }
         let what = format!("the static {} to serve again", self.component);
         let the_one = |process: &Process| in_static_pod(process) && shares_its_port(process) == shared;
         let removal = Removal::new(&self.site, self.component, cx.run());
-        cx.wait(&what, self.site.patience.poll, async || self.look(&removal, the_one).await).await
+        let served = cx.wait(&what, self.site.patience.poll, async || self.look(&removal, the_one).await);
+        // One that starts, too, may take the node's address out of the endpoints until it is ready.
+        while_held(&self.site, self.component, served).await
     }
 }

@@ -6,11 +6,12 @@
 
 use super::archive;
 use super::drain::Drain;
+use super::endpoints::while_held;
 use super::lease;
 use crate::component::Component;
 use crate::manifest::StaticPod;
 use crate::node::{FileImage, Process};
-use crate::site::{Site, in_static_pod, shares_its_port};
+use crate::site::{Handover, Site, in_static_pod, shares_its_port};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
 use serde_json::{Value, json};
@@ -55,8 +56,17 @@ impl SharePort {
         Drain::of(&self.site, self.component, the_one, self.site.patience.drain_alone).await
     }
 
-    /// Waits until the kubelet has restarted the pod, and sees to it that this is short.
+    /// Waits until the kubelet has restarted the pod. While a bridge serves, pods are to find the API there.
     async fn restarted(&self, cx: &Context, old: Drain, shared: bool) -> Result<u32, StepError> {
+        let restarted = self.wait_restarted(cx, old, shared);
+        match self.site.settings.handover {
+            Handover::Bridge => while_held(&self.site, self.component, restarted).await,
+            _ => restarted.await,
+        }
+    }
+
+    /// The same, and sees to it that this is short.
+    async fn wait_restarted(&self, cx: &Context, old: Drain, shared: bool) -> Result<u32, StepError> {
         if old.is_some() {
             let what = format!("the kubelet to end the static {}", self.component);
             let look = async || old.look(&self.site).await;
@@ -125,6 +135,9 @@ impl Step for SharePort {
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let Some((before, after)) = self.both(cx)? else { return Ok(()) };
+        if self.site.keep_port_sharing {
+            return Ok(());
+        }
         self.site.node.manifests.sweep(self.component.manifest_file())?;
         let shared = StaticPod::parse(self.component, before.content.as_bytes())?.permits_port_sharing();
         let old = self.old(shared).await?;

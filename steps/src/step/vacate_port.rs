@@ -3,16 +3,17 @@
 
 use super::endpoints::while_held;
 use super::lease;
-use super::pair::is_cut;
+use super::pair::{Pair, is_cut, settled};
 use super::removal::{Removal, still_listens};
 use crate::component::Component;
-use crate::node::Question;
+use crate::node::{Question, Steering};
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::time::timeout;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::time::{Instant, timeout};
 
 pub(super) struct VacatePort {
     pub(super) site: Arc<Site>,
@@ -21,20 +22,45 @@ pub(super) struct VacatePort {
 
 impl VacatePort {
     /// Nobody may listen there when the static pod is put back: a process that was told to go, static or not, would be
-    /// taken for the one that is to come.
-    async fn nobody_listens(&self, removal: &Removal<'_>) -> Result<Seen<()>, StepError> {
-        match removal.tell().await? {
-            Seen::Ready(true) => {}
+    /// taken for the one that is to come. When they have all been told, the API is needed no more: it may have been
+    /// the last of them. `false` if it was not to be had in time to tell them.
+    async fn nobody_listens(
+        &self,
+        removal: &Removal<'_>,
+        told: &AtomicBool,
+        began: Instant,
+    ) -> Result<Seen<bool>, StepError> {
+        let answer = removal.tell().await?;
+        let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
+        match answer {
+            Seen::Ready(true) => told.store(true, Ordering::Relaxed),
             Seen::Ready(false) => {
                 return Err(StepError::fatal(format!(
                     "DaemonSet {} is not this run's any more: delete it, and roll back again",
                     self.component.daemonset_name()
                 )));
             }
+            Seen::NotYet(_) if told.load(Ordering::Relaxed) => {}
+            Seen::NotYet(_) if began.elapsed() >= self.site.patience.api => return Ok(Seen::Ready(false)),
             Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
         }
-        let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
-        Ok(listeners.first().map_or(Seen::Ready(()), |listener| still_listens(&listener.process)))
+        Ok(listeners.first().map_or(Seen::Ready(true), |listener| still_listens(&listener.process)))
+    }
+
+    /// With shared ports nobody has to go first: the DaemonSet's API server keeps all traffic while the static one
+    /// starts beside it.
+    async fn line_up(&self, cx: &Context) -> Result<(), StepError> {
+        if self.component != Component::ApiServer {
+            return Ok(());
+        }
+        cx.wait("the DaemonSet's API server to be first in line", self.site.patience.poll, async || {
+            let pair = Pair::look(&self.site).await?;
+            let Some(new) = &pair.new else { return Ok(Seen::Ready(())) }; // Nobody to line up behind.
+            let newcomer = pair.old.as_ref().map(|old| old.inode);
+            let steering = Steering::LineUp { serving: new.inode, newcomer };
+            settled(pair.steer(&self.site, steering).await)
+        })
+        .await
     }
 
     /// With the API down nobody can delete a DaemonSet. A process of it that holds the port and does not serve is
@@ -74,26 +100,22 @@ impl Step for VacatePort {
         if !is_cut(&self.site, cx.run(), self.component)? {
             return Ok(());
         }
+        if self.site.keep_port_sharing {
+            return self.line_up(cx).await;
+        }
         // What stands in goes too: the exact one is put back when nobody listens.
         self.site.node.manifests.remove(self.component.manifest_file())?;
         let removal = Removal::new(&self.site, self.component, cx.run());
-        let patience = self.site.patience.api;
-        let api = cx
-            .wait("the API, to delete the DaemonSet", self.site.patience.poll, async || removal.look().await);
-        let leader = match timeout(patience, api).await {
-            Ok(answered) => {
-                answered?;
-                timeout(patience, lease::leader(&self.site, cx, self.component))
-                    .await
-                    .ok()
-                    .transpose()?
-                    .flatten()
-            }
-            Err(_) => return self.without_the_api(cx, &removal).await,
-        };
+        let (began, told) = (Instant::now(), AtomicBool::new(false));
+        let leader = lease::leader(&self.site, cx, self.component);
+        // Without it, only time is lost.
+        let leader = timeout(self.site.patience.api, leader).await.ok().transpose()?.flatten();
         let what = format!("port {} to be free", self.site.port(self.component));
-        let free = cx.wait(&what, self.site.patience.poll, async || self.nobody_listens(&removal).await);
-        while_held(&self.site, self.component, free).await?;
+        let free = cx
+            .wait(&what, self.site.patience.poll, async || self.nobody_listens(&removal, &told, began).await);
+        if !while_held(&self.site, self.component, free).await? {
+            return self.without_the_api(cx, &removal).await;
+        }
         if leader.is_some() {
             lease::give_back(&self.site, cx, self.component, leader.as_deref()).await;
         }
