@@ -97,7 +97,8 @@ pub(crate) struct Pivot {
     /// How the control plane changes hands.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) handover: HandoverArg,
-    /// How long the new API server is watched after the switch (steer), while the old one could still take over.
+    /// How long the new API server is watched after the switch (steer), while the old one could still take
+    /// over; never less than 2s.
     #[arg(long, default_value = "2s", value_parser = duration, value_name = "TIME")]
     pub(crate) soak: Duration,
     /// Do not install the guard: after a reboot nothing brings the control plane back, and a pivoted node must be

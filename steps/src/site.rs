@@ -47,6 +47,9 @@ pub struct Patience {
     pub drain: Duration,
     /// The same while nobody else serves: its successor starts only after it.
     pub drain_alone: Duration,
+    /// How long a connection may take to be set up, on a busy node, when others go elsewhere already: the server that it
+    /// was made to is not told to end before. One that is still shaking hands then is lost (*measured*).
+    pub handshake: Duration,
     /// How long the kubelet may take to act on a manifest: it watches the directory, and looks every second.
     pub settle: Duration,
     /// How long the way back waits for the bridge to serve before it goes on with a gap.
@@ -64,6 +67,7 @@ impl Default for Patience {
             lease_quiet: Duration::from_millis(3500),
             drain: Duration::from_secs(10),
             drain_alone: Duration::from_secs(2),
+            handshake: Duration::from_secs(2),
             settle: Duration::from_secs(3),
             bridge: Duration::from_secs(60),
             api: Duration::from_secs(5),

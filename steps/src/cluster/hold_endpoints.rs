@@ -191,9 +191,8 @@ mod tests {
         rehearsal.until("two API servers", soon, two).await.unwrap();
         let cluster = Cluster::new(rehearsal.client());
         let held = tokio::spawn(async move {
-            match holding {
-                true => match cluster.hold_endpoints(at.ip(), at.port()).await {},
-                false => {}
+            if holding {
+                match cluster.hold_endpoints(at.ip(), at.port()).await {}
             }
         });
         std::fs::remove_file(path).unwrap();

@@ -33,6 +33,7 @@ pub fn patience() -> Patience {
         lease_quiet: POLL * 5,
         drain: POLL * 4,
         drain_alone: POLL * 2,
+        handshake: POLL * 3,
         settle: POLL * 6,
         bridge: SOON / 4,
         api: POLL * 25,

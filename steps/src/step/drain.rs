@@ -7,10 +7,16 @@
 use crate::component::Component;
 use crate::node::Process;
 use crate::site::Site;
-use fulcrum_engine::{Seen, StepError};
+use fulcrum_engine::{Context, Seen, StepError};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
+
+/// New connections go to another server now. Lets those arrive that were on their way to the one that is about to go.
+pub(super) async fn arrivals(site: &Site, cx: &Context) {
+    cx.note("letting connections arrive that are being set up");
+    let _ = timeout(site.patience.handshake, cx.stopped()).await;
+}
 
 /// A process that is on its way out, if there was one.
 pub(super) struct Drain {

@@ -1,5 +1,6 @@
 //! `redirect`, `end-redirect`: new connections to the API server's port go to the bridge.
 
+use super::drain::arrivals;
 use super::library::{RedirectAct, seen};
 use super::pair::is_cut;
 use crate::component::Component;
@@ -50,6 +51,7 @@ impl RedirectStep {
         self.site.node.host.redirect(&redirect).await?;
         let what = "new connections to arrive at the bridge";
         cx.wait(what, self.site.patience.poll, async || self.arrive_at(redirect.to).await).await?;
+        arrivals(&self.site, cx).await;
         Ok(json!(redirect))
     }
 
@@ -106,7 +108,9 @@ impl RedirectStep {
             Ok(Seen::Ready(()))
         })
         .await?;
-        Ok(self.site.node.host.end_redirect().await?)
+        self.site.node.host.end_redirect().await?;
+        arrivals(&self.site, cx).await;
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 //! until the static pod serves. The API is not needed for it: it may be this that brings it back.
 
 use super::archive;
+use super::drain::arrivals;
 use super::endpoints::while_held;
 use super::pair::{Pair, settled};
 use super::removal::Removal;
@@ -69,7 +70,9 @@ impl RestoreStatic {
             }
         })
         .await?;
-        self.site.wait_served(cx, self.component, what, None, the_one).await.map(|_| ())
+        self.site.wait_served(cx, self.component, what, None, the_one).await?;
+        arrivals(&self.site, cx).await;
+        Ok(())
     }
 
     /// Whether the static pod serves. A DaemonSet that could not be deleted before, with the API down, is deleted as soon as
@@ -84,10 +87,10 @@ impl RestoreStatic {
             Seen::Ready(_) => return Ok(Seen::Ready(())),
             Seen::NotYet(seen) => seen,
         };
-        if removal.listener().await?.is_some() {
-            if let Seen::NotYet(_) = removal.tell().await? {
-                end_if_it_does_not_serve(&self.site, self.component, removal).await?;
-            }
+        if removal.listener().await?.is_some()
+            && let Seen::NotYet(_) = removal.tell().await?
+        {
+            end_if_it_does_not_serve(&self.site, self.component, removal).await?;
         }
         Ok(Seen::NotYet(seen))
     }

@@ -33,11 +33,13 @@ impl Switch {
         })
     }
 
-    /// Asks as clients do, until the time is up; says how often.
+    /// Asks as clients do, until the time is up; says how often. Connections that were on their way to the old one
+    /// when it was switched arrive meanwhile.
     async fn soak(&self, cx: &Context, new: &Listener) -> Result<u32, StepError> {
         let question = self.site.question(API);
-        let end = Instant::now() + self.site.settings.soak;
-        cx.note(format!("watching {} for {:?}", describe(&new.process), self.site.settings.soak));
+        let soak = self.site.settings.soak.max(self.site.patience.handshake);
+        let end = Instant::now() + soak;
+        cx.note(format!("watching {} for {soak:?}", describe(&new.process)));
         let mut answers = 0;
         loop {
             let answer = self.site.node.host.ask(&question).await?;
