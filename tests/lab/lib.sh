@@ -6,6 +6,8 @@ PATH=$LAB_CACHE/bin:$PATH
 MANIFESTS=$LAB_CACHE/disk/kubernetes/manifests # the node's, seen from outside
 COMPONENTS=(kube-apiserver kube-controller-manager kube-scheduler)
 RUN_DEADLINE=600 # seconds until a run of fulcrum counts as hung: what it gives itself for a pivot
+. "$here/kills.sh"
+. "$here/load.sh"
 
 # --- checks: one line each -------------------------------------------------------------------------------------------
 
@@ -85,34 +87,6 @@ fulcrum_ends() {
   else fail "\`fulcrum $*\`" "expected exit code $expected, saw $code; stderr: $(tail -n 4 "$err")"; fi
 }
 
-# fulcrum_killed_at EVENT STEP COMMAND ARGS...: starts it in the node and sends it SIGKILL as soon as it reports that
-# event of that step; EVENT may name several, 'step-done|probed'. Fails if it was too late: the event never came, or the
-# run had finished by then.
-fulcrum_killed_at() {
-  local event=$1 step=$2 lines launcher pid='' line='' hit=''
-  shift 2
-  next_call "$1"
-  exec {lines}< <(exec nsenter -t "$(node_pid)" -m -u -n -p -- "${NODE_ENV[@]}" \
-    fulcrum "$@" -o json --state-dir "$STATE_DIR" 2>"$err")
-  launcher=$!
-  while [ -z "$hit" ] && IFS= read -r -t $RUN_DEADLINE -u "$lines" line; do
-    [ -n "$pid" ] || pid=$(pgrep -P "$launcher") || break # nsenter's child, the program, by its pid out here
-    echo "$line" >>"$out"
-    [[ ! $line =~ \"event\":\"($event)\" || $line != *"\"step\":\"$step\""* ]] || { kill -KILL "$pid"; hit=yes; }
-  done
-  [ -n "$hit" ] || kill -KILL "${pid:-$launcher}" 2>/dev/null || true
-  cat <&"$lines" >>"$out" # what it managed to say before it died
-  exec {lines}<&-
-  code=0
-  wait "$launcher" || code=$?
-  line=$(tail -n 1 "$out")
-  case $hit:$code:$line in
-  *'"event":"finished"'*) fail "SIGKILL at $event $step" "the run had finished before it: $line" ;;
-  yes:137:*) pass "\`fulcrum $1\` killed at $event $step" ;;
-  *) fail "SIGKILL at $event $step" "no such event; exit code $code, last: $line, stderr: $(tail -n 4 "$err")" ;;
-  esac
-}
-
 # finished_as OUTCOME: the last call, made with -o json, closed with that.
 finished_as() {
   local last
@@ -120,6 +94,9 @@ finished_as() {
   jq -e --arg outcome "$1" '.event == "finished" and .outcome == $outcome' <<<"$last" >/dev/null ||
     { echo "last line: $last"; return 1; }
 }
+# plan_steps: the names of the steps of a pivot, as fulcrum plans it now.
+plan_steps() { node_exec fulcrum pivot --dry-run -o json --state-dir "$STATE_DIR" "$@" 2>/dev/null | jq -r '.plan.steps[].id'; }
+history_of() { node_exec fulcrum history -o json --state-dir "$STATE_DIR" | jq -r "$1"; }
 status_of() { node_exec fulcrum status -o json --state-dir "$STATE_DIR" | jq -r "$1"; }
 
 # --- what the node looks like --------------------------------------------------------------------------------------------
@@ -185,11 +162,22 @@ YAML
     kubectl rollout status "deployment/$1" --timeout=60s
 }
 
-# pod_processes UID NAME: the pids (outside the node) of a pod's processes of that name.
+# redirects: tables of nft that are fulcrum's.
+redirects() { node_exec nft list tables | grep fulcrum || true; }
+
+# pod_processes UID NAME: the pids (outside the node) of a pod's processes of that name; of all pods if UID is empty.
 pod_processes() {
   local pid
   find /sys/fs/cgroup -path "*/$NODE_CGROUP/*pod$1*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u |
-    while read -r pid; do [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "$2" ] || echo "$pid"; done
+    while read -r pid; do [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "${2:0:15}" ] || echo "$pid"; done
+}
+
+# control_plane_processes: the pid and the start time of each, so that a restart shows.
+control_plane_processes() {
+  local component pid
+  for component in "${COMPONENTS[@]}"; do
+    for pid in $(pod_processes '' "$component"); do echo "$component pid $pid started $(cut -d' ' -f22 "/proc/$pid/stat")"; done
+  done
 }
 
 # remember_static: how the untouched node looks, for check_static and check_pivoted.
@@ -202,6 +190,7 @@ check_pivoted() {
   wait_until 'of the mirror pods only etcd is left' 60 mirror_pods_are "etcd-$NODE"
   expect_eq 'of the manifests only etcd is left' etcd.yaml "$(find "$MANIFESTS" -mindepth 1 -printf '%P\n')"
   expect_same 'etcd is untouched' "$static_etcd" "$(etcd_identity)"
+  expect_eq 'no connection is redirected' '' "$(redirects)"
   expect_eq 'status says self-hosted' self-hosted "$(status_of .state)"
 }
 # refresh_kubelet: ends it, and the node starts it again, as systemd would. Its watch of the API backs off for up to a
@@ -219,39 +208,18 @@ check_static() {
   expect_eq 'no DaemonSet is left' '' "$(daemonsets)"
   expect_same 'no label and no lease is left' "$static_traces" "$(traces)"
   expect_same 'etcd is untouched' "$static_etcd" "$(etcd_identity)"
+  expect_eq 'no connection is redirected' '' "$(redirects)"
   expect_eq 'status says static' static "$(status_of .state)"
 }
 
-# --- load and figures --------------------------------------------------------------------------------------------------
-
-# load_start: 20 requests a second on the API server from outside the node, until load_stop, which prints the figures.
-load_start() {
-  local key
-  for key in certificate-authority-data client-certificate-data client-key-data; do
-    sed -n "s/^ *$key: //p" "$KUBECONFIG" | base64 -d >"$logs/$key.pem"
-  done
-  load_log=$logs/load.log
-  python3 -B "$here/tools/load" "https://$NODE_IP:6443" "$logs" >"$load_log" 2>"$logs/load.err" &
-  load_pid=$!
-  within 10 grep -q ' ok ' "$load_log" || { echo "the load does not get through: $(tail -n 3 "$load_log")" >&2; return 1; }
-}
-load_stop() {
-  kill "$load_pid"
-  wait "$load_pid" || true
-  note "$1: $(python3 -B "$here/tools/outage" "$load_log")"
-}
-# shorter_gap_than SECONDS: no longer time without a successful answer than that.
-shorter_gap_than() {
-  local gap
-  gap=$(python3 -B "$here/tools/outage" --gap "$load_log")
-  earlier "$gap" "$1" || { echo "$gap s"; return 1; }
-}
-# first_success_after UNIX_TIME: when the first answered request after it began.
-first_success_after() { awk -v since="$1" '$2 == "ok" && $1 > since {print $1; exit}' "$load_log"; }
-# earlier A B: both are there and A < B.
-earlier() { awk -v a="$1" -v b="$2" 'BEGIN {print "times:", a, b; exit !(a != "" && b != "" && a + 0 < b + 0)}'; }
+# --- figures of a run ---------------------------------------------------------------------------------------------------
 
 step_times() { node_exec fulcrum history -o json --state-dir "$STATE_DIR" | python3 -B "$here/tools/steps" | sed 's/^/     /'; }
+# step_ended STEP: seconds from the last run's beginning to the end of that step, by the journal's own times; 'run' and
+# 'undo' are the whole way forward and back.
+step_ended() { node_exec fulcrum history -o json --state-dir "$STATE_DIR" | python3 -B "$here/tools/steps" --ended "$1"; }
+# earlier A B: both are there and A < B.
+earlier() { awk -v a="$1" -v b="$2" 'BEGIN {print "times:", a, b; exit !(a != "" && b != "" && a + 0 < b + 0)}'; }
 
 # --- after a failure ---------------------------------------------------------------------------------------------------
 

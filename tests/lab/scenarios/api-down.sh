@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2154
 
 remember_static
-load_start
+load_start "$LOAD_RATE_SMALL"
 need fulcrum_killed_at step-done retire-static/kube-apiserver pivot --yes
 
 # The only API server left is the DaemonSet's. Whatever of it starts is killed, so that only the static pod can serve.

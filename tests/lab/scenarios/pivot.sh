@@ -1,12 +1,12 @@
-# a pivot under load: what it leaves, what it cost, and that a second one has nothing to do
+# a pivot with --handover restart under load: what it leaves, what it cost, and that a second one has nothing to do
 # shellcheck shell=bash disable=SC2154
 
 remember_static
-load_start
-need fulcrum_ends 0 pivot --yes
+load_start "$LOAD_RATE_SMALL"
+need fulcrum_ends 0 pivot --yes --handover restart
 check_pivoted
 check 'a Deployment made now runs' deployment_runs after-pivot
-load_stop 'API during the pivot'
+load_stop 'pivot'
 check 'the outage is shorter than kubeadm 1.20.2 had (24.6 s)' shorter_gap_than 24.6
 step_times
 

@@ -11,7 +11,7 @@ load_start
 need fulcrum_ends 0 rollback --yes
 check_static
 check 'a Deployment made now runs' deployment_runs after-rollback
-load_stop 'API during the rollback'
+load_stop 'rollback'
 step_times
 
 fulcrum_ends 0 rollback --yes

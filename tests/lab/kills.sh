@@ -1,0 +1,73 @@
+# SIGKILL for fulcrum at chosen moments of a run. Sourced by lib.sh.
+# shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with lib.sh and the scenarios
+
+# fulcrum_until LINE_IS COMMAND ARGS...: starts it in the node with -o json and sends it SIGKILL as soon as it prints a
+# line for which `LINE_IS LINE` ends with 0. Sets hit (the number of that line, if it came), code, out and err, and last_line.
+fulcrum_until() {
+  local line_is=$1 lines launcher pid='' line=''
+  shift
+  next_call "$1"
+  hit=''
+  exec {lines}< <(exec nsenter -t "$(node_pid)" -m -u -n -p -- "${NODE_ENV[@]}" \
+    fulcrum "$@" -o json --state-dir "$STATE_DIR" 2>"$err")
+  launcher=$!
+  while [ -z "$hit" ] && IFS= read -r -t "$RUN_DEADLINE" -u "$lines" line; do
+    [ -n "$pid" ] || pid=$(pgrep -P "$launcher") || break # nsenter's child, the program, by its pid out here
+    echo "$line" >>"$out"
+    if "$line_is" "$line"; then kill -KILL "$pid" 2>/dev/null || true; hit=$(wc -l <"$out"); fi
+  done
+  # A run that says nothing for so long hangs, and one that has ended cannot be killed.
+  [ -n "$hit" ] || kill -KILL "${pid:-$launcher}" 2>/dev/null || true
+  cat <&"$lines" >>"$out" # what it managed to say before it died
+  exec {lines}<&-
+  code=0
+  wait "$launcher" || code=$?
+  last_line=$(tail -n 1 "$out")
+}
+
+# fulcrum_killed_at EVENT STEP COMMAND ARGS...: kills it at that event of that step; EVENT may name several,
+# 'step-done|probed'. Fails if it was too late: the event never came, or the run had finished by then.
+fulcrum_killed_at() {
+  local wanted_event=$1 wanted_step=$2
+  shift 2
+  fulcrum_until is_wanted "$@"
+  case $hit:$code:$last_line in
+  *'"event":"finished"'*) fail "SIGKILL at $wanted_event $wanted_step" "the run had finished before it: $last_line" ;;
+  [0-9]*:137:*) pass "\`fulcrum $1\` killed at $wanted_event $wanted_step" ;;
+  *) fail "SIGKILL at $wanted_event $wanted_step" \
+    "no such event; exit code $code, last: $last_line, stderr: $(tail -n 4 "$err")" ;;
+  esac
+}
+is_wanted() { [[ $1 =~ \"event\":\"($wanted_event)\" && $1 == *"\"step\":\"$wanted_step\""* ]]; }
+
+# fulcrum_killed_everywhere FIRST NEXT: `fulcrum FIRST` is killed at its first event of a step, `fulcrum NEXT` takes the run
+# up and is killed at the first event at which none has been killed yet, and so on, until one gets through to the end.
+# So each beginning, each end and each look at a step is a boundary once. FIRST and NEXT may have options.
+# covered_steps has the steps of the lines that were printed from a kill on: steps that run side by side share commits, and a
+# kill at the boundary of one is a kill at that of the others.
+declare -A boundaries
+fulcrum_killed_everywhere() {
+  local command=$1 next=$2 kills=0 began=$SECONDS
+  boundaries=() covered_steps=''
+  while :; do
+    # shellcheck disable=SC2086 # a command and its options
+    fulcrum_until is_new_boundary $command --yes
+    case $last_line in *'"event":"finished"'* | *'"event":"nothing-to-do"'*) break ;; esac
+    if [ -z "$hit" ] || [ $code != 137 ]; then
+      fail "\`fulcrum $command\` after $kills kills" "exit code $code, last: $last_line, stderr: $(tail -n 4 "$err")"
+      return
+    fi
+    kills=$((kills + 1))
+    covered_steps+=$(tail -n "+$hit" "$out" | sed -n 's/.*"step":"\([^"]*\)".*/\1/p')$'\n'
+    command=$next
+  done
+  pass "\`fulcrum $1\` killed at $kills boundaries, \`fulcrum $2\` took it to the end ($((SECONDS - began)) s)"
+}
+is_new_boundary() {
+  local event
+  [[ $1 =~ \"event\":\"(step-started|step-done|undo-started|undo-done|probed)\" ]] || return
+  event=${BASH_REMATCH[1]}
+  [[ $1 =~ \"step\":\"([^\"]+)\" ]] || return
+  [ -z "${boundaries[$event ${BASH_REMATCH[1]}]:-}" ] || return
+  boundaries[$event ${BASH_REMATCH[1]}]=yes
+}

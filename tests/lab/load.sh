@@ -1,0 +1,94 @@
+# The load on the API server and what it says. Sourced by lib.sh.
+# shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with lib.sh and the scenarios
+
+LOAD_RATE=200      # requests a second that it makes at least, where the hand-over must not be noticed
+LOAD_RATE_SMALL=25 # where it will be: so many that fail at once would only make the API server's start longer
+
+# load_start [RATE]: asks the API server from outside the node until load_stop, which prints the figures. Each load of a
+# scenario leaves load-N.log (a line a request: Unix time, kind, ms, ok or the error) and load-N.json in the scenario's logs.
+load_start() {
+  local number
+  number=$(($(find "$logs" -name 'load-*.log' | wc -l) + 1))
+  load_log=$logs/load-$number.log load_summary=$logs/load-$number.json
+  "$LAB_CACHE/load" --kubeconfig "$KUBECONFIG" ${1:+--rate "$1"} --log "$load_log" >"$load_summary" 2>"$logs/load-$number.err" &
+  load_pid=$!
+  within 10 grep -q ' ok$' "$load_log" || { echo "the load does not get through: $(tail -n 3 "${load_log%.log}".*)" >&2; return 1; }
+}
+# load_stop LABEL
+load_stop() {
+  kill -TERM "$load_pid" 2>/dev/null || true
+  wait "$load_pid" || { fail 'the load ran to its end' "$(tail -n 3 "${load_log%.log}.err")"; return; }
+  load_words "$1" | while IFS= read -r line; do note "$line"; done
+}
+load_figure() { jq -r "$1" "$load_summary"; }
+
+load_words() {
+  jq -r --arg what "$1" --arg average "$(cut -d' ' -f1 /proc/loadavg)" '
+    def tenths: . * 10 | round / 10;
+    "\($what): \(.requests) requests in \(.seconds | tenths) s (\(.rate)/s), \(.failed) failed; p50 \(.p50_ms) ms, p99 \(.p99_ms) ms;",
+    "  the load itself took \(.cpu_seconds | tenths) s of CPU, and the machine had a load average of \($average); slowest \(.slowest.ms) ms (\(.slowest.kind)); longest gap between successes \(.longest_gap.seconds) s, on new connections \(
+      .kinds.fresh.longest_gap.seconds) s",
+    (.kinds | to_entries[] | select(.value.failed > 0) |
+      "  failed \(.key): \(.value.failed) of \(.value.requests) begun from \(.value.failures.first) to \(.value.failures.last): \(
+      .value.failures.errors | to_entries | sort_by(-.value) | .[:3] | map("\(.value) x \(.key)") | join(", "))"),
+    "  watches: \(.watch.expected) events expected, \(.watch.missed) missed, slowest \(.watch.slowest_ms) ms; ended \(
+      .watch.ended), broken \(.watch.broken), begun anew from a list \(.watch.listed)",
+    (.watch.missed_for_example // [] | .[] | "  missed: \(.)"),
+    "  `kubernetes` without the address: " + ([.endpoints | to_entries[] |
+      "\(.key) \(.value.watched.times) times, longest \([.value[].longest_ms] | max) ms"] | join("; ")),
+    "  leases: " + ([.leaders | to_entries[] | "\(.key) changed hands \(.value.changes | length) times\(
+      .value.changes | map(", \(.seconds) s after the last renewal") | join(""))"] | join("; "))' "$load_summary"
+}
+
+# check_unharmed WHAT: the load did not notice anything. What it noticed is shown.
+check_unharmed() {
+  check "$1: at least $LOAD_RATE requests/s" at_least $LOAD_RATE "$(load_figure .rate)"
+  expect_eq "$1: failed requests" 0 "$(load_figure 'if .failed == 0 then 0 else
+    "\(.failed): " + ([.kinds | to_entries[] | select(.value.failed > 0) | "\(.value.failed) \(.key)"] | join(", ")) end')"
+  expect_eq "$1: missed watch events" 0 "$(load_figure 'if .watch.missed == 0 and .watch.expected > 0 then 0 else
+    "\(.watch.missed) of \(.watch.expected)" end')"
+}
+# check_endpoints_held WHAT MS: `kubernetes` was never without the node's address for longer, by asking or by watching.
+check_endpoints_held() {
+  check "$1: \`kubernetes\` without endpoints for at most $2 ms" at_most "$2" \
+    "$(load_figure '[.endpoints[][].longest_ms] | max')"
+}
+# at_most MOST SEEN, at_least LEAST SEEN: both are numbers, and so it is.
+at_most() { awk -v most="$1" -v seen="$2" 'BEGIN {print seen == "" ? "no figure" : seen; exit !(most != "" && seen != "" && seen + 0 <= most + 0)}'; }
+at_least() { awk -v least="$1" -v seen="$2" 'BEGIN {print seen == "" ? "no figure" : seen; exit !(least != "" && seen != "" && seen + 0 >= least + 0)}'; }
+
+LEADERS=(kube-controller-manager kube-scheduler)
+# leases_held: both have a holder who is alive. One that has just started may wait for the lease of a dead one to run out.
+leases_held() {
+  kubectl -n kube-system get leases kube-controller-manager kube-scheduler -o json | jq -er '[.items[] |
+    select((.spec.holderIdentity // "") == "" or now - (.spec.renewTime | sub("\\.[0-9]+Z$"; "Z") | fromdate) > 5) |
+    "\(.metadata.name): held by \(.spec.holderIdentity), renewed at \(.spec.renewTime)"] | if . == [] then true else (.[] | error) end'
+}
+# leaders_watched: notes when the controller manager and the scheduler that run now end, for check_leaders.
+leaders_watched() {
+  local component pid
+  within 60 leases_held || { echo "$last_seen" >&2; return 1; }
+  for component in "${LEADERS[@]}"; do
+    pid=$(pod_processes '' "$component")
+    rm -f "$logs/$component.ended"
+    { tail --pid="$pid" -s 0.02 -f /dev/null && date +%s.%N >"$logs/$component.ended"; } &
+  done
+}
+# leaderless COMPONENT: seconds from the end of the process that led until the next one had the lease.
+leaderless() {
+  awk -v ended="$(cat "$logs/$1.ended" 2>/dev/null)" -v acquired="$(load_figure ".leaders[\"$1\"].changes[0].acquired // empty")" \
+    'BEGIN {if (ended == "" || acquired == "") print ""; else printf "%.2f\n", (acquired > ended) ? acquired - ended : 0}'
+}
+# check_leaders WHAT SECONDS
+check_leaders() {
+  local component
+  for component in "${LEADERS[@]}"; do
+    note "$1: $component: without a leader for $(leaderless "$component") s"
+    check "$1: $component without a leader for at most $2 s" at_most "$2" "$(leaderless "$component")"
+  done
+}
+
+# For a hand-over that restarts the API server: shorter_gap_than SECONDS: no longer time without an answer on new connections.
+shorter_gap_than() { at_most "$1" "$(load_figure .kinds.fresh.longest_gap.seconds)"; }
+# first_success_after UNIX_TIME: when the first answered request after it began.
+first_success_after() { awk -v since="$1" '$4 == "ok" && $1 > since {print $1; exit}' "$load_log"; }

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// target is the API server, and the ways in which it is asked.
+type target struct {
+	base    string       // https://HOST:PORT
+	address string       // HOST: what the `kubernetes` Endpoints must name
+	fresh   *http.Client // a new TLS connection for each request
+	kept    *http.Client // one HTTP/2 connection, as client-go keeps it for a program
+	polling *http.Client // the same for another program, which reads endpoints and leases
+}
+
+func newTarget(kubeconfig string) (*target, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	server, err := url.Parse(config.Host)
+	if err != nil {
+		return nil, err
+	}
+	tls, err := rest.TLSConfigFor(config)
+	if err != nil {
+		return nil, err
+	}
+	// No retries: Go's HTTP/1 transport sends a request anew only on a connection that was kept, and none is.
+	fresh := &http.Client{Transport: &http.Transport{
+		TLSClientConfig: tls, DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: patience}).DialContext,
+	}}
+	kept, err := clientGo(config)
+	if err != nil {
+		return nil, err
+	}
+	polling, err := clientGo(config)
+	if err != nil {
+		return nil, err
+	}
+	return &target{config.Host, server.Hostname(), fresh, kept, polling}, nil
+}
+
+// clientGo is client-go's own transport (HTTP/2, its pings and time limits) without the layer above it, which waits and
+// tries again where a server says so or a connection is reset. A dialer of its own makes client-go share no connection.
+func clientGo(config *rest.Config) (*http.Client, error) {
+	own := rest.CopyConfig(config)
+	own.Dial = (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	return rest.HTTPClientFor(own)
+}
+
+// get asks for what is at the path and gives back the answer's body.
+func (t *target) get(client *http.Client, path string) ([]byte, error) {
+	return t.ask(client, http.MethodGet, path, nil)
+}
+
+func (t *target) ask(client *http.Client, method, path string, body []byte) ([]byte, error) {
+	patient, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(patient, method, t.base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if len(body) == 0 {
+		request.Body, request.GetBody = nil, nil
+	} else {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	content, err := io.ReadAll(answer.Body)
+	if err == nil && answer.StatusCode/100 != 2 {
+		err = &refusal{answer.StatusCode, message(content)}
+	}
+	return content, err
+}
+
+// refusal is an answer that is not 2xx.
+type refusal struct {
+	code int
+	text string
+}
+
+func (r *refusal) Error() string { return fmt.Sprintf("http %d: %s", r.code, r.text) }
+
+// refused says whether the server answered with that code.
+func refused(err error, code int) bool {
+	var r *refusal
+	return errors.As(err, &r) && r.code == code
+}
+
+// message is the text of a Status, or the first words of what else there is.
+func message(content []byte) string {
+	var status struct{ Message string }
+	if json.Unmarshal(content, &status) == nil && status.Message != "" {
+		return status.Message
+	}
+	return shorten(strings.Join(strings.Fields(string(content)), " "))
+}
+
+var changing = regexp.MustCompile(`(Get|Post|Delete) "[^"]*": |\d+\.\d+\.\d+\.\d+:\d+(->)?|load-\d+-\d+`)
+
+// class is an error without what differs from one request to the next: addresses, URLs, names.
+func class(err error) string {
+	return shorten(strings.Join(strings.Fields(changing.ReplaceAllString(err.Error(), "")), " "))
+}
+
+func shorten(text string) string {
+	if len(text) > 90 {
+		return text[:90]
+	}
+	return text
+}
