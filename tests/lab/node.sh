@@ -19,7 +19,7 @@ node_exec() { nsenter -t "$(node_pid)" -m -u -n -p -- "${NODE_ENV[@]}" "$@"; }
 # node_fresh: a newly made disk, a booted node, kubeadm init, and a control plane that is all Ready. 15-20 s.
 node_fresh() {
   node_remove
-  mkdir -p "$disk"/{kubernetes/manifests,kubelet,etcd,fulcrum,pods,log}
+  mkdir -p "$disk"/{kubernetes/manifests,kubelet,etcd,fulcrum,pods,log,units,lib}
   # Loading the images takes longer than all the rest: done once, and copied.
   if [ -d "$LAB_CACHE/containerd" ]; then cp -a "$LAB_CACHE/containerd" "$disk/containerd"; else mkdir "$disk/containerd"; fi
   node_boot || return
