@@ -17,6 +17,7 @@ mod error;
 mod facts;
 mod ground;
 mod idle;
+mod renew;
 mod standby;
 mod unit;
 mod watch;

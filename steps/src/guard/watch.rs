@@ -1,6 +1,6 @@
 //! Watching a control plane that runs by itself, and what is done when it does not any more.
 
-use super::boot::{Carried, Start, boot, carry_on, is_proven, static_ones};
+use super::boot::{Carried, Start, boot, carry_on, static_ones};
 use super::decide::{InLine, Next, Pulse, Watched, line_up, stand_in};
 use super::facts::Told;
 use super::ground::Ground;
@@ -9,9 +9,9 @@ use super::{GuardError, UNIT};
 use crate::component::Component;
 use crate::node::Hindrance;
 use crate::plan;
-use crate::site::{Site, in_api_pod, in_static_pod};
+use crate::site::{Site, in_static_pod};
+use fulcrum_engine::Plan;
 use fulcrum_engine::state::{Journal, OpenError};
-use fulcrum_engine::{Plan, Seen};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -148,17 +148,18 @@ fn someone_reads(start: &Result<Start, GuardError>) -> bool {
 const WORKS: [&str; 5] = ["pivot", "resume", "rollback", "guard", "rehearse"];
 
 /// One stretch of watching.
-struct Watch<'a> {
-    guard: &'a Guard<'a>,
-    told: &'a Told,
-    site: Arc<Site>,
+pub(super) struct Watch<'a> {
+    pub(super) guard: &'a Guard<'a>,
+    pub(super) told: &'a Told,
+    pub(super) site: Arc<Site>,
     signs: BTreeMap<Component, Sign>,
     /// Who listens, as port and inode.
     sockets: Vec<(u16, u64)>,
     served: Option<u64>,
     lines_up: bool,
     holding: Option<(JoinHandle<()>, Instant)>,
-    proving: BTreeMap<Component, (Value, Instant)>,
+    /// Since when which generation of a DaemonSet has served.
+    pub(super) proving: BTreeMap<Component, (Value, Instant)>,
 }
 
 /// The last sign of life of a component.
@@ -330,71 +331,6 @@ impl<'a> Watch<'a> {
         }
         Watched { patience: self.guard.pace.patience, hosted }
     }
-
-    /// The components whose DaemonSets have changed and have served for long enough since.
-    async fn renewal(&mut self) -> Result<Option<(Plan, Vec<Component>)>, GuardError> {
-        let by_file = static_ones(&self.site.node.manifests);
-        let mut proven = Vec::new();
-        for component in Component::ALL.into_iter().filter(|component| !by_file.contains(component)) {
-            let Ok(Some(live)) = self.site.cluster.daemonset(component.daemonset_name()).await else {
-                continue;
-            };
-            if is_proven(self.guard.ground, self.told, &self.site, component, &live)? {
-                self.proving.remove(&component);
-                continue;
-            }
-            let generation = live["metadata"]["generation"].clone();
-            if !self.serves_as_said(component, &live).await? {
-                self.proving.remove(&component);
-                continue;
-            }
-            let since = self.proving.entry(component).or_insert_with(|| (generation.clone(), Instant::now()));
-            if since.0 != generation {
-                *since = (generation, Instant::now());
-            }
-            if since.1.elapsed() >= self.guard.pace.proof && self.fits(component, &live) {
-                proven.push(component);
-            }
-        }
-        if proven.is_empty() {
-            return Ok(None);
-        }
-        let why =
-            format!("the DaemonSets have changed, and have served for {:?} since", self.guard.pace.proof);
-        let plan = plan::renew_standby(&self.told.settings, self.told.pivot, &proven, &why)?;
-        Ok(Some((plan, proven)))
-    }
-
-    /// Whether a static pod may be made from it; if not, the standby stays what it was, and it is said once.
-    fn fits(&mut self, component: Component, live: &Value) -> bool {
-        let made = crate::manifest::standby_of(component, live, &self.site.settings.target(None));
-        let Err(refused) = made else { return true };
-        tracing::warn!("DaemonSet {}: the standby is not renewed: {refused}", component.daemonset_name());
-        if let Some((_, since)) = self.proving.get_mut(&component) {
-            *since = Instant::now() + REFUSED_AGAIN_AFTER;
-        }
-        false
-    }
-
-    /// Every pod is of the newest template and Ready, and the one on this node is who answers here.
-    async fn serves_as_said(&self, component: Component, live: &Value) -> Result<bool, GuardError> {
-        let number = |field: &str| live["status"][field].as_u64().unwrap_or(0);
-        let rolled_out = live["status"]["observedGeneration"] == live["metadata"]["generation"]
-            && number("updatedNumberScheduled") == number("desiredNumberScheduled")
-            && number("numberReady") == number("desiredNumberScheduled");
-        if !rolled_out {
-            return Ok(false);
-        }
-        let labels = Site::pod_labels(component);
-        let Ok(pods) = self.site.cluster.pods_on(&self.site.settings.node, &labels).await else {
-            return Ok(false);
-        };
-        let [pod] = pods.as_slice() else { return Ok(false) };
-        let uid = pod.metadata.uid.as_deref();
-        let the_one =
-            |process: &crate::node::Process| in_api_pod(process) && process.pod_uid.as_deref() == uid;
-        Ok(matches!(self.site.serves(component, None, the_one).await?, Seen::Ready(_)))
-    }
 }
 
 impl Drop for Watch<'_> {
@@ -408,8 +344,6 @@ impl Drop for Watch<'_> {
 /// How long the endpoints are held after the last of several API servers was alone again: the one that left takes its
 /// address out when it ends.
 const HOLD_FOR: Duration = Duration::from_secs(45);
-/// How long a refusal is not repeated.
-const REFUSED_AGAIN_AFTER: Duration = Duration::from_secs(3600);
 
 /// Whether this is due again; then it counts as done now.
 fn due(last: &mut Option<Instant>, every: Duration) -> bool {

@@ -69,7 +69,8 @@ fn guarded(steps: &mut Vec<StepSpec>) {
         if id == "label-node" {
             spec.after = vec!["arm-guard".into()];
         }
-        if id == "verify" || id.starts_with("retire-static/") {
+        // A redirect is the kernel's, and gone after a boot.
+        if id == "verify" || id == "redirect" || id.starts_with("retire-static/") {
             spec.durability = Durability::Boot;
         }
     }

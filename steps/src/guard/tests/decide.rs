@@ -1,11 +1,11 @@
 //! Decisions by value, and what holds of all of them.
 
-use super::HOLD_OFF;
-use super::decide::{
+use crate::component::Component;
+use crate::guard::HOLD_OFF;
+use crate::guard::decide::{
     BootFacts, Copy, InLine, Next, OnReboot, Pulse, RunFacts, Standing, Watched, Workflow, at_boot, line_up,
     stand_in,
 };
-use crate::component::Component;
 use crate::node::Steering;
 use fulcrum_engine::state::{RunId, Timestamp};
 use proptest::prelude::*;
