@@ -195,7 +195,9 @@ impl<'a> Watch<'a> {
             }
             if eye.is_touched() {
                 eye.until_free(self.guard.pace.tick).await;
-                return Ok(None);
+                if !self.is_still_true(eye)? {
+                    return Ok(None);
+                }
             }
             self.look().await?;
             if due(&mut asked, self.guard.pace.ask) && self.site.cluster.readyz().await.is_ok() {
@@ -215,6 +217,18 @@ impl<'a> Watch<'a> {
                 return self.start(plan).await;
             }
         }
+    }
+
+    /// Whether whoever had the journal open has only read it: that must not make the guard forget what it has seen.
+    fn is_still_true(&self, eye: &mut JournalEye) -> Result<bool, GuardError> {
+        let journal = match Journal::open(self.guard.ground.state_dir(), "guard") {
+            Err(OpenError::Locked { .. }) => return Ok(true), // It is looked at again.
+            opened => opened?,
+        };
+        let told = Told::read(&journal)?;
+        drop(journal);
+        eye.seen();
+        Ok(told.is_some_and(|told| told.runs == self.told.runs))
     }
 
     /// A run of the guard's own, unless somebody else has begun one.
