@@ -52,7 +52,7 @@ fulcrum_killed_everywhere() {
   while :; do
     # shellcheck disable=SC2086 # a command and its options
     fulcrum_until is_new_boundary $command --yes
-    case $last_line in *'"event":"finished"'* | *'"event":"nothing-to-do"'*) break ;; esac
+    [ $code != 0 ] || break # finished; or it had been when the last kill came, and there was nothing left to do
     if [ -z "$hit" ] || [ $code != 137 ]; then
       fail "\`fulcrum $command\` after $kills kills" "exit code $code, last: $last_line, stderr: $(tail -n 4 "$err")"
       return
