@@ -17,14 +17,20 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
         Ok(taken) => taken,
         Err(exit) => return Ok(exit),
     };
-    if !args.consent.yes {
-        shell.confirm(&format!("Undo run {run} ({}) on node {}?", state.phase(), site.settings.node))?;
-    }
     let reason = if args.keep_port_sharing { ROLLBACK_KEEPING } else { ROLLBACK };
     if state.unwinding().is_some() && args.keep_port_sharing && !site.keep_port_sharing {
         return Err(Failure::refused(format!(
             "run {run} is being undone exactly already, which cannot be changed halfway: `fulcrum rollback` goes on"
         )));
+    }
+    let keep = site.keep_port_sharing || args.keep_port_sharing;
+    let how = if keep { "to static pods that share their ports" } else { "exactly" };
+    if !args.consent.yes {
+        shell.confirm(&format!(
+            "Undo run {run} ({}) on node {}, {how}?",
+            state.phase(),
+            site.settings.node
+        ))?;
     }
     for later in followers {
         let settings = settings(&load(&journal, later)?)?;
@@ -38,7 +44,7 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
     let mut site = site;
     // Nobody else has it yet.
     if let Some(site) = Arc::get_mut(&mut site) {
-        site.keep_port_sharing |= state.unwinding().is_none() && args.keep_port_sharing;
+        site.keep_port_sharing = keep;
     }
     let (engine, progress) = engine(journal, &site, &[], shell).await?;
     if let Some(limit) = args.timeout {

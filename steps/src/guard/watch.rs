@@ -80,8 +80,10 @@ impl Guard<'_> {
             let again = match start {
                 Ok(start) => self.go_on(start, &mut eye).await,
                 Err(GuardError::Open(OpenError::Locked { .. })) => {
-                    eye.until_free(self.pace.tick).await;
-                    Ok(None)
+                    tokio::select! {
+                        () = eye.until_free(self.pace.tick) => Ok(None),
+                        () = self.stop.cancelled() => return Ended::Stopped,
+                    }
                 }
                 Err(error) => Err(error),
             };
@@ -194,7 +196,11 @@ impl<'a> Watch<'a> {
                 () = self.guard.stop.cancelled() => return Ok(Some(Ended::Stopped)),
             }
             if eye.is_touched() {
-                eye.until_free(self.guard.pace.tick).await;
+                tokio::select! {
+                    () = eye.until_free(self.guard.pace.tick) => {}
+                    // A rollback that has the journal open ends the guard, and waits for its end.
+                    () = self.guard.stop.cancelled() => return Ok(Some(Ended::Stopped)),
+                }
                 if !self.is_still_true(eye)? {
                     return Ok(None);
                 }
