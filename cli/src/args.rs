@@ -210,7 +210,8 @@ pub(crate) struct History {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum HistoryCommand {
-    /// Remove old runs that are rolled back. One that completed stays: it is what a rollback goes by.
+    /// Remove old runs that are rolled back, and the guard's that belong to them. A pivot that completed stays: it is
+    /// what a rollback goes by.
     Prune(Prune),
 }
 
