@@ -33,6 +33,7 @@ node_fresh() {
   node_config >"$disk/kubernetes/kubeadm.yaml"
   # preflight is for a real machine; the addons (DNS, proxy) need images that the lab does not have.
   node_exec kubeadm init --config /etc/kubernetes/kubeadm.yaml --skip-phases=preflight,addon || return
+  node_exec ln -s /run/lab/systemctl /run/lab/bin/
   within 120 node_ready || { echo "the control plane is not ready after 120 s: $last_seen"; return 1; }
 }
 
