@@ -81,6 +81,7 @@ step forward back
 preflight 0 ms 0 ms
 lock 0 ms 0 ms
 archive 0 ms 0 ms
+arm-guard 0 ms 0 ms
 label-node 0 ms 0 ms
 share-port/kube-apiserver 0 ms 0 ms
 line-up 0 ms 0 ms

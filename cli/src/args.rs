@@ -3,6 +3,7 @@
 use crate::exit::EXIT_CODES;
 use clap::{Parser, Subcommand, ValueEnum};
 use fulcrum_steps::drill::Version;
+use fulcrum_steps::guard::OnReboot;
 use fulcrum_steps::site::{Handover, Wanted};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,6 +58,8 @@ pub(crate) enum Command {
     Resume(Resume),
     /// Undo a run, finished or not: bring back the static pods, byte for byte, with the API up or down.
     Rollback(Rollback),
+    /// Bring this node's control plane back after a boot, hand over again, and watch it: a daemon, started by its unit.
+    Guard(Guard),
     /// Say how this node's control plane runs, and how the last run stands.
     Status(Status),
     /// Show every attempt of every run; with --verify, prove that the journal is whole.
@@ -78,9 +81,8 @@ With --crash a run is broken at named points, each in a simulated cluster of its
   FAULT  kill (SIGKILL of a real process), reboot (of the simulated machine), api (the API server is away)
   THEN   resume (to the end that it was going to), rollback; on the way back, after kill and reboot, these
          are one thing, and one of them is tried
-A completed run is then rolled back, and every case must end exactly as before. Between the cut of the static
-API server and the way back a reboot takes the control plane away for good: there `resume` cannot work, which
-is counted as `needs the guard`, never as passed, and it is `rollback` that must work.";
+After a reboot it is the guard that does it, as `--on-reboot` says, once it is armed. A completed run is then rolled
+back, and every case must end exactly as before.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pivot {
@@ -99,6 +101,13 @@ pub(crate) struct Pivot {
     /// over; never less than 2s.
     #[arg(long, default_value = "2s", value_parser = duration, value_name = "TIME")]
     pub(crate) soak: Duration,
+    /// Do not install the guard: after a reboot nothing brings the control plane back, and a pivoted node must be
+    /// rolled back before each.
+    #[arg(long)]
+    pub(crate) no_guard: bool,
+    /// What the guard does with this run if a reboot cuts it in half.
+    #[arg(long, value_enum, default_value = "resume", conflicts_with = "no_guard")]
+    pub(crate) on_reboot: OnRebootArg,
     /// Make every check, show the plan and the DaemonSets, and change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -142,6 +151,46 @@ pub(crate) struct Rollback {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct Guard {
+    #[command(subcommand)]
+    pub(crate) command: Option<GuardCommand>,
+    #[command(flatten)]
+    pub(crate) pace: GuardPace,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GuardCommand {
+    /// Install, enable and start the unit, as a pivot does by itself.
+    Install {
+        #[command(flatten)]
+        pace: GuardPace,
+        /// Where the kubelet looks for static pods (its staticPodPath).
+        #[arg(long, default_value = "/etc/kubernetes/manifests", value_name = "DIR")]
+        manifests_dir: PathBuf,
+    },
+    /// Stop and remove it. A pivoted node then does not survive a reboot.
+    Uninstall,
+    /// Say whether it is installed, enabled and running.
+    Status,
+    /// Where static pods stand in: let the DaemonSets take over again.
+    HandOver {
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct GuardPace {
+    /// How long the control plane may be silent before its static pods stand in.
+    #[arg(long, default_value = "30s", value_parser = duration, value_name = "TIME")]
+    pub(crate) patience: Duration,
+    /// How long after a failure another one leaves the static pods where they are.
+    #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
+    pub(crate) hold_off: Duration,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) place: Place,
@@ -161,7 +210,8 @@ pub(crate) struct History {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum HistoryCommand {
-    /// Remove old runs that are rolled back. One that completed stays: it is what a rollback goes by.
+    /// Remove old runs that are rolled back, and the guard's that belong to them. A pivot that completed stays: it is
+    /// what a rollback goes by.
     Prune(Prune),
 }
 
@@ -226,6 +276,23 @@ pub(crate) enum HandoverArg {
     Bridge,
     /// Each static pod is restarted once so that its port can be shared; works everywhere.
     Restart,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnRebootArg {
+    /// It goes on in the direction in which it was going.
+    Resume,
+    /// It is undone.
+    Rollback,
+}
+
+impl From<OnRebootArg> for OnReboot {
+    fn from(arg: OnRebootArg) -> Self {
+        match arg {
+            OnRebootArg::Resume => Self::Resume,
+            OnRebootArg::Rollback => Self::Rollback,
+        }
+    }
 }
 
 impl From<HandoverArg> for Wanted {

@@ -29,13 +29,18 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args, shell: &Shell) -> Result<Exit, Failure> {
-    shell::start_log(&args.global);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    shell::start_log(&args.global, matches!(args.command, Command::Guard(_)));
+    let runtime = match &args.command {
+        // It rests nearly all the time, and should cost nearly nothing.
+        Command::Guard(_) => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+        _ => tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?,
+    };
     let exit = runtime.block_on(async {
         match args.command {
             Command::Pivot(pivot) => command::pivot(&args.global, &pivot, shell).await,
             Command::Resume(resume) => command::resume(&args.global, &resume, shell).await,
             Command::Rollback(rollback) => command::rollback(&args.global, &rollback, shell).await,
+            Command::Guard(guard) => command::guard(&args.global, &guard, shell).await,
             Command::Status(status) => command::status(&args.global, &status, shell).await,
             Command::History(history) => command::history(&args.global, &history, shell).await,
             Command::Rehearse(rehearse) => command::rehearse(&rehearse, shell).await,

@@ -101,9 +101,10 @@ impl Drop for Spool {
     }
 }
 
-/// The log on stderr: silent by default, for errors are said once, by the command.
-pub(crate) fn start_log(global: &Global) {
+/// The log on stderr: silent by default, for errors are said once, by the command. What a daemon does is said there.
+pub(crate) fn start_log(global: &Global, daemon: bool) {
     let filter = match global.verbose {
+        0 if daemon => "error,fulcrum=info,fulcrum_steps=info,kube_client=off",
         // kube logs what its caller is told anyway.
         0 | 1 => "error,kube_client=off",
         2 => "fulcrum=debug,fulcrum_engine=debug,fulcrum_steps=debug,fulcrum_state=debug,warn",

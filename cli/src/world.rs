@@ -5,7 +5,9 @@ use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, LockHolder, OpenError, RunId};
 use fulcrum_engine::{Run, Session};
 use fulcrum_steps::cluster::{Access, Cluster, connect};
-use fulcrum_steps::node::{Host, ManifestsDir, Node, Proc};
+use fulcrum_steps::guard::UNIT;
+use fulcrum_steps::node::{Host, ManifestsDir, Node, Proc, Systemd};
+use fulcrum_steps::plan::PIVOT;
 use fulcrum_steps::site::{Patience, Settings, Site};
 use std::path::Path;
 use std::sync::Arc;
@@ -48,6 +50,12 @@ fn not_opened(error: OpenError) -> Failure {
 
 fn in_progress(holder: &LockHolder) -> anyhow::Error {
     let (purpose, pid) = (&holder.purpose, holder.pid);
+    if purpose == "guard" {
+        return anyhow::anyhow!(
+            "the guard, pid {pid}, is at work; wait for its end (`fulcrum status` says what it does), or stop it with \
+             `systemctl stop {UNIT}`: it stops at a safe point"
+        );
+    }
     if !matches!(purpose.as_str(), "pivot" | "resume" | "rollback") {
         return anyhow::anyhow!(
             "`fulcrum {purpose}`, pid {pid}, is reading the journal; wait for its end, or end it"
@@ -60,16 +68,23 @@ fn in_progress(holder: &LockHolder) -> anyhow::Error {
     )
 }
 
-/// An older run may not be taken up beside a later one: both would have their hands on the same files.
-pub(crate) fn refuse_if_followed(journal: &Journal, run: RunId) -> Result<(), Failure> {
-    for later in runs(journal)?.into_iter().filter(|later| *later > run) {
-        if !load(journal, later)?.is_rolled_back() {
-            return Err(Failure::refused(format!(
-                "run {later} came after run {run}; roll that one back first"
-            )));
+/// An older run may not be taken up beside a later one: both would have their hands on the same files. What the guard has
+/// done since is no obstacle, for every undo acts on what it sees; returns what of it is unfinished, newest first.
+pub(crate) fn followers(journal: &Journal, run: RunId) -> Result<Vec<RunId>, Failure> {
+    let mut unfinished = Vec::new();
+    for later in journal.runs()?.into_iter().rev().take_while(|later| later.run > run) {
+        let state = load(journal, later.run)?;
+        match later.kind.as_str() {
+            PIVOT if !state.is_rolled_back() => {
+                let text = format!("run {} came after run {run}; roll that one back first", later.run);
+                return Err(Failure::refused(text));
+            }
+            PIVOT => {}
+            _ if state.is_over() => {}
+            _ => unfinished.push(later.run),
         }
     }
-    Ok(())
+    Ok(unfinished)
 }
 
 /// A kubeconfig that leads elsewhere than when the run began. With the API down nothing can be said: what
@@ -93,6 +108,14 @@ pub(crate) fn runs(journal: &Journal) -> Result<Vec<RunId>, Failure> {
 pub(crate) fn last_run(journal: &Journal) -> Result<Option<(RunId, Run)>, Failure> {
     let Some(run) = runs(journal)?.last().copied() else { return Ok(None) };
     Ok(Some((run, load(journal, run)?)))
+}
+
+/// The last pivot, with where it stands.
+pub(crate) fn last_pivot(journal: &Journal) -> Result<Option<(RunId, Run)>, Failure> {
+    let Some(header) = journal.runs()?.into_iter().rfind(|header| header.kind == PIVOT) else {
+        return Ok(None);
+    };
+    Ok(Some((header.run, load(journal, header.run)?)))
 }
 
 /// The run that was meant: by the beginning of its id, or the last one.
@@ -119,7 +142,8 @@ pub(crate) async fn access(kubeconfig: &Path) -> Result<(Access, Arc<dyn Host>),
 
 /// The site that `settings` describe.
 pub(crate) fn site(settings: Settings, access: &Access, host: Arc<dyn Host>, state_dir: &Path) -> Site {
-    let node = Node { manifests: ManifestsDir::new(&settings.manifests_dir), host };
+    let units = Arc::new(Systemd::default());
+    let node = Node { manifests: ManifestsDir::new(&settings.manifests_dir), host, units };
     let (cluster, archive) = (access.cluster.clone(), state_dir.join("archive"));
     let patience = Patience::default();
     Site { node, cluster, settings, archive, patience, keep_port_sharing: false }

@@ -14,6 +14,7 @@
 //! | [`preflight`] | every check before the first change |
 //! | [`step`] | the steps, one file each |
 //! | [`plan`] | the DAG |
+//! | [`guard`] | what brings the control plane back after a reboot or a failure |
 //! | [`rehearsal`] | a simulated node and cluster |
 //! | [`drill`] | a whole pivot in a rehearsal, there and back, or broken at a named point |
 
@@ -21,6 +22,7 @@ pub mod bridge;
 pub mod cluster;
 pub mod component;
 pub mod drill;
+pub mod guard;
 pub mod manifest;
 pub mod node;
 pub mod plan;

@@ -2,6 +2,7 @@
 
 use crate::cluster::{Cluster, OPT_IN_LABEL, RUN_ANNOTATION};
 use crate::component::Component;
+use crate::guard::OnReboot;
 use crate::manifest::{StaticPod, Target};
 use crate::node::{HostError, Node, Process, Question};
 use fulcrum_engine::state::RunId;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The node, the cluster, and what was decided.
@@ -98,6 +99,15 @@ pub struct Settings {
     pub soak: Duration,
     /// Where each component is asked.
     pub health: BTreeMap<Component, Question>,
+    /// Whether a guard is armed, which brings the control plane back after a reboot.
+    #[serde(default)]
+    pub guard: bool,
+    /// What the guard does with the run if a reboot cuts it in half.
+    #[serde(default)]
+    pub on_reboot: OnReboot,
+    /// For the guard's own runs: the pivot that they belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_pivot: Option<RunId>,
 }
 
 /// How the control plane changes hands.
@@ -191,6 +201,11 @@ impl Site {
     /// The label that the pods of the component's DaemonSet bear.
     pub fn pod_labels(component: Component) -> String {
         format!("k8s-app={}", component.daemonset_name())
+    }
+
+    /// Where the journal, the archive and the standby are.
+    pub fn state_dir(&self) -> &Path {
+        self.archive.parent().unwrap_or(&self.archive)
     }
 
     /// Where the archived manifest of `component` is for `run`.

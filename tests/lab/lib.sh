@@ -8,6 +8,7 @@ COMPONENTS=(kube-apiserver kube-controller-manager kube-scheduler)
 RUN_DEADLINE=600 # seconds until a run of fulcrum counts as hung: what it gives itself for a pivot
 . "$here/kills.sh"
 . "$here/load.sh"
+. "$here/guard.sh"
 
 # --- checks: one line each -------------------------------------------------------------------------------------------
 

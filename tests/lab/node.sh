@@ -19,7 +19,7 @@ node_exec() { nsenter -t "$(node_pid)" -m -u -n -p -- "${NODE_ENV[@]}" "$@"; }
 # node_fresh: a newly made disk, a booted node, kubeadm init, and a control plane that is all Ready. 15-20 s.
 node_fresh() {
   node_remove
-  mkdir -p "$disk"/{kubernetes/manifests,kubelet,etcd,fulcrum,pods,log}
+  mkdir -p "$disk"/{kubernetes/manifests,kubelet,etcd,fulcrum,pods,log,units,lib}
   # Loading the images takes longer than all the rest: done once, and copied.
   if [ -d "$LAB_CACHE/containerd" ]; then cp -a "$LAB_CACHE/containerd" "$disk/containerd"; else mkdir "$disk/containerd"; fi
   node_boot || return
@@ -33,6 +33,7 @@ node_fresh() {
   node_config >"$disk/kubernetes/kubeadm.yaml"
   # preflight is for a real machine; the addons (DNS, proxy) need images that the lab does not have.
   node_exec kubeadm init --config /etc/kubernetes/kubeadm.yaml --skip-phases=preflight,addon || return
+  node_exec ln -s /run/lab/systemctl /run/lab/bin/
   within 120 node_ready || { echo "the control plane is not ready after 120 s: $last_seen"; return 1; }
 }
 

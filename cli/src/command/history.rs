@@ -6,7 +6,8 @@ use crate::render::RunHistory;
 use crate::shell::Shell;
 use crate::world::{find_run, open_journal, open_journal_to_read, require_root};
 use fulcrum_engine::load::load;
-use fulcrum_engine::state::{Journal, RunHeader};
+use fulcrum_engine::state::{Journal, RunHeader, RunId};
+use fulcrum_steps::plan::PIVOT;
 
 pub(crate) async fn history(global: &Global, args: &History, shell: &Shell) -> Result<Exit, Failure> {
     if !global.state_dir.exists() {
@@ -66,7 +67,7 @@ fn show(journal: Journal, headers: &[RunHeader], shell: &Shell) -> Result<Exit, 
     let spool = shell.spool();
     let mut before = if shell.json() { "{\"runs\":[" } else { "" };
     for header in headers {
-        let mut history = RunHistory::new(header);
+        let mut history = RunHistory::new(header, why(&journal, header));
         if let Err(failure) = read(&journal, header, &mut history) {
             damage.get_or_insert(failure);
         }
@@ -87,11 +88,30 @@ fn show(journal: Journal, headers: &[RunHeader], shell: &Shell) -> Result<Exit, 
     damage.map_or(Ok(Exit::Done), Err)
 }
 
+/// Why one of the guard's own runs was begun. What cannot be read is said when the run itself is.
+fn why(journal: &Journal, header: &RunHeader) -> Option<String> {
+    if header.kind == PIVOT {
+        return None;
+    }
+    load(journal, header.run).ok()?.plan().shared()["why"].as_str().map(str::to_owned)
+}
+
 fn read(journal: &Journal, header: &RunHeader, history: &mut RunHistory) -> Result<(), Failure> {
     for entry in journal.entries(header.run) {
         history.push(&entry?)?;
     }
     Ok(())
+}
+
+/// Whether nothing goes by this run any more: it is rolled back, or it was the guard's and is over, as is its pivot.
+fn is_history(journal: &Journal, header: &RunHeader) -> Result<bool, Failure> {
+    let state = load(journal, header.run)?;
+    let pivot = serde_json::from_value::<RunId>(state.plan().shared()["of_pivot"].clone());
+    let pivot = match pivot {
+        Ok(pivot) => journal.header(pivot)?.map(|header| load(journal, header.run)).transpose()?,
+        Err(_) => return Ok(state.is_rolled_back()),
+    };
+    Ok(state.is_over() && pivot.is_none_or(|pivot| pivot.is_rolled_back()))
 }
 
 /// Takes away what can be: runs that are rolled back, but the newest `keep` runs.
@@ -100,7 +120,7 @@ async fn prune(global: &Global, args: &Prune, shell: &Shell) -> Result<Exit, Fai
     let journal = open_journal(&global.state_dir, "history prune")?;
     let mut old = Vec::new();
     for header in journal.runs()?.iter().rev().skip(args.keep) {
-        if load(&journal, header.run)?.is_rolled_back() {
+        if is_history(&journal, header)? {
             old.push(header.run);
         }
     }
@@ -110,9 +130,8 @@ async fn prune(global: &Global, args: &Prune, shell: &Shell) -> Result<Exit, Fai
         shell.confirm(&format!("Remove {} runs that are rolled back, for good?", old.len()))?;
     }
     // The archived manifests first: the run that names them is then still there, and this can be done again.
-    let archive = global.state_dir.join("archive");
-    for run in &old {
-        match std::fs::remove_dir_all(archive.join(run.to_string())) {
+    for (run, kept) in old.iter().flat_map(|run| ["archive", "standby"].map(|kept| (run, kept))) {
+        match std::fs::remove_dir_all(global.state_dir.join(kept).join(run.to_string())) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod carry_on;
+mod guard;
 mod history;
 mod pivot;
 mod rehearse;
@@ -10,6 +11,7 @@ mod rollback;
 mod status;
 mod take_up;
 
+pub(crate) use guard::guard;
 pub(crate) use history::history;
 pub(crate) use pivot::pivot;
 pub(crate) use rehearse::{rehearsal_child, rehearse};

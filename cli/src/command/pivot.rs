@@ -5,11 +5,11 @@ use crate::args::{Global, Pivot};
 use crate::exit::{Exit, Failure};
 use crate::render::{plan_data, plan_talk};
 use crate::shell::Shell;
-use crate::world::{access, last_run, open_journal, require_root, site};
+use crate::world::{access, last_pivot, last_run, open_journal, require_root, site};
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::component::Component;
-use fulcrum_steps::node::ManifestsDir;
+use fulcrum_steps::node::{ManifestsDir, Systemd};
 use fulcrum_steps::plan;
 use fulcrum_steps::preflight::{Ask, Report, preflight};
 use std::sync::Arc;
@@ -65,6 +65,9 @@ async fn check(
         node_name: args.node_name.clone(),
         handover: args.handover.into(),
         soak: args.soak,
+        units: Arc::new(Systemd::default()),
+        guard: !args.no_guard,
+        on_reboot: args.on_reboot.into(),
     };
     preflight(&ask).await.map_err(|refused| {
         shell.talk("refused; nothing was changed:");
@@ -86,11 +89,18 @@ async fn already(journal: &Journal, args: &Pivot, shell: &Shell) -> Result<Optio
             ),
         ));
     }
+    let Some((run, state)) = last_pivot(journal)? else { return Ok(None) };
     let manifests = ManifestsDir::new(&args.place.manifests_dir);
     let static_left =
         Component::ALL.iter().any(|component| manifests.file(component.manifest_file()).exists());
-    if state.is_rolled_back() || static_left || !manifests.path().exists() {
+    if state.is_rolled_back() || !manifests.path().exists() {
         return Ok(None);
+    }
+    if static_left {
+        return Err(Failure::refused(format!(
+            "run {run} completed, and static pods stand in for its DaemonSets since; let those take over again with \
+             `fulcrum guard hand-over`, or go back with `fulcrum rollback`"
+        )));
     }
     self_hosted(run, args, shell).await.map(Some)
 }

@@ -10,7 +10,7 @@ use fulcrum_engine::Run;
 pub(crate) async fn resume(global: &Global, args: &Resume, shell: &Shell) -> Result<Exit, Failure> {
     let (said, kubeconfig) = (args.run.as_deref(), args.kubeconfig.as_ref());
     let taken = take_up(global, "resume", said, kubeconfig, Run::is_over, shell).await?;
-    let TakenUp { journal, run, state, site } = match taken {
+    let TakenUp { journal, run, state, site, .. } = match taken {
         Ok(taken) => taken,
         Err(exit) => return Ok(exit),
     };

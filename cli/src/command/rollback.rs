@@ -1,18 +1,19 @@
 //! `fulcrum rollback`.
 
 use super::carry_on::{conclude, engine};
-use super::take_up::{TakenUp, take_up};
+use super::take_up::{TakenUp, settings, take_up};
 use crate::args::{Global, Rollback};
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
 use fulcrum_engine::Run;
-use fulcrum_steps::site::{ROLLBACK, ROLLBACK_KEEPING};
+use fulcrum_engine::load::load;
+use fulcrum_steps::site::{ROLLBACK, ROLLBACK_KEEPING, Site};
 use std::sync::Arc;
 
 pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) -> Result<Exit, Failure> {
     let (said, kubeconfig) = (args.run.as_deref(), args.kubeconfig.as_ref());
     let taken = take_up(global, "rollback", said, kubeconfig, Run::is_rolled_back, shell).await?;
-    let TakenUp { journal, run, state, site } = match taken {
+    let TakenUp { journal, run, state, site, followers } = match taken {
         Ok(taken) => taken,
         Err(exit) => return Ok(exit),
     };
@@ -30,6 +31,15 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
             state.phase(),
             site.settings.node
         ))?;
+    }
+    for later in followers {
+        let settings = settings(&load(&journal, later)?)?;
+        let site = Arc::new(Site { settings, ..Site::clone(&site) });
+        let (engine, progress) = engine(journal.clone(), &site, &[], shell).await?;
+        match conclude(engine.unwind(later, "the pivot before it is rolled back").await, &progress, shell)? {
+            Exit::Undone => {}
+            other => return Ok(other),
+        }
     }
     let mut site = site;
     // Nobody else has it yet.

@@ -4,11 +4,13 @@ use crate::args::{Global, Status};
 use crate::exit::{Exit, Failure};
 use crate::render::{ComponentStatus, DaemonsetStatus, NodeState, RunStatus, StatusReport};
 use crate::shell::Shell;
-use crate::world::{access, last_run, open_journal_to_read};
-use fulcrum_engine::state::lock_holder;
+use crate::world::{access, open_journal_to_read};
+use fulcrum_engine::load::load;
+use fulcrum_engine::state::{RunHeader, lock_holder};
 use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::node::ManifestsDir;
+use fulcrum_steps::plan::RENEW_STANDBY;
 use serde_json::Value;
 
 pub(crate) async fn status(global: &Global, args: &Status, shell: &Shell) -> Result<Exit, Failure> {
@@ -58,7 +60,9 @@ fn run_status(global: &Global) -> Result<(Option<RunStatus>, Option<String>), Fa
         return Ok((None, None));
     }
     let journal = open_journal_to_read(&global.state_dir, "status")?;
-    let Some((run, state)) = last_run(&journal)? else { return Ok((None, None)) };
+    let last = journal.runs()?.into_iter().rfind(|header| header.kind != RENEW_STANDBY);
+    let Some(RunHeader { run, .. }) = last else { return Ok((None, None)) };
+    let state = load(&journal, run)?;
     let node = state.plan().shared()["node"].as_str().map(str::to_owned);
     Ok((Some(RunStatus::of(run, &state)), node))
 }

@@ -5,7 +5,7 @@ use crate::args::Global;
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
 use crate::world::{
-    access, find_run, open_journal, refuse_another_cluster, refuse_if_followed, require_root, site,
+    access, find_run, followers, last_pivot, open_journal, refuse_another_cluster, require_root, site,
 };
 use fulcrum_engine::Run;
 use fulcrum_engine::load::load;
@@ -20,6 +20,8 @@ pub(super) struct TakenUp {
     pub(super) run: RunId,
     pub(super) state: Run,
     pub(super) site: Arc<Site>,
+    /// The guard's own runs after it that are unfinished, newest first.
+    pub(super) followers: Vec<RunId>,
 }
 
 /// Finds the run for `command`; `Err(Exit)` inside if there is none, or it is over already.
@@ -33,14 +35,25 @@ pub(super) async fn take_up(
 ) -> Result<Result<TakenUp, Exit>, Failure> {
     require_root()?;
     let journal = open_journal(&global.state_dir, command)?;
-    let Some(run) = find_run(&journal, said)? else {
+    // What is rolled back is a pivot: the guard's own runs go with it.
+    let meant = match (command, said) {
+        ("rollback", None) => last_pivot(&journal)?.map(|(run, _)| run),
+        _ => find_run(&journal, said)?,
+    };
+    let Some(run) = meant else {
         return Ok(Err(nothing_to_do(None, "no run has been started here", shell)));
     };
     let state = load(&journal, run)?;
     if is_over(&state) {
         return Ok(Err(nothing_to_do(Some(run), &format!("run {run} is {}", state.phase()), shell)));
     }
-    refuse_if_followed(&journal, run)?;
+    let followers = followers(&journal, run)?;
+    if let (Some(later), true) = (followers.first(), command != "rollback") {
+        let text = format!(
+            "run {later} of the guard came after run {run}; `fulcrum resume` without a run goes on with it"
+        );
+        return Err(Failure::refused(text));
+    }
     let settings = settings(&state)?;
     let (access, host) = access(kubeconfig.unwrap_or(&settings.kubeconfig)).await?;
     refuse_another_cluster(&access.cluster, &settings).await?;
@@ -48,7 +61,7 @@ pub(super) async fn take_up(
     site.keep_port_sharing = keeps_port_sharing(state.unwinding());
     let site = Arc::new(site);
     mend(&site, shell).await;
-    Ok(Ok(TakenUp { journal, run, state, site }))
+    Ok(Ok(TakenUp { journal, run, state, site, followers }))
 }
 
 /// What a bridge that died has left: new connections go nowhere, and nobody should have to say yes before that ends. The
@@ -62,7 +75,7 @@ async fn mend(site: &Site, shell: &Shell) {
 }
 
 /// What was decided when the run was planned.
-fn settings(state: &Run) -> Result<Settings, Failure> {
+pub(super) fn settings(state: &Run) -> Result<Settings, Failure> {
     serde_json::from_value(state.plan().shared().clone()).map_err(|error| {
         let program = state.session().map_or("?", |session| session.program.as_str());
         let text = format!(

@@ -56,19 +56,18 @@ impl<'a> CrashTable<'a> {
         };
         self.tried.sort_by_key(place);
         let count = |is: fn(&Verdict) -> bool| self.tried.iter().filter(|broken| is(&broken.verdict)).count();
-        let (passed, guard) = (count(Verdict::is_pass), count(|verdict| *verdict == Verdict::NeedsGuard));
-        let failed = self.order.len() - passed - guard;
+        let passed = count(Verdict::is_pass);
+        let failed = self.order.len() - passed;
         let took = self.began.elapsed();
         if self.shell.json() {
             self.shell.data_json(&json!({
-                "event": "summary", "passed": passed, "failed": failed, "needs_guard": guard,
+                "event": "summary", "passed": passed, "failed": failed,
                 "side_by_side": self.side_by_side, "took_ms": took.as_millis() as u64,
             }));
         } else {
             self.rows();
-            let guard = if guard > 0 { format!(", {guard} need the guard") } else { String::new() };
             self.shell.data(format_args!(
-                "\n{passed} passed, {failed} failed{guard}; {:.1} s, {} side by side",
+                "\n{passed} passed, {failed} failed; {:.1} s, {} side by side",
                 took.as_secs_f64(),
                 self.side_by_side
             ));
@@ -106,12 +105,6 @@ impl<'a> CrashTable<'a> {
                 longest.as_secs_f64()
             ));
         }
-        if self.tried.iter().any(|broken| broken.verdict == Verdict::NeedsGuard) {
-            shell.data(
-                "\n+n: n runs could not be resumed, for a reboot had taken the control plane away and nothing on the disk\n\
-                 starts it again. They need the guard, which does not exist yet. Each was rolled back instead, exactly.",
-            );
-        }
     }
 
     /// Each that failed, with the command that does it again.
@@ -125,26 +118,20 @@ impl<'a> CrashTable<'a> {
     }
 }
 
-/// How many passed of how many, and how many need the guard.
+/// How many passed of how many.
 fn cell<'a>(broken: impl Iterator<Item = &'a Broken>) -> String {
-    let (mut all, mut passed, mut guard) = (0, 0, 0);
+    let (mut all, mut passed) = (0, 0);
     for broken in broken {
         all += 1;
         passed += usize::from(broken.verdict.is_pass());
-        guard += usize::from(broken.verdict == Verdict::NeedsGuard);
     }
-    match (all, guard) {
-        (0, _) => "-".to_owned(),
-        (_, 0) => format!("{passed}/{all}"),
-        _ => format!("{passed}/{all} +{guard}"),
-    }
+    if all == 0 { "-".to_owned() } else { format!("{passed}/{all}") }
 }
 
 fn word(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Completed => "completed",
         Verdict::RolledBack => "rolled back",
-        Verdict::NeedsGuard => "needs guard",
         Verdict::Failed(_) => "FAILED",
     }
 }

@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 
 pub(crate) struct RunHistory {
     header: RunHeader,
+    why: Option<String>,
     history: History,
 }
 
 impl RunHistory {
-    pub(crate) fn new(header: &RunHeader) -> Self {
-        Self { header: header.clone(), history: History::default() }
+    /// `why` it was begun, where that was not a person's command.
+    pub(crate) fn new(header: &RunHeader, why: Option<String>) -> Self {
+        Self { header: header.clone(), why, history: History::default() }
     }
 
     pub(crate) fn push(&mut self, entry: &Entry) -> Result<(), LoadError> {
@@ -25,6 +27,7 @@ impl RunHistory {
             "run": self.header.run,
             "kind": self.header.kind,
             "created": rfc3339(self.header.created),
+            "why": self.why,
             "outcome": self.history.outcome,
             "reason": self.history.reason,
             "attempts": self.history.attempts.iter().map(attempt_json).collect::<Vec<_>>(),
@@ -35,9 +38,13 @@ impl RunHistory {
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> + '_ {
         let outcome = self.history.outcome.map_or("unfinished".to_owned(), |outcome| outcome.to_string());
         let (kind, run, created) = (&self.header.kind, self.header.run, rfc3339(self.header.created));
+        let why = self.why.iter().map(|why| format!("  because: {why}"));
         let reason = self.history.reason.iter().map(|reason| format!("  {reason}"));
         let attempts = self.history.attempts.iter().map(attempt_text);
-        std::iter::once(format!("{kind} {run}  {created}  {outcome}")).chain(reason).chain(attempts)
+        std::iter::once(format!("{kind} {run}  {created}  {outcome}"))
+            .chain(why)
+            .chain(reason)
+            .chain(attempts)
     }
 }
 

@@ -5,6 +5,8 @@ use fulcrum_engine::Run;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{LockHolder, RunId};
 use fulcrum_steps::component::Component;
+use fulcrum_steps::guard::HOW_TO_GO_ON;
+use fulcrum_steps::plan::{HAND_OVER, STAND_IN};
 use serde::Serialize;
 use std::fmt;
 
@@ -44,6 +46,9 @@ pub(crate) struct DaemonsetStatus {
 #[derive(Debug, Serialize)]
 pub(crate) struct RunStatus {
     run: Option<RunId>,
+    /// What it is for, and for the guard's own runs, why it was begun.
+    workflow: Option<String>,
+    why: Option<String>,
     outcome: String,
     reason: Option<String>,
     pid: Option<u32>,
@@ -67,7 +72,14 @@ impl NodeState {
 impl RunStatus {
     pub(crate) fn in_progress(holder: &LockHolder) -> Self {
         let reason = Some(format!("`fulcrum {}` has the journal open", holder.purpose));
-        Self { run: holder.run, outcome: "in-progress".to_owned(), reason, pid: Some(holder.pid) }
+        Self {
+            run: holder.run,
+            workflow: None,
+            why: None,
+            outcome: "in-progress".to_owned(),
+            reason,
+            pid: Some(holder.pid),
+        }
     }
 
     pub(crate) fn of(run: RunId, state: &Run) -> Self {
@@ -76,7 +88,18 @@ impl RunStatus {
             Phase::Paused(reason) => ("paused".to_owned(), Some(reason.clone())),
             Phase::New | Phase::Active => ("unfinished".to_owned(), state.unwinding().map(str::to_owned)),
         };
-        Self { run: Some(run), outcome, reason, pid: state.session().map(|session| session.pid) }
+        let plan = state.plan();
+        let why = plan.shared()["why"].as_str().map(str::to_owned);
+        let (workflow, pid) = (Some(plan.workflow().to_owned()), state.session().map(|session| session.pid));
+        Self { run: Some(run), workflow, why, outcome, reason, pid }
+    }
+
+    /// Whether the guard has brought static pods back, and they stay until a person says otherwise.
+    fn stands_in(&self) -> bool {
+        matches!(
+            (self.workflow.as_deref(), self.outcome.as_str()),
+            (Some(STAND_IN), "completed") | (Some(HAND_OVER), "rolled-back")
+        )
     }
 }
 
@@ -101,7 +124,12 @@ impl StatusReport {
             let id = run.run.map_or("(not begun)".to_owned(), |run| run.to_string());
             let reason = run.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             let pid = run.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-            shell.data(format_args!("  last run {id}: {}{pid}{reason}", run.outcome));
+            let workflow = run.workflow.as_ref().map(|workflow| format!(" ({workflow})")).unwrap_or_default();
+            let why = run.why.as_ref().map(|why| format!("\n    because: {why}")).unwrap_or_default();
+            shell.data(format_args!("  last run {id}{workflow}: {}{pid}{reason}{why}", run.outcome));
+            if run.stands_in() {
+                shell.talk(format_args!("static pods stand in for the DaemonSets: {HOW_TO_GO_ON}"));
+            }
         }
         if let Some(error) = &self.journal_error {
             shell.talk(format_args!("the journal could not be read: {error}"));

@@ -3,8 +3,9 @@
 use super::error::{Cause, ClusterError};
 use super::names::NAMESPACE;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Event, EventSource, Namespace, Node, ObjectReference, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
 };
@@ -226,6 +227,35 @@ impl Cluster {
         let attempt = format!("give back Lease {NAMESPACE}/{name}");
         // With the resourceVersion that was seen: a renewal in between makes this a conflict.
         gone(within(&attempt, self.leases().replace(&name, &PostParams::default(), &lease)).await.map(|_| ()))
+    }
+
+    /// Says something about the node, to whoever looks at its events.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked, or refuses.
+    pub async fn node_event(&self, node: &str, reason: &str, message: &str) -> Result<(), ClusterError> {
+        let now = Time(k8s_openapi::jiff::Timestamp::now());
+        let event = Event {
+            metadata: ObjectMeta { generate_name: Some("fulcrum-".to_owned()), ..ObjectMeta::default() },
+            // The kubelet names its node so, without a namespace and with its name for a uid.
+            involved_object: ObjectReference {
+                kind: Some("Node".to_owned()),
+                name: Some(node.to_owned()),
+                uid: Some(node.to_owned()),
+                ..ObjectReference::default()
+            },
+            reason: Some(reason.to_owned()),
+            message: Some(message.to_owned()),
+            type_: Some("Warning".to_owned()),
+            source: Some(EventSource { component: Some("fulcrum".to_owned()), host: Some(node.to_owned()) }),
+            first_timestamp: Some(now.clone()),
+            last_timestamp: Some(now),
+            count: Some(1),
+            ..Event::default()
+        };
+        let events: Api<Event> = Api::namespaced(self.client.clone(), "default");
+        let attempt = format!("write an event about node {node}");
+        within(&attempt, events.create(&PostParams::default(), &event)).await.map(|_| ())
     }
 
     /// The addresses under which pods find the API server: the ready ones of service

@@ -85,7 +85,7 @@ impl World {
             Fault::Kill => leash.kill().await,
             Fault::Reboot => {
                 let killed = leash.kill().await;
-                self.rehearsal.reboot();
+                self.reboot().await?;
                 killed
             }
             Fault::Api => {

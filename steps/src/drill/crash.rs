@@ -1,12 +1,12 @@
 //! Breaking runs: each case in a world of its own, several side by side.
 
 use super::Verb;
-use super::pace::{CASE_WITHIN, LOST_AFTER};
-use super::point::{Case, Fault, Then};
+use super::pace::CASE_WITHIN;
+use super::point::{Case, Then};
 use super::setup::Setup;
 use super::tour::{outcome, reason};
 use super::world::{DrillError, Steps, World};
-use crate::component::Component;
+use crate::guard::{HOLD_OFF, OnReboot, UNIT, boot, carry_on};
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::RunId;
@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// What is broken, and where.
 #[derive(Clone)]
@@ -52,9 +53,6 @@ pub enum Verdict {
     Completed,
     /// The run was rolled back, everything as before.
     RolledBack,
-    /// A reboot has taken the control plane away for good: nothing on the disk starts it, and no resume can.
-    /// A rollback brought everything back as it was.
-    NeedsGuard,
     /// It ended otherwise, or never was at its point: says what was seen.
     Failed(String),
 }
@@ -85,7 +83,11 @@ impl Drill {
     }
 
     async fn break_and_mend(&self, case: &Case) -> Result<Verdict, DrillError> {
-        let world = World::boot(&self.setup, &self.root).await?;
+        let on_reboot = match case.then {
+            Then::Resume => OnReboot::Resume,
+            Then::Rollback => OnReboot::Rollback,
+        };
+        let world = World::boot(&self.setup, &self.root).await?.with_on_reboot(on_reboot);
         let world = match &self.steps {
             Some(steps) => world.with_steps(Arc::clone(steps)),
             None => world,
@@ -99,14 +101,6 @@ impl Drill {
             verb = Verb::Rollback;
         }
         world.strike(&self.program, verb, Some((&case.point, case.fault, case.then))).await?;
-        if case.fault == Fault::Reboot
-            && verb == Verb::Pivot
-            && case.then == Then::Resume
-            && world.is_lost().await
-        {
-            world.mend(Then::Rollback).await?;
-            return Ok(Verdict::NeedsGuard);
-        }
         match world.mend(case.then).await? {
             Outcome::Completed => Ok(Verdict::Completed),
             _ => Ok(Verdict::RolledBack),
@@ -134,16 +128,21 @@ impl World {
         Ok(ended)
     }
 
-    /// Whether a boot has brought no control plane back, and nothing on the disk ever will.
-    async fn is_lost(&self) -> bool {
-        let server = self.manifests().file(Component::ApiServer.manifest_file());
-        if server.exists() {
-            return false;
+    /// Power off and on. The guard, if it is armed, is started before the kubelet, and does its work to its end.
+    ///
+    /// # Errors
+    /// When the guard cannot do it.
+    pub async fn reboot(&self) -> Result<(), DrillError> {
+        self.rehearsal.power_off();
+        let start = match self.units.starts(UNIT) {
+            true => Some(boot(self, HOLD_OFF).await?),
+            false => None,
+        };
+        self.rehearsal.power_on();
+        if let Some(start) = start {
+            carry_on(self, &start, HOLD_OFF, &CancellationToken::new()).await?;
         }
-        self.rehearsal
-            .until("an API that comes back by itself", LOST_AFTER, |seen| seen.api_up)
-            .await
-            .is_err()
+        Ok(())
     }
 
     /// Another session on the run, to its end.

@@ -2,7 +2,7 @@
 
 use super::child::{AT_ITS_POINT, GO_ON, Orders, PAUSE, Verb};
 use super::point::{Point, When};
-use super::world::{DrillError, engine, site};
+use super::world::{DrillError, PROGRAM, engine, site};
 use crate::cluster::Cluster;
 use crate::plan;
 use crate::rehearsal::Rehearsal;
@@ -29,11 +29,11 @@ pub async fn obey(orders: &str) -> Result<(), DrillError> {
     let (client, host) = Rehearsal::connect(orders.api)?;
     let journal = Journal::open(&orders.state_dir, "rehearsal-child")?;
     let run = journal.runs()?.first().map(|header| header.run);
-    let site = site(orders.settings.clone(), Cluster::new(client), Arc::clone(&host), &orders.state_dir);
+    let site = site(orders.settings.clone(), Cluster::new(client), Arc::clone(&host), &orders.state_dir)?;
     site.mend_redirect().await?;
     let gate = Arc::new(Gate::new(orders.point, told()));
     let steps = gated(library(Arc::new(site)), &gate);
-    let engine = engine(&journal, steps, host.as_ref()).await?.observer(Arc::clone(&gate) as _);
+    let engine = engine(&journal, steps, host.as_ref(), PROGRAM).await?.observer(Arc::clone(&gate) as _);
     // Set once, before anything runs.
     let _ = gate.control.set(engine.control());
     let ending = match (orders.verb, run) {

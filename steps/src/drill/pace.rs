@@ -22,10 +22,6 @@ pub(super) const QUIET: Duration = Duration::from_millis(100);
 /// How long the API server is kept from running where a case says that it is away: longer than leaders live
 /// without it (`Pace::renew_deadline`), so that they end too.
 pub(super) const API_AWAY: Duration = Duration::from_millis(60);
-/// How long a control plane that a reboot has taken away for ever is watched, for it to be called lost: three
-/// times what a booted one takes.
-pub(super) const LOST_AFTER: Duration = Duration::from_millis(150);
-
 /// How long the new API server is watched after the switch.
 pub(super) const SOAK: Duration = Duration::from_millis(20);
 

@@ -5,12 +5,14 @@ use super::pace::{POLL, SOAK, SOON, patience};
 use super::setup::Setup;
 use crate::cluster::{Cluster, ClusterError, is_ready};
 use crate::component::Component;
-use crate::node::{FileImage, Host, HostError, ManifestsDir, Node};
+use crate::guard::{BY_GUARD, Ground, GuardError, OnReboot};
+use crate::node::{FileImage, Host, HostError, ManifestsDir, Node, Units};
 use crate::plan;
 use crate::preflight::{Ask, Refused, Report, preflight};
-use crate::rehearsal::{Rehearsal, Snapshot, WaitError};
+use crate::rehearsal::{Rehearsal, RehearsalUnits, Snapshot, WaitError};
 use crate::site::{ROLLBACK, Settings, Site, Wanted, keeps_port_sharing};
 use crate::step::library;
+use async_trait::async_trait;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, OpenError, RunId};
 use fulcrum_engine::{
@@ -24,7 +26,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 /// What this program calls itself in a drill's journal.
-const PROGRAM: &str = concat!("fulcrum ", env!("CARGO_PKG_VERSION"), " rehearsal");
+pub(super) const PROGRAM: &str = concat!("fulcrum ", env!("CARGO_PKG_VERSION"), " rehearsal");
 
 /// Makes the steps for a site: [`library`], unless a test wants others.
 pub type Steps = Arc<dyn Fn(Arc<Site>) -> Arc<dyn Library> + Send + Sync>;
@@ -44,6 +46,8 @@ pub struct World {
     /// The API's objects before anything was done.
     pub(super) objects: Inventory,
     handover: Wanted,
+    on_reboot: OnReboot,
+    pub(super) units: Arc<RehearsalUnits>,
     steps: Steps,
     /// Last: what is above works in it.
     dir: TempDir,
@@ -94,6 +98,9 @@ pub enum DrillError {
     /// The simulated machine.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The guard.
+    #[error("the guard: {0}")]
+    Guard(#[from] GuardError),
     /// What was stored is not understood.
     #[error("what was stored is not understood: {0}")]
     Json(#[from] serde_json::Error),
@@ -120,7 +127,20 @@ impl World {
         let before = files(&ManifestsDir::new(manifests))?;
         let steps: Steps = Arc::new(|site| Arc::new(library(site)));
         let (shared, objects, handover) = (BTreeMap::new(), Inventory::new(), setup.handover());
-        let mut world = Self { rehearsal, cluster, host, before, shared, objects, handover, steps, dir };
+        let (on_reboot, units) = (OnReboot::default(), Arc::new(RehearsalUnits::new(dir.path())?));
+        let mut world = Self {
+            rehearsal,
+            cluster,
+            host,
+            before,
+            shared,
+            objects,
+            handover,
+            on_reboot,
+            units,
+            steps,
+            dir,
+        };
         if let Err(unsettled) = world.settle().await {
             world.preflight().await?;
             return Err(unsettled.into());
@@ -135,6 +155,12 @@ impl World {
     #[must_use]
     pub fn with_steps(self, steps: Steps) -> Self {
         Self { steps, ..self }
+    }
+
+    /// The same world, in which runs that a reboot cuts in half are treated so.
+    #[must_use]
+    pub fn with_on_reboot(self, on_reboot: OnReboot) -> Self {
+        Self { on_reboot, ..self }
     }
 
     /// The directory that the simulated kubelet reads.
@@ -168,6 +194,9 @@ impl World {
             node_name: None,
             handover: self.handover,
             soak: SOAK,
+            units: Arc::clone(&self.units) as _,
+            guard: true,
+            on_reboot: self.on_reboot,
         };
         preflight(&ask).await
     }
@@ -177,13 +206,16 @@ impl World {
     /// # Errors
     /// When the simulated machine does not answer.
     pub async fn engine(&self, journal: &Journal, settings: Settings) -> Result<Engine, DrillError> {
-        let site = site(settings, self.cluster.clone(), Arc::clone(&self.host), &self.state_dir());
-        self.engine_on(journal, site).await
+        self.engine_on(journal, self.site(settings)?).await
     }
 
     async fn engine_on(&self, journal: &Journal, site: Site) -> Result<Engine, DrillError> {
         site.mend_redirect().await?;
-        engine(journal, (self.steps)(Arc::new(site)), self.host.as_ref()).await
+        engine(journal, (self.steps)(Arc::new(site)), self.host.as_ref(), PROGRAM).await
+    }
+
+    fn site(&self, settings: Settings) -> Result<Site, DrillError> {
+        site(settings, self.cluster.clone(), Arc::clone(&self.host), &self.state_dir())
     }
 
     /// A whole pivot, or as much as comes of it.
@@ -220,8 +252,7 @@ impl World {
         reason: &str,
         watching: Arc<dyn Observer>,
     ) -> Result<Ending, DrillError> {
-        let settings = settings_of(journal, run)?;
-        let mut site = site(settings, self.cluster.clone(), Arc::clone(&self.host), &self.state_dir());
+        let mut site = self.site(settings_of(journal, run)?)?;
         site.keep_port_sharing = keeps_port_sharing(Some(reason));
         Ok(self.engine_on(journal, site).await?.observer(watching).unwind(run, reason).await?)
     }
@@ -277,11 +308,44 @@ impl World {
     }
 }
 
+/// What the guard of a drill stands on.
+#[async_trait]
+impl Ground for World {
+    fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    fn unit_is_gone(&self, unit: &str) -> bool {
+        !self.units.dir().join(unit).exists()
+    }
+
+    async fn boot_id(&self) -> Result<String, GuardError> {
+        Ok(self.host.boot_id().await?)
+    }
+
+    async fn site(&self, settings: Settings) -> Result<Arc<Site>, GuardError> {
+        let site = World::site(self, settings);
+        site.map(Arc::new).map_err(|error| GuardError::NoWay(error.to_string()))
+    }
+
+    async fn engine(&self, journal: Journal, site: &Arc<Site>) -> Result<Engine, GuardError> {
+        let program = format!("{PROGRAM} {BY_GUARD}");
+        let engine = engine(&journal, (self.steps)(Arc::clone(site)), self.host.as_ref(), &program).await;
+        engine.map_err(|error| GuardError::NoWay(error.to_string()))
+    }
+}
+
 /// What the steps of a drill work on.
-pub(super) fn site(settings: Settings, cluster: Cluster, host: Arc<dyn Host>, state_dir: &Path) -> Site {
-    let node = Node { manifests: ManifestsDir::new(&settings.manifests_dir), host };
+pub(super) fn site(
+    settings: Settings,
+    cluster: Cluster,
+    host: Arc<dyn Host>,
+    state_dir: &Path,
+) -> Result<Site, DrillError> {
+    let units = Arc::new(RehearsalUnits::new(state_dir.parent().unwrap_or(state_dir))?);
+    let node = Node { manifests: ManifestsDir::new(&settings.manifests_dir), host, units };
     let archive = state_dir.join("archive");
-    Site { node, cluster, settings, archive, patience: patience(), keep_port_sharing: false }
+    Ok(Site { node, cluster, settings, archive, patience: patience(), keep_port_sharing: false })
 }
 
 /// An engine for `steps`, on that machine.
@@ -289,9 +353,10 @@ pub(super) async fn engine(
     journal: &Journal,
     steps: Arc<dyn Library>,
     host: &dyn Host,
+    program: &str,
 ) -> Result<Engine, DrillError> {
     let session =
-        Session { boot_id: host.boot_id().await?, pid: std::process::id(), program: PROGRAM.to_owned() };
+        Session { boot_id: host.boot_id().await?, pid: std::process::id(), program: program.to_owned() };
     let steps = move |spec: &StepSpec| steps.step(spec);
     Ok(Engine::new(journal.clone(), steps, session))
 }

@@ -11,7 +11,7 @@ use crate::component::Component;
 
 /// The label that selects a self-hosted component's pods, as kubeadm's pivot had it. A selector cannot be
 /// changed later, so that it stays this one label.
-const SELECTOR_LABEL: &str = "k8s-app";
+pub(super) const SELECTOR_LABEL: &str = "k8s-app";
 
 /// The annotations that the kubelet writes onto static and mirror pods begin like this.
 const KUBELET_ANNOTATIONS: &str = "kubernetes.io/config.";
@@ -162,6 +162,12 @@ fn place_on_control_plane(spec: &mut Map<String, Value>, target: &Target) {
         }
     }
     spec.insert("tolerations".to_owned(), tolerations.into());
+}
+
+/// Whether this is the toleration that is added for the role.
+pub(super) fn our_toleration(toleration: &Value, target: &Target) -> bool {
+    let ours = |taint: &str| json!({ "key": taint, "operator": "Exists", "effect": "NoSchedule" });
+    *toleration == ours(&target.role_label) || *toleration == ours(OLD_ROLE)
 }
 
 /// Whether a toleration covers the NoSchedule taint with this key and, as kubeadm makes it, no value.

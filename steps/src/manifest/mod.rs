@@ -11,6 +11,7 @@ mod daemonset;
 mod error;
 mod handlers;
 mod quantity;
+mod standby;
 mod static_pod;
 mod yaml;
 
@@ -22,4 +23,5 @@ pub use compare::{Difference, same_spec};
 pub use daemonset::Target;
 pub use error::ManifestError;
 pub use handlers::HealthProbe;
+pub use standby::{StandbyError, standby_of};
 pub use static_pod::StaticPod;

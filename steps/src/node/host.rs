@@ -24,6 +24,17 @@ pub trait Host: Send + Sync + Debug {
     /// those that listen there: they ask themselves.
     async fn local_clients(&self, port: u16) -> Result<Vec<Process>, HostError>;
 
+    /// The sockets that listen on these ports, each as port and inode, sorted: cheaper than [`Host::listeners`], for
+    /// whoever asks all the time.
+    async fn listening(&self, ports: &[u16]) -> Result<Vec<(u16, u64)>, HostError> {
+        let mut found = Vec::new();
+        for port in ports {
+            found.extend(self.listeners(*port).await?.iter().map(|listener| (*port, listener.inode)));
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
     /// Every process that runs in a container of the pod with this uid, sandbox included.
     /// For a static pod the uid is its `kubernetes.io/config.hash`.
     async fn pod_processes(&self, pod_uid: &str) -> Result<Vec<Process>, HostError>;

@@ -9,11 +9,13 @@ mod manifests;
 mod nft;
 mod proc;
 mod procfs;
+mod units;
 
 pub use host::{Answer, Hindrance, Host, HostError, Listener, Process, Question};
 pub use host::{MARK_NEWCOMER, MARK_SERVING, Redirect, RedirectState, Steering};
 pub use manifests::{FileImage, ManifestsDir};
 pub use proc::Proc;
+pub use units::{Systemd, UnitState, Units};
 
 use std::sync::Arc;
 
@@ -24,4 +26,6 @@ pub struct Node {
     pub manifests: ManifestsDir,
     /// Its kernel.
     pub host: Arc<dyn Host>,
+    /// What it starts at boot.
+    pub units: Arc<dyn Units>,
 }

@@ -133,6 +133,14 @@ impl Host for Proc {
         apart(self, move |host| host.who_listens(port)).await
     }
 
+    async fn listening(&self, ports: &[u16]) -> Result<Vec<(u16, u64)>, HostError> {
+        let mut found =
+            kernel::listening().map_err(|errno| HostError::of("list the sockets that listen", errno))?;
+        found.retain(|(port, _)| ports.contains(port));
+        found.sort_unstable();
+        Ok(found)
+    }
+
     async fn local_clients(&self, port: u16) -> Result<Vec<Process>, HostError> {
         apart(self, move |host| host.who_is_connected(port)).await
     }

@@ -15,6 +15,8 @@ pub const PIVOT: &str = "pivot";
 const POD_WITHIN: Duration = Duration::from_secs(180);
 /// The longest that one API call, retried, may take.
 const CALL_WITHIN: Duration = Duration::from_secs(60);
+/// The longest that the guard may take to be installed and to start.
+const ARMED_WITHIN: Duration = Duration::from_secs(120);
 
 /// The pivot: nothing is cut before everything new serves.
 ///
@@ -51,9 +53,32 @@ pub fn pivot(settings: &Settings, deadline: Duration) -> Result<Plan, PlanError>
         Handover::Bridge => bridge(&mut steps),
         Handover::Restart => restart(&mut steps, "label-node"),
     };
-    steps.push(step("verify", Job::Verify).after(last).policy(Policy::tries(1, POD_WITHIN)));
+    steps.push(verify(last));
     steps.push(step("seal", Job::Seal).after(["verify"]));
+    if settings.guard {
+        guarded(&mut steps);
+    }
     Ok(Plan::new(PIVOT, steps)?.with_deadline(deadline).with_shared(json!(settings)))
+}
+
+/// With a guard, which is armed before anything is changed, the cut does not survive a reboot: the guard has put
+/// the manifests back. So what was found after it counts no more either.
+fn guarded(steps: &mut Vec<StepSpec>) {
+    for spec in steps.iter_mut() {
+        let id = spec.id.as_str();
+        if id == "label-node" {
+            spec.after = vec!["arm-guard".into()];
+        }
+        // A redirect is the kernel's, and gone after a boot.
+        if id == "verify" || id == "redirect" || id.starts_with("retire-static/") {
+            spec.durability = Durability::Boot;
+        }
+    }
+    steps.push(step("arm-guard", Job::ArmGuard).after(["archive"]).policy(Policy::tries(3, ARMED_WITHIN)));
+}
+
+pub(super) fn verify(last: Vec<StepId>) -> StepSpec {
+    step("verify", Job::Verify).after(last).policy(Policy::tries(1, POD_WITHIN))
 }
 
 /// The static pods are restarted so that their ports can be shared. Returns the last steps, as do the others.
@@ -146,34 +171,37 @@ fn start_new(steps: &mut Vec<StepSpec>, after: &[StepId]) {
     }
 }
 
-fn of(what: &str, component: Component) -> String {
+pub(super) fn of(what: &str, component: Component) -> String {
     format!("{what}/{component}")
 }
 
-fn each(what: &str) -> Vec<StepId> {
+pub(super) fn each(what: &str) -> Vec<StepId> {
     Component::ALL.map(|component| of(what, component).into()).to_vec()
 }
 
 /// A step that waits for a pod.
-fn pod(name: &str, job: Job) -> StepSpec {
+pub(super) fn pod(name: &str, job: Job) -> StepSpec {
     step(name, job).policy(Policy::tries(1, POD_WITHIN))
 }
 
 /// A step that is patient on the way back: a rollback waits for an API that is down, and what ends it is a
 /// person, not a count. 60 attempts of up to three minutes.
-fn step(name: &str, job: Job) -> StepSpec {
+pub(super) fn step(name: &str, job: Job) -> StepSpec {
+    patient(name, serde_json::to_value(job).unwrap_or(Value::Null))
+}
+
+pub(super) fn patient(name: &str, args: Value) -> StepSpec {
     let backoff = Backoff { initial: Duration::from_millis(500), max: Duration::from_secs(15) };
     let undo = Policy { attempts: 60, backoff, timeout: POD_WITHIN };
-    let args = serde_json::to_value(job).unwrap_or(Value::Null);
     StepSpec::new(name, args).policy(Policy::tries(5, CALL_WITHIN)).undo_policy(undo)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    fn settings(handover: Handover) -> Settings {
+    pub(in super::super) fn settings(handover: Handover) -> Settings {
         Settings {
             cluster_uid: "u".into(),
             node: "cp1".into(),
@@ -185,6 +213,9 @@ mod tests {
             handover,
             soak: Duration::from_secs(2),
             health: BTreeMap::new(),
+            guard: true,
+            on_reboot: Default::default(),
+            of_pivot: None,
         }
     }
 

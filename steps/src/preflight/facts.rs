@@ -6,8 +6,9 @@ use super::host::{HostFacts, disk_checks, host_checks};
 use super::verdict::{Refused, Report, Verdict, gate};
 use crate::cluster::{Cluster, ClusterError, ROLE_LABEL};
 use crate::component::Component;
+use crate::guard::OnReboot;
 use crate::manifest::StaticPod;
-use crate::node::{Host, ManifestsDir};
+use crate::node::{Host, ManifestsDir, Units};
 use crate::site::{Handover, Patience, Settings, Site, Wanted, health_question};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,6 +32,12 @@ pub struct Ask {
     pub handover: Wanted,
     /// How long the new API server is watched after the switch.
     pub soak: Duration,
+    /// What is started at boot.
+    pub units: Arc<dyn Units>,
+    /// Whether a guard is to be armed.
+    pub guard: bool,
+    /// What it is to do with the run if a reboot cuts it in half.
+    pub on_reboot: OnReboot,
 }
 
 /// Makes every check. Changes nothing.
@@ -115,13 +122,17 @@ fn settings(ask: &Ask, handover: Handover, facts: &HostFacts, cluster: &ClusterF
         kubernetes_minor: cluster.minor().unwrap_or_default(),
         handover,
         soak: ask.soak,
+        guard: ask.guard,
+        on_reboot: ask.on_reboot,
+        of_pivot: None,
         health: facts.static_pods.iter().map(question).collect(),
         node_addresses,
     }
 }
 
 fn site(ask: &Ask, settings: Settings) -> Site {
-    let node = crate::node::Node { manifests: ask.manifests.clone(), host: Arc::clone(&ask.host) };
+    let (manifests, host, units) = (ask.manifests.clone(), Arc::clone(&ask.host), Arc::clone(&ask.units));
+    let node = crate::node::Node { manifests, host, units };
     let patience = Patience::default();
     Site {
         node,

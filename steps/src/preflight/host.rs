@@ -153,6 +153,7 @@ pub(super) async fn host_checks(site: &Site, facts: &HostFacts) -> Vec<Verdict> 
             }
         }
     }
+    verdicts.push(guard_check(site).await);
     verdicts.push(match site.node.host.memory_available().await {
         Ok(available) if available < memory => Verdict::refuse(
             "memory",
@@ -163,4 +164,24 @@ pub(super) async fn host_checks(site: &Site, facts: &HostFacts) -> Vec<Verdict> 
         Err(error) => Verdict::warn("memory", error.to_string(), ""),
     });
     verdicts
+}
+
+/// Whether there is something that can start the guard at boot.
+async fn guard_check(site: &Site) -> Verdict {
+    if !site.settings.guard {
+        return Verdict::warn(
+            "guard",
+            "--no-guard: after a reboot of this node nothing brings its control plane back",
+            "roll back before each reboot, or pivot without --no-guard",
+        );
+    }
+    match site.node.units.support().await {
+        Ok(()) => Verdict::pass("guard", "systemd starts the guard before the kubelet"),
+        Err(error) => Verdict::refuse(
+            "guard",
+            error.to_string(),
+            "without systemd nothing starts the guard, and a reboot would lose the control plane for good: start \
+             `fulcrum guard` before the kubelet by other means, and pivot with --no-guard",
+        ),
+    }
 }

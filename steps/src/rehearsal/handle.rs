@@ -165,6 +165,16 @@ impl Rehearsal {
         self.shared.lock().reboot(self.shared.now());
     }
 
+    /// Power off: as [`Self::reboot`], but nothing starts before [`Self::power_on`].
+    pub fn power_off(&self) {
+        self.shared.lock().power_off(self.shared.now());
+    }
+
+    /// The machine has booted, and its kubelet starts.
+    pub fn power_on(&self) {
+        self.shared.lock().power_on(self.shared.now());
+    }
+
     /// What runs right now.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.lock().snapshot()

@@ -91,6 +91,8 @@ mod connection;
 mod host;
 mod server;
 mod shared;
+mod units;
+pub use units::RehearsalUnits;
 
 // What it has in common with a real cluster.
 pub mod behaviours;

@@ -128,11 +128,22 @@ impl World {
 
     /// Power off and on: processes gone, objects and files as they were.
     pub(super) fn reboot(&mut self, now: Now) {
+        self.power_off(now);
+        self.power_on(now);
+    }
+
+    /// Everything that only memory holds is lost, and no kubelet runs.
+    pub(super) fn power_off(&mut self, now: Now) {
         self.machine.boot();
         self.elections = Elections::default();
         self.endpoints = Endpoints::default();
-        self.kubelet = Kubelet::booted(now.at + self.options.pace.boot);
+        self.kubelet = Kubelet::booted(Duration::MAX);
         self.log.add(now.at, "machine", format!("reboots, boot id {}", self.machine.boot_id));
+    }
+
+    /// The kubelet starts.
+    pub(super) fn power_on(&mut self, now: Now) {
+        self.kubelet = Kubelet::booted(now.at + self.options.pace.boot);
     }
 
     /// Kills what is meant and tells how many that were.

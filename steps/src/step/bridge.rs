@@ -68,7 +68,7 @@ impl Bridge {
 
     /// Why no bridge is raised for the way back, if there is a reason.
     async fn needless(&self, cx: &Context) -> Result<Option<String>, StepError> {
-        if !is_cut(&self.site, API)? {
+        if !is_cut(&self.site, cx.run(), API)? {
             return Ok(Some("the static API server has not been cut".to_owned()));
         }
         if self.site.keep_port_sharing && self.site.settings.handover == Handover::Steer {
@@ -165,13 +165,13 @@ impl Step for Bridge {
         Ok(serde_json::to_vec(&archive::image(&self.site, cx, API)?)?)
     }
 
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
         let port = self.site.bridge_port()?;
         Ok(match (self.forward, port) {
             // Preparing is looking.
             (None, _) => Finding::Absent,
             // What it was for is over: the DaemonSet's process serves alone.
-            (Some(BridgeAct::Raise), _) if is_cut(&self.site, API)? => Finding::Done,
+            (Some(BridgeAct::Raise), _) if is_cut(&self.site, cx.run(), API)? => Finding::Done,
             (Some(BridgeAct::Raise), None) => Finding::Absent,
             (Some(BridgeAct::Raise), Some(port)) => match self.site.bridge_serves(port).await? {
                 Seen::Ready(_) => Finding::Done,

@@ -1,6 +1,8 @@
 //! From a step's spec to the step.
 
+use super::announce::Announce;
 use super::archive::Archive;
+use super::arm_guard::ArmGuard;
 use super::await_ready::AwaitReady;
 use super::bridge::Bridge;
 use super::create_daemonset::CreateDaemonset;
@@ -10,11 +12,13 @@ use super::line_up::LineUp;
 use super::lock::TakeLock;
 use super::preflight::Preflight;
 use super::redirect::RedirectStep;
+use super::renew_standby::RenewStandby;
 use super::restore_static::RestoreStatic;
 use super::retire_static::RetireStatic;
 use super::seal::Seal;
 use super::share_live::ShareLive;
 use super::share_port::SharePort;
+use super::stand_in::StandIn;
 use super::switch::Switch;
 use super::vacate_port::VacatePort;
 use super::verify::Verify;
@@ -45,6 +49,11 @@ pub enum Job {
     RestoreStatic { component: Component },
     VacatePort { component: Component },
     RetireStatic { component: Component },
+    ArmGuard,
+    RetireStandby { component: Component },
+    StandIn { component: Component },
+    Announce,
+    RenewStandby { component: Component },
     KeepLineUp,
     Verify,
     Seal,
@@ -91,7 +100,14 @@ pub fn library(site: Arc<Site>) -> impl Library + 'static {
             Job::KeepLineUp => Arc::new(KeepLineUp { site }),
             Job::CreateDaemonset { component } => Arc::new(CreateDaemonset { site, component }),
             Job::AwaitReady { component } => Arc::new(AwaitReady { site, component }),
-            Job::RetireStatic { component } => Arc::new(RetireStatic { site, component }),
+            Job::RetireStatic { component } => Arc::new(RetireStatic { site, component, standby: false }),
+            Job::RetireStandby { component } => Arc::new(RetireStatic { site, component, standby: true }),
+            Job::ArmGuard => Arc::new(ArmGuard { site }),
+            Job::StandIn { component } => Arc::new(StandIn { site, component }),
+            Job::Announce => {
+                Arc::new(Announce { site, why: spec.args["why"].as_str().unwrap_or("?").to_owned() })
+            }
+            Job::RenewStandby { component } => Arc::new(RenewStandby { site, component }),
             Job::Verify => Arc::new(Verify { site }),
             Job::Seal => Arc::new(Seal { site }),
         })

@@ -15,8 +15,8 @@ pub(super) struct LineUp {
 }
 
 impl LineUp {
-    async fn line_up(&self) -> Result<Seen<Value>, StepError> {
-        if is_cut(&self.site, Component::ApiServer)? {
+    async fn line_up(&self, cx: &Context) -> Result<Seen<Value>, StepError> {
+        if is_cut(&self.site, cx.run(), Component::ApiServer)? {
             return Ok(Seen::Ready(Value::Null));
         }
         let pair = Pair::look(&self.site).await?;
@@ -33,8 +33,8 @@ impl LineUp {
 
 #[async_trait]
 impl Step for LineUp {
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        if is_cut(&self.site, Component::ApiServer)? {
+    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
+        if is_cut(&self.site, cx.run(), Component::ApiServer)? {
             return Ok(Finding::Done);
         }
         let pair = Pair::look(&self.site).await?;
@@ -54,7 +54,7 @@ impl Step for LineUp {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "the static kube-apiserver to be first in line";
-        cx.wait(what, self.site.patience.poll, async || self.line_up().await).await
+        cx.wait(what, self.site.patience.poll, async || self.line_up(cx).await).await
     }
 
     async fn undo(&self, _cx: &Context) -> Result<(), StepError> {

@@ -1,6 +1,8 @@
 //! The steps of a pivot, one file a step.
 
+mod announce;
 mod archive;
+mod arm_guard;
 mod await_ready;
 mod bridge;
 mod create_daemonset;
@@ -16,11 +18,13 @@ mod pair;
 mod preflight;
 mod redirect;
 mod removal;
+mod renew_standby;
 mod restore_static;
 mod retire_static;
 mod seal;
 mod share_live;
 mod share_port;
+mod stand_in;
 mod switch;
 mod vacate_port;
 mod verify;

@@ -1,8 +1,10 @@
 //! The two API servers that listen side by side with `--handover steer`, and who of them gets new connections.
 
 use crate::component::Component;
+use crate::guard::Standby;
 use crate::node::{Hindrance, HostError, Listener, Steering};
 use crate::site::{Site, in_api_pod, in_static_pod};
+use fulcrum_engine::state::RunId;
 use fulcrum_engine::{Seen, StepError};
 
 /// Who listens on the API server's port.
@@ -57,10 +59,15 @@ impl Pair {
     }
 }
 
-/// Whether the cut has been made: the static API server's manifest is gone, and what was done to its listener
-/// has done its work.
-pub(super) fn is_cut(site: &Site, component: Component) -> Result<bool, StepError> {
-    Ok(site.node.manifests.read(component.manifest_file())?.is_none())
+/// Whether this run has made the cut: the static pod's manifest is gone, and what was done to its listener has done
+/// its work. A standby that the guard has put there since is not what the run began with.
+pub(super) fn is_cut(site: &Site, run: RunId, component: Component) -> Result<bool, StepError> {
+    Ok(match site.node.manifests.read(component.manifest_file())? {
+        None => true,
+        Some(image) => {
+            Standby::of(site.state_dir(), run).stands_in(component, &image, &site.archived(run, component))?
+        }
+    })
 }
 
 /// For waits: whoever has gone or closed its socket meanwhile is looked for again; what the machine does not

@@ -28,6 +28,9 @@ impl Step for Preflight {
             node_name: Some(site.settings.node.clone()),
             handover: Wanted::Way(site.settings.handover),
             soak: site.settings.soak,
+            units: Arc::clone(&site.node.units),
+            guard: site.settings.guard,
+            on_reboot: site.settings.on_reboot,
         };
         let report = preflight(&ask).await.map_err(|refused| StepError::retry(refused.to_string()))?;
         if report.settings != site.settings {

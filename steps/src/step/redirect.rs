@@ -74,7 +74,7 @@ impl RedirectStep {
 
     /// Begins it if it can: going back is more important than the gap.
     async fn begin_for_the_way_back(&self, cx: &Context) -> Result<(), StepError> {
-        if is_cut(&self.site, API)? && self.site.bridge_port()?.is_some() {
+        if is_cut(&self.site, cx.run(), API)? && self.site.bridge_port()?.is_some() {
             let begun = timeout(self.site.patience.bridge, self.begin(cx)).await;
             let why = match begun {
                 Ok(Ok(_)) => return Ok(()),
@@ -126,11 +126,11 @@ impl Step for RedirectStep {
         Ok(serde_json::to_vec(&cx.wait(what, self.site.patience.poll, get).await?)?)
     }
 
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
         Ok(match (self.forward, self.site.redirect_state().await?) {
             (Some(RedirectAct::Begin), RedirectState::Active) => Finding::Done,
             // What it was for is over: the DaemonSet's process serves alone.
-            (Some(RedirectAct::Begin), _) if is_cut(&self.site, API)? => Finding::Done,
+            (Some(RedirectAct::Begin), _) if is_cut(&self.site, cx.run(), API)? => Finding::Done,
             (Some(RedirectAct::End), RedirectState::Absent | RedirectState::Ended) => Finding::Done,
             _ => Finding::Absent,
         })

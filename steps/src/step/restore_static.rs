@@ -8,6 +8,7 @@ use super::pair::{Pair, settled};
 use super::removal::Removal;
 use super::vacate_port::end_if_it_does_not_serve;
 use crate::component::Component;
+use crate::guard::Standby;
 use crate::manifest::StaticPod;
 use crate::node::{FileImage, MARK_NEWCOMER, Process, Steering};
 use crate::site::{Site, in_api_pod, in_static_pod, shares_its_port};
@@ -127,6 +128,13 @@ impl Step for RestoreStatic {
             None => self.site.node.manifests.write(self.name(), &target)?,
             Some(current) if current == saved && self.is_untouched(pod.permits_port_sharing()).await? => {
                 return Ok(());
+            }
+            // Put there by the guard: `vacate-port` takes it away, unless it was cut short.
+            Some(current)
+                if current != target
+                    && Standby::of(self.site.state_dir(), cx.run()).is(self.component, &current)? =>
+            {
+                self.site.node.manifests.write(self.name(), &target)?;
             }
             Some(current) if current != target => return Err(StepError::fatal(self.edited())),
             Some(_) => {}

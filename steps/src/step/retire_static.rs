@@ -11,8 +11,9 @@ use super::library::seen;
 use super::pair::Pair;
 use crate::cluster::config_hash;
 use crate::component::Component;
+use crate::guard::Standby;
 use crate::manifest::StaticPod;
-use crate::node::{FileImage, Steering};
+use crate::node::{FileImage, MARK_NEWCOMER, Steering};
 use crate::site::{Handover, Site, in_api_pod, in_static_pod, shares_its_port};
 use async_trait::async_trait;
 use fulcrum_engine::state::Digest;
@@ -23,6 +24,8 @@ use std::sync::Arc;
 pub(super) struct RetireStatic {
     pub(super) site: Arc<Site>,
     pub(super) component: Component,
+    /// Whether it is the standby that goes again, in a hand-over: not what a pivot began with.
+    pub(super) standby: bool,
 }
 
 impl RetireStatic {
@@ -41,6 +44,10 @@ impl RetireStatic {
     /// Digest of the manifest that `share-port` left; with `--handover steer`, the archived one. If that step was
     /// found done after a crash it has returned nothing: then what it makes of the archived manifest.
     fn left_by_share_port(&self, cx: &Context) -> Result<Value, StepError> {
+        if let Some(pivot) = self.site.settings.of_pivot.filter(|_| self.standby) {
+            let standby = Standby::of(self.site.state_dir(), pivot).get(self.component)?;
+            return Ok(json!(standby.map(|image| image.digest())));
+        }
         let told =
             cx.output(&format!("share-port/{}", self.component)).map(|output| output["manifest"].clone());
         if let Some(digest) = told.filter(|digest| !digest.is_null()) {
@@ -172,18 +179,25 @@ impl Step for RetireStatic {
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        let Some(saved) = Self::saved(cx)?.filter(|_| !self.steers()) else { return Ok(()) };
+        let left_to_others = self.steers() && !self.standby;
+        let Some(saved) = Self::saved(cx)?.filter(|_| !left_to_others) else { return Ok(()) };
         self.site.node.manifests.sweep(self.name())?;
         match self.site.node.manifests.read(self.name())? {
             None => self.site.node.manifests.write(self.name(), &saved)?,
             Some(current) if current == saved => {}
+            // The guard has put it there, after this pivot had completed.
+            Some(current) if Standby::of(self.site.state_dir(), cx.run()).is(self.component, &current)? => {
+                self.site.node.manifests.write(self.name(), &saved)?;
+            }
             Some(_) => return Err(StepError::fatal(self.edited())),
         }
         let pod = StaticPod::parse(self.component, saved.content.as_bytes())?;
         let shared = pod.permits_port_sharing();
         let what = format!("the static {} to serve again", self.component);
         let the_one = |process: &_| in_static_pod(process) && shares_its_port(process) == shared;
-        let mark = self.site.unredirected(self.component);
+        // Beside the DaemonSet's, which gets new connections, it is the newcomer.
+        let steered = self.steers() && self.component == Component::ApiServer;
+        let mark = if steered { Some(MARK_NEWCOMER) } else { self.site.unredirected(self.component) };
         self.site.wait_served(cx, self.component, &what, mark, the_one).await.map(|_| ())
     }
 }

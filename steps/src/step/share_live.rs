@@ -22,8 +22,8 @@ impl ShareLive {
     }
 
     /// The listener that is shared now; `None` after the cut, when there is none to share.
-    async fn share(&self) -> Result<Seen<Option<Listener>>, StepError> {
-        if is_cut(&self.site, self.component)? {
+    async fn share(&self, cx: &Context) -> Result<Seen<Option<Listener>>, StepError> {
+        if is_cut(&self.site, cx.run(), self.component)? {
             return Ok(Seen::Ready(None));
         }
         let Some(listener) = self.listener().await? else {
@@ -38,8 +38,8 @@ impl ShareLive {
 
 #[async_trait]
 impl Step for ShareLive {
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        if is_cut(&self.site, self.component)? {
+    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
+        if is_cut(&self.site, cx.run(), self.component)? {
             return Ok(Finding::Done);
         }
         Ok(match self.listener().await? {
@@ -50,7 +50,7 @@ impl Step for ShareLive {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = format!("the listener of the static {} to be shared", self.component);
-        let shared = cx.wait(&what, self.site.patience.poll, async || self.share().await).await?;
+        let shared = cx.wait(&what, self.site.patience.poll, async || self.share(cx).await).await?;
         Ok(match shared {
             Some(listener) => json!({ "pid": listener.process.pid, "inode": listener.inode }),
             None => Value::Null,

@@ -84,7 +84,7 @@ impl Switch {
 #[async_trait]
 impl Step for Switch {
     async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
-        if is_cut(&self.site, API)? {
+        if is_cut(&self.site, cx.run(), API)? {
             return Ok(Finding::Done);
         }
         let pair = Pair::look(&self.site).await?;
@@ -102,7 +102,7 @@ impl Step for Switch {
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
-        if is_cut(&self.site, API)? {
+        if is_cut(&self.site, cx.run(), API)? {
             return Ok(Value::Null);
         }
         let error = match self.switch(cx).await {

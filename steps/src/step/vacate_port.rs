@@ -97,12 +97,14 @@ impl Step for VacatePort {
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        if !is_cut(&self.site, self.component)? {
+        if !is_cut(&self.site, cx.run(), self.component)? {
             return Ok(());
         }
         if self.site.keep_port_sharing {
             return self.line_up(cx).await;
         }
+        // What stands in goes too: the exact one is put back when nobody listens.
+        self.site.node.manifests.remove(self.component.manifest_file())?;
         let removal = Removal::new(&self.site, self.component, cx.run());
         let (began, told) = (Instant::now(), AtomicBool::new(false));
         let leader = lease::leader(&self.site, cx, self.component);

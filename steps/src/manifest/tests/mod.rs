@@ -7,6 +7,7 @@ mod daemonset;
 mod flags;
 mod parse;
 mod properties;
+mod standby;
 mod yaml;
 
 use std::collections::BTreeMap;

@@ -11,6 +11,9 @@ use std::net::{IpAddr, SocketAddr};
 const BY_FAMILY: u16 = 20;
 const REQUEST: u16 = 1;
 const ERROR: u16 = 2;
+/// `NLMSG_DONE`, `NLM_F_DUMP`: a list, in parts, and its end.
+const END: u16 = 3;
+const DUMP: u16 = 0x300;
 /// The states of linux/tcp_states.h.
 const LISTEN: u8 = 10;
 const TCP: u8 = 6;
@@ -20,6 +23,10 @@ const ANSWER: usize = HEADER + 72;
 /// Where in an answer the state is, and the inode.
 const STATE: usize = HEADER + 1;
 const INODE: usize = HEADER + 68;
+/// Where its port is, and where a request has its flags and the states that are asked for.
+const PORT: usize = HEADER + 4;
+const FLAGS: usize = 6;
+const STATES: usize = HEADER + 4;
 
 /// The inode of the socket with these two ends; `None` if there is no such connection, or if nobody has
 /// accepted it yet.
@@ -31,6 +38,48 @@ pub(super) fn connection(local: SocketAddr, remote: SocketAddr) -> rustix::io::R
     // The kernel has answered before `send` returned.
     let (length, _) = recv(&kernel, &mut answer, RecvFlags::DONTWAIT)?;
     read(&answer[..length])
+}
+
+/// Every listening TCP socket, IPv4 and IPv6, as port and inode. The kernel keeps those apart from the connections.
+pub(in super::super) fn listening() -> rustix::io::Result<Vec<(u16, u64)>> {
+    let kernel =
+        socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))?;
+    let mut found = Vec::new();
+    for any in ["0.0.0.0:0", "[::]:0"].map(|any| any.parse::<SocketAddr>()).into_iter().flatten() {
+        let mut message = request(any, any);
+        message[FLAGS..FLAGS + 2].copy_from_slice(&(REQUEST | DUMP).to_ne_bytes());
+        message[STATES..STATES + 4].copy_from_slice(&(1_u32 << LISTEN).to_ne_bytes());
+        send(&kernel, &message, SendFlags::empty())?;
+        let mut answer = vec![0; 32 * 1024];
+        let mut more = true;
+        while more {
+            let (length, _) = recv(&kernel, answer.as_mut_slice(), RecvFlags::DONTWAIT)?;
+            more = read_all(&answer[..length], &mut found)?;
+        }
+    }
+    Ok(found)
+}
+
+/// Takes in a part of a list; whether more of it follows.
+fn read_all(mut answer: &[u8], found: &mut Vec<(u16, u64)>) -> rustix::io::Result<bool> {
+    let number = |at: &[u8]| <[u8; 4]>::try_from(at.get(..4)?).ok().map(u32::from_ne_bytes);
+    while let Some(length) = number(answer).map(|length| length as usize) {
+        let message = answer.get(..length).filter(|_| length >= HEADER).ok_or(Errno::PROTO)?;
+        match u16::from_ne_bytes([message[4], message[5]]) {
+            END => return Ok(false),
+            ERROR => {
+                let errno = message.get(HEADER..).and_then(number).unwrap_or_default() as i32;
+                return Err(Errno::from_raw_os_error(errno.wrapping_neg()));
+            }
+            BY_FAMILY if length >= ANSWER => {
+                let port = u16::from_be_bytes([message[PORT], message[PORT + 1]]);
+                found.push((port, number(&message[INODE..]).unwrap_or_default().into()));
+            }
+            _ => return Err(Errno::PROTO),
+        }
+        answer = answer.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(true)
 }
 
 /// `nlmsghdr`, `inet_diag_req_v2` and in it `inet_diag_sockid`.
@@ -82,6 +131,18 @@ mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd;
+
+    #[test]
+    fn who_listens_is_listed() {
+        for at in ["127.0.0.1:0", "[::]:0"] {
+            let Ok(listener) = TcpListener::bind(at) else { continue }; // A machine without IPv6.
+            let port = listener.local_addr().unwrap().port();
+            let inode = rustix::fs::fstat(listener.as_fd()).unwrap().st_ino;
+            assert!(listening().unwrap().contains(&(port, inode)));
+            drop(listener);
+            assert!(!listening().unwrap().contains(&(port, inode)));
+        }
+    }
 
     #[test]
     fn a_connection_is_found_once_it_is_accepted() {

@@ -36,6 +36,7 @@ mod sys;
 #[cfg(test)]
 mod tests;
 
+pub(super) use diag::listening;
 pub(super) use group::{steer, steering, unsteer};
 pub(super) use share::{is_shared, set_shared};
 pub(super) use support::support;

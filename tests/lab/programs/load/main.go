@@ -70,7 +70,7 @@ func run(kubeconfig, log string, rate, seconds float64) error {
 	var requests sync.WaitGroup
 	for _, kind := range append(readers.kinds(), writes.kind()) {
 		requests.Add(1)
-		go func() { defer requests.Done(); kind.repeat(stop, usualRate/rate) }()
+		go func() { defer requests.Done(); kind.repeat(stop, book, usualRate/rate) }()
 	}
 	requests.Wait() // each ends within its patience
 	book.stop()

@@ -37,7 +37,7 @@ func (r *readers) kinds() []*kind {
 }
 
 func (r *readers) reads(name string, rate int, client *http.Client, paths ...string) *kind {
-	return &kind{every: perSecond(rate), make: func(n int) {
+	return &kind{name: name, every: perSecond(rate), make: func(n int) {
 		began := time.Now()
 		_, err := r.target.get(client, paths[n%len(paths)])
 		r.book.note(name, began, err)
@@ -45,7 +45,7 @@ func (r *readers) reads(name string, rate int, client *http.Client, paths ...str
 }
 
 func (r *readers) polls(object *endpoints) *kind {
-	return &kind{every: perSecond(25), make: func(int) {
+	return &kind{name: "endpoints", every: perSecond(25), make: func(int) {
 		began := time.Now()
 		content, err := r.target.get(r.target.polling, object.path+"/kubernetes")
 		if err == nil || refused(err, http.StatusNotFound) { // no object: no address either

@@ -60,7 +60,7 @@ func (w *writes) watch(client *http.Client, lifetime time.Duration) *watch {
 
 func (w *writes) watches() []*watch { return []*watch{w.long, w.short} }
 
-func (w *writes) kind() *kind { return &kind{perSecond(15), 0, w.write} }
+func (w *writes) kind() *kind { return &kind{name: "create", every: perSecond(15), make: w.write} }
 
 // write is three requests, one after the other: make, read back, delete.
 func (w *writes) write(n int) {

@@ -1,0 +1,196 @@
+//! `fulcrum guard`: the daemon, and its installation by hand. What it decides and does is in `fulcrum_steps::guard`.
+
+use super::carry_on::{conclude, engine, signals};
+use crate::args::{Global, Guard, GuardCommand, GuardPace};
+use crate::exit::{Exit, Failure};
+use crate::shell::Shell;
+use crate::world::{PROGRAM, access, open_journal, require_root, site};
+use async_trait::async_trait;
+use fulcrum_engine::state::Journal;
+use fulcrum_engine::{Engine, Session};
+use fulcrum_steps::component::Component;
+use fulcrum_steps::guard::{
+    BY_GUARD, Ended, Ground, Guard as Daemon, GuardError, Orders, Pace, Standby, Told, UNIT, arm, disarm,
+    installed,
+};
+use fulcrum_steps::node::{ManifestsDir, Systemd, Units};
+use fulcrum_steps::plan;
+use fulcrum_steps::site::{Settings, Site};
+use fulcrum_steps::step::library;
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) async fn guard(global: &Global, args: &Guard, shell: &Shell) -> Result<Exit, Failure> {
+    match &args.command {
+        None => run(global, &args.pace).await,
+        Some(GuardCommand::Install { pace, manifests_dir }) => {
+            require_root()?;
+            let orders = orders(global, pace, manifests_dir)?;
+            let units = Systemd::default();
+            units.support().await.map_err(|error| Failure::new(Exit::Refused, error))?;
+            arm(&units, &orders).await.map_err(|error| Failure::new(Exit::Other, error))?;
+            shell.talk(format_args!("{UNIT} is installed, enabled and started"));
+            Ok(Exit::Done)
+        }
+        Some(GuardCommand::Uninstall) => {
+            require_root()?;
+            disarm(&Systemd::default()).await.map_err(|error| Failure::new(Exit::Other, error))?;
+            shell.talk(format_args!("{UNIT} is gone"));
+            Ok(Exit::Done)
+        }
+        Some(GuardCommand::Status) => status(global, &args.pace, shell).await,
+        Some(GuardCommand::HandOver { yes }) => hand_over(global, *yes, shell).await,
+    }
+}
+
+/// The daemon.
+async fn run(global: &Global, pace: &GuardPace) -> Result<Exit, Failure> {
+    require_root()?;
+    let stop = CancellationToken::new();
+    let [mut interrupt, mut terminate, _] = signals()?;
+    let told = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        told.cancel();
+    });
+    let ground = Machine { state_dir: std::path::absolute(&global.state_dir)?, stop: stop.clone() };
+    let daemon = Daemon { ground: &ground, pace: Pace::new(pace.patience, pace.hold_off), stop };
+    let ended = daemon.run(|| {
+        // Without systemd there is nobody to tell.
+        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+            tracing::warn!(%error, "systemd could not be told that the guard is ready");
+        }
+    });
+    Ok(match ended.await {
+        Ended::NothingToGuard => Exit::Done,
+        Ended::Stopped => Exit::Interrupted,
+    })
+}
+
+async fn status(global: &Global, pace: &GuardPace, shell: &Shell) -> Result<Exit, Failure> {
+    let units = Systemd::default();
+    let usual = PathBuf::from("/etc/kubernetes/manifests");
+    let seen = installed(&units, &orders(global, pace, &usual)?).await;
+    let seen = seen.map_err(|error| Failure::new(Exit::Other, error))?;
+    if shell.json() {
+        shell.data_json(&json!({
+            "unit_file": seen.unit_file, "current": seen.current,
+            "enabled": seen.state.enabled, "active": seen.state.active,
+        }));
+        return Ok(Exit::Done);
+    }
+    let Some(file) = seen.unit_file else {
+        shell.data("not installed");
+        return Ok(Exit::Done);
+    };
+    let word = |yes: bool, word: &str| if yes { word.to_owned() } else { format!("not {word}") };
+    shell.data(format_args!(
+        "{}: {}, {}",
+        file.display(),
+        word(seen.state.enabled, "enabled"),
+        word(seen.state.active, "running")
+    ));
+    if !seen.current {
+        shell.data("  it was installed by another version or with other options");
+    }
+    Ok(Exit::Done)
+}
+
+/// By hand what the guard does by itself after a boot.
+async fn hand_over(global: &Global, yes: bool, shell: &Shell) -> Result<Exit, Failure> {
+    require_root()?;
+    let journal = open_journal(&global.state_dir, "resume")?;
+    let broken = |error: GuardError| Failure::new(Exit::Damaged, error);
+    let Some(told) = Told::read(&journal).map_err(broken)?.filter(Told::is_at_rest) else {
+        return Err(Failure::refused(
+            "there is no completed pivot, or a run is unfinished: see `fulcrum status`",
+        ));
+    };
+    let manifests = ManifestsDir::new(&told.settings.manifests_dir);
+    let standby = Standby::of(&global.state_dir, told.pivot);
+    let mut components = Vec::new();
+    for component in Component::ALL {
+        let Some(image) = manifests.read(component.manifest_file())? else { continue };
+        if !standby.is(component, &image)? {
+            return Err(Failure::refused(format!(
+                "{} is not what the guard puts there: somebody else has changed it; `fulcrum rollback` and pivot again",
+                manifests.file(component.manifest_file()).display()
+            )));
+        }
+        components.push(component);
+    }
+    if components.is_empty() {
+        return Ok(super::carry_on::nothing_to_do(None, "no static pod stands in", shell));
+    }
+    let settings = Settings { of_pivot: Some(told.pivot), ..told.settings.clone() };
+    let (access, host) = access(&settings.kubeconfig).await?;
+    crate::world::refuse_another_cluster(&access.cluster, &settings).await?;
+    if !yes {
+        shell
+            .confirm(&format!("Hand the control plane of node {} over to its DaemonSets?", settings.node))?;
+    }
+    let plan = plan::hand_over(&settings, told.pivot, &components, "it was asked for");
+    let plan = plan.map_err(|error| Failure::new(Exit::Other, error))?;
+    let site = Arc::new(site(settings, &access, host, &global.state_dir));
+    let (engine, progress) = engine(journal, &site, &[], shell).await?;
+    conclude(engine.start(plan).await, &progress, shell)
+}
+
+fn orders(global: &Global, pace: &GuardPace, manifests_dir: &PathBuf) -> Result<Orders, Failure> {
+    Ok(Orders {
+        state_dir: std::path::absolute(&global.state_dir)?,
+        manifests_dir: std::path::absolute(manifests_dir)?,
+        patience: pace.patience,
+        hold_off: pace.hold_off,
+    })
+}
+
+/// What the daemon stands on.
+struct Machine {
+    state_dir: PathBuf,
+    stop: CancellationToken,
+}
+
+#[async_trait]
+impl Ground for Machine {
+    fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone()
+    }
+
+    fn unit_is_gone(&self, unit: &str) -> bool {
+        !Systemd::default().dir().join(unit).exists()
+    }
+
+    async fn boot_id(&self) -> Result<String, GuardError> {
+        Session::current(PROGRAM)
+            .map(|session| session.boot_id)
+            .map_err(|source| GuardError::Disk { doing: "read the kernel's boot id".to_owned(), source })
+    }
+
+    async fn site(&self, settings: Settings) -> Result<Arc<Site>, GuardError> {
+        let no_way = |failure: Failure| GuardError::NoWay(format!("{:#}", failure.error));
+        let (access, host) = access(&settings.kubeconfig).await.map_err(no_way)?;
+        Ok(Arc::new(site(settings, &access, host, &self.state_dir)))
+    }
+
+    async fn engine(&self, journal: Journal, site: &Arc<Site>) -> Result<Engine, GuardError> {
+        let session = Session {
+            boot_id: self.boot_id().await?,
+            pid: std::process::id(),
+            program: format!("{PROGRAM} {BY_GUARD}"),
+        };
+        let engine = Engine::new(journal, library(Arc::clone(site)), session);
+        let (stop, control) = (self.stop.clone(), engine.control());
+        // Ends with the guard. What it says is what a shutdown says: the next boot goes on.
+        tokio::spawn(async move {
+            stop.cancelled().await;
+            control.pause("SIGTERM");
+        });
+        Ok(engine)
+    }
+}

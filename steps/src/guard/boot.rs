@@ -1,0 +1,247 @@
+//! The guard's start: what is put back before the kubelet starts, and the run that follows.
+
+use super::GuardError;
+use super::decide::{BootFacts, Copy, Decision, Next, Standing, Workflow, at_boot};
+use super::facts::Told;
+use super::ground::Ground;
+use crate::component::Component;
+use crate::manifest::{StaticPod, same_spec, standby_of};
+use crate::node::ManifestsDir;
+use crate::plan;
+use crate::site::Site;
+use fulcrum_engine::Ending;
+use fulcrum_engine::state::{Journal, OpenError};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// What the guard's start has come to.
+#[derive(Debug)]
+pub struct Start {
+    /// What was done, and what follows.
+    pub decision: Decision,
+    /// What it goes by; `None` if no pivot was ever begun.
+    pub told: Option<Told>,
+}
+
+/// Decides, from the journal and the disk alone, and puts back what has to be back before the kubelet starts. What is
+/// returned is what follows when the API answers; the journal is closed again.
+///
+/// # Errors
+/// When the journal cannot be read, or a manifest not be put back; those that could be are.
+pub async fn boot(ground: &dyn Ground, hold_off: Duration) -> Result<Start, GuardError> {
+    let boot_id = ground.boot_id().await?;
+    let journal = open_to_read(ground)?;
+    let told = match &journal {
+        Some(journal) => Told::read(journal)?,
+        None => None,
+    };
+    let Some(known) = &told else {
+        return Ok(Start { decision: at_boot(&BootFacts { boot_id, ..BootFacts::default() }), told });
+    };
+    let manifests = ManifestsDir::new(&known.settings.manifests_dir);
+    let decision = at_boot(&known.at_boot(&manifests, boot_id, hold_off));
+    let put_back = put_back(ground, known, &manifests, &decision);
+    put_back.map(|()| Start { decision, told })
+}
+
+/// What became of what was to follow.
+#[derive(Debug)]
+pub enum Carried {
+    /// The run came to this.
+    Ended(Ending),
+    /// Nothing was to be done, or nothing any more: a person may have gone on meanwhile.
+    Nothing,
+    /// The static pods stay, and why.
+    StaysStatic(String),
+}
+
+/// Carries out what follows, once the API answers. Until then the journal is closed. `stop` ends that wait; a run is
+/// stopped by its engine.
+///
+/// # Errors
+/// When the journal cannot be opened or written, or there is no way to the cluster.
+pub async fn carry_on(
+    ground: &dyn Ground,
+    start: &Start,
+    hold_off: Duration,
+    stop: &CancellationToken,
+) -> Result<Carried, GuardError> {
+    let (next, Some(told)) = (start.decision.next, &start.told) else { return Ok(Carried::Nothing) };
+    if matches!(next, Next::Rest | Next::Watch) {
+        return Ok(Carried::Nothing);
+    }
+    let site = site_of(ground, told, next).await?;
+    if needs_the_api(told, next) {
+        while site.cluster.readyz().await.is_err() {
+            tokio::select! {
+                () = tokio::time::sleep(site.patience.poll) => {}
+                () = stop.cancelled() => return Ok(Carried::Nothing),
+            }
+        }
+    }
+    let components = static_ones(&site.node.manifests);
+    if next == Next::HandOverIfProven
+        && let Err(why) = proven(ground, told, &site, &components).await?
+    {
+        return Ok(Carried::StaysStatic(why));
+    }
+    let journal = Journal::open(ground.state_dir(), "guard")?;
+    let Some(told) = Told::read(&journal)? else { return Ok(Carried::Nothing) };
+    let decision = at_boot(&told.at_boot(&site.node.manifests, ground.boot_id().await?, hold_off));
+    if decision.next != next {
+        return Ok(Carried::Nothing);
+    }
+    let engine = ground.engine(journal, &site).await?;
+    let ending = match next {
+        Next::Resume(run) => engine.resume(run).await?,
+        Next::Unwind(run) => engine.unwind(run, "a reboot has cut it in half").await?,
+        _ => {
+            let plan = plan::hand_over(&told.settings, told.pivot, &components, &decision.why)?;
+            engine.start(plan).await?
+        }
+    };
+    Ok(Carried::Ended(ending))
+}
+
+/// What stands in while the API is down must not wait for it, and what is being undone may be what brings it back.
+fn needs_the_api(told: &Told, next: Next) -> bool {
+    let Next::Resume(run) = next else { return true };
+    let run = told.runs.iter().find(|it| it.run == run);
+    !run.is_some_and(|run| {
+        run.workflow == Workflow::StandIn || run.standing == Standing::Unfinished { unwinding: true }
+    })
+}
+
+/// The components that a static manifest starts.
+pub(super) fn static_ones(manifests: &ManifestsDir) -> Vec<Component> {
+    let there = |component: &Component| manifests.file(component.manifest_file()).exists();
+    Component::ALL.into_iter().filter(there).collect()
+}
+
+/// Whether the DaemonSets of these are there, and are what has proven itself; or why they are not.
+async fn proven(
+    ground: &dyn Ground,
+    told: &Told,
+    site: &Site,
+    components: &[Component],
+) -> Result<Result<(), String>, GuardError> {
+    for component in components {
+        let name = component.daemonset_name();
+        let Some(live) = site.cluster.daemonset(name).await? else {
+            return Ok(Err(format!("DaemonSet {name} is gone")));
+        };
+        if !is_proven(ground, told, site, *component, &live)? {
+            return Ok(Err(format!("DaemonSet {name} is not what has last been seen to serve")));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Whether what the DaemonSet says is what the standby was made from.
+pub(super) fn is_proven(
+    ground: &dyn Ground,
+    told: &Told,
+    site: &Site,
+    component: Component,
+    live: &Value,
+) -> Result<bool, GuardError> {
+    let standby = told.standby(&ground.state_dir()).get(component);
+    let standby = standby.map_err(GuardError::disk("read the standby"))?;
+    let made = standby_of(component, live, &site.settings.target(None)).ok();
+    if made.is_some() && made == standby.map(|image| image.content) {
+        return Ok(true);
+    }
+    let archived = std::fs::read(site.archived(told.pivot, component));
+    let archived = archived.map_err(GuardError::disk("read the archived manifest"))?;
+    let pod = StaticPod::parse(component, &archived).ok();
+    // Nobody has touched it since it was created: fields that are only in the live one are the API server's.
+    let untouched = live["metadata"]["generation"] == 1;
+    Ok(untouched
+        && pod.is_some_and(|pod| same_spec(&pod.daemonset(&site.settings.target(None)), live).is_ok()))
+}
+
+/// The site of the run that follows: one of the guard's own knows which pivot it belongs to.
+async fn site_of(ground: &dyn Ground, told: &Told, next: Next) -> Result<Arc<Site>, GuardError> {
+    let is_pivot = |run| told.runs.iter().any(|it| it.run == run && it.workflow == Workflow::Pivot);
+    let own = match next {
+        Next::Resume(run) | Next::Unwind(run) => !is_pivot(run),
+        _ => true,
+    };
+    let mut settings = told.settings.clone();
+    settings.of_pivot = own.then_some(told.pivot);
+    let site = ground.site(settings).await?;
+    // A bridge that was cut short may have left connections that go nowhere.
+    if let Some(mended) = site.mend_redirect().await? {
+        tracing::warn!("{mended}");
+    }
+    Ok(match told.keeps_port_sharing && !own {
+        true => Arc::new(Site { keep_port_sharing: true, ..Site::clone(&site) }),
+        false => site,
+    })
+}
+
+/// A damaged journal is read as far as it can be. `None` if there is none.
+fn open_to_read(ground: &dyn Ground) -> Result<Option<Journal>, GuardError> {
+    if !ground.state_dir().join("db").exists() {
+        return Ok(None);
+    }
+    Ok(Some(match Journal::open(ground.state_dir(), "guard") {
+        Err(OpenError::Damaged { .. }) => Journal::salvage(ground.state_dir(), "guard")?,
+        opened => opened?,
+    }))
+}
+
+/// As much as can be: one that is missing must not keep the others away.
+fn put_back(
+    ground: &dyn Ground,
+    told: &Told,
+    manifests: &ManifestsDir,
+    decision: &Decision,
+) -> Result<(), GuardError> {
+    let mut failed = None;
+    for (component, copy) in &decision.put_back {
+        if let Err(error) = put_one_back(ground, told, manifests, *component, *copy) {
+            tracing::error!(%error, "{component} is not put back");
+            failed.get_or_insert(error);
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn put_one_back(
+    ground: &dyn Ground,
+    told: &Told,
+    manifests: &ManifestsDir,
+    component: Component,
+    copy: Copy,
+) -> Result<(), GuardError> {
+    let name = component.manifest_file();
+    let retired = told.retired.get(&component);
+    let image = match copy {
+        Copy::Retired => retired.cloned(),
+        Copy::Standby => {
+            let standby = told.standby(&ground.state_dir());
+            let kept = standby.begin(retired.map(|image| (&component, image)));
+            kept.map_err(GuardError::disk(format!("keep the standby {name}")))?;
+            standby.get(component).map_err(GuardError::disk(format!("read the standby {name}")))?
+        }
+    };
+    let image = image.ok_or(GuardError::NothingKept(component))?;
+    let written = manifests.sweep(name).and_then(|()| manifests.write(name, &image));
+    written.map_err(GuardError::disk(format!("put {name} back")))
+}
+
+impl Told {
+    /// What is decided by at boot.
+    pub(super) fn at_boot(&self, manifests: &ManifestsDir, boot_id: String, hold_off: Duration) -> BootFacts {
+        BootFacts {
+            runs: self.runs.clone(),
+            on_reboot: self.settings.on_reboot,
+            manifests: static_ones(manifests).into_iter().collect(),
+            boot_id,
+            hold_off,
+        }
+    }
+}

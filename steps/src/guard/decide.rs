@@ -1,0 +1,280 @@
+//! What to do at boot. Values in, a value out: no disk, no API, no clock.
+//!
+//! The journal says how far which run came and on which boot; the disk says which manifests are there. The
+//! API cannot be asked: bringing it back is what this is about.
+
+use crate::component::Component;
+use crate::node::Steering;
+use fulcrum_engine::state::{RunId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// What the guard does with a run that a reboot has cut in half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnReboot {
+    /// It goes on, in the direction in which it was going.
+    #[default]
+    Resume,
+    /// It is undone.
+    Rollback,
+}
+
+/// What is known when the guard starts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BootFacts {
+    /// The runs from the last pivot on, oldest first. Empty if there never was one.
+    pub runs: Vec<RunFacts>,
+    /// What the last pivot's settings say.
+    pub on_reboot: OnReboot,
+    /// The components whose manifests are in the kubelet's directory.
+    pub manifests: BTreeSet<Component>,
+    /// This boot.
+    pub boot_id: String,
+    /// How long after a first failure a second one is left to a person.
+    pub hold_off: Duration,
+}
+
+/// What is known of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunFacts {
+    /// Which.
+    pub run: RunId,
+    /// What it is for.
+    pub workflow: Workflow,
+    /// How it stands.
+    pub standing: Standing,
+    /// When it was begun.
+    pub begun: Timestamp,
+    /// On which boot it was last worked on.
+    pub boot_id: String,
+    /// Whether it was the guard that did.
+    pub by_guard: bool,
+    /// The components whose static manifests it has begun to take away, and can put back.
+    pub retired: BTreeSet<Component>,
+}
+
+/// What a run is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Workflow {
+    /// From static pods to DaemonSets.
+    Pivot,
+    /// The same once more, after the static pods were brought back; the DaemonSets exist.
+    HandOver,
+    /// The static pods are brought back while the DaemonSets do not serve.
+    StandIn,
+    /// The manifests that would be brought back become what runs now.
+    RenewStandby,
+}
+
+/// How a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Every step is done.
+    Completed,
+    /// Undone to the end.
+    RolledBack,
+    /// In between; `unwinding` if it is being undone.
+    Unfinished {
+        /// It is being undone.
+        unwinding: bool,
+    },
+    /// In between, and a person said so.
+    Paused,
+    /// In between, and only a person can go on.
+    NeedsOperator,
+}
+
+/// What is done before the kubelet starts, and what once the API answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The manifests to put back.
+    pub put_back: Vec<(Component, Copy)>,
+    /// What follows.
+    pub next: Next,
+    /// In words.
+    pub why: String,
+}
+
+/// Which copy of a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copy {
+    /// What the run had taken away: its undo would put the same back.
+    Retired,
+    /// The standby: that, or what has proven itself since.
+    Standby,
+}
+
+/// What follows once the API answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: there is nothing to guard, or only a person goes on.
+    Rest,
+    /// The control plane is watched, as far as it is self-hosted.
+    Watch,
+    /// The run goes on in the direction in which it was going.
+    Resume(RunId),
+    /// The run is undone.
+    Unwind(RunId),
+    /// The machine has booted: the DaemonSets get the control plane again.
+    HandOver,
+    /// The static pods stand in for the first time in a while: the DaemonSets get the control plane again, but only if
+    /// they are there and are what has proven itself.
+    HandOverIfProven,
+}
+
+/// What to do when the guard starts: at a boot, or because it was started (again) later.
+pub fn at_boot(facts: &BootFacts) -> Decision {
+    let rest = |why: &str| Decision { put_back: Vec::new(), next: Next::Rest, why: why.to_owned() };
+    let Some(pivot) = facts.runs.iter().rfind(|run| run.workflow == Workflow::Pivot) else {
+        return rest("no pivot was ever begun here");
+    };
+    match pivot.standing {
+        Standing::RolledBack => rest("the last pivot is rolled back: the control plane is static"),
+        Standing::Completed => after_pivot(facts, pivot),
+        _ => amid_pivot(facts, pivot),
+    }
+}
+
+/// The pivot itself is in between.
+fn amid_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
+    let rebooted = pivot.boot_id != facts.boot_id;
+    let gone = missing(facts).filter(|component| rebooted && pivot.retired.contains(component));
+    let put_back = gone.map(|component| (component, Copy::Retired)).collect();
+    let run = pivot.run;
+    let (next, why) = match pivot.standing {
+        Standing::Paused => (Next::Rest, format!("run {run} was paused by a person, who goes on with it")),
+        Standing::NeedsOperator => (Next::Rest, format!("run {run} needs a person")),
+        _ if !rebooted && !pivot.by_guard => (Next::Rest, format!("run {run} is another process's")),
+        Standing::Unfinished { unwinding: false } if facts.on_reboot == OnReboot::Rollback => {
+            (Next::Unwind(run), format!("run {run} was cut in half by a reboot, and is undone"))
+        }
+        Standing::Unfinished { unwinding } => {
+            let direction = if unwinding { "being undone" } else { "resumed" };
+            (Next::Resume(run), format!("run {run} was cut in half, and goes on {direction}"))
+        }
+        Standing::Completed | Standing::RolledBack => (Next::Rest, format!("run {run} is over")),
+    };
+    Decision { put_back, next, why }
+}
+
+/// The pivot has completed; runs of the guard may have followed.
+fn after_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
+    let mut later = facts.runs.iter().filter(|run| run.run > pivot.run);
+    // A renewal does not say who serves; but one that was cut is finished first.
+    let newest = later.clone().next_back().unwrap_or(pivot);
+    let last = later.rfind(|run| run.workflow != Workflow::RenewStandby).unwrap_or(pivot);
+    let rebooted = newest.boot_id != facts.boot_id;
+    let gone = missing(facts).filter(|_| rebooted);
+    let put_back = gone.map(|component| (component, Copy::Standby)).collect();
+    let run = newest.run;
+    let (next, why) = match newest.standing {
+        Standing::Unfinished { .. } if rebooted || newest.by_guard => {
+            (Next::Resume(run), format!("run {run} was cut in half, and goes on"))
+        }
+        Standing::Unfinished { .. } => (Next::Rest, format!("run {run} is another process's")),
+        Standing::Paused => (Next::Rest, format!("run {run} was paused by a person, who goes on with it")),
+        Standing::NeedsOperator => (Next::Rest, format!("run {run} needs a person")),
+        Standing::Completed | Standing::RolledBack => settled(facts, last, rebooted),
+    };
+    Decision { put_back, next, why }
+}
+
+/// Nothing is in between: who serves is as the last run left it.
+fn settled(facts: &BootFacts, last: &RunFacts, rebooted: bool) -> (Next, String) {
+    let hosted = match last.workflow {
+        Workflow::Pivot | Workflow::HandOver => last.standing == Standing::Completed,
+        Workflow::StandIn | Workflow::RenewStandby => false,
+    };
+    let run = last.run;
+    match (hosted, rebooted) {
+        (false, _) if is_first_failure(facts, last) => (
+            Next::HandOverIfProven,
+            format!("the static pods stand in since run {run}, for the first time in a while"),
+        ),
+        (false, _) => (Next::Watch, format!("the static pods stand in since run {run}, and stay")),
+        (true, true) => (Next::HandOver, format!("self-hosted since run {run}, and the machine has booted")),
+        (true, false) if facts.manifests.is_empty() => (Next::Watch, format!("self-hosted since run {run}")),
+        (true, false) => (Next::Rest, "static manifests were put back by somebody else".to_owned()),
+    }
+}
+
+/// The static pods stand in, nobody has tried to hand over again since, and the time before was long ago.
+fn is_first_failure(facts: &BootFacts, last: &RunFacts) -> bool {
+    let mut failures =
+        facts.runs.iter().filter(|run| run.workflow == Workflow::StandIn && run.run < last.run);
+    last.workflow == Workflow::StandIn
+        && last.standing == Standing::Completed
+        && failures.next_back().is_none_or(|before| last.begun.since(before.begun) > facts.hold_off)
+}
+
+/// What the guard sees of a control plane that it watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    /// How long a control plane may be silent.
+    pub patience: Duration,
+    /// The components that no static manifest starts, each with how it does.
+    pub hosted: BTreeMap<Component, Pulse>,
+}
+
+/// How a component does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pulse {
+    /// How long ago it gave its last sign of life: a good answer of the API, a renewal of the lease. While the API does
+    /// not answer, nothing is known of leases, and this stands still.
+    pub silent: Duration,
+    /// Whether anybody listens on its port. Whoever does holds it, so that nobody could stand in.
+    pub listens: bool,
+}
+
+/// The components whose static pods are to stand in now, and why.
+pub fn stand_in(seen: &Watched) -> Option<(Vec<Component>, String)> {
+    let is_down = |component: &Component| {
+        seen.hosted.get(component).is_some_and(|pulse| !pulse.listens && pulse.silent >= seen.patience)
+    };
+    if !is_down(&Component::ApiServer) {
+        // With the API down, the others end by themselves; they are judged when it is back.
+        let down: Vec<Component> = Component::ALL.into_iter().filter(is_down).collect();
+        let why = words(seen, &down, "nobody listens on its port and its lease has not been renewed for");
+        return (!down.is_empty()).then_some((down, why));
+    }
+    // Whoever of the others does not run either would be missed next.
+    let idle = |component: &Component| seen.hosted.get(component).is_some_and(|pulse| !pulse.listens);
+    let down = Component::ALL.into_iter().filter(idle).collect();
+    let why = words(seen, &[Component::ApiServer], "nobody listens on its port and there was no answer for");
+    Some((down, why))
+}
+
+fn words(seen: &Watched, down: &[Component], what: &str) -> String {
+    let one = |component: &Component| {
+        let silent = seen.hosted.get(component).map_or(0, |pulse| pulse.silent.as_secs());
+        format!("{component}: {what} {silent} s")
+    };
+    down.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// One that listens on the API server's port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InLine {
+    /// Its socket.
+    pub inode: u64,
+    /// Whether it is a static pod's.
+    pub is_static: bool,
+}
+
+/// Who shall get new connections to the API server's port, and who is next in line. `all` listen, the oldest process
+/// first; `served` is who got them before. A static one comes first: it stands in, or has not been cut yet. The
+/// newest is the newcomer, which must reach itself to become ready.
+pub fn line_up(all: &[InLine], served: Option<u64>) -> Option<Steering> {
+    let by_hand = all.iter().find(|one| one.is_static);
+    let before = || all.iter().find(|one| Some(one.inode) == served);
+    let serving = by_hand.or_else(before).or(all.first())?.inode;
+    let newcomer = all.iter().rfind(|one| one.inode != serving).map(|one| one.inode);
+    Some(Steering::LineUp { serving, newcomer })
+}
+
+fn missing(facts: &BootFacts) -> impl Iterator<Item = Component> + '_ {
+    Component::ALL.into_iter().filter(|component| !facts.manifests.contains(component))
+}

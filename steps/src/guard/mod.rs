@@ -1,0 +1,36 @@
+//! The guard: what brings a self-hosted control plane back after a reboot or a failure.
+//!
+//! A static control plane starts from files. A self-hosted one starts from objects that only it can serve: once all of
+//! it is down, nothing starts it again. The guard runs before the kubelet. At a boot it puts the static manifests back, by
+//! what the journal and the disk say, for there is no API to ask; when the API answers, the DaemonSets get the
+//! control plane again, by a run like any other. Afterwards it watches: a control plane that does not answer any more
+//! gets its static pods back.
+//!
+//! It keeps no journal open while it rests: `fulcrum pivot`, `resume` and `rollback` never wait for it.
+//!
+//! What is decided is decided by values, in [`decide`]; the rest gathers them and carries the decision out.
+
+mod arm;
+mod boot;
+pub mod decide;
+mod error;
+mod facts;
+mod ground;
+mod idle;
+mod renew;
+mod standby;
+mod unit;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use arm::{ArmError, HOLD_OFF, Installed, Orders, PATIENCE, arm, disarm, installed};
+pub use boot::{Carried, Start, boot, carry_on};
+pub use decide::OnReboot;
+pub use error::GuardError;
+pub use facts::{BY_GUARD, Told};
+pub use ground::Ground;
+pub use standby::Standby;
+pub use unit::UNIT;
+pub use watch::{Ended, Guard, HOW_TO_GO_ON, Pace};

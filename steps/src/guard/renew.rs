@@ -1,0 +1,83 @@
+//! Keeping the standby true: what a DaemonSet runs becomes what would come back, once it has proven itself.
+
+use super::GuardError;
+use super::boot::{is_proven, static_ones};
+use super::watch::Watch;
+use crate::component::Component;
+use crate::manifest::standby_of;
+use crate::node::Process;
+use crate::plan;
+use crate::site::{Site, in_api_pod};
+use fulcrum_engine::{Plan, Seen};
+use serde_json::Value;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a refusal is not repeated.
+const REFUSED_AGAIN_AFTER: Duration = Duration::from_secs(3600);
+
+impl Watch<'_> {
+    /// The components whose DaemonSets have changed and have served for long enough since.
+    pub(super) async fn renewal(&mut self) -> Result<Option<(Plan, Vec<Component>)>, GuardError> {
+        let by_file = static_ones(&self.site.node.manifests);
+        let mut proven = Vec::new();
+        for component in Component::ALL.into_iter().filter(|component| !by_file.contains(component)) {
+            let Ok(Some(live)) = self.site.cluster.daemonset(component.daemonset_name()).await else {
+                continue;
+            };
+            if is_proven(self.guard.ground, self.told, &self.site, component, &live)? {
+                self.proving.remove(&component);
+                continue;
+            }
+            let generation = live["metadata"]["generation"].clone();
+            if !self.serves_as_said(component, &live).await? {
+                self.proving.remove(&component);
+                continue;
+            }
+            let since = self.proving.entry(component).or_insert_with(|| (generation.clone(), Instant::now()));
+            if since.0 != generation {
+                *since = (generation, Instant::now());
+            }
+            if since.1.elapsed() >= self.guard.pace.proof && self.fits(component, &live) {
+                proven.push(component);
+            }
+        }
+        if proven.is_empty() {
+            return Ok(None);
+        }
+        let why =
+            format!("the DaemonSets have changed, and have served for {:?} since", self.guard.pace.proof);
+        let plan = plan::renew_standby(&self.told.settings, self.told.pivot, &proven, &why)?;
+        Ok(Some((plan, proven)))
+    }
+
+    /// Whether a static pod may be made from it; if not, the standby stays what it was, and it is said once.
+    fn fits(&mut self, component: Component, live: &Value) -> bool {
+        let made = standby_of(component, live, &self.site.settings.target(None));
+        let Err(refused) = made else { return true };
+        tracing::warn!("DaemonSet {}: the standby is not renewed: {refused}", component.daemonset_name());
+        if let Some((_, since)) = self.proving.get_mut(&component) {
+            *since = Instant::now() + REFUSED_AGAIN_AFTER;
+        }
+        false
+    }
+
+    /// Every pod is of the newest template and Ready, and the one on this node is who answers here.
+    async fn serves_as_said(&self, component: Component, live: &Value) -> Result<bool, GuardError> {
+        let number = |field: &str| live["status"][field].as_u64().unwrap_or(0);
+        let rolled_out = live["status"]["observedGeneration"] == live["metadata"]["generation"]
+            && number("updatedNumberScheduled") == number("desiredNumberScheduled")
+            && number("numberReady") == number("desiredNumberScheduled");
+        if !rolled_out {
+            return Ok(false);
+        }
+        let labels = Site::pod_labels(component);
+        let Ok(pods) = self.site.cluster.pods_on(&self.site.settings.node, &labels).await else {
+            return Ok(false);
+        };
+        let [pod] = pods.as_slice() else { return Ok(false) };
+        let uid = pod.metadata.uid.as_deref();
+        let the_one = |process: &Process| in_api_pod(process) && process.pod_uid.as_deref() == uid;
+        Ok(matches!(self.site.serves(component, None, the_one).await?, Seen::Ready(_)))
+    }
+}

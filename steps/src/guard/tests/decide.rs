@@ -1,0 +1,205 @@
+//! Decisions by value, and what holds of all of them.
+
+use crate::component::Component;
+use crate::guard::HOLD_OFF;
+use crate::guard::decide::{
+    BootFacts, Copy, InLine, Next, OnReboot, Pulse, RunFacts, Standing, Watched, Workflow, at_boot, line_up,
+    stand_in,
+};
+use crate::node::Steering;
+use fulcrum_engine::state::{RunId, Timestamp};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+fn run(number: u8, workflow: Workflow, standing: Standing, boot: &str) -> RunFacts {
+    RunFacts {
+        run: RunId::from_bytes([number; 16]),
+        workflow,
+        standing,
+        begun: Timestamp::from_micros(u64::from(number) * 60_000_000),
+        boot_id: boot.to_owned(),
+        by_guard: workflow != Workflow::Pivot,
+        retired: Component::ALL.into(),
+    }
+}
+
+fn facts(runs: Vec<RunFacts>, manifests: &[Component]) -> BootFacts {
+    let manifests = manifests.iter().copied().collect();
+    BootFacts { runs, on_reboot: OnReboot::Resume, manifests, boot_id: "now".to_owned(), hold_off: HOLD_OFF }
+}
+
+const UNFINISHED: Standing = Standing::Unfinished { unwinding: false };
+const UNWINDING: Standing = Standing::Unfinished { unwinding: true };
+const ALL: [Component; 3] = Component::ALL;
+
+#[test]
+fn a_self_hosted_node_that_has_booted_gets_its_static_pods_back_and_hands_over() {
+    let pivot = run(1, Workflow::Pivot, Standing::Completed, "before");
+    let decision = at_boot(&facts(vec![pivot.clone()], &[]));
+    assert_eq!(decision.put_back, ALL.map(|component| (component, Copy::Standby)));
+    assert_eq!(decision.next, Next::HandOver);
+    // A second power cut before the hand-over had begun.
+    let decision = at_boot(&facts(vec![pivot], &ALL));
+    assert_eq!((decision.put_back.len(), decision.next), (0, Next::HandOver));
+}
+
+#[test]
+fn what_was_in_between_goes_on_as_was_said() {
+    let [one] = [RunId::from_bytes([1; 16])];
+    let last = |standing, boot, by_guard| {
+        let pivot = RunFacts { by_guard, ..run(1, Workflow::Pivot, standing, boot) };
+        facts(vec![pivot], &[Component::Scheduler])
+    };
+    let booted = at_boot(&last(UNFINISHED, "before", false));
+    assert_eq!(booted.next, Next::Resume(one));
+    assert_eq!(booted.put_back.len(), 2, "the scheduler's is there: {booted:?}");
+    assert!(booted.put_back.iter().all(|(_, copy)| *copy == Copy::Retired), "an undo knows what it took");
+    let rollback = BootFacts { on_reboot: OnReboot::Rollback, ..last(UNFINISHED, "before", false) };
+    assert_eq!(at_boot(&rollback).next, Next::Unwind(one));
+    let undoing = BootFacts { on_reboot: OnReboot::Rollback, ..last(UNWINDING, "before", false) };
+    assert_eq!(at_boot(&undoing).next, Next::Resume(one), "it is being undone already");
+    // The same boot: somebody is at work on it, or was killed and will be told to go on.
+    let same = at_boot(&last(UNFINISHED, "now", false));
+    assert_eq!((same.put_back.len(), same.next), (0, Next::Rest));
+    // It was the guard that was killed.
+    assert_eq!(at_boot(&last(UNFINISHED, "now", true)).next, Next::Resume(one));
+    // A person goes on, but the control plane must be there.
+    for standing in [Standing::Paused, Standing::NeedsOperator] {
+        let decision = at_boot(&last(standing, "before", false));
+        assert_eq!((decision.put_back.len(), decision.next), (2, Next::Rest));
+    }
+}
+
+#[test]
+fn what_stands_in_stays_and_what_the_guard_was_at_goes_on() {
+    let after = |workflow, standing, boot| {
+        let pivot = run(1, Workflow::Pivot, Standing::Completed, "before");
+        at_boot(&facts(vec![pivot, run(2, workflow, standing, boot)], &ALL)).next
+    };
+    let two = RunId::from_bytes([2; 16]);
+    for boot in ["before", "now"] {
+        assert_eq!(after(Workflow::StandIn, Standing::Completed, boot), Next::HandOverIfProven);
+        assert_eq!(after(Workflow::HandOver, Standing::RolledBack, boot), Next::Watch);
+        assert_eq!(after(Workflow::HandOver, UNFINISHED, boot), Next::Resume(two));
+        assert_eq!(after(Workflow::RenewStandby, UNFINISHED, boot), Next::Resume(two));
+    }
+    assert_eq!(after(Workflow::HandOver, Standing::Completed, "before"), Next::HandOver);
+    assert_eq!(after(Workflow::RenewStandby, Standing::Completed, "before"), Next::HandOver);
+    let watched = vec![run(1, Workflow::Pivot, Standing::Completed, "now")];
+    assert_eq!(at_boot(&facts(watched, &[])).next, Next::Watch);
+}
+
+/// It never flaps.
+#[test]
+fn a_second_failure_soon_after_the_first_stays_static() {
+    let pivot = run(1, Workflow::Pivot, Standing::Completed, "now");
+    let story = |second: u8| {
+        let failed = |number| run(number, Workflow::StandIn, Standing::Completed, "now");
+        let again = run(3, Workflow::HandOver, Standing::Completed, "now");
+        at_boot(&facts(vec![pivot.clone(), failed(2), again, failed(second)], &ALL)).next
+    };
+    assert_eq!(story(4), Next::Watch, "two minutes later");
+    assert_eq!(story(60), Next::HandOverIfProven, "an hour later");
+}
+
+#[test]
+fn whoever_is_silent_for_long_enough_and_holds_no_port_is_stood_in_for() {
+    let seen = |pulses: [(u64, bool); 3]| {
+        let pulse = |(silent, listens)| Pulse { silent: Duration::from_secs(silent), listens };
+        let hosted = ALL.into_iter().zip(pulses.map(pulse)).collect();
+        stand_in(&Watched { patience: Duration::from_secs(30), hosted }).map(|(components, _)| components)
+    };
+    let [api, manager, scheduler] = ALL;
+    assert_eq!(seen([(0, true), (0, true), (0, true)]), None);
+    assert_eq!(seen([(29, false), (0, true), (0, true)]), None, "patience");
+    assert_eq!(seen([(31, true), (0, true), (0, true)]), None, "it holds the port");
+    assert_eq!(seen([(30, false), (0, true), (99, false)]), Some(vec![api, scheduler]));
+    assert_eq!(seen([(0, true), (45, false), (45, true)]), Some(vec![manager]));
+    assert_eq!(seen([(5, false), (45, false), (29, false)]), Some(vec![manager]));
+    assert_eq!(
+        stand_in(&Watched { patience: Duration::ZERO, hosted: BTreeMap::new() }),
+        None,
+        "nothing is hosted"
+    );
+}
+
+#[test]
+fn the_one_that_served_stays_first_in_line_and_the_newest_is_next() {
+    let pod = |inode| InLine { inode, is_static: false };
+    let lined = |serving, newcomer| Some(Steering::LineUp { serving, newcomer });
+    assert_eq!(line_up(&[], Some(1)), None);
+    assert_eq!(line_up(&[pod(7)], None), lined(7, None));
+    assert_eq!(
+        line_up(&[pod(7), pod(8), pod(9)], Some(7)),
+        lined(7, Some(9)),
+        "three: the newest reaches itself"
+    );
+    assert_eq!(line_up(&[pod(7), pod(8), pod(9)], Some(8)), lined(8, Some(9)));
+    assert_eq!(line_up(&[pod(8), pod(9)], Some(7)), lined(8, Some(9)), "the one that served has gone");
+    let stands_in = InLine { inode: 10, is_static: true };
+    assert_eq!(line_up(&[pod(7), stands_in], Some(7)), lined(10, Some(7)));
+}
+
+fn any_run(number: u8) -> impl Strategy<Value = RunFacts> {
+    let workflow = match number {
+        0 => Just(Workflow::Pivot).boxed(),
+        _ => {
+            prop::sample::select(vec![Workflow::HandOver, Workflow::StandIn, Workflow::RenewStandby]).boxed()
+        }
+    };
+    let standings = vec![
+        Standing::Completed,
+        Standing::RolledBack,
+        UNFINISHED,
+        UNWINDING,
+        Standing::Paused,
+        Standing::NeedsOperator,
+    ];
+    (workflow, prop::sample::select(standings), any::<bool>(), any::<bool>(), 0u8..8).prop_map(
+        move |(workflow, standing, now, by_guard, retired)| RunFacts {
+            by_guard,
+            retired: some(retired),
+            ..run(number + 1, workflow, standing, if now { "now" } else { "before" })
+        },
+    )
+}
+
+fn some(bits: u8) -> std::collections::BTreeSet<Component> {
+    ALL.into_iter()
+        .enumerate()
+        .filter(|(at, _)| bits >> at & 1 == 1)
+        .map(|(_, component)| component)
+        .collect()
+}
+
+proptest! {
+    /// Whatever the journal and the disk say: a boot leaves no component that fulcrum had taken away without a
+    /// manifest, and nothing that is there is touched.
+    #[test]
+    fn no_boot_leaves_a_component_that_nothing_starts(
+        pivot in any_run(0), later in any_run(1), more in 0usize..2, manifests in 0u8..8, rollback: bool,
+    ) {
+        let mut runs = vec![pivot.clone(), later];
+        runs.truncate(1 + more);
+        // Runs follow only a pivot that is done.
+        if pivot.standing != Standing::Completed {
+            runs.truncate(1);
+        }
+        let on_reboot = if rollback { OnReboot::Rollback } else { OnReboot::Resume };
+        let facts = BootFacts { runs: runs.clone(), on_reboot, manifests: some(manifests), boot_id: "now".into(), hold_off: HOLD_OFF };
+        let decision = at_boot(&facts);
+        prop_assert!(decision.put_back.iter().all(|(component, _)| !facts.manifests.contains(component)));
+        let rebooted = runs.last().is_some_and(|run| run.boot_id != "now");
+        if rebooted && pivot.standing != Standing::RolledBack {
+            for component in ALL {
+                let taken = pivot.standing == Standing::Completed || pivot.retired.contains(&component);
+                let back = decision.put_back.iter().any(|(it, _)| *it == component);
+                prop_assert!(!taken || back || facts.manifests.contains(&component), "{component}: {decision:?}");
+            }
+        }
+        if !rebooted {
+            prop_assert!(decision.put_back.is_empty(), "what runs is left alone");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The guard on the rehearsal cluster: what a person would see who is not there.
+
+use crate::component::Component;
+use crate::drill::{SOON, Setup, Version, World};
+use crate::guard::{Guard, HOLD_OFF, Pace, Standby};
+use crate::plan::{HAND_OVER, PIVOT, RENEW_STANDBY, STAND_IN};
+use crate::rehearsal::Origin;
+use fulcrum_engine::load::load;
+use fulcrum_engine::run::Phase;
+use fulcrum_engine::state::{Journal, RunId};
+use fulcrum_engine::{Outcome, Silent};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+const API: &str = "kube-apiserver";
+
+fn pace() -> Pace {
+    let ms = Duration::from_millis;
+    Pace { patience: ms(300), hold_off: HOLD_OFF, tick: ms(4), ask: ms(10), study: ms(20), proof: ms(100) }
+}
+
+async fn pivoted() -> (World, RunId, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::boot(&Setup::built_in(Version::DEFAULT).unwrap(), dir.path()).await.unwrap();
+    let ending = world.pivot(&world.journal().unwrap(), Arc::new(Silent)).await.unwrap();
+    assert!(matches!(ending.phase, Phase::Ended(Outcome::Completed, _)), "{}", ending.phase);
+    world.is_self_hosted().await.unwrap();
+    (world, ending.run, dir)
+}
+
+/// What happens while the guard is there.
+async fn guarded(world: &World, happens: impl Future<Output = ()>) {
+    let guard = Guard { ground: world, pace: pace(), stop: CancellationToken::new() };
+    tokio::select! {
+        ended = guard.run(|| {}) => panic!("the guard has ended: {ended:?}"),
+        () = happens => {}
+    }
+}
+
+/// Kinds and outcomes of the runs, once nobody is at work on one.
+async fn story(world: &World) -> Vec<(String, Option<Outcome>)> {
+    let Ok(journal) = Journal::open(world.state_dir(), "status") else { return Vec::new() };
+    let outcome = |run| match load(&journal, run).unwrap().phase() {
+        Phase::Ended(outcome, _) => Some(*outcome),
+        _ => None,
+    };
+    let runs = journal.runs().unwrap();
+    runs.into_iter().map(|header| (header.kind, outcome(header.run))).collect()
+}
+
+async fn until_the_story_is(world: &World, expected: &[&str]) {
+    let done = |story: &[(String, Option<Outcome>)]| {
+        story.iter().map(|(kind, _)| kind.as_str()).eq(expected.iter().copied())
+            && story.iter().all(|(_, outcome)| *outcome == Some(Outcome::Completed))
+    };
+    let wait = async {
+        while !done(&story(world).await) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    if tokio::time::timeout(SOON * 2, wait).await.is_err() {
+        panic!("expected {expected:?}, the journal says {:?}", story(world).await);
+    }
+}
+
+async fn roll_out(world: &World, flag: &str) {
+    let daemonsets: Api<DaemonSet> = Api::namespaced(world.rehearsal.client(), "kube-system");
+    let name = Component::ApiServer.daemonset_name();
+    let mut live = serde_json::to_value(daemonsets.get(name).await.unwrap()).unwrap();
+    let container = &mut live["spec"]["template"]["spec"]["containers"][0];
+    container["command"].as_array_mut().unwrap().push(json!(flag));
+    let patch = json!({ "spec": { "template": { "spec": { "containers": [container] } } } });
+    daemonsets.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+}
+
+async fn goes_back_exactly(world: &World, run: RunId) {
+    let ending = world.rollback(&world.journal().unwrap(), run, Arc::new(Silent)).await.unwrap();
+    assert!(matches!(ending.phase, Phase::Ended(Outcome::RolledBack, _)), "{:?}", ending.phase);
+    world.is_as_before().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reboot_is_survived_and_so_is_the_next() {
+    let (world, run, _dir) = pivoted().await;
+    for _ in 0..2 {
+        world.reboot().await.unwrap();
+        world.is_self_hosted().await.unwrap();
+    }
+    until_the_story_is(&world, &[PIVOT, HAND_OVER, HAND_OVER]).await;
+    goes_back_exactly(&world, run).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn daemonsets_that_are_deleted_are_stood_in_for_and_the_node_stays_static() {
+    let (world, run, _dir) = pivoted().await;
+    guarded(&world, async {
+        for component in Component::ALL {
+            let name = component.daemonset_name();
+            let live = world.cluster.daemonset(name).await.unwrap().unwrap();
+            world.cluster.delete_daemonset(name, live["metadata"]["uid"].as_str().unwrap()).await.unwrap();
+        }
+        let back = |seen: &crate::rehearsal::Snapshot| {
+            Component::ALL.iter().all(|component| seen.serves(component.name(), Origin::Static))
+        };
+        world.rehearsal.until("static pods", SOON, back).await.unwrap();
+        // Nobody tries to hand over to what is gone. Whoever went later has a run of its own.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    })
+    .await;
+    let story = story(&world).await;
+    assert!(story.len() > 1 && story[1..].iter().all(|(kind, _)| kind == STAND_IN), "{story:?}");
+    goes_back_exactly(&world, run).await;
+}
+
+/// It is Ready by the old one's answers, and when that has gone, nobody listens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_roll_out_is_stood_in_for_by_what_was_proven() {
+    let (world, run, _dir) = pivoted().await;
+    guarded(&world, async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        roll_out(&world, "--simulate=never-listens").await;
+        let back = |seen: &crate::rehearsal::Snapshot| seen.serves(API, Origin::Static);
+        world.rehearsal.until("a static API server", SOON, back).await.unwrap();
+        until_the_story_is(&world, &[PIVOT, STAND_IN]).await;
+    })
+    .await;
+    goes_back_exactly(&world, run).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_roll_out_is_what_comes_back_after_a_reboot() {
+    let (world, run, _dir) = pivoted().await;
+    guarded(&world, async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        roll_out(&world, "--v=7").await;
+        until_the_story_is(&world, &[PIVOT, RENEW_STANDBY]).await;
+    })
+    .await;
+    let standby = Standby::of(&world.state_dir(), run).get(Component::ApiServer).unwrap().unwrap();
+    assert!(standby.content.contains("--v=7"), "{}", standby.content);
+    world.reboot().await.unwrap();
+    world.is_self_hosted().await.unwrap();
+    goes_back_exactly(&world, run).await;
+}

@@ -1,0 +1,82 @@
+//! The unit that starts the guard, as text.
+
+use std::path::Path;
+use std::time::Duration;
+
+/// Its name.
+pub const UNIT: &str = "fulcrum-guard.service";
+/// The program's name in its own directory.
+pub(super) const PROGRAM_FILE: &str = "fulcrum";
+
+/// What the unit is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UnitOf<'a> {
+    /// The copy of the program.
+    pub(super) program: &'a Path,
+    /// Where the journal is.
+    pub(super) state_dir: &'a Path,
+    /// The kubelet's manifests directory.
+    pub(super) manifests_dir: &'a Path,
+    /// Where unit files are: the guard takes its own away when it has undone a pivot.
+    pub(super) units_dir: &'a Path,
+    /// How long a control plane may be silent.
+    pub(super) patience: Duration,
+    /// How long after a first failure a second one is left to a person.
+    pub(super) hold_off: Duration,
+}
+
+/// The unit's text.
+///
+/// It may write where the guard writes, and has the capabilities that the steps need: files of any owner
+/// (`DAC`, `CHOWN`, `FOWNER`), ending a server that has drained (`KILL`), the owners of sockets (`SYS_PTRACE`),
+/// whose turn it is on a port (`NET_ADMIN`).
+pub(super) fn unit(of: &UnitOf) -> String {
+    let [program, state, manifests, units] =
+        [of.program, of.state_dir, of.manifests_dir, of.units_dir].map(|path| path.display().to_string());
+    let home = of.program.parent().unwrap_or(of.program).display().to_string();
+    let (patience, hold_off) = (of.patience.as_secs(), of.hold_off.as_secs());
+    format!(
+        "\
+# Written by fulcrum; `fulcrum guard uninstall` and `fulcrum rollback` take it away.
+[Unit]
+Description=fulcrum guard: brings this node's self-hosted control plane back after a boot or a failure
+Before=kubelet.service
+RequiresMountsFor={state} {manifests} {home}
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+Environment=FULCRUM_GUARD=1
+ExecStart={program} guard --state-dir {state} --patience {patience}s --hold-off {hold_off}s
+Restart=always
+RestartSec=1
+# 0: there is nothing to guard any more. 130: told to end.
+RestartPreventExitStatus=0
+SuccessExitStatus=130
+TimeoutStartSec=60
+OOMScoreAdjust=-900
+CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_CHOWN CAP_FOWNER CAP_KILL CAP_SYS_PTRACE CAP_NET_ADMIN
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths=-{state} -{manifests} -{units} -{home}
+ProtectHome=read-only
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelTunables=yes
+ProtectControlGroups=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+
+[Install]
+WantedBy=multi-user.target
+"
+    )
+}

@@ -1,0 +1,375 @@
+//! Watching a control plane that runs by itself, and what is done when it does not any more.
+
+use super::boot::{Carried, Start, boot, carry_on, static_ones};
+use super::decide::{InLine, Next, Pulse, Watched, line_up, stand_in};
+use super::facts::Told;
+use super::ground::Ground;
+use super::idle::JournalEye;
+use super::{GuardError, UNIT};
+use crate::component::Component;
+use crate::node::Hindrance;
+use crate::plan;
+use crate::site::{Site, in_static_pod};
+use fulcrum_engine::Plan;
+use fulcrum_engine::state::{Journal, OpenError};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How patient the guard is, and how often it looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pace {
+    /// How long a control plane may be silent.
+    pub patience: Duration,
+    /// How long after a first failure a second one is left to a person.
+    pub hold_off: Duration,
+    /// How often it looks who listens.
+    pub tick: Duration,
+    /// How often the API is asked whether it is ready.
+    pub ask: Duration,
+    /// How often leases and DaemonSets are looked at.
+    pub study: Duration,
+    /// How long a changed DaemonSet must have served to count as proven.
+    pub proof: Duration,
+}
+
+impl Pace {
+    /// For a real node.
+    pub fn new(patience: Duration, hold_off: Duration) -> Self {
+        let seconds = Duration::from_secs;
+        let study = (patience / 3).max(seconds(1));
+        Self { patience, hold_off, tick: seconds(1), ask: seconds(5), study, proof: seconds(60) }
+    }
+}
+
+/// The guard.
+pub struct Guard<'a> {
+    /// What it stands on.
+    pub ground: &'a dyn Ground,
+    /// How patient it is.
+    pub pace: Pace,
+    /// Ends it.
+    pub stop: CancellationToken,
+}
+
+/// Why the guard has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// The pivot is rolled back, and its unit is gone.
+    NothingToGuard,
+}
+
+impl Guard<'_> {
+    /// Guards until it is told to stop or there is nothing to guard any more. Calls `ready` once what the kubelet needs
+    /// is in place, or cannot be put there: a node whose kubelet never starts is no better.
+    pub async fn run(&self, ready: impl FnOnce()) -> Ended {
+        let mut ready = Some(ready);
+        let mut eye = JournalEye::new(&self.ground.state_dir());
+        loop {
+            let start = boot(self.ground, self.pace.hold_off).await;
+            eye.seen();
+            if let Some(ready) = ready.take_if(|_| !someone_reads(&start)) {
+                ready();
+            }
+            let again = match start {
+                Ok(start) => self.go_on(start, &mut eye).await,
+                Err(GuardError::Open(OpenError::Locked { .. })) => {
+                    tokio::select! {
+                        () = eye.until_free(self.pace.tick) => Ok(None),
+                        () = self.stop.cancelled() => return Ended::Stopped,
+                    }
+                }
+                Err(error) => Err(error),
+            };
+            match again {
+                Ok(Some(ended)) => return ended,
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "the guard tries again"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(self.pace.tick) => {}
+                () = self.stop.cancelled() => return Ended::Stopped,
+            }
+        }
+    }
+
+    /// What follows the decision, until the journal says something new.
+    async fn go_on(&self, start: Start, eye: &mut JournalEye) -> Result<Option<Ended>, GuardError> {
+        tracing::info!(next = ?start.decision.next, put_back = ?start.decision.put_back, "{}", start.decision.why);
+        let carried = carry_on(self.ground, &start, self.pace.hold_off, &self.stop).await?;
+        if self.stop.is_cancelled() {
+            return Ok(Some(Ended::Stopped));
+        }
+        match (&carried, start.decision.next) {
+            (Carried::Ended(ending), _) => {
+                tracing::info!(run = %ending.run, "{}", ending.phase);
+                return Ok(None);
+            }
+            (Carried::StaysStatic(why), _) => tracing::warn!("the static pods stay: {why}; {HOW_TO_GO_ON}"),
+            (Carried::Nothing, Next::Watch) => {}
+            (Carried::Nothing, Next::Rest) => return Ok(self.rest(&start, eye).await),
+            (Carried::Nothing, _) => return Ok(None),
+        }
+        let Some(told) = &start.told else { return Ok(None) };
+        let site = self.ground.site(told.settings.clone()).await?;
+        Watch::new(self, told, site).until_something_happens(eye).await
+    }
+
+    /// Nothing is to be guarded, or a person is at it.
+    async fn rest(&self, start: &Start, eye: &mut JournalEye) -> Option<Ended> {
+        use super::decide::Standing;
+        let over = start.told.as_ref().is_none_or(|told| told.pivot_facts().standing == Standing::RolledBack);
+        if over && self.ground.unit_is_gone(UNIT) {
+            return Some(Ended::NothingToGuard);
+        }
+        tokio::select! {
+            () = eye.until_touched(self.pace.tick) => None,
+            () = self.stop.cancelled() => Some(Ended::Stopped),
+        }
+    }
+}
+
+/// Said where the static pods stay.
+pub const HOW_TO_GO_ON: &str =
+    "mend the DaemonSets and say `fulcrum guard hand-over`, or go back with `fulcrum rollback`";
+
+/// Somebody has the journal open who is not at work on a run: at boot that is soon over, and the decision must not be
+/// missed for it.
+fn someone_reads(start: &Result<Start, GuardError>) -> bool {
+    let Err(GuardError::Open(OpenError::Locked { holder, .. })) = start else { return false };
+    holder.as_ref().is_some_and(|holder| !WORKS.contains(&holder.purpose.as_str()))
+}
+
+/// What those call themselves who work on a run.
+const WORKS: [&str; 5] = ["pivot", "resume", "rollback", "guard", "rehearse"];
+
+/// One stretch of watching.
+pub(super) struct Watch<'a> {
+    pub(super) guard: &'a Guard<'a>,
+    pub(super) told: &'a Told,
+    pub(super) site: Arc<Site>,
+    signs: BTreeMap<Component, Sign>,
+    /// Who listens, as port and inode.
+    sockets: Vec<(u16, u64)>,
+    served: Option<u64>,
+    lines_up: bool,
+    holding: Option<(JoinHandle<()>, Instant)>,
+    /// Since when which generation of a DaemonSet has served.
+    pub(super) proving: BTreeMap<Component, (Value, Instant)>,
+}
+
+/// The last sign of life of a component.
+struct Sign {
+    last: Instant,
+    renewed: Option<String>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(guard: &'a Guard<'a>, told: &'a Told, site: Arc<Site>) -> Self {
+        let sign = |component| (component, Sign { last: Instant::now(), renewed: None });
+        Self {
+            guard,
+            told,
+            site,
+            signs: Component::ALL.into_iter().map(sign).collect(),
+            sockets: Vec::new(),
+            served: None,
+            lines_up: true,
+            holding: None,
+            proving: BTreeMap::new(),
+        }
+    }
+
+    async fn until_something_happens(mut self, eye: &mut JournalEye) -> Result<Option<Ended>, GuardError> {
+        let standby = self.told.standby(&self.guard.ground.state_dir());
+        standby.begin(&self.told.retired).map_err(GuardError::disk("keep the standby"))?;
+        let (mut asked, mut studied) = (None, None);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(self.guard.pace.tick) => {}
+                () = self.guard.stop.cancelled() => return Ok(Some(Ended::Stopped)),
+            }
+            if eye.is_touched() {
+                tokio::select! {
+                    () = eye.until_free(self.guard.pace.tick) => {}
+                    // A rollback that has the journal open ends the guard, and waits for its end.
+                    () = self.guard.stop.cancelled() => return Ok(Some(Ended::Stopped)),
+                }
+                if !self.is_still_true(eye)? {
+                    return Ok(None);
+                }
+            }
+            self.look().await?;
+            if due(&mut asked, self.guard.pace.ask) && self.site.cluster.readyz().await.is_ok() {
+                self.alive(Component::ApiServer);
+            }
+            let answers = self.silent(Component::ApiServer) < self.guard.pace.ask * 2;
+            if answers && due(&mut studied, self.guard.pace.study) {
+                self.study().await;
+                if let Some((plan, components)) = self.renewal().await? {
+                    tracing::info!(?components, "the standby is renewed");
+                    return self.start(plan).await;
+                }
+            }
+            if let Some((components, why)) = stand_in(&self.pulses()) {
+                tracing::warn!(?components, "the static pods stand in: {why}");
+                let plan = plan::stand_in(&self.told.settings, self.told.pivot, &components, &why)?;
+                return self.start(plan).await;
+            }
+        }
+    }
+
+    /// Whether whoever had the journal open has only read it: that must not make the guard forget what it has seen.
+    fn is_still_true(&self, eye: &mut JournalEye) -> Result<bool, GuardError> {
+        let journal = match Journal::open(self.guard.ground.state_dir(), "guard") {
+            Err(OpenError::Locked { .. }) => return Ok(true), // It is looked at again.
+            opened => opened?,
+        };
+        let told = Told::read(&journal)?;
+        drop(journal);
+        eye.seen();
+        Ok(told.is_some_and(|told| told.runs == self.told.runs))
+    }
+
+    /// A run of the guard's own, unless somebody else has begun one.
+    async fn start(&self, plan: Plan) -> Result<Option<Ended>, GuardError> {
+        let journal = Journal::open(self.guard.ground.state_dir(), "guard")?;
+        let settings = serde_json::from_value(plan.shared().clone())?;
+        let site = self.guard.ground.site(settings).await?;
+        let ending = self.guard.ground.engine(journal, &site).await?.start(plan).await?;
+        tracing::info!(run = %ending.run, "{}", ending.phase);
+        Ok(None)
+    }
+
+    /// Who listens on the API server's port. Only what has changed is looked at closely.
+    async fn look(&mut self) -> Result<(), GuardError> {
+        let port = self.site.port(Component::ApiServer);
+        let ports = Component::ALL.map(|component| self.site.port(component));
+        let sockets = self.site.node.host.listening(&ports).await?;
+        let of_api = |all: &[(u16, u64)]| -> Vec<u64> {
+            all.iter().filter(|(at, _)| *at == port).map(|(_, inode)| *inode).collect()
+        };
+        let several = of_api(&sockets).len() > 1;
+        if of_api(&sockets) != of_api(&self.sockets) {
+            self.line_up(port).await?;
+        }
+        self.sockets = sockets;
+        let now = Instant::now();
+        match &mut self.holding {
+            Some((_, until)) if several => *until = now + HOLD_FOR,
+            Some((task, until)) if *until < now => {
+                task.abort();
+                self.holding = None;
+            }
+            None if several => self.hold(port, now + HOLD_FOR),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// While a pod of a roll-out comes and goes.
+    fn hold(&mut self, port: u16, until: Instant) {
+        let Some(address) = self.site.settings.node_addresses.first().copied() else { return };
+        let cluster = self.site.cluster.clone();
+        let task = tokio::spawn(async move { match cluster.hold_endpoints(address, port).await {} });
+        self.holding = Some((task, until));
+    }
+
+    async fn line_up(&mut self, port: u16) -> Result<(), GuardError> {
+        let host = &self.site.node.host;
+        let all = host.listeners(port).await?;
+        let mut group = all.clone();
+        if let Some(first) = all.first() {
+            group.retain(|one| (one.address, one.uid) == (first.address, first.uid));
+        }
+        let in_line: Vec<InLine> = group
+            .iter()
+            .map(|one| InLine { inode: one.inode, is_static: in_static_pod(&one.process) })
+            .collect();
+        let Some(steering) = line_up(&in_line, self.served).filter(|_| self.lines_up) else { return Ok(()) };
+        match host.steer(&group, steering).await {
+            Ok(()) => {
+                tracing::debug!(?steering, "lined up");
+                let crate::node::Steering::LineUp { serving, .. } = steering else { return Ok(()) };
+                self.served = Some(serving);
+            }
+            Err(error) if matches!(error.hindrance, Hindrance::NotPermitted | Hindrance::Unsupported) => {
+                tracing::warn!(%error, "roll-outs of the API server are not lined up on this machine");
+                self.lines_up = false;
+            }
+            // Whoever has gone meanwhile is seen at the next look.
+            Err(error) => tracing::debug!(%error, "not lined up"),
+        }
+        Ok(())
+    }
+
+    fn alive(&mut self, component: Component) {
+        if let Some(sign) = self.signs.get_mut(&component) {
+            sign.last = Instant::now();
+        }
+    }
+
+    fn silent(&self, component: Component) -> Duration {
+        self.signs.get(&component).map_or(Duration::ZERO, |sign| sign.last.elapsed())
+    }
+
+    /// The leases of those that elect a leader. While the API does not answer nobody can renew one, and nobody is
+    /// blamed for it.
+    async fn study(&mut self) {
+        for component in Component::ALL {
+            let Some(name) = component.lease_name() else { continue };
+            let Ok(lease) = self.site.cluster.lease(name).await else {
+                self.alive(component);
+                continue;
+            };
+            let renewed = lease.and_then(|lease| lease.spec?.renew_time).map(|time| time.0.to_string());
+            let Some(sign) = self.signs.get_mut(&component) else { continue };
+            if sign.renewed != renewed {
+                *sign = Sign { last: Instant::now(), renewed };
+            }
+        }
+    }
+
+    fn pulses(&mut self) -> Watched {
+        let silent = self.silent(Component::ApiServer) >= self.guard.pace.ask * 2;
+        if silent {
+            self.alive(Component::ControllerManager);
+            self.alive(Component::Scheduler);
+        }
+        let by_file = static_ones(&self.site.node.manifests);
+        let mut hosted = BTreeMap::new();
+        for component in Component::ALL.into_iter().filter(|component| !by_file.contains(component)) {
+            let port = self.site.port(component);
+            let listens = self.sockets.iter().any(|(at, _)| *at == port);
+            hosted.insert(component, Pulse { silent: self.silent(component), listens });
+        }
+        Watched { patience: self.guard.pace.patience, hosted }
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if let Some((task, _)) = self.holding.take() {
+            task.abort();
+        }
+    }
+}
+
+/// How long the endpoints are held after the last of several API servers was alone again: the one that left takes its
+/// address out when it ends.
+const HOLD_FOR: Duration = Duration::from_secs(45);
+
+/// Whether this is due again; then it counts as done now.
+fn due(last: &mut Option<Instant>, every: Duration) -> bool {
+    let is_due = last.is_none_or(|last| last.elapsed() >= every);
+    if is_due {
+        *last = Some(Instant::now());
+    }
+    is_due
+}

@@ -1,0 +1,153 @@
+//! Making a static pod out of what a DaemonSet runs: the way back from [`StaticPod::daemonset`].
+
+use super::daemonset::{SELECTOR_LABEL, Target, our_toleration};
+use super::error::ManifestError;
+use super::static_pod::StaticPod;
+use crate::component::Component;
+use serde_json::{Map, Value, json};
+
+/// What `kubectl rollout restart` writes: it changes when the pods started, not what they are.
+const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+
+/// Keys that refer to another object of the API, which a kubelet without an API cannot read.
+const NEEDS_THE_API: [(&str, &str); 13] = [
+    ("secret", "a Secret"),
+    ("secretKeyRef", "a Secret"),
+    ("secretRef", "a Secret"),
+    ("nodePublishSecretRef", "a Secret"),
+    ("imagePullSecrets", "a Secret"),
+    ("configMap", "a ConfigMap"),
+    ("configMapKeyRef", "a ConfigMap"),
+    ("configMapRef", "a ConfigMap"),
+    ("serviceAccountName", "a ServiceAccount"),
+    ("serviceAccountToken", "a ServiceAccount"),
+    ("persistentVolumeClaim", "a PersistentVolumeClaim"),
+    ("ephemeral", "a PersistentVolumeClaim"),
+    ("resourceClaims", "a ResourceClaim"),
+];
+
+/// Why a DaemonSet's pod cannot be a static pod.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StandbyError {
+    /// It needs another object of the API.
+    #[error(
+        "spec.template.{at} refers to {what}: a static pod is started without the API and may not; put what it \
+         holds into a file on the node and mount that"
+    )]
+    NeedsTheApi {
+        /// The path in the template.
+        at: String,
+        /// What kind of object.
+        what: &'static str,
+    },
+    /// It does not run the component.
+    #[error("its pod is not one that runs the component: {0}")]
+    Manifest(#[from] ManifestError),
+}
+
+/// The static manifest that runs what the DaemonSet `live` runs, as JSON. What [`StaticPod::daemonset`] added is
+/// taken away again, but for `--permit-port-sharing`, which lets both run side by side while they change hands.
+///
+/// # Errors
+/// When it refers to an object of the API (a Secret, a ConfigMap, a ServiceAccount), or does not run the component.
+pub fn standby_of(component: Component, live: &Value, target: &Target) -> Result<String, StandbyError> {
+    let template = &live["spec"]["template"];
+    let mut spec = template["spec"].as_object().cloned().unwrap_or_default();
+    // An empty name is how an object says that there is none.
+    spec.retain(|key, value| !matches!(key.as_str(), "serviceAccountName" | "serviceAccount") || value != "");
+    spec.remove("serviceAccount"); // The old name of the same field; the API server keeps both alike.
+    refuse_references("spec", &Value::Object(spec.clone()))?;
+    let mut document = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata(component, template),
+        "spec": unplaced(spec, target),
+    });
+    if component == Component::ApiServer {
+        own_address(&mut document, target)?;
+    }
+    let pod = StaticPod::parse(component, document.to_string().as_bytes())?;
+    Ok(String::from_utf8_lossy(&pod.with_port_sharing()).into_owned())
+}
+
+fn metadata(component: Component, template: &Value) -> Value {
+    let of_template = |key: &str| template["metadata"][key].as_object().cloned().unwrap_or_default();
+    let mut labels = of_template("labels");
+    labels.remove(SELECTOR_LABEL);
+    let mut annotations = of_template("annotations");
+    annotations.remove(RESTARTED_AT);
+    let mut metadata = json!({ "name": component.name(), "namespace": "kube-system", "labels": labels });
+    if !annotations.is_empty() {
+        metadata["annotations"] = annotations.into();
+    }
+    metadata
+}
+
+/// Without what binds it to labels and taints: a kubelet that has not reached the API yet does not know its node's.
+fn unplaced(mut spec: Map<String, Value>, target: &Target) -> Map<String, Value> {
+    if let Some(selector) = spec.get_mut("nodeSelector").and_then(Value::as_object_mut) {
+        selector.retain(|label, _| *label != target.role_label && *label != target.opt_in_label);
+    }
+    if let Some(tolerations) = spec.get_mut("tolerations").and_then(Value::as_array_mut) {
+        tolerations.retain(|toleration| !our_toleration(toleration, target));
+    }
+    for (field, ours) in [
+        ("automountServiceAccountToken", json!(false)),
+        ("dnsPolicy", json!("ClusterFirstWithHostNet")),
+        ("nodeSelector", json!({})),
+        ("tolerations", json!([])),
+    ] {
+        if spec.get(field) == Some(&ours) {
+            spec.remove(field);
+        }
+    }
+    spec
+}
+
+/// The API server of this node says its own address, and needs no variable for it.
+fn own_address(document: &mut Value, target: &Target) -> Result<(), ManifestError> {
+    let pod = StaticPod::parse(Component::ApiServer, document.to_string().as_bytes())?;
+    let (Some(address), Some("$(HOST_IP)")) =
+        (target.node_addresses.first(), pod.flag("advertise-address").as_deref())
+    else {
+        return Ok(());
+    };
+    let mut line = pod.line.clone();
+    line.set("advertise-address", &address.to_string());
+    let container = document["spec"]["containers"][pod.container].as_object_mut();
+    let Some(container) = container else { return Ok(()) };
+    line.write(container);
+    if let Some(env) = container.get_mut("env").and_then(Value::as_array_mut) {
+        env.retain(|variable| {
+            variable["name"] != "HOST_IP" || variable["valueFrom"]["fieldRef"]["fieldPath"] != "status.hostIP"
+        });
+        if env.is_empty() {
+            container.remove("env");
+        }
+    }
+    Ok(())
+}
+
+fn refuse_references(at: &str, value: &Value) -> Result<(), StandbyError> {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields.iter().filter(|(_, value)| !is_nothing(value)) {
+                let at = format!("{at}.{key}");
+                if let Some((_, what)) = NEEDS_THE_API.iter().find(|(known, _)| known == key) {
+                    return Err(StandbyError::NeedsTheApi { at, what });
+                }
+                refuse_references(&at, value)?;
+            }
+            Ok(())
+        }
+        Value::Array(list) => list
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, value)| refuse_references(&format!("{at}[{index}]"), value)),
+        _ => Ok(()),
+    }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
+}

@@ -1,0 +1,70 @@
+//! `renew-standby/<c>`: what the DaemonSet runs, and has proven itself, is what would come back from now on. Undo: what
+//! would have come back before.
+
+use super::library::seen;
+use crate::component::Component;
+use crate::guard::Standby;
+use crate::manifest::standby_of;
+use crate::node::FileImage;
+use crate::site::Site;
+use async_trait::async_trait;
+use fulcrum_engine::{Context, Finding, Step, StepError};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(super) struct RenewStandby {
+    pub(super) site: Arc<Site>,
+    pub(super) component: Component,
+}
+
+impl RenewStandby {
+    fn standby(&self) -> Result<Standby, StepError> {
+        match self.site.settings.of_pivot {
+            Some(pivot) => Ok(Standby::of(self.site.state_dir(), pivot)),
+            None => Err(StepError::fatal("the run does not say which pivot's standby is meant")),
+        }
+    }
+
+    fn saved(cx: &Context) -> Result<Option<FileImage>, StepError> {
+        Ok(cx.saved().map(serde_json::from_slice).transpose()?)
+    }
+}
+
+#[async_trait]
+impl Step for RenewStandby {
+    fn saves(&self) -> bool {
+        true
+    }
+
+    async fn save(&self, _cx: &Context) -> Result<Vec<u8>, StepError> {
+        let kept = self.standby()?.get(self.component)?;
+        let kept = kept.ok_or_else(|| StepError::fatal("there is no standby to renew"))?;
+        Ok(serde_json::to_vec(&kept)?)
+    }
+
+    /// Making it again is as good as comparing.
+    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+        Ok(Finding::Absent)
+    }
+
+    async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        let name = self.component.daemonset_name();
+        let get = async || seen(self.site.cluster.daemonset(name).await);
+        let live =
+            cx.wait(&format!("the API, to read DaemonSet {name}"), self.site.patience.poll, get).await?;
+        let live = live.ok_or_else(|| StepError::fatal(format!("DaemonSet {name} is gone")))?;
+        let content = standby_of(self.component, &live, &self.site.settings.target(None))
+            .map_err(|refused| StepError::fatal(format!("DaemonSet {name}: {refused}")))?;
+        let kept = Self::saved(cx)?.ok_or_else(|| StepError::fatal("what was kept was not saved"))?;
+        let renewed = kept.with_content(content);
+        self.standby()?.keep(self.component, &renewed)?;
+        Ok(json!({ "generation": live["metadata"]["generation"], "manifest": renewed.digest() }))
+    }
+
+    async fn undo(&self, cx: &Context) -> Result<(), StepError> {
+        match Self::saved(cx)? {
+            Some(kept) => Ok(self.standby()?.keep(self.component, &kept)?),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,30 @@
+# Power cuts, and what the guard makes of them. Sourced by lib.sh.
+# shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with lib.sh and the scenarios
+
+GUARD_UNIT=fulcrum-guard.service
+
+# power_cut: the node goes off, everything that only memory has is lost, and it boots again. booted_at is when it came on.
+power_cut() {
+  node_off
+  booted_at=$(date +%s.%N)
+  node_boot >>"$logs/node.log" 2>&1
+}
+# api_back_after SECONDS: seconds from the boot to the first good answer of the API; nothing if none came.
+api_back_after() {
+  if within "$1" api_answers; then awk -v from="$booted_at" -v to="$(date +%s.%N)" 'BEGIN {printf "%.1f\n", to - from}'; fi
+}
+# guard_pid: the guard's process, seen from here.
+guard_pid() {
+  local inner pid
+  inner=$(cat "/proc/$(node_pid)/root/run/lab/units/$GUARD_UNIT.main") || return
+  for pid in $(pgrep -x fulcrum); do
+    if grep -q "^NSpid:.*[[:space:]]$inner\$" "/proc/$pid/status" 2>/dev/null; then echo "$pid"; return; fi
+  done
+  return 1
+}
+# journal_says JQ: something of the journal, once nobody works on it.
+journal_says() { node_exec fulcrum history -o json --state-dir "$STATE_DIR" | jq -er "$1"; }
+last_run_is() { journal_says ".runs | map(select(.kind != \"renew-standby\")) | last | select(.kind == \"$1\" and .outcome == \"$2\")" >/dev/null; }
+self_hosted_again() { last_run_is hand-over completed && daemonsets_ready; }
+static_pods_serve() { mirror_pods_are "etcd-$NODE kube-apiserver-$NODE kube-controller-manager-$NODE kube-scheduler-$NODE"; }
+event_said() { kubectl get events -A -o json | jq -e '[.items[] | select(.reason == "StaticPodsStandIn")] | length > 0'; }

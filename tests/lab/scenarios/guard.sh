@@ -1,0 +1,60 @@
+# a pivoted node comes back from power cuts by itself, and from DaemonSets that are deleted or bad
+# shellcheck shell=bash disable=SC2154
+
+# What a static node needs, in this very run.
+remember_static
+power_cut
+static_time=$(api_back_after 240)
+note "a static control plane answers $static_time s after a power cut"
+wait_until 'the static node is Ready again' 240 static_steady
+remember_static # etcd is another process after each power cut
+
+need fulcrum_ends 0 pivot --yes
+check_pivoted
+power_cut
+hosted_time=$(api_back_after 240)
+note "a pivoted one answers $hosted_time s after a power cut"
+check 'within 1.1 x of the static one' at_most "$(awk -v t="$static_time" 'BEGIN {print t * 1.1}')" "$hosted_time"
+load_start
+wait_until 'self-hosted again, without help' 420 self_hosted_again
+load_stop 'from the first good answer until self-hosted'
+static_etcd=$(etcd_identity)
+check_unharmed 'after the power cut'
+check_pivoted
+
+# Twice in a row, the second while the guard is at work.
+power_cut
+need wait_until 'the API answers' 240 api_answers
+sleep 5
+power_cut
+wait_until 'the API answers' 240 api_answers
+wait_until 'self-hosted again after two power cuts' 420 self_hosted_again
+static_etcd=$(etcd_identity)
+check_pivoted
+
+# At rest it costs next to nothing.
+pid=$(guard_pid)
+ticks() { awk '{print $14 + $15}' "/proc/$pid/stat"; }
+before=$(ticks)
+sleep 60
+check 'the guard at rest: at most 0.1 % of a processor' at_most 0.1 "$(awk -v t=$(($(ticks) - before)) 'BEGIN {print t / 60}')"
+note "its memory: $(awk '/^VmRSS/ {print $2}' "/proc/$pid/status") kB, its CPU in 60 s: $(($(ticks) - before)) hundredths of a second"
+check 'the guard at rest: at most 20 MB' at_most 20000 "$(awk '/^VmRSS/ {print $2}' "/proc/$pid/status")"
+
+# Killed, it comes back and goes on watching.
+kill -KILL "$pid"
+wait_until 'the guard is started again' 10 guard_pid
+
+# The DaemonSets are deleted.
+kubectl -n kube-system delete daemonset --all --wait=false
+wait_until 'the API is gone' 120 api_silent
+began=$SECONDS
+wait_until 'the API is back within patience and one start' 75 api_answers
+note "back after $((SECONDS - began)) s of silence"
+wait_until 'the journal says that static pods stand in' 240 last_run_is stand-in completed
+wait_until 'static pods serve' 120 static_pods_serve
+expect_eq 'status says static' static "$(status_of .state)"
+check 'and why' grep -q 'no answer' <(node_exec fulcrum status --state-dir "$STATE_DIR")
+wait_until 'an Event on the node says so' 60 event_said
+need fulcrum_ends 0 rollback --yes
+check_static
