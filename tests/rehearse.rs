@@ -165,7 +165,7 @@ fn every_release_goes_there_and_back() {
         let lines = text(&output.stdout);
         let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let named = |name: &str| events.iter().filter(|event| event["event"] == name).count();
-        assert_eq!((named("begun"), named("step-done"), named("undo-done")), (1, 31, 31), "{version}");
+        assert_eq!((named("begun"), named("step-done"), named("undo-done")), (1, 32, 32), "{version}");
         let summary = events.last().unwrap();
         assert_eq!(summary["event"], "summary");
         assert!(summary["kubernetes"].as_str().unwrap().starts_with(version), "{summary}");

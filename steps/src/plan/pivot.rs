@@ -69,8 +69,7 @@ fn guarded(steps: &mut Vec<StepSpec>) {
         if id == "label-node" {
             spec.after = vec!["arm-guard".into()];
         }
-        // A redirect is the kernel's, and gone after a boot.
-        if id == "verify" || id == "redirect" || id.starts_with("retire-static/") {
+        if id == "verify" || id.starts_with("retire-static/") {
             spec.durability = Durability::Boot;
         }
     }
@@ -100,14 +99,18 @@ fn restart(steps: &mut Vec<StepSpec>, after: &str) -> Vec<StepId> {
 fn bridge(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
     let [raise, lower] = [BridgeAct::Raise, BridgeAct::Lower].map(Some);
     let [begin, end] = [RedirectAct::Begin, RedirectAct::End].map(Some);
-    // A resume that finds the bridge dead has ended the redirect to it.
+    // A resume that finds the bridge dead has ended the redirect to it; where both are made again, both must end
+    // again.
     let raise_bridge = pod("raise-bridge", Job::Bridge { forward: raise, back: lower }).after(["label-node"]);
     steps.push(raise_bridge.durability(Durability::Process));
     let redirect = step("redirect", Job::Redirect { forward: begin, back: end }).after(["raise-bridge"]);
     steps.push(redirect.durability(Durability::Process));
     let retired = restart(steps, "redirect");
-    steps.push(step("end-redirect", Job::Redirect { forward: end, back: begin }).after(retired));
-    steps.push(pod("lower-bridge", Job::Bridge { forward: lower, back: raise }).after(["end-redirect"]));
+    let end_redirect = step("end-redirect", Job::Redirect { forward: end, back: begin }).after(retired);
+    steps.push(end_redirect.durability(Durability::Process));
+    let lower_bridge =
+        pod("lower-bridge", Job::Bridge { forward: lower, back: raise }).after(["end-redirect"]);
+    steps.push(lower_bridge.durability(Durability::Process));
     vec!["lower-bridge".into()]
 }
 
