@@ -10,6 +10,14 @@ pub fn is_ready(pod: &Pod) -> bool {
     ready && pod.metadata.deletion_timestamp.is_none()
 }
 
+/// Whether a container of the pod has ended and was, or will be, started again.
+pub fn has_restarted(pod: &Pod) -> bool {
+    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let ended =
+        |status: &ContainerStatus| status.state.as_ref().is_some_and(|state| state.terminated.is_some());
+    containers.into_iter().any(|status| status.restart_count > 0 || ended(status))
+}
+
 /// The hash of the manifest that a mirror pod stands for; `None` if it is no mirror pod. It is also
 /// the uid under which the kubelet runs the static pod.
 pub fn config_hash(pod: &Pod) -> Option<&str> {

@@ -5,7 +5,8 @@
 //! although nothing runs. So the host decides.
 
 use super::library::seen;
-use crate::cluster::{is_ready, pod_story};
+use super::pair::share_again;
+use crate::cluster::{has_restarted, is_ready, pod_story};
 use crate::component::Component;
 use crate::node::{MARK_NEWCOMER, Process};
 use crate::site::{Handover, Site};
@@ -21,13 +22,17 @@ pub(super) struct AwaitReady {
 }
 
 impl AwaitReady {
-    async fn look(&self) -> Result<Seen<Value>, StepError> {
+    /// With `mend`, what keeps the pod from listening is mended if it can be.
+    async fn look(&self, mend: Option<&Context>) -> Result<Seen<Value>, StepError> {
         let labels = Site::pod_labels(self.component);
         let pods = match seen(self.site.cluster.pods_on(&self.site.settings.node, &labels).await)? {
             Seen::Ready(pods) => pods,
             Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
         };
         let Some(pod) = pods.iter().find(|pod| is_ready(pod)) else {
+            if let Some(cx) = mend.filter(|_| pods.iter().any(has_restarted)) {
+                share_again(&self.site, cx, self.component).await?;
+            }
             return Ok(Seen::NotYet(self.story(&pods).await?));
         };
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
@@ -70,7 +75,7 @@ impl AwaitReady {
 #[async_trait]
 impl Step for AwaitReady {
     async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Ok(match self.look().await? {
+        Ok(match self.look(None).await? {
             Seen::Ready(_) => Finding::Done,
             Seen::NotYet(seen) => Finding::Partial(seen),
         })
@@ -78,7 +83,7 @@ impl Step for AwaitReady {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = format!("the pod of DaemonSet {} to serve", self.component.daemonset_name());
-        cx.wait(&what, self.site.patience.poll, async || self.look().await).await
+        cx.wait(&what, self.site.patience.poll, async || self.look(Some(cx)).await).await
     }
 
     /// It changed nothing.

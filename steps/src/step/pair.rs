@@ -3,9 +3,9 @@
 use crate::component::Component;
 use crate::guard::Standby;
 use crate::node::{Hindrance, HostError, Listener, Steering};
-use crate::site::{Site, in_api_pod, in_static_pod};
+use crate::site::{Handover, Site, in_api_pod, in_static_pod};
 use fulcrum_engine::state::RunId;
-use fulcrum_engine::{Seen, StepError};
+use fulcrum_engine::{Context, Seen, StepError};
 
 /// Who listens on the API server's port.
 pub(super) struct Pair {
@@ -68,6 +68,28 @@ pub(super) fn is_cut(site: &Site, run: RunId, component: Component) -> Result<bo
             Standby::of(site.state_dir(), run).stands_in(component, &image, &site.archived(run, component))?
         }
     })
+}
+
+/// Shares the listener of a static process that was restarted in mid-run, by whomever, and makes the API server first
+/// in line, as the one before it was: beside a listener that is not shared nobody else can begin to listen.
+pub(super) async fn share_again(site: &Site, cx: &Context, component: Component) -> Result<(), StepError> {
+    if site.settings.handover != Handover::Steer || is_cut(site, cx.run(), component)? {
+        return Ok(());
+    }
+    let listeners = site.node.host.listeners(site.port(component)).await?;
+    let [old] = listeners.as_slice() else { return Ok(()) };
+    if !in_static_pod(&old.process) {
+        return Ok(());
+    }
+    let shared = async {
+        site.node.host.share(old).await?;
+        if component == Component::ApiServer {
+            let pair = Pair::look(site).await?;
+            pair.steer(site, pair.line_up(old)).await?;
+        }
+        Ok(())
+    };
+    settled(shared.await).map(drop)
 }
 
 /// For waits: whoever has gone or closed its socket meanwhile is looked for again; what the machine does not

@@ -8,7 +8,7 @@ use super::drain::Drain;
 use super::endpoints::while_held;
 use super::lease;
 use super::library::seen;
-use super::pair::Pair;
+use super::pair::{Pair, share_again};
 use crate::cluster::config_hash;
 use crate::component::Component;
 use crate::guard::Standby;
@@ -20,6 +20,7 @@ use fulcrum_engine::state::Digest;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 pub(super) struct RetireStatic {
     pub(super) site: Arc<Site>,
@@ -80,10 +81,17 @@ impl RetireStatic {
     /// The last look before the cut: the DaemonSet's process answers, now, and it is what new connections get.
     async fn successor_serves(&self, cx: &Context) -> Result<(), StepError> {
         let what = format!("the DaemonSet's {} to answer, before the static one goes", self.component);
+        let began = Instant::now();
         cx.wait(&what, self.site.patience.poll, async || {
-            if let Some(seen) = self.not_steered().await? {
-                return Ok(Seen::NotYet(seen));
+            match self.not_steered().await? {
+                // The kernel does not go back to what it was told: an API server was restarted since.
+                Some(seen) if began.elapsed() > self.site.patience.settle => {
+                    return Err(StepError::fatal(format!("{seen}; nothing was cut: pivot again")));
+                }
+                Some(seen) => return Ok(Seen::NotYet(seen)),
+                None => {}
             }
+            share_again(&self.site, cx, self.component).await?;
             let mark = self.site.unredirected(self.component);
             Ok(match self.site.serves(self.component, mark, in_api_pod).await? {
                 Seen::Ready(_) => Seen::Ready(()),

@@ -1,7 +1,7 @@
 //! `switch`: new connections go to the new API server, and it is watched for a while: one answer that is not as it
 //! should be, and they go to the old one again. Undo: they do, if it is still there.
 
-use super::pair::{Pair, gone, is_cut, settled};
+use super::pair::{Pair, gone, is_cut, settled, share_again};
 use crate::component::Component;
 use crate::node::{Listener, MARK_NEWCOMER, Steering};
 use crate::site::{Site, describe, in_api_pod};
@@ -19,8 +19,9 @@ pub(super) struct Switch {
 
 impl Switch {
     /// Gives the new one all new connections; says which it is.
-    async fn to_new(&self) -> Result<Seen<Listener>, StepError> {
+    async fn to_new(&self, cx: &Context) -> Result<Seen<Listener>, StepError> {
         if let Seen::NotYet(seen) = self.site.serves(API, Some(MARK_NEWCOMER), in_api_pod).await? {
+            share_again(&self.site, cx, API).await?;
             return Ok(Seen::NotYet(seen));
         }
         let pair = Pair::look(&self.site).await?;
@@ -75,7 +76,7 @@ impl Switch {
 
     async fn switch(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "the new kube-apiserver to take new connections";
-        let new = cx.wait(what, self.site.patience.poll, async || self.to_new().await).await?;
+        let new = cx.wait(what, self.site.patience.poll, async || self.to_new(cx).await).await?;
         let answers = self.soak(cx, &new).await?;
         Ok(json!({ "pid": new.process.pid, "inode": new.inode, "answers": answers }))
     }
