@@ -1,4 +1,4 @@
-# a pivoted node comes back from power cuts by itself, and from DaemonSets that are deleted or bad
+# a pivoted node comes back from power cuts by itself, and from DaemonSets that are deleted or bad (by hand)
 # shellcheck shell=bash disable=SC2154
 
 # What a static node needs, in this very run.
