@@ -10,8 +10,8 @@
 //!   none.
 //!
 //! ```text
-//! cargo test -p fulcrum-engine --test power_cut                                # a few dozen cuts
-//! cargo test -p fulcrum-engine --test power_cut -- --count 500 --seed 7        # more, from that seed
+//! cargo test --workspace --locked --test power_cut                             # a few dozen cuts
+//! cargo test --workspace --locked --test power_cut -- --count 500 --seed 7     # more, from that seed
 //! ```
 //!
 //! Needs root, mkfs.ext4 and loop devices, and skips without. A program of its own, as it is its own child.
