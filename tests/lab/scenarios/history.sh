@@ -11,7 +11,7 @@ check 'one run, a pivot, completed' holds '.runs | length == 1 and .[0].kind == 
 check 'every attempt has step, direction, number, start, outcome, boot id and pid' holds '.runs[].attempts | length > 0 and all(
   (.step | length > 0) and (.direction == "run" or .direction == "undo") and .attempt >= 1 and (.started | test("^20..-..-..T"))
   and (.outcome | length > 0) and (.boot_id | test("^[0-9a-f-]{32,36}$")) and .pid > 0)'
-boot=$(tr -d - </proc/sys/kernel/random/boot_id)
+boot=$(node_exec cat /proc/sys/kernel/random/boot_id | tr -d -)
 check 'the boot id is this boot' holds ".runs[].attempts | all((.boot_id | gsub(\"-\"; \"\")) == \"$boot\")"
 check 'every attempt that ended says when' holds '.runs[].attempts | all(.ended != null or .outcome == "interrupted")'
 check 'the attempt that the kill cut short is there' holds \
