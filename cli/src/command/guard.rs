@@ -18,6 +18,7 @@ use fulcrum_steps::plan;
 use fulcrum_steps::site::{Settings, Site};
 use fulcrum_steps::step::library;
 use serde_json::json;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -69,7 +70,15 @@ async fn run(global: &Global, pace: &GuardPace) -> Result<Exit, Failure> {
     Ok(match ended.await {
         Ended::NothingToGuard => Exit::Done,
         Ended::Stopped => Exit::Interrupted,
+        Ended::RunIsOver => return Err(begin_anew()),
     })
+}
+
+/// The same program, in the same process: for its unit nothing has happened. Returns only if that is not possible, and
+/// then the unit starts it again.
+fn begin_anew() -> Failure {
+    let error = std::process::Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec();
+    Failure::new(Exit::Other, anyhow::Error::new(error).context("the guard could not begin anew after a run"))
 }
 
 async fn status(global: &Global, pace: &GuardPace, shell: &Shell) -> Result<Exit, Failure> {

@@ -25,11 +25,16 @@ impl Watch<'_> {
             let Ok(Some(live)) = self.site.cluster.daemonset(component.daemonset_name()).await else {
                 continue;
             };
-            if is_proven(self.guard.ground, self.told, &self.site, component, &live)? {
-                self.proving.remove(&component);
+            let generation = live["metadata"]["generation"].clone();
+            let version = (live["metadata"]["uid"].clone(), generation.clone());
+            if self.proven.get(&component) == Some(&version) {
                 continue;
             }
-            let generation = live["metadata"]["generation"].clone();
+            if is_proven(self.guard.ground, self.told, &self.site, component, &live)? {
+                self.proving.remove(&component);
+                self.proven.insert(component, version);
+                continue;
+            }
             if !self.serves_as_said(component, &live).await? {
                 self.proving.remove(&component);
                 continue;

@@ -47,6 +47,8 @@ StartLimitIntervalSec=0
 [Service]
 Type=notify
 Environment=FULCRUM_GUARD=1
+# It works seldom and rests long: what threads have freed is not kept for each of them.
+Environment=MALLOC_ARENA_MAX=1
 ExecStart={program} guard --state-dir {state} --patience {patience}s --hold-off {hold_off}s
 Restart=always
 RestartSec=1

@@ -63,10 +63,12 @@ pub enum Ended {
     Stopped,
     /// The pivot is rolled back, and its unit is gone.
     NothingToGuard,
+    /// A run of the guard is over: a process that begins anew takes less memory than one that has carried out a run.
+    RunIsOver,
 }
 
 impl Guard<'_> {
-    /// Guards until it is told to stop or there is nothing to guard any more. Calls `ready` once what the kubelet needs
+    /// Guards until it is told to stop, there is nothing to guard any more, or it has carried out a run. Calls `ready` once what the kubelet needs
     /// is in place, or cannot be put there: a node whose kubelet never starts is no better.
     pub async fn run(&self, ready: impl FnOnce()) -> Ended {
         let mut ready = Some(ready);
@@ -109,7 +111,7 @@ impl Guard<'_> {
         match (&carried, start.decision.next) {
             (Carried::Ended(ending), _) => {
                 tracing::info!(run = %ending.run, "{}", ending.phase);
-                return Ok(None);
+                return Ok(Some(Ended::RunIsOver));
             }
             (Carried::StaysStatic(why), _) => tracing::warn!("the static pods stay: {why}; {HOW_TO_GO_ON}"),
             (Carried::Nothing, Next::Watch) => {}
@@ -162,6 +164,8 @@ pub(super) struct Watch<'a> {
     holding: Option<(JoinHandle<()>, Instant)>,
     /// Since when which generation of a DaemonSet has served.
     pub(super) proving: BTreeMap<Component, (Value, Instant)>,
+    /// Which object, in which generation, has been found to be what is proven.
+    pub(super) proven: BTreeMap<Component, (Value, Value)>,
 }
 
 /// The last sign of life of a component.
@@ -183,6 +187,7 @@ impl<'a> Watch<'a> {
             lines_up: true,
             holding: None,
             proving: BTreeMap::new(),
+            proven: BTreeMap::new(),
         }
     }
 
@@ -244,7 +249,7 @@ impl<'a> Watch<'a> {
         let site = self.guard.ground.site(settings).await?;
         let ending = self.guard.ground.engine(journal, &site).await?.start(plan).await?;
         tracing::info!(run = %ending.run, "{}", ending.phase);
-        Ok(None)
+        Ok(Some(if self.guard.stop.is_cancelled() { Ended::Stopped } else { Ended::RunIsOver }))
     }
 
     /// Who listens on the API server's port. Only what has changed is looked at closely.

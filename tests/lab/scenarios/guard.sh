@@ -32,17 +32,8 @@ wait_until 'self-hosted again after two power cuts' 420 self_hosted_again
 static_etcd=$(etcd_identity)
 check_pivoted
 
-# At rest it costs next to nothing.
-pid=$(guard_pid)
-ticks() { awk '{print $14 + $15}' "/proc/$pid/stat"; }
-before=$(ticks)
-sleep 60
-check 'the guard at rest: at most 0.1 % of a processor' at_most 0.1 "$(awk -v t=$(($(ticks) - before)) 'BEGIN {print t / 60}')"
-note "its memory: $(awk '/^VmRSS/ {print $2}' "/proc/$pid/status") kB, its CPU in 60 s: $(($(ticks) - before)) hundredths of a second"
-check 'the guard at rest: at most 20 MB' at_most 20000 "$(awk '/^VmRSS/ {print $2}' "/proc/$pid/status")"
-
 # Killed, it comes back and goes on watching.
-kill -KILL "$pid"
+kill -KILL "$(guard_pid)"
 wait_until 'the guard is started again' 10 guard_pid
 
 # The DaemonSets are deleted.

@@ -2,7 +2,7 @@
 
 use crate::component::Component;
 use crate::drill::{SOON, Setup, Version, World};
-use crate::guard::{Guard, HOLD_OFF, Pace, Standby};
+use crate::guard::{Ended, Guard, HOLD_OFF, Pace, Standby};
 use crate::plan::{HAND_OVER, PIVOT, RENEW_STANDBY, STAND_IN};
 use crate::rehearsal::Origin;
 use fulcrum_engine::load::load;
@@ -37,8 +37,16 @@ async fn pivoted() -> (World, RunId, TempDir) {
 /// What happens while the guard is there.
 async fn guarded(world: &World, happens: impl Future<Output = ()>) {
     let guard = Guard { ground: world, pace: pace(), stop: CancellationToken::new() };
+    let again_and_again = async {
+        loop {
+            match guard.run(|| {}).await {
+                Ended::RunIsOver => {}
+                ended => panic!("the guard has ended: {ended:?}"),
+            }
+        }
+    };
     tokio::select! {
-        ended = guard.run(|| {}) => panic!("the guard has ended: {ended:?}"),
+        () = again_and_again => {}
         () = happens => {}
     }
 }

@@ -1,0 +1,22 @@
+# what the guard costs while it only watches
+# shellcheck shell=bash disable=SC2154
+
+need fulcrum_ends 0 pivot --yes
+sleep 20
+pid=$(guard_pid)
+ticks() { awk '{print $14 + $15}' "/proc/$pid/stat"; }
+memory() { awk -v what="^$1:" '$0 ~ what {print $2}' "/proc/$pid/status"; }
+before=$(ticks)
+sleep 120
+used=$(($(ticks) - before))
+note "CPU in 120 s: $used hundredths of a second; memory: $(memory VmRSS) kB, of it $(memory RssAnon) kB its own, $(memory RssFile) kB the program's file"
+check 'at most 0.1 % of a processor' at_most 0.1 "$(awk -v used=$used 'BEGIN {print used / 120}')"
+check 'at most 20 MB of memory' at_most 20000 "$(memory VmRSS)"
+
+# The same after a run of its own: it begins anew.
+power_cut
+need wait_until 'self-hosted again' 420 self_hosted_again
+sleep 20
+pid=$(guard_pid)
+note "after a hand-over: $(memory VmRSS) kB"
+check 'at most 20 MB of memory after a hand-over' at_most 20000 "$(memory VmRSS)"
