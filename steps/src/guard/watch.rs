@@ -68,8 +68,8 @@ pub enum Ended {
 }
 
 impl Guard<'_> {
-    /// Guards until it is told to stop, there is nothing to guard any more, or it has carried out a run. Calls `ready` once what the kubelet needs
-    /// is in place, or cannot be put there: a node whose kubelet never starts is no better.
+    /// Guards until it is told to stop, there is nothing to guard any more, or it has carried out a run. Calls `ready`
+    /// once what the kubelet needs is in place, or cannot be put there: a node whose kubelet never starts is no better.
     pub async fn run(&self, ready: impl FnOnce()) -> Ended {
         let mut ready = Some(ready);
         let mut eye = JournalEye::new(&self.ground.state_dir());

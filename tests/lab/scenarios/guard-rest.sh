@@ -1,4 +1,4 @@
-# what the guard costs while it only watches
+# what the guard costs while it only watches (by hand)
 # shellcheck shell=bash disable=SC2154
 
 need fulcrum_ends 0 pivot --yes
