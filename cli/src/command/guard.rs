@@ -77,7 +77,10 @@ async fn run(global: &Global, pace: &GuardPace) -> Result<Exit, Failure> {
 /// The same program, in the same process: for its unit nothing has happened. Returns only if that is not possible, and
 /// then the unit starts it again.
 fn begin_anew() -> Failure {
-    let error = std::process::Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec();
+    // By its name, so that lists of processes show it; one whose file is gone has none.
+    let program = std::env::current_exe().ok().filter(|program| program.exists());
+    let program = program.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
+    let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
     Failure::new(Exit::Other, anyhow::Error::new(error).context("the guard could not begin anew after a run"))
 }
 
