@@ -46,8 +46,13 @@ pub fn pivot(settings: &Settings, deadline: Duration) -> Result<Plan, PlanError>
         step("preflight", Job::Preflight).policy(Policy::tries(10, CALL_WITHIN)),
         step("lock", Job::Lock).after(["preflight"]),
         step("archive", Job::Archive).after(["lock"]),
-        step("label-node", Job::LabelNode).after(["archive"]),
     ];
+    let before_changes = if settings.guard { "arm-guard" } else { "archive" };
+    if settings.guard {
+        let arm = step("arm-guard", Job::ArmGuard).after(["archive"]);
+        steps.push(arm.policy(Policy::tries(3, ARMED_WITHIN)));
+    }
+    steps.push(step("label-node", Job::LabelNode).after([before_changes]));
     let last: Vec<StepId> = match settings.handover {
         Handover::Steer => steer(&mut steps),
         Handover::Bridge => bridge(&mut steps),
@@ -56,24 +61,20 @@ pub fn pivot(settings: &Settings, deadline: Duration) -> Result<Plan, PlanError>
     steps.push(verify(last));
     steps.push(step("seal", Job::Seal).after(["verify"]));
     if settings.guard {
-        guarded(&mut steps);
+        void_at_boot(&mut steps);
     }
     Ok(Plan::new(PIVOT, steps)?.with_deadline(deadline).with_shared(json!(settings)))
 }
 
-/// With a guard, which is armed before anything is changed, the cut does not survive a reboot: the guard has put
-/// the manifests back. So what was found after it counts no more either.
-fn guarded(steps: &mut Vec<StepSpec>) {
-    for spec in steps.iter_mut() {
+/// With a guard the cut does not survive a reboot: the guard has put the manifests back. So what was found after it
+/// counts no more either.
+fn void_at_boot(steps: &mut [StepSpec]) {
+    for spec in steps {
         let id = spec.id.as_str();
-        if id == "label-node" {
-            spec.after = vec!["arm-guard".into()];
-        }
         if id == "verify" || id.starts_with("retire-static/") {
             spec.durability = Durability::Boot;
         }
     }
-    steps.push(step("arm-guard", Job::ArmGuard).after(["archive"]).policy(Policy::tries(3, ARMED_WITHIN)));
 }
 
 pub(super) fn verify(last: Vec<StepId>) -> StepSpec {

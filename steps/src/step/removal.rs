@@ -5,7 +5,7 @@ use super::drain::Drain;
 use super::library::seen;
 use crate::cluster::{OPT_IN_LABEL, RUN_ANNOTATION};
 use crate::component::Component;
-use crate::node::Process;
+use crate::node::{Process, Question};
 use crate::site::{Site, in_api_pod};
 use fulcrum_engine::state::RunId;
 use fulcrum_engine::{Context, Seen, StepError};
@@ -119,6 +119,17 @@ impl<'a> Removal<'a> {
             Ok(self.listener().await?.map_or(Seen::Ready(()), |process| still_listens(&process)))
         })
         .await
+    }
+
+    /// Ends the DaemonSet's process if it holds the port and does not answer as it should.
+    pub(super) async fn end_if_it_does_not_serve(&self) -> Result<(), StepError> {
+        let (site, component) = (self.site, self.component);
+        let Some(process) = self.listener().await? else { return Ok(()) };
+        let question = Question { mark: site.unredirected(component), ..site.question(component) };
+        match site.node.host.ask(&question).await {
+            Ok(answer) if answer.status == 200 => Ok(()),
+            _ => Ok(site.node.host.end(&process).await?),
+        }
     }
 
     /// The DaemonSet's process that listens, if one does.

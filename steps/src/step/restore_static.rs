@@ -6,7 +6,6 @@ use super::drain::arrivals;
 use super::endpoints::while_held;
 use super::pair::{Pair, settled};
 use super::removal::Removal;
-use super::vacate_port::end_if_it_does_not_serve;
 use crate::component::Component;
 use crate::guard::Standby;
 use crate::manifest::StaticPod;
@@ -90,7 +89,7 @@ impl RestoreStatic {
         if removal.listener().await?.is_some()
             && let Seen::NotYet(_) = removal.tell().await?
         {
-            end_if_it_does_not_serve(&self.site, self.component, removal).await?;
+            removal.end_if_it_does_not_serve().await?;
         }
         Ok(Seen::NotYet(seen))
     }

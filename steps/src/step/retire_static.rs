@@ -91,11 +91,13 @@ impl RetireStatic {
                 Some(seen) => return Ok(Seen::NotYet(seen)),
                 None => {}
             }
-            share_again(&self.site, cx, self.component).await?;
             let mark = self.site.unredirected(self.component);
             Ok(match self.site.serves(self.component, mark, in_api_pod).await? {
                 Seen::Ready(_) => Seen::Ready(()),
-                Seen::NotYet(seen) => Seen::NotYet(seen),
+                Seen::NotYet(seen) => {
+                    share_again(&self.site, cx, self.component).await?;
+                    Seen::NotYet(seen)
+                }
             })
         })
         .await

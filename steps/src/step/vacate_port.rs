@@ -6,7 +6,7 @@ use super::lease;
 use super::pair::{Pair, is_cut, settled};
 use super::removal::{Removal, still_listens};
 use crate::component::Component;
-use crate::node::{Question, Steering};
+use crate::node::Steering;
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
@@ -67,21 +67,7 @@ impl VacatePort {
     /// ended, so that the static one gets it.
     async fn without_the_api(&self, cx: &Context, removal: &Removal<'_>) -> Result<(), StepError> {
         cx.note("the API does not answer: the static pods are put back first");
-        end_if_it_does_not_serve(&self.site, self.component, removal).await
-    }
-}
-
-/// Ends the DaemonSet's process if it holds the port and does not answer as it should.
-pub(super) async fn end_if_it_does_not_serve(
-    site: &Site,
-    component: Component,
-    removal: &Removal<'_>,
-) -> Result<(), StepError> {
-    let Some(process) = removal.listener().await? else { return Ok(()) };
-    let question = Question { mark: site.unredirected(component), ..site.question(component) };
-    match site.node.host.ask(&question).await {
-        Ok(answer) if answer.status == 200 => Ok(()),
-        _ => Ok(site.node.host.end(&process).await?),
+        removal.end_if_it_does_not_serve().await
     }
 }
 
