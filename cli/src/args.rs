@@ -270,7 +270,7 @@ pub(crate) enum HandoverArg {
     /// The first of the following that the node allows; the plan says which, and why.
     #[default]
     Auto,
-    /// The live listeners are shared and the kernel told whose turn it is: no restart, no lost request.
+    /// The live listeners are shared and the kernel told whose turn it is: no restart.
     Steer,
     /// As restart, while a third API server on another port takes new connections.
     Bridge,

@@ -114,7 +114,7 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Handover {
-    /// The live listeners become shareable, and the kernel is told whose turn it is: no restart, no lost request.
+    /// The live listeners become shareable, and the kernel is told whose turn it is: no restart.
     Steer,
     /// As with `restart`, but meanwhile new connections go to a third API server on another port: no lost
     /// request.

@@ -64,6 +64,9 @@ impl Kind {
         let watching = format!("watch {self:?} default/kubernetes");
         let events = soon(&watching, api.watch(&which, &version)).await?;
         let mut events = std::pin::pin!(events);
+        // The watch keeps its connection to itself. This makes another, for the address to be put back without first
+        // setting one up, at a moment when every client of the old server is doing so.
+        soon(&format!("get {self:?} default/kubernetes"), api.get("kubernetes")).await?;
         while let Some(event) = next(&watching, &mut events).await? {
             match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
