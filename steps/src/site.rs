@@ -50,6 +50,13 @@ pub struct Patience {
     /// How long a connection may take to be set up, on a busy node, when others go elsewhere already: the server that it
     /// was made to is not told to end before. One that is still shaking hands then is lost (*measured*).
     pub handshake: Duration,
+    /// How long the watch that holds the endpoints may take to begin: it takes two answers of the API.
+    pub held: Duration,
+    /// How long what clients send to a server may be held back before the kubelet has told it to end: no longer than they
+    /// would wait for an answer without asking whether there is anybody. It takes about 0.2 s.
+    pub hold: Duration,
+    /// How long after that: from when it stops listening until it has told every client.
+    pub goodbye: Duration,
     /// How long the kubelet may take to act on a manifest: it watches the directory, and looks every second.
     pub settle: Duration,
     /// How long the way back waits for the bridge to serve before it goes on with a gap.
@@ -68,6 +75,9 @@ impl Default for Patience {
             drain: Duration::from_secs(10),
             drain_alone: Duration::from_secs(2),
             handshake: Duration::from_secs(2),
+            held: Duration::from_secs(2),
+            hold: Duration::from_secs(3),
+            goodbye: Duration::from_millis(200),
             settle: Duration::from_secs(3),
             bridge: Duration::from_secs(60),
             api: Duration::from_secs(5),

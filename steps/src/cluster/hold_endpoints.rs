@@ -13,7 +13,9 @@ use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// The longest that one call may take: the server that it is made of may be the one that ends.
 const CALL_WITHIN: Duration = Duration::from_secs(1);
@@ -32,20 +34,28 @@ enum Kind {
 }
 
 impl Cluster {
-    /// Holds the address where it is, for as long as it is polled. Other nodes' addresses are left as they are.
-    pub async fn hold_endpoints(&self, address: IpAddr, port: u16) -> Infallible {
+    /// Holds the address where it is, for as long as it is polled. Other nodes' addresses are left as they are. `held`
+    /// becomes true when both objects are watched for the first time.
+    pub async fn hold_endpoints(&self, address: IpAddr, port: u16, held: &watch::Sender<bool>) -> Infallible {
         let at = SocketAddr::new(address, port);
-        let [one, other] = [Kind::Endpoints, Kind::EndpointSlice].map(|kind| self.hold(kind, at));
+        let watched = AtomicUsize::new(0);
+        let begun = || {
+            if watched.fetch_add(1, Ordering::Relaxed) == 1 {
+                held.send_replace(true);
+            }
+        };
+        let [one, other] = [Kind::Endpoints, Kind::EndpointSlice].map(|kind| self.hold(kind, at, &begun));
         tokio::select! {
             never = one => never,
             never = other => never,
         }
     }
 
-    async fn hold(&self, kind: Kind, at: SocketAddr) -> Infallible {
+    async fn hold(&self, kind: Kind, at: SocketAddr, begun: &(impl Fn() + Sync)) -> Infallible {
+        let mut begun = Some(begun);
         loop {
             // On connections of its own: those that are open may lead to the server that ends.
-            if let Err(error) = kind.hold(&self.afresh(), at).await {
+            if let Err(error) = kind.hold(&self.afresh(), at, &mut begun).await {
                 tracing::debug!("{error}; trying again");
             }
             tokio::time::sleep(AGAIN_AFTER).await;
@@ -54,8 +64,13 @@ impl Cluster {
 }
 
 impl Kind {
-    /// Until its watch ends.
-    async fn hold(self, cluster: &Cluster, at: SocketAddr) -> Result<(), ClusterError> {
+    /// Until its watch ends. `begun` is called once, when it has begun.
+    async fn hold(
+        self,
+        cluster: &Cluster,
+        at: SocketAddr,
+        begun: &mut Option<impl Fn()>,
+    ) -> Result<(), ClusterError> {
         let api = self.api(cluster);
         let object = soon(&format!("get {self:?} default/kubernetes"), api.get("kubernetes")).await?;
         self.put_back(&api, &object, at).await?;
@@ -67,6 +82,9 @@ impl Kind {
         // The watch keeps its connection to itself. This makes another, for the address to be put back without first
         // setting one up, at a moment when every client of the old server is doing so.
         soon(&format!("get {self:?} default/kubernetes"), api.get("kubernetes")).await?;
+        if let Some(begun) = begun.take() {
+            begun();
+        }
         while let Some(event) = next(&watching, &mut events).await? {
             match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
@@ -195,7 +213,7 @@ mod tests {
         let cluster = Cluster::new(rehearsal.client());
         let held = tokio::spawn(async move {
             if holding {
-                match cluster.hold_endpoints(at.ip(), at.port()).await {}
+                match cluster.hold_endpoints(at.ip(), at.port(), &watch::Sender::new(false)).await {}
             }
         });
         std::fs::remove_file(path).unwrap();

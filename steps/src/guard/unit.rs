@@ -29,7 +29,7 @@ pub(super) struct UnitOf<'a> {
 ///
 /// It may write where the guard writes, and has the capabilities that the steps need: files of any owner
 /// (`DAC`, `CHOWN`, `FOWNER`), ending a server that has drained (`KILL`), the owners of sockets (`SYS_PTRACE`),
-/// whose turn it is on a port (`NET_ADMIN`).
+/// whose turn it is on a port (`NET_ADMIN`), holding back what is sent to a server that ends (`BPF`).
 pub(super) fn unit(of: &UnitOf) -> String {
     let [program, state, manifests, units] =
         [of.program, of.state_dir, of.manifests_dir, of.units_dir].map(|path| path.display().to_string());
@@ -57,7 +57,7 @@ RestartPreventExitStatus=0
 SuccessExitStatus=130
 TimeoutStartSec=60
 OOMScoreAdjust=-900
-CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_CHOWN CAP_FOWNER CAP_KILL CAP_SYS_PTRACE CAP_NET_ADMIN
+CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_CHOWN CAP_FOWNER CAP_KILL CAP_SYS_PTRACE CAP_NET_ADMIN CAP_BPF
 NoNewPrivileges=yes
 ProtectSystem=strict
 ReadWritePaths=-{state} -{manifests} -{units} -{home}

@@ -16,6 +16,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -282,7 +283,9 @@ impl<'a> Watch<'a> {
     fn hold(&mut self, port: u16, until: Instant) {
         let Some(address) = self.site.settings.node_addresses.first().copied() else { return };
         let cluster = self.site.cluster.clone();
-        let task = tokio::spawn(async move { match cluster.hold_endpoints(address, port).await {} });
+        let task = tokio::spawn(async move {
+            match cluster.hold_endpoints(address, port, &watch::Sender::new(false)).await {}
+        });
         self.holding = Some((task, until));
     }
 

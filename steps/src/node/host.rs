@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// The machine as the steps see it.
 #[async_trait]
@@ -90,6 +91,14 @@ pub trait Host: Send + Sync + Debug {
     /// # Errors
     /// What stands in the way.
     async fn steering_support(&self, listener: &Listener) -> Result<(), HostError>;
+
+    /// Holds back, for at most this long from now on, what clients send to this process on connections that it has taken at
+    /// `port`; replaces what was said before. What the process says arrives, also that they shall go elsewhere. Its own
+    /// connections and those of the caller are spared. Says how many are held.
+    ///
+    /// # Errors
+    /// See [`HostError::hindrance`] for what stood in the way.
+    async fn hold_back(&self, process: &Process, port: u16, most: Duration) -> Result<usize, HostError>;
 
     /// Makes new connections arrive at another port. Those that are established stay where they are, and
     /// those to a loopback address (127.0.0.0/8, `::1`), or marked [`MARK_SERVING`] or [`MARK_NEWCOMER`], are never

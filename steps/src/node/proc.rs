@@ -2,7 +2,7 @@
 
 use super::ask::Asker;
 use super::host::{Answer, Host, HostError, Listener, Process, Question, Redirect, RedirectState, Steering};
-use super::procfs::{Socket, memory_available, pod_uid, socket_inode, sockets, start_ticks};
+use super::procfs::{Socket, canonical, memory_available, pod_uid, socket_inode, sockets, start_ticks};
 use super::{kernel, nft};
 use async_trait::async_trait;
 use rustix::io::Errno;
@@ -10,9 +10,12 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use rustls::ClientConfig;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// This machine. Root sees all of it; others see less of other users' processes.
 #[derive(Debug, Clone)]
@@ -54,12 +57,10 @@ impl Proc {
     fn owners(&self, inodes: &[u64]) -> Result<BTreeMap<u64, PathBuf>, HostError> {
         let mut owners = BTreeMap::new();
         for (_, dir) in self.pids()? {
-            let Ok(fds) = fs::read_dir(dir.join("fd")) else { continue };
-            for fd in fds.flatten() {
-                let inode = fs::read_link(fd.path()).ok().and_then(|target| socket_inode(&target));
-                if let Some(inode) = inode.filter(|inode| inodes.contains(inode)) {
-                    owners.entry(inode).or_insert_with(|| dir.clone());
-                }
+            for (_, inode) in
+                descriptors(&dir).into_iter().flatten().filter(|(_, inode)| inodes.contains(inode))
+            {
+                owners.entry(inode).or_insert_with(|| dir.clone());
             }
         }
         Ok(owners)
@@ -97,6 +98,23 @@ impl Proc {
         let servers: Vec<u32> = self.who_listens(port)?.iter().map(|listener| listener.process.pid).collect();
         let clients = clients.iter().filter_map(|dir| process(dir));
         Ok(clients.filter(|client| !servers.contains(&client.pid)).collect())
+    }
+
+    /// The connections that process `pid` has taken at `port`, but for its own and for ours.
+    fn taken_from_others(&self, pid: u32, port: u16) -> Result<BTreeSet<u64>, HostError> {
+        let of = |dir: &str| descriptors(&self.root.join(dir)).into_iter().flatten().map(|(_, inode)| inode);
+        let servers: BTreeSet<u64> = of(&pid.to_string()).collect();
+        let spared: BTreeSet<u64> = servers.iter().copied().chain(of("self")).collect();
+        let sockets = self.sockets()?;
+        let spared: BTreeSet<SocketAddr> = sockets
+            .iter()
+            .filter(|socket| spared.contains(&socket.inode))
+            .map(|socket| canonical(socket.local))
+            .collect();
+        let taken = sockets.iter().filter(|socket| {
+            !socket.listening && socket.local.port() == port && servers.contains(&socket.inode)
+        });
+        Ok(taken.filter(|socket| !spared.contains(&socket.remote)).map(|socket| socket.inode).collect())
     }
 
     /// The process that accepted the connection from `client` to `server`.
@@ -225,6 +243,15 @@ impl Host for Proc {
         apart(self, move |host| kernel::support(&host.root, &listener)).await
     }
 
+    async fn hold_back(&self, process: &Process, port: u16, most: Duration) -> Result<usize, HostError> {
+        let pid = process.pid;
+        apart(self, move |host| {
+            let connections = host.taken_from_others(pid, port)?;
+            kernel::hold_back(&host.root, pid, &connections, most)
+        })
+        .await
+    }
+
     async fn redirect(&self, redirect: &Redirect) -> Result<(), HostError> {
         nft::redirect(redirect).await
     }
@@ -244,6 +271,16 @@ impl Host for Proc {
     async fn redirect_support(&self) -> Result<(), HostError> {
         nft::support().await
     }
+}
+
+/// The descriptors of the process of this directory that are sockets, with their inodes. One that is closed while we
+/// look is left out.
+pub(super) fn descriptors(dir: &Path) -> io::Result<Vec<(RawFd, u64)>> {
+    let socket = |entry: fs::DirEntry| {
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        Some((number, socket_inode(&fs::read_link(entry.path()).ok()?)?))
+    };
+    Ok(fs::read_dir(dir.join("fd"))?.flatten().filter_map(socket).collect())
 }
 
 /// The process of this directory; `None` if it has ended, or is a zombie (it has no command any more).

@@ -43,7 +43,8 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
-fn canonical(address: SocketAddr) -> SocketAddr {
+/// An IPv4 address as such, also if it is an IPv6 socket's.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 

@@ -1,12 +1,14 @@
 //! Which API server gets a client's requests: a connection stays with the one that took it, until that is
-//! told to end (it says so to its clients) or is gone. Who takes a new one is the kernel's to decide.
+//! told to end (it says so to its clients) or is gone. What comes before it has said so is answered 503, unless it is
+//! held back: then its client learns first that it shall go elsewhere. Who takes a new one is the kernel's to decide.
 
 use super::api::Reply;
 use super::failure::Failure;
-use super::process::Life;
+use super::process::{Life, Proc};
 use super::world::World;
 use serde_json::json;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// A client's connection; none at first.
 #[derive(Debug, Default)]
@@ -16,9 +18,9 @@ pub(super) struct Connection {
 
 impl Connection {
     /// The process at its other end, a new one if the old one is gone. `None`: refused.
-    pub(super) fn server(&self, world: &mut World, port: u16) -> Option<u32> {
+    pub(super) fn server(&self, world: &mut World, port: u16, now: Duration) -> Option<u32> {
         let known = self.pid.load(Ordering::Relaxed);
-        if world.machine.procs.get(&known).is_some_and(|proc| !proc.is_ending()) {
+        if world.machine.procs.get(&known).is_some_and(|proc| !proc.said_goodbye(now)) {
             return Some(known);
         }
         let taken = world.machine.connect(port)?;
@@ -37,7 +39,9 @@ pub(super) fn answers_instead(world: &World, pid: u32, path: &str) -> Option<Rep
     if matches!(path, "/healthz" | "/livez" | "/readyz") {
         return Some((500, json!("[-]poststarthook/rbac/bootstrap-roles failed: reason withheld")));
     }
-    let failure = if starts {
+    let failure = if world.machine.procs.get(&pid).is_some_and(Proc::is_ending) {
+        Failure::unavailable("apiserver is shutting down")
+    } else if starts {
         Failure::forbidden(format!("{path} is forbidden: the roles are not known yet"))
     } else {
         Failure::internal("etcdserver: no leader")

@@ -19,6 +19,10 @@ impl Failure {
         Self { code: 403, reason: "Forbidden", message: message.into() }
     }
 
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+        Self { code: 503, reason: "ServiceUnavailable", message: message.into() }
+    }
+
     pub(super) fn no_path(path: &str) -> Self {
         Self { code: 404, reason: "NotFound", message: format!("the server could not find {path}") }
     }

@@ -21,7 +21,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 pub(super) const PREFIX: &str = "/host/";
 
 /// The rehearsal's side.
-pub(super) fn answer(world: &mut World, asked: &Asked) -> Reply {
+pub(super) fn answer(world: &mut World, asked: &Asked, now: Duration) -> Reply {
     let machine = &mut world.machine;
     let path = asked.path.strip_prefix(PREFIX).unwrap_or_default();
     let found = match (&asked.method, path.split_once('/').unwrap_or((path, ""))) {
@@ -38,14 +38,14 @@ pub(super) fn answer(world: &mut World, asked: &Asked) -> Reply {
         (&Method::GET, ("support", what)) => Ok(json!(machine.support(what))),
         (&Method::GET, ("redirect-state", "")) => Ok(json!(machine.sockets.redirect_state())),
         (&Method::GET, ("processes", uid)) => Ok(json!(machine.pod_processes(uid))),
-        (&Method::POST, (verb, "")) => told(machine, verb, asked),
+        (&Method::POST, (verb, "")) => told(machine, verb, asked, now),
         _ => Err(Failure::no_path(&asked.path)),
     };
     found.map_or_else(|failure| (failure.code, failure.status()), |value| (200, value))
 }
 
 /// What comes with a body.
-fn told(machine: &mut Machine, verb: &str, asked: &Asked) -> Result<Value, Failure> {
+fn told(machine: &mut Machine, verb: &str, asked: &Asked, now: Duration) -> Result<Value, Failure> {
     Ok(match verb {
         "end" => {
             machine.end(&read(asked)?);
@@ -67,6 +67,11 @@ fn told(machine: &mut Machine, verb: &str, asked: &Asked) -> Result<Value, Failu
             json!(steered.map_err(|cause| HostError::new("steer new connections", cause)))
         }
         "steering" => json!(machine.sockets.steering(&inodes(&read::<Vec<Listener>>(asked)?))),
+        "hold-back" => {
+            let (pid, most): (u32, Duration) = read(asked)?;
+            machine.hold_back(pid, now + most);
+            json!(1)
+        }
         "redirect" => {
             machine.sockets.redirect(read(asked)?);
             json!(null)
@@ -201,6 +206,11 @@ impl Host for RehearsalHost {
         self.is_shared(listener).await?;
         self.get::<Result<(), HostError>>("support/steering", "asking what the rehearsal's kernel can do")
             .await?
+    }
+
+    async fn hold_back(&self, process: &Process, _port: u16, most: Duration) -> Result<usize, HostError> {
+        self.tell("hold-back", &(process.pid, most), "holding back what a process of the rehearsal is sent")
+            .await
     }
 
     async fn redirect(&self, redirect: &Redirect) -> Result<(), HostError> {

@@ -19,6 +19,9 @@ pub struct Pace {
     /// The same for an API server, which waits for open watches: up to 30 s on a real node, where its
     /// leaders then give up. Here it is short enough for them to get over a restart.
     pub drain: Duration,
+    /// From SIGTERM until an API server has told its clients to go elsewhere; what it is asked meanwhile it answers 503
+    /// (some 50 ms on a real node, most of them before it begins to).
+    pub goodbye: Duration,
     /// The pause before the second restart of a container (10 s on a real node). It doubles.
     pub back_off: Duration,
     /// The longest such pause (5 min on a real node).
@@ -53,6 +56,7 @@ impl Default for Pace {
             ready: ms(5),
             stop: ms(2),
             drain: ms(8),
+            goodbye: ms(4),
             back_off: ms(5),
             back_off_max: ms(80),
             probe: ms(3),

@@ -28,6 +28,9 @@ pub(super) struct Proc {
     pub(super) command: Vec<String>,
     pub(super) program: Program,
     pub(super) life: Life,
+    /// Once it is told to end: when it has said so to its clients. Those of them are held back until this instant.
+    goodbye_at: Duration,
+    held_until: Duration,
 }
 
 /// Where a process is in its life. Instants are times since the rehearsal began.
@@ -68,6 +71,11 @@ impl Proc {
 
     pub(super) fn is_ending(&self) -> bool {
         matches!(self.life, Life::Ending(_))
+    }
+
+    /// Whether its clients know that they have to go elsewhere, before they ask it anything.
+    pub(super) fn said_goodbye(&self, now: Duration) -> bool {
+        self.is_ending() && (now >= self.goodbye_at || now < self.held_until)
     }
 
     fn seen(&self) -> Process {
@@ -113,7 +121,18 @@ impl Machine {
             program if program.ports.is_empty() => Life::Working,
             _ => Life::Starting(listens_at),
         };
-        self.procs.insert(pid, Proc { pid, owner, command, program, life });
+        self.procs.insert(
+            pid,
+            Proc {
+                pid,
+                owner,
+                command,
+                program,
+                life,
+                goodbye_at: Duration::ZERO,
+                held_until: Duration::ZERO,
+            },
+        );
         pid
     }
 
@@ -123,6 +142,7 @@ impl Machine {
         let serves_api = proc.program.name == "kube-apiserver" && matches!(proc.life, Life::Working);
         let takes = if serves_api { pace.drain } else { pace.stop };
         proc.life = Life::Ending(now + takes.min(grace));
+        proc.goodbye_at = now + if serves_api { pace.goodbye } else { Duration::ZERO };
         self.sockets.close_of(pid);
     }
 
@@ -139,6 +159,13 @@ impl Machine {
         let uid = self.procs.get(&meant.pid).map(|proc| proc.owner.pod_uid.clone());
         if uid.is_some() && uid == meant.pod_uid {
             self.kill(meant.pid, 137);
+        }
+    }
+
+    /// What its clients send on connections that they have is held back.
+    pub(super) fn hold_back(&mut self, pid: u32, until: Duration) {
+        if let Some(proc) = self.procs.get_mut(&pid) {
+            proc.held_until = until;
         }
     }
 

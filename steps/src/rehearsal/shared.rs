@@ -104,9 +104,9 @@ impl Shared {
         let now = self.now();
         let mut world = self.lock();
         if asked.path.starts_with(host::PREFIX) {
-            return Fate::Answered(host::answer(&mut world, asked));
+            return Fate::Answered(host::answer(&mut world, asked, now.at));
         }
-        let Some(server) = connection.server(&mut world, port) else { return Fate::Refused };
+        let Some(server) = connection.server(&mut world, port, now.at) else { return Fate::Refused };
         if !world.machine.is_api_server(server) {
             return Fate::Cut;
         }
@@ -136,11 +136,12 @@ impl Shared {
 
     /// The same for a request that a fault has held up: none befalls it again.
     pub(super) fn serve_late(&self, asked: &Asked, port: u16, connection: &Connection) -> Fate {
+        let now = self.now();
         let mut world = self.lock();
-        let Some(server) = connection.server(&mut world, port) else { return Fate::Refused };
+        let Some(server) = connection.server(&mut world, port, now.at) else { return Fate::Refused };
         match answers_instead(&world, server, &asked.path) {
             Some(reply) => Fate::Answered(reply),
-            None => self.act(&mut world, asked, server, self.now()),
+            None => self.act(&mut world, asked, server, now),
         }
     }
 

@@ -4,6 +4,7 @@
 //! end by themselves: all of its pod's 30 s. When it has had time to finish the requests that it has in
 //! hand, what is left is idle watches, and they are cut either way.
 
+use super::hold_back::HoldBack;
 use crate::component::Component;
 use crate::node::Process;
 use crate::site::Site;
@@ -23,6 +24,7 @@ pub(super) struct Drain {
     old: Option<Process>,
     port: u16,
     stopped_listening: Mutex<Option<Instant>>,
+    held_back: Mutex<Option<HoldBack>>,
     given: Duration,
 }
 
@@ -48,12 +50,19 @@ impl Drain {
     ) -> Result<Self, StepError> {
         let listeners = site.node.host.listeners(port).await?;
         let old = listeners.into_iter().map(|listener| listener.process).find(the_one);
-        Ok(Self { old, port, stopped_listening: Mutex::default(), given })
+        Ok(Self { old, port, given, ..Self::none() })
     }
 
     /// Nobody.
     pub(super) fn none() -> Self {
-        Self { old: None, port: 0, stopped_listening: Mutex::default(), given: Duration::ZERO }
+        let (stopped_listening, held_back) = Default::default();
+        Self { old: None, port: 0, stopped_listening, held_back, given: Duration::ZERO }
+    }
+
+    /// It is an API server, another one serves, and it is told to end next.
+    pub(super) async fn hold_back(&self, site: &Site) {
+        let held = HoldBack::begin(site, self.old.as_ref(), self.port).await;
+        *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = held;
     }
 
     /// The same, but that process if there is nobody: one that does not listen any more.
@@ -76,6 +85,12 @@ impl Drain {
         }
         let listeners = site.node.host.listeners(self.port).await?;
         let listens = listeners.iter().any(|listener| listener.process.pid == old.pid);
+        if !listens {
+            let held = self.held_back.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(held) = held {
+                held.end(site).await;
+            }
+        }
         if self.silent_for(listens) >= self.given {
             site.node.host.end(old).await?;
         }

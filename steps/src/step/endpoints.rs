@@ -3,8 +3,10 @@
 use crate::component::Component;
 use crate::site::Site;
 use fulcrum_engine::StepError;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
-/// Does `work`, which an API server's end is part of, and sees to it that pods find the API all the while: the one
+/// Does `work`, which an API server's end is part of, as soon as the endpoints are watched, and sees to it that pods find the API all the while: the one
 /// that ends takes the node's address out of the endpoints, although the other one is there.
 pub(super) async fn while_held<T>(
     site: &Site,
@@ -13,8 +15,14 @@ pub(super) async fn while_held<T>(
 ) -> Result<T, StepError> {
     let address = site.settings.node_addresses.first();
     let Some(address) = address.filter(|_| component == Component::ApiServer) else { return work.await };
+    let (held, mut is_held) = watch::channel(false);
+    let work = async {
+        // With the API down they cannot be held, and the work may be what brings it back.
+        let _ = timeout(site.patience.held, is_held.wait_for(|held| *held)).await;
+        work.await
+    };
     tokio::select! {
         done = work => done,
-        never = site.cluster.hold_endpoints(*address, site.port(component)) => match never {},
+        never = site.cluster.hold_endpoints(*address, site.port(component), &held) => match never {},
     }
 }

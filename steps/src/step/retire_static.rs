@@ -176,15 +176,25 @@ impl Step for RetireStatic {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let old = Drain::of(&self.site, self.component, in_static_pod, self.site.patience.drain).await?;
-        match self.site.node.manifests.read(self.name())? {
+        let manifests = &self.site.node.manifests;
+        let cut = match manifests.read(self.name())? {
             Some(current) if Some(&current) == Self::saved(cx)?.as_ref() => {
                 self.successor_serves(cx).await?;
-                self.site.node.manifests.remove(self.name())?;
+                true
             }
             Some(_) => return Err(StepError::fatal(self.edited())),
-            None => {}
-        }
-        while_held(&self.site, self.component, self.wait_gone(cx, &old)).await?;
+            None => false,
+        };
+        while_held(&self.site, self.component, async {
+            if cut {
+                if self.component == Component::ApiServer {
+                    old.hold_back(&self.site).await;
+                }
+                manifests.remove(self.name())?;
+            }
+            self.wait_gone(cx, &old).await
+        })
+        .await?;
         Ok(Value::Null)
     }
 

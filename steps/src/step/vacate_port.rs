@@ -2,6 +2,7 @@
 //! does not listen is enough: what it has in hand it finishes beside the static one.
 
 use super::endpoints::while_held;
+use super::hold_back::HoldBack;
 use super::lease;
 use super::pair::{Pair, is_cut, settled};
 use super::removal::{Removal, still_listens};
@@ -96,10 +97,23 @@ impl Step for VacatePort {
         let leader = lease::leader(&self.site, cx, self.component);
         // Without it, only time is lost.
         let leader = timeout(self.site.patience.api, leader).await.ok().transpose()?.flatten();
-        let what = format!("port {} to be free", self.site.port(self.component));
-        let free = cx
-            .wait(&what, self.site.patience.poll, async || self.nobody_listens(&removal, &told, began).await);
-        if !while_held(&self.site, self.component, free).await? {
+        let port = self.site.port(self.component);
+        let free = while_held(&self.site, self.component, async {
+            let held = match self.component {
+                Component::ApiServer => {
+                    HoldBack::begin(&self.site, removal.listener().await?.as_ref(), port).await
+                }
+                _ => None,
+            };
+            let look = async || self.nobody_listens(&removal, &told, began).await;
+            let free = cx.wait(&format!("port {port} to be free"), self.site.patience.poll, look).await;
+            if let Some(held) = held {
+                held.end(&self.site).await;
+            }
+            free
+        })
+        .await?;
+        if !free {
             return self.without_the_api(cx, &removal).await;
         }
         if leader.is_some() {

@@ -108,7 +108,8 @@ async fn a_reboot_is_survived_and_so_is_the_next() {
 async fn daemonsets_that_are_deleted_are_stood_in_for_and_the_node_stays_static() {
     let (world, run, _dir) = pivoted().await;
     guarded(&world, async {
-        for component in Component::ALL {
+        // The API server's last: nothing more can be deleted once it is going.
+        for component in Component::ALL.into_iter().rev() {
             let name = component.daemonset_name();
             let live = world.cluster.daemonset(name).await.unwrap().unwrap();
             world.cluster.delete_daemonset(name, live["metadata"]["uid"].as_str().unwrap()).await.unwrap();

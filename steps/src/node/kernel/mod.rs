@@ -25,9 +25,12 @@
 //! * A program sees SYNs only. It can read the network header (`SKF_NET_OFF`) and the mark; offset 0 is
 //!   behind the TCP header, where a SYN has nothing. A load from beyond the packet ends the program with 0.
 //!   A dual-stack listener sees IPv4 packets as IPv4.
+//!
+//! Beside that, what clients send on connections that a server has can be held back for a while ([`hold`]).
 
 mod diag;
 mod group;
+mod hold;
 mod places;
 mod program;
 mod share;
@@ -38,6 +41,7 @@ mod tests;
 
 pub(super) use diag::listening;
 pub(super) use group::{steer, steering, unsteer};
+pub(super) use hold::hold_back;
 pub(super) use share::{is_shared, set_shared};
 pub(super) use support::support;
 pub(super) use sys::set_mark;

@@ -1,14 +1,13 @@
 //! `SO_REUSEPORT` of a socket that another process listens on.
 
 use crate::node::host::{Hindrance, HostError, Listener};
-use crate::node::procfs::socket_inode;
+use crate::node::proc::descriptors;
 use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
-use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Whether a second socket may listen beside this one.
@@ -49,10 +48,12 @@ fn duplicate(proc: &Path, listener: &Listener, verb: &str) -> Result<OwnedFd, Ho
     let no_process = || gone(Hindrance::ProcessGone, "the process has ended");
     let pid = i32::try_from(listener.process.pid).ok().and_then(Pid::from_raw).ok_or_else(no_process)?;
     let process = pidfd_open(pid, PidfdFlags::empty()).map_err(failed)?;
-    let number = descriptor(proc, listener).map_err(|error| match error.kind() {
+    let open = descriptors(&proc.join(listener.process.pid.to_string()));
+    let open = open.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => no_process(),
         _ => failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
     })?;
+    let number = open.into_iter().find(|(_, inode)| *inode == listener.inode).map(|(number, _)| number);
     let no_socket = || gone(Hindrance::SocketGone, "the process has closed the socket");
     let number = number.ok_or_else(no_socket)?;
     let socket = match pidfd_getfd(&process, number, PidfdGetfdFlags::empty()) {
@@ -64,18 +65,6 @@ fn duplicate(proc: &Path, listener: &Listener, verb: &str) -> Result<OwnedFd, Ho
     let same = fstat(&socket).map_err(failed)?.st_ino == listener.inode;
     let listens = same && sockopt::socket_acceptconn(&socket).map_err(failed)?;
     if listens { Ok(socket) } else { Err(no_socket()) }
-}
-
-fn descriptor(proc: &Path, listener: &Listener) -> io::Result<Option<RawFd>> {
-    for entry in fs::read_dir(proc.join(listener.process.pid.to_string()).join("fd"))? {
-        // A descriptor that is closed while we look is not the one of a socket that goes on listening.
-        let Ok(entry) = entry else { continue };
-        let inode = fs::read_link(entry.path()).ok().and_then(|target| socket_inode(&target));
-        if inode == Some(listener.inode) {
-            return Ok(entry.file_name().to_str().and_then(|name| name.parse().ok()));
-        }
-    }
-    Ok(None)
 }
 
 fn attempt(verb: &str, listener: &Listener) -> String {

@@ -1,10 +1,11 @@
-//! The socket options that rustix has not, and the workspace's only `unsafe`.
-#![allow(unsafe_code, reason = "setsockopt reads memory that it is given an address of")]
+//! The system calls that rustix has not, and the workspace's only `unsafe`.
+#![allow(unsafe_code, reason = "setsockopt and bpf read memory that they are given an address of")]
 
+use super::hold::Operation;
 use super::program::Instruction;
 use rustix::io::Errno;
-use std::ffi::c_int;
-use std::os::fd::{AsFd, AsRawFd};
+use std::ffi::{CStr, c_int};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 /// Puts the program onto the socket's group: it picks who gets a new connection.
 pub(super) fn attach_to_group(socket: impl AsFd, program: &[Instruction]) -> rustix::io::Result<()> {
@@ -24,6 +25,50 @@ pub(super) fn detach_from_group(socket: impl AsFd) -> rustix::io::Result<()> {
 /// Every packet of this socket bears the mark, on this machine only.
 pub(in crate::node) fn set_mark(socket: impl AsFd, mark: u32) -> rustix::io::Result<()> {
     set(socket, libc::SO_MARK, &mark.cast_signed())
+}
+
+/// Puts a loaded program onto the socket, in the place of the filter that it may have.
+pub(super) fn attach_loaded_filter(socket: impl AsFd, program: &OwnedFd) -> rustix::io::Result<()> {
+    set(socket, libc::SO_ATTACH_BPF, &program.as_raw_fd())
+}
+
+/// Gives the kernel an eBPF program that filters what sockets get. It lives as long as the descriptor, and sockets
+/// that it is put onto.
+pub(super) fn load_filter(operations: &[Operation]) -> rustix::io::Result<OwnedFd> {
+    /// The beginning of `union bpf_attr` for `BPF_PROG_LOAD`; the kernel takes what is left out for zero.
+    #[repr(C)]
+    struct Load {
+        kind: u32,
+        count: u32,
+        operations: u64,
+        license: u64,
+        log_level: u32,
+        log_size: u32,
+        log: u64,
+    }
+    const BPF_PROG_LOAD: c_int = 5;
+    const BPF_PROG_TYPE_SOCKET_FILTER: u32 = 1;
+    // What the kernel asks of programs that use certain functions of its; before 5.8 the clock was one of them.
+    const LICENSE: &CStr = c"Dual MIT/GPL";
+    let address = |pointer: *const u8| pointer.addr() as u64;
+    let load = Load {
+        kind: BPF_PROG_TYPE_SOCKET_FILTER,
+        count: u32::try_from(operations.len()).map_err(|_| Errno::INVAL)?,
+        operations: address(operations.as_ptr().cast()),
+        license: address(LICENSE.as_ptr().cast()),
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+    };
+    // SAFETY: `load` is laid out as this command has it, with its size; the two addresses are those of memory that
+    // outlives the call, the first with as many operations as it says, the second ended by a zero. The kernel copies.
+    let descriptor =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const load, size_of::<Load>()) };
+    match c_int::try_from(descriptor) {
+        // SAFETY: the kernel has just opened it, for us alone.
+        Ok(descriptor) if descriptor >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+    }
 }
 
 fn attach(socket: impl AsFd, option: c_int, program: &[Instruction]) -> rustix::io::Result<()> {

@@ -2,6 +2,7 @@
 //! own: what is steered is what a pivot steers.
 
 mod harness;
+mod hold;
 mod redirect;
 mod share;
 mod steer;
