@@ -16,6 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// The longest that one call may take: the server that it is made of may be the one that ends.
 const CALL_WITHIN: Duration = Duration::from_secs(1);
@@ -108,9 +109,10 @@ impl Kind {
         patch["metadata"] = json!({ "resourceVersion": object.metadata.resource_version });
         let attempt = format!("put {} back into {self:?} default/kubernetes", at.ip());
         let parameters = PatchParams::default();
+        let began = Instant::now();
         match soon(&attempt, api.patch("kubernetes", &parameters, &Patch::Merge(patch))).await {
             Err(error) if error.is_conflict() => Ok(()),
-            other => other.map(|_| tracing::info!("{attempt}: done")),
+            other => other.map(|_| tracing::info!("{attempt}: done within {:?}", began.elapsed())),
         }
     }
 

@@ -9,9 +9,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -71,7 +73,8 @@ func (t *target) get(client *http.Client, path string) ([]byte, error) {
 func (t *target) ask(client *http.Client, method, path string, body []byte) ([]byte, error) {
 	patient, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	request, err := http.NewRequestWithContext(patient, method, t.base+path, bytes.NewReader(body))
+	stage := &stage{}
+	request, err := http.NewRequestWithContext(stage.watch(patient), method, t.base+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +85,7 @@ func (t *target) ask(client *http.Client, method, path string, body []byte) ([]b
 	}
 	answer, err := client.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w (%s)", err, stage)
 	}
 	defer answer.Body.Close()
 	content, err := io.ReadAll(answer.Body)
@@ -90,6 +93,26 @@ func (t *target) ask(client *http.Client, method, path string, body []byte) ([]b
 		err = &refusal{answer.StatusCode, message(content)}
 	}
 	return content, err
+}
+
+// stage is how far a request has come, which says where it was lost.
+type stage struct{ atomic.Value }
+
+func (s *stage) String() string {
+	if reached, ok := s.Load().(string); ok {
+		return reached
+	}
+	return "no connection begun"
+}
+
+func (s *stage) watch(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		ConnectStart:         func(string, string) { s.Store("connecting") },
+		TLSHandshakeStart:    func() { s.Store("in the TLS handshake") },
+		GotConn:              func(httptrace.GotConnInfo) { s.Store("sending") },
+		WroteRequest:         func(httptrace.WroteRequestInfo) { s.Store("waiting for the answer") },
+		GotFirstResponseByte: func() { s.Store("reading the answer") },
+	})
 }
 
 // refusal is an answer that is not 2xx.

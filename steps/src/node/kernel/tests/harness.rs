@@ -202,6 +202,18 @@ pub(super) fn connect(at: SocketAddr, mark: u32) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// A connection from that very port.
+pub(super) fn connect_from(from: SocketAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = socket(to, ipproto::TCP)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &from)?;
+    let stream = TcpStream::from(socket);
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    rustix::net::connect(&stream, &to)?;
+    Ok(stream)
+}
+
 /// The pid of whoever has this connection.
 pub(super) fn ask(mut stream: &TcpStream) -> std::io::Result<u32> {
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n")?;

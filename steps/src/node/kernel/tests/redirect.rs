@@ -1,6 +1,6 @@
 //! What `node/nft.rs` does to real connections: of this machine, and of another one.
 
-use super::harness::{V4, Wanted, ask, connect, in_namespace, run, taken_by};
+use super::harness::{V4, Wanted, ask, connect, connect_from, in_namespace, run, taken_by};
 use crate::node::{Host, MARK_NEWCOMER, MARK_SERVING, Question, Redirect, RedirectState};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
@@ -151,6 +151,42 @@ fn new_connections_arrive_elsewhere_and_old_ones_live_on() {
         assert_at("from before, forgotten", &before, old.pid());
         assert_at("ended, forgotten", &after, old.pid());
         assert_eq!(run("nft list tables"), "table inet other\n");
+    });
+}
+
+/// Every connection that an API server closes first ends with a reset: there is something left that it has not read. Its
+/// client may take the same port again at once, and the kernel would still know where it has led.
+#[test]
+fn a_port_that_was_redirected_and_reset_is_free_soon() {
+    let name = concat!(module_path!(), "::a_port_that_was_redirected_and_reset_is_free_soon");
+    in_namespace(name, async |host| {
+        if !has_nft() {
+            return;
+        }
+        let elsewhere = Elsewhere::new();
+        let old = Wanted::at("[::]:7000").start();
+        for (at, from) in [("10.8.0.1:7000", "10.8.0.2:7777"), ("[fd08::1]:7000", "[fd08::2]:7777")] {
+            let again = move || connect_from(from.parse().unwrap(), at.parse().unwrap());
+            let bridge = Wanted { waits: true, ..Wanted::at("[::]:7001") }.start();
+            host.redirect(&redirect(&[])).await.unwrap();
+            let mut redirected = elsewhere.run(again).unwrap();
+            redirected.write_all(b"x").unwrap();
+            drop(bridge);
+            let reset = redirected.read(&mut [0]).unwrap_err();
+            assert_eq!(reset.kind(), ErrorKind::ConnectionReset);
+            host.end_redirect().await.unwrap();
+            let (began, soon) = (Instant::now(), Duration::from_secs(5));
+            let connection = loop {
+                match elsewhere.run(again) {
+                    Ok(connection) => break connection,
+                    Err(error) => assert!(began.elapsed() < soon, "{at}: {error}"),
+                }
+                // Each try makes it known for as long again: an entry lives for a second, and one more to be rounded.
+                std::thread::sleep(Duration::from_secs(2));
+            };
+            assert_at("the same port again", &[connection], old.pid());
+            host.forget_redirect().await.unwrap();
+        }
     });
 }
 
