@@ -8,7 +8,7 @@ use super::client::Cluster;
 use super::error::{Cause, ClusterError};
 use futures::{Stream, StreamExt};
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, WatchEvent, WatchParams};
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -73,10 +73,16 @@ impl Kind {
         begun: &mut Option<impl Fn()>,
     ) -> Result<(), ClusterError> {
         let api = self.api(cluster);
-        let object = soon(&format!("get {self:?} default/kubernetes"), api.get("kubernetes")).await?;
-        self.put_back(&api, &object, at).await?;
-        let version = object.metadata.resource_version.unwrap_or_default();
-        let which = WatchParams::default().fields("metadata.name=kubernetes").timeout(WATCH_SECONDS);
+        let which = "metadata.name=kubernetes";
+        // A list's version is of now. An object's own can be older than what a new server knows: its watch would be
+        // refused.
+        let listed = ListParams::default().fields(which);
+        let listed = soon(&format!("list {self:?} default/kubernetes"), api.list(&listed)).await?;
+        for object in &listed.items {
+            self.put_back(&api, object, at).await?;
+        }
+        let version = listed.metadata.resource_version.unwrap_or_default();
+        let which = WatchParams::default().fields(which).timeout(WATCH_SECONDS);
         let watching = format!("watch {self:?} default/kubernetes");
         let events = soon(&watching, api.watch(&which, &version)).await?;
         let mut events = std::pin::pin!(events);
@@ -91,7 +97,10 @@ impl Kind {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                     self.put_back(&api, &object, at).await?;
                 }
-                WatchEvent::Deleted(_) | WatchEvent::Error(_) => return Ok(()),
+                WatchEvent::Deleted(_) => return Ok(()),
+                WatchEvent::Error(status) => {
+                    return Err(ClusterError::new(&watching, kube::Error::Api(status)));
+                }
                 WatchEvent::Bookmark(_) => {}
             }
         }
