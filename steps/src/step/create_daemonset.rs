@@ -112,11 +112,19 @@ impl Step for CreateDaemonset {
         let what = format!("the API, to delete DaemonSet {}", self.component.daemonset_name());
         let drain = async || removal.drain().await;
         let old = cx.wait(&what, self.site.patience.poll, drain).await?;
-        if !cx.wait(&what, self.site.patience.poll, async || removal.tell().await).await? {
-            return Ok(()); // Somebody else's since.
-        }
-        while_held(&self.site, self.component, removal.wait_gone(cx, &old)).await?;
-        lease::give_back(&self.site, cx, self.component, None).await;
+        let gone = while_held(&self.site, self.component, async {
+            if self.component == Component::ApiServer && removal.listener().await?.is_some() {
+                old.hold_back(&self.site).await;
+            }
+            if !cx.wait(&what, self.site.patience.poll, async || removal.tell().await).await? {
+                return Ok(false);
+            }
+            removal.wait_gone(cx, &old).await.map(|()| true)
+        })
+        .await?;
+        if gone {
+            lease::give_back(&self.site, cx, self.component, None).await;
+        } // Otherwise it is somebody else's by now.
         Ok(())
     }
 }
