@@ -35,7 +35,8 @@ pub fn patience() -> Patience {
         drain_alone: POLL * 2,
         handshake: POLL * 3,
         held: POLL * 10,
-        hold: POLL * 10,
+        // In proportion it would be as long as a busy machine lets the simulated kubelet wait.
+        hold: POLL * 50,
         goodbye: POLL * 2,
         settle: POLL * 6,
         bridge: SOON / 4,

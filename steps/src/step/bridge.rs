@@ -127,7 +127,7 @@ impl Bridge {
             Some(port) => Drain::at(&self.site, port, in_static_pod, self.site.patience.drain).await?,
             None => Drain::none(),
         };
-        old.hold_back(&self.site).await;
+        old.hold_back(&self.site, API).await;
         manifests.remove(BRIDGE_FILE)?;
         cx.wait(&format!("{BRIDGE} to end"), self.site.patience.poll, async || old.look(&self.site).await)
             .await?;

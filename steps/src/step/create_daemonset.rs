@@ -113,8 +113,8 @@ impl Step for CreateDaemonset {
         let drain = async || removal.drain().await;
         let old = cx.wait(&what, self.site.patience.poll, drain).await?;
         let gone = while_held(&self.site, self.component, async {
-            if self.component == Component::ApiServer && removal.listener().await?.is_some() {
-                old.hold_back(&self.site).await;
+            if removal.listener().await?.is_some() {
+                old.hold_back(&self.site, self.component).await;
             }
             if !cx.wait(&what, self.site.patience.poll, async || removal.tell().await).await? {
                 return Ok(false);

@@ -59,9 +59,9 @@ impl Drain {
         Self { old: None, port: 0, stopped_listening, held_back, given: Duration::ZERO }
     }
 
-    /// It is an API server, another one serves, and it is told to end next.
-    pub(super) async fn hold_back(&self, site: &Site) {
-        let held = HoldBack::begin(site, self.old.as_ref(), self.port).await;
+    /// Another one serves, and it is told to end next: see [`HoldBack`].
+    pub(super) async fn hold_back(&self, site: &Site, component: Component) {
+        let held = HoldBack::begin(site, component, self.old.as_ref(), self.port).await;
         *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = held;
     }
 

@@ -6,8 +6,8 @@ use fulcrum_engine::StepError;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// Does `work`, which an API server's end is part of, as soon as the endpoints are watched, and sees to it that pods find the API all the while: the one
-/// that ends takes the node's address out of the endpoints, although the other one is there.
+/// Does `work`, which an API server's end is part of, as soon as the endpoints are watched. Pods find the API all the
+/// while: the server that ends takes the node's address out of the endpoints, although the other one is there.
 pub(super) async fn while_held<T>(
     site: &Site,
     component: Component,

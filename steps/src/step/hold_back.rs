@@ -5,6 +5,7 @@
 //! (*measured*: 2 of 8,000 requests). So what clients send there is held back from before it is told to end until it has
 //! told them; then they send it again, elsewhere. Watches, and answers that are under way, are not touched.
 
+use crate::component::Component;
 use crate::node::Process;
 use crate::site::Site;
 
@@ -15,9 +16,15 @@ pub(super) struct HoldBack {
 }
 
 impl HoldBack {
-    /// From now on, if there is such a process. The next thing to do is to tell it to end.
-    pub(super) async fn begin(site: &Site, process: Option<&Process>, port: u16) -> Option<Self> {
-        let held = Self { process: process?.clone(), port };
+    /// From now on, if there is such a process and it is an API server. The next thing to do is to tell it to end.
+    pub(super) async fn begin(
+        site: &Site,
+        component: Component,
+        process: Option<&Process>,
+        port: u16,
+    ) -> Option<Self> {
+        let process = process.filter(|_| component == Component::ApiServer)?;
+        let held = Self { process: process.clone(), port };
         held.hold(site, site.patience.hold).await;
         Some(held)
     }

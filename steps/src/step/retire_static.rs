@@ -187,9 +187,7 @@ impl Step for RetireStatic {
         };
         while_held(&self.site, self.component, async {
             if cut {
-                if self.component == Component::ApiServer {
-                    old.hold_back(&self.site).await;
-                }
+                old.hold_back(&self.site, self.component).await;
                 manifests.remove(self.name())?;
             }
             self.wait_gone(cx, &old).await

@@ -56,12 +56,28 @@ impl SharePort {
         Drain::of(&self.site, self.component, the_one, self.site.patience.drain_alone).await
     }
 
-    /// Waits until the kubelet has restarted the pod. While a bridge serves, pods are to find the API there.
-    async fn restarted(&self, cx: &Context, old: Drain, shared: bool) -> Result<u32, StepError> {
-        let restarted = self.wait_restarted(cx, old, shared);
-        match self.site.settings.handover {
-            Handover::Bridge => while_held(&self.site, self.component, restarted).await,
-            _ => restarted.await,
+    /// Writes the manifest, if it is not there yet, and waits until the kubelet has restarted the pod. While a bridge
+    /// serves, nobody is to notice.
+    async fn restarted(
+        &self,
+        cx: &Context,
+        manifest: Option<&FileImage>,
+        old: Drain,
+        shared: bool,
+    ) -> Result<u32, StepError> {
+        let bridged = self.site.settings.handover == Handover::Bridge;
+        let restarted = async {
+            if let Some(manifest) = manifest {
+                if bridged {
+                    old.hold_back(&self.site, self.component).await;
+                }
+                self.write(manifest)?;
+            }
+            self.wait_restarted(cx, old, shared).await
+        };
+        match bridged {
+            true => while_held(&self.site, self.component, restarted).await,
+            false => restarted.await,
         }
     }
 
@@ -125,12 +141,13 @@ impl Step for SharePort {
         let (before, after) = self.both(cx)?.ok_or_else(missing)?;
         self.site.node.manifests.sweep(self.component.manifest_file())?;
         let old = self.old(true).await?;
-        match self.current()? {
-            Some(current) if current == after => {}
-            Some(current) if current == before => self.write(&after)?,
+        let manifest = match self.current()? {
+            Some(current) if current == after => None,
+            Some(current) if current == before => Some(&after),
             _ => return Err(StepError::fatal(self.edited())),
-        }
-        Ok(json!({ "pid": self.restarted(cx, old, true).await?, "manifest": after.digest() }))
+        };
+        let pid = self.restarted(cx, manifest, old, true).await?;
+        Ok(json!({ "pid": pid, "manifest": after.digest() }))
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
@@ -141,12 +158,12 @@ impl Step for SharePort {
         self.site.node.manifests.sweep(self.component.manifest_file())?;
         let shared = StaticPod::parse(self.component, before.content.as_bytes())?.permits_port_sharing();
         let old = self.old(shared).await?;
-        match self.current()? {
-            Some(current) if current == before => {}
-            Some(current) if current == after => self.write(&before)?,
-            None => self.write(&before)?,
+        let manifest = match self.current()? {
+            Some(current) if current == before => None,
+            Some(current) if current == after => Some(&before),
+            None => Some(&before),
             Some(_) => return Err(StepError::fatal(self.edited())),
-        }
-        self.restarted(cx, old, shared).await.map(|_| ())
+        };
+        self.restarted(cx, manifest, old, shared).await.map(|_| ())
     }
 }

@@ -99,12 +99,8 @@ impl Step for VacatePort {
         let leader = timeout(self.site.patience.api, leader).await.ok().transpose()?.flatten();
         let port = self.site.port(self.component);
         let free = while_held(&self.site, self.component, async {
-            let held = match self.component {
-                Component::ApiServer => {
-                    HoldBack::begin(&self.site, removal.listener().await?.as_ref(), port).await
-                }
-                _ => None,
-            };
+            let listener = removal.listener().await?;
+            let held = HoldBack::begin(&self.site, self.component, listener.as_ref(), port).await;
             let look = async || self.nobody_listens(&removal, &told, began).await;
             let free = cx.wait(&format!("port {port} to be free"), self.site.patience.poll, look).await;
             if let Some(held) = held {
