@@ -152,8 +152,8 @@ fn ask_sooner(container: &mut Map<String, Value>) {
     let Some(probe) = container.get_mut("startupProbe").and_then(Value::as_object_mut) else { return };
     let number = |field: &str, default| probe.get(field).and_then(Value::as_u64).unwrap_or(default);
     // The API's own defaults.
-    let given =
-        number("initialDelaySeconds", 0) + number("periodSeconds", 10) * number("failureThreshold", 3);
+    let asking = number("periodSeconds", 10).saturating_mul(number("failureThreshold", 3));
+    let given = number("initialDelaySeconds", 0).saturating_add(asking);
     probe.remove("initialDelaySeconds");
     probe.insert("periodSeconds".to_owned(), 1.into());
     probe.insert("failureThreshold".to_owned(), given.into());
