@@ -17,6 +17,12 @@ only_pod_runs() {
   [[ $(wc -l <<<"$seen") = 1 && $seen == *"true,\"$1\"]" ]] || { echo "$seen"; return 1; }
 }
 
+# Until the pod that the pivot has made counts as available, 20 s after it was Ready, the controller is to look at its DaemonSet
+# again at that time, and does not note that it must do so later for a pod that is newer: that roll-out would wait for
+# some other event (Kubernetes' delaying queue keeps the earlier of two times).
+available() { [ "$(kubectl -n kube-system get daemonset $daemonset -o jsonpath='{.status.numberAvailable}')" = 1 ]; }
+need wait_until 'the pod is available' 60 available
+
 load_start
 need check 'a changed flag is rolled out' add_flag --event-ttl=2h0m0s
 need wait_until 'only the new pod is left, and is Ready' 180 only_pod_runs --event-ttl=2h0m0s
