@@ -159,9 +159,10 @@ impl Reader {
 }
 
 impl Reader {
-    /// The entry after `last`, checked against it, against the header and against the witness. The header
-    /// is read again when an entry lies beyond it: the run may have grown. `page` is what was read of the store
-    /// beyond `last`; it is filled when it is empty.
+    /// The entry after `last`, checked against it, against the header and against the witness. What lies beyond
+    /// the header is not part of the run: a commit that a crash cut short. The header is read again when the run
+    /// seems to end: it may have grown. `page` is what was read of the store beyond `last`; it is filled when it
+    /// is empty.
     pub(crate) fn entry_after(
         &self,
         run: RunId,
@@ -174,14 +175,20 @@ impl Reader {
         if let Some(lost) = self.lost(run).filter(|lost| lost.seq == want) {
             return damaged(lost.detail.clone());
         }
+        if want > header.head.seq
+            && let Some(newer) = self.header(run)?
+        {
+            *header = newer;
+        }
+        if want > header.head.seq {
+            return Ok(None);
+        }
         if page.is_empty() {
-            *page = self.store.entries_from(run, want, PAGE_ENTRIES).map_err(ReadError::Store)?.into();
+            let most = PAGE_ENTRIES.min(usize::try_from(header.head.seq - last.seq).unwrap_or(PAGE_ENTRIES));
+            *page = self.store.entries_from(run, want, most).map_err(ReadError::Store)?.into();
         }
         let Some((seq, bytes)) = page.pop_front() else {
-            if last.seq < header.head.seq {
-                return damaged(format!("it is missing, the run has {}", header.head.seq));
-            }
-            return Ok(None);
+            return damaged(format!("it is missing, the run has {}", header.head.seq));
         };
         if seq != want {
             return damaged(format!("it is missing, entry {seq} is there"));
@@ -189,14 +196,6 @@ impl Reader {
         let entry = self.decoded(run, seq, Entry::decode(run, seq, &bytes))?;
         if entry.prev != last.hash {
             return damaged(format!("it follows {:.12}, the entry before is {:.12}", entry.prev, last.hash));
-        }
-        if seq > header.head.seq
-            && let Some(newer) = self.header(run)?
-        {
-            *header = newer;
-        }
-        if seq > header.head.seq {
-            return damaged(format!("the header of the run ends at entry {}", header.head.seq));
         }
         if seq == header.head.seq && entry.hash != header.head.hash {
             return damaged(format!("the header says {:.12}, it is {:.12}", header.head.hash, entry.hash));

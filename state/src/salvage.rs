@@ -7,7 +7,8 @@
 //! by hash, and carries its own. So the chain can be followed from copy to copy through the bytes.
 //!
 //! The log holds several copies of most entries. A copy with the right place in the chain and the wrong
-//! hash is damage, even if another copy is whole: it is what changed.
+//! hash is damage, even if another copy is whole: it is what changed. Of two whole ones that differ the later
+//! is the entry: a crash kept the earlier from being committed.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +64,12 @@ impl<'a> Copies<'a> {
         let mut changed = None;
         for copy in self.by_prev.get(&last.hash).into_iter().flatten() {
             match Entry::decode(run, last.seq + 1, copy) {
-                Ok(entry) => whole = Some((entry, *copy)),
+                Ok(entry) => {
+                    let older = whole.as_ref().is_some_and(|(other, _): &(Entry, _)| other.time > entry.time);
+                    if !older {
+                        whole = Some((entry, *copy));
+                    }
+                }
                 Err(_) => changed = Some(*copy),
             }
         }

@@ -18,9 +18,6 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-use sled::Transactional;
-use sled::transaction::TransactionError;
-
 use crate::Batch;
 use crate::Digest;
 use crate::RunId;
@@ -70,7 +67,7 @@ struct Trees {
     db: sled::Db,
     entries: sled::Tree,
     headers: sled::Tree,
-    /// Runs whose header is gone and whose entries are being removed.
+    /// Runs that are being removed, the header first.
     condemned: sled::Tree,
 }
 
@@ -132,6 +129,7 @@ impl SledStore {
     /// Takes away the entries of the runs that are condemned, also by a process that was killed over it.
     fn finish_removals(&self) -> Result<(), StoreError> {
         for run in self.ask(Trees::condemned)? {
+            self.ask(|trees| trees.headers.remove(run.as_bytes()))?;
             while self.ask(|trees| trees.remove_some(run))? > 0 {
                 self.sync_log()?;
             }
@@ -169,39 +167,24 @@ impl Trees {
         Ok(Trees { db, entries, headers, condemned })
     }
 
+    /// Not a transaction of sled's, which writes and waits twice: its log is recovered up to the first message that
+    /// is not whole, so that an entry is there if the header that comes after it is.
     fn write(&self, batch: &Batch) -> sled::Result<()> {
-        let written = (&self.entries, &self.headers).transaction(|(entries, headers)| {
-            for (run, seq, bytes) in &batch.entries {
-                entries.insert(&key(*run, *seq), bytes.as_slice())?;
-            }
-            for (run, bytes) in &batch.headers {
-                headers.insert(run.as_bytes(), bytes.as_slice())?;
-            }
-            Ok(())
-        });
-        self.flushed(written)
-    }
-
-    fn flushed(&self, written: Result<(), TransactionError<()>>) -> sled::Result<()> {
-        match written {
-            Ok(()) => self.db.flush().map(|_| ()),
-            Err(TransactionError::Storage(error)) => Err(error),
-            Err(TransactionError::Abort(())) => {
-                Err(sled::Error::Unsupported("an abort nobody asked for".into()))
-            }
+        for (run, seq, bytes) in &batch.entries {
+            self.entries.insert(key(*run, *seq), bytes.as_slice())?;
         }
+        for (run, bytes) in &batch.headers {
+            self.headers.insert(run.as_bytes(), bytes.as_slice())?;
+        }
+        self.db.flush().map(|_| ())
     }
 
-    /// The headers go at once: from then on nobody sees these runs.
+    /// Writes down which runs go, before anything of them does: each goes to its end then, also after a crash.
     fn condemn(&self, runs: &[RunId]) -> sled::Result<()> {
-        let written = (&self.headers, &self.condemned).transaction(|(headers, condemned)| {
-            for run in runs {
-                headers.remove(run.as_bytes())?;
-                condemned.insert(run.as_bytes(), &[])?;
-            }
-            Ok(())
-        });
-        self.flushed(written)
+        for run in runs {
+            self.condemned.insert(run.as_bytes(), &[])?;
+        }
+        self.db.flush().map(|_| ())
     }
 
     fn condemned(&self) -> sled::Result<Vec<RunId>> {

@@ -13,7 +13,7 @@ use crate::RunId;
 /// What one commit writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// Entries: run, number, bytes. A number is written once in the life of a run.
+    /// Entries: run, number, bytes. A number is committed once in the life of a run.
     pub entries: Vec<(RunId, u64, Vec<u8>)>,
     /// Headers: they replace the ones that are there.
     pub headers: Vec<(RunId, Vec<u8>)>,
@@ -21,11 +21,14 @@ pub struct Batch {
 
 /// A place that keeps a journal.
 ///
-/// Only one thread commits; any thread reads, also during a commit. A commit is seen as a whole: whoever
-/// reads an entry and then the header finds a header at least as new.
+/// Only one thread commits; any thread reads, also during a commit. A header is the commit of its run: whoever
+/// reads it and then the entries up to its head finds them all.
 pub trait Store: Send + Sync + 'static {
-    /// Writes the batch, all of it or nothing, and returns when it is on the disk. Afterwards its headers
-    /// are the witness of their runs.
+    /// Writes the batch, the entries and then the headers, and returns when it is on the disk. Afterwards its
+    /// headers are the witness of their runs.
+    ///
+    /// After a crash the header of a run is as it was, or all of the batch is there that is of this run. Entries
+    /// beyond a header may be left; the next commit of the run writes over them.
     ///
     /// After an error nobody knows whether the batch is there; the store is not written to again.
     fn commit(&self, batch: &Batch) -> Result<(), StoreError>;
