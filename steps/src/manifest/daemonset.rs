@@ -142,21 +142,7 @@ impl StaticPod {
             line.set("permit-port-sharing", "true");
         }
         line.write(container);
-        ask_sooner(container);
     }
-}
-
-/// Lets the kubelet see at once that the container has started: kubeadm's probe waits 10 s, and asks every 10 s, which
-/// would be most of a pivot's time. The container has as long to start as it had.
-fn ask_sooner(container: &mut Map<String, Value>) {
-    let Some(probe) = container.get_mut("startupProbe").and_then(Value::as_object_mut) else { return };
-    let number = |field: &str, default| probe.get(field).and_then(Value::as_u64).unwrap_or(default);
-    // The API's own defaults.
-    let asking = number("periodSeconds", 10).saturating_mul(number("failureThreshold", 3));
-    let given = number("initialDelaySeconds", 0).saturating_add(asking);
-    probe.remove("initialDelaySeconds");
-    probe.insert("periodSeconds".to_owned(), 1.into());
-    probe.insert("failureThreshold".to_owned(), given.into());
 }
 
 /// Adds the node selector and the toleration to what the manifest has of them.

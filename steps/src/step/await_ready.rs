@@ -1,12 +1,14 @@
-//! `await-ready/<c>`: the DaemonSet's pod is Ready, *and* it is its process that answers.
+//! `await-ready/<c>`: the process in the DaemonSet's pod answers that it is ready.
 //!
 //! The kubelet's probes prove nothing while two servers share the port: either may have answered; where the
 //! kernel is told whose turn it is, it is always the old one. After a reboot the API still says Ready for a while
-//! although nothing runs. So the host decides.
+//! although nothing runs. So the host decides, by what readiness asks (`/readyz` of the API server), and it does not
+//! wait for the kubelet, which with kubeadm's probes begins to ask after 10 s and asks every 10 s. What the kubelet
+//! thinks of the pods is `verify`'s business.
 
 use super::library::seen;
 use super::pair::share_again;
-use crate::cluster::{has_restarted, is_ready, pod_story};
+use crate::cluster::{has_restarted, pod_story};
 use crate::component::Component;
 use crate::node::{MARK_NEWCOMER, Process};
 use crate::site::{Handover, Site};
@@ -29,19 +31,22 @@ impl AwaitReady {
             Seen::Ready(pods) => pods,
             Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
         };
-        let Some(pod) = pods.iter().find(|pod| is_ready(pod)) else {
-            if let Some(cx) = mend.filter(|_| pods.iter().any(has_restarted)) {
-                share_again(&self.site, cx, self.component).await?;
-            }
-            return Ok(Seen::NotYet(self.story(&pods).await?));
-        };
-        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-        let the_one = |process: &Process| process.pod_uid.as_deref() == Some(uid);
+        // One that is being deleted serves until it is told to end.
+        let comes = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none();
+        let of = |uid: &str| pods.iter().filter(comes).find(|pod| pod.metadata.uid.as_deref() == Some(uid));
+        let the_one = |process: &Process| process.pod_uid.as_deref().and_then(of).is_some();
         Ok(match self.site.serves(self.component, self.mark(), the_one).await? {
             Seen::Ready(process) => {
-                Seen::Ready(json!({ "pod": pod.metadata.name, "uid": uid, "pid": process.pid }))
+                let pod = process.pod_uid.as_deref().and_then(of).map(|pod| &pod.metadata);
+                let (name, uid) = (pod.map(|pod| &pod.name), pod.map(|pod| &pod.uid));
+                Seen::Ready(json!({ "pod": name, "uid": uid, "pid": process.pid }))
             }
-            Seen::NotYet(seen) => Seen::NotYet(format!("the pod is Ready, but {seen}")),
+            Seen::NotYet(seen) => {
+                if let Some(cx) = mend.filter(|_| pods.iter().any(has_restarted)) {
+                    share_again(&self.site, cx, self.component).await?;
+                }
+                Seen::NotYet(format!("{}; {seen}", self.story(&pods).await?))
+            }
         })
     }
 
@@ -52,7 +57,7 @@ impl AwaitReady {
         if lined_up { Some(MARK_NEWCOMER) } else { self.site.unredirected(self.component) }
     }
 
-    /// What is there instead of a Ready pod.
+    /// What there is of pods.
     async fn story(&self, pods: &[Pod]) -> Result<String, StepError> {
         if !pods.is_empty() {
             return Ok(pods.iter().map(pod_story).collect::<Vec<_>>().join("; "));
