@@ -40,6 +40,11 @@ pub struct Patience {
     pub poll: Duration,
     /// A leader's lease that is not renewed for this long has lost its holder: leaders renew every 2 s.
     pub lease_quiet: Duration,
+    /// The longest that a candidate takes to look at its lease again: client-go's 2 s, and up to 1.2 times as much.
+    pub candidate: Duration,
+    /// How long before its leader goes it shall have looked. The shortest is those 2 s, and a process has ended some 0.3 s
+    /// after its manifest has gone (*measured*): so it finds the lease free at its next look, and soon.
+    pub looked: Duration,
     /// How long a server that has stopped listening may finish what it has in hand before it is ended, while
     /// another one serves. New connections go to that one by then, so that what is left is requests that were
     /// under way, which take a second or two, and watches, which never end by themselves and go on elsewhere.
@@ -72,6 +77,8 @@ impl Default for Patience {
         Self {
             poll: Duration::from_millis(100),
             lease_quiet: Duration::from_millis(3500),
+            candidate: Duration::from_millis(4400),
+            looked: Duration::from_millis(1400),
             drain: Duration::from_secs(10),
             drain_alone: Duration::from_secs(2),
             handshake: Duration::from_secs(2),

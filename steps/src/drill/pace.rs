@@ -31,6 +31,9 @@ pub fn patience() -> Patience {
         poll: POLL,
         // Leaders renew every 8 ms (`Pace::lease_retry`).
         lease_quiet: POLL * 5,
+        // Candidates look as often as leaders renew, which is as soon as a wait looks again.
+        candidate: POLL * 2,
+        looked: Duration::ZERO,
         drain: POLL * 4,
         drain_alone: POLL * 2,
         handshake: POLL * 3,

@@ -100,6 +100,10 @@ pub trait Host: Send + Sync + Debug {
     /// See [`HostError::hindrance`] for what stood in the way.
     async fn hold_back(&self, process: &Process, port: u16, most: Duration) -> Result<usize, HostError>;
 
+    /// How long ago this process sent something over a connection that it has made, not taken at `port`; `None` if it has
+    /// none, or is gone.
+    async fn last_sent(&self, process: &Process, port: u16) -> Result<Option<Duration>, HostError>;
+
     /// Makes new connections arrive at another port. Those that are established stay where they are, and
     /// those to a loopback address (127.0.0.0/8, `::1`), or marked [`MARK_SERVING`] or [`MARK_NEWCOMER`], are never
     /// touched.

@@ -252,6 +252,17 @@ impl Host for Proc {
         .await
     }
 
+    async fn last_sent(&self, process: &Process, port: u16) -> Result<Option<Duration>, HostError> {
+        let pid = process.pid;
+        apart(self, move |host| {
+            let open = descriptors(&host.root.join(pid.to_string())).into_iter().flatten();
+            let inodes = open.map(|(_, inode)| inode).collect();
+            let attempt = || format!("ask when process {pid} sent something last");
+            kernel::last_sent(&inodes, port).map_err(|errno| HostError::of(attempt(), errno))
+        })
+        .await
+    }
+
     async fn redirect(&self, redirect: &Redirect) -> Result<(), HostError> {
         nft::redirect(redirect).await
     }

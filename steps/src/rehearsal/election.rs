@@ -28,6 +28,11 @@ struct Candidate {
 }
 
 impl Elections {
+    /// When this process last looked at its lease, if candidates look at this pace.
+    pub(super) fn looked_at(&self, pid: u32, pace: Duration) -> Option<Duration> {
+        self.candidates.get(&pid).map(|candidate| candidate.next_try.saturating_sub(pace))
+    }
+
     /// The pid that leads by each lease. A dying leader does no more work.
     pub(super) fn leaders(&self, world: &World) -> BTreeMap<String, u32> {
         let leads = |(pid, candidate): (&u32, &Candidate)| {

@@ -22,7 +22,7 @@ pub(super) const PREFIX: &str = "/host/";
 
 /// The rehearsal's side.
 pub(super) fn answer(world: &mut World, asked: &Asked, now: Duration) -> Reply {
-    let machine = &mut world.machine;
+    let World { machine, elections, options, .. } = world;
     let path = asked.path.strip_prefix(PREFIX).unwrap_or_default();
     let found = match (&asked.method, path.split_once('/').unwrap_or((path, ""))) {
         (&Method::GET, ("boot-id", "")) => Ok(json!(machine.boot_id)),
@@ -38,6 +38,10 @@ pub(super) fn answer(world: &mut World, asked: &Asked, now: Duration) -> Reply {
         (&Method::GET, ("support", what)) => Ok(json!(machine.support(what))),
         (&Method::GET, ("redirect-state", "")) => Ok(json!(machine.sockets.redirect_state())),
         (&Method::GET, ("processes", uid)) => Ok(json!(machine.pod_processes(uid))),
+        (&Method::GET, ("last-sent", pid)) => {
+            let looked = pid.parse().ok().and_then(|pid| elections.looked_at(pid, options.pace.lease_retry));
+            Ok(json!(looked.map(|at| now.saturating_sub(at))))
+        }
         (&Method::POST, (verb, "")) => told(machine, verb, asked, now),
         _ => Err(Failure::no_path(&asked.path)),
     };
@@ -211,6 +215,11 @@ impl Host for RehearsalHost {
     async fn hold_back(&self, process: &Process, _port: u16, most: Duration) -> Result<usize, HostError> {
         self.tell("hold-back", &(process.pid, most), "holding back what a process of the rehearsal is sent")
             .await
+    }
+
+    async fn last_sent(&self, process: &Process, _port: u16) -> Result<Option<Duration>, HostError> {
+        let what = format!("last-sent/{}", process.pid);
+        self.get(&what, "asking when a process of the rehearsal sent something last").await
     }
 
     async fn redirect(&self, redirect: &Redirect) -> Result<(), HostError> {

@@ -177,6 +177,9 @@ impl Step for RetireStatic {
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let old = Drain::of(&self.site, self.component, in_static_pod, self.site.patience.drain).await?;
         let manifests = &self.site.node.manifests;
+        if manifests.read(self.name())?.is_some() && led_before(cx, self.component).is_some() {
+            lease::await_candidate(&self.site, cx, self.component).await;
+        }
         let cut = match manifests.read(self.name())? {
             Some(current) if Some(&current) == Self::saved(cx)?.as_ref() => {
                 self.successor_serves(cx).await?;

@@ -39,7 +39,7 @@ mod sys;
 #[cfg(test)]
 mod tests;
 
-pub(super) use diag::listening;
+pub(super) use diag::{last_sent, listening};
 pub(super) use group::{steer, steering, unsteer};
 pub(super) use hold::hold_back;
 pub(super) use share::{is_shared, set_shared};
