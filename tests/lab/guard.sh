@@ -25,6 +25,7 @@ guard_pid() {
 # journal_says JQ: something of the journal, once nobody works on it.
 journal_says() { node_exec fulcrum history -o json --state-dir "$STATE_DIR" | jq -er "$1"; }
 last_run_is() { journal_says ".runs | map(select(.kind != \"renew-standby\")) | last | select(.kind == \"$1\" and .outcome == \"$2\")" >/dev/null; }
+last_kind_is() { journal_says ".runs | last | select(.kind == \"$1\" and .outcome == \"completed\")" >/dev/null; }
 self_hosted_again() { last_run_is hand-over completed && daemonsets_ready; }
 static_pods_serve() { mirror_pods_are "etcd-$NODE kube-apiserver-$NODE kube-controller-manager-$NODE kube-scheduler-$NODE"; }
 event_said() { kubectl get events -A -o json | jq -e '[.items[] | select(.reason == "StaticPodsStandIn")] | length > 0'; }

@@ -44,7 +44,8 @@ is_wanted() { [[ $1 =~ \"event\":\"($wanted_event)\" && $1 == *"\"step\":\"$want
 # up and is killed at the first event at which none has been killed yet, and so on, until one gets through to the end.
 # So each beginning, each end and each look at a step is a boundary once. FIRST and NEXT may have options.
 # covered_steps has the steps of the lines that were printed from a kill on: steps that run side by side share commits, and a
-# kill at the boundary of one is a kill at that of the others.
+# kill at the boundary of one is a kill at that of the others. The last steps take less time than a kill: what came after the
+# last one, that was too late, is said, and counts.
 declare -A boundaries
 fulcrum_killed_everywhere() {
   local command=$1 next=$2 kills=0 began=$SECONDS
@@ -52,17 +53,23 @@ fulcrum_killed_everywhere() {
   while :; do
     # shellcheck disable=SC2086 # a command and its options
     fulcrum_until is_new_boundary $command --yes
-    [ $code != 0 ] || break # finished; or it had been when the last kill came, and there was nothing left to do
+    if [ $code = 0 ]; then # finished; or it had been when the last kill came, and there was nothing left to do
+      [ -z "$hit" ] || note "too late: the kill at $(steps_from "$hit" | sort -u | paste -sd ' ')"
+      [ -z "$hit" ] || covered_steps+=$(steps_from "$hit")$'\n'
+      break
+    fi
     if [ -z "$hit" ] || [ $code != 137 ]; then
       fail "\`fulcrum $command\` after $kills kills" "exit code $code, last: $last_line, stderr: $(tail -n 4 "$err")"
       return
     fi
     kills=$((kills + 1))
-    covered_steps+=$(tail -n "+$hit" "$out" | sed -n 's/.*"step":"\([^"]*\)".*/\1/p')$'\n'
+    covered_steps+=$(steps_from "$hit")$'\n'
     command=$next
   done
   pass "\`fulcrum $1\` killed at $kills boundaries, \`fulcrum $2\` took it to the end ($((SECONDS - began)) s)"
 }
+# steps_from LINE: those of the last call's lines, from that one on.
+steps_from() { tail -n "+$1" "$out" | sed -n 's/.*"step":"\([^"]*\)".*/\1/p'; }
 is_new_boundary() {
   local event
   [[ $1 =~ \"event\":\"(step-started|step-done|undo-started|undo-done|probed)\" ]] || return

@@ -9,6 +9,7 @@ RUN_DEADLINE=600 # seconds until a run of fulcrum counts as hung: what it gives 
 . "$here/kills.sh"
 . "$here/load.sh"
 . "$here/guard.sh"
+. "$here/rollouts.sh"
 
 # --- checks: one line each -------------------------------------------------------------------------------------------
 

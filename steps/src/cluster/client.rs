@@ -291,7 +291,7 @@ impl Cluster {
         Ok(ports.flat_map(|port| addresses.iter().map(move |ip| SocketAddr::new(*ip, port))).collect())
     }
 
-    fn pods(&self) -> Api<Pod> {
+    pub(super) fn pods(&self) -> Api<Pod> {
         Api::namespaced(self.client.clone(), NAMESPACE)
     }
 

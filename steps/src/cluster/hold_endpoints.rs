@@ -23,7 +23,7 @@ const CALL_WITHIN: Duration = Duration::from_secs(1);
 /// The pause after a call that failed, or a watch that was cut. Then it goes over another connection.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// How long the server keeps a watch, in seconds, and …
-const WATCH_SECONDS: u32 = 60;
+pub(super) const WATCH_SECONDS: u32 = 60;
 /// … how long it may be silent: something has swallowed its end then.
 const SILENT_MAX: Duration = Duration::from_secs(90);
 
@@ -173,7 +173,7 @@ impl Kind {
     }
 }
 
-async fn soon<T>(
+pub(super) async fn soon<T>(
     attempt: &str,
     call: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, ClusterError> {
@@ -184,7 +184,7 @@ async fn soon<T>(
 }
 
 /// The next event; `None` when the watch has ended.
-async fn next<T>(
+pub(super) async fn next<T>(
     attempt: &str,
     events: &mut (impl Stream<Item = Result<T, kube::Error>> + Unpin),
 ) -> Result<Option<T>, ClusterError> {

@@ -3,6 +3,7 @@
 mod client;
 mod connect;
 mod error;
+mod going;
 mod hold_endpoints;
 mod lock;
 mod names;

@@ -18,6 +18,7 @@ mod facts;
 mod ground;
 mod idle;
 mod renew;
+mod roll_out;
 mod standby;
 mod unit;
 mod watch;

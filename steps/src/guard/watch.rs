@@ -5,6 +5,7 @@ use super::decide::{InLine, Next, Pulse, Watched, line_up, stand_in};
 use super::facts::Told;
 use super::ground::Ground;
 use super::idle::JournalEye;
+use super::roll_out;
 use super::{GuardError, UNIT};
 use crate::component::Component;
 use crate::node::Hindrance;
@@ -16,7 +17,6 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -162,7 +162,7 @@ pub(super) struct Watch<'a> {
     sockets: Vec<(u16, u64)>,
     served: Option<u64>,
     lines_up: bool,
-    holding: Option<(JoinHandle<()>, Instant)>,
+    attending: Option<(JoinHandle<()>, Instant)>,
     /// Since when which generation of a DaemonSet has served.
     pub(super) proving: BTreeMap<Component, (Value, Instant)>,
     /// Which object, in which generation, has been found to be what is proven.
@@ -186,7 +186,7 @@ impl<'a> Watch<'a> {
             sockets: Vec::new(),
             served: None,
             lines_up: true,
-            holding: None,
+            attending: None,
             proving: BTreeMap::new(),
             proven: BTreeMap::new(),
         }
@@ -267,26 +267,23 @@ impl<'a> Watch<'a> {
         }
         self.sockets = sockets;
         let now = Instant::now();
-        match &mut self.holding {
+        match &mut self.attending {
             Some((_, until)) if several => *until = now + HOLD_FOR,
             Some((task, until)) if *until < now => {
                 task.abort();
-                self.holding = None;
+                self.attending = None;
             }
-            None if several => self.hold(port, now + HOLD_FOR),
+            None if several => self.attend(now + HOLD_FOR),
             _ => {}
         }
         Ok(())
     }
 
     /// While a pod of a roll-out comes and goes.
-    fn hold(&mut self, port: u16, until: Instant) {
-        let Some(address) = self.site.settings.node_addresses.first().copied() else { return };
-        let cluster = self.site.cluster.clone();
-        let task = tokio::spawn(async move {
-            match cluster.hold_endpoints(address, port, &watch::Sender::new(false)).await {}
-        });
-        self.holding = Some((task, until));
+    fn attend(&mut self, until: Instant) {
+        let (site, tick) = (Arc::clone(&self.site), self.guard.pace.tick);
+        let task = tokio::spawn(async move { match roll_out::attend(&site, tick).await {} });
+        self.attending = Some((task, until));
     }
 
     async fn line_up(&mut self, port: u16) -> Result<(), GuardError> {
@@ -363,7 +360,7 @@ impl<'a> Watch<'a> {
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        if let Some((task, _)) = self.holding.take() {
+        if let Some((task, _)) = self.attending.take() {
             task.abort();
         }
     }

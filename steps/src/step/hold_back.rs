@@ -10,14 +10,14 @@ use crate::node::Process;
 use crate::site::Site;
 
 /// What is sent to a server that is about to be told to end.
-pub(super) struct HoldBack {
+pub(crate) struct HoldBack {
     process: Process,
     port: u16,
 }
 
 impl HoldBack {
     /// From now on, if there is such a process and it is an API server. The next thing to do is to tell it to end.
-    pub(super) async fn begin(
+    pub(crate) async fn begin(
         site: &Site,
         component: Component,
         process: Option<&Process>,
@@ -30,7 +30,7 @@ impl HoldBack {
     }
 
     /// It does not listen any more: its clients are told in this moment.
-    pub(super) async fn end(self, site: &Site) {
+    pub(crate) async fn end(self, site: &Site) {
         self.hold(site, site.patience.goodbye).await;
     }
 

@@ -8,7 +8,7 @@ mod bridge;
 mod create_daemonset;
 mod drain;
 mod endpoints;
-mod hold_back;
+pub(crate) mod hold_back;
 mod keep_line_up;
 mod label_node;
 mod lease;

@@ -3,6 +3,7 @@
 use crate::component::Component;
 use crate::drill::{SOON, Setup, Version, World};
 use crate::guard::{Ended, Guard, HOLD_OFF, Pace, Standby};
+use crate::node::Steering;
 use crate::plan::{HAND_OVER, PIVOT, RENEW_STANDBY, STAND_IN};
 use crate::rehearsal::Origin;
 use fulcrum_engine::load::load;
@@ -77,14 +78,20 @@ async fn until_the_story_is(world: &World, expected: &[&str]) {
     }
 }
 
-async fn roll_out(world: &World, flag: &str) {
+/// A flag is added to the API server, whose pods have to be Ready for so many seconds then.
+async fn roll_out_slowly(world: &World, flag: &str, min_ready: u32) {
     let daemonsets: Api<DaemonSet> = Api::namespaced(world.rehearsal.client(), "kube-system");
     let name = Component::ApiServer.daemonset_name();
     let mut live = serde_json::to_value(daemonsets.get(name).await.unwrap()).unwrap();
     let container = &mut live["spec"]["template"]["spec"]["containers"][0];
     container["command"].as_array_mut().unwrap().push(json!(flag));
-    let patch = json!({ "spec": { "template": { "spec": { "containers": [container] } } } });
+    let template = json!({ "spec": { "containers": [container] } });
+    let patch = json!({ "spec": { "template": template, "minReadySeconds": min_ready } });
     daemonsets.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+}
+
+async fn roll_out(world: &World, flag: &str) {
+    roll_out_slowly(world, flag, 20).await;
 }
 
 async fn goes_back_exactly(world: &World, run: RunId) {
@@ -156,4 +163,36 @@ async fn a_good_roll_out_is_what_comes_back_after_a_reboot() {
     world.reboot().await.unwrap();
     world.is_self_hosted().await.unwrap();
     goes_back_exactly(&world, run).await;
+}
+
+/// Who of two API servers gets new connections, as soon as the older one's pod is deleted: the kubelet does not get to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_goes_is_succeeded_before_it_is_told_to_end() {
+    let (world, _run, _dir) = pivoted().await;
+    let port = Component::ApiServer.default_port();
+    let host = &world.host;
+    guarded(&world, async {
+        let old = host.listeners(port).await.unwrap().remove(0);
+        roll_out_slowly(&world, "--v=7", 1_000_000).await;
+        let both =
+            |seen: &crate::rehearsal::Snapshot| seen.of(API, Origin::Api).filter(|p| p.ready).count() == 2;
+        world.rehearsal.until("two API servers", SOON, both).await.unwrap();
+        // The guard has to have seen it answer, which nobody is told.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        world.rehearsal.slow_kubelet(1_000_000);
+        let pods =
+            world.cluster.pods_labelled(&crate::site::Site::pod_labels(Component::ApiServer)).await.unwrap();
+        let going = pods.iter().find(|pod| pod.metadata.uid == old.process.pod_uid).unwrap();
+        let (name, uid) = (going.metadata.name.as_deref().unwrap(), going.metadata.uid.as_deref().unwrap());
+        world.cluster.delete_pod(name, uid).await.unwrap();
+        let group = host.listeners(port).await.unwrap();
+        let wanted = Some(Steering::To { serving: group[1].inode });
+        let switched = async {
+            while host.steering(&group).await.unwrap() != wanted {
+                tokio::time::sleep(Duration::from_millis(4)).await;
+            }
+        };
+        assert!(tokio::time::timeout(SOON, switched).await.is_ok(), "{:?}", host.steering(&group).await);
+    })
+    .await;
 }

@@ -1,0 +1,19 @@
+# Roll-outs of the self-hosted API server. Sourced by lib.sh.
+# shellcheck shell=bash disable=SC2154 # variables are shared with lib.sh and the scenarios
+
+API_DAEMONSET=self-hosted-kube-apiserver
+add_flag() {
+  kubectl -n kube-system patch daemonset $API_DAEMONSET --type=json \
+    -p '[{"op": "add", "path": "/spec/template/spec/containers/0/command/-", "value": "'"$1"'"}]'
+}
+api_pods() { kubectl -n kube-system get pods -l k8s-app=$API_DAEMONSET -o json | jq -c ".items[] | $1"; }
+# only_pod_runs FLAG: one pod is left, is Ready, and has the flag.
+only_pod_runs() {
+  local seen
+  seen=$(api_pods '[.metadata.name, any(.status.conditions[]; .type == "Ready" and .status == "True"), (.spec.containers[0].command[-1])]')
+  [[ $(wc -l <<<"$seen") = 1 && $seen == *"true,\"$1\"]" ]] || { echo "$seen"; return 1; }
+}
+# available: before a pod counts as available, 20 s after it was Ready, the controller is to look at its DaemonSet again at that
+# time, and does not note that it must do so later for a pod that is newer: that roll-out would wait for some other event
+# (Kubernetes' delaying queue keeps the earlier of two times).
+available() { [ "$(kubectl -n kube-system get daemonset $API_DAEMONSET -o jsonpath='{.status.numberAvailable}')" = 1 ]; }
