@@ -1,22 +1,23 @@
 //! While several API servers of this node listen: a roll-out is under way, and the pod that served so far will go.
 
-use crate::cluster::ClusterError;
 use crate::component::Component;
 use crate::node::{HostError, Listener, MARK_NEWCOMER, Process, Steering};
 use crate::site::Site;
 use crate::step::hold_back::HoldBack;
 use fulcrum_engine::Seen;
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 const API: Component = Component::ApiServer;
 
-/// Does for its clients what a pivot does at its cut, for as long as it is polled: the endpoints of `kubernetes` are held;
-/// and as soon as the pod is to go, new connections go to its successor, and what clients send it is held back. A
-/// successor that has not answered well in the last moment, looked at every `tick`, is left to itself.
+/// Does for its clients what a pivot does at its cut, for as long as it is polled. The endpoints of `kubernetes` are held.
+/// The newer one gets the new connections when it has answered well for some time, looked at every `tick`: the kubelet ends
+/// the older one so soon after it is told to that there is no time for it then. As soon as it is told, what clients send
+/// to the one that goes is held back.
 pub(super) async fn attend(site: &Site, tick: Duration) -> Infallible {
     let port = site.port(API);
     let held = async {
@@ -28,94 +29,132 @@ pub(super) async fn attend(site: &Site, tick: Duration) -> Infallible {
     let proven = Mutex::new(None);
     tokio::select! {
         never = held => never,
-        never = prove(site, tick, &proven) => never,
+        never = switch_when_proven(site, tick, &proven) => never,
         never = see_off_all(site, tick, &proven) => never,
     }
 }
 
-/// Who goes, and who stays.
+/// So many ticks of good answers prove the newer one. The controller gives it 20 s from when it is Ready.
+const PROOF_TICKS: u32 = 5;
+/// How often it is looked whether one that goes still listens: that takes microseconds.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Two that listen on the same address.
 #[derive(Debug, Clone)]
-struct Succession {
+struct Pair {
     old: Listener,
     new: Listener,
     group: Vec<Listener>,
 }
 
-type Proven = Mutex<Option<Succession>>;
-
-/// Keeps up to date who would succeed whom.
-async fn prove(site: &Site, tick: Duration, proven: &Proven) -> Infallible {
-    loop {
-        let found = Succession::look(site).await.unwrap_or_else(|error| {
-            tracing::debug!("{error}");
-            None
-        });
-        *proven.lock().unwrap_or_else(PoisonError::into_inner) = found;
-        sleep(tick).await;
-    }
-}
-
-async fn see_off_all(site: &Site, tick: Duration, proven: &Proven) -> Infallible {
-    loop {
-        if let Err(error) = see_off(site, proven).await {
-            tracing::debug!("{error}");
-        }
-        // One that is on its way out is so for a while.
-        sleep(tick).await;
-    }
-}
-
-async fn see_off(site: &Site, proven: &Proven) -> Result<(), ClusterError> {
-    let pod = site.cluster.pod_that_goes(&site.settings.node, &Site::pod_labels(API)).await?;
-    let succession = proven.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let Some(succession) = succession.filter(|found| found.old.process.pod_uid == pod.metadata.uid) else {
-        return Ok(());
-    };
-    if let Err(error) = succession.happens(site).await {
-        tracing::debug!("{error}");
-    }
-    Ok(())
-}
-
-impl Succession {
-    /// The oldest and the youngest that listen on the same address, if the youngest answers well.
+impl Pair {
+    /// The oldest and the youngest.
     async fn look(site: &Site) -> Result<Option<Self>, HostError> {
         let all = site.node.host.listeners(site.port(API)).await?;
         let Some(old) = all.first().cloned() else { return Ok(None) };
         let fits = |one: &&Listener| (one.address, one.uid) == (old.address, old.uid);
         let group: Vec<Listener> = all.iter().filter(fits).cloned().collect();
-        let Some(new) = group.last().filter(|new| new.process.pid != old.process.pid).cloned() else {
-            return Ok(None);
-        };
-        let is_new = |process: &Process| process.pid == new.process.pid;
-        Ok(match site.serves(API, Some(MARK_NEWCOMER), is_new).await? {
-            Seen::Ready(_) => Some(Self { old, new, group }),
-            Seen::NotYet(_) => None,
-        })
+        let new = group.last().filter(|new| new.process.pid != old.process.pid).cloned();
+        Ok(new.map(|new| Self { old, new, group }))
     }
 
-    /// From when it is known that the old one goes until it does not listen any more.
-    async fn happens(&self, site: &Site) -> Result<(), HostError> {
-        site.node.host.steer(&self.group, Steering::To { serving: self.new.inode }).await?;
-        let port = site.port(API);
-        let Some(held) = HoldBack::begin(site, API, Some(&self.old.process), port).await else {
-            return Ok(());
-        };
-        tracing::info!("pid {} goes, pid {} takes over", self.old.process.pid, self.new.process.pid);
-        let stopped = async {
-            while site.node.host.listening(&[port]).await?.contains(&(port, self.old.inode)) {
-                sleep(LOOK_AGAIN.min(site.patience.poll)).await;
-            }
-            Ok::<_, HostError>(())
-        };
-        // What is held is let go by then.
-        if let Ok(stopped) = timeout(site.patience.hold, stopped).await {
-            stopped?;
-            held.end(site).await;
+    /// Whether the newer one answers well.
+    async fn answers(&self, site: &Site) -> Result<bool, HostError> {
+        let is_new = |process: &Process| process.pid == self.new.process.pid;
+        Ok(matches!(site.serves(API, Some(MARK_NEWCOMER), is_new).await?, Seen::Ready(_)))
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        (self.old.inode, self.new.inode) == (other.old.inode, other.new.inode)
+    }
+
+    /// Who stays when the pod with this uid goes, after who goes.
+    fn parted(&self, pod_uid: Option<&str>) -> Option<(&Listener, &Listener)> {
+        [(&self.old, &self.new), (&self.new, &self.old)]
+            .into_iter()
+            .find(|(goes, _)| goes.process.pod_uid.as_deref() == pod_uid)
+    }
+
+    async fn steer(&self, site: &Site, steering: Steering) {
+        match site.node.host.steer(&self.group, steering).await {
+            Ok(()) => tracing::info!(?steering, "in a roll-out"),
+            Err(error) => tracing::debug!("{error}"),
         }
-        Ok(())
     }
 }
 
-/// How often it is looked whether it listens: that takes microseconds.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+type Proven = Mutex<Option<Pair>>;
+
+/// Keeps up to date who would succeed whom, and lets it when it has proven itself; if it does not answer any more, the
+/// older one gets the new connections again.
+async fn switch_when_proven(site: &Site, tick: Duration, proven: &Proven) -> Infallible {
+    // Since when, and whether new connections go to the newer one.
+    let mut seen: Option<(Pair, Instant, bool)> = None;
+    loop {
+        let found = look(site).await.unwrap_or_else(|error| {
+            tracing::debug!("{error}");
+            None
+        });
+        let good = found.as_ref().filter(|(_, answers)| *answers).map(|(pair, _)| pair.clone());
+        *proven.lock().unwrap_or_else(PoisonError::into_inner) = good;
+        let before = seen.filter(|(before, ..)| found.as_ref().is_some_and(|(pair, _)| pair.is(before)));
+        seen = match (found, before) {
+            (Some((pair, true)), Some((_, since, false))) if since.elapsed() >= tick * PROOF_TICKS => {
+                pair.steer(site, Steering::To { serving: pair.new.inode }).await;
+                Some((pair, since, true))
+            }
+            (Some((_, true)), Some(before)) => Some(before),
+            (Some((pair, true)), None) => Some((pair, Instant::now(), false)),
+            (Some((pair, false)), Some((_, _, true))) => {
+                let newcomer = Some(pair.new.inode);
+                pair.steer(site, Steering::LineUp { serving: pair.old.inode, newcomer }).await;
+                None
+            }
+            _ => None,
+        };
+        sleep(tick).await;
+    }
+}
+
+/// Two, and whether the newer one answers well.
+async fn look(site: &Site) -> Result<Option<(Pair, bool)>, HostError> {
+    let Some(pair) = Pair::look(site).await? else { return Ok(None) };
+    let answers = pair.answers(site).await?;
+    Ok(Some((pair, answers)))
+}
+
+async fn see_off_all(site: &Site, tick: Duration, proven: &Proven) -> Infallible {
+    // One that is on its way out is so for a while, and nothing is held back twice.
+    let mut seen_off: BTreeSet<Option<String>> = BTreeSet::new();
+    loop {
+        match site.cluster.pod_that_goes(&site.settings.node, &Site::pod_labels(API)).await {
+            Ok(pod) if seen_off.insert(pod.metadata.uid.clone()) => {
+                see_off(site, pod.metadata.uid.as_deref(), proven).await;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!("{error}"),
+        }
+        sleep(tick).await;
+    }
+}
+
+/// From when it is known that the pod goes until it does not listen any more.
+async fn see_off(site: &Site, uid: Option<&str>, proven: &Proven) {
+    let pair = proven.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let Some(pair) = pair else { return };
+    let Some((goes, stays)) = pair.parted(uid) else { return };
+    let port = site.port(API);
+    let held = HoldBack::begin(site, API, Some(&goes.process), port).await;
+    pair.steer(site, Steering::To { serving: stays.inode }).await;
+    let stopped = async {
+        while site.node.host.listening(&[port]).await?.contains(&(port, goes.inode)) {
+            sleep(LOOK_AGAIN.min(site.patience.poll)).await;
+        }
+        Ok::<_, HostError>(())
+    };
+    // What is held is let go by then.
+    match (held, timeout(site.patience.hold, stopped).await) {
+        (Some(held), Ok(Ok(()))) => held.end(site).await,
+        (_, seen) => tracing::debug!(?seen, "a pod that goes was not seen to stop listening"),
+    }
+}

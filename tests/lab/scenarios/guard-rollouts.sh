@@ -18,11 +18,13 @@ check_unharmed 'roll-out after a kill'
 wait_until 'the standby is renewed from what has proven good' 240 last_kind_is renew-standby
 need wait_until 'the new pod is available' 60 available
 
-# The kubelet takes the pod for Ready by the old server's answers, and the old one goes.
-image=$(kubeadm config images list --kubernetes-version "$LAB_VERSION" 2>/dev/null | grep /pause:)
+# It runs, and listens elsewhere. The kubelet takes the pod for Ready by the old server's answers, and the old one goes.
+image=$(kubeadm config images list --kubernetes-version "$LAB_VERSION" 2>/dev/null | grep /etcd:)
 need check 'an image that never serves is rolled out' kubectl -n kube-system patch daemonset $API_DAEMONSET --type=json -p '[
   {"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "'"$image"'"},
-  {"op": "replace", "path": "/spec/template/spec/containers/0/command", "value": ["/pause"]}]'
+  {"op": "replace", "path": "/spec/template/spec/containers/0/command", "value": ["etcd", "--data-dir=/never-serves",
+    "--listen-client-urls=http://127.0.0.1:9999", "--advertise-client-urls=http://127.0.0.1:9999",
+    "--listen-peer-urls=http://127.0.0.1:9998"]}]'
 need wait_until 'the API is gone' 180 api_silent
 began=$SECONDS
 wait_until 'the API is back within patience and one start' 75 api_answers

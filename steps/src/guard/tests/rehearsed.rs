@@ -3,9 +3,10 @@
 use crate::component::Component;
 use crate::drill::{SOON, Setup, Version, World};
 use crate::guard::{Ended, Guard, HOLD_OFF, Pace, Standby};
-use crate::node::Steering;
+use crate::node::{Listener, Steering};
 use crate::plan::{HAND_OVER, PIVOT, RENEW_STANDBY, STAND_IN};
 use crate::rehearsal::Origin;
+use crate::site::Site;
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
@@ -165,34 +166,38 @@ async fn a_good_roll_out_is_what_comes_back_after_a_reboot() {
     goes_back_exactly(&world, run).await;
 }
 
-/// Who of two API servers gets new connections, as soon as the older one's pod is deleted: the kubelet does not get to it.
+/// The newer of two API servers gets new connections when it has proven itself, long before the older one's pod is
+/// deleted; and if it is the newer one's that is, the older one gets them.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_goes_is_succeeded_before_it_is_told_to_end() {
+async fn in_a_roll_out_connections_go_to_whoever_stays() {
     let (world, _run, _dir) = pivoted().await;
     let port = Component::ApiServer.default_port();
-    let host = &world.host;
     guarded(&world, async {
-        let old = host.listeners(port).await.unwrap().remove(0);
         roll_out_slowly(&world, "--v=7", 1_000_000).await;
-        let both =
-            |seen: &crate::rehearsal::Snapshot| seen.of(API, Origin::Api).filter(|p| p.ready).count() == 2;
-        world.rehearsal.until("two API servers", SOON, both).await.unwrap();
-        // The guard has to have seen it answer, which nobody is told.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        world.rehearsal.slow_kubelet(1_000_000);
-        let pods =
-            world.cluster.pods_labelled(&crate::site::Site::pod_labels(Component::ApiServer)).await.unwrap();
-        let going = pods.iter().find(|pod| pod.metadata.uid == old.process.pod_uid).unwrap();
-        let (name, uid) = (going.metadata.name.as_deref().unwrap(), going.metadata.uid.as_deref().unwrap());
-        world.cluster.delete_pod(name, uid).await.unwrap();
-        let group = host.listeners(port).await.unwrap();
-        let wanted = Some(Steering::To { serving: group[1].inode });
-        let switched = async {
-            while host.steering(&group).await.unwrap() != wanted {
-                tokio::time::sleep(Duration::from_millis(4)).await;
-            }
+        let both = |seen: &crate::rehearsal::Snapshot| {
+            seen.of(API, Origin::Api).filter(|server| server.ready).count() == 2
         };
-        assert!(tokio::time::timeout(SOON, switched).await.is_ok(), "{:?}", host.steering(&group).await);
+        world.rehearsal.until("two API servers", SOON, both).await.unwrap();
+        let group = world.host.listeners(port).await.unwrap();
+        until_connections_go_to(&world, &group, 1).await;
+        // The kubelet does not get to it.
+        world.rehearsal.slow_kubelet(1_000_000);
+        let pods = world.cluster.pods_labelled(&Site::pod_labels(Component::ApiServer)).await.unwrap();
+        let newer = pods.iter().find(|pod| pod.metadata.uid == group[1].process.pod_uid).unwrap();
+        let (name, uid) = (newer.metadata.name.as_deref().unwrap(), newer.metadata.uid.as_deref().unwrap());
+        world.cluster.delete_pod(name, uid).await.unwrap();
+        until_connections_go_to(&world, &group, 0).await;
     })
     .await;
+}
+
+async fn until_connections_go_to(world: &World, group: &[Listener], place: usize) {
+    let wanted = Some(Steering::To { serving: group[place].inode });
+    let switched = async {
+        while world.host.steering(group).await.unwrap() != wanted {
+            tokio::time::sleep(Duration::from_millis(4)).await;
+        }
+    };
+    let steering = world.host.steering(group).await;
+    assert!(tokio::time::timeout(SOON, switched).await.is_ok(), "{place}: {steering:?}");
 }
