@@ -7,9 +7,9 @@ use crate::step::hold_back::HoldBack;
 use fulcrum_engine::Seen;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 const API: Component = Component::ApiServer;
@@ -19,19 +19,23 @@ const API: Component = Component::ApiServer;
 /// the older one so soon after it is told to that there is no time for it then. As soon as it is told, what clients send
 /// to the one that goes is held back.
 pub(super) async fn attend(site: &Site, tick: Duration) -> Infallible {
-    let port = site.port(API);
-    let held = async {
-        match site.settings.node_addresses.first() {
-            Some(address) => site.cluster.hold_endpoints(*address, port, &watch::Sender::new(false)).await,
-            None => std::future::pending().await,
-        }
-    };
-    let proven = Mutex::new(None);
+    let (proven, going, switched) = Default::default();
+    let roll_out = RollOut { site, tick, proven, going, switched };
     tokio::select! {
-        never = held => never,
-        never = switch_when_proven(site, tick, &proven) => never,
-        never = see_off_all(site, tick, &proven) => never,
+        never = roll_out.hold_endpoints() => never,
+        never = roll_out.switch_when_proven() => never,
+        never = roll_out.see_off_all() => never,
     }
+}
+
+struct RollOut<'a> {
+    site: &'a Site,
+    tick: Duration,
+    /// Who would succeed whom, and whether new connections go there already.
+    proven: Mutex<Option<(Pair, bool)>>,
+    /// The pods that are to go: they are so for a while.
+    going: Mutex<BTreeSet<Option<String>>>,
+    switched: Notify,
 }
 
 /// So many ticks of good answers prove the newer one. The controller gives it 20 s from when it is Ready.
@@ -83,78 +87,103 @@ impl Pair {
     }
 }
 
-type Proven = Mutex<Option<Pair>>;
-
-/// Keeps up to date who would succeed whom, and lets it when it has proven itself; if it does not answer any more, the
-/// older one gets the new connections again.
-async fn switch_when_proven(site: &Site, tick: Duration, proven: &Proven) -> Infallible {
-    // Since when, and whether new connections go to the newer one.
-    let mut seen: Option<(Pair, Instant, bool)> = None;
-    loop {
-        let found = look(site).await.unwrap_or_else(|error| {
-            tracing::debug!("{error}");
-            None
-        });
-        let good = found.as_ref().filter(|(_, answers)| *answers).map(|(pair, _)| pair.clone());
-        *proven.lock().unwrap_or_else(PoisonError::into_inner) = good;
-        let before = seen.filter(|(before, ..)| found.as_ref().is_some_and(|(pair, _)| pair.is(before)));
-        seen = match (found, before) {
-            (Some((pair, true)), Some((_, since, false))) if since.elapsed() >= tick * PROOF_TICKS => {
-                pair.steer(site, Steering::To { serving: pair.new.inode }).await;
-                Some((pair, since, true))
-            }
-            (Some((_, true)), Some(before)) => Some(before),
-            (Some((pair, true)), None) => Some((pair, Instant::now(), false)),
-            (Some((pair, false)), Some((_, _, true))) => {
-                let newcomer = Some(pair.new.inode);
-                pair.steer(site, Steering::LineUp { serving: pair.old.inode, newcomer }).await;
-                None
-            }
-            _ => None,
+impl RollOut<'_> {
+    /// Over connections that are newer than the last switch: an older one leads to the server that ends.
+    async fn hold_endpoints(&self) -> Infallible {
+        let Some(address) = self.site.settings.node_addresses.first() else {
+            return std::future::pending().await;
         };
-        sleep(tick).await;
-    }
-}
-
-/// Two, and whether the newer one answers well.
-async fn look(site: &Site) -> Result<Option<(Pair, bool)>, HostError> {
-    let Some(pair) = Pair::look(site).await? else { return Ok(None) };
-    let answers = pair.answers(site).await?;
-    Ok(Some((pair, answers)))
-}
-
-async fn see_off_all(site: &Site, tick: Duration, proven: &Proven) -> Infallible {
-    // One that is on its way out is so for a while, and nothing is held back twice.
-    let mut seen_off: BTreeSet<Option<String>> = BTreeSet::new();
-    loop {
-        match site.cluster.pod_that_goes(&site.settings.node, &Site::pod_labels(API)).await {
-            Ok(pod) if seen_off.insert(pod.metadata.uid.clone()) => {
-                see_off(site, pod.metadata.uid.as_deref(), proven).await;
+        let held = watch::Sender::new(false);
+        loop {
+            tokio::select! {
+                never = self.site.cluster.hold_endpoints(*address, self.site.port(API), &held) => match never {},
+                () = self.switched.notified() => {}
             }
-            Ok(_) => {}
-            Err(error) => tracing::debug!("{error}"),
         }
-        sleep(tick).await;
+    }
+
+    /// Keeps up to date who would succeed whom, and lets it when it has proven itself; if it does not answer any more, the
+    /// older one gets the new connections again.
+    async fn switch_when_proven(&self) -> Infallible {
+        // Since when, and whether new connections go to the newer one.
+        let mut seen: Option<(Pair, Instant, bool)> = None;
+        loop {
+            let found = self.look().await.unwrap_or_else(|error| {
+                tracing::debug!("{error}");
+                None
+            });
+            let before = seen.filter(|(before, ..)| found.as_ref().is_some_and(|(pair, _)| pair.is(before)));
+            seen = match (found, before) {
+                (Some((pair, true)), Some((_, since, false)))
+                    if since.elapsed() >= self.tick * PROOF_TICKS =>
+                {
+                    pair.steer(self.site, Steering::To { serving: pair.new.inode }).await;
+                    self.switched.notify_one();
+                    Some((pair, since, true))
+                }
+                (Some((_, true)), Some(before)) => Some(before),
+                (Some((pair, true)), None) => Some((pair, Instant::now(), false)),
+                (Some((pair, false)), Some((_, _, true))) => {
+                    let newcomer = Some(pair.new.inode);
+                    pair.steer(self.site, Steering::LineUp { serving: pair.old.inode, newcomer }).await;
+                    self.switched.notify_one();
+                    None
+                }
+                _ => None,
+            };
+            *locked(&self.proven) = seen.as_ref().map(|(pair, _, switched)| (pair.clone(), *switched));
+            sleep(self.tick).await;
+        }
+    }
+
+    /// Two, and whether the newer one answers well and will stay.
+    async fn look(&self) -> Result<Option<(Pair, bool)>, HostError> {
+        let Some(pair) = Pair::look(self.site).await? else { return Ok(None) };
+        let goes = locked(&self.going).contains(&pair.new.process.pod_uid);
+        let answers = !goes && pair.answers(self.site).await?;
+        Ok(Some((pair, answers)))
+    }
+
+    async fn see_off_all(&self) -> Infallible {
+        let Site { cluster, settings, .. } = self.site;
+        loop {
+            match cluster.pod_that_goes(&settings.node, &Site::pod_labels(API)).await {
+                // Nothing is held back twice.
+                Ok(pod) if locked(&self.going).insert(pod.metadata.uid.clone()) => {
+                    self.see_off(pod.metadata.uid.as_deref()).await;
+                }
+                Ok(_) => {}
+                Err(error) => tracing::debug!("{error}"),
+            }
+            sleep(self.tick).await;
+        }
+    }
+
+    /// From when it is known that the pod goes until it does not listen any more.
+    async fn see_off(&self, uid: Option<&str>) {
+        let (site, port) = (self.site, self.site.port(API));
+        let proven = locked(&self.proven).clone();
+        let Some((pair, switched)) = proven else { return };
+        let Some((goes, stays)) = pair.parted(uid) else { return };
+        let held = HoldBack::begin(site, API, Some(&goes.process), port).await;
+        if !switched || stays.inode == pair.old.inode {
+            pair.steer(site, Steering::To { serving: stays.inode }).await;
+            self.switched.notify_one();
+        }
+        let stopped = async {
+            while site.node.host.listening(&[port]).await?.contains(&(port, goes.inode)) {
+                sleep(LOOK_AGAIN.min(site.patience.poll)).await;
+            }
+            Ok::<_, HostError>(())
+        };
+        // What is held is let go by then.
+        match (held, timeout(site.patience.hold, stopped).await) {
+            (Some(held), Ok(Ok(()))) => held.end(site).await,
+            (_, seen) => tracing::debug!(?seen, "a pod that goes was not seen to stop listening"),
+        }
     }
 }
 
-/// From when it is known that the pod goes until it does not listen any more.
-async fn see_off(site: &Site, uid: Option<&str>, proven: &Proven) {
-    let pair = proven.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let Some(pair) = pair else { return };
-    let Some((goes, stays)) = pair.parted(uid) else { return };
-    let port = site.port(API);
-    let held = HoldBack::begin(site, API, Some(&goes.process), port).await;
-    pair.steer(site, Steering::To { serving: stays.inode }).await;
-    let stopped = async {
-        while site.node.host.listening(&[port]).await?.contains(&(port, goes.inode)) {
-            sleep(LOOK_AGAIN.min(site.patience.poll)).await;
-        }
-        Ok::<_, HostError>(())
-    };
-    // What is held is let go by then.
-    match (held, timeout(site.patience.hold, stopped).await) {
-        (Some(held), Ok(Ok(()))) => held.end(site).await,
-        (_, seen) => tracing::debug!(?seen, "a pod that goes was not seen to stop listening"),
-    }
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
