@@ -45,14 +45,15 @@ is_wanted() { [[ $1 =~ \"event\":\"($wanted_event)\" && $1 == *"\"step\":\"$want
 # So each beginning, each end and each look at a step is a boundary once. FIRST and NEXT may have options.
 # covered_steps has the steps of the lines that were printed from a kill on: steps that run side by side share commits, and a
 # kill at the boundary of one is a kill at that of the others. The last steps take less time than a kill: what came after the
-# last one, that was too late, is said, and counts.
+# last one, that was too late, is said, and counts; and a step of which no line came at all was done as a kill came.
 declare -A boundaries
 fulcrum_killed_everywhere() {
   local command=$1 next=$2 kills=0 began=$SECONDS
-  boundaries=() covered_steps=''
+  boundaries=() covered_steps='' printed_steps=''
   while :; do
     # shellcheck disable=SC2086 # a command and its options
     fulcrum_until is_new_boundary $command --yes
+    printed_steps+=$(steps_from 1)$'\n'
     if [ $code = 0 ]; then # finished; or it had been when the last kill came, and there was nothing left to do
       [ -z "$hit" ] || note "too late: the kill at $(steps_from "$hit" | sort -u | paste -sd ' ')"
       [ -z "$hit" ] || covered_steps+=$(steps_from "$hit")$'\n'
@@ -67,6 +68,13 @@ fulcrum_killed_everywhere() {
     command=$next
   done
   pass "\`fulcrum $1\` killed at $kills boundaries, \`fulcrum $2\` took it to the end ($((SECONDS - began)) s)"
+}
+# all_covered STEPS: a kill came at a boundary of each.
+all_covered() {
+  local printed
+  printed=$(comm -12 <(sort -u <<<"$1") <(sort -u <<<"$printed_steps"))
+  comm -23 <(echo "$printed") <(sort -u <<<"$covered_steps") | grep . && return 1
+  return 0
 }
 # steps_from LINE: those of the last call's lines, from that one on.
 steps_from() { tail -n "+$1" "$out" | sed -n 's/.*"step":"\([^"]*\)".*/\1/p'; }

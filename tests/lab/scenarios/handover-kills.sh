@@ -3,8 +3,6 @@
 
 remember_static
 planned=$(plan_steps)
-# all_covered STEPS: a kill came at a boundary of each.
-all_covered() { comm -23 <(sort -u <<<"$1") <(sort -u <<<"$covered_steps") | grep . && return 1; return 0; }
 
 load_start
 need fulcrum_killed_everywhere pivot resume
