@@ -39,7 +39,7 @@ pub(super) struct Kubelet {
 /// A pod of the API, and what it asks for: read again only when its version is another.
 #[derive(Debug)]
 struct Known {
-    object: Value,
+    object: Arc<Value>,
     desired: Option<Arc<Desired>>,
 }
 
@@ -160,13 +160,13 @@ fn parse(name: &str, content: &[u8], options: &RehearsalOptions) -> Result<Desir
 /// Asks the API which pods are bound to this node.
 fn take_pods(world: &mut World) {
     let World { kubelet, store, options, .. } = world;
-    let mine = |p: &&Value| text(p, "/spec/nodeName") == options.node_name && !mirror::is_mirror(p);
+    let mine = |p: &&Arc<Value>| text(p, "/spec/nodeName") == options.node_name && !mirror::is_mirror(p);
     let mut before = std::mem::take(&mut kubelet.known);
     for pod in store.list("pods", None).filter(mine) {
         let (uid, version) = (text(pod, "/metadata/uid"), text(pod, "/metadata/resourceVersion"));
         let same = |known: &Known| text(&known.object, "/metadata/resourceVersion") == version;
         let known = before.remove(uid).filter(same);
-        let read = || Known { object: pod.clone(), desired: from_api(pod).map(Arc::new) };
+        let read = || Known { object: Arc::clone(pod), desired: from_api(pod).map(Arc::new) };
         kubelet.known.insert(uid.to_owned(), known.unwrap_or_else(read));
     }
 }

@@ -181,7 +181,10 @@ fn read_files(dir: &Path) -> io::Result<Files> {
     for entry in entries {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
-        if name.starts_with('.') || !entry.path().is_file() {
+        // The directory's own word is enough, but for a link.
+        let kind = entry.file_type()?;
+        let is_file = kind.is_file() || (kind.is_symlink() && entry.path().is_file());
+        if name.starts_with('.') || !is_file {
             continue;
         }
         match std::fs::read(entry.path()) {
