@@ -72,9 +72,11 @@ pub(super) struct Store {
     pub(super) history: History,
 }
 
-/// The string at a JSON pointer; empty if there is none.
+/// The string at a JSON pointer; empty if there is none. `Value::pointer` would copy each of its words, and this is
+/// asked all the time: so none of them may have an escape.
 pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    let found = pointer.split('/').skip(1).try_fold(object, |value, field| value.get(field));
+    found.and_then(Value::as_str).unwrap_or_default()
 }
 
 /// An instant as the API writes it in `metadata` and conditions.
