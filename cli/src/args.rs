@@ -242,7 +242,7 @@ pub(crate) struct Rehearse {
     /// Break runs: everywhere, STEP, STEP@WHEN, STEP@WHEN:FAULT or STEP@WHEN:FAULT:THEN.
     #[arg(long, value_name = "WHERE")]
     pub(crate) crash: Option<String>,
-    /// How many are broken side by side [default: three for each processor].
+    /// How many are broken side by side [default: six for each processor].
     #[arg(long, value_name = "N", requires = "crash")]
     pub(crate) side_by_side: Option<usize>,
 }

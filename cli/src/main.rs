@@ -33,6 +33,10 @@ fn run(args: Args, shell: &Shell) -> Result<Exit, Failure> {
     let runtime = match &args.command {
         // It rests nearly all the time, and should cost nearly nothing.
         Command::Guard(_) => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+        // Many clusters at once, whose steps wait for the disk.
+        Command::Rehearse(_) => {
+            tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?
+        }
         _ => tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?,
     };
     let exit = runtime.block_on(async {

@@ -11,8 +11,8 @@ use fulcrum_steps::site::Wanted;
 use futures::StreamExt;
 use std::path::Path;
 
-/// Cases side by side for each processor: more than half of a case is waiting.
-const SIDE_BY_SIDE: usize = 3;
+/// Cases side by side for each processor: most of a case is waiting.
+const SIDE_BY_SIDE: usize = 6;
 
 pub(super) async fn crash(
     args: &Rehearse,

@@ -29,7 +29,8 @@ pub struct Orders {
     pub(super) verb: Verb,
     pub(super) api: SocketAddr,
     pub(super) state_dir: PathBuf,
-    pub(super) settings: Settings,
+    /// What is decided for the run that it starts. One that it takes up has that in the journal.
+    pub(super) settings: Option<Settings>,
     pub(super) point: Option<Point>,
 }
 
@@ -67,11 +68,15 @@ impl World {
         place: Option<(&Point, Fault, Then)>,
     ) -> Result<Struck, DrillError> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let settings = match verb {
+            Verb::Pivot => Some(self.preflight().await?.settings),
+            Verb::Resume | Verb::Rollback => None,
+        };
         let orders = Orders {
             verb,
             api: self.rehearsal.serve_on(listener)?,
             state_dir: self.state_dir(),
-            settings: self.settings().await?,
+            settings,
             point: place.map(|(point, ..)| point.clone()),
         };
         let mut leash = Leash::start(program, &serde_json::to_string(&orders)?)?;
@@ -96,17 +101,6 @@ impl World {
                 leash.end_well().await
             }
         }
-    }
-
-    /// What was decided for the run, or would be for one that begins now.
-    async fn settings(&self) -> Result<Settings, DrillError> {
-        if self.state_dir().exists() {
-            let journal = self.journal()?;
-            if let Some(header) = journal.runs()?.first() {
-                return super::world::settings_of(&journal, header.run);
-            }
-        }
-        Ok(self.preflight().await?.settings)
     }
 }
 

@@ -1,6 +1,7 @@
-//! Breaking runs: each case in a world of its own, several side by side.
+//! Breaking runs: each case in a world of its own.
 
 use super::Verb;
+use super::crew::Crew;
 use super::pace::CASE_WITHIN;
 use super::point::{Case, Then};
 use super::setup::Setup;
@@ -9,9 +10,9 @@ use super::world::{DrillError, Steps, World};
 use crate::guard::{HOLD_OFF, OnReboot, UNIT, boot, carry_on};
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
-use fulcrum_engine::state::RunId;
+use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Outcome, Run, Silent};
-use futures::stream::{Stream, StreamExt};
+use futures::stream::Stream;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,13 +67,12 @@ impl Verdict {
 
 impl Drill {
     /// Tries the cases, at most `side_by_side` at once; yields each when it is over. Dropping the stream ends
-    /// every child and takes every world away.
-    pub fn try_all(&self, cases: Vec<Case>, side_by_side: usize) -> impl Stream<Item = Broken> + '_ {
-        let tried = cases.into_iter().map(move |case| self.try_one(case));
-        futures::stream::iter(tried).buffer_unordered(side_by_side.max(1))
+    /// every child and takes every world away. Needs a tokio runtime with threads of its own.
+    pub fn try_all(&self, cases: Vec<Case>, side_by_side: usize) -> impl Stream<Item = Broken> + use<> {
+        Crew::start(self, cases, side_by_side)
     }
 
-    async fn try_one(&self, case: Case) -> Broken {
+    pub(super) async fn try_one(&self, case: Case) -> Broken {
         let began = Instant::now();
         let tried = tokio::time::timeout(CASE_WITHIN, self.break_and_mend(&case)).await;
         let verdict = match tried.unwrap_or(Err(DrillError::TooLong(CASE_WITHIN))) {
@@ -115,14 +115,16 @@ impl World {
     /// # Errors
     /// When it ends otherwise than it must.
     pub async fn mend(&self, then: Then) -> Result<Outcome, DrillError> {
-        let (run, state) = self.only_run()?;
+        let journal = self.journal()?;
+        let (run, state) = only_run(&journal)?;
         let ended = match (then, over(&state)) {
             (Then::Resume, Some(outcome)) | (Then::Rollback, Some(outcome @ Outcome::RolledBack)) => outcome,
-            _ => self.take_up(run, then).await?,
+            _ => self.take_up(&journal, run, then).await?,
         };
+        drop(journal);
         self.ended_well(ended).await?;
         if ended == Outcome::Completed {
-            let back = self.take_up(run, Then::Rollback).await?;
+            let back = self.take_up(&self.journal()?, run, Then::Rollback).await?;
             self.ended_well(back).await?;
         }
         Ok(ended)
@@ -146,12 +148,11 @@ impl World {
     }
 
     /// Another session on the run, to its end.
-    async fn take_up(&self, run: RunId, then: Then) -> Result<Outcome, DrillError> {
-        let journal = self.journal()?;
+    async fn take_up(&self, journal: &Journal, run: RunId, then: Then) -> Result<Outcome, DrillError> {
         journal.verify(run)?;
         let ending = match then {
-            Then::Resume => self.resume(&journal, run).await?,
-            Then::Rollback => self.rollback(&journal, run, Arc::new(Silent)).await?,
+            Then::Resume => self.resume(journal, run).await?,
+            Then::Rollback => self.rollback(journal, run, Arc::new(Silent)).await?,
         };
         match outcome(&ending) {
             Some(Outcome::NeedsOperator) | None => {
@@ -163,13 +164,12 @@ impl World {
             Some(outcome) => Ok(outcome),
         }
     }
+}
 
-    fn only_run(&self) -> Result<(RunId, Run), DrillError> {
-        let journal = self.journal()?;
-        let header = journal.runs()?.into_iter().next();
-        let run = header.ok_or_else(|| DrillError::Child("it has begun no run".to_owned()))?.run;
-        Ok((run, load(&journal, run)?))
-    }
+fn only_run(journal: &Journal) -> Result<(RunId, Run), DrillError> {
+    let header = journal.runs()?.into_iter().next();
+    let run = header.ok_or_else(|| DrillError::Child("it has begun no run".to_owned()))?.run;
+    Ok((run, load(journal, run)?))
 }
 
 fn over(state: &Run) -> Option<Outcome> {

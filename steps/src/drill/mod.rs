@@ -38,4 +38,5 @@ pub use obey::obey;
 
 // Breaking it, and taking the run up.
 mod crash;
+mod crew;
 pub use crash::{Broken, Drill, Verdict};

@@ -2,7 +2,7 @@
 
 use super::child::{AT_ITS_POINT, GO_ON, Orders, PAUSE, Verb};
 use super::point::{Point, When};
-use super::world::{DrillError, PROGRAM, engine, site};
+use super::world::{DrillError, PROGRAM, engine, settings_of, site};
 use crate::cluster::Cluster;
 use crate::plan;
 use crate::rehearsal::Rehearsal;
@@ -29,7 +29,12 @@ pub async fn obey(orders: &str) -> Result<(), DrillError> {
     let (client, host) = Rehearsal::connect(orders.api)?;
     let journal = Journal::open(&orders.state_dir, "rehearsal-child")?;
     let run = journal.runs()?.first().map(|header| header.run);
-    let site = site(orders.settings.clone(), Cluster::new(client), Arc::clone(&host), &orders.state_dir)?;
+    let none = || DrillError::Child("there is no run to take up".to_owned());
+    let settings = match orders.settings {
+        Some(settings) => settings,
+        None => settings_of(&journal, run.ok_or_else(none)?)?,
+    };
+    let site = site(settings.clone(), Cluster::new(client), Arc::clone(&host), &orders.state_dir)?;
     site.mend_redirect().await?;
     let gate = Arc::new(Gate::new(orders.point, told()));
     let steps = gated(library(Arc::new(site)), &gate);
@@ -37,10 +42,10 @@ pub async fn obey(orders: &str) -> Result<(), DrillError> {
     // Set once, before anything runs.
     let _ = gate.control.set(engine.control());
     let ending = match (orders.verb, run) {
-        (Verb::Pivot, _) => engine.start(plan::pivot(&orders.settings, super::SOON)?).await?,
+        (Verb::Pivot, _) => engine.start(plan::pivot(&settings, super::SOON)?).await?,
         (Verb::Resume, Some(run)) => engine.resume(run).await?,
         (Verb::Rollback, Some(run)) => engine.unwind(run, ROLLBACK).await?,
-        (_, None) => return Err(DrillError::Child("there is no run to take up".to_owned())),
+        (_, None) => return Err(none()),
     };
     match super::tour::outcome(&ending) {
         Some(Outcome::NeedsOperator) => Err(DrillError::Ended(super::tour::reason(&ending))),

@@ -9,6 +9,7 @@ use super::store::{Deleted, Deletion, Key, Part, Store, text};
 use super::world::{Now, World};
 use http::Method;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// One HTTP request, taken apart.
 #[derive(Debug)]
@@ -69,7 +70,7 @@ fn on_store(
         return match asked.method {
             Method::GET => list(store, route, query).map(|list| (200, list)),
             Method::POST => {
-                store.create(resource, namespace, read(asked)?, now.wall).map(|object| (201, object))
+                store.create(resource, namespace, read(asked)?, now.wall).map(|object| (201, own(object)))
             }
             _ => Err(Failure::not_allowed(format!("{} of a collection is not simulated", asked.method))),
         };
@@ -78,15 +79,15 @@ fn on_store(
     let part = if route.status { Part::Status } else { Part::Main };
     let absent = || Failure::not_found(&resource.qualified(), name);
     match asked.method {
-        Method::GET => Ok((200, store.get(&key).cloned().ok_or_else(absent)?)),
+        Method::GET => Ok((200, own(store.get(&key).cloned().ok_or_else(absent)?))),
         Method::PUT => {
             let code = if store.get(&key).is_some() { 200 } else { 201 };
-            store.replace(resource, &key, read(asked)?, part, now.wall).map(|object| (code, object))
+            store.replace(resource, &key, read(asked)?, part, now.wall).map(|object| (code, own(object)))
         }
         Method::PATCH => {
             let old = store.get(&key).cloned().ok_or_else(absent)?;
-            let new = patch::apply(old, &asked.content_type, &asked.body)?;
-            store.replace(resource, &key, new, part, now.wall).map(|object| (200, object))
+            let new = patch::apply(own(old), &asked.content_type, &asked.body)?;
+            store.replace(resource, &key, new, part, now.wall).map(|object| (200, own(object)))
         }
         Method::DELETE => {
             let how = deletion(query, asked)?;
@@ -96,6 +97,11 @@ fn on_store(
         }
         _ => Err(Failure::not_allowed(format!("{} of an object is not simulated", asked.method))),
     }
+}
+
+/// What leaves the store.
+fn own(object: Arc<Value>) -> Value {
+    Arc::unwrap_or_clone(object)
 }
 
 fn read(asked: &Asked) -> Result<Value, Failure> {
@@ -123,8 +129,8 @@ fn body_asks_dry_run(asked: &Asked) -> bool {
 /// A pod is answered with itself, what else is gone with a `Status`, as in the real server.
 fn deleted_reply(resource: &Resource, deleted: Deleted) -> Value {
     match deleted {
-        Deleted::Pending(object) => object,
-        Deleted::Gone(object) if resource.plural == "pods" => object,
+        Deleted::Pending(object) => own(object),
+        Deleted::Gone(object) if resource.plural == "pods" => own(object),
         Deleted::Gone(object) => json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
             "details": {

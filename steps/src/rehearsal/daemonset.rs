@@ -9,6 +9,7 @@ use super::store::{Key, object_at, text};
 use super::world::{Now, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 const HASH_LABEL: &str = "controller-revision-hash";
@@ -32,7 +33,7 @@ pub(super) fn advance(world: &mut World, now: Now) {
         return;
     };
     note_readiness(world, now);
-    let sets: Vec<Value> = world.store.list("daemonsets", None).cloned().collect();
+    let sets: Vec<Arc<Value>> = world.store.list("daemonsets", None).cloned().collect();
     for set in sets {
         let spec = &set["spec"]["template"]["spec"];
         let wanted = selects(spec, &node);
@@ -62,9 +63,9 @@ fn manage(world: &mut World, set: &Value, wanted: bool, admitted: bool, now: Now
         return;
     }
     let is_current = |pod: &Value| pod["metadata"]["labels"][HASH_LABEL] == hash.as_str();
-    let alive = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();
-    let current: Vec<&Value> = pods.iter().filter(alive).filter(|p| is_current(p)).collect();
-    let old: Vec<&Value> = pods.iter().filter(alive).filter(|p| !is_current(p)).collect();
+    let alive = |pod: &&Arc<Value>| pod["metadata"]["deletionTimestamp"].is_null();
+    let current: Vec<&Arc<Value>> = pods.iter().filter(alive).filter(|p| is_current(p)).collect();
+    let old: Vec<&Arc<Value>> = pods.iter().filter(alive).filter(|p| !is_current(p)).collect();
     let strategy = &set["spec"]["updateStrategy"];
     let surges = strategy["rollingUpdate"]["maxSurge"].as_i64().unwrap_or(0) > 0;
     let rolls = text(strategy, "/type") == "RollingUpdate";
@@ -85,7 +86,7 @@ fn manage(world: &mut World, set: &Value, wanted: bool, admitted: bool, now: Now
     }
 }
 
-fn pods_of(world: &World, set: &Value) -> Vec<Value> {
+fn pods_of(world: &World, set: &Value) -> Vec<Arc<Value>> {
     let uid = text(set, "/metadata/uid");
     world.store.list("pods", None).filter(|pod| owner_uid(pod) == uid).cloned().collect()
 }
@@ -104,7 +105,7 @@ fn is_available(world: &World, set: &Value, pod: &Value, now: Now) -> bool {
 }
 
 fn note_readiness(world: &mut World, now: Now) {
-    let ready = |pod: &&Value| !owner_uid(pod).is_empty() && is_ready(pod);
+    let ready = |pod: &&Arc<Value>| !owner_uid(pod).is_empty() && is_ready(pod);
     let uids = world.store.list("pods", None).filter(ready).map(|pod| text(pod, "/metadata/uid").to_owned());
     let since = |uid: String| (world.daemons.ready_since.get(&uid).copied().unwrap_or(now.at), uid);
     world.daemons.ready_since = uids.map(since).map(|(at, uid)| (uid, at)).collect();
@@ -140,8 +141,8 @@ fn create(world: &mut World, set: &Value, hash: &str, now: Now) {
 /// The numbers in the status.
 fn report(world: &mut World, set: &Value, wanted: bool, now: Now) {
     let hash = world.daemons.template_hash(set);
-    let alive = |pod: &Value| pod["metadata"]["deletionTimestamp"].is_null();
-    let pods: Vec<Value> = pods_of(world, set).into_iter().filter(alive).collect();
+    let alive = |pod: &Arc<Value>| pod["metadata"]["deletionTimestamp"].is_null();
+    let pods: Vec<Arc<Value>> = pods_of(world, set).into_iter().filter(alive).collect();
     let count = |holds: bool| i64::from(holds);
     let available = pods.iter().any(|pod| is_available(world, set, pod, now));
     let desired = count(wanted);
@@ -150,7 +151,7 @@ fn report(world: &mut World, set: &Value, wanted: bool, now: Now) {
         "desiredNumberScheduled": desired,
         "currentNumberScheduled": count(wanted && !pods.is_empty()),
         "numberMisscheduled": count(!wanted && !pods.is_empty()),
-        "numberReady": count(wanted && pods.iter().any(is_ready)),
+        "numberReady": count(wanted && pods.iter().any(|pod| is_ready(pod))),
         "updatedNumberScheduled": count(wanted && pods.iter().any(|p| p["metadata"]["labels"][HASH_LABEL] == hash.as_str())),
     });
     // As in the API, a zero in these two is left out.
@@ -158,7 +159,10 @@ fn report(world: &mut World, set: &Value, wanted: bool, now: Now) {
     if wanted {
         status[field] = json!(1);
     }
-    world.store.edit(&Key::of("daemonsets", set), |set| set["status"] = status);
+    // Nearly always it is there already.
+    if set["status"] != status {
+        world.store.edit(&Key::of("daemonsets", set), |set| set["status"] = status);
+    }
 }
 
 /// What the controller remembers.

@@ -87,8 +87,9 @@ fn publish(world: &mut World, ip: &str, port: u16, now: Now) {
 /// Sets one field of the object, or makes the object; says whether that changed anything.
 fn put(world: &mut World, plural: &'static str, object: Value, field: &str, now: Now) -> bool {
     let key = Key::new(plural, "default", "kubernetes");
-    if world.store.get(&key).is_some() {
-        return world.store.edit(&key, |there| there[field] = object[field].clone());
+    if let Some(there) = world.store.get(&key) {
+        return there[field] != object[field]
+            && world.store.edit(&key, |there| there[field] = object[field].clone());
     }
     let Some(resource) = Resource::named(plural) else { return false };
     world.store.create(resource, "default", object, now.wall).is_ok()

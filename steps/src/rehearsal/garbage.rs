@@ -6,13 +6,14 @@ use super::resource::Resource;
 use super::store::{Deleted, Deletion, Key, text};
 use super::world::{Now, World};
 use serde_json::Value;
+use std::sync::Arc;
 
 pub(super) fn advance(world: &mut World, now: Now) {
     if !election::works(world, "kube-controller-manager") {
         return;
     }
-    let sets: Vec<Value> = world.store.list("daemonsets", None).cloned().collect();
-    let owned: Vec<Value> =
+    let sets: Vec<Arc<Value>> = world.store.list("daemonsets", None).cloned().collect();
+    let owned: Vec<Arc<Value>> =
         world.store.list("pods", None).filter(|p| !owner_uid(p).is_empty()).cloned().collect();
     for pod in &owned {
         let owner = owner_uid(pod);
@@ -27,8 +28,8 @@ pub(super) fn advance(world: &mut World, now: Now) {
     }
     for set in &sets {
         let uid = text(set, "/metadata/uid");
-        let has_pods = world.store.list("pods", None).any(|pod| owner_uid(pod) == uid);
-        if !has_pods {
+        let goes = !set["metadata"]["deletionTimestamp"].is_null();
+        if goes && !world.store.list("pods", None).any(|pod| owner_uid(pod) == uid) {
             release(world, &Key::of("daemonsets", set));
         }
     }
@@ -73,9 +74,6 @@ fn orphan(world: &mut World, pod: &Value) {
 /// Nothing depends on the object any more: takes our own finalizers away.
 fn release(world: &mut World, key: &Key) {
     world.store.edit(key, |set| {
-        if set["metadata"]["deletionTimestamp"].is_null() {
-            return;
-        }
         if let Some(finalizers) = set["metadata"]["finalizers"].as_array_mut() {
             finalizers.retain(|f| f != "foregroundDeletion" && f != "orphan");
         }

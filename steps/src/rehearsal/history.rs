@@ -5,6 +5,7 @@
 use super::store::Key;
 use serde_json::Value;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// One change of one object.
 #[derive(Debug, Clone)]
@@ -12,9 +13,9 @@ pub(super) struct Change {
     pub(super) version: u64,
     pub(super) key: Key,
     /// `None`: it was made.
-    pub(super) old: Option<Value>,
+    pub(super) old: Option<Arc<Value>>,
     /// `None`: it was taken away.
-    pub(super) new: Option<Value>,
+    pub(super) new: Option<Arc<Value>>,
 }
 
 /// The newest changes.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Content of the manifests directory by file name, dot-files left out.
-pub(super) type Files = BTreeMap<String, Vec<u8>>;
+pub(super) type Files = BTreeMap<String, Arc<[u8]>>;
 
 /// What the kubelet has in memory. A boot empties it.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ pub(super) struct Kubelet {
     connects_at: Option<Duration>,
     /// The node's pods as the API last told.
     known: BTreeMap<String, Known>,
-    parsed: BTreeMap<String, (blake3::Hash, Option<Arc<Desired>>)>,
+    parsed: BTreeMap<String, (Arc<[u8]>, Option<Arc<Desired>>)>,
     /// A slow kubelet does not look before this instant.
     next_round: Duration,
 }
@@ -39,7 +39,7 @@ pub(super) struct Kubelet {
 /// A pod of the API, and what it asks for: read again only when its version is another.
 #[derive(Debug)]
 struct Known {
-    object: Value,
+    object: Arc<Value>,
     desired: Option<Arc<Desired>>,
 }
 
@@ -119,13 +119,12 @@ fn from_files(world: &mut World, now: Now, files: &Files) -> Vec<Arc<Desired>> {
     kubelet.parsed.retain(|name, _| files.contains_key(name));
     let mut desired: Vec<Arc<Desired>> = Vec::new();
     for (name, content) in files {
-        let digest = blake3::hash(content);
-        if kubelet.parsed.get(name).is_none_or(|(known, _)| *known != digest) {
+        if kubelet.parsed.get(name).is_none_or(|(known, _)| known != content) {
             let parsed = parse(name, content, options);
             if let Err(why) = &parsed {
                 log.add(now.at, format!("file {name}"), format!("is not a pod: {why}"));
             }
-            kubelet.parsed.insert(name.clone(), (digest, parsed.ok().map(Arc::new)));
+            kubelet.parsed.insert(name.clone(), (Arc::clone(content), parsed.ok().map(Arc::new)));
         }
         let Some((_, Some(pod))) = kubelet.parsed.get(name) else { continue };
         if !desired.iter().any(|other| other.owner.pod == pod.owner.pod) {
@@ -160,13 +159,13 @@ fn parse(name: &str, content: &[u8], options: &RehearsalOptions) -> Result<Desir
 /// Asks the API which pods are bound to this node.
 fn take_pods(world: &mut World) {
     let World { kubelet, store, options, .. } = world;
-    let mine = |p: &&Value| text(p, "/spec/nodeName") == options.node_name && !mirror::is_mirror(p);
+    let mine = |p: &&Arc<Value>| text(p, "/spec/nodeName") == options.node_name && !mirror::is_mirror(p);
     let mut before = std::mem::take(&mut kubelet.known);
     for pod in store.list("pods", None).filter(mine) {
         let (uid, version) = (text(pod, "/metadata/uid"), text(pod, "/metadata/resourceVersion"));
         let same = |known: &Known| text(&known.object, "/metadata/resourceVersion") == version;
         let known = before.remove(uid).filter(same);
-        let read = || Known { object: pod.clone(), desired: from_api(pod).map(Arc::new) };
+        let read = || Known { object: Arc::clone(pod), desired: from_api(pod).map(Arc::new) };
         kubelet.known.insert(uid.to_owned(), known.unwrap_or_else(read));
     }
 }

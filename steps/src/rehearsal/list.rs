@@ -6,6 +6,7 @@ use super::route::{Query, Route};
 use super::select::Selector;
 use super::store::{Key, Store};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Answers a GET of a collection that is no watch.
 pub(super) fn list(store: &Store, route: &Route, query: &Query) -> Result<Value, Failure> {
@@ -37,17 +38,19 @@ pub(super) fn list(store: &Store, route: &Route, query: &Query) -> Result<Value,
         .filter(|(key, object)| within(key) && later(key) && selector.matches(object))
         .peekable();
     let limit = query.get("limit").and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0);
-    let page: Vec<(Key, Value)> = found.by_ref().take(limit.unwrap_or(usize::MAX)).collect();
+    let page: Vec<(Key, Arc<Value>)> = found.by_ref().take(limit.unwrap_or(usize::MAX)).collect();
     let mut meta = json!({"resourceVersion": version.to_string()});
     if let (Some((last, _)), Some(_)) = (page.last(), found.peek()) {
         meta["continue"] = json!(Token::write(version, last));
     }
-    Ok(json!({
+    let mut list = json!({
         "kind": format!("{}List", route.resource.kind),
         "apiVersion": route.resource.api_version(),
         "metadata": meta,
-        "items": page.into_iter().map(|(_, object)| item(object)).collect::<Vec<_>>(),
-    }))
+    });
+    // `json!` would copy them once more.
+    list["items"] = Value::Array(page.iter().map(|(_, object)| item(object)).collect());
+    Ok(list)
 }
 
 /// Which version is listed. Without `resourceVersion` and for "not older than" it is the newest one.
@@ -98,7 +101,8 @@ fn too_large(version: u64, current: u64) -> Failure {
 }
 
 /// The items of a typed list say neither kind nor version: the list does.
-fn item(mut object: Value) -> Value {
+fn item(object: &Value) -> Value {
+    let mut object = object.clone();
     if let Some(fields) = object.as_object_mut() {
         fields.remove("kind");
         fields.remove("apiVersion");

@@ -61,6 +61,7 @@ mod kubelet;
 mod local_pod;
 mod mirror;
 mod probe;
+mod reader;
 mod status;
 
 // What the cluster does by itself.

@@ -12,17 +12,17 @@ pub(super) fn advance(world: &mut World, now: Now) {
         return;
     }
     let key = Key::new("nodes", "", &world.options.node_name);
-    let changed = world.store.edit(&key, |node| {
-        let pressed = has_condition(node, "DiskPressure");
-        let taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
-        let mut taints: Vec<Value> = taints.into_iter().filter(|t| text(t, "/key") != TAINT).collect();
-        if pressed {
-            taints.push(json!({"key": TAINT, "effect": "NoSchedule"}));
-        }
-        if taints.len() != node["spec"]["taints"].as_array().map_or(0, Vec::len) {
-            node["spec"]["taints"] = json!(taints);
-        }
-    });
+    let Some(node) = world.store.get(&key) else { return };
+    let pressed = has_condition(node, "DiskPressure");
+    let taints = node["spec"]["taints"].as_array().into_iter().flatten();
+    if pressed == taints.clone().any(|taint| text(taint, "/key") == TAINT) {
+        return;
+    }
+    let mut taints: Vec<Value> = taints.filter(|t| text(t, "/key") != TAINT).cloned().collect();
+    if pressed {
+        taints.push(json!({"key": TAINT, "effect": "NoSchedule"}));
+    }
+    let changed = world.store.edit(&key, |node| node["spec"]["taints"] = json!(taints));
     if changed {
         world.log.add(now.at, format!("node {}", key.name), "taints follow its conditions");
     }

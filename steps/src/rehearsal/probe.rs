@@ -116,7 +116,7 @@ pub(super) fn advance(
 fn answers(target: &Target, machine: &mut Machine) -> bool {
     match target {
         Target::Get { address, path, tls } => {
-            machine.ask(*address, path, *tls).is_ok_and(|(status, _)| (200..400).contains(&status))
+            machine.ask(*address, path, *tls).is_ok_and(|status| (200..400).contains(&status))
         }
         Target::Nowhere => false,
     }

@@ -180,16 +180,13 @@ impl Machine {
         for pid in pids {
             let Some(proc) = self.procs.get(&pid) else { continue };
             let flaw = faults.flaw(&proc.program.name, proc.owner.origin).or(proc.program.flaw);
-            let subject = format!("pod {}", proc.owner.pod);
+            let subject = || format!("pod {}", proc.owner.pod);
             match (proc.life, flaw) {
                 (Life::Starting(at), _) if now < at => {}
                 (Life::Starting(_), Some(Flaw::NeverListens)) => {}
                 (Life::Starting(_), Some(Flaw::Crashes)) => {
-                    log.add(
-                        now,
-                        subject,
-                        format!("{} ({pid}) crashes, as it was told to", proc.program.name),
-                    );
+                    let what = format!("{} ({pid}) crashes, as it was told to", proc.program.name);
+                    log.add(now, subject(), what);
                     self.kill(pid, 2);
                 }
                 (Life::Starting(_), _) => self.listen(pid, now, pace, log),
@@ -197,11 +194,11 @@ impl Machine {
                 (Life::WarmingUp(at), flaw)
                     if now >= at && flaw != Some(Flaw::NeverReady) && self.sockets.meets_itself(pid) =>
                 {
-                    log.add(now, subject, format!("{} ({pid}) is ready", proc.program.name));
+                    log.add(now, subject(), format!("{} ({pid}) is ready", proc.program.name));
                     self.set_life(pid, Life::Working);
                 }
                 (Life::Ending(at), _) if now >= at => {
-                    log.add(now, subject, format!("{} ({pid}) has ended", proc.program.name));
+                    log.add(now, subject(), format!("{} ({pid}) has ended", proc.program.name));
                     self.kill(pid, 0);
                 }
                 (Life::WarmingUp(_) | Life::Working | Life::Ending(_), _) => {}
@@ -256,17 +253,12 @@ impl Machine {
         self.sockets.pick(address, None, self.address, &mut self.random).map(|socket| socket.pid)
     }
 
-    /// One GET, answered by whoever the kernel gives the connection to.
-    pub(super) fn ask(
-        &mut self,
-        address: SocketAddr,
-        path: &str,
-        tls: bool,
-    ) -> Result<(u16, Process), String> {
-        self.ask_marked(address, path, tls, None)
+    /// One GET, answered by whoever the kernel gives the connection to; the status.
+    pub(super) fn ask(&mut self, address: SocketAddr, path: &str, tls: bool) -> Result<u16, String> {
+        self.answer(address, path, tls, None).map(|(status, _)| status)
     }
 
-    /// The same over a connection that bears a mark.
+    /// The same over a connection that may bear a mark, and who answered.
     pub(super) fn ask_marked(
         &mut self,
         address: SocketAddr,
@@ -274,6 +266,16 @@ impl Machine {
         tls: bool,
         mark: Option<u32>,
     ) -> Result<(u16, Process), String> {
+        self.answer(address, path, tls, mark).map(|(status, proc)| (status, proc.seen()))
+    }
+
+    fn answer(
+        &mut self,
+        address: SocketAddr,
+        path: &str,
+        tls: bool,
+        mark: Option<u32>,
+    ) -> Result<(u16, &Proc), String> {
         let picked = self.sockets.pick(address, mark, self.address, &mut self.random);
         let Some((pid, speaks_tls)) = picked.map(|socket| (socket.pid, socket.port.tls)) else {
             return Err(format!("connection to {address} refused"));
@@ -289,7 +291,7 @@ impl Machine {
             _ if self.is_ready(pid) => 200,
             _ => 500,
         };
-        Ok((status, proc.seen()))
+        Ok((status, proc))
     }
 
     pub(super) fn listeners(&self, port: u16) -> Vec<Listener> {
@@ -350,5 +352,5 @@ impl Machine {
 fn is_health_path(path: &str) -> bool {
     ["/healthz", "/livez", "/readyz", "/health", "/metrics"]
         .iter()
-        .any(|known| path == *known || path.starts_with(&format!("{known}/")))
+        .any(|known| path.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }

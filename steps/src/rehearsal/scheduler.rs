@@ -4,22 +4,24 @@ use super::election;
 use super::store::{Key, text, time};
 use super::world::{Now, World};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 pub(super) fn advance(world: &mut World, now: Now) {
     if !election::works(world, "kube-scheduler") {
         return;
     }
-    let unbound =
-        |p: &&Value| text(p, "/spec/nodeName").is_empty() && p["metadata"]["deletionTimestamp"].is_null();
-    let pods: Vec<Value> = world.store.list("pods", None).filter(unbound).cloned().collect();
+    let unbound = |p: &&Arc<Value>| {
+        text(p, "/spec/nodeName").is_empty() && p["metadata"]["deletionTimestamp"].is_null()
+    };
+    let pods: Vec<Arc<Value>> = world.store.list("pods", None).filter(unbound).cloned().collect();
     let Some(node) = world.store.get(&Key::new("nodes", "", &world.options.node_name)).cloned() else {
         return;
     };
     for pod in pods {
         let key = Key::of("pods", &pod);
         let subject = format!("pod {}/{}", key.namespace, key.name);
-        let bound: Vec<&Value> =
-            world.store.list("pods", None).filter(|p| !text(p, "/spec/nodeName").is_empty()).collect();
+        let on_a_node = |p: &&Value| !text(p, "/spec/nodeName").is_empty();
+        let bound: Vec<&Value> = world.store.list("pods", None).map(|p| &**p).filter(on_a_node).collect();
         let obstacle = obstacle(&pod, &node, &bound);
         let name = world.options.node_name.clone();
         let changed = world.store.edit(&key, |pod| match &obstacle {

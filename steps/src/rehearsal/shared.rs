@@ -5,12 +5,11 @@ use super::connection::{Connection, answers_instead};
 use super::failure::Failure;
 use super::fault::Outcome;
 use super::host;
-use super::kubelet::Files;
 use super::options::RehearsalOptions;
+use super::reader::Reader;
 use super::watch::{self, Told, Watch};
 use super::world::{Now, World};
 use jiff::Timestamp;
-use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -79,20 +78,17 @@ impl Shared {
     }
 
     pub(super) fn drive(&self, dir: &Path, tick: Duration) {
-        let mut files = Files::new();
+        let mut reader = Reader::default();
         while !self.stop.load(Ordering::Acquire) {
-            let read = read_files(dir);
+            let read = reader.read(dir);
             {
                 let mut world = self.lock();
                 let now = self.now();
-                match read {
-                    Ok(read) => files = read,
-                    Err(e) => {
-                        let subject = format!("directory {}", dir.display());
-                        world.log.add(now.at, subject, format!("not read: {e}"));
-                    }
+                if let Err(e) = read {
+                    let subject = format!("directory {}", dir.display());
+                    world.log.add(now.at, subject, format!("not read: {e}"));
                 }
-                world.advance(now, &files);
+                world.advance(now, reader.files());
             }
             self.tell_all();
             std::thread::park_timeout(tick);
@@ -168,30 +164,4 @@ impl Shared {
         let world = self.lock();
         watch.tell(&world, self.now())
     }
-}
-
-/// The files that the kubelet would read. A directory that is not there is an empty one.
-fn read_files(dir: &Path) -> io::Result<Files> {
-    let mut files = Files::new();
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(files),
-        Err(e) => return Err(e),
-    };
-    for entry in entries {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if name.starts_with('.') || !entry.path().is_file() {
-            continue;
-        }
-        match std::fs::read(entry.path()) {
-            Ok(content) => {
-                files.insert(name, content);
-            }
-            // Renamed or removed since it was listed: the next round sees how it is now.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(files)
 }

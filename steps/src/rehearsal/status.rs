@@ -6,6 +6,7 @@ use super::options::RehearsalOptions;
 use super::store::{Key, text, time};
 use super::world::{Now, World};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// What a pod's status is made of, and the version of the object that it was written into. While all of it is the
 /// same there is nothing to write.
@@ -32,8 +33,9 @@ impl Told {
 pub(super) fn report(world: &mut World, now: Now) {
     let World { kubelet, store, options, .. } = world;
     for local in &mut kubelet.pods {
-        let same =
-            |pod: &&Value| text(pod, "/metadata/uid") == local.owner.pod_uid || super::mirror::is_mirror(pod);
+        let same = |pod: &&Arc<Value>| {
+            text(pod, "/metadata/uid") == local.owner.pod_uid || super::mirror::is_mirror(pod)
+        };
         let Some(object) = store.get(&local.key).filter(same) else { continue };
         if local.told.as_ref() == Some(&Told::of(local, object)) {
             continue;
@@ -60,7 +62,7 @@ fn report_node(world: &mut World, now: Now) {
             && used.iter().all(|image| has_image(&node["status"]["images"], image))
             && pressure.all(|condition| condition["status"] == status && condition["reason"] == reason)
     };
-    if store.get(&key).is_none_or(is_told) {
+    if store.get(&key).is_none_or(|node| is_told(node)) {
         return;
     }
     store.edit(&key, |node| {

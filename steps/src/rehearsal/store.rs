@@ -4,6 +4,8 @@
 //! only then; `uid`, `name`, `namespace` and `creationTimestamp` never change; `generation` grows with
 //! the spec; an object that is being deleted and has no finalizer and no running pod is gone. A deletion
 //! has a version of its own, as in etcd.
+//!
+//! An object is never changed where it is, but replaced: so whoever looks at it shares it.
 
 use super::defaults;
 use super::failure::Failure;
@@ -13,6 +15,7 @@ use super::validate;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Where an object is kept.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,22 +59,24 @@ pub(super) struct Deletion {
 #[must_use]
 pub(super) enum Deleted {
     /// Finalizers or the kubelet have still to act; the object as it is now.
-    Pending(Value),
+    Pending(Arc<Value>),
     /// Gone; the object as it last was.
-    Gone(Value),
+    Gone(Arc<Value>),
 }
 
 /// The objects, the version counter, and the newest changes.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    objects: BTreeMap<Key, Value>,
+    objects: BTreeMap<Key, Arc<Value>>,
     version: u64,
     pub(super) history: History,
 }
 
-/// The string at a JSON pointer; empty if there is none.
+/// The string at a JSON pointer; empty if there is none. `Value::pointer` would copy each of its words, and this is
+/// asked all the time: so none of them may have an escape.
 pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    let found = pointer.split('/').skip(1).try_fold(object, |value, field| value.get(field));
+    found.and_then(Value::as_str).unwrap_or_default()
 }
 
 /// An instant as the API writes it in `metadata` and conditions.
@@ -95,22 +100,22 @@ impl Store {
     }
 
     /// The objects of a resource as they were at `version`; `None` if that is no longer known.
-    pub(super) fn at(&self, plural: &'static str, version: u64) -> Option<BTreeMap<Key, Value>> {
+    pub(super) fn at(&self, plural: &'static str, version: u64) -> Option<BTreeMap<Key, Arc<Value>>> {
         if version < self.history.oldest() || version > self.version {
             return None;
         }
         let own = self.objects.range(Key::new(plural, "", "")..).take_while(|(key, _)| key.plural == plural);
-        let mut objects: BTreeMap<Key, Value> = own.map(|(k, v)| (k.clone(), v.clone())).collect();
+        let mut objects: BTreeMap<Key, Arc<Value>> = own.map(|(k, v)| (k.clone(), Arc::clone(v))).collect();
         for change in self.history.after(version).rev().filter(|change| change.key.plural == plural) {
             match &change.old {
-                Some(old) => objects.insert(change.key.clone(), old.clone()),
+                Some(old) => objects.insert(change.key.clone(), Arc::clone(old)),
                 None => objects.remove(&change.key),
             };
         }
         Some(objects)
     }
 
-    pub(super) fn get(&self, key: &Key) -> Option<&Value> {
+    pub(super) fn get(&self, key: &Key) -> Option<&Arc<Value>> {
         self.objects.get(key)
     }
 
@@ -119,7 +124,7 @@ impl Store {
         &'a self,
         plural: &'static str,
         namespace: Option<&'a str>,
-    ) -> impl Iterator<Item = &'a Value> + 'a {
+    ) -> impl Iterator<Item = &'a Arc<Value>> + 'a {
         self.objects
             .range(Key::new(plural, "", "")..)
             .take_while(move |(key, _)| key.plural == plural)
@@ -133,7 +138,7 @@ impl Store {
         namespace: &str,
         mut object: Value,
         wall: Timestamp,
-    ) -> Result<Value, Failure> {
+    ) -> Result<Arc<Value>, Failure> {
         validate::envelope(resource, namespace, &mut object)?;
         if resource.namespaced && !self.objects.contains_key(&Key::new("namespaces", "", namespace)) {
             return Err(Failure::not_found("namespaces", namespace));
@@ -167,7 +172,7 @@ impl Store {
         mut new: Value,
         part: Part,
         wall: Timestamp,
-    ) -> Result<Value, Failure> {
+    ) -> Result<Arc<Value>, Failure> {
         validate::envelope(resource, &key.namespace, &mut new)?;
         if text(&new, "/metadata/name") != key.name {
             let why = "the name of the object does not match the name on the URL";
@@ -187,9 +192,9 @@ impl Store {
         validate::finalizers(resource, &merged, &old)?;
         if is_released(resource.plural, &merged) {
             self.remove(key);
-            return Ok(merged);
+            return Ok(Arc::new(merged));
         }
-        Ok(if merged == old { old } else { self.put(key.clone(), merged) })
+        Ok(if merged == *old { old } else { self.put(key.clone(), merged) })
     }
 
     pub(super) fn delete(
@@ -213,7 +218,7 @@ impl Store {
                 return Err(Failure::conflict(&resource.qualified(), &key.name, &why));
             }
         }
-        let mut object = old.clone();
+        let mut object = (**old).clone();
         add_finalizer(resource, how, &mut object);
         // A mirror pod too: its kubelet takes it away, and makes another.
         let waits_for_kubelet = resource.plural == "pods"
@@ -231,29 +236,30 @@ impl Store {
                 object["metadata"]["deletionTimestamp"] = json!(time(end));
                 object["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
             }
-            return Ok(Deleted::Pending(if object == *old { object } else { self.put(key.clone(), object) }));
+            let unchanged = Some(Arc::clone(old)).filter(|old| **old == object);
+            return Ok(Deleted::Pending(unchanged.unwrap_or_else(|| self.put(key.clone(), object))));
         }
-        Ok(Deleted::Gone(self.remove(key).unwrap_or(object)))
+        Ok(Deleted::Gone(self.remove(key).unwrap_or_else(|| Arc::new(object))))
     }
 
     /// Takes an object away without asking. What is returned has the version of its deletion.
-    pub(super) fn remove(&mut self, key: &Key) -> Option<Value> {
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<Value>> {
         let old = self.objects.remove(key)?;
         self.version += 1;
-        let mut last = old.clone();
+        let mut last = (*old).clone();
         last["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let change = Change { version: self.version, key: key.clone(), old: Some(old), new: None };
         self.history.add(change);
-        Some(last)
+        Some(Arc::new(last))
     }
 
     /// A change by one of the cluster's own actors, who read what is there in the same instant.
     /// Says whether anything changed.
     pub(super) fn edit(&mut self, key: &Key, change: impl FnOnce(&mut Value)) -> bool {
         let Some(old) = self.objects.get(key) else { return false };
-        let mut new = old.clone();
+        let mut new = (**old).clone();
         change(&mut new);
-        if new == *old {
+        if new == **old {
             return false;
         }
         if is_released(key.plural, &new) {
@@ -264,11 +270,12 @@ impl Store {
         true
     }
 
-    fn put(&mut self, key: Key, mut object: Value) -> Value {
+    fn put(&mut self, key: Key, mut object: Value) -> Arc<Value> {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        let old = self.objects.insert(key.clone(), object.clone());
-        self.history.add(Change { version: self.version, key, old, new: Some(object.clone()) });
+        let object = Arc::new(object);
+        let old = self.objects.insert(key.clone(), Arc::clone(&object));
+        self.history.add(Change { version: self.version, key, old, new: Some(Arc::clone(&object)) });
         object
     }
 }

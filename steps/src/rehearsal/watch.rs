@@ -95,7 +95,7 @@ impl Watch {
     fn begin_with_what_is_there(&mut self, world: &World, bookmarks: bool) {
         let objects = world.store.list(self.resource.plural, self.namespace.as_deref());
         let there = objects.filter(|object| self.matches(object));
-        self.first = there.map(|object| json!({"type": "ADDED", "object": object})).collect();
+        self.first = there.map(|object| json!({"type": "ADDED", "object": **object})).collect();
         self.told = world.store.version();
         if bookmarks && streams_lists(world.options.kubernetes_version) {
             let mut bookmark = self.bookmark();
@@ -120,7 +120,7 @@ impl Watch {
         for change in world.store.history.after(self.told) {
             let version = change.version.to_string();
             if change.key.plural == self.resource.plural {
-                events.extend(self.event(change.old.as_ref(), change.new.as_ref(), &version));
+                events.extend(self.event(change.old.as_deref(), change.new.as_deref(), &version));
             }
         }
         self.told = self.told.max(world.store.version());

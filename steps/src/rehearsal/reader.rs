@@ -1,0 +1,141 @@
+//! Reads the manifests directory for the kubelet, at every move of the world: so what nobody has touched is looked
+//! at, and not read again.
+
+use super::kubelet::Files;
+use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// A file's times move in steps of up to 10 ms: one that was touched more recently than this when it was read may have
+/// been touched again without showing it.
+const SETTLED: Duration = Duration::from_millis(20);
+
+/// The files that the kubelet reads, as they were when they were last read.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    /// What the directory holds beside dot-files.
+    names: Vec<String>,
+    listed: Option<Stamp>,
+    files: Files,
+    stamps: BTreeMap<String, Stamp>,
+}
+
+/// What tells that a file or directory is another, or has been written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    /// Whether that was long enough ago when it was read.
+    settled: bool,
+}
+
+impl Reader {
+    /// What was read last.
+    pub(super) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// Reads the directory. One that is not there is an empty one; if it cannot be read, all is as it was.
+    pub(super) fn read(&mut self, dir: &Path) -> io::Result<()> {
+        self.list(dir)?;
+        let (mut files, mut stamps) = (Files::new(), BTreeMap::new());
+        for name in &self.names {
+            let path = dir.join(name);
+            let Some(seen) = there(std::fs::metadata(&path))?.filter(Metadata::is_file) else { continue };
+            let stamp = Stamp::of(&seen);
+            let known =
+                self.files.get(name).filter(|_| stamp.settled && self.stamps.get(name) == Some(&stamp));
+            let content = match known {
+                Some(content) => Some(content.clone()),
+                None => there(std::fs::read(&path))?.map(Into::into),
+            };
+            if let Some(content) = content {
+                files.insert(name.clone(), content);
+                stamps.insert(name.clone(), stamp);
+            }
+        }
+        (self.files, self.stamps) = (files, stamps);
+        Ok(())
+    }
+
+    /// Which names there are.
+    fn list(&mut self, dir: &Path) -> io::Result<()> {
+        let stamp = there(std::fs::metadata(dir))?.as_ref().map(Stamp::of);
+        if stamp.is_some_and(|stamp| stamp.settled) && self.listed == stamp {
+            return Ok(());
+        }
+        self.names.clear();
+        self.listed = None;
+        for entry in there(std::fs::read_dir(dir))?.into_iter().flatten() {
+            let Ok(name) = entry?.file_name().into_string() else { continue };
+            if !name.starts_with('.') {
+                self.names.push(name);
+            }
+        }
+        self.listed = stamp;
+        Ok(())
+    }
+}
+
+/// Renamed or removed meanwhile is not there: the next round sees how it is then.
+fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+impl Stamp {
+    fn of(seen: &Metadata) -> Self {
+        let changed = (seen.ctime(), seen.ctime_nsec());
+        Self {
+            inode: seen.ino(),
+            size: seen.size(),
+            modified: (seen.mtime(), seen.mtime_nsec()),
+            changed,
+            settled: is_settled(changed),
+        }
+    }
+}
+
+fn is_settled((seconds, nanos): (i64, i64)) -> bool {
+    let since = u64::try_from(seconds).ok().zip(u32::try_from(nanos).ok());
+    let since = since.map(|(seconds, nanos)| SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos));
+    // A clock that was set back says nothing.
+    since.and_then(|since| since.elapsed().ok()).is_some_and(|age| age >= SETTLED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_seen_however_soon() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut reader) = (dir.path().join("a.yaml"), Reader::default());
+        reader.read(&dir.path().join("nowhere")).unwrap();
+        assert!(reader.files().is_empty());
+        for round in 0..200_u32 {
+            // The same length and the same inode: nothing but the times tells.
+            let content = format!("{round:08}").into_bytes();
+            std::fs::write(&path, &content).unwrap();
+            for _ in 0..2 {
+                reader.read(dir.path()).unwrap();
+                assert_eq!(reader.files().get("a.yaml").map(|read| &**read), Some(content.as_slice()));
+            }
+        }
+        std::thread::sleep(SETTLED * 2);
+        reader.read(dir.path()).unwrap();
+        assert_eq!(reader.files().len(), 1, "it is still there when it is not read again");
+        std::fs::write(dir.path().join(".b.yaml"), "").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        reader.read(dir.path()).unwrap();
+        assert!(reader.files().is_empty());
+    }
+}
