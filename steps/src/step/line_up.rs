@@ -24,7 +24,12 @@ impl LineUp {
             return Ok(Seen::NotYet("the static kube-apiserver does not listen".to_owned()));
         };
         let steering = pair.line_up(old);
-        Ok(match settled(pair.steer(&self.site, steering).await)? {
+        // One that was restarted since `share-port` shares its listener no more.
+        let lined_up = async {
+            self.site.node.host.share(old).await?;
+            pair.steer(&self.site, steering).await
+        };
+        Ok(match settled(lined_up.await)? {
             Seen::Ready(()) => Seen::Ready(json!(steering)),
             Seen::NotYet(seen) => Seen::NotYet(seen),
         })
