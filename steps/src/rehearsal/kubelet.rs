@@ -31,9 +31,16 @@ pub(super) struct Kubelet {
     connects_at: Option<Duration>,
     /// The node's pods as the API last told.
     known: BTreeMap<String, Known>,
-    parsed: BTreeMap<String, (Arc<[u8]>, Option<Arc<Desired>>)>,
+    parsed: BTreeMap<String, Parsed>,
     /// A slow kubelet does not look before this instant.
     next_round: Duration,
+}
+
+/// A file, and what it asks for: parsed again only when its content is another. `None`: it is no pod.
+#[derive(Debug)]
+struct Parsed {
+    content: Arc<[u8]>,
+    desired: Option<Arc<Desired>>,
 }
 
 /// A pod of the API, and what it asks for: read again only when its version is another.
@@ -119,14 +126,15 @@ fn from_files(world: &mut World, now: Now, files: &Files) -> Vec<Arc<Desired>> {
     kubelet.parsed.retain(|name, _| files.contains_key(name));
     let mut desired: Vec<Arc<Desired>> = Vec::new();
     for (name, content) in files {
-        if kubelet.parsed.get(name).is_none_or(|(known, _)| known != content) {
+        if kubelet.parsed.get(name).is_none_or(|known| known.content != *content) {
             let parsed = parse(name, content, options);
             if let Err(why) = &parsed {
                 log.add(now.at, format!("file {name}"), format!("is not a pod: {why}"));
             }
-            kubelet.parsed.insert(name.clone(), (Arc::clone(content), parsed.ok().map(Arc::new)));
+            let desired = parsed.ok().map(Arc::new);
+            kubelet.parsed.insert(name.clone(), Parsed { content: Arc::clone(content), desired });
         }
-        let Some((_, Some(pod))) = kubelet.parsed.get(name) else { continue };
+        let Some(Parsed { desired: Some(pod), .. }) = kubelet.parsed.get(name) else { continue };
         if !desired.iter().any(|other| other.owner.pod == pod.owner.pod) {
             desired.push(Arc::clone(pod));
         }
