@@ -17,7 +17,7 @@ use fulcrum_state::Journal;
 use fulcrum_state::RunId;
 
 const DIR: &str = "FULCRUM_STATE_TRACED_DIR";
-const APPENDS: u64 = 10;
+const APPENDS: u64 = 20;
 
 fn body(seq: u64) -> String {
     format!("{{entry-{seq}-of-many}}")
