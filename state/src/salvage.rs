@@ -64,12 +64,9 @@ impl<'a> Copies<'a> {
         let mut changed = None;
         for copy in self.by_prev.get(&last.hash).into_iter().flatten() {
             match Entry::decode(run, last.seq + 1, copy) {
-                Ok(entry) => {
-                    let older = whole.as_ref().is_some_and(|(other, _): &(Entry, _)| other.time > entry.time);
-                    if !older {
-                        whole = Some((entry, *copy));
-                    }
-                }
+                Ok(entry)
+                    if whole.as_ref().is_some_and(|(later, _): &(Entry, _)| later.time > entry.time) => {}
+                Ok(entry) => whole = Some((entry, *copy)),
                 Err(_) => changed = Some(*copy),
             }
         }
@@ -112,5 +109,24 @@ impl<'a> Copies<'a> {
             last = entry.head();
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+
+    /// A crash has left one that was never committed, wherever in the log.
+    #[test]
+    fn of_two_whole_copies_that_differ_the_later_is_the_entry() {
+        let (run, last) = (RunId::new(), Head { seq: 4, hash: Digest::of(b"the one before") });
+        let entry = |micros, body: &str| Entry::after(run, last, Timestamp::from_micros(micros), body.into());
+        let (cut, committed) = (entry(1, "cut short"), entry(2, "committed"));
+        for copies in [[&cut, &committed], [&committed, &cut]] {
+            let log: Vec<u8> = copies.iter().flat_map(|entry| entry.encode()).collect();
+            let Next::Whole(found, _) = Copies::find(&log).next(run, last) else { panic!("both are whole") };
+            assert_eq!(found, committed);
+        }
     }
 }
