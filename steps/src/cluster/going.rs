@@ -2,7 +2,8 @@
 
 use super::client::Cluster;
 use super::error::ClusterError;
-use super::hold_endpoints::{WATCH_SECONDS, next, soon};
+use super::pods::is_going;
+use super::watching::{WATCH_SECONDS, next, soon};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 
@@ -19,7 +20,7 @@ impl Cluster {
         let (pods, watching) = (self.pods(), format!("watch the pods {labels} on node {node}"));
         loop {
             let listed = soon(&format!("list the pods {labels} on node {node}"), pods.list(&which)).await?;
-            if let Some(pod) = listed.items.into_iter().find(goes) {
+            if let Some(pod) = listed.items.into_iter().find(is_going) {
                 return Ok(pod);
             }
             let version = listed.metadata.resource_version.unwrap_or_default();
@@ -27,7 +28,7 @@ impl Cluster {
             let mut events = std::pin::pin!(events);
             while let Some(event) = next(&watching, &mut events).await? {
                 match event {
-                    WatchEvent::Added(pod) | WatchEvent::Modified(pod) if goes(&pod) => return Ok(pod),
+                    WatchEvent::Added(pod) | WatchEvent::Modified(pod) if is_going(&pod) => return Ok(pod),
                     WatchEvent::Error(status) => {
                         return Err(ClusterError::new(&watching, kube::Error::Api(status)));
                     }
@@ -36,8 +37,4 @@ impl Cluster {
             }
         }
     }
-}
-
-fn goes(pod: &Pod) -> bool {
-    pod.metadata.deletion_timestamp.is_some()
 }

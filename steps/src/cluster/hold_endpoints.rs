@@ -5,8 +5,8 @@
 //! and the address is put back as soon as it has gone.
 
 use super::client::Cluster;
-use super::error::{Cause, ClusterError};
-use futures::{Stream, StreamExt};
+use super::error::ClusterError;
+use super::watching::{WATCH_SECONDS, next, soon};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::core::GroupVersionKind;
@@ -18,14 +18,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The longest that one call may take: the server that it is made of may be the one that ends.
-const CALL_WITHIN: Duration = Duration::from_secs(1);
 /// The pause after a call that failed, or a watch that was cut. Then it goes over another connection.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
-/// How long the server keeps a watch, in seconds, and …
-pub(super) const WATCH_SECONDS: u32 = 60;
-/// … how long it may be silent: something has swallowed its end then.
-const SILENT_MAX: Duration = Duration::from_secs(90);
 
 /// The two forms in which the addresses are published.
 #[derive(Debug, Clone, Copy)]
@@ -170,27 +164,6 @@ impl Kind {
             "endpoints".clone_into(&mut resource.plural);
         }
         Api::namespaced_with(cluster.client.clone(), "default", &resource)
-    }
-}
-
-pub(super) async fn soon<T>(
-    attempt: &str,
-    call: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, ClusterError> {
-    match tokio::time::timeout(CALL_WITHIN, call).await {
-        Ok(result) => result.map_err(|error| ClusterError::new(attempt, error)),
-        Err(_) => Err(ClusterError { attempt: attempt.to_owned(), cause: Cause::Timeout(CALL_WITHIN) }),
-    }
-}
-
-/// The next event; `None` when the watch has ended.
-pub(super) async fn next<T>(
-    attempt: &str,
-    events: &mut (impl Stream<Item = Result<T, kube::Error>> + Unpin),
-) -> Result<Option<T>, ClusterError> {
-    match tokio::time::timeout(SILENT_MAX, events.next()).await {
-        Ok(event) => event.transpose().map_err(|error| ClusterError::new(attempt, error)),
-        Err(_) => Err(ClusterError { attempt: attempt.to_owned(), cause: Cause::Timeout(SILENT_MAX) }),
     }
 }
 

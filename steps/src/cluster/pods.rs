@@ -7,7 +7,12 @@ pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let ready =
         conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    ready && pod.metadata.deletion_timestamp.is_none()
+    ready && !is_going(pod)
+}
+
+/// Whether the pod is being deleted. It runs until the kubelet has seen that, and ended it.
+pub fn is_going(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
 }
 
 /// Whether a container of the pod has ended and was, or will be, started again.
@@ -32,7 +37,7 @@ pub fn pod_story(pod: &Pod) -> String {
     let name = pod.metadata.name.as_deref().unwrap_or("?");
     let Some(status) = &pod.status else { return format!("pod {name} has no status yet") };
     let mut parts = vec![format!("pod {name} is {}", status.phase.as_deref().unwrap_or("of no phase"))];
-    if pod.metadata.deletion_timestamp.is_some() {
+    if is_going(pod) {
         parts.push("it is being deleted".to_owned());
     }
     for condition in status.conditions.iter().flatten().filter(|condition| condition.status != "True") {

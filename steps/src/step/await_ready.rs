@@ -8,7 +8,7 @@
 
 use super::library::seen;
 use super::pair::share_again;
-use crate::cluster::{has_restarted, pod_story};
+use crate::cluster::{has_restarted, is_going, pod_story};
 use crate::component::Component;
 use crate::node::{MARK_NEWCOMER, Process};
 use crate::site::{Handover, Site};
@@ -32,14 +32,15 @@ impl AwaitReady {
             Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
         };
         // One that is being deleted serves until it is told to end.
-        let comes = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none();
-        let of = |uid: &str| pods.iter().filter(comes).find(|pod| pod.metadata.uid.as_deref() == Some(uid));
-        let the_one = |process: &Process| process.pod_uid.as_deref().and_then(of).is_some();
+        let pod_of = |process: &Process| {
+            let uid = process.pod_uid.as_deref()?;
+            pods.iter().find(|pod| pod.metadata.uid.as_deref() == Some(uid) && !is_going(pod))
+        };
+        let the_one = |process: &Process| pod_of(process).is_some();
         Ok(match self.site.serves(self.component, self.mark(), the_one).await? {
             Seen::Ready(process) => {
-                let pod = process.pod_uid.as_deref().and_then(of).map(|pod| &pod.metadata);
-                let (name, uid) = (pod.map(|pod| &pod.name), pod.map(|pod| &pod.uid));
-                Seen::Ready(json!({ "pod": name, "uid": uid, "pid": process.pid }))
+                let name = pod_of(&process).map(|pod| &pod.metadata.name);
+                Seen::Ready(json!({ "pod": name, "uid": process.pod_uid, "pid": process.pid }))
             }
             Seen::NotYet(seen) => {
                 if let Some(cx) = mend.filter(|_| pods.iter().any(has_restarted)) {
