@@ -19,8 +19,8 @@ const API: Component = Component::ApiServer;
 /// the older one so soon after it is told to that there is no time for it then. As soon as it is told, what clients send
 /// to the one that goes is held back.
 pub(super) async fn attend(site: &Site, tick: Duration) -> Infallible {
-    let (proven, going, switched) = Default::default();
-    let roll_out = RollOut { site, tick, proven, going, switched };
+    let (proof, going, switched) = Default::default();
+    let roll_out = RollOut { site, tick, proof, going, switched };
     tokio::select! {
         never = roll_out.hold_endpoints() => never,
         never = roll_out.switch_when_proven() => never,
@@ -31,11 +31,19 @@ pub(super) async fn attend(site: &Site, tick: Duration) -> Infallible {
 struct RollOut<'a> {
     site: &'a Site,
     tick: Duration,
-    /// Who would succeed whom, and whether new connections go there already.
-    proven: Mutex<Option<(Pair, bool)>>,
+    proof: Mutex<Option<Proof>>,
     /// The pods that are to go: they are so for a while.
     going: Mutex<BTreeSet<Option<String>>>,
     switched: Notify,
+}
+
+/// Two of which the newer one answers well.
+#[derive(Debug, Clone)]
+struct Proof {
+    pair: Pair,
+    since: Instant,
+    /// New connections go to the newer one.
+    switched: bool,
 }
 
 /// So many ticks of good answers prove the newer one. The controller gives it 20 s from when it is Ready.
@@ -56,8 +64,7 @@ impl Pair {
     async fn look(site: &Site) -> Result<Option<Self>, HostError> {
         let all = site.node.host.listeners(site.port(API)).await?;
         let Some(old) = all.first().cloned() else { return Ok(None) };
-        let fits = |one: &&Listener| (one.address, one.uid) == (old.address, old.uid);
-        let group: Vec<Listener> = all.iter().filter(fits).cloned().collect();
+        let group = old.group_of(&all);
         let new = group.last().filter(|new| new.process.pid != old.process.pid).cloned();
         Ok(new.map(|new| Self { old, new, group }))
     }
@@ -77,13 +84,6 @@ impl Pair {
         [(&self.old, &self.new), (&self.new, &self.old)]
             .into_iter()
             .find(|(goes, _)| goes.process.pod_uid.as_deref() == pod_uid)
-    }
-
-    async fn steer(&self, site: &Site, steering: Steering) {
-        match site.node.host.steer(&self.group, steering).await {
-            Ok(()) => tracing::info!(?steering, "in a roll-out"),
-            Err(error) => tracing::debug!("{error}"),
-        }
     }
 }
 
@@ -105,35 +105,43 @@ impl RollOut<'_> {
     /// Keeps up to date who would succeed whom, and lets it when it has proven itself; if it does not answer any more, the
     /// older one gets the new connections again.
     async fn switch_when_proven(&self) -> Infallible {
-        // Since when, and whether new connections go to the newer one.
-        let mut seen: Option<(Pair, Instant, bool)> = None;
         loop {
             let found = self.look().await.unwrap_or_else(|error| {
                 tracing::debug!("{error}");
                 None
             });
-            let before = seen.filter(|(before, ..)| found.as_ref().is_some_and(|(pair, _)| pair.is(before)));
-            seen = match (found, before) {
-                (Some((pair, true)), Some((_, since, false)))
-                    if since.elapsed() >= self.tick * PROOF_TICKS =>
-                {
-                    pair.steer(self.site, Steering::To { serving: pair.new.inode }).await;
-                    self.switched.notify_one();
-                    Some((pair, since, true))
-                }
-                (Some((_, true)), Some(before)) => Some(before),
-                (Some((pair, true)), None) => Some((pair, Instant::now(), false)),
-                (Some((pair, false)), Some((_, _, true))) => {
+            let before = locked(&self.proof).clone();
+            let before =
+                before.filter(|before| found.as_ref().is_some_and(|(pair, _)| pair.is(&before.pair)));
+            let proof = match (found, before) {
+                (Some((pair, true)), None) => Some(Proof { pair, since: Instant::now(), switched: false }),
+                (Some((_, true)), Some(before)) => Some(self.switched_if_proven(before).await),
+                (Some((pair, false)), Some(Proof { switched: true, .. })) => {
                     let newcomer = Some(pair.new.inode);
-                    pair.steer(self.site, Steering::LineUp { serving: pair.old.inode, newcomer }).await;
-                    self.switched.notify_one();
+                    self.steer(&pair, Steering::LineUp { serving: pair.old.inode, newcomer }).await;
                     None
                 }
                 _ => None,
             };
-            *locked(&self.proven) = seen.as_ref().map(|(pair, _, switched)| (pair.clone(), *switched));
+            *locked(&self.proof) = proof;
             sleep(self.tick).await;
         }
+    }
+
+    async fn switched_if_proven(&self, mut proof: Proof) -> Proof {
+        if !proof.switched && proof.since.elapsed() >= self.tick * PROOF_TICKS {
+            self.steer(&proof.pair, Steering::To { serving: proof.pair.new.inode }).await;
+            proof.switched = true;
+        }
+        proof
+    }
+
+    async fn steer(&self, pair: &Pair, steering: Steering) {
+        match self.site.node.host.steer(&pair.group, steering).await {
+            Ok(()) => tracing::info!(?steering, "in a roll-out"),
+            Err(error) => tracing::debug!("{error}"),
+        }
+        self.switched.notify_one();
     }
 
     /// Two, and whether the newer one answers well and will stay.
@@ -162,13 +170,11 @@ impl RollOut<'_> {
     /// From when it is known that the pod goes until it does not listen any more.
     async fn see_off(&self, uid: Option<&str>) {
         let (site, port) = (self.site, self.site.port(API));
-        let proven = locked(&self.proven).clone();
-        let Some((pair, switched)) = proven else { return };
+        let Some(Proof { pair, switched, .. }) = locked(&self.proof).clone() else { return };
         let Some((goes, stays)) = pair.parted(uid) else { return };
         let held = HoldBack::begin(site, API, Some(&goes.process), port).await;
         if !switched || stays.inode == pair.old.inode {
-            pair.steer(site, Steering::To { serving: stays.inode }).await;
-            self.switched.notify_one();
+            self.steer(&pair, Steering::To { serving: stays.inode }).await;
         }
         let stopped = async {
             while site.node.host.listening(&[port]).await?.contains(&(port, goes.inode)) {

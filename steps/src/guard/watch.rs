@@ -289,10 +289,7 @@ impl<'a> Watch<'a> {
     async fn line_up(&mut self, port: u16) -> Result<(), GuardError> {
         let host = &self.site.node.host;
         let all = host.listeners(port).await?;
-        let mut group = all.clone();
-        if let Some(first) = all.first() {
-            group.retain(|one| (one.address, one.uid) == (first.address, first.uid));
-        }
+        let group = all.first().map(|first| first.group_of(&all)).unwrap_or_default();
         let in_line: Vec<InLine> = group
             .iter()
             .map(|one| InLine { inode: one.inode, is_static: in_static_pod(&one.process) })

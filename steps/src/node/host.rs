@@ -154,6 +154,13 @@ pub struct Listener {
     pub address: SocketAddr,
 }
 
+impl Listener {
+    /// Those of `all` that share its address and its user, itself among them: the kernel's group, in the order of `all`.
+    pub fn group_of(&self, all: &[Listener]) -> Vec<Listener> {
+        all.iter().filter(|other| (other.address, other.uid) == (self.address, self.uid)).cloned().collect()
+    }
+}
+
 /// Who gets new connections, by the inodes of the sockets that listen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

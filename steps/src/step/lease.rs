@@ -32,9 +32,6 @@ pub(super) async fn leader(
 /// Waits for a moment at which the component's candidate, in the DaemonSet's pod, will soon look at its lease. Best effort,
 /// as is [`give_back`]: without it, only time is lost.
 pub(super) async fn await_candidate(site: &Site, cx: &Context, component: Component) {
-    if component.lease_name().is_none() {
-        return;
-    }
     let Patience { candidate, looked, poll, .. } = site.patience;
     let slack = poll * 3;
     let port = site.port(component);

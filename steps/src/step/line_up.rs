@@ -23,14 +23,9 @@ impl LineUp {
         let Some(old) = &pair.old else {
             return Ok(Seen::NotYet("the static kube-apiserver does not listen".to_owned()));
         };
-        let steering = pair.line_up(old);
         // One that was restarted since `share-port` shares its listener no more.
-        let lined_up = async {
-            self.site.node.host.share(old).await?;
-            pair.steer(&self.site, steering).await
-        };
-        Ok(match settled(lined_up.await)? {
-            Seen::Ready(()) => Seen::Ready(json!(steering)),
+        Ok(match settled(pair.share_and_line_up(&self.site, old).await)? {
+            Seen::Ready(steering) => Seen::Ready(json!(steering)),
             Seen::NotYet(seen) => Seen::NotYet(seen),
         })
     }

@@ -24,15 +24,9 @@ impl Pair {
         Ok(Self { old, new, all })
     }
 
-    /// All that share the address and the user of this one: the kernel's group.
-    fn group_of(&self, one: &Listener) -> Vec<Listener> {
-        let fits = |other: &&Listener| (other.address, other.uid) == (one.address, one.uid);
-        self.all.iter().filter(fits).cloned().collect()
-    }
-
     /// The one whose group is meant: both are in it, or one of them listens.
     fn group(&self) -> Vec<Listener> {
-        self.old.as_ref().or(self.new.as_ref()).map(|one| self.group_of(one)).unwrap_or_default()
+        self.old.as_ref().or(self.new.as_ref()).map(|one| one.group_of(&self.all)).unwrap_or_default()
     }
 
     /// What holds now; `None` also if only one listens, or nobody.
@@ -48,6 +42,14 @@ impl Pair {
     pub(super) fn line_up(&self, old: &Listener) -> Steering {
         let newcomer = self.new.as_ref().map(|new| new.inode);
         Steering::LineUp { serving: old.inode, newcomer }
+    }
+
+    /// Lets others listen beside this one, the static one, which keeps all traffic. Says what holds then.
+    pub(super) async fn share_and_line_up(&self, site: &Site, old: &Listener) -> Result<Steering, HostError> {
+        site.node.host.share(old).await?;
+        let steering = self.line_up(old);
+        self.steer(site, steering).await?;
+        Ok(steering)
     }
 
     pub(super) async fn steer(&self, site: &Site, steering: Steering) -> Result<(), HostError> {
@@ -81,15 +83,11 @@ pub(super) async fn share_again(site: &Site, cx: &Context, component: Component)
     if !in_static_pod(&old.process) {
         return Ok(());
     }
-    let shared = async {
-        site.node.host.share(old).await?;
-        if component == Component::ApiServer {
-            let pair = Pair::look(site).await?;
-            pair.steer(site, pair.line_up(old)).await?;
-        }
-        Ok(())
+    let shared = match component {
+        Component::ApiServer => Pair::look(site).await?.share_and_line_up(site, old).await.map(drop),
+        _ => site.node.host.share(old).await,
     };
-    settled(shared.await).map(drop)
+    settled(shared).map(drop)
 }
 
 /// For waits: whoever has gone or closed its socket meanwhile is looked for again; what the machine does not

@@ -177,6 +177,7 @@ impl Step for RetireStatic {
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let old = Drain::of(&self.site, self.component, in_static_pod, self.site.patience.drain).await?;
         let manifests = &self.site.node.manifests;
+        // What is edited meanwhile is seen below.
         if manifests.read(self.name())?.is_some() && led_before(cx, self.component).is_some() {
             lease::await_candidate(&self.site, cx, self.component).await;
         }
