@@ -96,6 +96,9 @@ pub trait Host: Send + Sync + Debug {
     /// `port`; replaces what was said before. What the process says arrives, also that they shall go elsewhere. Its own
     /// connections and those of the caller are spared. Says how many are held.
     ///
+    /// Also tells connection tracking that connections at `port` are about to be closed: if they are reset, what comes from
+    /// the same ports is not taken for a part of them, and sent where they led.
+    ///
     /// # Errors
     /// See [`HostError::hindrance`] for what stood in the way.
     async fn hold_back(&self, process: &Process, port: u16, most: Duration) -> Result<usize, HostError>;

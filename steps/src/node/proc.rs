@@ -117,6 +117,21 @@ impl Proc {
         Ok(taken.filter(|socket| !spared.contains(&socket.remote)).map(|socket| socket.inode).collect())
     }
 
+    /// Whoever has taken connections at `port`, or is about to: what comes from their other ends' ports once they are
+    /// closed is a new connection. Without it, one of a few thousand new connections may go where the old one has gone.
+    fn release_ports(&self, port: u16) -> Result<(), HostError> {
+        let mut sockets = self.sockets()?;
+        sockets.retain(|socket| !socket.listening && socket.local.port() == port);
+        let ends: Vec<_> = sockets.iter().map(|socket| (canonical(socket.local), socket.remote)).collect();
+        match kernel::release_ports(&ends) {
+            Ok(tracked) => {
+                tracing::debug!("{tracked} of {} connections at port {port} are tracked", ends.len())
+            }
+            Err(errno) => tracing::debug!("tell connection tracking of port {port}: {errno}"),
+        }
+        Ok(())
+    }
+
     /// The process that accepted the connection from `client` to `server`.
     fn answered(&self, client: SocketAddr, server: SocketAddr) -> Result<Option<Process>, HostError> {
         let sockets = self.sockets()?;
@@ -246,6 +261,7 @@ impl Host for Proc {
     async fn hold_back(&self, process: &Process, port: u16, most: Duration) -> Result<usize, HostError> {
         let pid = process.pid;
         apart(self, move |host| {
+            host.release_ports(port)?;
             let connections = host.taken_from_others(pid, port)?;
             kernel::hold_back(&host.root, pid, &connections, most)
         })

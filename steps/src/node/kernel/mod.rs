@@ -26,7 +26,8 @@
 //!   behind the TCP header, where a SYN has nothing. A load from beyond the packet ends the program with 0.
 //!   A dual-stack listener sees IPv4 packets as IPv4.
 //!
-//! Beside that, what clients send on connections that a server has can be held back for a while ([`hold`]).
+//! Beside that, what clients send on connections that a server has can be held back for a while ([`hold`]), and the
+//! ports that they come from be new ones as soon as those are closed ([`tracking`]).
 
 mod diag;
 mod group;
@@ -38,6 +39,7 @@ mod support;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod tracking;
 
 pub(super) use diag::{last_sent, listening};
 pub(super) use group::{steer, steering, unsteer};
@@ -45,3 +47,4 @@ pub(super) use hold::hold_back;
 pub(super) use share::{is_shared, set_shared};
 pub(super) use support::support;
 pub(super) use sys::set_mark;
+pub(super) use tracking::release_ports;
