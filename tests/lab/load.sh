@@ -29,7 +29,7 @@ load_words() {
     "  the load itself took \(.cpu_seconds | tenths) s of CPU, and the machine had a load average of \($average); slowest \(.slowest.ms) ms (\(.slowest.kind)); longest gap between successes \(.longest_gap.seconds) s, on new connections \(
       .kinds.fresh.longest_gap.seconds) s",
     (.kinds | to_entries[] | select(.value.failed > 0) |
-      "  failed \(.key): \(.value.failed) of \(.value.requests) begun from \(.value.failures.first) to \(.value.failures.last): \(
+      "  failed \(.key): \(.value.failed) of \(.value.requests) begun from \(.value.failures.first) to \(.value.failures.last), within \(.value.failures.most_ms) ms: \(
       .value.failures.errors | to_entries | sort_by(-.value) | .[:3] | map("\(.value) x \(.key)") | join(", "))"),
     "  watches: \(.watch.expected) events expected, \(.watch.missed) missed, slowest \(.watch.slowest_ms) ms; ended \(
       .watch.ended), broken \(.watch.broken), begun anew from a list \(.watch.listed)",

@@ -58,11 +58,18 @@ func (r *readers) polls(object *endpoints) *kind {
 
 func (r *readers) watches() []*watch {
 	result := []*watch{r.leaders.watch()}
+	for _, watch := range result {
+		watch.client, watch.lifetime = r.target.polling, 5*time.Minute
+	}
 	for _, object := range r.objects {
-		result = append(result, object.watch())
+		watch := object.watch()
+		// On new connections, so that it is not with the server that ends: it would see an absence begin there, and its
+		// end when it has got through to another server.
+		watch.client, watch.lifetime = r.target.fresh, 2*time.Second
+		result = append(result, watch)
 	}
 	for _, watch := range result {
-		watch.target, watch.book, watch.client, watch.sparse, watch.lifetime = r.target, r.book, r.target.polling, true, 5*time.Minute
+		watch.target, watch.book, watch.sparse = r.target, r.book, true
 	}
 	return result
 }

@@ -49,6 +49,7 @@ type kindSummary struct {
 type failures struct {
 	First  float64        `json:"first"`
 	Last   float64        `json:"last"`
+	MostMs float64        `json:"most_ms"` // until one was known to have failed
 	Errors map[string]int `json:"errors"`
 }
 
@@ -110,6 +111,7 @@ func (f *failures) with(request request) *failures {
 		f = &failures{First: began, Last: began, Errors: map[string]int{}}
 	}
 	f.First, f.Last = math.Min(f.First, began), math.Max(f.Last, began)
+	f.MostMs = max(f.MostMs, milliseconds(request.took))
 	f.Errors[request.err]++
 	return f
 }
