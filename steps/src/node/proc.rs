@@ -123,12 +123,8 @@ impl Proc {
         let mut sockets = self.sockets()?;
         sockets.retain(|socket| !socket.listening && socket.local.port() == port);
         let ends: Vec<_> = sockets.iter().map(|socket| (canonical(socket.local), socket.remote)).collect();
-        match kernel::release_ports(&ends) {
-            Ok(tracked) => {
-                tracing::debug!("{tracked} of {} connections at port {port} are tracked", ends.len())
-            }
-            Err(errno) => tracing::debug!("tell connection tracking of port {port}: {errno}"),
-        }
+        let tracked = kernel::release_ports(&ends);
+        tracing::debug!(?tracked, "told connection tracking of {} connections at port {port}", ends.len());
         Ok(())
     }
 

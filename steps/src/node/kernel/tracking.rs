@@ -50,7 +50,7 @@ pub(in crate::node) fn release_ports(connections: &[(SocketAddr, SocketAddr)]) -
         let (length, _) = recv(&kernel, &mut answer, RecvFlags::DONTWAIT)?;
         match outcome(&answer[..length]) {
             Ok(()) => known += 1,
-            Err(Errno::NOENT) => {} // Nothing has it tracked.
+            Err(Errno::NOENT) => {} // It is not tracked.
             Err(errno) => return Err(errno),
         }
     }
