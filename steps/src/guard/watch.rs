@@ -8,7 +8,7 @@ use super::idle::JournalEye;
 use super::roll_out;
 use super::{GuardError, UNIT};
 use crate::component::Component;
-use crate::node::Hindrance;
+use crate::node::{Hindrance, give_back_memory};
 use crate::plan;
 use crate::site::{Site, in_static_pod};
 use fulcrum_engine::Plan;
@@ -195,8 +195,12 @@ impl<'a> Watch<'a> {
     async fn until_something_happens(mut self, eye: &mut JournalEye) -> Result<Option<Ended>, GuardError> {
         let standby = self.told.standby(&self.guard.ground.state_dir());
         standby.begin(&self.told.retired).map_err(GuardError::disk("keep the standby"))?;
-        let (mut asked, mut studied) = (None, None);
+        let (mut asked, mut studied, mut tidied) = (None, None, None);
         loop {
+            // What reading the journal took, and what a roll-out did.
+            if due(&mut tidied, TIDY) {
+                give_back_memory();
+            }
             tokio::select! {
                 () = tokio::time::sleep(self.guard.pace.tick) => {}
                 () = self.guard.stop.cancelled() => return Ok(Some(Ended::Stopped)),
@@ -366,6 +370,9 @@ impl Drop for Watch<'_> {
 /// How long the endpoints are held after the last of several API servers was alone again: the one that left takes its
 /// address out when it ends.
 const HOLD_FOR: Duration = Duration::from_secs(45);
+
+/// How often memory is given back: it takes 0.1 ms.
+const TIDY: Duration = Duration::from_secs(30);
 
 /// Whether this is due again; then it counts as done now.
 fn due(last: &mut Option<Instant>, every: Duration) -> bool {

@@ -11,6 +11,8 @@ mod proc;
 mod procfs;
 mod units;
 
+pub(crate) use kernel::give_back_memory;
+
 pub use host::{Answer, Hindrance, Host, HostError, Listener, Process, Question};
 pub use host::{MARK_NEWCOMER, MARK_SERVING, Redirect, RedirectState, Steering};
 pub use manifests::{FileImage, ManifestsDir};

@@ -46,5 +46,6 @@ pub(super) use group::{steer, steering, unsteer};
 pub(super) use hold::hold_back;
 pub(super) use share::{is_shared, set_shared};
 pub(super) use support::support;
+pub(crate) use sys::give_back_memory;
 pub(super) use sys::set_mark;
 pub(super) use tracking::release_ports;

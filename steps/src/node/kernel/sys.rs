@@ -1,5 +1,8 @@
 //! The system calls that rustix has not, and the workspace's only `unsafe`.
-#![allow(unsafe_code, reason = "setsockopt and bpf read memory that they are given an address of")]
+#![allow(
+    unsafe_code,
+    reason = "setsockopt and bpf read memory that they are given an address of; the heap is C's"
+)]
 
 use super::hold::Operation;
 use super::program::Instruction;
@@ -68,6 +71,16 @@ pub(super) fn load_filter(operations: &[Operation]) -> rustix::io::Result<OwnedF
         // SAFETY: the kernel has just opened it, for us alone.
         Ok(descriptor) if descriptor >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
         _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+    }
+}
+
+/// Gives back to the machine what this process has freed. The C library keeps it otherwise, for a daemon as for a
+/// program that will soon need it again.
+pub(crate) fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it is given no address, and lets go of nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
