@@ -371,7 +371,7 @@ impl Drop for Watch<'_> {
 /// address out when it ends.
 const HOLD_FOR: Duration = Duration::from_secs(45);
 
-/// How often memory is given back: it takes 0.1 ms.
+/// How often memory is given back.
 const TIDY: Duration = Duration::from_secs(30);
 
 /// Whether this is due again; then it counts as done now.
