@@ -57,10 +57,9 @@ func (r *readers) polls(object *endpoints) *kind {
 }
 
 func (r *readers) watches() []*watch {
-	result := []*watch{r.leaders.watch()}
-	for _, watch := range result {
-		watch.client, watch.lifetime = r.target.polling, 5*time.Minute
-	}
+	leaders := r.leaders.watch()
+	leaders.client, leaders.lifetime = r.target.polling, 5*time.Minute
+	result := []*watch{leaders}
 	for _, object := range r.objects {
 		watch := object.watch()
 		// On new connections, so that it is not with the server that ends: it would see an absence begin there, and its
