@@ -17,10 +17,9 @@
 //!   namespace needs it; once the last `dnat` or `ct` and the last chain of type nat have gone, even those that
 //!   live are translated no more, and reset. So ending a redirect leaves the chains, and in them a rule that
 //!   does nothing but need it.
-//! * A connection that was reset is known for 10 s, and a new one from the same port arrives where it did: at a bridge that
-//!   may have gone, or past the redirect. So those that are redirected are known for 1 s then. The kernel may lack that
-//!   (`CONFIG_NF_CONNTRACK_TIMEOUT`), and then a few may be refused. Those that a server has open when it goes are known
-//!   no longer at all (`kernel/tracking.rs`), whether they were redirected or not.
+//!
+//! A connection that was reset is known for 10 s, and a new one from the same port arrives where it did: at a bridge that
+//! may have gone, or past the redirect. `kernel/tracking.rs` sees to that.
 
 use super::host::{Hindrance, HostError, MARK_NEWCOMER, MARK_SERVING, Redirect, RedirectState};
 use serde_json::{Value, json};
@@ -30,9 +29,6 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-/// As text: as JSON, nft 1.0.6 takes it without its policy.
-const SOON_FORGOTTEN: &str = "add table inet fulcrum
-add ct timeout inet fulcrum redirected { protocol tcp; policy = { close: 1 }; }";
 const FAMILY: &str = "inet";
 const TABLE: &str = "fulcrum";
 /// Where connections from outside and from pods come in, and where those of this machine go out.
@@ -43,20 +39,14 @@ const PRIORITY: i32 = -110;
 const DONE_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) async fn redirect(redirect: &Redirect) -> Result<(), HostError> {
-    let attempt = "have redirected connections forgotten soon";
-    let soon_forgotten = match nft(attempt, &["-f", "-"], Some(SOON_FORGOTTEN.to_owned())).await {
-        Ok(_) => true,
-        Err(error) if error.hindrance == Hindrance::Unsupported => false,
-        Err(error) => return Err(error),
-    };
-    change("redirect new connections", &["-j", "-f", "-"], &start(redirect, soon_forgotten)).await
+    change("redirect new connections", &["-j", "-f", "-"], &start(redirect)).await
 }
 
 /// Has the kernel check a redirect without making it.
 pub(super) async fn support() -> Result<(), HostError> {
     let address = IpAddr::from([192, 0, 2, 1]);
     let sample = Redirect { port: 1, to: 2, services: vec![SocketAddr::new(address, 1)], address };
-    change("check a redirect with nft", &["-j", "-c", "-f", "-"], &start(&sample, false)).await
+    change("check a redirect with nft", &["-j", "-c", "-f", "-"], &start(&sample)).await
 }
 
 pub(super) async fn end() -> Result<(), HostError> {
@@ -87,12 +77,9 @@ pub(super) async fn state() -> Result<RedirectState, HostError> {
     Ok(if active { RedirectState::Active } else { RedirectState::Ended })
 }
 
-/// The transaction that makes it so, whatever was there before. What is to be forgotten soon is declared already.
-fn start(redirect: &Redirect, soon_forgotten: bool) -> Value {
-    let forgotten = soon_forgotten.then(|| json!({"ct timeout": "redirected"}));
-    let translated = |what: [Value; 2], to: Value| {
-        what.into_iter().chain([is_syn()]).chain(forgotten.clone()).chain([json!({ "dnat": to })]).collect()
-    };
+/// The transaction that makes it so, whatever was there before.
+fn start(redirect: &Redirect) -> Value {
+    let translated = |[left, right]: [Value; 2], to: Value| json!([left, right, is_syn(), { "dnat": to }]);
     let mut commands = chains();
     let marks = json!({"set": [MARK_SERVING, MARK_NEWCOMER]});
     let marked = matches(json!({"meta": {"key": "mark"}}), &marks);
@@ -244,7 +231,7 @@ mod tests {
             services: vec!["10.96.0.1:443".parse().unwrap(), "[fd00::1]:443".parse().unwrap()],
             address: "10.0.0.9".parse().unwrap(),
         };
-        let transaction = start(&redirect, true);
+        let transaction = start(&redirect);
         let commands = transaction["nftables"].as_array().unwrap();
         // The table, two chains with a flush each, what is marked, and four rules each: the service of another
         // family has none.
@@ -259,10 +246,9 @@ mod tests {
         let syn = json!({"match": {"op": "==", "right": "syn", "left":
             {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, {"|": ["syn", "ack"]}]}}});
         assert_eq!(rule["chain"], "prerouting");
-        let forgotten = json!({"ct timeout": "redirected"});
-        assert_eq!(rule["expr"].as_array().unwrap()[2..], [syn, forgotten, json!({"dnat": {"port": 16443}})]);
+        assert_eq!(rule["expr"].as_array().unwrap()[2..], [syn, json!({"dnat": {"port": 16443}})]);
         let service = &commands[9]["add"]["rule"]["expr"];
         assert_eq!(service[0]["match"]["right"], "10.96.0.1");
-        assert_eq!(service[4], json!({"dnat": {"family": "ip", "addr": "10.0.0.9", "port": 16443}}));
+        assert_eq!(service[3], json!({"dnat": {"family": "ip", "addr": "10.0.0.9", "port": 16443}}));
     }
 }

@@ -101,7 +101,8 @@ impl Proc {
     }
 
     /// The connections that process `pid` has taken at `port`, but for its own and for ours.
-    fn taken_from_others(&self, sockets: &[Socket], pid: u32, port: u16) -> BTreeSet<u64> {
+    fn taken_from_others(&self, pid: u32, port: u16) -> Result<BTreeSet<u64>, HostError> {
+        let sockets = self.sockets()?;
         let of = |dir: &str| descriptors(&self.root.join(dir)).into_iter().flatten().map(|(_, inode)| inode);
         let servers: BTreeSet<u64> = of(&pid.to_string()).collect();
         let spared: BTreeSet<u64> = servers.iter().copied().chain(of("self")).collect();
@@ -113,7 +114,7 @@ impl Proc {
         let taken = sockets.iter().filter(|socket| {
             !socket.listening && socket.local.port() == port && servers.contains(&socket.inode)
         });
-        taken.filter(|socket| !spared.contains(&socket.remote)).map(|socket| socket.inode).collect()
+        Ok(taken.filter(|socket| !spared.contains(&socket.remote)).map(|socket| socket.inode).collect())
     }
 
     /// The process that accepted the connection from `client` to `server`.
@@ -125,15 +126,6 @@ impl Proc {
         let Some(inode) = other_end.map(|socket| socket.inode) else { return Ok(None) };
         Ok(self.owners(&[inode])?.into_values().next().and_then(|dir| process(&dir)))
     }
-}
-
-/// Of whoever has taken connections at `port`, or is about to: what comes from their other ends' ports once they are
-/// closed is a new connection. Without it, one of a few thousand new connections may go where the old one has gone.
-fn release_ports(sockets: &[Socket], port: u16) {
-    let taken = sockets.iter().filter(|socket| !socket.listening && socket.local.port() == port);
-    let ends: Vec<_> = taken.map(|socket| (canonical(socket.local), socket.remote)).collect();
-    let tracked = kernel::release_ports(&ends);
-    tracing::debug!(?tracked, "told connection tracking of {} connections at port {port}", ends.len());
 }
 
 /// Looking through `/proc` is work for a thread of its own: it takes milliseconds on a busy machine, and a
@@ -254,9 +246,10 @@ impl Host for Proc {
     async fn hold_back(&self, process: &Process, port: u16, most: Duration) -> Result<usize, HostError> {
         let pid = process.pid;
         apart(self, move |host| {
-            let sockets = host.sockets()?;
-            release_ports(&sockets, port);
-            let connections = host.taken_from_others(&sockets, pid, port);
+            // Without it, one of a few thousand new connections may go where this server has gone.
+            let tracked = kernel::release_ports(port);
+            tracing::debug!(?tracked, "connections at port {port}, in connection tracking");
+            let connections = host.taken_from_others(pid, port)?;
             kernel::hold_back(&host.root, pid, &connections, most)
         })
         .await

@@ -32,6 +32,7 @@
 mod diag;
 mod group;
 mod hold;
+mod netlink;
 mod places;
 mod program;
 mod share;

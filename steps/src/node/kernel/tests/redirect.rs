@@ -1,7 +1,7 @@
 //! What `node/nft.rs` does to real connections: of this machine, and of another one.
 
 use super::harness::{V4, Wanted, ask, connect, connect_from, in_namespace, run, taken_by};
-use crate::node::{Host, MARK_NEWCOMER, MARK_SERVING, Question, Redirect, RedirectState};
+use crate::node::{Host, MARK_NEWCOMER, MARK_SERVING, Proc, Question, Redirect, RedirectState};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -155,8 +155,43 @@ fn new_connections_arrive_elsewhere_and_old_ones_live_on() {
     });
 }
 
-/// Every connection that an API server closes first ends with a reset: there is something left that it has not read. Its
-/// client may take the same port again at once, and the kernel would still know where it has led.
+/// A server that has taken a connection, with something from it unread: when it closes that, its client is reset, as an
+/// API server's clients are as often as not.
+struct Closing {
+    listener: TcpListener,
+    taken: TcpStream,
+    client: TcpStream,
+}
+
+impl Closing {
+    fn new(
+        elsewhere: &Elsewhere,
+        port: u16,
+        connect: impl FnOnce() -> std::io::Result<TcpStream> + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(format!("[::]:{port}")).unwrap();
+        let mut client = elsewhere.run(connect).unwrap();
+        client.write_all(b"x").unwrap();
+        let (taken, _) = listener.accept().unwrap();
+        taken.peek(&mut [0]).unwrap();
+        Self { listener, taken, client }
+    }
+
+    /// As a server ends. The connection is closed before that is known, or with the server.
+    async fn end(mut self, host: &Proc, closed_before: bool) {
+        let port = self.listener.local_addr().unwrap().port();
+        let mut taken = Some(self.taken).filter(|_| !closed_before);
+        let process = host.listeners(port).await.unwrap()[0].process.clone();
+        host.hold_back(&process, port, SHORT).await.unwrap();
+        drop((self.listener, taken.take()));
+        assert_eq!(self.client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+}
+
+/// Where connections that are reset come from, and go to.
+const RESET: [(&str, &str); 2] = [("10.8.0.1:7000", "10.8.0.2:7777"), ("[fd08::1]:7000", "[fd08::2]:7777")];
+
+/// The client may take the same port again at once, and the kernel would still know where it has led.
 #[test]
 fn a_port_that_was_redirected_and_reset_is_free_at_once() {
     let name = concat!(module_path!(), "::a_port_that_was_redirected_and_reset_is_free_at_once");
@@ -166,17 +201,12 @@ fn a_port_that_was_redirected_and_reset_is_free_at_once() {
         }
         let elsewhere = Elsewhere::new();
         let old = Wanted::at("[::]:7000").start();
-        for (at, from) in [("10.8.0.1:7000", "10.8.0.2:7777"), ("[fd08::1]:7000", "[fd08::2]:7777")] {
+        for ((at, from), closed_before) in RESET.into_iter().flat_map(|ends| [(ends, false), (ends, true)]) {
             let again = move || connect_from(from.parse().unwrap(), at.parse().unwrap());
-            let bridge = Wanted { waits: true, ..Wanted::at("[::]:7001") }.start();
             host.redirect(&redirect(&[])).await.unwrap();
-            let mut redirected = elsewhere.run(again).unwrap();
-            redirected.write_all(b"x").unwrap();
+            let bridge = Closing::new(&elsewhere, 7001, again);
             host.end_redirect().await.unwrap();
-            host.hold_back(&bridge.listener(&host, 7001).await.process, 7001, SHORT).await.unwrap();
-            drop(bridge);
-            let reset = redirected.read(&mut [0]).unwrap_err();
-            assert_eq!(reset.kind(), ErrorKind::ConnectionReset);
+            bridge.end(&host, closed_before).await;
             let connection = elsewhere.run(again).unwrap_or_else(|error| panic!("{at}: {error}"));
             assert_at("the same port again", &[connection], old.pid());
             host.forget_redirect().await.unwrap();
@@ -198,16 +228,11 @@ fn a_port_from_before_that_was_reset_is_redirected_at_once() {
         run("nft add chain inet other input { type filter hook input priority 0; }");
         run("nft add rule inet other input ct state invalid drop");
         let bridge = Wanted::at("[::]:7001").start();
-        for (at, from) in [("10.8.0.1:7000", "10.8.0.2:7777"), ("[fd08::1]:7000", "[fd08::2]:7777")] {
-            let old = Wanted { waits: true, ..Wanted::at("[::]:7000") }.start();
+        for ((at, from), closed_before) in RESET.into_iter().flat_map(|ends| [(ends, false), (ends, true)]) {
             let again = move || connect_from(from.parse().unwrap(), at.parse().unwrap());
-            let mut before = elsewhere.run(again).unwrap();
-            before.write_all(b"x").unwrap();
+            let old = Closing::new(&elsewhere, 7000, again);
             host.redirect(&redirect(&[])).await.unwrap();
-            host.hold_back(&old.listener(&host, 7000).await.process, 7000, SHORT).await.unwrap();
-            drop(old);
-            let reset = before.read(&mut [0]).unwrap_err();
-            assert_eq!(reset.kind(), ErrorKind::ConnectionReset);
+            old.end(&host, closed_before).await;
             let connection = elsewhere.run(again).unwrap_or_else(|error| panic!("{at}: {error}"));
             assert_at("the same port again", &[connection], bridge.pid());
             host.end_redirect().await.unwrap();
