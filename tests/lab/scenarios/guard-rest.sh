@@ -15,6 +15,7 @@ check 'at most 0.1 % of a processor' at_most 0.1 "$(awk -v used=$used 'BEGIN {pr
 check 'at most 20 MB of memory' at_most 20000 "$(memory VmRSS)"
 
 # The same after a run of its own: it begins anew.
+hand_overs_from_now
 power_cut
 need wait_until 'self-hosted again' 420 self_hosted_again
 sleep 20

@@ -11,6 +11,7 @@ remember_static # etcd is another process after each power cut
 
 need fulcrum_ends 0 pivot --yes
 check_pivoted
+hand_overs_from_now
 power_cut
 hosted_time=$(api_back_after 240)
 note "a pivoted one answers $hosted_time s after a power cut"
@@ -23,6 +24,7 @@ check_unharmed 'after the power cut'
 check_pivoted
 
 # Twice in a row, the second while the guard is at work.
+hand_overs_from_now
 power_cut
 need wait_until 'the API answers' 240 api_answers
 sleep 5
