@@ -12,7 +12,7 @@ fulcrum_until() {
     fulcrum "$@" -o json --state-dir "$STATE_DIR" 2>"$err")
   launcher=$!
   while [ -z "$hit" ] && IFS= read -r -t "$RUN_DEADLINE" -u "$lines" line; do
-    [ -n "$pid" ] || pid=$(pgrep -P "$launcher") || break # nsenter's child, the program, by its pid out here
+    [ -n "$pid" ] || pid=$(pgrep -P "$launcher") || true # nsenter's child, the program, by its pid out here, if it lives
     echo "$line" >>"$out"
     if "$line_is" "$line"; then kill -KILL "$pid" 2>/dev/null || true; hit=$(wc -l <"$out"); fi
   done
