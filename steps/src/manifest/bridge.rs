@@ -8,13 +8,16 @@ use super::static_pod::StaticPod;
 
 /// The name of the bridge's pod.
 pub const BRIDGE: &str = "kube-apiserver-bridge";
+const PROBES: [&str; 3] = ["startupProbe", "readinessProbe", "livenessProbe"];
 
 impl StaticPod {
     /// The same API server as a static pod of its own that listens on `port`, as the bytes of a manifest.
     ///
     /// It leaves the `kubernetes` endpoints alone: it would publish its own port there. No label of the first one
     /// is kept, by which kubeadm or a service would take it for that one. It asks for no CPU and no memory: it lives
-    /// for seconds, and on a full node the kubelet would evict others to make room for a critical pod.
+    /// for seconds, and on a full node the kubelet would evict others to make room for a critical pod. Nor does the kubelet
+    /// probe it: fulcrum does, and a pod whose probes have just succeeded is looked at again before it is ended, a second
+    /// in which its clients would be held back.
     pub fn bridge(&self, port: u16) -> Vec<u8> {
         let mut document = self.document.clone();
         let metadata = &mut document["metadata"];
@@ -36,6 +39,7 @@ impl StaticPod {
             line.set("secure-port", &port.to_string());
             line.set("endpoint-reconciler-type", "none");
             line.write(container);
+            PROBES.iter().for_each(|probe| drop(container.remove(*probe)));
             handlers::redirect(container, self.port(), port);
         }
         format!("{document:#}\n").into_bytes()
@@ -70,10 +74,7 @@ mod tests {
                 }
             }
             container["command"].as_array_mut().unwrap().push(json!("--endpoint-reconciler-type=none"));
-            for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
-                container[probe]["httpGet"]["port"] = json!(16443);
-            }
-            for gone in ["ports", "resources"] {
+            for gone in ["ports", "resources", "livenessProbe", "readinessProbe", "startupProbe"] {
                 container.as_object_mut().unwrap().remove(gone);
             }
             assert_eq!(bridge.document, expected);
@@ -90,6 +91,6 @@ mod tests {
         let bridge: Value = serde_json::from_slice(&pod.bridge(16443)).unwrap();
         assert_eq!(bridge["spec"]["initContainers"], json!([{ "name": "first", "image": "busybox" }]));
         assert_eq!(bridge["spec"]["containers"][0]["livenessProbe"]["httpGet"]["port"], 8080);
-        assert_eq!(bridge["spec"]["containers"][1]["livenessProbe"]["httpGet"]["port"], 16443);
+        assert_eq!(bridge["spec"]["containers"][1]["livenessProbe"], Value::Null);
     }
 }
