@@ -96,8 +96,8 @@ pub trait Host: Send + Sync + Debug {
     /// `port`; replaces what was said before. What the process says arrives, also that they shall go elsewhere. Its own
     /// connections and those of the caller are spared. Says how many are held.
     ///
-    /// Also tells connection tracking that connections at `port` are about to be closed: if they are reset, what comes from
-    /// the same ports is not taken for a part of them, and sent where they led.
+    /// Also tells connection tracking that every connection at `port` is being closed, also those that are already: what comes
+    /// from the same clients' ports is then not taken for a part of them, and sent where they led.
     ///
     /// # Errors
     /// See [`HostError::hindrance`] for what stood in the way.
