@@ -16,8 +16,8 @@ impl StaticPod {
     /// It leaves the `kubernetes` endpoints alone: it would publish its own port there. No label of the first one
     /// is kept, by which kubeadm or a service would take it for that one. It asks for no CPU and no memory: it lives
     /// for seconds, and on a full node the kubelet would evict others to make room for a critical pod. Nor does the kubelet
-    /// probe it: fulcrum does, and a pod whose probes have just succeeded is looked at again before it is ended, a second
-    /// in which its clients would be held back.
+    /// probe the server: fulcrum does, and a pod whose probes have just succeeded is looked at again before it is ended, a
+    /// second in which its clients would be held back.
     pub fn bridge(&self, port: u16) -> Vec<u8> {
         let mut document = self.document.clone();
         let metadata = &mut document["metadata"];
@@ -39,7 +39,9 @@ impl StaticPod {
             line.set("secure-port", &port.to_string());
             line.set("endpoint-reconciler-type", "none");
             line.write(container);
-            PROBES.iter().for_each(|probe| drop(container.remove(*probe)));
+            for probe in PROBES {
+                container.remove(probe);
+            }
             handlers::redirect(container, self.port(), port);
         }
         format!("{document:#}\n").into_bytes()
@@ -86,11 +88,15 @@ mod tests {
         let added = "  initContainers:\n  - name: first\n    image: busybox\n    ports:\n    - containerPort: 80\n  \
                      containers:\n  - name: sidecar\n    image: busybox\n    livenessProbe:\n      httpGet:\n        \
                      path: /\n        port: 8080\n";
-        let text = String::from_utf8(V1_35.to_vec()).unwrap().replace("  containers:\n", added);
+        let hook = "    lifecycle:\n      preStop:\n        httpGet:\n          path: /\n          port: 6443\n    livenessProbe:\n";
+        let text = String::from_utf8(V1_35.to_vec()).unwrap();
+        let text = text.replace("    livenessProbe:\n", hook).replace("  containers:\n", added);
         let pod = StaticPod::parse(Component::ApiServer, text.as_bytes()).unwrap();
         let bridge: Value = serde_json::from_slice(&pod.bridge(16443)).unwrap();
         assert_eq!(bridge["spec"]["initContainers"], json!([{ "name": "first", "image": "busybox" }]));
         assert_eq!(bridge["spec"]["containers"][0]["livenessProbe"]["httpGet"]["port"], 8080);
-        assert_eq!(bridge["spec"]["containers"][1]["livenessProbe"], Value::Null);
+        let server = &bridge["spec"]["containers"][1];
+        assert_eq!(server["lifecycle"]["preStop"]["httpGet"]["port"], 16443);
+        assert_eq!(server["livenessProbe"], Value::Null);
     }
 }

@@ -246,11 +246,15 @@ impl Host for Proc {
     async fn hold_back(&self, process: &Process, port: u16, most: Duration) -> Result<usize, HostError> {
         let pid = process.pid;
         apart(self, move |host| {
-            // Without it, one of a few thousand new connections may go where this server has gone.
-            let tracked = kernel::release_ports(port);
-            tracing::debug!(?tracked, "connections at port {port}, in connection tracking");
             let connections = host.taken_from_others(pid, port)?;
-            kernel::hold_back(&host.root, pid, &connections, most)
+            let held = kernel::hold_back(&host.root, pid, &connections, most);
+            match kernel::release_ports(port) {
+                Ok(known) => tracing::debug!("connection tracking was told of {known} connections to port {port}"),
+                Err(errno) => tracing::warn!(
+                    "connection tracking cannot be told that connections to port {port} are closed: one of some thousand new ones may be refused ({errno})"
+                ),
+            }
+            held
         })
         .await
     }

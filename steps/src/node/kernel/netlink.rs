@@ -71,8 +71,8 @@ fn is_all(mut answer: &[u8], each: &mut impl FnMut(&[u8])) -> rustix::io::Result
         let message = answer.get(..length).filter(|_| length >= HEADER).ok_or(Errno::PROTO)?;
         let body = &message[HEADER..];
         match u16::from_ne_bytes([message[4], message[5]]) {
-            END => return Ok(true),
-            OUTCOME => {
+            // An error may also come at the end of a list.
+            END | OUTCOME => {
                 return match number(body).ok_or(Errno::PROTO)?.cast_signed() {
                     0 => Ok(true),
                     errno => Err(Errno::from_raw_os_error(errno.wrapping_neg())),
@@ -115,4 +115,50 @@ pub(super) fn attribute(kind: u16, content: &[u8]) -> Vec<u8> {
     attribute.extend(content);
     attribute.resize(attribute.len().next_multiple_of(4), 0);
     attribute
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u16, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(HEADER + body.len()).unwrap();
+        let mut message = length.to_ne_bytes().to_vec();
+        message.extend(kind.to_ne_bytes());
+        message.resize(HEADER, 0);
+        message.extend(body);
+        message.resize(message.len().next_multiple_of(4), 0);
+        message
+    }
+
+    #[test]
+    fn an_answer_ends_with_its_outcome() {
+        let errno = |errno: i32| errno.to_ne_bytes();
+        for (last, expected) in [
+            (None, Ok(false)),
+            (Some((OUTCOME, 0)), Ok(true)),
+            (Some((END, 0)), Ok(true)),
+            (Some((OUTCOME, -2)), Err(Errno::NOENT)),
+            (Some((END, -2)), Err(Errno::NOENT)),
+        ] {
+            let mut answer = [message(100, b"one"), message(100, b"another")].concat();
+            answer.extend(last.into_iter().flat_map(|(kind, outcome)| message(kind, &errno(outcome))));
+            let mut seen = Vec::new();
+            let is_all = is_all(&answer, &mut |body: &[u8]| seen.push(body.to_vec()));
+            assert_eq!((is_all, seen), (expected, vec![b"one".to_vec(), b"another".to_vec()]));
+        }
+        for cut in [message(END, &[]), message(100, b"three")[..18].to_vec(), [4; 20].to_vec()] {
+            assert_eq!(is_all(&cut, &mut |_| ()), Err(Errno::PROTO), "{cut:?}");
+        }
+    }
+
+    #[test]
+    fn attributes_are_found_as_they_are_written() {
+        let inner = [attribute(1, b"a"), attribute(2, b"bcdef")].concat();
+        let all = [attribute(7, b"x"), nested(3, &inner), attribute(4, &[])].concat();
+        assert_eq!(find(&all, 3), Some(inner.as_slice()));
+        assert_eq!(find(&inner, 2), Some(b"bcdef".as_slice()));
+        assert_eq!((find(&all, 4), find(&all, 5)), (Some([].as_slice()), None));
+        assert_eq!((find(&all[..9], 3), find(&[], 3), find(&[0; 8], 3)), (None, None, None), "cut");
+    }
 }

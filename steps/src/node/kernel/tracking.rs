@@ -31,23 +31,26 @@ const ZONE: u16 = 18;
 const CLOSE_BEGUN: u8 = 0x04;
 const TCP: u8 = 6;
 
-/// What comes from the other end's port is a new connection, for each tracked connection to this port here that is closed,
-/// or once it is. Says how many they are.
+/// For each tracked connection to this port: what comes from the other end's port is a new connection, as soon as this one
+/// is closed. Says how many they are. Those that pass this machine on their way to another one's port of the same number
+/// are among them, and it does them no harm.
 pub(in crate::node) fn release_ports(port: u16) -> rustix::io::Result<usize> {
     let kernel = Netlink::open(netlink::NETFILTER)?;
     let any = [u8::try_from(AddressFamily::UNSPEC.as_raw()).unwrap_or_default(), 0, 0, 0];
     let mut changes = Vec::new();
     kernel.list(GET, &any, |connection| changes.extend(change(connection, port)))?;
+    let mut outcome = Ok(changes.len());
     for change in &changes {
         match kernel.act(CHANGE, change, |_| ()) {
             Ok(()) | Err(Errno::NOENT) => {} // It has been forgotten meanwhile.
-            Err(errno) => return Err(errno),
+            // The others may go.
+            Err(errno) => outcome = Err(errno),
         }
     }
-    Ok(changes.len())
+    outcome
 }
 
-/// What is to be asked of the kernel for this connection, if it was taken at `port`.
+/// What is to be asked of the kernel for this connection, if it is one to `port`.
 fn change(connection: &[u8], port: u16) -> Option<Vec<u8>> {
     let (family, attributes) = connection.split_at_checked(FAMILY)?;
     let reply = find(attributes, REPLY)?;

@@ -180,16 +180,21 @@ impl Closing {
     /// As a server ends. The connection is closed before that is known, or with the server.
     async fn end(mut self, host: &Proc, closed_before: bool) {
         let port = self.listener.local_addr().unwrap().port();
-        let mut taken = Some(self.taken).filter(|_| !closed_before);
+        let taken = (!closed_before).then_some(self.taken);
         let process = host.listeners(port).await.unwrap()[0].process.clone();
         host.hold_back(&process, port, SHORT).await.unwrap();
-        drop((self.listener, taken.take()));
+        drop((self.listener, taken));
         assert_eq!(self.client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     }
 }
 
-/// Where connections that are reset come from, and go to.
-const RESET: [(&str, &str); 2] = [("10.8.0.1:7000", "10.8.0.2:7777"), ("[fd08::1]:7000", "[fd08::2]:7777")];
+/// Where connections that are reset go to and come from, and whether they are before their server ends.
+const RESET: [(&str, &str, bool); 4] = [
+    ("10.8.0.1:7000", "10.8.0.2:7777", false),
+    ("10.8.0.1:7000", "10.8.0.2:7778", true),
+    ("[fd08::1]:7000", "[fd08::2]:7777", false),
+    ("[fd08::1]:7000", "[fd08::2]:7778", true),
+];
 
 /// The client may take the same port again at once, and the kernel would still know where it has led.
 #[test]
@@ -201,7 +206,7 @@ fn a_port_that_was_redirected_and_reset_is_free_at_once() {
         }
         let elsewhere = Elsewhere::new();
         let old = Wanted::at("[::]:7000").start();
-        for ((at, from), closed_before) in RESET.into_iter().flat_map(|ends| [(ends, false), (ends, true)]) {
+        for (at, from, closed_before) in RESET {
             let again = move || connect_from(from.parse().unwrap(), at.parse().unwrap());
             host.redirect(&redirect(&[])).await.unwrap();
             let bridge = Closing::new(&elsewhere, 7001, again);
@@ -227,8 +232,13 @@ fn a_port_from_before_that_was_reset_is_redirected_at_once() {
         run("nft add table inet other");
         run("nft add chain inet other input { type filter hook input priority 0; }");
         run("nft add rule inet other input ct state invalid drop");
+        // As some networks for pods do.
+        for hook in ["prerouting", "output"] {
+            run(&format!("nft add chain inet other {hook} {{ type filter hook {hook} priority -300; }}"));
+            run(&format!("nft add rule inet other {hook} ct zone set 7"));
+        }
         let bridge = Wanted::at("[::]:7001").start();
-        for ((at, from), closed_before) in RESET.into_iter().flat_map(|ends| [(ends, false), (ends, true)]) {
+        for (at, from, closed_before) in RESET {
             let again = move || connect_from(from.parse().unwrap(), at.parse().unwrap());
             let old = Closing::new(&elsewhere, 7000, again);
             host.redirect(&redirect(&[])).await.unwrap();
