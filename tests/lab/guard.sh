@@ -37,13 +37,14 @@ guard_pid() {
 }
 # journal_says JQ: something of the journal, once nobody works on it.
 journal_says() { node_exec fulcrum history -o json --state-dir "$STATE_DIR" | jq -er "$1"; }
-last_run_is() { journal_says ".runs | map(select(.kind != \"renew-standby\")) | last | select(.kind == \"$1\" and .outcome == \"$2\")" >/dev/null; }
-last_kind_is() { journal_says ".runs | last | select(.kind == \"$1\" and .outcome == \"completed\")" >/dev/null; }
-# hand_overs_from_now: self_hosted_again, from then on, means a run that began later. The ids of runs begin with the time.
-hand_overs_from_now() { runs_since=$(printf '%012x' "$(date +%s%3N)"); }
-self_hosted_again() {
-  journal_says ".runs | map(select(.kind == \"hand-over\" and .outcome == \"completed\" and
-    (.run[0:8] + .run[9:13]) >= \"$runs_since\")) | length > 0" >/dev/null && daemonsets_ready
+# last_run_is KIND OUTCOME [SINCE]: and it began then or later. The ids of runs begin with the time.
+last_run_is() {
+  journal_says ".runs | map(select(.kind != \"renew-standby\")) | last | select(.kind == \"$1\" and .outcome == \"$2\" and
+    (.run[0:8] + .run[9:13]) >= \"${3:-}\")" >/dev/null
 }
+last_kind_is() { journal_says ".runs | last | select(.kind == \"$1\" and .outcome == \"completed\")" >/dev/null; }
+# hand_overs_from_now: self_hosted_again, from then on, means a run that began later.
+hand_overs_from_now() { runs_since=$(printf '%012x' "$(date +%s%3N)"); }
+self_hosted_again() { last_run_is hand-over completed "$runs_since" && daemonsets_ready; }
 static_pods_serve() { mirror_pods_are "etcd-$NODE kube-apiserver-$NODE kube-controller-manager-$NODE kube-scheduler-$NODE"; }
 event_said() { kubectl get events -A -o json | jq -e '[.items[] | select(.reason == "StaticPodsStandIn")] | length > 0'; }

@@ -14,9 +14,7 @@ check_pivoted
 power_cuts self_hosted_again
 hosted_time=$best
 note "a pivoted one answers $hosted_time s after a power cut"
-# A tenth of 4 s is less than what it differs by from one cut to the next; and the DaemonSets' pods start at the same time, which
-# on two cores takes 0.5 s (the mean of six: 4.4 s, static 3.9 s).
-check 'within 1.1 x of the static one, and a second' at_most "$(awk -v t="$static_time" 'BEGIN {print t * 1.1 + 1}')" "$hosted_time"
+check 'within 1.1 x of the static one' at_most "$(awk -v t="$static_time" 'BEGIN {print t * 1.1}')" "$hosted_time"
 load_start
 wait_until 'self-hosted again, without help' 420 self_hosted_again
 load_stop 'from the first good answer until self-hosted'
@@ -46,11 +44,11 @@ began=$SECONDS
 wait_until 'the API is back within patience and one start' 75 api_answers
 note "back after $((SECONDS - began)) s of silence"
 wait_until 'the journal says that static pods stand in' 240 last_run_is stand-in completed
+check 'status says why' grep -q 'no answer' <(node_exec fulcrum status --state-dir "$STATE_DIR")
 wait_until 'static pods serve' 120 static_pods_serve
 # A pod that has outlived the API server goes when that is back, and is stood in for by a run of its own.
 wait_until 'the guard has done what it had to' 60 last_run_is stand-in completed
 expect_eq 'status says static' static "$(status_of .state)"
-check 'and why' grep -q 'nobody listens on its port' <(node_exec fulcrum status --state-dir "$STATE_DIR")
 wait_until 'an Event on the node says so' 60 event_said
 need fulcrum_ends 0 rollback --yes
 check_static
