@@ -4,9 +4,10 @@ use super::GuardError;
 use super::decide::{BootFacts, Copy, Decision, Next, Standing, Workflow, at_boot};
 use super::facts::Told;
 use super::ground::Ground;
+use super::line::Line;
 use crate::component::Component;
 use crate::manifest::{StaticPod, same_spec, standby_of};
-use crate::node::ManifestsDir;
+use crate::node::{HostError, ManifestsDir};
 use crate::plan;
 use crate::site::Site;
 use fulcrum_engine::Ending;
@@ -42,8 +43,8 @@ pub async fn boot(ground: &dyn Ground, hold_off: Duration) -> Result<Start, Guar
     };
     let manifests = ManifestsDir::new(&known.settings.manifests_dir);
     let decision = at_boot(&known.at_boot(&manifests, boot_id, hold_off));
-    let put_back = put_back(ground, known, &manifests, &decision);
-    put_back.map(|()| Start { decision, told })
+    put_back(ground, known, &manifests, &decision.put_back)?;
+    Ok(Start { decision, told })
 }
 
 /// What became of what was to follow.
@@ -74,35 +75,63 @@ pub async fn carry_on(
     }
     let site = site_of(ground, told, next).await?;
     if needs_the_api(told, next) {
-        while site.cluster.readyz().await.is_err() {
-            tokio::select! {
-                () = tokio::time::sleep(site.patience.poll) => {}
-                () = stop.cancelled() => return Ok(Carried::Nothing),
-            }
+        tokio::select! {
+            () = api_answers(&site) => {}
+            () = stop.cancelled() => return Ok(Carried::Nothing),
         }
     }
-    let components = static_ones(&site.node.manifests);
+    let manifests = &site.node.manifests;
     if next == Next::HandOverIfProven
-        && let Err(why) = proven(ground, told, &site, &components).await?
+        && let Err(why) = proven(ground, told, &site, &static_ones(manifests)).await?
     {
         return Ok(Carried::StaysStatic(why));
     }
     let journal = Journal::open(ground.state_dir(), "guard")?;
     let Some(told) = Told::read(&journal)? else { return Ok(Carried::Nothing) };
-    let decision = at_boot(&told.at_boot(&site.node.manifests, ground.boot_id().await?, hold_off));
+    let decision = at_boot(&told.at_boot(manifests, ground.boot_id().await?, hold_off));
     if decision.next != next {
         return Ok(Carried::Nothing);
     }
+    // With the journal open, so that nobody is at a rollback, which puts back something else.
+    put_back(ground, &told, manifests, &decision.put_back_later)?;
     let engine = ground.engine(journal, &site).await?;
     let ending = match next {
         Next::Resume(run) => engine.resume(run).await?,
         Next::Unwind(run) => engine.unwind(run, "a reboot has cut it in half").await?,
         _ => {
-            let plan = plan::hand_over(&told.settings, told.pivot, &components, &decision.why)?;
+            let plan = plan::hand_over(&told.settings, told.pivot, &static_ones(manifests), &decision.why)?;
             engine.start(plan).await?
         }
     };
     Ok(Carried::Ended(ending))
+}
+
+/// Waits until the API is ready. The kubelet starts the DaemonSets' pods as soon as it is answered at all, a second before
+/// that: their API server shares the port, and would get half of the connections, ready or not.
+async fn api_answers(site: &Site) {
+    let mut line = Line::default();
+    let lined_up = async {
+        loop {
+            if let Err(error) = keep_line(site, &mut line).await {
+                tracing::debug!(%error, "who listens cannot be told");
+            }
+            tokio::time::sleep(site.patience.poll).await;
+        }
+    };
+    let answers = async {
+        while site.cluster.readyz().await.is_err() {
+            tokio::time::sleep(site.patience.poll).await;
+        }
+    };
+    tokio::select! {
+        () = answers => {}
+        () = lined_up => {}
+    }
+}
+
+async fn keep_line(site: &Site, line: &mut Line) -> Result<(), HostError> {
+    let listening = site.node.host.listening(&[site.port(Component::ApiServer)]).await?;
+    line.keep(site, listening.into_iter().map(|(_, inode)| inode).collect()).await
 }
 
 /// What stands in while the API is down must not wait for it, and what is being undone may be what brings it back.
@@ -198,10 +227,10 @@ fn put_back(
     ground: &dyn Ground,
     told: &Told,
     manifests: &ManifestsDir,
-    decision: &Decision,
+    which: &[(Component, Copy)],
 ) -> Result<(), GuardError> {
     let mut failed = None;
-    for (component, copy) in &decision.put_back {
+    for (component, copy) in which {
         if let Err(error) = put_one_back(ground, told, manifests, *component, *copy) {
             tracing::error!(%error, "{component} is not put back");
             failed.get_or_insert(error);

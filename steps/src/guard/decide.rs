@@ -90,8 +90,11 @@ pub enum Standing {
 /// What is done before the kubelet starts, and what once the API answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// The manifests to put back.
+    /// The manifests to put back at once.
     pub put_back: Vec<(Component, Copy)>,
+    /// Those to put back when the API answers, before what follows: without it these components could do nothing but take
+    /// the time of those that bring it back.
+    pub put_back_later: Vec<(Component, Copy)>,
     /// What follows.
     pub next: Next,
     /// In words.
@@ -127,7 +130,12 @@ pub enum Next {
 
 /// What to do when the guard starts: at a boot, or because it was started (again) later.
 pub fn at_boot(facts: &BootFacts) -> Decision {
-    let rest = |why: &str| Decision { put_back: Vec::new(), next: Next::Rest, why: why.to_owned() };
+    let rest = |why: &str| Decision {
+        put_back: Vec::new(),
+        put_back_later: Vec::new(),
+        next: Next::Rest,
+        why: why.to_owned(),
+    };
     let Some(pivot) = facts.runs.iter().rfind(|run| run.workflow == Workflow::Pivot) else {
         return rest("no pivot was ever begun here");
     };
@@ -157,21 +165,19 @@ fn amid_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
         }
         Standing::Completed | Standing::RolledBack => (Next::Rest, format!("run {run} is over")),
     };
-    Decision { put_back, next, why }
+    Decision { put_back, put_back_later: Vec::new(), next, why }
 }
 
 /// The pivot has completed; runs of the guard may have followed.
 fn after_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
     let mut later = facts.runs.iter().filter(|run| run.run > pivot.run);
-    // A renewal does not say who serves; but one that was cut is finished first.
+    // A renewal does not say who serves, nor on which boot; but one that was cut is finished first.
     let newest = later.clone().next_back().unwrap_or(pivot);
     let last = later.rfind(|run| run.workflow != Workflow::RenewStandby).unwrap_or(pivot);
-    let rebooted = newest.boot_id != facts.boot_id;
-    let gone = missing(facts).filter(|_| rebooted);
-    let put_back = gone.map(|component| (component, Copy::Standby)).collect();
+    let rebooted = last.boot_id != facts.boot_id;
     let run = newest.run;
     let (next, why) = match newest.standing {
-        Standing::Unfinished { .. } if rebooted || newest.by_guard => {
+        Standing::Unfinished { .. } if newest.boot_id != facts.boot_id || newest.by_guard => {
             (Next::Resume(run), format!("run {run} was cut in half, and goes on"))
         }
         Standing::Unfinished { .. } => (Next::Rest, format!("run {run} is another process's")),
@@ -179,7 +185,11 @@ fn after_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
         Standing::NeedsOperator => (Next::Rest, format!("run {run} needs a person")),
         Standing::Completed | Standing::RolledBack => settled(facts, last, rebooted),
     };
-    Decision { put_back, next, why }
+    // What goes on from the middle knows all of them as there, and where nothing goes on nobody comes later.
+    let at_once = |component: &Component| next != Next::HandOver || *component == Component::ApiServer;
+    let gone = missing(facts).filter(|_| rebooted).map(|component| (component, Copy::Standby));
+    let (put_back, put_back_later) = gone.partition(|(component, _)| at_once(component));
+    Decision { put_back, put_back_later, next, why }
 }
 
 /// Nothing is in between: who serves is as the last run left it.

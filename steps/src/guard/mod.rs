@@ -17,6 +17,7 @@ mod error;
 mod facts;
 mod ground;
 mod idle;
+mod line;
 mod renew;
 mod roll_out;
 mod standby;

@@ -1,16 +1,17 @@
 //! Watching a control plane that runs by itself, and what is done when it does not any more.
 
 use super::boot::{Carried, Start, boot, carry_on, static_ones};
-use super::decide::{InLine, Next, Pulse, Watched, line_up, stand_in};
+use super::decide::{Decision, Next, Pulse, Watched, stand_in};
 use super::facts::Told;
 use super::ground::Ground;
 use super::idle::JournalEye;
+use super::line::Line;
 use super::roll_out;
 use super::{GuardError, UNIT};
 use crate::component::Component;
-use crate::node::{Hindrance, give_back_memory};
+use crate::node::give_back_memory;
 use crate::plan;
-use crate::site::{Site, in_static_pod};
+use crate::site::Site;
 use fulcrum_engine::Plan;
 use fulcrum_engine::state::{Journal, OpenError};
 use serde_json::Value;
@@ -104,7 +105,8 @@ impl Guard<'_> {
 
     /// What follows the decision, until the journal says something new.
     async fn go_on(&self, start: Start, eye: &mut JournalEye) -> Result<Option<Ended>, GuardError> {
-        tracing::info!(next = ?start.decision.next, put_back = ?start.decision.put_back, "{}", start.decision.why);
+        let Decision { next, put_back, put_back_later, why } = &start.decision;
+        tracing::info!(?next, ?put_back, ?put_back_later, "{why}");
         let carried = carry_on(self.ground, &start, self.pace.hold_off, &self.stop).await?;
         if self.stop.is_cancelled() {
             return Ok(Some(Ended::Stopped));
@@ -160,8 +162,7 @@ pub(super) struct Watch<'a> {
     signs: BTreeMap<Component, Sign>,
     /// Who listens, as port and inode.
     sockets: Vec<(u16, u64)>,
-    served: Option<u64>,
-    lines_up: bool,
+    line: Line,
     attending: Option<(JoinHandle<()>, Instant)>,
     /// Since when which generation of a DaemonSet has served.
     pub(super) proving: BTreeMap<Component, (Value, Instant)>,
@@ -184,8 +185,7 @@ impl<'a> Watch<'a> {
             site,
             signs: Component::ALL.into_iter().map(sign).collect(),
             sockets: Vec::new(),
-            served: None,
-            lines_up: true,
+            line: Line::default(),
             attending: None,
             proving: BTreeMap::new(),
             proven: BTreeMap::new(),
@@ -262,13 +262,10 @@ impl<'a> Watch<'a> {
         let port = self.site.port(Component::ApiServer);
         let ports = Component::ALL.map(|component| self.site.port(component));
         let sockets = self.site.node.host.listening(&ports).await?;
-        let of_api = |all: &[(u16, u64)]| -> Vec<u64> {
-            all.iter().filter(|(at, _)| *at == port).map(|(_, inode)| *inode).collect()
-        };
-        let several = of_api(&sockets).len() > 1;
-        if of_api(&sockets) != of_api(&self.sockets) {
-            self.line_up(port).await?;
-        }
+        let of_api: Vec<u64> =
+            sockets.iter().filter(|(at, _)| *at == port).map(|(_, inode)| *inode).collect();
+        let several = of_api.len() > 1;
+        self.line.keep(&self.site, of_api).await?;
         self.sockets = sockets;
         let now = Instant::now();
         match &mut self.attending {
@@ -288,31 +285,6 @@ impl<'a> Watch<'a> {
         let (site, tick) = (Arc::clone(&self.site), self.guard.pace.tick);
         let task = tokio::spawn(async move { match roll_out::attend(&site, tick).await {} });
         self.attending = Some((task, until));
-    }
-
-    async fn line_up(&mut self, port: u16) -> Result<(), GuardError> {
-        let host = &self.site.node.host;
-        let all = host.listeners(port).await?;
-        let group = all.first().map(|first| first.group_of(&all)).unwrap_or_default();
-        let in_line: Vec<InLine> = group
-            .iter()
-            .map(|one| InLine { inode: one.inode, is_static: in_static_pod(&one.process) })
-            .collect();
-        let Some(steering) = line_up(&in_line, self.served).filter(|_| self.lines_up) else { return Ok(()) };
-        match host.steer(&group, steering).await {
-            Ok(()) => {
-                tracing::debug!(?steering, "lined up");
-                let crate::node::Steering::LineUp { serving, .. } = steering else { return Ok(()) };
-                self.served = Some(serving);
-            }
-            Err(error) if matches!(error.hindrance, Hindrance::NotPermitted | Hindrance::Unsupported) => {
-                tracing::warn!(%error, "roll-outs of the API server are not lined up on this machine");
-                self.lines_up = false;
-            }
-            // Whoever has gone meanwhile is seen at the next look.
-            Err(error) => tracing::debug!(%error, "not lined up"),
-        }
-        Ok(())
     }
 
     fn alive(&mut self, component: Component) {

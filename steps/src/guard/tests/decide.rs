@@ -37,8 +37,13 @@ const ALL: [Component; 3] = Component::ALL;
 fn a_self_hosted_node_that_has_booted_gets_its_static_pods_back_and_hands_over() {
     let pivot = run(1, Workflow::Pivot, Standing::Completed, "before");
     let decision = at_boot(&facts(vec![pivot.clone()], &[]));
-    assert_eq!(decision.put_back, ALL.map(|component| (component, Copy::Standby)));
+    let [api, manager, scheduler] = ALL.map(|component| (component, Copy::Standby));
+    assert_eq!(decision.put_back, [api]);
+    assert_eq!(decision.put_back_later, [manager, scheduler], "they can do nothing before the API answers");
     assert_eq!(decision.next, Next::HandOver);
+    // The guard was killed, and started again, before it did.
+    let decision = at_boot(&facts(vec![pivot.clone()], &[Component::ApiServer]));
+    assert_eq!((decision.put_back.len(), decision.put_back_later.len()), (0, 2));
     // A second power cut before the hand-over had begun.
     let decision = at_boot(&facts(vec![pivot], &ALL));
     assert_eq!((decision.put_back.len(), decision.next), (0, Next::HandOver));
@@ -86,6 +91,10 @@ fn what_stands_in_stays_and_what_the_guard_was_at_goes_on() {
     }
     assert_eq!(after(Workflow::HandOver, Standing::Completed, "before"), Next::HandOver);
     assert_eq!(after(Workflow::RenewStandby, Standing::Completed, "before"), Next::HandOver);
+    // A boot has cut a renewal in half, which was finished first.
+    let pivot = run(1, Workflow::Pivot, Standing::Completed, "before");
+    let renewed = run(2, Workflow::RenewStandby, Standing::Completed, "now");
+    assert_eq!(at_boot(&facts(vec![pivot, renewed], &ALL)).next, Next::HandOver);
     let watched = vec![run(1, Workflow::Pivot, Standing::Completed, "now")];
     assert_eq!(at_boot(&facts(watched, &[])).next, Next::Watch);
 }
@@ -190,16 +199,22 @@ proptest! {
         let facts = BootFacts { runs: runs.clone(), on_reboot, manifests: some(manifests), boot_id: "now".into(), hold_off: HOLD_OFF };
         let decision = at_boot(&facts);
         prop_assert!(decision.put_back.iter().all(|(component, _)| !facts.manifests.contains(component)));
-        let rebooted = runs.last().is_some_and(|run| run.boot_id != "now");
+        let serves = runs.iter().rfind(|run| run.workflow != Workflow::RenewStandby);
+        let rebooted = serves.is_some_and(|run| run.boot_id != "now");
         if rebooted && pivot.standing != Standing::RolledBack {
             for component in ALL {
                 let taken = pivot.standing == Standing::Completed || pivot.retired.contains(&component);
-                let back = decision.put_back.iter().any(|(it, _)| *it == component);
+                let mut back = decision.put_back.iter();
+                let later = || decision.next == Next::HandOver
+                    && decision.put_back_later.iter().any(|(it, _)| *it == component);
+                let back = back.any(|(it, _)| *it == component)
+                    || component != Component::ApiServer && later();
                 prop_assert!(!taken || back || facts.manifests.contains(&component), "{component}: {decision:?}");
             }
         }
         if !rebooted {
             prop_assert!(decision.put_back.is_empty(), "what runs is left alone");
+            prop_assert!(decision.put_back_later.is_empty(), "what runs is left alone");
         }
     }
 }

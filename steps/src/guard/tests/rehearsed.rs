@@ -2,10 +2,10 @@
 
 use crate::component::Component;
 use crate::drill::{SOON, Setup, Version, World};
-use crate::guard::{Ended, Guard, HOLD_OFF, Pace, Standby};
+use crate::guard::{Ended, Guard, HOLD_OFF, Pace, Standby, boot, carry_on};
 use crate::node::{Listener, Steering};
 use crate::plan::{HAND_OVER, PIVOT, RENEW_STANDBY, STAND_IN};
-use crate::rehearsal::Origin;
+use crate::rehearsal::{self, ApiFault, Origin};
 use crate::site::Site;
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
@@ -34,6 +34,30 @@ async fn pivoted() -> (World, RunId, TempDir) {
     assert!(matches!(ending.phase, Phase::Ended(Outcome::Completed, _)), "{}", ending.phase);
     world.is_self_hosted().await.unwrap();
     (world, ending.run, dir)
+}
+
+/// The kubelet is answered, and starts the DaemonSets' pods, before the API server is ready.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_boot_the_static_api_server_is_first_in_line_before_it_is_ready() {
+    let (world, _run, _dir) = pivoted().await;
+    world.rehearsal.power_off();
+    let start = boot(&world, HOLD_OFF).await.unwrap();
+    let (path, outcome) = ("/readyz".to_owned(), rehearsal::Outcome::InternalError);
+    world.rehearsal.inject(ApiFault { method: None, path, times: u32::MAX, outcome });
+    world.rehearsal.power_on();
+    let stop = CancellationToken::new();
+    let lined_up = async {
+        let both = |seen: &crate::rehearsal::Snapshot| {
+            [Origin::Static, Origin::Api].into_iter().all(|origin| seen.of(API, origin).any(|one| one.ready))
+        };
+        world.rehearsal.until("two API servers", SOON, both).await.unwrap();
+        let group = world.host.listeners(Component::ApiServer.default_port()).await.unwrap();
+        until_connections_go_to(&world, &group, 0).await;
+    };
+    tokio::select! {
+        carried = carry_on(&world, &start, HOLD_OFF, &stop) => panic!("it did not wait: {carried:?}"),
+        () = lined_up => {}
+    }
 }
 
 /// What happens while the guard is there.
