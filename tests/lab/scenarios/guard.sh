@@ -3,23 +3,15 @@
 
 # What a static node needs, in this very run.
 remember_static
-power_cuts static_steady
-static_time=$best
-note "a static control plane answers $static_time s after a power cut"
-wait_until 'the static node is Ready again' 240 static_steady
+power_cuts 'static' static_steady
+static_time=$answered
 remember_static # etcd is another process after each power cut
 
 need fulcrum_ends 0 pivot --yes
 check_pivoted
-power_cuts self_hosted_again
-hosted_time=$best
-note "a pivoted one answers $hosted_time s after a power cut"
-check 'within 1.1 x of the static one' at_most "$(awk -v t="$static_time" 'BEGIN {print t * 1.1}')" "$hosted_time"
-load_start
-wait_until 'self-hosted again, without help' 420 self_hosted_again
-load_stop 'from the first good answer until self-hosted'
+power_cuts 'pivoted' self_hosted_again loaded
+check 'the pivoted one answers within 1.1 x of the static one' at_most "$(awk -v t="$static_time" 'BEGIN {print t * 1.1}')" "$answered"
 static_etcd=$(etcd_identity)
-check_unharmed 'after the power cut'
 check_pivoted
 
 # Twice in a row, the second while the guard is at work.
