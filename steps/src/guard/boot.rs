@@ -7,9 +7,9 @@ use super::ground::Ground;
 use super::line::Line;
 use crate::component::Component;
 use crate::manifest::{StaticPod, same_spec, standby_of};
-use crate::node::{HostError, ManifestsDir};
+use crate::node::ManifestsDir;
 use crate::plan;
-use crate::site::Site;
+use crate::site::{Handover, Site};
 use fulcrum_engine::Ending;
 use fulcrum_engine::state::{Journal, OpenError};
 use serde_json::Value;
@@ -109,15 +109,6 @@ pub async fn carry_on(
 /// Waits until the API is ready. The kubelet starts the DaemonSets' pods as soon as it is answered at all, a second before
 /// that: their API server shares the port, and would get half of the connections, ready or not.
 async fn api_answers(site: &Site) {
-    let mut line = Line::default();
-    let lined_up = async {
-        loop {
-            if let Err(error) = keep_line(site, &mut line).await {
-                tracing::debug!(%error, "who listens cannot be told");
-            }
-            tokio::time::sleep(site.patience.poll).await;
-        }
-    };
     let answers = async {
         while site.cluster.readyz().await.is_err() {
             tokio::time::sleep(site.patience.poll).await;
@@ -125,13 +116,27 @@ async fn api_answers(site: &Site) {
     };
     tokio::select! {
         () = answers => {}
-        () = lined_up => {}
+        () = keep_line(site) => {}
     }
 }
 
-async fn keep_line(site: &Site, line: &mut Line) -> Result<(), HostError> {
-    let listening = site.node.host.listening(&[site.port(Component::ApiServer)]).await?;
-    line.keep(site, listening.into_iter().map(|(_, inode)| inode).collect()).await
+/// Without end. Only a hand-over that steers can do with that: others wait for answers that the kernel spreads.
+async fn keep_line(site: &Site) {
+    if site.settings.handover != Handover::Steer {
+        return std::future::pending().await;
+    }
+    let (host, port) = (&site.node.host, site.port(Component::ApiServer));
+    let mut line = Line::default();
+    loop {
+        let kept = match host.listening(&[port]).await {
+            Ok(listening) => line.keep(site, listening.into_iter().map(|(_, inode)| inode).collect()).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
+            tracing::debug!(%error, "who listens cannot be told");
+        }
+        tokio::time::sleep(site.patience.poll).await;
+    }
 }
 
 /// What stands in while the API is down must not wait for it, and what is being undone may be what brings it back.

@@ -6,7 +6,7 @@ use crate::guard::{Ended, Guard, HOLD_OFF, Pace, Standby, boot, carry_on};
 use crate::node::{Listener, Steering};
 use crate::plan::{HAND_OVER, PIVOT, RENEW_STANDBY, STAND_IN};
 use crate::rehearsal::{self, ApiFault, Origin};
-use crate::site::Site;
+use crate::site::{Handover, Site, Wanted};
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
@@ -28,8 +28,13 @@ fn pace() -> Pace {
 }
 
 async fn pivoted() -> (World, RunId, TempDir) {
+    pivoted_by(Handover::Steer).await
+}
+
+async fn pivoted_by(handover: Handover) -> (World, RunId, TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let world = World::boot(&Setup::built_in(Version::DEFAULT).unwrap(), dir.path()).await.unwrap();
+    let setup = Setup::built_in(Version::DEFAULT).unwrap().with_handover(Wanted::Way(handover));
+    let world = World::boot(&setup, dir.path()).await.unwrap();
     let ending = world.pivot(&world.journal().unwrap(), Arc::new(Silent)).await.unwrap();
     assert!(matches!(ending.phase, Phase::Ended(Outcome::Completed, _)), "{}", ending.phase);
     world.is_self_hosted().await.unwrap();
@@ -42,8 +47,7 @@ async fn after_a_boot_the_static_api_server_is_first_in_line_before_it_is_ready(
     let (world, _run, _dir) = pivoted().await;
     world.rehearsal.power_off();
     let start = boot(&world, HOLD_OFF).await.unwrap();
-    let (path, outcome) = ("/readyz".to_owned(), rehearsal::Outcome::InternalError);
-    world.rehearsal.inject(ApiFault { method: None, path, times: u32::MAX, outcome });
+    unready_for(&world, u32::MAX);
     world.rehearsal.power_on();
     let stop = CancellationToken::new();
     let lined_up = async {
@@ -57,6 +61,24 @@ async fn after_a_boot_the_static_api_server_is_first_in_line_before_it_is_ready(
     tokio::select! {
         carried = carry_on(&world, &start, HOLD_OFF, &stop) => panic!("it did not wait: {carried:?}"),
         () = lined_up => {}
+    }
+}
+
+/// As they say that they are not ready so often, there is time to see who listens first.
+fn unready_for(world: &World, times: u32) {
+    let (path, outcome) = ("/readyz".to_owned(), rehearsal::Outcome::InternalError);
+    world.rehearsal.inject(ApiFault { method: None, path, times, outcome });
+}
+
+/// Nobody is lined up where the hand-over itself lines nobody up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reboot_is_survived_whatever_the_way_of_the_hand_over() {
+    for handover in [Handover::Steer, Handover::Bridge, Handover::Restart] {
+        let (world, run, _dir) = pivoted_by(handover).await;
+        unready_for(&world, 20);
+        tokio::time::timeout(SOON * 2, world.reboot()).await.expect("a hand-over").unwrap();
+        world.is_self_hosted().await.unwrap();
+        goes_back_exactly(&world, run).await;
     }
 }
 
