@@ -7,7 +7,7 @@ use super::point::{Case, Then};
 use super::setup::Setup;
 use super::tour::{outcome, reason};
 use super::world::{DrillError, Steps, World};
-use crate::guard::{HOLD_OFF, OnReboot, UNIT, boot, carry_on};
+use crate::guard::{HOLD_OFF, OnReboot, PATIENCE, Pace, UNIT, boot, carry_on};
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
@@ -142,7 +142,7 @@ impl World {
         };
         self.rehearsal.power_on();
         if let Some(start) = start {
-            carry_on(self, &start, HOLD_OFF, &CancellationToken::new()).await?;
+            carry_on(self, &start, &Pace::new(PATIENCE, HOLD_OFF), &CancellationToken::new()).await?;
         }
         Ok(())
     }

@@ -5,11 +5,12 @@ use super::decide::{BootFacts, Copy, Decision, Next, Standing, Workflow, at_boot
 use super::facts::Told;
 use super::ground::Ground;
 use super::line::Line;
+use super::watch::Pace;
 use crate::component::Component;
 use crate::manifest::{StaticPod, same_spec, standby_of};
 use crate::node::ManifestsDir;
 use crate::plan;
-use crate::site::{Handover, Site};
+use crate::site::Site;
 use fulcrum_engine::Ending;
 use fulcrum_engine::state::{Journal, OpenError};
 use serde_json::Value;
@@ -35,14 +36,18 @@ pub async fn boot(ground: &dyn Ground, hold_off: Duration) -> Result<Start, Guar
     let boot_id = ground.boot_id().await?;
     let journal = open_to_read(ground)?;
     let told = match &journal {
-        Some(journal) => Told::read(journal)?,
+        Some((journal, _)) => Told::read(journal)?,
         None => None,
     };
     let Some(known) = &told else {
         return Ok(Start { decision: at_boot(&BootFacts { boot_id, ..BootFacts::default() }), told });
     };
     let manifests = ManifestsDir::new(&known.settings.manifests_dir);
-    let decision = at_boot(&known.at_boot(&manifests, boot_id, hold_off));
+    let mut decision = at_boot(&known.at_boot(&manifests, boot_id, hold_off));
+    if matches!(journal, Some((_, Whole::No))) {
+        // It cannot be opened later.
+        decision.put_back.append(&mut decision.put_back_later);
+    }
     put_back(ground, known, &manifests, &decision.put_back)?;
     Ok(Start { decision, told })
 }
@@ -59,27 +64,39 @@ pub enum Carried {
 }
 
 /// Carries out what follows, once the API answers. Until then the journal is closed. `stop` ends that wait; a run is
-/// stopped by its engine.
+/// stopped by its engine. What is put back later is put back within [`Pace::patience`], answer or not.
 ///
 /// # Errors
 /// When the journal cannot be opened or written, or there is no way to the cluster.
 pub async fn carry_on(
     ground: &dyn Ground,
     start: &Start,
-    hold_off: Duration,
+    pace: &Pace,
     stop: &CancellationToken,
 ) -> Result<Carried, GuardError> {
     let (next, Some(told)) = (start.decision.next, &start.told) else { return Ok(Carried::Nothing) };
     if matches!(next, Next::Rest | Next::Watch) {
         return Ok(Carried::Nothing);
     }
-    let site = site_of(ground, told, next).await?;
-    if needs_the_api(told, next) {
-        tokio::select! {
-            () = api_answers(&site) => {}
-            () = stop.cancelled() => return Ok(Carried::Nothing),
+    let mut reached = std::pin::pin!(reached(ground, told, next));
+    let site = tokio::select! {
+        site = &mut reached => site,
+        () = tokio::time::sleep(pace.patience) => {
+            put_back_the_rest(ground, start, pace).await?;
+            tokio::select! {
+                site = reached => site,
+                () = stop.cancelled() => return Ok(Carried::Nothing),
+            }
         }
-    }
+        () = stop.cancelled() => return Ok(Carried::Nothing),
+    };
+    let site = match site {
+        Ok(site) => site,
+        Err(no_way) => {
+            put_back_the_rest(ground, start, pace).await?;
+            return Err(no_way);
+        }
+    };
     let manifests = &site.node.manifests;
     if next == Next::HandOverIfProven
         && let Err(why) = proven(ground, told, &site, &static_ones(manifests)).await?
@@ -88,7 +105,7 @@ pub async fn carry_on(
     }
     let journal = Journal::open(ground.state_dir(), "guard")?;
     let Some(told) = Told::read(&journal)? else { return Ok(Carried::Nothing) };
-    let decision = at_boot(&told.at_boot(manifests, ground.boot_id().await?, hold_off));
+    let decision = at_boot(&told.at_boot(manifests, ground.boot_id().await?, pace.hold_off));
     if decision.next != next {
         return Ok(Carried::Nothing);
     }
@@ -106,37 +123,61 @@ pub async fn carry_on(
     Ok(Carried::Ended(ending))
 }
 
-/// Waits until the API is ready. The kubelet starts the DaemonSets' pods as soon as it is answered at all, a second before
-/// that: their API server shares the port, and would get half of the connections, ready or not.
-async fn api_answers(site: &Site) {
-    let answers = async {
-        while site.cluster.readyz().await.is_err() {
-            tokio::time::sleep(site.patience.poll).await;
+/// The site of what follows, once the API answers if that is needed.
+async fn reached(ground: &dyn Ground, told: &Told, next: Next) -> Result<Arc<Site>, GuardError> {
+    let site = site_of(ground, told, next).await?;
+    if needs_the_api(told, next) {
+        let lined_up = nobody_steers(told, next, &ground.boot_id().await?);
+        api_answers(&site, lined_up).await;
+    }
+    Ok(site)
+}
+
+/// Whether no run has decided yet, on this boot, who gets new connections, and what has been put back shares its port.
+fn nobody_steers(told: &Told, next: Next, boot_id: &str) -> bool {
+    let cut = |run| told.runs.iter().find(|it| it.run == run);
+    match next {
+        Next::HandOver | Next::HandOverIfProven => true,
+        Next::Resume(run) => {
+            cut(run).is_some_and(|run| run.workflow == Workflow::HandOver && run.boot_id != boot_id)
         }
-    };
-    tokio::select! {
-        () = answers => {}
-        () = keep_line(site) => {}
+        Next::Rest | Next::Watch | Next::Unwind(_) => false,
     }
 }
 
-/// Without end. Only a hand-over that steers can do with that: others wait for answers that the kernel spreads.
-async fn keep_line(site: &Site) {
-    if site.settings.handover != Handover::Steer {
-        return std::future::pending().await;
-    }
-    let (host, port) = (&site.node.host, site.port(Component::ApiServer));
-    let mut line = Line::default();
-    loop {
-        let kept = match host.listening(&[port]).await {
-            Ok(listening) => line.keep(site, listening.into_iter().map(|(_, inode)| inode).collect()).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = kept {
-            tracing::debug!(%error, "who listens cannot be told");
+/// Waits until the API is ready. The kubelet starts the DaemonSets' pods as soon as it is answered at all, a second before
+/// that: their API server shares the port, and would get half of the connections, ready or not. So they are `lined_up`.
+async fn api_answers(site: &Site, lined_up: bool) {
+    let (poll, ready) = (site.patience.poll, CancellationToken::new());
+    let answers = async {
+        while site.cluster.readyz().await.is_err() {
+            tokio::time::sleep(poll).await;
         }
-        tokio::time::sleep(site.patience.poll).await;
+        ready.cancel();
+    };
+    let lines_up = async {
+        let mut line = Line::default();
+        while lined_up && !ready.is_cancelled() {
+            if let Err(error) = line.look(site).await {
+                tracing::debug!(%error, "who listens cannot be told");
+            }
+            let _ = tokio::time::timeout(poll, ready.cancelled()).await;
+        }
+    };
+    tokio::join!(answers, lines_up);
+}
+
+/// Puts back what was to be put back later. Nobody is at a rollback meanwhile, which puts back something else: the journal
+/// is open.
+async fn put_back_the_rest(ground: &dyn Ground, start: &Start, pace: &Pace) -> Result<(), GuardError> {
+    if start.decision.put_back_later.is_empty() {
+        return Ok(());
     }
+    let journal = Journal::open(ground.state_dir(), "guard")?;
+    let Some(told) = Told::read(&journal)? else { return Ok(()) };
+    let manifests = ManifestsDir::new(&told.settings.manifests_dir);
+    let decision = at_boot(&told.at_boot(&manifests, ground.boot_id().await?, pace.hold_off));
+    put_back(ground, &told, &manifests, &decision.put_back_later)
 }
 
 /// What stands in while the API is down must not wait for it, and what is being undone may be what brings it back.
@@ -216,14 +257,20 @@ async fn site_of(ground: &dyn Ground, told: &Told, next: Next) -> Result<Arc<Sit
     })
 }
 
+/// Whether nothing of the journal is missing.
+enum Whole {
+    Yes,
+    No,
+}
+
 /// A damaged journal is read as far as it can be. `None` if there is none.
-fn open_to_read(ground: &dyn Ground) -> Result<Option<Journal>, GuardError> {
+fn open_to_read(ground: &dyn Ground) -> Result<Option<(Journal, Whole)>, GuardError> {
     if !ground.state_dir().join("db").exists() {
         return Ok(None);
     }
     Ok(Some(match Journal::open(ground.state_dir(), "guard") {
-        Err(OpenError::Damaged { .. }) => Journal::salvage(ground.state_dir(), "guard")?,
-        opened => opened?,
+        Err(OpenError::Damaged { .. }) => (Journal::salvage(ground.state_dir(), "guard")?, Whole::No),
+        opened => (opened?, Whole::Yes),
     }))
 }
 

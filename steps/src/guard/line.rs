@@ -1,29 +1,49 @@
-//! Who of several API servers gets new connections while no run decides it: at a boot, and in a roll-out.
+//! Who of several API servers gets new connections where no run has decided it: at a boot, and in a roll-out.
 
 use super::decide::{InLine, line_up};
 use crate::component::Component;
 use crate::node::{Hindrance, HostError, Steering};
-use crate::site::{Site, in_static_pod};
+use crate::site::{Handover, Site, in_static_pod};
+
+/// How often those that listen are tried to be lined up before others do.
+const TRIES_MAX: u32 = 5;
 
 /// Keeps the API servers lined up.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    /// Those that were lined up last, by their sockets.
+    /// Those that listened the last time, by their sockets.
     known: Vec<u64>,
+    /// How often they were tried; none is left once they are lined up.
+    tries: u32,
     served: Option<u64>,
     impossible: bool,
 }
 
 impl Line {
+    /// Looks who listens, and keeps them lined up.
+    ///
+    /// # Errors
+    /// When who listens cannot be told.
+    pub(super) async fn look(&mut self, site: &Site) -> Result<(), HostError> {
+        let listening = site.node.host.listening(&[site.port(Component::ApiServer)]).await?;
+        self.keep(site, listening.into_iter().map(|(_, inode)| inode).collect()).await
+    }
+
     /// Lines them up if others listen than before: `listening` are the sockets on the API server's port.
+    ///
+    /// Not beside a static one if the hand-over does not steer: it waits for answers that the kernel spreads.
     ///
     /// # Errors
     /// When who listens cannot be told. What the machine cannot do is said once, and whoever goes meanwhile is seen the
     /// next time.
     pub(super) async fn keep(&mut self, site: &Site, listening: Vec<u64>) -> Result<(), HostError> {
-        if self.impossible || self.known == listening {
+        if self.known != listening {
+            (self.known, self.tries) = (listening, 0);
+        }
+        if self.impossible || self.known.is_empty() || self.tries >= TRIES_MAX {
             return Ok(());
         }
+        self.tries += 1;
         let host = &site.node.host;
         let all = host.listeners(site.port(Component::ApiServer)).await?;
         let group = all.first().map(|first| first.group_of(&all)).unwrap_or_default();
@@ -31,11 +51,15 @@ impl Line {
             .iter()
             .map(|one| InLine { inode: one.inode, is_static: in_static_pod(&one.process) })
             .collect();
+        if site.settings.handover != Handover::Steer && in_line.iter().any(|one| one.is_static) {
+            self.tries = TRIES_MAX;
+            return Ok(());
+        }
         let Some(steering) = line_up(&in_line, self.served) else { return Ok(()) };
         match host.steer(&group, steering).await {
             Ok(()) => {
                 tracing::debug!(?steering, "lined up");
-                self.known = listening;
+                self.tries = TRIES_MAX;
                 if let Steering::LineUp { serving, .. } = steering {
                     self.served = Some(serving);
                 }

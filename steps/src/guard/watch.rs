@@ -107,7 +107,7 @@ impl Guard<'_> {
     async fn go_on(&self, start: Start, eye: &mut JournalEye) -> Result<Option<Ended>, GuardError> {
         let Decision { next, put_back, put_back_later, why } = &start.decision;
         tracing::info!(?next, ?put_back, ?put_back_later, "{why}");
-        let carried = carry_on(self.ground, &start, self.pace.hold_off, &self.stop).await?;
+        let carried = carry_on(self.ground, &start, &self.pace, &self.stop).await?;
         if self.stop.is_cancelled() {
             return Ok(Some(Ended::Stopped));
         }

@@ -2,19 +2,21 @@
 
 use crate::component::Component;
 use crate::drill::{SOON, Setup, Version, World};
-use crate::guard::{Ended, Guard, HOLD_OFF, Pace, Standby, boot, carry_on};
+use crate::guard::{Ended, Ground, Guard, GuardError, HOLD_OFF, PATIENCE, Pace, Standby, boot, carry_on};
 use crate::node::{Listener, Steering};
 use crate::plan::{HAND_OVER, PIVOT, RENEW_STANDBY, STAND_IN};
 use crate::rehearsal::{self, ApiFault, Origin};
-use crate::site::{Handover, Site, Wanted};
+use crate::site::{Handover, Settings, Site, Wanted};
+use async_trait::async_trait;
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
-use fulcrum_engine::{Outcome, Silent};
+use fulcrum_engine::{Engine, Outcome, Silent};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -58,9 +60,57 @@ async fn after_a_boot_the_static_api_server_is_first_in_line_before_it_is_ready(
         let group = world.host.listeners(Component::ApiServer.default_port()).await.unwrap();
         until_connections_go_to(&world, &group, 0).await;
     };
+    let pace = Pace::new(PATIENCE, HOLD_OFF);
     tokio::select! {
-        carried = carry_on(&world, &start, HOLD_OFF, &stop) => panic!("it did not wait: {carried:?}"),
+        carried = carry_on(&world, &start, &pace, &stop) => panic!("it did not wait: {carried:?}"),
         () = lined_up => {}
+    }
+}
+
+/// The API does not answer the guard, or it has no way there: that must not keep the others away.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_back_later_does_not_wait_for_the_api_for_ever() {
+    let (world, _run, _dir) = pivoted().await;
+    let there = || Component::ALL.map(|component| world.manifests().file(component.manifest_file()).exists());
+    let (pace, stop) = (pace(), CancellationToken::new());
+    world.rehearsal.power_off();
+    let start = boot(&world, HOLD_OFF).await.unwrap();
+    assert_eq!(there(), [true, false, false]);
+    let ended = carry_on(&NoWay(&world), &start, &pace, &stop).await;
+    assert!(matches!(ended, Err(GuardError::NoWay(_))), "{ended:?}");
+    assert_eq!(there(), [true; 3]);
+    world.manifests().remove(Component::Scheduler.manifest_file()).unwrap();
+    let start = boot(&world, HOLD_OFF).await.unwrap();
+    let put_back = async {
+        while there() != [true; 3] {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        carried = carry_on(&world, &start, &pace, &stop) => panic!("there was nobody to answer: {carried:?}"),
+        waited = tokio::time::timeout(SOON, put_back) => waited.expect("the scheduler's manifest"),
+    }
+}
+
+/// Without a way to the cluster.
+struct NoWay<'a>(&'a World);
+
+#[async_trait]
+impl Ground for NoWay<'_> {
+    fn state_dir(&self) -> PathBuf {
+        self.0.state_dir()
+    }
+    fn unit_is_gone(&self, unit: &str) -> bool {
+        self.0.unit_is_gone(unit)
+    }
+    async fn boot_id(&self) -> Result<String, GuardError> {
+        self.0.boot_id().await
+    }
+    async fn site(&self, _settings: Settings) -> Result<Arc<Site>, GuardError> {
+        Err(GuardError::NoWay("there is none".to_owned()))
+    }
+    async fn engine(&self, journal: Journal, site: &Arc<Site>) -> Result<Engine, GuardError> {
+        Ground::engine(self.0, journal, site).await
     }
 }
 
@@ -155,6 +205,14 @@ async fn a_reboot_is_survived_and_so_is_the_next() {
         world.is_self_hosted().await.unwrap();
     }
     until_the_story_is(&world, &[PIVOT, HAND_OVER, HAND_OVER]).await;
+    // All static pods were there again, and had to go.
+    let journal = world.journal().unwrap();
+    for header in &journal.runs().unwrap()[1..] {
+        let plan = load(&journal, header.run).unwrap();
+        let retired = Component::ALL.map(|component| format!("retire-static/{component}").into());
+        assert!(retired.iter().all(|step| plan.plan().step(step).is_some()), "{:?}", plan.plan());
+    }
+    drop(journal);
     goes_back_exactly(&world, run).await;
 }
 
