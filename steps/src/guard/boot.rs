@@ -36,7 +36,7 @@ pub async fn boot(ground: &dyn Ground, hold_off: Duration) -> Result<Start, Guar
     let boot_id = ground.boot_id().await?;
     let journal = open_to_read(ground)?;
     let told = match &journal {
-        Some((journal, _)) => Told::read(journal)?,
+        Some((journal, _damaged)) => Told::read(journal)?,
         None => None,
     };
     let Some(known) = &told else {
@@ -44,7 +44,7 @@ pub async fn boot(ground: &dyn Ground, hold_off: Duration) -> Result<Start, Guar
     };
     let manifests = ManifestsDir::new(&known.settings.manifests_dir);
     let mut decision = at_boot(&known.at_boot(&manifests, boot_id, hold_off));
-    if matches!(journal, Some((_, Whole::No))) {
+    if journal.as_ref().is_some_and(|(_, damaged)| *damaged) {
         // It cannot be opened later.
         decision.put_back.append(&mut decision.put_back_later);
     }
@@ -257,20 +257,14 @@ async fn site_of(ground: &dyn Ground, told: &Told, next: Next) -> Result<Arc<Sit
     })
 }
 
-/// Whether nothing of the journal is missing.
-enum Whole {
-    Yes,
-    No,
-}
-
-/// A damaged journal is read as far as it can be. `None` if there is none.
-fn open_to_read(ground: &dyn Ground) -> Result<Option<(Journal, Whole)>, GuardError> {
+/// The journal, and whether it is damaged: then it is what can be read of it. `None` if there is none.
+fn open_to_read(ground: &dyn Ground) -> Result<Option<(Journal, bool)>, GuardError> {
     if !ground.state_dir().join("db").exists() {
         return Ok(None);
     }
     Ok(Some(match Journal::open(ground.state_dir(), "guard") {
-        Err(OpenError::Damaged { .. }) => (Journal::salvage(ground.state_dir(), "guard")?, Whole::No),
-        opened => (opened?, Whole::Yes),
+        Err(OpenError::Damaged { .. }) => (Journal::salvage(ground.state_dir(), "guard")?, true),
+        opened => (opened?, false),
     }))
 }
 

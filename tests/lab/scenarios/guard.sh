@@ -4,13 +4,14 @@
 # What a static node needs, in this very run.
 remember_static
 power_cuts 'static' static_steady
-static_time=$answered
+static_time=$answered static_led=$led
 remember_static # etcd is another process after each power cut
 
 need fulcrum_ends 0 pivot --yes
 check_pivoted
 power_cuts 'pivoted' self_hosted_again loaded
 check 'the pivoted one answers within 1.1 x of the static one' at_most "$(awk -v t="$static_time" 'BEGIN {print t * 1.1}')" "$answered"
+check 'and has leaders no later' at_most "$static_led" "$led"
 static_etcd=$(etcd_identity)
 check_pivoted
 
