@@ -13,7 +13,7 @@ power_cut() {
 seconds_until() {
   if within "$@" >/dev/null; then awk -v from="$booted_at" -v to="$(date +%s.%N)" 'BEGIN {printf "%.1f\n", to - from}'; fi
 }
-# power_cuts WHAT STEADY LOADED: three of them, each followed by a wait until the node is STEADY again, and under load if
+# power_cuts WHAT STEADY [LOADED]: three of them, each followed by a wait until the node is STEADY again, and under load if
 # LOADED. answered and led are how soon the API answered, and how soon the leases were renewed again, on average: etcd's
 # election takes 0.1 to 1 s, and an API server that comes before it tries again later.
 power_cuts() {
@@ -25,13 +25,14 @@ power_cuts() {
     ${3:+load_start}
     leaders="$leaders $(seconds_until 240 leaders_again)"
     wait_until "$1, power cut $number: as before, without help" 420 "$2"
-    [ -z "${3:-}" ] || load_stop 'from the first good answer until then'
-    [ -z "${3:-}" ] || check_unharmed "$1, power cut $number"
+    [ -n "${3:-}" ] || continue
+    load_stop 'from the first good answer until then'
+    check_unharmed "$1, power cut $number"
   done
   answered=$(average "$times") led=$(average "$leaders")
   note "$1: the API answers after$times s, on average $answered; there are leaders after$leaders s, on average $led"
 }
-# says_ready: as api_answers, but asked in a hundredth of the time: what asks takes the node's processors, too.
+# says_ready: as api_answers, by a lighter program: what asks takes the node's processors, too.
 says_ready() { curl -fsS --max-time 1 --cacert "$disk/kubernetes/pki/ca.crt" "https://$NODE_IP:6443/readyz"; }
 # average FIGURES: of three; nothing if one is missing.
 average() { printf '%s\n' "$1" | awk 'NF == 3 {printf "%.2f\n", ($1 + $2 + $3) / 3}'; }
