@@ -78,25 +78,7 @@ pub async fn carry_on(
     if matches!(next, Next::Rest | Next::Watch) {
         return Ok(Carried::Nothing);
     }
-    let mut reached = std::pin::pin!(reached(ground, told, next));
-    let site = tokio::select! {
-        site = &mut reached => site,
-        () = tokio::time::sleep(pace.patience) => {
-            put_back_the_rest(ground, start, pace).await?;
-            tokio::select! {
-                site = reached => site,
-                () = stop.cancelled() => return Ok(Carried::Nothing),
-            }
-        }
-        () = stop.cancelled() => return Ok(Carried::Nothing),
-    };
-    let site = match site {
-        Ok(site) => site,
-        Err(no_way) => {
-            put_back_the_rest(ground, start, pace).await?;
-            return Err(no_way);
-        }
-    };
+    let Some(site) = reach(ground, start, told, pace, stop).await? else { return Ok(Carried::Nothing) };
     let manifests = &site.node.manifests;
     if next == Next::HandOverIfProven
         && let Err(why) = proven(ground, told, &site, &static_ones(manifests)).await?
@@ -123,6 +105,31 @@ pub async fn carry_on(
     Ok(Carried::Ended(ending))
 }
 
+/// [`reached`], and what is put back later if that fails or takes too long. `None` if it was stopped.
+async fn reach(
+    ground: &dyn Ground,
+    start: &Start,
+    told: &Told,
+    pace: &Pace,
+    stop: &CancellationToken,
+) -> Result<Option<Arc<Site>>, GuardError> {
+    let mut reached = std::pin::pin!(reached(ground, told, start.decision.next));
+    let in_time = tokio::select! {
+        in_time = tokio::time::timeout(pace.patience, &mut reached) => in_time,
+        () = stop.cancelled() => return Ok(None),
+    };
+    if !matches!(in_time, Ok(Ok(_))) {
+        put_back_the_rest(ground, start, pace).await?;
+    }
+    match in_time {
+        Ok(site) => site.map(Some),
+        Err(_elapsed) => tokio::select! {
+            site = reached => site.map(Some),
+            () = stop.cancelled() => Ok(None),
+        },
+    }
+}
+
 /// The site of what follows, once the API answers if that is needed.
 async fn reached(ground: &dyn Ground, told: &Told, next: Next) -> Result<Arc<Site>, GuardError> {
     let site = site_of(ground, told, next).await?;
@@ -135,11 +142,10 @@ async fn reached(ground: &dyn Ground, told: &Told, next: Next) -> Result<Arc<Sit
 
 /// Whether no run has decided yet, on this boot, who gets new connections, and what has been put back shares its port.
 fn nobody_steers(told: &Told, next: Next, boot_id: &str) -> bool {
-    let cut = |run| told.runs.iter().find(|it| it.run == run);
     match next {
         Next::HandOver | Next::HandOverIfProven => true,
         Next::Resume(run) => {
-            cut(run).is_some_and(|run| run.workflow == Workflow::HandOver && run.boot_id != boot_id)
+            told.run(run).is_some_and(|run| run.workflow == Workflow::HandOver && run.boot_id != boot_id)
         }
         Next::Rest | Next::Watch | Next::Unwind(_) => false,
     }
@@ -183,8 +189,7 @@ async fn put_back_the_rest(ground: &dyn Ground, start: &Start, pace: &Pace) -> R
 /// What stands in while the API is down must not wait for it, and what is being undone may be what brings it back.
 fn needs_the_api(told: &Told, next: Next) -> bool {
     let Next::Resume(run) = next else { return true };
-    let run = told.runs.iter().find(|it| it.run == run);
-    !run.is_some_and(|run| {
+    !told.run(run).is_some_and(|run| {
         run.workflow == Workflow::StandIn || run.standing == Standing::Unfinished { unwinding: true }
     })
 }
@@ -239,9 +244,8 @@ pub(super) fn is_proven(
 
 /// The site of the run that follows: one of the guard's own knows which pivot it belongs to.
 async fn site_of(ground: &dyn Ground, told: &Told, next: Next) -> Result<Arc<Site>, GuardError> {
-    let is_pivot = |run| told.runs.iter().any(|it| it.run == run && it.workflow == Workflow::Pivot);
     let own = match next {
-        Next::Resume(run) | Next::Unwind(run) => !is_pivot(run),
+        Next::Resume(run) | Next::Unwind(run) => run != told.pivot,
         _ => true,
     };
     let mut settings = told.settings.clone();

@@ -68,6 +68,11 @@ impl Told {
         &self.runs[0]
     }
 
+    /// One of the runs.
+    pub(super) fn run(&self, run: RunId) -> Option<&RunFacts> {
+        self.runs.iter().find(|facts| facts.run == run)
+    }
+
     /// Whether the pivot is completed, and no run after it is in between.
     pub fn is_at_rest(&self) -> bool {
         let over = |run: &RunFacts| matches!(run.standing, Standing::Completed | Standing::RolledBack);

@@ -189,7 +189,8 @@ proptest! {
     fn no_boot_leaves_a_component_that_nothing_starts(
         pivot in any_run(0), later in [any_run(1), any_run(2)], more in 0usize..3, manifests in 0u8..8, rollback: bool,
     ) {
-        let mut runs = Vec::from_iter([pivot.clone()].into_iter().chain(later));
+        let [one, two] = later;
+        let mut runs = vec![pivot.clone(), one, two];
         runs.truncate(1 + more);
         // Runs follow only a pivot that is done.
         if pivot.standing != Standing::Completed {
@@ -204,11 +205,11 @@ proptest! {
         if rebooted && pivot.standing != Standing::RolledBack {
             for component in ALL {
                 let taken = pivot.standing == Standing::Completed || pivot.retired.contains(&component);
-                let mut back = decision.put_back.iter();
-                let later = || decision.next == Next::HandOver
-                    && decision.put_back_later.iter().any(|(it, _)| *it == component);
-                let back = back.any(|(it, _)| *it == component)
-                    || component != Component::ApiServer && later();
+                let among = |all: &[(Component, Copy)]| all.iter().any(|(it, _)| *it == component);
+                let later = component != Component::ApiServer
+                    && decision.next == Next::HandOver
+                    && among(&decision.put_back_later);
+                let back = among(&decision.put_back) || later;
                 prop_assert!(!taken || back || facts.manifests.contains(&component), "{component}: {decision:?}");
             }
         }
