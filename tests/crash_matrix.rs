@@ -5,11 +5,11 @@
 use crate::support::{World, setup};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Library, Outcome, Step, StepError, StepSpec};
-use fulcrum_steps::drill::{
+use fulcrum_simulator::rehearsal::{
     Broken, Case, Drill, Fault, Point, Steps, Struck, Then, Verb, Verdict, When, cases,
 };
 use fulcrum_steps::plan;
-use fulcrum_steps::site::{Handover, Wanted};
+use fulcrum_steps::settings::{Handover, Wanted};
 use fulcrum_steps::step::library;
 use futures::StreamExt;
 use serde_json::Value;

@@ -13,9 +13,10 @@ use fulcrum_steps::guard::{
     BY_GUARD, Ended, Ground, Guard as Daemon, GuardError, Orders, Pace, Standby, Told, UNIT, arm, disarm,
     installed,
 };
-use fulcrum_steps::node::{ManifestsDir, Systemd, Units};
+use fulcrum_steps::host::{ManifestsDir, Systemd, Units};
 use fulcrum_steps::plan;
-use fulcrum_steps::site::{Settings, Site};
+use fulcrum_steps::settings::Settings;
+use fulcrum_steps::site::Site;
 use fulcrum_steps::step::library;
 use serde_json::json;
 use std::os::unix::process::CommandExt;

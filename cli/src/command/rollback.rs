@@ -7,7 +7,8 @@ use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
 use fulcrum_engine::Run;
 use fulcrum_engine::load::load;
-use fulcrum_steps::site::{ROLLBACK, ROLLBACK_KEEPING, Site};
+use fulcrum_steps::settings::{ROLLBACK, ROLLBACK_KEEPING};
+use fulcrum_steps::site::Site;
 use std::sync::Arc;
 
 pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) -> Result<Exit, Failure> {

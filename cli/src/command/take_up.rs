@@ -10,7 +10,8 @@ use crate::world::{
 use fulcrum_engine::Run;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
-use fulcrum_steps::site::{Settings, Site, keeps_port_sharing};
+use fulcrum_steps::settings::{Settings, keeps_port_sharing};
+use fulcrum_steps::site::Site;
 use std::path::PathBuf;
 use std::sync::Arc;
 

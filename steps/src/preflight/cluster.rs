@@ -4,7 +4,7 @@ use super::host::HostFacts;
 use super::verdict::Verdict;
 use crate::cluster::{ROLE_LABEL, ROLE_LABEL_BEFORE_1_24, RUN_ANNOTATION, config_hash, is_ready, pod_story};
 use crate::component::Component;
-use crate::node::Listener;
+use crate::host::Listener;
 use crate::site::Site;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use serde_json::Value;
@@ -255,7 +255,7 @@ fn version(text: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::Process;
+    use crate::host::Process;
     use serde_json::json;
 
     #[test]

@@ -2,8 +2,8 @@
 
 use super::verdict::Verdict;
 use crate::component::Component;
+use crate::host::ManifestsDir;
 use crate::manifest::StaticPod;
-use crate::node::ManifestsDir;
 use crate::site::{Site, in_static_pod};
 use fulcrum_engine::Seen;
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! `announce`: says in the cluster why the static pods came back, as an Event on the node, once the API answers. It is
 //! for people: that it could not be said is no failure.
 
-use super::library::seen;
+use crate::handover::seen;
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Step, StepError};

@@ -4,7 +4,7 @@
 //! is left. Undo keeps them: they are not in anybody's way, and history refers to them.
 
 use crate::component::Component;
-use crate::node::{FileImage, ManifestsDir};
+use crate::host::{FileImage, ManifestsDir};
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::state::{Digest, fsync};

@@ -6,12 +6,13 @@
 //! wait for the kubelet, which with kubeadm's probes begins to ask after 10 s and asks every 10 s. What the kubelet
 //! thinks of the pods is `verify`'s business.
 
-use super::library::seen;
-use super::pair::share_again;
 use crate::cluster::{has_restarted, is_going, pod_story};
 use crate::component::Component;
-use crate::node::{MARK_NEWCOMER, Process};
-use crate::site::{Handover, Site};
+use crate::handover::pair::share_again;
+use crate::handover::seen;
+use crate::host::{MARK_NEWCOMER, Process};
+use crate::settings::Handover;
+use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
 use k8s_openapi::api::core::v1::Pod;

@@ -2,15 +2,17 @@
 //! hands. On the way back it is raised if it can be: a way back with a gap is better than none.
 
 use super::archive;
-use super::drain::Drain;
-use super::library::{BridgeAct, seen};
-use super::pair::is_cut;
-use crate::bridge::BRIDGE_FILE;
+use super::library::BridgeAct;
 use crate::cluster::config_hash;
 use crate::component::Component;
+use crate::handover::bridge::BRIDGE_FILE;
+use crate::handover::drain::Drain;
+use crate::handover::pair::is_cut;
+use crate::handover::seen;
+use crate::host::{FileImage, RedirectState};
 use crate::manifest::{BRIDGE, StaticPod};
-use crate::node::{FileImage, RedirectState};
-use crate::site::{Handover, Site, in_static_pod};
+use crate::settings::Handover;
+use crate::site::{Site, in_static_pod};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
 use serde_json::{Value, json};

@@ -5,11 +5,11 @@
 //! has gone.
 
 use super::archive;
-use super::endpoints::while_held;
-use super::lease;
-use super::library::seen;
-use super::removal::{Removal, made_by};
 use crate::component::Component;
+use crate::handover::endpoints::while_held;
+use crate::handover::lease;
+use crate::handover::removal::{Removal, made_by};
+use crate::handover::seen;
 use crate::manifest::{StaticPod, same_spec};
 use crate::site::Site;
 use async_trait::async_trait;

@@ -1,7 +1,7 @@
 //! `keep-line-up`: the next API server that joins, in a roll-out, gets no traffic until the old one leaves.
 
-use super::pair::{Pair, settled};
-use crate::node::Steering;
+use crate::handover::pair::{Pair, settled};
+use crate::host::Steering;
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};

@@ -1,7 +1,7 @@
 //! `label-node`: opts this node in to the self-hosted control plane. Undo: as it was before.
 
-use super::library::seen;
 use crate::cluster::OPT_IN_LABEL;
+use crate::handover::seen;
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Step, StepError};

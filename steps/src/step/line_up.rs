@@ -1,9 +1,9 @@
 //! `line-up`: the static API server keeps all traffic while the new one starts beside it; what the new one asks
 //! itself over loopback reaches it. Undo: the kernel decides as before.
 
-use super::pair::{Pair, gone, is_cut, settled};
 use crate::component::Component;
-use crate::node::Steering;
+use crate::handover::pair::{Pair, gone, is_cut, settled};
+use crate::host::Steering;
 use crate::site::{Site, in_api_pod};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
@@ -38,7 +38,7 @@ impl Step for LineUp {
             return Ok(Finding::Done);
         }
         let pair = Pair::look(&self.site).await?;
-        let serving = |listener: &Option<crate::node::Listener>| listener.as_ref().map(|one| one.inode);
+        let serving = |listener: &Option<crate::host::Listener>| listener.as_ref().map(|one| one.inode);
         Ok(match pair.steering(&self.site).await? {
             Some(Steering::LineUp { serving: who, .. }) if Some(who) == serving(&pair.old) => Finding::Done,
             // `switch` has come after it.

@@ -2,8 +2,8 @@
 //!
 //! Its undo lets go. A run that completes lets go in `seal`, whose undo takes the lock back.
 
-use super::library::seen;
 use crate::cluster::{Lock, LockError};
+use crate::handover::seen;
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};

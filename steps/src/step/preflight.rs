@@ -1,7 +1,8 @@
 //! `preflight`: the checks, once more, as part of the run: what passed is in its journal.
 
 use crate::preflight::{Ask, Level, preflight};
-use crate::site::{Site, Wanted};
+use crate::settings::Wanted;
+use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Step, StepError};
 use serde_json::{Value, json};

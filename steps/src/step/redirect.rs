@@ -1,10 +1,11 @@
 //! `redirect`, `end-redirect`: new connections to the API server's port go to the bridge.
 
-use super::drain::arrivals;
-use super::library::{RedirectAct, seen};
-use super::pair::is_cut;
+use super::library::RedirectAct;
 use crate::component::Component;
-use crate::node::{Redirect, RedirectState};
+use crate::handover::drain::arrivals;
+use crate::handover::pair::is_cut;
+use crate::handover::seen;
+use crate::host::{Redirect, RedirectState};
 use crate::site::{Site, describe};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};

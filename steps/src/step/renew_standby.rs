@@ -1,11 +1,11 @@
 //! `renew-standby/<c>`: what the DaemonSet runs, and has proven itself, is what would come back from now on. Undo: what
 //! would have come back before.
 
-use super::library::seen;
 use crate::component::Component;
 use crate::guard::Standby;
+use crate::handover::seen;
+use crate::host::FileImage;
 use crate::manifest::standby_of;
-use crate::node::FileImage;
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Step, StepError};

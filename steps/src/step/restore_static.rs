@@ -2,14 +2,14 @@
 //! until the static pod serves. The API is not needed for it: it may be this that brings it back.
 
 use super::archive;
-use super::drain::arrivals;
-use super::endpoints::while_held;
-use super::pair::{Pair, settled};
-use super::removal::Removal;
 use crate::component::Component;
 use crate::guard::Standby;
+use crate::handover::drain::arrivals;
+use crate::handover::endpoints::while_held;
+use crate::handover::pair::{Pair, settled};
+use crate::handover::removal::Removal;
+use crate::host::{FileImage, MARK_NEWCOMER, Process, Steering};
 use crate::manifest::StaticPod;
-use crate::node::{FileImage, MARK_NEWCOMER, Process, Steering};
 use crate::site::{Site, in_api_pod, in_static_pod, shares_its_port};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};

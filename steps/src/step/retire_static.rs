@@ -4,17 +4,18 @@
 
 use super::archive;
 use super::create_daemonset::led_before;
-use super::drain::Drain;
-use super::endpoints::while_held;
-use super::lease;
-use super::library::seen;
-use super::pair::{Pair, share_again};
 use crate::cluster::config_hash;
 use crate::component::Component;
 use crate::guard::Standby;
+use crate::handover::drain::Drain;
+use crate::handover::endpoints::while_held;
+use crate::handover::lease;
+use crate::handover::pair::{Pair, share_again};
+use crate::handover::seen;
+use crate::host::{FileImage, MARK_NEWCOMER, Steering};
 use crate::manifest::StaticPod;
-use crate::node::{FileImage, MARK_NEWCOMER, Steering};
-use crate::site::{Handover, Site, in_api_pod, in_static_pod, shares_its_port};
+use crate::settings::Handover;
+use crate::site::{Site, in_api_pod, in_static_pod, shares_its_port};
 use async_trait::async_trait;
 use fulcrum_engine::state::Digest;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};

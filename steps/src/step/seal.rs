@@ -2,10 +2,10 @@
 //! cluster; and the lock is let go. Undo, the first thing that a rollback does: takes the lock back, if the
 //! API answers. If it does not, the manifests have to come back first.
 
-use super::library::seen;
 use super::lock;
 use crate::cluster::{AUDIT_HEAD_ANNOTATION, Lock};
 use crate::component::Component;
+use crate::handover::seen;
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Step, StepError};

@@ -1,9 +1,9 @@
 //! `share-port/<c>` with `--handover steer`: the static process's live listener becomes shareable. Nothing else of
 //! it is touched. Undo: it is as it was.
 
-use super::pair::{gone, is_cut, settled};
 use crate::component::Component;
-use crate::node::{HostError, Listener};
+use crate::handover::pair::{gone, is_cut, settled};
+use crate::host::{HostError, Listener};
 use crate::site::{Site, in_static_pod, shares_its_port};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};

@@ -5,13 +5,14 @@
 //! Looks only at the manifest and at the host: for the API server's own turn there is no API to ask.
 
 use super::archive;
-use super::drain::Drain;
-use super::endpoints::while_held;
-use super::lease;
 use crate::component::Component;
+use crate::handover::drain::Drain;
+use crate::handover::endpoints::while_held;
+use crate::handover::lease;
+use crate::host::{FileImage, Process};
 use crate::manifest::StaticPod;
-use crate::node::{FileImage, Process};
-use crate::site::{Handover, Site, in_static_pod, shares_its_port};
+use crate::settings::Handover;
+use crate::site::{Site, in_static_pod, shares_its_port};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
 use serde_json::{Value, json};

@@ -1,9 +1,9 @@
 //! `switch`: new connections go to the new API server, and it is watched for a while: one answer that is not as it
 //! should be, and they go to the old one again. Undo: they do, if it is still there.
 
-use super::pair::{Pair, gone, is_cut, settled, share_again};
 use crate::component::Component;
-use crate::node::{Listener, MARK_NEWCOMER, Steering};
+use crate::handover::pair::{Pair, gone, is_cut, settled, share_again};
+use crate::host::{Listener, MARK_NEWCOMER, Steering};
 use crate::site::{Site, describe, in_api_pod};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};

@@ -1,13 +1,13 @@
 //! `way-back/vacate-port/<c>`: on the way back, the DaemonSet goes and with it its process from the port. That it
 //! does not listen is enough: what it has in hand it finishes beside the static one.
 
-use super::endpoints::while_held;
-use super::hold_back::HoldBack;
-use super::lease;
-use super::pair::{Pair, is_cut, settled};
-use super::removal::{Removal, still_listens};
 use crate::component::Component;
-use crate::node::Steering;
+use crate::handover::endpoints::while_held;
+use crate::handover::hold_back::HoldBack;
+use crate::handover::lease;
+use crate::handover::pair::{Pair, is_cut, settled};
+use crate::handover::removal::{Removal, still_listens};
+use crate::host::Steering;
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};

@@ -1,8 +1,8 @@
 //! `verify`: the cluster works without the static pods. Looks only.
 
-use super::library::seen;
 use crate::cluster::NAMESPACE;
 use crate::component::Component;
+use crate::handover::seen;
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
