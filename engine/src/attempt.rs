@@ -1,6 +1,6 @@
 //! One call of one method of a step: timed, stoppable, and safe from panics.
 
-use crate::event::Finding;
+use crate::event::ProbeResult;
 use crate::observe::Observer;
 use crate::plan::StepId;
 use crate::step::{Context, Step, StepError};
@@ -37,7 +37,7 @@ pub(crate) enum What {
 #[derive(Debug)]
 pub(crate) enum Returned {
     Rested,
-    Found(Finding),
+    Found(ProbeResult),
     Saved(Vec<u8>),
     Ran(Value),
     Undone,
@@ -80,7 +80,7 @@ impl Call {
             }
             return Ok(Returned::Rested);
         }
-        let saved = match &self.pre_image {
+        let pre_image = match &self.pre_image {
             None => None,
             Some(digest) => Some(shared.journal.blob(digest)?),
         };
@@ -89,7 +89,7 @@ impl Call {
             step: self.step.clone(),
             attempt: self.attempt,
             head: shared.head,
-            saved,
+            pre_image,
             outputs: shared.outputs,
             stop: self.stop.clone(),
             observer: shared.observer,

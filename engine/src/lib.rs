@@ -2,7 +2,7 @@
 //!
 //! A [`Plan`] is a DAG of named steps. The engine runs it, writes down in a journal what it is about
 //! to do before it does it, and can therefore be killed at any instant: [`Engine::resume`] goes on
-//! where it was, [`Engine::unwind`] takes back what was done. It is a library, not a server, and it
+//! where it was, [`Engine::roll_back`] takes back what was done. It is a library, not a server, and it
 //! needs nothing but a directory.
 //!
 //! What it promises, and what holds each promise, is in `ARCHITECTURE.md`. In short:
@@ -52,11 +52,11 @@ pub mod testing;
 
 pub use engine::{Control, Ending, Engine};
 pub use error::{EngineError, LoadError};
-pub use event::{Event, Failure, FailureKind, Finding, Outcome, Session};
+pub use event::{Event, Failure, FailureKind, Outcome, PauseCause, ProbeResult, Role, Session};
 pub use observe::{Observer, Silent};
 pub use plan::{Durability, Plan, PlanError, StepId, StepSpec};
 pub use policy::{Backoff, Policy};
-pub use run::Run;
-pub use step::{Context, Library, Seen, Step, StepError};
+pub use run::{Phase, Rollback, Run};
+pub use step::{Context, Look, Pending, Seen, Step, StepError, StepRegistry};
 
 pub use fulcrum_state as state;

@@ -34,7 +34,7 @@ pub struct Plan {
 pub struct StepSpec {
     /// Its name.
     pub id: StepId,
-    /// What the [`Library`](crate::Library) makes the step from. The engine does not look inside.
+    /// What the [`StepRegistry`](crate::StepRegistry) makes the step from. The engine does not look inside.
     pub args: Value,
     /// The steps that must be done before this one starts.
     pub after: Vec<StepId>,

@@ -1,6 +1,6 @@
 //! The state machine of one step: one table, used by live running and by recovery alike.
 
-use crate::event::{Event, Failure, FailureKind, Finding};
+use crate::event::{Event, Failure, FailureKind, ProbeResult};
 use crate::plan::StepSpec;
 use fulcrum_state::Digest;
 use serde_json::Value;
@@ -32,7 +32,7 @@ pub enum Status {
     /// An attempt was started and has no result yet.
     Running,
     /// A past attempt has no result, or its effect may be gone: must be probed.
-    Unclear,
+    NeedsProbe,
     /// Its effect is there.
     Done,
     /// No further attempt will be made. The run is undone.
@@ -84,9 +84,9 @@ impl StepState {
                 after_failure(failure, next.failures >= spec.policy.attempts, Status::Waiting, Status::Failed)
             }
             (Status::Running, Event::AttemptCut { attempt, .. }) if *attempt == self.attempts => {
-                Status::Unclear
+                Status::NeedsProbe
             }
-            (Status::Unclear, Event::Probed { finding, .. }) => after_probe(finding),
+            (Status::NeedsProbe, Event::Probed { result, .. }) => after_probe(result),
             (Status::ToUndo, Event::UndoStarted { attempt, .. }) if *attempt == self.undos + 1 => {
                 next.undos = *attempt;
                 Status::Undoing
@@ -111,16 +111,16 @@ impl StepState {
     pub(crate) fn resumed(&mut self, volatile: bool) {
         self.failures = 0;
         self.status = match std::mem::take(&mut self.status) {
-            Status::Running | Status::Foreign(_) => Status::Unclear,
-            Status::Done if volatile => Status::Unclear,
+            Status::Running | Status::Foreign(_) => Status::NeedsProbe,
+            Status::Done if volatile => Status::NeedsProbe,
             Status::Undoing | Status::UndoFailed(_) => Status::ToUndo,
             other => other,
         };
     }
 
-    /// The run is being undone from here on: what was started is to be undone. A step without a result
-    /// is left as it is: it is probed, or it comes to its end, first.
-    pub(crate) fn unwinding(&mut self) {
+    /// The run is rolled back from here on: what was started is to be undone. A step without a result
+    /// stays as it is: it is probed, or comes to its end, first.
+    pub(crate) fn rolled_back(&mut self) {
         self.failures = 0;
         self.status = match std::mem::take(&mut self.status) {
             Status::Waiting if self.attempts > 0 => Status::ToUndo,
@@ -144,12 +144,14 @@ fn after_failure(
     if last || failure.kind == FailureKind::Fatal { never(failure.error.clone()) } else { again }
 }
 
-fn after_probe(finding: &Finding) -> Status {
-    match finding {
-        Finding::Done => Status::Done,
-        Finding::Absent | Finding::Partial(_) => Status::Waiting,
-        Finding::Foreign(why) => Status::Foreign(why.clone()),
-        Finding::Unknown(why) => Status::Foreign(format!("it could not be found out what is there: {why}")),
+fn after_probe(result: &ProbeResult) -> Status {
+    match result {
+        ProbeResult::Done => Status::Done,
+        ProbeResult::Absent | ProbeResult::Partial(_) => Status::Waiting,
+        ProbeResult::Foreign(why) => Status::Foreign(why.clone()),
+        ProbeResult::Unknown(why) => {
+            Status::Foreign(format!("it could not be found out what is there: {why}"))
+        }
     }
 }
 
@@ -158,7 +160,7 @@ impl fmt::Display for Status {
         f.write_str(match self {
             Self::Waiting => "waiting",
             Self::Running => "running",
-            Self::Unclear => "unclear",
+            Self::NeedsProbe => "to be probed",
             Self::Done => "done",
             Self::Failed(_) => "failed",
             Self::Foreign(_) => "foreign",

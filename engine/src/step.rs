@@ -1,6 +1,6 @@
 //! The contract of a step.
 
-use crate::event::Finding;
+use crate::event::ProbeResult;
 use crate::observe::Observer;
 use crate::plan::{StepId, StepSpec};
 use async_trait::async_trait;
@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 pub trait Step: Send + Sync {
     /// What is there. After a crash this decides whether the step is done, runs again, or stops the
     /// run because something is there that is not its own.
-    async fn probe(&self, cx: &Context) -> Result<Finding, StepError>;
+    async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError>;
 
     /// Does it. The value is kept in the journal (at most about 3 KiB of JSON) for later steps:
     /// [`Context::output`].
@@ -56,7 +56,7 @@ pub trait Step: Send + Sync {
         false
     }
 
-    /// What was there before, as `undo` will need it ([`Context::saved`]): bytes of any size.
+    /// What was there before, as `undo` will need it ([`Context::pre_image`]): bytes of any size.
     async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
         let _ = cx;
         Ok(Vec::new())
@@ -65,12 +65,12 @@ pub trait Step: Send + Sync {
 
 /// Makes steps from their specs. Resuming asks it for steps of a plan that was stored earlier,
 /// perhaps by an earlier version of the program: `Err` says why it does not know this one.
-pub trait Library: Send + Sync {
+pub trait StepRegistry: Send + Sync {
     /// The step that `spec` describes.
     fn step(&self, spec: &StepSpec) -> Result<Arc<dyn Step>, String>;
 }
 
-impl<F: Fn(&StepSpec) -> Result<Arc<dyn Step>, String> + Send + Sync> Library for F {
+impl<F: Fn(&StepSpec) -> Result<Arc<dyn Step>, String> + Send + Sync> StepRegistry for F {
     fn step(&self, spec: &StepSpec) -> Result<Arc<dyn Step>, String> {
         self(spec)
     }
@@ -82,21 +82,89 @@ pub struct Context {
     pub(crate) step: StepId,
     pub(crate) attempt: u32,
     pub(crate) head: Head,
-    pub(crate) saved: Option<Vec<u8>>,
+    pub(crate) pre_image: Option<Vec<u8>>,
     pub(crate) outputs: Arc<BTreeMap<StepId, Value>>,
     pub(crate) stop: CancellationToken,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) noted: Arc<Mutex<String>>,
 }
 
-/// What a look at the thing that is waited for has shown.
+/// One look at what a step waits for ([`Context::wait`]): `Ok` ends the wait.
+///
+/// A function that looks returns it, and `?` passes on what a look within has seen:
+///
+/// ```
+/// use fulcrum_engine::{Context, Look, Pending, StepError};
+/// use std::time::Duration;
+///
+/// async fn size(path: &str) -> Look<u64> {
+///     match std::fs::metadata(path) {
+///         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+///             Err(Pending::NotYet(format!("no {path}")))
+///         }
+///         metadata => Ok(metadata?.len()), // Any other error ends the wait.
+///     }
+/// }
+///
+/// async fn filled(path: &str) -> Look<()> {
+///     match size(path).await? {
+///         0 => Err(Pending::NotYet(format!("{path} is empty"))),
+///         _ => Ok(()),
+///     }
+/// }
+///
+/// async fn run(cx: &Context) -> Result<(), StepError> {
+///     cx.wait("the report", Duration::from_millis(100), || filled("report.csv")).await
+/// }
+/// ```
+pub type Look<T> = Result<T, Pending>;
+
+/// Why a look has not shown what is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "the wait goes on or ends by this"]
-pub enum Seen<T> {
-    /// It has come; the wait is over.
-    Ready(T),
-    /// Not yet; says what is there instead.
+pub enum Pending {
+    /// It is not there yet; says what is there instead. The wait goes on.
     NotYet(String),
+    /// The look failed. The wait ends with this error.
+    Failed(StepError),
+}
+
+/// An error within a look is the wait's.
+impl<E: Into<StepError>> From<E> for Pending {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// What a look returned before there was [`Look`].
+#[doc(hidden)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen<T> {
+    Ready(T),
+    NotYet(String),
+}
+
+/// What [`Context::wait`] takes: a [`Look`], and for now what it was before.
+#[doc(hidden)]
+pub trait IntoLook {
+    type Value;
+    fn into_look(self) -> Look<Self::Value>;
+}
+
+impl<T> IntoLook for Look<T> {
+    type Value = T;
+    fn into_look(self) -> Look<T> {
+        self
+    }
+}
+
+impl<T> IntoLook for Result<Seen<T>, StepError> {
+    type Value = T;
+    fn into_look(self) -> Look<T> {
+        match self? {
+            Seen::Ready(value) => Ok(value),
+            Seen::NotYet(seen) => Err(Pending::NotYet(seen)),
+        }
+    }
 }
 
 impl Context {
@@ -120,10 +188,10 @@ impl Context {
         self.head
     }
 
-    /// What [`Step::save`] saved before the first attempt. `None` if the step never got that far:
-    /// then it has changed nothing.
-    pub fn saved(&self) -> Option<&[u8]> {
-        self.saved.as_deref()
+    /// What [`Step::save`] returned before the first attempt. `None` if the step never got that far.
+    /// Then it has changed nothing.
+    pub fn pre_image(&self) -> Option<&[u8]> {
+        self.pre_image.as_deref()
     }
 
     /// What a step that is done has returned.
@@ -147,26 +215,24 @@ impl Context {
         self.stop.cancelled().await;
     }
 
-    /// Looks every `pause` until `look` says [`Seen::Ready`], and notes what it saw instead.
+    /// Looks every `pause` until a [`Look`] is `Ok`, and notes what it saw instead.
     ///
-    /// Its deadline is the attempt's timeout; the error then says `what` was waited for and what was
-    /// last seen.
+    /// The attempt's timeout ends the wait; the error then says `what` was waited for and what was last
+    /// seen.
     ///
     /// # Errors
-    /// What `look` fails with, at once; [`StepError::stopped`] when the run is being stopped.
-    pub async fn wait<T, Look>(
+    /// [`Pending::Failed`], at once; [`StepError::stopped`] when the run is being stopped.
+    pub async fn wait<L: IntoLook, F: Future<Output = L>>(
         &self,
         what: &str,
         pause: Duration,
-        mut look: impl FnMut() -> Look,
-    ) -> Result<T, StepError>
-    where
-        Look: Future<Output = Result<Seen<T>, StepError>>,
-    {
+        mut look: impl FnMut() -> F,
+    ) -> Result<L::Value, StepError> {
         loop {
-            match look().await? {
-                Seen::Ready(value) => return Ok(value),
-                Seen::NotYet(seen) => self.note(format!("waiting for {what}; last seen: {seen}")),
+            match look().await.into_look() {
+                Ok(value) => return Ok(value),
+                Err(Pending::NotYet(seen)) => self.note(format!("waiting for {what}; last seen: {seen}")),
+                Err(Pending::Failed(error)) => return Err(error),
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}

@@ -6,7 +6,7 @@
 //!
 //! * every event that was printed is in the journal, in that order, and the chain of every run verifies;
 //! * what the journal says is done is there;
-//! * the run resumes or unwinds to its end, in this process or in the next child, and leaves all of its effects, or
+//! * the run resumes or is rolled back to its end, in this process or in the next child, and leaves all of its effects, or
 //!   none.
 //!
 //! ```text
