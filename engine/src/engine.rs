@@ -38,7 +38,7 @@ pub struct Ending {
     pub phase: Phase,
 }
 
-/// Stops a run from outside, at a safe point: from a signal handler, say.
+/// Pauses a run from outside, for example from a signal handler.
 #[derive(Debug, Clone, Default)]
 pub struct Control {
     pub(crate) pause: CancellationToken,
@@ -46,8 +46,8 @@ pub struct Control {
 }
 
 impl Control {
-    /// Asks for a pause: nothing new is started, what is in flight is asked to stop, the pause is
-    /// journalled. Asking again changes nothing.
+    /// Asks for a pause. The engine starts nothing new, asks what is in flight to stop, and journals the
+    /// pause once it has. A second call changes nothing.
     pub fn pause(&self, reason: impl Into<String>, cause: PauseCause) {
         let mut why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
         why.get_or_insert_with(|| (reason.into(), cause));
@@ -60,7 +60,7 @@ impl Control {
 }
 
 impl Engine {
-    /// An engine that runs up to four steps at once and is watched by nobody.
+    /// An engine that runs up to four steps at once and has no observer.
     pub fn new(journal: Journal, registry: impl StepRegistry + 'static, session: Session) -> Self {
         Self {
             journal,
@@ -75,7 +75,7 @@ impl Engine {
         }
     }
 
-    /// Who watches.
+    /// Sets the observer.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = observer;

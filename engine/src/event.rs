@@ -14,12 +14,12 @@ use std::fmt;
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "each variant says what its fields are")]
 pub enum Event {
-    /// The run exists. `plan` names the blob that holds it.
+    /// The run begins. `plan` names the blob with its plan.
     Begun { workflow: String, plan: Digest, session: Session },
-    /// A process took the run up again. Attempts of an earlier session without a result are cut.
+    /// Another process took the run up. Attempts without a result were cut short.
     Resumed { session: Session },
-    /// An attempt is about to begin. `pre_image` names the blob with what the step saved beforehand; the
-    /// first that a step has is what all its attempts and undos go by.
+    /// An attempt is about to begin. `pre_image` names a blob. The first pre-image of a step counts for all
+    /// its attempts and undos.
     AttemptStarted { step: StepId, attempt: u32, pre_image: Option<Digest> },
     /// The attempt succeeded; `output` is what later steps may read.
     AttemptDone { step: StepId, attempt: u32, output: Value },
@@ -185,10 +185,10 @@ pub enum ProbeResult {
     Partial(String),
     /// All of it is there.
     Done,
-    /// Something is there that is not this run's; says what. Stops the run for a person.
+    /// Something is there that this run did not make; says what. Stops the run for a person.
     Foreign(String),
-    /// It could not be found out; says why. Stops the run for a person on the way forward; on the way
-    /// back the undo goes ahead, for it must cope with whatever it finds.
+    /// The probe could not tell; says why. Forward this stops the run for a person. In a rollback the undo
+    /// goes ahead, since it copes with whatever is there.
     Unknown(String),
 }
 
@@ -219,7 +219,7 @@ pub enum Outcome {
     Completed,
     /// Everything that was started has been undone.
     RolledBack,
-    /// Neither: something is there that the run may not touch, or an undo kept failing.
+    /// A person is needed: something is there that the run may not touch, or an undo kept failing.
     NeedsOperator,
 }
 

@@ -1,8 +1,8 @@
 //! The loop around the state machine: take in what happened, decide, journal, act.
 //!
 //! One commit a turn: the results that came in and the intents that follow from them share a sync.
-//! Nothing is started before the commit that names it is durable. When a commit fails, everything in
-//! flight is dropped and the loop ends: what was not journalled did not happen, as far as anyone may say.
+//! Nothing starts before the commit that names it is durable. When a commit fails, the loop drops what is in
+//! flight and ends. No claim is made about work that was not journalled: a resumed run probes it.
 
 use crate::attempt::{Call, Finished, Returned, Shared, What};
 use crate::clip::{REASON_BYTES_MAX, clip, clip_to};
@@ -82,10 +82,10 @@ impl<'a> Executor<'a> {
         })
     }
 
-    /// Records `first`, then goes on until the run ends or pauses. When it returns nothing is in flight.
+    /// Records `first`, then works until the run ends or pauses. Nothing is in flight when it returns.
     pub(crate) async fn carry_on(mut self, first: Vec<Event>) -> Result<Ending, EngineError> {
         let ending = self.until_it_ends(first).await;
-        // What is dropped is gone at its next await: whoever takes the run up must not meet it.
+        // A dropped task ends at its next await. The next process on this run must not meet it.
         if tokio::time::timeout(GONE_MAX, self.tasks.shutdown()).await.is_err() {
             tracing::error!(run = ?self.id, "a step blocks its thread: it goes on although it was dropped");
         }
@@ -107,7 +107,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Waits for one thing to happen and takes it in, with everything else that has happened by then.
+    /// Waits until something happens, then takes in everything that has happened by then.
     async fn next_happening(&mut self) -> Result<(), EngineError> {
         let pause = self.engine.control.pause.clone();
         let limit = self.deadline.filter(|_| self.run.rollback().is_none());
@@ -198,7 +198,7 @@ impl<'a> Executor<'a> {
         self.record(Event::Probed { step, result })
     }
 
-    /// A probe is tried as often as its step; on the way back once, for the undo looks for itself.
+    /// A probe has as many attempts as its step. In a rollback it has one: the undo looks for itself.
     fn probe_failed(&mut self, step: StepId, error: &StepError) -> Result<(), EngineError> {
         if error.kind() == ErrorKind::Stopped {
             return Ok(());
@@ -212,7 +212,7 @@ impl<'a> Executor<'a> {
         Ok(())
     }
 
-    /// The attempt that was to follow has failed: nothing was changed, but it counts.
+    /// A save that fails counts as a failed attempt, though nothing was changed.
     fn save_failed(&mut self, step: StepId, attempt: u32, error: StepError) -> Result<(), EngineError> {
         self.rested.remove(&step); // What is paused for next is this failure.
         if let (Some(failure), None) = (failure(&error), self.run.rollback()) {
@@ -353,7 +353,7 @@ impl<'a> Executor<'a> {
     fn record(&mut self, event: Event) -> Result<(), EngineError> {
         self.run.apply(&event).map_err(|source| EngineError::Illegal { run: self.id, source })?;
         if let Event::RollbackStarted { .. } = event {
-            self.stop(); // Nobody needs the result of what is in flight any more.
+            self.stop(); // The results of what is in flight are not needed any more.
             self.rested.clear();
         }
         self.batch.push(event);

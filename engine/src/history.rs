@@ -1,4 +1,4 @@
-//! From the journal to a list of attempts: what was done, when, by whom, and how it ended.
+//! From the journal to a list of attempts: when each was made, by which process, and how it ended.
 
 use crate::error::LoadError;
 use crate::event::{Event, Outcome, ProbeResult, Session};

@@ -1,4 +1,4 @@
-//! From the journal back to a run: through the same state machine that wrote it.
+//! From the journal back to a run, through the state machine that wrote it.
 
 use crate::error::LoadError;
 use crate::event::{Event, PauseCause};

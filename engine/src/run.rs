@@ -1,8 +1,7 @@
 //! The state machine of a whole run: events in, actions out. No I/O, no clock.
 //!
-//! Live running and recovery go through the same [`Run::apply`]; what the executor knows beyond it
-//! (which probes are in flight, when a pause between attempts is over) does not survive a crash and
-//! need not.
+//! Live running and recovery go through the same [`Run::apply`]. The executor knows more (which probes are in
+//! flight, when a pause between attempts is over), none of which must survive a crash.
 
 use crate::event::{Event, Outcome, PauseCause, ProbeResult, Session};
 use crate::plan::{Durability, Plan, StepId, StepSpec};
@@ -60,7 +59,7 @@ pub enum Action {
     Run { step: StepId, attempt: u32, failures: u32 },
     /// Start an undo.
     Undo { step: StepId, attempt: u32, failures: u32 },
-    /// Ask what is in flight to stop: the run ends once it has.
+    /// Ask what is in flight to stop. The run ends once it has.
     Stop,
     /// Journal that the run is being rolled back.
     RollBack(String),
@@ -89,7 +88,7 @@ impl Run {
                 Phase::Active | Phase::Paused { .. } | Phase::Ended(Outcome::NeedsOperator, _),
                 Event::Resumed { session },
             ) => self.resume(session.clone()),
-            // A person may ask for it whatever came before, but for a run that was undone already.
+            // A person may ask for a rollback at any time, but once.
             (
                 Phase::Active
                 | Phase::Paused { .. }
@@ -201,7 +200,7 @@ impl Run {
                 | Event::Probed { .. }
         );
         if self.rollback.is_some() && settled {
-            // Its undo copes with whatever is there; only what is known not to be ours stops it.
+            // An undo copes with whatever is there. Only a foreign find stops it.
             if let Event::Probed { result: ProbeResult::Unknown(_), .. } = event {
                 next.status = Status::ToUndo;
             }
@@ -263,7 +262,7 @@ impl Run {
         vec![Action::End(Outcome::RolledBack, why)]
     }
 
-    /// Probes of what was cut, undos of what nothing depends on any more: last step of the plan first.
+    /// Undos of steps on which nothing depends any more, and probes before them: last step of the plan first.
     fn undos(&self) -> impl Iterator<Item = Action> + '_ {
         (0..self.states.len()).rev().filter_map(|place| {
             let (step, state) = (|| self.plan.steps()[place].id.clone(), &self.states[place]);

@@ -6,7 +6,7 @@ use fulcrum_state::Digest;
 use serde_json::Value;
 use std::fmt;
 
-/// Where one step stands. What is not in here is not known after a crash.
+/// Where one step stands: all that is known of it after a crash.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StepState {
     /// What may happen to it next.
@@ -17,7 +17,7 @@ pub struct StepState {
     pub undos: u32,
     /// Failures in a row in this session, in the present direction.
     pub failures: u32,
-    /// The blob with what the step saved before its first attempt.
+    /// The blob with the step's pre-image.
     pub pre_image: Option<Digest>,
     /// What it returned.
     pub output: Value,
@@ -31,11 +31,11 @@ pub enum Status {
     Waiting,
     /// An attempt was started and has no result yet.
     Running,
-    /// A past attempt has no result, or its effect may be gone: must be probed.
+    /// A past attempt has no result, or its effect may be gone.
     NeedsProbe,
     /// Its effect is there.
     Done,
-    /// No further attempt will be made. The run is undone.
+    /// No further attempt will be made. The run is rolled back.
     Failed(String),
     /// Something is there that only a person can judge.
     Foreign(String),
@@ -45,11 +45,12 @@ pub enum Status {
     Undoing,
     /// Its effect is gone.
     Undone,
-    /// No further undo will be made. Needs a person.
+    /// No further undo will be made. A person is needed.
     UndoFailed(String),
 }
 
-/// An event that cannot follow: the journal was not written by this machine, or this machine is wrong.
+/// An event that cannot follow what came before: the journal was not written by this engine, or the engine
+/// is wrong.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{event} cannot follow when {state}")]
 pub struct IllegalEvent {
@@ -106,8 +107,8 @@ impl StepState {
         Ok(next)
     }
 
-    /// Another process has taken the run up: what the one before it had in hand is cut, and `volatile`
-    /// says that an effect which was there may be gone. Failures count anew.
+    /// A new process has taken the run up. Attempts of the one before have no result; `volatile` says that
+    /// the effect of a step that is done may be gone. Failures count anew.
     pub(crate) fn resumed(&mut self, volatile: bool) {
         self.failures = 0;
         self.status = match std::mem::take(&mut self.status) {
@@ -129,7 +130,7 @@ impl StepState {
         };
     }
 
-    /// Whether it was ever started, and so may have left something behind.
+    /// Whether an attempt was ever started: the step may have left something behind.
     pub fn started(&self) -> bool {
         self.attempts > 0
     }

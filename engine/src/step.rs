@@ -1,4 +1,4 @@
-//! The contract of a step.
+//! The contract between a step and the engine.
 
 use crate::event::ProbeResult;
 use crate::observe::Observer;
@@ -13,16 +13,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// One step: how to do it, how to take it back, how to see what is there.
+/// One step: how to do it, how to undo it, and how to see which of the two is the case.
 ///
 /// # What happens, in order
-/// 1. [`save`](Step::save), once, before the first attempt: what `undo` will need. Durable before 2.
-/// 2. The intent is journalled. Only then [`run`](Step::run), and again after a failure.
+/// 1. [`save`](Step::save) returns the pre-image, once, before the first attempt. It is durable before 2.
+/// 2. The intent is journalled. Only then [`run`](Step::run) is called, and again after a failure.
 /// 3. The result is journalled. Only then does a step that depends on it start.
-/// 4. When the run is undone: [`undo`](Step::undo), after every step that depends on this one has
-///    been undone.
+/// 4. When the run is rolled back, [`undo`](Step::undo) is called, after every step that depends on this
+///    one has been undone.
 ///
-/// After a crash, a step that was started and has no result is [`probe`](Step::probe)d first.
+/// After a crash the engine first [`probe`](Step::probe)s a step that was started and has no result.
 ///
 /// # What a step must keep to
 /// * `run` and `undo` are **idempotent**: each may be called again after it was cut short at any
@@ -35,20 +35,20 @@ use tokio_util::sync::CancellationToken;
 ///
 /// # What a step may rely on
 /// * No two of its methods run at once, in this process or (through the journal's lock) in another.
-/// * Nothing of a run is in flight when the engine has returned, unless a method has blocked its thread for
-///   ten seconds then.
-/// * A method that is dropped in mid-flight (its timeout) is treated as cut short.
+/// * When the engine returns, nothing is in flight, except a method that has blocked its thread for more
+///   than ten seconds.
+/// * A method that runs out of time is dropped at its next await, and counts as a failed attempt.
 #[async_trait]
 pub trait Step: Send + Sync {
-    /// What is there. After a crash this decides whether the step is done, runs again, or stops the
-    /// run because something is there that is not its own.
+    /// Looks at what is there. After a crash this decides whether the step is done or runs again, or whether
+    /// the run stops because something is there that is not its own.
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError>;
 
-    /// Does it. The value is kept in the journal (at most about 3 KiB of JSON) for later steps:
+    /// Does the work. The value is kept in the journal (at most about 3 KiB of JSON) for later steps:
     /// [`Context::output`].
     async fn run(&self, cx: &Context) -> Result<Value, StepError>;
 
-    /// Takes it back.
+    /// Takes the work back.
     async fn undo(&self, cx: &Context) -> Result<(), StepError>;
 
     /// Whether the step has something to [`save`](Step::save).
@@ -56,15 +56,15 @@ pub trait Step: Send + Sync {
         false
     }
 
-    /// What was there before, as `undo` will need it ([`Context::pre_image`]): bytes of any size.
+    /// The pre-image: what `undo` will need of the state before ([`Context::pre_image`]). Of any size.
     async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
         let _ = cx;
         Ok(Vec::new())
     }
 }
 
-/// Makes steps from their specs. Resuming asks it for steps of a plan that was stored earlier,
-/// perhaps by an earlier version of the program: `Err` says why it does not know this one.
+/// Makes steps from their specs. A resumed run asks for the steps of its stored plan, which an earlier
+/// version of the program may have made. `Err` says why the step cannot be made.
 pub trait StepRegistry: Send + Sync {
     /// The step that `spec` describes.
     fn step(&self, spec: &StepSpec) -> Result<Arc<dyn Step>, String>;
@@ -76,7 +76,7 @@ impl<F: Fn(&StepSpec) -> Result<Arc<dyn Step>, String> + Send + Sync> StepRegist
     }
 }
 
-/// What a step is told, and what it can tell.
+/// What a step is told about its run, and how it reports.
 pub struct Context {
     pub(crate) run: RunId,
     pub(crate) step: StepId,
@@ -143,30 +143,6 @@ pub enum Seen<T> {
     NotYet(String),
 }
 
-/// What [`Context::wait`] takes: a [`Look`], and for now what it was before.
-#[doc(hidden)]
-pub trait IntoLook {
-    type Value;
-    fn into_look(self) -> Look<Self::Value>;
-}
-
-impl<T> IntoLook for Look<T> {
-    type Value = T;
-    fn into_look(self) -> Look<T> {
-        self
-    }
-}
-
-impl<T> IntoLook for Result<Seen<T>, StepError> {
-    type Value = T;
-    fn into_look(self) -> Look<T> {
-        match self? {
-            Seen::Ready(value) => Ok(value),
-            Seen::NotYet(seen) => Err(Pending::NotYet(seen)),
-        }
-    }
-}
-
 impl Context {
     /// The run that the step belongs to.
     pub fn run(&self) -> RunId {
@@ -199,8 +175,8 @@ impl Context {
         self.outputs.get(step)
     }
 
-    /// Says what the step is doing: shown to whoever watches, and part of the error if the attempt
-    /// runs out of time.
+    /// Says what the step is doing. Observers show it, and the error has it if the attempt runs out of
+    /// time.
     pub fn note(&self, text: impl Into<String>) {
         let text = text.into();
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -222,14 +198,14 @@ impl Context {
     ///
     /// # Errors
     /// [`Pending::Failed`], at once; [`StepError::stopped`] when the run is being stopped.
-    pub async fn wait<L: IntoLook, F: Future<Output = L>>(
+    pub async fn wait<T, F: Future<Output = Look<T>>>(
         &self,
         what: &str,
         pause: Duration,
         mut look: impl FnMut() -> F,
-    ) -> Result<L::Value, StepError> {
+    ) -> Result<T, StepError> {
         loop {
-            match look().await.into_look() {
+            match look().await {
                 Ok(value) => return Ok(value),
                 Err(Pending::NotYet(seen)) => self.note(format!("waiting for {what}; last seen: {seen}")),
                 Err(Pending::Failed(error)) => return Err(error),
@@ -239,6 +215,26 @@ impl Context {
                 () = self.stopped() => return Err(StepError::stopped()),
             }
         }
+    }
+
+    /// [`Context::wait`] for looks that return [`Seen`]: only until they return [`Look`].
+    #[doc(hidden)]
+    pub async fn wait_seen<T, F: Future<Output = Result<Seen<T>, StepError>>>(
+        &self,
+        what: &str,
+        pause: Duration,
+        mut look: impl FnMut() -> F,
+    ) -> Result<T, StepError> {
+        self.wait(what, pause, || {
+            let seen = look();
+            async move {
+                match seen.await? {
+                    Seen::Ready(value) => Ok(value),
+                    Seen::NotYet(seen) => Err(Pending::NotYet(seen)),
+                }
+            }
+        })
+        .await
     }
 }
 
@@ -277,7 +273,7 @@ impl StepError {
         Self { kind: ErrorKind::Fatal, text: text.into() }
     }
 
-    /// The step stopped because it was asked to ([`Context::stopped`]). Neither success nor failure.
+    /// The step stopped because it was asked to ([`Context::stopped`]).
     pub fn stopped() -> Self {
         Self { kind: ErrorKind::Stopped, text: "stopped when asked to".to_owned() }
     }
@@ -293,7 +289,7 @@ impl fmt::Display for StepError {
     }
 }
 
-/// Any error is worth another attempt unless the step says otherwise. Its whole chain is kept.
+/// An error that `?` converts may be tried again. Its text has the whole chain of causes.
 impl<E: Error> From<E> for StepError {
     fn from(error: E) -> Self {
         let mut text = error.to_string();

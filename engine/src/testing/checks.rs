@@ -113,7 +113,7 @@ async fn prefix_recovers<W: World>(
             if back || go == Go::Back || (with.is_some() && rolled_back(&stage)) {
                 stage.check(&at, Outcome::RolledBack, &stage.before).await?;
             } else if !over {
-                // Of a run that had completed, what lived in the process is gone: nobody promised else.
+                // Of a run that had completed, what lived in the process is gone, as it may be.
                 stage.check(&at, Outcome::Completed, done).await?;
             }
             let entries = stage.events().len();

@@ -1,4 +1,4 @@
-//! What every workflow on this engine should hold, as checks that its tests call.
+//! Checks that every workflow on this engine should pass, for its tests to call.
 //!
 //! Behind the cargo feature `testing`, for `[dev-dependencies]`. The user says how a fresh [`World`] is made
 //! and what it looks like; each check runs the workflow on as many fresh worlds as it needs:
@@ -12,8 +12,8 @@
 //!
 //! A check that fails returns [`Broken`], which names the step or the entry and says what differed.
 //!
-//! It is not a substitute for killing the process: nothing here is lost but what was not committed, and
-//! what the steps hold in memory lives on unless [`World::crashed`] drops it. The time is the real one.
+//! The checks do not replace killing a real process. Only uncommitted entries are lost here, and what the steps
+//! hold in memory lives on unless [`World::crashed`] drops it. Time is real.
 //!
 //! ```
 //! use fulcrum_engine::testing::{self, World};

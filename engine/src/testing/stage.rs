@@ -33,10 +33,10 @@ pub trait World: Sized + Send + Sync {
     /// The steps that do it. Asked for once for each process that is imagined.
     fn registry(&self) -> impl StepRegistry + 'static;
 
-    /// What it looks like.
+    /// Looks at it.
     fn seen(&self) -> impl Future<Output = Self::Seen> + Send;
 
-    /// The process that worked on it has died: what lives in a process and not in the world is let go of.
+    /// The process that worked on it has died. Drops what lived in that process and not in the world.
     fn crashed(&self) -> impl Future<Output = ()> + Send {
         async {}
     }

@@ -10,6 +10,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "it is a test: it fails, and tells its seed")]
 
 mod child;
+#[path = "../../../tests/harness/mod.rs"]
+mod harness;
 mod model;
 mod workflow;
 
@@ -75,10 +77,10 @@ struct Case {
     seed: u64,
 }
 
-/// Does nothing unless it is the child.
 #[test]
+#[ignore = "the child of the other tests"]
 fn child() {
-    child::run_if_asked();
+    child::work();
 }
 
 #[test]
