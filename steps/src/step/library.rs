@@ -25,7 +25,7 @@ use super::verify::Verify;
 use crate::cluster::ClusterError;
 use crate::component::Component;
 use crate::site::Site;
-use fulcrum_engine::{Library, Seen, Step, StepError, StepSpec};
+use fulcrum_engine::{Seen, Step, StepError, StepRegistry, StepSpec};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ pub enum RedirectAct {
 }
 
 /// The steps of a pivot, on `site`.
-pub fn library(site: Arc<Site>) -> impl Library + 'static {
+pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
     move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
         let job = serde_json::from_value(spec.args.clone()).map_err(|error| error.to_string())?;
         let site = Arc::clone(&site);
