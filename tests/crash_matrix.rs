@@ -4,7 +4,7 @@
 
 use crate::support::{World, setup};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Library, Outcome, Step, StepError, StepSpec};
+use fulcrum_engine::{Context, Outcome, ProbeResult, Step, StepError, StepRegistry, StepSpec};
 use fulcrum_simulator::rehearsal::{
     Broken, Case, Drill, Fault, Point, Steps, Struck, Then, Verb, Verdict, When, cases,
 };
@@ -151,7 +151,7 @@ struct Forgetful(Arc<dyn Step>);
 
 #[async_trait]
 impl Step for Forgetful {
-    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         self.0.probe(cx).await
     }
 

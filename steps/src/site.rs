@@ -123,7 +123,8 @@ impl Site {
         mark: Option<u32>,
         the_one: impl Fn(&Process) -> bool,
     ) -> Result<Process, StepError> {
-        cx.wait(what, self.patience.poll, async || Ok(self.serves(component, mark, &the_one).await?)).await
+        cx.wait_seen(what, self.patience.poll, async || Ok(self.serves(component, mark, &the_one).await?))
+            .await
     }
 
     /// What the component is asked.

@@ -91,7 +91,7 @@ pub(crate) fn outcome(ending: &Ending) -> Outcome {
 
 pub(crate) fn reason(ending: &Ending) -> &str {
     match &ending.phase {
-        Phase::Ended(_, reason) | Phase::Paused(reason) => reason,
+        Phase::Ended(_, reason) | Phase::Paused { reason, .. } => reason,
         other => panic!("neither ended nor paused, but {other}"),
     }
 }

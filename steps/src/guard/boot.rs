@@ -96,7 +96,7 @@ pub async fn carry_on(
     let engine = ground.engine(journal, &site).await?;
     let ending = match next {
         Next::Resume(run) => engine.resume(run).await?,
-        Next::Unwind(run) => engine.unwind(run, "a reboot has cut it in half").await?,
+        Next::Unwind(run) => engine.roll_back(run, "a reboot has cut it in half").await?,
         _ => {
             let plan = plan::hand_over(&told.settings, told.pivot, &static_ones(manifests), &decision.why)?;
             engine.start(plan).await?

@@ -25,7 +25,7 @@ pub(crate) async fn leader(
 ) -> Result<Option<String>, StepError> {
     let Some(name) = component.lease_name() else { return Ok(None) };
     let get = async || seen(site.cluster.lease(name).await);
-    let lease = cx.wait(&format!("the API, to read Lease {name}"), site.patience.poll, get).await?;
+    let lease = cx.wait_seen(&format!("the API, to read Lease {name}"), site.patience.poll, get).await?;
     let host = format!("{}_", site.settings.node);
     Ok(lease.as_ref().and_then(holder).filter(|holder| holder.starts_with(&host)).map(str::to_owned))
 }

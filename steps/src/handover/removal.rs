@@ -101,7 +101,7 @@ impl<'a> Removal<'a> {
     /// Waits until the pods are gone, and with them the last process.
     pub(crate) async fn wait_gone(&self, cx: &Context, old: &Drain) -> Result<(), StepError> {
         let what = format!("the pods of DaemonSet {} to be gone", self.component.daemonset_name());
-        cx.wait(&what, self.site.patience.poll, async || {
+        cx.wait_seen(&what, self.site.patience.poll, async || {
             if let Seen::NotYet(seen) = self.tell().await? {
                 return Ok(Seen::NotYet(seen));
             }

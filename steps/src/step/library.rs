@@ -24,7 +24,7 @@ use super::vacate_port::VacatePort;
 use super::verify::Verify;
 use crate::component::Component;
 use crate::site::Site;
-use fulcrum_engine::{Library, Step, StepSpec};
+use fulcrum_engine::{Step, StepRegistry, StepSpec};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -79,7 +79,7 @@ pub enum RedirectAct {
 }
 
 /// The steps of a pivot, on `site`.
-pub fn library(site: Arc<Site>) -> impl Library + 'static {
+pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
     move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
         let job = serde_json::from_value(spec.args.clone()).map_err(|error| error.to_string())?;
         let site = Arc::clone(&site);

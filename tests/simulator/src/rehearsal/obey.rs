@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use fulcrum_engine::engine::Control;
 use fulcrum_engine::state::{Journal, RunId, Timestamp};
 use fulcrum_engine::{
-    Context, Event, Finding, Library, Observer, Outcome, Step, StepError, StepId, StepSpec,
+    Context, Event, Observer, Outcome, PauseCause, ProbeResult, Step, StepError, StepId, StepRegistry,
+    StepSpec,
 };
 use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::plan;
@@ -44,7 +45,7 @@ pub async fn obey(orders: &str) -> Result<(), DrillError> {
     let ending = match (orders.verb, run) {
         (Verb::Pivot, _) => engine.start(plan::pivot(&settings, super::SOON)?).await?,
         (Verb::Resume, Some(run)) => engine.resume(run).await?,
-        (Verb::Rollback, Some(run)) => engine.unwind(run, ROLLBACK).await?,
+        (Verb::Rollback, Some(run)) => engine.roll_back(run, ROLLBACK).await?,
         (_, None) => return Err(none()),
     };
     match super::tour::outcome(&ending) {
@@ -99,7 +100,9 @@ impl Gate {
             let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
             match (said, told.recv().as_deref(), self.control.get()) {
                 (Ok(()), Ok(GO_ON), _) => {}
-                (Ok(()), Ok(PAUSE), Some(control)) => control.pause("asked to, while the API is away"),
+                (Ok(()), Ok(PAUSE), Some(control)) => {
+                    control.pause("asked to, while the API is away", PauseCause::Person);
+                }
                 _ => std::process::exit(1),
             }
         });
@@ -115,7 +118,7 @@ impl Observer for Gate {
 }
 
 /// The same steps, each with the gate behind its effect.
-fn gated(steps: impl Library + 'static, gate: &Arc<Gate>) -> Arc<dyn Library> {
+fn gated(steps: impl StepRegistry + 'static, gate: &Arc<Gate>) -> Arc<dyn StepRegistry> {
     let gate = Arc::clone(gate);
     Arc::new(move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
         Ok(Arc::new(Gated { step: steps.step(spec)?, gate: Arc::clone(&gate) }))
@@ -129,7 +132,7 @@ struct Gated {
 
 #[async_trait]
 impl Step for Gated {
-    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         self.step.probe(cx).await
     }
 

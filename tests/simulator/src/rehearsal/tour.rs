@@ -157,7 +157,7 @@ pub(super) fn outcome(ending: &Ending) -> Option<Outcome> {
 /// Why it ended so.
 pub(super) fn reason(ending: &Ending) -> String {
     match &ending.phase {
-        Phase::Ended(_, reason) | Phase::Paused(reason) => reason.clone(),
+        Phase::Ended(_, reason) | Phase::Paused { reason, .. } => reason.clone(),
         other => other.to_string(),
     }
 }

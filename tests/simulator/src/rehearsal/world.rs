@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, OpenError, RunId};
 use fulcrum_engine::{
-    Ending, Engine, EngineError, Library, LoadError, Observer, Outcome, PlanError, Session, StepSpec,
+    Ending, Engine, EngineError, LoadError, Observer, Outcome, PlanError, Role, Session, StepRegistry,
+    StepSpec,
 };
 use fulcrum_steps::cluster::{Cluster, ClusterError, is_ready};
 use fulcrum_steps::component::Component;
@@ -30,7 +31,7 @@ use tempfile::TempDir;
 pub(super) const PROGRAM: &str = concat!("fulcrum ", env!("CARGO_PKG_VERSION"), " rehearsal");
 
 /// Makes the steps for a site: [`library`], unless a test wants others.
-pub type Steps = Arc<dyn Fn(Arc<Site>) -> Arc<dyn Library> + Send + Sync>;
+pub type Steps = Arc<dyn Fn(Arc<Site>) -> Arc<dyn StepRegistry> + Send + Sync>;
 
 /// A static control plane that serves.
 pub struct World {
@@ -255,7 +256,7 @@ impl World {
     ) -> Result<Ending, DrillError> {
         let mut site = self.site(settings_of(journal, run)?)?;
         site.keep_port_sharing = keeps_port_sharing(Some(reason));
-        Ok(self.engine_on(journal, site).await?.observer(watching).unwind(run, reason).await?)
+        Ok(self.engine_on(journal, site).await?.observer(watching).roll_back(run, reason).await?)
     }
 
     /// Takes a run up.
@@ -352,12 +353,16 @@ pub(super) fn site(
 /// An engine for `steps`, on that machine.
 pub(super) async fn engine(
     journal: &Journal,
-    steps: Arc<dyn Library>,
+    steps: Arc<dyn StepRegistry>,
     host: &dyn Host,
     program: &str,
 ) -> Result<Engine, DrillError> {
-    let session =
-        Session { boot_id: host.boot_id().await?, pid: std::process::id(), program: program.to_owned() };
+    let session = Session {
+        boot_id: host.boot_id().await?,
+        pid: std::process::id(),
+        program: program.to_owned(),
+        role: Role::default(),
+    };
     let steps = move |spec: &StepSpec| steps.step(spec);
     Ok(Engine::new(journal.clone(), steps, session))
 }
