@@ -23,6 +23,7 @@ pub mod component;
 pub mod guard;
 pub mod handover;
 pub mod host;
+mod look;
 pub mod manifest;
 pub mod plan;
 pub mod preflight;

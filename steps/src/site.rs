@@ -2,12 +2,12 @@
 
 use crate::cluster::Cluster;
 use crate::component::Component;
-use crate::host::{HostError, Node, Process, Question};
+use crate::host::{Node, Process, Question};
 use crate::manifest::StaticPod;
 use crate::settings::Settings;
 use crate::timeouts::Patience;
 use fulcrum_engine::state::RunId;
-use fulcrum_engine::{Context, Seen, StepError};
+use fulcrum_engine::{Context, Look, Pending, StepError};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -79,39 +79,42 @@ impl Site {
     /// connections, see [`Question::mark`].
     ///
     /// # Errors
-    /// When the host cannot be looked at.
+    /// [`Pending::NotYet`] with what was seen instead; [`Pending::Failed`] when the host cannot be looked at.
     pub async fn serves(
         &self,
         component: Component,
         mark: Option<u32>,
         the_one: impl Fn(&Process) -> bool,
-    ) -> Result<Seen<Process>, HostError> {
+    ) -> Look<Process> {
         let question = Question { mark, ..self.question(component) };
         let listeners = self.node.host.listeners(question.address.port()).await?;
         let Some(listener) = listeners.iter().find(|listener| the_one(&listener.process)) else {
             let others: Vec<String> = listeners.iter().map(|listener| describe(&listener.process)).collect();
             let others = if others.is_empty() { "nobody".to_owned() } else { others.join(" and ") };
-            return Ok(Seen::NotYet(format!("on port {} listens {others}", question.address.port())));
+            return Err(Pending::NotYet(format!("on port {} listens {others}", question.address.port())));
         };
         let mut answers = 0;
         for _ in 0..QUESTIONS_MAX {
             let answer = match self.node.host.ask(&question).await {
                 Ok(answer) => answer,
-                Err(error) => return Ok(Seen::NotYet(error.to_string())),
+                Err(error) => return Err(Pending::NotYet(error.to_string())),
             };
             if answer.process.is_none_or(|process| process.pid != listener.process.pid) {
                 continue;
             }
             if answer.status != 200 {
                 let who = describe(&listener.process);
-                return Ok(Seen::NotYet(format!("{who} answers {} to {}", answer.status, question.path)));
+                return Err(Pending::NotYet(format!("{who} answers {} to {}", answer.status, question.path)));
             }
             answers += 1;
             if answers == ANSWERS_IN_A_ROW {
-                return Ok(Seen::Ready(listener.process.clone()));
+                return Ok(listener.process.clone());
             }
         }
-        Ok(Seen::NotYet(format!("{} gave {answers} of {QUESTIONS_MAX} answers", describe(&listener.process))))
+        Err(Pending::NotYet(format!(
+            "{} gave {answers} of {QUESTIONS_MAX} answers",
+            describe(&listener.process)
+        )))
     }
 
     /// Waits until a process that is `the_one` serves the component.
@@ -123,8 +126,7 @@ impl Site {
         mark: Option<u32>,
         the_one: impl Fn(&Process) -> bool,
     ) -> Result<Process, StepError> {
-        cx.wait_seen(what, self.patience.poll, async || Ok(self.serves(component, mark, &the_one).await?))
-            .await
+        cx.wait(what, self.patience.poll, async || self.serves(component, mark, &the_one).await).await
     }
 
     /// What the component is asked.

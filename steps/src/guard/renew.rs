@@ -5,10 +5,11 @@ use super::boot::{is_proven, static_ones};
 use super::watch::Watch;
 use crate::component::Component;
 use crate::host::Process;
+use crate::look::once;
 use crate::manifest::standby_of;
 use crate::plan;
 use crate::site::{Site, in_api_pod};
-use fulcrum_engine::{Plan, Seen};
+use fulcrum_engine::Plan;
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -83,6 +84,6 @@ impl Watch<'_> {
         let [pod] = pods.as_slice() else { return Ok(false) };
         let uid = pod.metadata.uid.as_deref();
         let the_one = |process: &Process| in_api_pod(process) && process.pod_uid.as_deref() == uid;
-        Ok(matches!(self.site.serves(component, None, the_one).await?, Seen::Ready(_)))
+        Ok(once(self.site.serves(component, None, the_one).await)?.is_ok())
     }
 }

@@ -3,8 +3,9 @@
 use crate::component::Component;
 use crate::handover::hold_back::HoldBack;
 use crate::host::{HostError, Listener, MARK_NEWCOMER, Process, Steering};
+use crate::look::once;
 use crate::site::Site;
-use fulcrum_engine::Seen;
+use fulcrum_engine::StepError;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -70,9 +71,9 @@ impl Pair {
     }
 
     /// Whether the newer one answers well.
-    async fn answers(&self, site: &Site) -> Result<bool, HostError> {
+    async fn answers(&self, site: &Site) -> Result<bool, StepError> {
         let is_new = |process: &Process| process.pid == self.new.process.pid;
-        Ok(matches!(site.serves(API, Some(MARK_NEWCOMER), is_new).await?, Seen::Ready(_)))
+        Ok(once(site.serves(API, Some(MARK_NEWCOMER), is_new).await)?.is_ok())
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -145,7 +146,7 @@ impl RollOut<'_> {
     }
 
     /// Two, and whether the newer one answers well and will stay.
-    async fn look(&self) -> Result<Option<(Pair, bool)>, HostError> {
+    async fn look(&self) -> Result<Option<(Pair, bool)>, StepError> {
         let Some(pair) = Pair::look(self.site).await? else { return Ok(None) };
         let goes = locked(&self.going).contains(&pair.new.process.pod_uid);
         let answers = !goes && pair.answers(self.site).await?;

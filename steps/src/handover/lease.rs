@@ -6,10 +6,10 @@
 //! A candidate looks whether the lease is free every 2 to 4.4 s. When it does can be seen by what it sends, for it does
 //! nothing else. So the leader is taken away shortly before: nobody leads for 3 s at most, instead of up to 4.4.
 
-use super::seen;
 use crate::cluster::ClusterError;
 use crate::component::Component;
 use crate::host::HostError;
+use crate::look::answered;
 use crate::site::{Site, in_api_pod};
 use crate::timeouts::Patience;
 use fulcrum_engine::{Context, StepError};
@@ -24,8 +24,8 @@ pub(crate) async fn leader(
     component: Component,
 ) -> Result<Option<String>, StepError> {
     let Some(name) = component.lease_name() else { return Ok(None) };
-    let get = async || seen(site.cluster.lease(name).await);
-    let lease = cx.wait_seen(&format!("the API, to read Lease {name}"), site.patience.poll, get).await?;
+    let get = async || answered(site.cluster.lease(name).await);
+    let lease = cx.wait(&format!("the API, to read Lease {name}"), site.patience.poll, get).await?;
     let host = format!("{}_", site.settings.node);
     Ok(lease.as_ref().and_then(holder).filter(|holder| holder.starts_with(&host)).map(str::to_owned))
 }

@@ -3,10 +3,11 @@
 use crate::component::Component;
 use crate::guard::Standby;
 use crate::host::{Hindrance, HostError, Listener, Steering};
+use crate::look::once;
 use crate::settings::Handover;
 use crate::site::{Site, in_api_pod, in_static_pod};
 use fulcrum_engine::state::RunId;
-use fulcrum_engine::{Context, Seen, StepError};
+use fulcrum_engine::{Context, Look, Pending, StepError};
 
 /// Who listens on the API server's port.
 pub(crate) struct Pair {
@@ -88,18 +89,18 @@ pub(crate) async fn share_again(site: &Site, cx: &Context, component: Component)
         Component::ApiServer => Pair::look(site).await?.share_and_line_up(site, old).await.map(drop),
         _ => site.node.host.share(old).await,
     };
-    settled(shared).map(drop)
+    once(settled(shared)).map(drop)
 }
 
 /// For waits: whoever has gone or closed its socket meanwhile is looked for again; what the machine does not
 /// allow or cannot do, it will not do later either.
-pub(crate) fn settled<T>(result: Result<T, HostError>) -> Result<Seen<T>, StepError> {
+pub(crate) fn settled<T>(result: Result<T, HostError>) -> Look<T> {
     match result {
-        Ok(value) => Ok(Seen::Ready(value)),
+        Ok(value) => Ok(value),
         Err(error) if matches!(error.hindrance, Hindrance::NotPermitted | Hindrance::Unsupported) => {
-            Err(StepError::fatal(error.to_string()))
+            Err(StepError::fatal(error.to_string()).into())
         }
-        Err(error) => Ok(Seen::NotYet(error.to_string())),
+        Err(error) => Err(Pending::NotYet(error.to_string())),
     }
 }
 

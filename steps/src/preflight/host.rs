@@ -3,9 +3,9 @@
 use super::verdict::Verdict;
 use crate::component::Component;
 use crate::host::ManifestsDir;
+use crate::look::once;
 use crate::manifest::StaticPod;
 use crate::site::{Site, in_static_pod};
-use fulcrum_engine::Seen;
 use std::collections::BTreeMap;
 
 /// Room that writing a manifest needs, generously.
@@ -133,13 +133,13 @@ pub(super) async fn host_checks(site: &Site, facts: &HostFacts) -> Vec<Verdict> 
     let mut verdicts = Vec::new();
     let mut memory = MEMORY_BYTES_SPARE;
     for component in facts.static_pods.keys() {
-        match site.serves(*component, None, in_static_pod).await {
-            Ok(Seen::Ready(process)) => {
+        match once(site.serves(*component, None, in_static_pod).await) {
+            Ok(Ok(process)) => {
                 memory = memory.saturating_add(process.memory);
                 verdicts
                     .push(Verdict::pass("static-pod", format!("{component} serves, pid {}", process.pid)));
             }
-            Ok(Seen::NotYet(seen)) => verdicts.push(Verdict::refuse(
+            Ok(Err(seen)) => verdicts.push(Verdict::refuse(
                 "static-pod",
                 format!("the static {component} does not serve: {seen}"),
                 "a pivot starts from a healthy control plane: mend it first",

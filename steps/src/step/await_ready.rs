@@ -9,12 +9,12 @@
 use crate::cluster::{has_restarted, is_going, pod_story};
 use crate::component::Component;
 use crate::handover::pair::share_again;
-use crate::handover::seen;
 use crate::host::{MARK_NEWCOMER, Process};
+use crate::look::{answered, once};
 use crate::settings::Handover;
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
+use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -26,30 +26,27 @@ pub(super) struct AwaitReady {
 
 impl AwaitReady {
     /// With `mend`, what keeps the pod from listening is mended if it can be.
-    async fn look(&self, mend: Option<&Context>) -> Result<Seen<Value>, StepError> {
+    async fn look(&self, mend: Option<&Context>) -> Look<Value> {
         let labels = Site::pod_labels(self.component);
-        let pods = match seen(self.site.cluster.pods_on(&self.site.settings.node, &labels).await)? {
-            Seen::Ready(pods) => pods,
-            Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
-        };
+        let pods = answered(self.site.cluster.pods_on(&self.site.settings.node, &labels).await)?;
         // One that is being deleted serves until it is told to end.
         let pod_of = |process: &Process| {
             let uid = process.pod_uid.as_deref()?;
             pods.iter().find(|pod| pod.metadata.uid.as_deref() == Some(uid) && !is_going(pod))
         };
         let the_one = |process: &Process| pod_of(process).is_some();
-        Ok(match self.site.serves(self.component, self.mark(), the_one).await? {
-            Seen::Ready(process) => {
+        match once(self.site.serves(self.component, self.mark(), the_one).await)? {
+            Ok(process) => {
                 let name = pod_of(&process).map(|pod| &pod.metadata.name);
-                Seen::Ready(json!({ "pod": name, "uid": process.pod_uid, "pid": process.pid }))
+                Ok(json!({ "pod": name, "uid": process.pod_uid, "pid": process.pid }))
             }
-            Seen::NotYet(seen) => {
+            Err(seen) => {
                 if let Some(cx) = mend.filter(|_| pods.iter().any(has_restarted)) {
                     share_again(&self.site, cx, self.component).await?;
                 }
-                Seen::NotYet(format!("{}; {seen}", self.story(&pods).await?))
+                Err(Pending::NotYet(format!("{}; {seen}", self.story(&pods).await?)))
             }
-        })
+        }
     }
 
     /// Only the API server is lined up, or behind a bridge; the others answer as the kernel picks them.
@@ -65,9 +62,9 @@ impl AwaitReady {
             return Ok(pods.iter().map(pod_story).collect::<Vec<_>>().join("; "));
         }
         let name = self.component.daemonset_name();
-        let daemonset = match seen(self.site.cluster.daemonset(name).await)? {
-            Seen::Ready(daemonset) => daemonset,
-            Seen::NotYet(seen) => return Ok(seen),
+        let daemonset = match once(answered(self.site.cluster.daemonset(name).await))? {
+            Ok(daemonset) => daemonset,
+            Err(seen) => return Ok(seen),
         };
         Ok(match daemonset {
             None => format!("DaemonSet {name} is gone"),
@@ -82,15 +79,15 @@ impl AwaitReady {
 #[async_trait]
 impl Step for AwaitReady {
     async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
-        Ok(match self.look(None).await? {
-            Seen::Ready(_) => ProbeResult::Done,
-            Seen::NotYet(seen) => ProbeResult::Partial(seen),
+        Ok(match once(self.look(None).await)? {
+            Ok(_) => ProbeResult::Done,
+            Err(seen) => ProbeResult::Partial(seen),
         })
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = format!("the pod of DaemonSet {} to serve", self.component.daemonset_name());
-        cx.wait_seen(&what, self.site.patience.poll, async || self.look(Some(cx)).await).await
+        cx.wait(&what, self.site.patience.poll, async || self.look(Some(cx)).await).await
     }
 
     /// It changed nothing.

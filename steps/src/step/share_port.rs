@@ -10,11 +10,12 @@ use crate::handover::drain::Drain;
 use crate::handover::endpoints::while_held;
 use crate::handover::lease;
 use crate::host::{FileImage, Process};
+use crate::look::once;
 use crate::manifest::StaticPod;
 use crate::settings::Handover;
 use crate::site::{Site, in_static_pod, shares_its_port};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -87,7 +88,7 @@ impl SharePort {
         if old.is_some() {
             let what = format!("the kubelet to end the static {}", self.component);
             let look = async || old.look(&self.site).await;
-            cx.wait_seen(&what, self.site.patience.poll, look).await?;
+            cx.wait(&what, self.site.patience.poll, look).await?;
             lease::give_back(&self.site, cx, self.component, None).await;
         } else {
             // Whoever serves now may be what the kubelet is about to restart: it has not yet acted on the
@@ -129,9 +130,9 @@ impl Step for SharePort {
         if current.as_ref() == Some(&after) {
             let the_one = |process: &_| in_static_pod(process) && shares_its_port(process);
             let mark = self.site.unredirected(self.component);
-            return Ok(match self.site.serves(self.component, mark, the_one).await? {
-                Seen::Ready(_) => ProbeResult::Done,
-                Seen::NotYet(seen) => ProbeResult::Partial(format!("the manifest is there, but {seen}")),
+            return Ok(match once(self.site.serves(self.component, mark, the_one).await)? {
+                Ok(_) => ProbeResult::Done,
+                Err(seen) => ProbeResult::Partial(format!("the manifest is there, but {seen}")),
             });
         }
         Ok(if current == Some(before) { ProbeResult::Absent } else { ProbeResult::Foreign(self.edited()) })

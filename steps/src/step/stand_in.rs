@@ -3,9 +3,10 @@
 
 use crate::component::Component;
 use crate::guard::Standby;
+use crate::look::once;
 use crate::site::{Site, in_static_pod};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -20,9 +21,9 @@ impl Step for StandIn {
         let Some(_) = self.site.node.manifests.read(self.component.manifest_file())? else {
             return Ok(ProbeResult::Absent);
         };
-        Ok(match self.site.serves(self.component, None, in_static_pod).await? {
-            Seen::Ready(_) => ProbeResult::Done,
-            Seen::NotYet(seen) => ProbeResult::Partial(seen),
+        Ok(match once(self.site.serves(self.component, None, in_static_pod).await)? {
+            Ok(_) => ProbeResult::Done,
+            Err(seen) => ProbeResult::Partial(seen),
         })
     }
 
