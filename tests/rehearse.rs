@@ -1,6 +1,6 @@
 //! `fulcrum rehearse`, as a person meets it. What it finds out is tested in `crash_matrix`.
 
-use fulcrum_simulator::{RehearsalOptions, write_control_plane};
+use fulcrum_simulator::{SimulatorOptions, write_control_plane};
 use fulcrum_steps::host::ManifestsDir;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -20,7 +20,7 @@ impl Place {
         for name in ["tmp", "manifests"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
-        write_control_plane(&RehearsalOptions::new(dir.path().join("manifests"))).unwrap();
+        write_control_plane(&SimulatorOptions::new(dir.path().join("manifests"))).unwrap();
         Self { dir }
     }
 

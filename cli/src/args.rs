@@ -3,8 +3,8 @@
 use crate::exit::EXIT_CODES;
 use clap::{Parser, Subcommand, ValueEnum};
 use fulcrum_simulator::rehearsal::Version;
-use fulcrum_steps::guard::OnReboot;
-use fulcrum_steps::settings::{Handover, Wanted};
+use fulcrum_steps::settings::OnReboot;
+use fulcrum_steps::settings::{HandoverMode, Wanted};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -299,9 +299,9 @@ impl From<HandoverArg> for Wanted {
     fn from(arg: HandoverArg) -> Self {
         match arg {
             HandoverArg::Auto => Self::Auto,
-            HandoverArg::Steer => Self::Way(Handover::Steer),
-            HandoverArg::Bridge => Self::Way(Handover::Bridge),
-            HandoverArg::Restart => Self::Way(Handover::Restart),
+            HandoverArg::Steer => Self::Way(HandoverMode::Steer),
+            HandoverArg::Bridge => Self::Way(HandoverMode::Bridge),
+            HandoverArg::Restart => Self::Way(HandoverMode::Restart),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::cluster::{OPT_IN_LABEL, RUN_ANNOTATION};
 use crate::component::Component;
-use crate::guard::OnReboot;
 use crate::host::Question;
 use crate::manifest::Target;
 use fulcrum_engine::state::RunId;
@@ -31,7 +30,7 @@ pub struct Settings {
     /// The cluster's minor version.
     pub kubernetes_minor: u32,
     /// How the listener changes hands.
-    pub handover: Handover,
+    pub handover: HandoverMode,
     /// How long the new API server is watched after the switch, with the old one still there.
     #[serde(default)]
     pub soak: Duration,
@@ -51,7 +50,7 @@ pub struct Settings {
 /// How the control plane changes hands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Handover {
+pub enum HandoverMode {
     /// The live listeners become shareable, and the kernel is told whose turn it is: no restart.
     Steer,
     /// As with `restart`, but meanwhile new connections go to a third API server on another port: no lost
@@ -61,15 +60,15 @@ pub enum Handover {
     Restart,
 }
 
-/// Why a run is undone: exactly …
-pub const ROLLBACK: &str = "rollback was asked for";
-/// … or to static pods that share their ports. The reason is journalled once, when undoing begins, and holds for
-/// whoever takes the run up later.
-pub const ROLLBACK_KEEPING: &str = "rollback with --keep-port-sharing was asked for";
-
-/// Whether a run that is undone for this reason ends in static pods that share their ports.
-pub fn keeps_port_sharing(reason: Option<&str>) -> bool {
-    reason == Some(ROLLBACK_KEEPING)
+/// What the guard does with a run that a reboot has cut in half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnReboot {
+    /// It goes on, in the direction in which it was going.
+    #[default]
+    Resume,
+    /// It is undone.
+    Rollback,
 }
 
 /// How it is asked to change hands.
@@ -79,10 +78,10 @@ pub enum Wanted {
     #[default]
     Auto,
     /// In this way or not at all.
-    Way(Handover),
+    Way(HandoverMode),
 }
 
-impl fmt::Display for Handover {
+impl fmt::Display for HandoverMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Steer => "steer",

@@ -4,12 +4,13 @@ use crate::cluster::Cluster;
 use crate::component::Component;
 use crate::host::{Node, Process, Question};
 use crate::manifest::StaticPod;
+use crate::run_info::RollbackMode;
 use crate::settings::Settings;
-use crate::timeouts::Patience;
+use crate::timeouts::Timeouts;
 use fulcrum_engine::state::RunId;
 use fulcrum_engine::{Context, Look, Pending, StepError};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The node, the cluster, and what was decided.
 #[derive(Debug, Clone)]
@@ -20,14 +21,12 @@ pub struct Site {
     pub cluster: Cluster,
     /// What was decided when the run was planned.
     pub settings: Settings,
-    /// Where copies of the manifests are kept, a directory a run: for the steps, and for a person
-    /// who has nothing else left.
-    pub archive: PathBuf,
+    /// Where the journal, the archive and the standby are.
+    pub state_dir: PathBuf,
     /// How long things are given.
-    pub patience: Patience,
-    /// The way back ends in static pods that share their ports, instead of exactly as it was before: then they
-    /// can be steered to, and nothing has to be bridged. See [`keeps_port_sharing`](crate::settings::keeps_port_sharing).
-    pub keep_port_sharing: bool,
+    pub timeouts: Timeouts,
+    /// How the run is rolled back, if it is.
+    pub rollback_mode: RollbackMode,
 }
 
 /// Where the component of this manifest is asked on its own node.
@@ -64,14 +63,20 @@ impl Site {
         format!("k8s-app={}", component.daemonset_name())
     }
 
-    /// Where the journal, the archive and the standby are.
-    pub fn state_dir(&self) -> &Path {
-        self.archive.parent().unwrap_or(&self.archive)
+    /// Where copies of the manifests are kept, a directory for each run: for the steps, and for a person who has
+    /// nothing else left.
+    pub(crate) fn archive(&self) -> PathBuf {
+        self.state_dir.join("archive")
+    }
+
+    /// Whether the static pods come back with shared ports: then they are steered to, and nothing is bridged.
+    pub(crate) fn keeps_port_sharing(&self) -> bool {
+        self.rollback_mode == RollbackMode::KeepPortSharing
     }
 
     /// Where the archived manifest of `component` is for `run`.
     pub fn archived(&self, run: RunId, component: Component) -> PathBuf {
-        self.archive.join(run.to_string()).join(component.manifest_file())
+        self.archive().join(run.to_string()).join(component.manifest_file())
     }
 
     /// Whether a process that is `the_one` serves the component: it listens, and answers 200 several
@@ -126,7 +131,7 @@ impl Site {
         mark: Option<u32>,
         the_one: impl Fn(&Process) -> bool,
     ) -> Result<Process, StepError> {
-        cx.wait(what, self.patience.poll, async || self.serves(component, mark, &the_one).await).await
+        cx.wait(what, self.timeouts.poll, async || self.serves(component, mark, &the_one).await).await
     }
 
     /// What the component is asked.

@@ -31,7 +31,7 @@ impl Watch<'_> {
             if self.proven.get(&component) == Some(&version) {
                 continue;
             }
-            if is_proven(self.guard.ground, self.told, &self.site, component, &live)? {
+            if is_proven(self.guard.env, self.told, &self.site, component, &live)? {
                 self.proving.remove(&component);
                 self.proven.insert(component, version);
                 continue;
@@ -44,15 +44,17 @@ impl Watch<'_> {
             if since.0 != generation {
                 *since = (generation, Instant::now());
             }
-            if since.1.elapsed() >= self.guard.pace.proof && self.fits(component, &live) {
+            if since.1.elapsed() >= self.guard.intervals.proof && self.fits(component, &live) {
                 proven.push(component);
             }
         }
         if proven.is_empty() {
             return Ok(None);
         }
-        let why =
-            format!("the DaemonSets have changed, and have served for {:?} since", self.guard.pace.proof);
+        let why = format!(
+            "the DaemonSets have changed, and have served for {:?} since",
+            self.guard.intervals.proof
+        );
         let plan = plan::renew_standby(&self.told.settings, self.told.pivot, &proven, &why)?;
         Ok(Some((plan, proven)))
     }

@@ -179,12 +179,12 @@ impl RollOut<'_> {
         }
         let stopped = async {
             while site.node.host.listening(&[port]).await?.contains(&(port, goes.inode)) {
-                sleep(LOOK_AGAIN.min(site.patience.poll)).await;
+                sleep(LOOK_AGAIN.min(site.timeouts.poll)).await;
             }
             Ok::<_, HostError>(())
         };
         // What is held is let go by then.
-        match (held, timeout(site.patience.hold, stopped).await) {
+        match (held, timeout(site.timeouts.hold, stopped).await) {
             (Some(held), Ok(Ok(()))) => held.end(site).await,
             (_, seen) => tracing::debug!(?seen, "a pod that goes was not seen to stop listening"),
         }

@@ -7,7 +7,7 @@ use crate::component::Component;
 use crate::host::{Hindrance, HostError, MARK_SERVING, Process, Question, RedirectState};
 use crate::look::once;
 use crate::manifest::{BRIDGE, StaticPod};
-use crate::settings::Handover;
+use crate::settings::HandoverMode;
 use crate::site::{Site, describe, in_static_pod};
 use fulcrum_engine::{Look, Pending, StepError};
 use std::io;
@@ -24,7 +24,7 @@ const QUESTIONS: u32 = 3;
 impl Site {
     /// How the component is asked so that the real port is reached, also while new connections to it are redirected.
     pub(crate) fn unredirected(&self, component: Component) -> Option<u32> {
-        let redirected = component == Component::ApiServer && self.settings.handover != Handover::Restart;
+        let redirected = component == Component::ApiServer && self.settings.handover != HandoverMode::Restart;
         redirected.then_some(MARK_SERVING)
     }
 
@@ -128,7 +128,7 @@ impl Site {
                 Ok(Err(seen)) => last = seen,
                 Err(error) => last = error.to_string(),
             }
-            tokio::time::sleep(self.patience.poll).await;
+            tokio::time::sleep(self.timeouts.poll).await;
         }
         Err(last)
     }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 /// New connections go to another server now. Lets those arrive that were on their way to the one that is about to go.
 pub(crate) async fn arrivals(site: &Site, cx: &Context) {
     cx.note("letting connections arrive that are being set up");
-    let _ = timeout(site.patience.handshake, cx.stopped()).await;
+    let _ = timeout(site.timeouts.handshake, cx.stopped()).await;
 }
 
 /// A process that is on its way out, if there was one.

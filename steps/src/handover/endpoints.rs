@@ -18,7 +18,7 @@ pub(crate) async fn while_held<T>(
     let (held, mut is_held) = watch::channel(false);
     let work = async {
         // With the API down they cannot be held, and the work may be what brings it back.
-        let _ = timeout(site.patience.held, is_held.wait_for(|held| *held)).await;
+        let _ = timeout(site.timeouts.held, is_held.wait_for(|held| *held)).await;
         work.await
     };
     tokio::select! {

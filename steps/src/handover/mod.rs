@@ -7,3 +7,4 @@ pub(crate) mod hold_back;
 pub(crate) mod lease;
 pub(crate) mod pair;
 pub(crate) mod removal;
+pub mod standby;

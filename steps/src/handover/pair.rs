@@ -1,10 +1,10 @@
 //! The two API servers that listen side by side with `--handover steer`, and who of them gets new connections.
 
 use crate::component::Component;
-use crate::guard::Standby;
+use crate::handover::standby::Standby;
 use crate::host::{Hindrance, HostError, Listener, Steering};
 use crate::look::once;
-use crate::settings::Handover;
+use crate::settings::HandoverMode;
 use crate::site::{Site, in_api_pod, in_static_pod};
 use fulcrum_engine::state::RunId;
 use fulcrum_engine::{Context, Look, Pending, StepError};
@@ -69,7 +69,7 @@ pub(crate) fn is_cut(site: &Site, run: RunId, component: Component) -> Result<bo
     Ok(match site.node.manifests.read(component.manifest_file())? {
         None => true,
         Some(image) => {
-            Standby::of(site.state_dir(), run).stands_in(component, &image, &site.archived(run, component))?
+            Standby::of(&site.state_dir, run).stands_in(component, &image, &site.archived(run, component))?
         }
     })
 }
@@ -77,7 +77,7 @@ pub(crate) fn is_cut(site: &Site, run: RunId, component: Component) -> Result<bo
 /// Shares the listener of a static process that was restarted in mid-run, by whomever, and makes the API server first
 /// in line, as the one before it was: beside a listener that is not shared nobody else can begin to listen.
 pub(crate) async fn share_again(site: &Site, cx: &Context, component: Component) -> Result<(), StepError> {
-    if site.settings.handover != Handover::Steer || is_cut(site, cx.run(), component)? {
+    if site.settings.handover != HandoverMode::Steer || is_cut(site, cx.run(), component)? {
         return Ok(());
     }
     let listeners = site.node.host.listeners(site.port(component)).await?;

@@ -66,7 +66,7 @@ impl<'a> Removal<'a> {
 
     /// Its process, to be seen off, also if it does not listen any more.
     pub(crate) async fn drain(&self) -> Look<Drain> {
-        let drain = Drain::of(self.site, self.component, in_api_pod, self.site.patience.drain).await?;
+        let drain = Drain::of(self.site, self.component, in_api_pod, self.site.timeouts.drain).await?;
         if drain.is_some() {
             return Ok(drain);
         }
@@ -83,7 +83,7 @@ impl<'a> Removal<'a> {
     /// Waits until the pods are gone, and with them the last process.
     pub(crate) async fn wait_gone(&self, cx: &Context, old: &Drain) -> Result<(), StepError> {
         let what = format!("the pods of DaemonSet {} to be gone", self.component.daemonset_name());
-        cx.wait(&what, self.site.patience.poll, async || {
+        cx.wait(&what, self.site.timeouts.poll, async || {
             self.tell().await?;
             old.look(self.site).await?;
             let pods = self.pods().await?;

@@ -1,7 +1,7 @@
 //! Checks of what the API says.
 
+use super::check_result::CheckResult;
 use super::host::HostFacts;
-use super::verdict::Verdict;
 use crate::cluster::{ROLE_LABEL, ROLE_LABEL_BEFORE_1_24, RUN_ANNOTATION, config_hash, is_ready, pod_story};
 use crate::component::Component;
 use crate::host::Listener;
@@ -43,19 +43,19 @@ pub(super) fn find_node(
     pods: &[Pod],
     listeners: &[Listener],
     said: Option<&str>,
-) -> Result<String, Box<Verdict>> {
+) -> Result<String, Box<CheckResult>> {
     let here: Vec<&str> =
         listeners.iter().filter_map(|listener| listener.process.pod_uid.as_deref()).collect();
     let found = pods.iter().find(|pod| config_hash(pod).is_some_and(|hash| here.contains(&hash)));
     let node = found.and_then(|pod| pod.spec.as_ref()?.node_name.as_deref());
     match (node, said) {
-        (Some(node), Some(said)) if node != said => Err(Box::new(Verdict::refuse(
+        (Some(node), Some(said)) if node != said => Err(Box::new(CheckResult::refuse(
             "node",
             format!("the cluster knows this host as node {node}, not {said}"),
             "leave --node-name out, or run this on the node that you mean",
         ))),
         (Some(node), _) => Ok(node.to_owned()),
-        (None, _) => Err(Box::new(Verdict::refuse(
+        (None, _) => Err(Box::new(CheckResult::refuse(
             "node",
             match here.is_empty() {
                 true => "no static API server listens on this host".to_owned(),
@@ -80,55 +80,55 @@ pub(super) fn node_addresses(node: &Node) -> Vec<IpAddr> {
     addresses.into_iter().map(|(_, address)| address).collect()
 }
 
-pub(super) async fn cluster_checks(site: &Site, host: &HostFacts, facts: &ClusterFacts) -> Vec<Verdict> {
-    let mut verdicts = vec![Verdict::pass("node", format!("this host is node {}", facts.name))];
-    verdicts.push(version_check(facts));
-    verdicts.push(role_check(facts));
+pub(super) async fn cluster_checks(site: &Site, host: &HostFacts, facts: &ClusterFacts) -> Vec<CheckResult> {
+    let mut results = vec![CheckResult::pass("node", format!("this host is node {}", facts.name))];
+    results.push(version_check(facts));
+    results.push(role_check(facts));
     for pod in host.static_pods.values() {
-        verdicts.extend(taint_checks(facts, &pod.daemonset(&site.settings.target(None))));
+        results.extend(taint_checks(facts, &pod.daemonset(&site.settings.target(None))));
     }
-    verdicts.extend(Component::ALL.map(|component| mirror_check(site, facts, component)));
-    verdicts.extend(daemonset_checks(facts));
-    verdicts.extend(advertise_check(site, host));
-    verdicts.extend(lock_check(facts));
+    results.extend(Component::ALL.map(|component| mirror_check(site, facts, component)));
+    results.extend(daemonset_checks(facts));
+    results.extend(advertise_check(site, host));
+    results.extend(lock_check(facts));
     for pod in host.static_pods.values().filter(|pod| !facts.daemonsets.contains_key(&pod.component())) {
         let daemonset = pod.daemonset(&site.settings.target(None));
         if let Err(error) = site.cluster.create_daemonset(&daemonset, true).await {
             let remedy =
                 "the API server would not take the DaemonSet: see the manifest, and what admits objects";
-            verdicts.push(Verdict::refuse("admission", error.to_string(), remedy));
+            results.push(CheckResult::refuse("admission", error.to_string(), remedy));
         }
     }
-    verdicts
+    results
 }
 
-fn version_check(facts: &ClusterFacts) -> Verdict {
+fn version_check(facts: &ClusterFacts) -> CheckResult {
     let kubelet = facts.node.status.as_ref().and_then(|status| status.node_info.as_ref());
     let kubelet = kubelet.map_or("", |info| info.kubelet_version.as_str());
     match (version(&facts.version), version(kubelet)) {
-        (None | Some((..20, _)), _) => Verdict::refuse(
+        (None | Some((..20, _)), _) => CheckResult::refuse(
             "version",
             format!("the API server is {}", facts.version),
             "fulcrum needs 1.20 or later: --permit-port-sharing and a kubelet that keeps DaemonSet pods",
         ),
-        (_, Some((20, ..=3))) => Verdict::refuse(
+        (_, Some((20, ..=3))) => CheckResult::refuse(
             "version",
             format!("the kubelet is {kubelet}"),
             "1.20.0 to 1.20.3 can reject DaemonSet pods after a reboot: upgrade it to 1.20.4 or later",
         ),
-        _ => Verdict::pass("version", format!("API server {}, kubelet {kubelet}", facts.version)),
+        _ => CheckResult::pass("version", format!("API server {}, kubelet {kubelet}", facts.version)),
     }
 }
 
-fn role_check(facts: &ClusterFacts) -> Verdict {
+fn role_check(facts: &ClusterFacts) -> CheckResult {
     match role_label(&facts.node) {
-        Some(label) if facts.peers.len() < 2 => Verdict::pass("role", format!("the node bears {label}")),
-        Some(label) => Verdict::refuse(
+        Some(label) if facts.peers.len() < 2 => CheckResult::pass("role", format!("the node bears {label}")),
+        Some(label) => CheckResult::refuse(
             "role",
             format!("{label} is on {} nodes: {}", facts.peers.len(), facts.peers.join(", ")),
             "this version pivots a control plane of one node only: the others' are left alone",
         ),
-        None => Verdict::refuse(
+        None => CheckResult::refuse(
             "role",
             format!("node {} bears neither {ROLE_LABEL}= nor {ROLE_LABEL_BEFORE_1_24}=", facts.name),
             format!(
@@ -140,7 +140,7 @@ fn role_check(facts: &ClusterFacts) -> Verdict {
 }
 
 /// Taints of the node that the DaemonSet's own tolerations, and those that its controller adds, do not cover.
-fn taint_checks(facts: &ClusterFacts, daemonset: &Value) -> Vec<Verdict> {
+fn taint_checks(facts: &ClusterFacts, daemonset: &Value) -> Vec<CheckResult> {
     let name = daemonset["metadata"]["name"].as_str().unwrap_or_default();
     let tolerations: Vec<Toleration> =
         serde_json::from_value(daemonset["spec"]["template"]["spec"]["tolerations"].clone())
@@ -152,7 +152,7 @@ fn taint_checks(facts: &ClusterFacts, daemonset: &Value) -> Vec<Verdict> {
             && !tolerations.iter().any(|toleration| tolerates(toleration, taint))
     };
     let refuse = |taint: &Taint| {
-        Verdict::refuse(
+        CheckResult::refuse(
             "taint",
             format!(
                 "node {} has the taint {}:{}, which {name} does not tolerate",
@@ -189,15 +189,17 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     key && (effect.is_empty() || effect == taint.effect)
 }
 
-fn mirror_check(site: &Site, facts: &ClusterFacts, component: Component) -> Verdict {
+fn mirror_check(site: &Site, facts: &ClusterFacts, component: Component) -> CheckResult {
     let name = site.mirror_pod(component);
     let pod = facts.pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(&name));
     match pod {
         Some(pod) if config_hash(pod).is_some() && is_ready(pod) => {
-            Verdict::pass("mirror-pod", format!("{name} is Ready"))
+            CheckResult::pass("mirror-pod", format!("{name} is Ready"))
         }
-        Some(pod) => Verdict::refuse("mirror-pod", pod_story(pod), "a pivot starts from Ready static pods"),
-        None => Verdict::refuse(
+        Some(pod) => {
+            CheckResult::refuse("mirror-pod", pod_story(pod), "a pivot starts from Ready static pods")
+        }
+        None => CheckResult::refuse(
             "mirror-pod",
             format!("there is no pod {name}"),
             "the kubelet has not registered the static pod: its log says why",
@@ -205,7 +207,7 @@ fn mirror_check(site: &Site, facts: &ClusterFacts, component: Component) -> Verd
     }
 }
 
-fn daemonset_checks(facts: &ClusterFacts) -> Vec<Verdict> {
+fn daemonset_checks(facts: &ClusterFacts) -> Vec<CheckResult> {
     let refuse = |(component, daemonset): (&Component, &Value)| {
         let name = component.daemonset_name();
         let by = daemonset["metadata"]["annotations"][RUN_ANNOTATION].as_str();
@@ -215,17 +217,17 @@ fn daemonset_checks(facts: &ClusterFacts) -> Vec<Verdict> {
         };
         let remedy = "this control plane is already self-hosted, or another tool has left it half-pivoted: while \
                       the static pods serve, kubectl -n kube-system delete daemonset takes it away";
-        Verdict::refuse("daemonset", seen, remedy)
+        CheckResult::refuse("daemonset", seen, remedy)
     };
     facts.daemonsets.iter().map(refuse).collect()
 }
 
 /// The DaemonSet advertises `status.hostIP`; the static pod may advertise another address.
-fn advertise_check(site: &Site, host: &HostFacts) -> Option<Verdict> {
+fn advertise_check(site: &Site, host: &HostFacts) -> Option<CheckResult> {
     let advertised = host.static_pods.get(&Component::ApiServer)?.advertise_address()?;
     let node = *site.settings.node_addresses.first()?;
     (advertised != node).then(|| {
-        Verdict::refuse(
+        CheckResult::refuse(
             "advertise-address",
             format!("the API server advertises {advertised}, but the node's address is {node}"),
             "the self-hosted one advertises the node's address: give the kubelet the same one with --node-ip",
@@ -233,9 +235,9 @@ fn advertise_check(site: &Site, host: &HostFacts) -> Option<Verdict> {
     })
 }
 
-fn lock_check(facts: &ClusterFacts) -> Option<Verdict> {
+fn lock_check(facts: &ClusterFacts) -> Option<CheckResult> {
     let holder = facts.lock.as_ref()?;
-    Some(Verdict::refuse(
+    Some(CheckResult::refuse(
         "lock",
         format!("run {holder} (node/run) holds the lock on this cluster's control plane"),
         "finish it there with `fulcrum resume`, or undo it with `fulcrum rollback`; only if that node is gone for \

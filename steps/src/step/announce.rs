@@ -30,7 +30,7 @@ impl Step for Announce {
         let say = async || {
             answered(site.cluster.node_event(&site.settings.node, "StaticPodsStandIn", &self.why).await)
         };
-        let said = cx.wait("the API, to say why", site.patience.poll, say);
+        let said = cx.wait("the API, to say why", site.timeouts.poll, say);
         match tokio::time::timeout(SAID_WITHIN, said).await {
             Ok(Err(error)) if cx.stopped().now_or_never().is_some() => Err(error),
             Ok(Err(error)) => Ok(json!({ "said": false, "error": error.to_string() })),

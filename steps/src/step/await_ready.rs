@@ -11,7 +11,7 @@ use crate::component::Component;
 use crate::handover::pair::share_again;
 use crate::host::{MARK_NEWCOMER, Process};
 use crate::look::{answered, once};
-use crate::settings::Handover;
+use crate::settings::HandoverMode;
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
@@ -52,7 +52,7 @@ impl AwaitReady {
     /// Only the API server is lined up, or behind a bridge; the others answer as the kernel picks them.
     fn mark(&self) -> Option<u32> {
         let lined_up =
-            self.site.settings.handover == Handover::Steer && self.component == Component::ApiServer;
+            self.site.settings.handover == HandoverMode::Steer && self.component == Component::ApiServer;
         if lined_up { Some(MARK_NEWCOMER) } else { self.site.unredirected(self.component) }
     }
 
@@ -87,7 +87,7 @@ impl Step for AwaitReady {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = format!("the pod of DaemonSet {} to serve", self.component.daemonset_name());
-        cx.wait(&what, self.site.patience.poll, async || self.look(Some(cx)).await).await
+        cx.wait(&what, self.site.timeouts.poll, async || self.look(Some(cx)).await).await
     }
 
     /// It changed nothing.

@@ -11,7 +11,7 @@ use crate::handover::pair::is_cut;
 use crate::host::{FileImage, RedirectState};
 use crate::look::{answered, once};
 use crate::manifest::{BRIDGE, StaticPod};
-use crate::settings::Handover;
+use crate::settings::HandoverMode;
 use crate::site::{Site, in_static_pod};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Pending, ProbeResult, Step, StepError};
@@ -64,7 +64,7 @@ impl Bridge {
             }
         };
         let what = format!("{BRIDGE} to serve on port {port}");
-        cx.wait(&what, self.site.patience.poll, async || self.site.bridge_serves(port).await).await?;
+        cx.wait(&what, self.site.timeouts.poll, async || self.site.bridge_serves(port).await).await?;
         Ok(port)
     }
 
@@ -73,7 +73,7 @@ impl Bridge {
         if !is_cut(&self.site, cx.run(), API)? {
             return Ok(Some("the static API server has not been cut".to_owned()));
         }
-        if self.site.keep_port_sharing && self.site.settings.handover == Handover::Steer {
+        if self.site.keeps_port_sharing() && self.site.settings.handover == HandoverMode::Steer {
             return Ok(Some(
                 "the static API server will share the port: there is nothing to bridge".to_owned(),
             ));
@@ -82,10 +82,10 @@ impl Bridge {
             return Ok(Some(format!("the way back has a gap: {error}")));
         }
         let began = Instant::now();
-        cx.wait("an API server to answer", self.site.patience.poll, async || {
+        cx.wait("an API server to answer", self.site.timeouts.poll, async || {
             match self.site.api_serves().await {
                 Ok(()) => Ok(None),
-                Err(seen) if began.elapsed() < self.site.patience.api => Err(Pending::NotYet(seen)),
+                Err(seen) if began.elapsed() < self.site.timeouts.api => Err(Pending::NotYet(seen)),
                 Err(seen) => Ok(Some(format!("there is nothing to bridge: {seen}"))),
             }
         })
@@ -98,11 +98,11 @@ impl Bridge {
             cx.note(why);
             return Ok(());
         }
-        let raised = timeout(self.site.patience.bridge, self.raise(cx, &original)).await;
+        let raised = timeout(self.site.timeouts.bridge, self.raise(cx, &original)).await;
         let why = match raised {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("it did not serve within {:?}", self.site.patience.bridge),
+            Err(_) => format!("it did not serve within {:?}", self.site.timeouts.bridge),
         };
         if timeout(Duration::ZERO, cx.stopped()).await.is_ok() {
             return Err(StepError::stopped());
@@ -126,12 +126,12 @@ impl Bridge {
             return Ok(());
         }
         let old = match port {
-            Some(port) => Drain::at(&self.site, port, in_static_pod, self.site.patience.drain).await?,
+            Some(port) => Drain::at(&self.site, port, in_static_pod, self.site.timeouts.drain).await?,
             None => Drain::none(),
         };
         old.hold_back(&self.site, API).await;
         manifests.remove(BRIDGE_FILE)?;
-        cx.wait(&format!("{BRIDGE} to end"), self.site.patience.poll, async || old.look(&self.site).await)
+        cx.wait(&format!("{BRIDGE} to end"), self.site.timeouts.poll, async || old.look(&self.site).await)
             .await?;
         self.wait_forgotten(cx).await?;
         if state != RedirectState::Absent {
@@ -145,12 +145,12 @@ impl Bridge {
     async fn wait_forgotten(&self, cx: &Context) -> Result<(), StepError> {
         let mirror = format!("{BRIDGE}-{}", self.site.settings.node);
         let began = Instant::now();
-        cx.wait(&format!("static pod {mirror} to be gone"), self.site.patience.poll, async || {
+        cx.wait(&format!("static pod {mirror} to be gone"), self.site.timeouts.poll, async || {
             match once(answered(self.site.cluster.pod(&mirror).await))? {
                 Ok(Some(pod)) if config_hash(&pod).is_some() => {
                     Err(Pending::NotYet("its mirror pod is still there".to_owned()))
                 }
-                Err(seen) if began.elapsed() < self.site.patience.api => Err(Pending::NotYet(seen)),
+                Err(seen) if began.elapsed() < self.site.timeouts.api => Err(Pending::NotYet(seen)),
                 _ => Ok(()),
             }
         })

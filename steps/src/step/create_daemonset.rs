@@ -12,6 +12,7 @@ use crate::handover::removal::{Removal, made_by};
 use crate::look::answered;
 use crate::manifest::{StaticPod, same_spec};
 use crate::site::Site;
+use crate::step_name::StepKind;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
@@ -33,7 +34,7 @@ impl CreateDaemonset {
     async fn live(&self, cx: &Context) -> Result<Option<Value>, StepError> {
         let name = self.component.daemonset_name();
         let get = async || answered(self.site.cluster.daemonset(name).await);
-        cx.wait(&format!("the API, to read DaemonSet {name}"), self.site.patience.poll, get).await
+        cx.wait(&format!("the API, to read DaemonSet {name}"), self.site.timeouts.poll, get).await
     }
 
     /// Whether `live` is what this run makes, or why not.
@@ -82,7 +83,7 @@ impl Step for CreateDaemonset {
         };
         let what = format!("the API, to create DaemonSet {}", self.component.daemonset_name());
         let made = cx
-            .wait(&what, self.site.patience.poll, async || {
+            .wait(&what, self.site.timeouts.poll, async || {
                 match self.site.cluster.create_daemonset(&ours, false).await {
                     // Perhaps this very call, sent twice: what is there decides.
                     Err(error) if error.is_conflict() => Ok(None),
@@ -108,12 +109,12 @@ impl Step for CreateDaemonset {
         let removal = Removal::new(&self.site, self.component, cx.run());
         let what = format!("the API, to delete DaemonSet {}", self.component.daemonset_name());
         let drain = async || removal.drain().await;
-        let old = cx.wait(&what, self.site.patience.poll, drain).await?;
+        let old = cx.wait(&what, self.site.timeouts.poll, drain).await?;
         let gone = while_held(&self.site, self.component, async {
             if removal.listener().await?.is_some() {
                 old.hold_back(&self.site, self.component).await;
             }
-            if !cx.wait(&what, self.site.patience.poll, async || removal.tell().await).await? {
+            if !cx.wait(&what, self.site.timeouts.poll, async || removal.tell().await).await? {
                 return Ok(false);
             }
             removal.wait_gone(cx, &old).await.map(|()| true)
@@ -128,5 +129,5 @@ impl Step for CreateDaemonset {
 
 /// Who led before the DaemonSet's pod existed, if that was noted.
 pub(super) fn led_before(cx: &Context, component: Component) -> Option<&str> {
-    cx.output(&format!("create-daemonset/{component}"))?["leader"].as_str()
+    cx.output(StepKind::CreateDaemonset.of(component).id().as_str())?["leader"].as_str()
 }

@@ -40,7 +40,7 @@ impl Step for KeepLineUp {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "the new kube-apiserver to be first in line";
-        cx.wait(what, self.site.patience.poll, async || self.line_up().await).await
+        cx.wait(what, self.site.timeouts.poll, async || self.line_up().await).await
     }
 
     /// While the DaemonSet's API server listens it is right; it goes with its listener. One that is steered back

@@ -17,7 +17,7 @@ impl LabelNode {
     async fn label(&self, cx: &Context) -> Result<Option<String>, StepError> {
         let name = &self.site.settings.node;
         let get = async || answered(self.site.cluster.node(name).await);
-        let node = cx.wait("the API, to read the node's labels", self.site.patience.poll, get).await?;
+        let node = cx.wait("the API, to read the node's labels", self.site.timeouts.poll, get).await?;
         let node =
             node.ok_or_else(|| StepError::fatal(format!("the cluster has no node {name} any more")))?;
         Ok(node.metadata.labels.and_then(|labels| labels.get(OPT_IN_LABEL).cloned()))
@@ -26,7 +26,7 @@ impl LabelNode {
     async fn set(&self, cx: &Context, value: Option<&str>) -> Result<(), StepError> {
         let site = &self.site;
         let set = async || answered(site.cluster.label_node(&site.settings.node, OPT_IN_LABEL, value).await);
-        cx.wait("the API, to label the node", site.patience.poll, set).await
+        cx.wait("the API, to label the node", site.timeouts.poll, set).await
     }
 }
 

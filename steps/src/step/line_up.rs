@@ -54,7 +54,7 @@ impl Step for LineUp {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "the static kube-apiserver to be first in line";
-        cx.wait(what, self.site.patience.poll, async || self.line_up(cx).await).await
+        cx.wait(what, self.site.timeouts.poll, async || self.line_up(cx).await).await
     }
 
     async fn undo(&self, _cx: &Context) -> Result<(), StepError> {

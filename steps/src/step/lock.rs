@@ -19,7 +19,7 @@ impl Step for TakeLock {
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         let lock = Lock::of(&self.site.settings.node, cx.run());
         let holder = async || answered(self.site.cluster.lock_holder().await);
-        Ok(match cx.wait("the API, to see who holds the lock", self.site.patience.poll, holder).await? {
+        Ok(match cx.wait("the API, to see who holds the lock", self.site.timeouts.poll, holder).await? {
             None => ProbeResult::Absent,
             Some(holder) if lock.is(&holder) => ProbeResult::Done,
             Some(holder) => ProbeResult::Foreign(format!("the lock is held by {holder}")),
@@ -35,13 +35,13 @@ impl Step for TakeLock {
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let lock = Lock::of(&self.site.settings.node, cx.run());
         let release = async || answered(lock.release(&self.site.cluster).await);
-        cx.wait("the API, to let go of the lock", self.site.patience.poll, release).await
+        cx.wait("the API, to let go of the lock", self.site.timeouts.poll, release).await
     }
 }
 
 /// Takes the lock; an API that is away for a moment is waited for, another holder is not.
 pub(super) async fn take(site: &Site, cx: &Context, lock: &Lock) -> Result<(), StepError> {
-    cx.wait("the lock", site.patience.poll, async || match lock.take(&site.cluster).await {
+    cx.wait("the lock", site.timeouts.poll, async || match lock.take(&site.cluster).await {
         Ok(()) => Ok(()),
         Err(LockError::Cluster(error)) if error.is_passing() || error.is_conflict() => {
             Err(Pending::NotYet(error.to_string()))

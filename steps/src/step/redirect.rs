@@ -46,10 +46,10 @@ impl RedirectStep {
 
     async fn begin(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "the bridge, before connections go there";
-        let redirect = cx.wait(what, self.site.patience.poll, async || self.target(cx).await).await?;
+        let redirect = cx.wait(what, self.site.timeouts.poll, async || self.target(cx).await).await?;
         self.site.node.host.redirect(&redirect).await?;
         let what = "new connections to arrive at the bridge";
-        cx.wait(what, self.site.patience.poll, async || self.arrive_at(redirect.to).await).await?;
+        cx.wait(what, self.site.timeouts.poll, async || self.arrive_at(redirect.to).await).await?;
         arrivals(&self.site, cx).await;
         Ok(json!(redirect))
     }
@@ -71,7 +71,7 @@ impl RedirectStep {
     /// Begins it if it can: going back is more important than the gap.
     async fn begin_for_the_way_back(&self, cx: &Context) -> Result<(), StepError> {
         if is_cut(&self.site, cx.run(), API)? && self.site.bridge_port()?.is_some() {
-            let begun = timeout(self.site.patience.bridge, self.begin(cx)).await;
+            let begun = timeout(self.site.timeouts.bridge, self.begin(cx)).await;
             let why = match begun {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(error)) => error.to_string(),
@@ -95,7 +95,7 @@ impl RedirectStep {
             return Ok(());
         }
         let what = format!("an API server to answer on port {}", self.site.port(API));
-        cx.wait(&what, self.site.patience.poll, async || {
+        cx.wait(&what, self.site.timeouts.poll, async || {
             for _ in 0..ANSWERS_IN_A_ROW {
                 self.site.api_serves().await.map_err(Pending::NotYet)?;
             }
@@ -117,7 +117,7 @@ impl Step for RedirectStep {
     async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
         let get = async || answered(self.site.cluster.api_service().await);
         let what = "the API, to read service default/kubernetes";
-        Ok(serde_json::to_vec(&cx.wait(what, self.site.patience.poll, get).await?)?)
+        Ok(serde_json::to_vec(&cx.wait(what, self.site.timeouts.poll, get).await?)?)
     }
 
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {

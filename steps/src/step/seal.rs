@@ -29,23 +29,23 @@ impl Step for Seal {
         for component in Component::ALL {
             let name = component.daemonset_name();
             let annotate = async || answered(self.site.cluster.annotate_daemonset(name, &annotation).await);
-            cx.wait(&format!("the API, to seal DaemonSet {name}"), self.site.patience.poll, annotate).await?;
+            cx.wait(&format!("the API, to seal DaemonSet {name}"), self.site.timeouts.poll, annotate).await?;
         }
         let lock = Lock::of(&self.site.settings.node, cx.run());
         let release = async || answered(lock.release(&self.site.cluster).await);
-        cx.wait("the API, to let go of the lock", self.site.patience.poll, release).await?;
+        cx.wait("the API, to let go of the lock", self.site.timeouts.poll, release).await?;
         Ok(json!({ "head": head }))
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let answers = async || answered(self.site.cluster.readyz().await);
-        let look = cx.wait("the API, to take the lock back", self.site.patience.poll, answers);
-        match tokio::time::timeout(self.site.patience.api, look).await {
+        let look = cx.wait("the API, to take the lock back", self.site.timeouts.poll, answers);
+        match tokio::time::timeout(self.site.timeouts.api, look).await {
             Ok(Err(error)) => Err(error),
             Err(_) => Ok(()),
             Ok(Ok(())) => {
                 let lock = Lock::of(&self.site.settings.node, cx.run());
-                let taken = tokio::time::timeout(self.site.patience.api, lock::take(&self.site, cx, &lock));
+                let taken = tokio::time::timeout(self.site.timeouts.api, lock::take(&self.site, cx, &lock));
                 taken.await.unwrap_or(Ok(()))
             }
         }

@@ -48,7 +48,7 @@ impl Step for ShareLive {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = format!("the listener of the static {} to be shared", self.component);
-        let shared = cx.wait(&what, self.site.patience.poll, async || self.share(cx).await).await?;
+        let shared = cx.wait(&what, self.site.timeouts.poll, async || self.share(cx).await).await?;
         Ok(match shared {
             Some(listener) => json!({ "pid": listener.process.pid, "inode": listener.inode }),
             None => Value::Null,

@@ -2,7 +2,7 @@
 //! is down, and this is what brings it back. Undo: nothing; whoever stands in goes by a hand-over.
 
 use crate::component::Component;
-use crate::guard::Standby;
+use crate::handover::standby::Standby;
 use crate::look::once;
 use crate::site::{Site, in_static_pod};
 use async_trait::async_trait;
@@ -35,7 +35,7 @@ impl Step for StandIn {
             let Some(pivot) = self.site.settings.of_pivot else {
                 return Err(StepError::fatal("the run does not say which pivot's standby is meant"));
             };
-            let standby = Standby::of(self.site.state_dir(), pivot).get(self.component)?;
+            let standby = Standby::of(&self.site.state_dir, pivot).get(self.component)?;
             let standby = standby.ok_or_else(|| StepError::fatal(format!("no standby {name} was kept")))?;
             manifests.write(name, &standby)?;
         }

@@ -37,7 +37,7 @@ impl Switch {
     /// when it was switched arrive meanwhile.
     async fn soak(&self, cx: &Context, new: &Listener) -> Result<u32, StepError> {
         let question = self.site.question(API);
-        let soak = self.site.settings.soak.max(self.site.patience.handshake);
+        let soak = self.site.settings.soak.max(self.site.timeouts.handshake);
         let end = Instant::now() + soak;
         cx.note(format!("watching {} for {soak:?}", describe(&new.process)));
         let mut answers = 0;
@@ -55,7 +55,7 @@ impl Switch {
                 return Ok(answers);
             }
             tokio::select! {
-                () = tokio::time::sleep(self.site.patience.poll) => {}
+                () = tokio::time::sleep(self.site.timeouts.poll) => {}
                 () = cx.stopped() => return Err(StepError::stopped()),
             }
         }
@@ -75,7 +75,7 @@ impl Switch {
 
     async fn switch(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "the new kube-apiserver to take new connections";
-        let new = cx.wait(what, self.site.patience.poll, async || self.to_new(cx).await).await?;
+        let new = cx.wait(what, self.site.timeouts.poll, async || self.to_new(cx).await).await?;
         let answers = self.soak(cx, &new).await?;
         Ok(json!({ "pid": new.process.pid, "inode": new.inode, "answers": answers }))
     }

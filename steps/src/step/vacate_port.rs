@@ -39,7 +39,7 @@ impl VacatePort {
                 .into());
             }
             Err(_) if told.load(Ordering::Relaxed) => {}
-            Err(_) if began.elapsed() >= self.site.patience.api => return Ok(false),
+            Err(_) if began.elapsed() >= self.site.timeouts.api => return Ok(false),
             Err(seen) => return Err(Pending::NotYet(seen)),
         }
         listeners.first().map_or(Ok(true), |listener| still_listens(&listener.process))
@@ -51,7 +51,7 @@ impl VacatePort {
         if self.component != Component::ApiServer {
             return Ok(());
         }
-        cx.wait("the DaemonSet's API server to be first in line", self.site.patience.poll, async || {
+        cx.wait("the DaemonSet's API server to be first in line", self.site.timeouts.poll, async || {
             let pair = Pair::look(&self.site).await?;
             let Some(new) = &pair.new else { return Ok(()) }; // Nobody to line up behind.
             let newcomer = pair.old.as_ref().map(|old| old.inode);
@@ -84,7 +84,7 @@ impl Step for VacatePort {
         if !is_cut(&self.site, cx.run(), self.component)? {
             return Ok(());
         }
-        if self.site.keep_port_sharing {
+        if self.site.keeps_port_sharing() {
             return self.line_up(cx).await;
         }
         // What stands in goes too: the exact one is put back when nobody listens.
@@ -93,13 +93,13 @@ impl Step for VacatePort {
         let (began, told) = (Instant::now(), AtomicBool::new(false));
         let leader = lease::leader(&self.site, cx, self.component);
         // Without it, only time is lost.
-        let leader = timeout(self.site.patience.api, leader).await.ok().transpose()?.flatten();
+        let leader = timeout(self.site.timeouts.api, leader).await.ok().transpose()?.flatten();
         let port = self.site.port(self.component);
         let free = while_held(&self.site, self.component, async {
             let listener = removal.listener().await?;
             let held = HoldBack::begin(&self.site, self.component, listener.as_ref(), port).await;
             let look = async || self.nobody_listens(&removal, &told, began).await;
-            let free = cx.wait(&format!("port {port} to be free"), self.site.patience.poll, look).await;
+            let free = cx.wait(&format!("port {port} to be free"), self.site.timeouts.poll, look).await;
             if let Some(held) = held {
                 held.end(&self.site).await;
             }

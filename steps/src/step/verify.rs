@@ -75,7 +75,7 @@ impl Step for Verify {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let since = Timestamp::now();
-        cx.wait("the cluster to work without static pods", self.site.patience.poll, async || {
+        cx.wait("the cluster to work without static pods", self.site.timeouts.poll, async || {
             self.all(since).await
         })
         .await?;

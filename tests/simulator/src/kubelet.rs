@@ -5,7 +5,7 @@
 
 use super::fault::Disk;
 use super::local_pod::{Around, LocalPod};
-use super::options::RehearsalOptions;
+use super::options::SimulatorOptions;
 use super::process::Owner;
 use super::resource::Resource;
 use super::snapshot::Origin;
@@ -142,7 +142,7 @@ fn from_files(world: &mut World, now: Now, files: &Files) -> Vec<Arc<Desired>> {
     desired
 }
 
-fn parse(name: &str, content: &[u8], options: &RehearsalOptions) -> Result<Desired, String> {
+fn parse(name: &str, content: &[u8], options: &SimulatorOptions) -> Result<Desired, String> {
     let content = std::str::from_utf8(content).map_err(|e| e.to_string())?;
     // By way of a value: to read all that a pod can have straight from YAML would be a tenth of the program.
     let pod: serde_json::Value = serde_saphyr::from_str(content).map_err(|e| e.to_string())?;

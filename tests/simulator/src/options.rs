@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// What a rehearsal is started with.
 #[derive(Debug, Clone)]
-pub struct RehearsalOptions {
+pub struct SimulatorOptions {
     /// Name of the one node.
     pub node_name: String,
     /// Its address: `InternalIP`, `status.hostIP`, and what `kubernetes` points to.
@@ -30,7 +30,7 @@ pub struct RehearsalOptions {
     pub seed: u64,
 }
 
-impl RehearsalOptions {
+impl SimulatorOptions {
     /// A kubeadm 1.35.3 node `node-1` that reads `manifests_dir`: control-plane role, label and taint.
     pub fn new(manifests_dir: impl Into<PathBuf>) -> Self {
         let role = "node-role.kubernetes.io/control-plane";

@@ -3,7 +3,7 @@
 //! With a shared port that can be another process than the one meant. All probes go at one pace; how many
 //! failures count as one is the manifest's to say.
 
-use super::options::RehearsalOptions;
+use super::options::SimulatorOptions;
 use super::process::Machine;
 use super::program::Program;
 use super::world::Now;
@@ -47,7 +47,7 @@ enum Target {
 impl Probes {
     /// `command` is what runs in the container. A program of which nothing is known here is not asked: it is
     /// ready as soon as it runs.
-    pub(super) fn of(container: &Container, command: &[String], options: &RehearsalOptions) -> Self {
+    pub(super) fn of(container: &Container, command: &[String], options: &SimulatorOptions) -> Self {
         let program = Program::of(command);
         let known = !program.ports.is_empty() || program.name == "pause";
         let asked = |probe: &Option<Probe>| {
@@ -92,7 +92,7 @@ impl Asked {
 pub(super) fn advance(
     probes: &mut Probes,
     machine: &mut Machine,
-    options: &RehearsalOptions,
+    options: &SimulatorOptions,
     now: Now,
 ) -> bool {
     if now.at < probes.next {
@@ -123,7 +123,7 @@ fn answers(target: &Target, machine: &mut Machine) -> bool {
 }
 
 /// `None` for what is no HTTP probe: taken to succeed.
-fn target(probe: &Probe, container: &Container, options: &RehearsalOptions) -> Option<Target> {
+fn target(probe: &Probe, container: &Container, options: &SimulatorOptions) -> Option<Target> {
     let get = probe.http_get.as_ref()?;
     let port = match &get.port {
         IntOrString::Int(number) => Some(*number),

@@ -2,7 +2,7 @@
 //! exactly as it was before.
 
 use super::pace::{POLL, SOON};
-use super::world::World;
+use super::simulated_site::SimulatedSite;
 use crate::{Origin, Snapshot, WaitError};
 use fulcrum_steps::cluster::{ClusterError, LOCK_LEASE};
 use fulcrum_steps::component::Component;
@@ -44,7 +44,7 @@ pub enum Difference {
 /// The objects that a run could leave changed, each with what counts of it.
 pub(super) type Inventory = BTreeMap<String, String>;
 
-impl World {
+impl SimulatedSite {
     /// The whole control plane runs from DaemonSets, and from nothing else; the lock is free.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl World {
                 seen.serves(component.name(), Origin::Api) && !seen.runs(component.name(), Origin::Static)
             })
         };
-        self.rehearsal.until("the control plane to be self-hosted", SOON, hosted).await?;
+        self.simulator.until("the control plane to be self-hosted", SOON, hosted).await?;
         let ours = Component::ALL.map(Component::manifest_file);
         let mut expected = self.before.clone();
         expected.retain(|name, _| !ours.contains(&name.as_str()));
@@ -80,7 +80,7 @@ impl World {
                 seen.serves(name, Origin::Static) && exact && !seen.runs(name, Origin::Api)
             })
         };
-        self.rehearsal.until("the control plane to be static, as it was before", SOON, plain).await?;
+        self.simulator.until("the control plane to be static, as it was before", SOON, plain).await?;
         self.compare_files(&self.before)?;
         self.compare_objects().await
     }
@@ -126,7 +126,7 @@ impl World {
 
     /// Every object of kube-system that a run could touch, and what the node is marked with.
     pub(super) async fn inventory(&self) -> Result<Inventory, kube::Error> {
-        let client = self.rehearsal.client();
+        let client = self.simulator.client();
         let all = ListParams::default();
         let mut seen = Inventory::new();
         let daemonsets: Api<DaemonSet> = Api::namespaced(client.clone(), "kube-system");
@@ -152,7 +152,7 @@ impl World {
             let taints = node.spec.and_then(|spec| spec.taints).into_iter().flatten();
             seen.extend(taints.map(|taint| (format!("node {name}, taint {}", taint.key), taint.effect)));
         }
-        for address in self.rehearsal.snapshot().endpoints {
+        for address in self.simulator.snapshot().endpoints {
             seen.insert(format!("endpoint {address}"), String::new());
         }
         Ok(seen)

@@ -3,7 +3,7 @@
 
 use super::kubeadm;
 use super::version::Version;
-use crate::RehearsalOptions;
+use crate::SimulatorOptions;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::{FileImage, ManifestsDir};
 use fulcrum_steps::manifest::StaticPod;
@@ -137,7 +137,7 @@ impl Setup {
     }
 
     /// Puts copies of the manifests into `dir`, which belong to whoever runs this, and describes the node for them.
-    pub(super) fn install(&self, dir: &Path) -> io::Result<RehearsalOptions> {
+    pub(super) fn install(&self, dir: &Path) -> io::Result<SimulatorOptions> {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let manifests = ManifestsDir::new(dir);
         for (name, image) in &self.files {
@@ -145,7 +145,7 @@ impl Setup {
             let copy = FileImage { mode: image.mode | 0o600, uid, gid, ..image.clone() };
             manifests.write(name, &copy)?;
         }
-        let mut options = RehearsalOptions::new(dir);
+        let mut options = SimulatorOptions::new(dir);
         kubeadm::mark_node(&mut options, self.version);
         options.pace.tick = super::pace::TICK;
         options.node_address = self.address.unwrap_or(options.node_address);

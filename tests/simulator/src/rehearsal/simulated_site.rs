@@ -1,23 +1,24 @@
 //! One simulated node and cluster, with a journal on the disk, in a private directory of its own.
 
 use super::check::{Difference, Inventory, files};
-use super::pace::{POLL, SOAK, SOON, patience};
+use super::pace::{POLL, SOAK, SOON, timeouts};
 use super::setup::Setup;
-use crate::{Rehearsal, RehearsalUnits, Snapshot, WaitError};
+use crate::{SimulatedUnits, Simulator, Snapshot, WaitError};
 use async_trait::async_trait;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, OpenError, RunId};
 use fulcrum_engine::{
-    Ending, Engine, EngineError, LoadError, Observer, Outcome, PlanError, Role, Session, StepRegistry,
-    StepSpec,
+    Ending, Engine, EngineError, LoadError, Observer, Outcome, PlanError, Session, StepRegistry, StepSpec,
 };
 use fulcrum_steps::cluster::{Cluster, ClusterError, is_ready};
 use fulcrum_steps::component::Component;
-use fulcrum_steps::guard::{BY_GUARD, Ground, GuardError, OnReboot};
+use fulcrum_steps::guard::{GuardEnv, GuardError};
 use fulcrum_steps::host::{FileImage, Host, HostError, ManifestsDir, Node, Units};
 use fulcrum_steps::plan;
-use fulcrum_steps::preflight::{Ask, Refused, Report, preflight};
-use fulcrum_steps::settings::{ROLLBACK, Settings, Wanted, keeps_port_sharing};
+use fulcrum_steps::preflight::{PreflightInput, Refused, Report, preflight};
+use fulcrum_steps::run_info::{LockPurpose, RollbackMode, RunInfo, SessionRole};
+use fulcrum_steps::settings::OnReboot;
+use fulcrum_steps::settings::{Settings, Wanted};
 use fulcrum_steps::site::Site;
 use fulcrum_steps::step::library;
 use std::collections::BTreeMap;
@@ -27,16 +28,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// What this program calls itself in a drill's journal.
+/// What this program calls itself in a rehearsal's journal.
 pub(super) const PROGRAM: &str = concat!("fulcrum ", env!("CARGO_PKG_VERSION"), " rehearsal");
 
 /// Makes the steps for a site: [`library`], unless a test wants others.
 pub type Steps = Arc<dyn Fn(Arc<Site>) -> Arc<dyn StepRegistry> + Send + Sync>;
 
 /// A static control plane that serves.
-pub struct World {
+pub struct SimulatedSite {
     /// The simulated cluster.
-    pub rehearsal: Rehearsal,
+    pub simulator: Simulator,
     /// Its API.
     pub cluster: Cluster,
     /// Its machine.
@@ -49,15 +50,15 @@ pub struct World {
     pub(super) objects: Inventory,
     handover: Wanted,
     on_reboot: OnReboot,
-    pub(super) units: Arc<RehearsalUnits>,
+    pub(super) units: Arc<SimulatedUnits>,
     steps: Steps,
     /// Last: what is above works in it.
     dir: TempDir,
 }
 
-/// A drill could not be carried out, or did not end as it must.
+/// A rehearsal could not be carried out, or did not end as it must.
 #[derive(Debug, thiserror::Error)]
-pub enum DrillError {
+pub enum RehearsalError {
     /// The checks refuse.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -111,27 +112,27 @@ pub enum DrillError {
     Disk(#[from] io::Error),
 }
 
-impl World {
+impl SimulatedSite {
     /// Boots it in a new directory under `root`, and waits until the cluster knows its static pods.
     ///
     /// # Errors
     /// When its directory cannot be made, or its manifests do not make a control plane that works: in the words
     /// of the checks, if they say why.
-    pub async fn boot(setup: &Setup, root: &Path) -> Result<Self, DrillError> {
+    pub async fn boot(setup: &Setup, root: &Path) -> Result<Self, RehearsalError> {
         let private = std::fs::Permissions::from_mode(0o700);
         let mut dir = tempfile::Builder::new();
         let dir =
             dir.prefix("world-").permissions(private).disable_cleanup(setup.keeps()).tempdir_in(root)?;
         let manifests = dir.path().join("manifests");
         std::fs::create_dir(&manifests)?;
-        let rehearsal = Rehearsal::start(setup.install(&manifests)?)?;
-        let (cluster, host) = (Cluster::new(rehearsal.client()), rehearsal.host());
+        let simulator = Simulator::start(setup.install(&manifests)?)?;
+        let (cluster, host) = (Cluster::new(simulator.client()), simulator.host());
         let before = files(&ManifestsDir::new(manifests))?;
         let steps: Steps = Arc::new(|site| Arc::new(library(site)));
         let (shared, objects, handover) = (BTreeMap::new(), Inventory::new(), setup.handover());
-        let (on_reboot, units) = (OnReboot::default(), Arc::new(RehearsalUnits::new(dir.path())?));
+        let (on_reboot, units) = (OnReboot::default(), Arc::new(SimulatedUnits::new(dir.path())?));
         let mut world = Self {
-            rehearsal,
+            simulator,
             cluster,
             host,
             before,
@@ -147,7 +148,7 @@ impl World {
             world.preflight().await?;
             return Err(unsettled.into());
         }
-        let processes = world.rehearsal.snapshot().processes;
+        let processes = world.simulator.snapshot().processes;
         world.shared = processes.into_iter().map(|one| (one.component, one.shares_port)).collect();
         world.objects = world.inventory().await?;
         Ok(world)
@@ -180,7 +181,7 @@ impl World {
     /// # Errors
     /// As the journal says.
     pub fn journal(&self) -> Result<Journal, OpenError> {
-        Journal::open(self.state_dir(), "rehearse")
+        Journal::open(self.state_dir(), LockPurpose::Rehearse.text())
     }
 
     /// The checks of a real pivot.
@@ -188,35 +189,36 @@ impl World {
     /// # Errors
     /// As a real pivot is refused.
     pub async fn preflight(&self) -> Result<Report, Refused> {
-        let ask = Ask {
-            manifests: self.manifests(),
-            host: Arc::clone(&self.host),
+        let (manifests, host, units) =
+            (self.manifests(), Arc::clone(&self.host), Arc::clone(&self.units) as _);
+        let input = PreflightInput {
+            node: Node { manifests, host, units },
             cluster: self.cluster.clone(),
+            state_dir: self.state_dir(),
             kubeconfig: self.dir.path().join("admin.conf"),
             node_name: None,
             handover: self.handover,
             soak: SOAK,
-            units: Arc::clone(&self.units) as _,
             guard: true,
             on_reboot: self.on_reboot,
         };
-        preflight(&ask).await
+        preflight(&input).await
     }
 
     /// An engine on this world, as the command makes it.
     ///
     /// # Errors
     /// When the simulated machine does not answer.
-    pub async fn engine(&self, journal: &Journal, settings: Settings) -> Result<Engine, DrillError> {
+    pub async fn engine(&self, journal: &Journal, settings: Settings) -> Result<Engine, RehearsalError> {
         self.engine_on(journal, self.site(settings)?).await
     }
 
-    async fn engine_on(&self, journal: &Journal, site: Site) -> Result<Engine, DrillError> {
+    async fn engine_on(&self, journal: &Journal, site: Site) -> Result<Engine, RehearsalError> {
         site.mend_redirect().await?;
-        engine(journal, (self.steps)(Arc::new(site)), self.host.as_ref(), PROGRAM).await
+        engine(journal, (self.steps)(Arc::new(site)), self.host.as_ref(), SessionRole::Command).await
     }
 
-    fn site(&self, settings: Settings) -> Result<Site, DrillError> {
+    fn site(&self, settings: Settings) -> Result<Site, RehearsalError> {
         site(settings, self.cluster.clone(), Arc::clone(&self.host), &self.state_dir())
     }
 
@@ -224,7 +226,11 @@ impl World {
     ///
     /// # Errors
     /// When the checks refuse, or the journal fails.
-    pub async fn pivot(&self, journal: &Journal, watching: Arc<dyn Observer>) -> Result<Ending, DrillError> {
+    pub async fn pivot(
+        &self,
+        journal: &Journal,
+        watching: Arc<dyn Observer>,
+    ) -> Result<Ending, RehearsalError> {
         let settings = self.preflight().await?.settings;
         let plan = plan::pivot(&settings, SOON)?;
         Ok(self.engine(journal, settings).await?.observer(watching).start(plan).await?)
@@ -239,11 +245,11 @@ impl World {
         journal: &Journal,
         run: RunId,
         watching: Arc<dyn Observer>,
-    ) -> Result<Ending, DrillError> {
-        self.rollback_for(journal, run, ROLLBACK, watching).await
+    ) -> Result<Ending, RehearsalError> {
+        self.rollback_for(journal, run, RollbackMode::Exact, watching).await
     }
 
-    /// Undoes a run for this reason, [`ROLLBACK`] or [`fulcrum_steps::settings::ROLLBACK_KEEPING`].
+    /// Rolls a run back in this mode.
     ///
     /// # Errors
     /// When it has been undone already, or the journal fails.
@@ -251,19 +257,19 @@ impl World {
         &self,
         journal: &Journal,
         run: RunId,
-        reason: &str,
+        mode: RollbackMode,
         watching: Arc<dyn Observer>,
-    ) -> Result<Ending, DrillError> {
+    ) -> Result<Ending, RehearsalError> {
         let mut site = self.site(settings_of(journal, run)?)?;
-        site.keep_port_sharing = keeps_port_sharing(Some(reason));
-        Ok(self.engine_on(journal, site).await?.observer(watching).roll_back(run, reason).await?)
+        site.rollback_mode = mode;
+        Ok(self.engine_on(journal, site).await?.observer(watching).roll_back(run, mode.asked_for()).await?)
     }
 
     /// Takes a run up.
     ///
     /// # Errors
     /// When it is over, or the journal fails.
-    pub async fn resume(&self, journal: &Journal, run: RunId) -> Result<Ending, DrillError> {
+    pub async fn resume(&self, journal: &Journal, run: RunId) -> Result<Ending, RehearsalError> {
         Ok(self.engine(journal, settings_of(journal, run)?).await?.resume(run).await?)
     }
 
@@ -271,11 +277,11 @@ impl World {
     ///
     /// # Errors
     /// With what is otherwise; always for a run that ended in neither way.
-    pub async fn ended_well(&self, outcome: Outcome) -> Result<(), DrillError> {
+    pub async fn ended_well(&self, outcome: Outcome) -> Result<(), RehearsalError> {
         match outcome {
             Outcome::Completed => Ok(self.is_self_hosted().await?),
             Outcome::RolledBack => Ok(self.is_as_before().await?),
-            Outcome::NeedsOperator => Err(DrillError::Ended("as one that needs a person".to_owned())),
+            Outcome::NeedsOperator => Err(RehearsalError::Ended("as one that needs a person".to_owned())),
         }
     }
 
@@ -285,7 +291,7 @@ impl World {
     /// When that does not come true in time: a manifest does not work.
     pub async fn settle(&self) -> Result<(), WaitError> {
         let led = |seen: &Snapshot| seen.api_up && seen.leaders.len() == 2 && !seen.endpoints.is_empty();
-        let seen = self.rehearsal.until("a control plane with leaders", SOON / 4, led).await?;
+        let seen = self.simulator.until("a control plane with leaders", SOON / 4, led).await?;
         let node = format!("-{}", self.node_name().await);
         let names = Component::ALL.map(|component| format!("{component}{node}"));
         let ready = async {
@@ -310,9 +316,9 @@ impl World {
     }
 }
 
-/// What the guard of a drill stands on.
+/// What the guard of a rehearsal stands on.
 #[async_trait]
-impl Ground for World {
+impl GuardEnv for SimulatedSite {
     fn state_dir(&self) -> PathBuf {
         self.dir.path().join("state")
     }
@@ -326,28 +332,28 @@ impl Ground for World {
     }
 
     async fn site(&self, settings: Settings) -> Result<Arc<Site>, GuardError> {
-        let site = World::site(self, settings);
+        let site = SimulatedSite::site(self, settings);
         site.map(Arc::new).map_err(|error| GuardError::NoWay(error.to_string()))
     }
 
     async fn engine(&self, journal: Journal, site: &Arc<Site>) -> Result<Engine, GuardError> {
-        let program = format!("{PROGRAM} {BY_GUARD}");
-        let engine = engine(&journal, (self.steps)(Arc::clone(site)), self.host.as_ref(), &program).await;
+        let steps = (self.steps)(Arc::clone(site));
+        let engine = engine(&journal, steps, self.host.as_ref(), SessionRole::Guard).await;
         engine.map_err(|error| GuardError::NoWay(error.to_string()))
     }
 }
 
-/// What the steps of a drill work on.
+/// What the steps of a rehearsal work on.
 pub(super) fn site(
     settings: Settings,
     cluster: Cluster,
     host: Arc<dyn Host>,
     state_dir: &Path,
-) -> Result<Site, DrillError> {
-    let units = Arc::new(RehearsalUnits::new(state_dir.parent().unwrap_or(state_dir))?);
+) -> Result<Site, RehearsalError> {
+    let units = Arc::new(SimulatedUnits::new(state_dir.parent().unwrap_or(state_dir))?);
     let node = Node { manifests: ManifestsDir::new(&settings.manifests_dir), host, units };
-    let archive = state_dir.join("archive");
-    Ok(Site { node, cluster, settings, archive, patience: patience(), keep_port_sharing: false })
+    let (state_dir, rollback_mode) = (state_dir.to_owned(), RollbackMode::default());
+    Ok(Site { node, cluster, settings, state_dir, timeouts: timeouts(), rollback_mode })
 }
 
 /// An engine for `steps`, on that machine.
@@ -355,25 +361,25 @@ pub(super) async fn engine(
     journal: &Journal,
     steps: Arc<dyn StepRegistry>,
     host: &dyn Host,
-    program: &str,
-) -> Result<Engine, DrillError> {
+    role: SessionRole,
+) -> Result<Engine, RehearsalError> {
     let session = Session {
         boot_id: host.boot_id().await?,
         pid: std::process::id(),
-        program: program.to_owned(),
-        role: Role::default(),
+        program: PROGRAM.to_owned(),
+        role: role.role(),
     };
     let steps = move |spec: &StepSpec| steps.step(spec);
     Ok(Engine::new(journal.clone(), steps, session))
 }
 
 /// What was decided when the run was planned.
-pub(super) fn settings_of(journal: &Journal, run: RunId) -> Result<Settings, DrillError> {
-    Ok(serde_json::from_value(load(journal, run)?.plan().shared().clone())?)
+pub(super) fn settings_of(journal: &Journal, run: RunId) -> Result<Settings, RehearsalError> {
+    Ok(RunInfo::of(load(journal, run)?.plan())?.settings)
 }
 
-impl std::fmt::Debug for World {
+impl std::fmt::Debug for SimulatedSite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("World").field("dir", &self.dir.path()).finish_non_exhaustive()
+        f.debug_struct("SimulatedSite").field("dir", &self.dir.path()).finish_non_exhaustive()
     }
 }

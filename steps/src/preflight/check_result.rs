@@ -7,7 +7,7 @@ use std::fmt;
 
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Verdict {
+pub struct CheckResult {
     /// The check's name, e.g. `leader-election`.
     pub check: &'static str,
     /// Whether the pivot may go on.
@@ -38,18 +38,18 @@ pub struct Report {
     /// The three manifests.
     pub static_pods: Vec<StaticPod>,
     /// Every check.
-    pub verdicts: Vec<Verdict>,
+    pub results: Vec<CheckResult>,
 }
 
 /// At least one check refused; nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", refusals(.verdicts))]
+#[error("{}", refusals(.results))]
 pub struct Refused {
     /// Every check that was made.
-    pub verdicts: Vec<Verdict>,
+    pub results: Vec<CheckResult>,
 }
 
-impl Verdict {
+impl CheckResult {
     pub(super) fn pass(check: &'static str, seen: impl Into<String>) -> Self {
         Self { check, level: Level::Pass, seen: seen.into(), remedy: String::new() }
     }
@@ -63,22 +63,22 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for CheckResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.check, self.seen)?;
         if self.remedy.is_empty() { Ok(()) } else { write!(f, "; {}", self.remedy) }
     }
 }
 
-/// Turns the verdicts into an error if one of them refuses.
-pub(super) fn gate(verdicts: &[Verdict]) -> Result<(), Refused> {
-    match verdicts.iter().any(|verdict| verdict.level == Level::Refuse) {
-        true => Err(Refused { verdicts: verdicts.to_vec() }),
+/// Turns the results into an error if one of them refuses.
+pub(super) fn gate(results: &[CheckResult]) -> Result<(), Refused> {
+    match results.iter().any(|verdict| verdict.level == Level::Refuse) {
+        true => Err(Refused { results: results.to_vec() }),
         false => Ok(()),
     }
 }
 
-fn refusals(verdicts: &[Verdict]) -> String {
-    let refused = verdicts.iter().filter(|verdict| verdict.level == Level::Refuse);
+fn refusals(results: &[CheckResult]) -> String {
+    let refused = results.iter().filter(|verdict| verdict.level == Level::Refuse);
     refused.map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

@@ -2,8 +2,8 @@
 
 use super::child::{AT_ITS_POINT, GO_ON, Orders, PAUSE, Verb};
 use super::point::{Point, When};
-use super::world::{DrillError, PROGRAM, engine, settings_of, site};
-use crate::Rehearsal;
+use super::simulated_site::{RehearsalError, engine, settings_of, site};
+use crate::Simulator;
 use async_trait::async_trait;
 use fulcrum_engine::engine::Control;
 use fulcrum_engine::state::{Journal, RunId, Timestamp};
@@ -13,7 +13,7 @@ use fulcrum_engine::{
 };
 use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::plan;
-use fulcrum_steps::settings::ROLLBACK;
+use fulcrum_steps::run_info::{LockPurpose, RollbackMode, SessionRole};
 use fulcrum_steps::step::library;
 use serde_json::Value;
 use std::io::{BufRead, Write};
@@ -21,16 +21,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// Carries out orders; for the hidden command that [`super::World::strike`] starts.
+/// Carries out orders; for the hidden command that [`super::SimulatedSite::inject_fault`] starts.
 ///
 /// # Errors
 /// When they cannot be carried out, or the run ends as one that needs a person.
-pub async fn obey(orders: &str) -> Result<(), DrillError> {
+pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     let orders: Orders = serde_json::from_str(orders)?;
-    let (client, host) = Rehearsal::connect(orders.api)?;
-    let journal = Journal::open(&orders.state_dir, "rehearsal-child")?;
+    let (client, host) = Simulator::connect(orders.api)?;
+    let journal = Journal::open(&orders.state_dir, LockPurpose::RehearsalChild.text())?;
     let run = journal.runs()?.first().map(|header| header.run);
-    let none = || DrillError::Child("there is no run to take up".to_owned());
+    let none = || RehearsalError::Child("there is no run to take up".to_owned());
     let settings = match orders.settings {
         Some(settings) => settings,
         None => settings_of(&journal, run.ok_or_else(none)?)?,
@@ -39,17 +39,18 @@ pub async fn obey(orders: &str) -> Result<(), DrillError> {
     site.mend_redirect().await?;
     let gate = Arc::new(Gate::new(orders.point, told()));
     let steps = gated(library(Arc::new(site)), &gate);
-    let engine = engine(&journal, steps, host.as_ref(), PROGRAM).await?.observer(Arc::clone(&gate) as _);
+    let engine =
+        engine(&journal, steps, host.as_ref(), SessionRole::Command).await?.observer(Arc::clone(&gate) as _);
     // Set once, before anything runs.
     let _ = gate.control.set(engine.control());
     let ending = match (orders.verb, run) {
         (Verb::Pivot, _) => engine.start(plan::pivot(&settings, super::SOON)?).await?,
         (Verb::Resume, Some(run)) => engine.resume(run).await?,
-        (Verb::Rollback, Some(run)) => engine.roll_back(run, ROLLBACK).await?,
+        (Verb::Rollback, Some(run)) => engine.roll_back(run, RollbackMode::Exact.asked_for()).await?,
         (_, None) => return Err(none()),
     };
     match super::tour::outcome(&ending) {
-        Some(Outcome::NeedsOperator) => Err(DrillError::Ended(super::tour::reason(&ending))),
+        Some(Outcome::NeedsOperator) => Err(RehearsalError::Ended(super::tour::reason(&ending))),
         _ => Ok(()),
     }
 }

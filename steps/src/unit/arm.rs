@@ -1,6 +1,6 @@
 //! Installing the guard, and taking it away: a copy of the program, a unit, and its start.
 
-use super::unit::{PROGRAM_FILE, UNIT, UnitOf, unit};
+use super::text::{PROGRAM_FILE, UNIT, UnitOf, unit};
 use crate::host::{HostError, UnitState, Units};
 use fulcrum_engine::state::{Digest, fsync};
 use std::fs;

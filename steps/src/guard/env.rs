@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// The guard's ways to the world.
 #[async_trait]
-pub trait Ground: Send + Sync {
+pub trait GuardEnv: Send + Sync {
     /// Where the journal, the archive and the standby are.
     fn state_dir(&self) -> PathBuf;
 
@@ -24,6 +24,6 @@ pub trait Ground: Send + Sync {
     /// Node and cluster, as these settings name them. Must not need the API.
     async fn site(&self, settings: Settings) -> Result<Arc<Site>, GuardError>;
 
-    /// An engine whose sessions are signed by [`super::BY_GUARD`].
+    /// An engine whose sessions are the guard's ([`SessionRole::Guard`](crate::run_info::SessionRole::Guard)).
     async fn engine(&self, journal: Journal, site: &Arc<Site>) -> Result<Engine, GuardError>;
 }

@@ -2,11 +2,13 @@
 
 use super::GuardError;
 use super::decide::{RunFacts, Standing, Workflow};
-use super::standby::Standby;
 use crate::component::Component;
+use crate::handover::standby::Standby;
 use crate::host::FileImage;
 use crate::plan::{HAND_OVER, PIVOT, RENEW_STANDBY, STAND_IN};
-use crate::settings::{Settings, keeps_port_sharing};
+use crate::run_info::{RollbackMode, RunInfo, SessionRole};
+use crate::settings::Settings;
+use crate::step_name::StepKind;
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunHeader, RunId};
@@ -16,23 +18,20 @@ use std::path::Path;
 
 /// What the journal tells of the last pivot and of what came after it.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct JournalView {
     /// The pivot.
     pub pivot: RunId,
     /// What was decided when it was planned.
     pub settings: Settings,
     /// It and the runs after it, oldest first.
     pub runs: Vec<RunFacts>,
-    /// Whether it is being undone in the way that keeps the ports shared.
-    pub keeps_port_sharing: bool,
+    /// How it is rolled back, if it is.
+    pub rollback_mode: RollbackMode,
     /// The static manifests as the pivot took them away.
     pub retired: BTreeMap<Component, FileImage>,
 }
 
-/// How a process of the guard signs its sessions.
-pub const BY_GUARD: &str = "guard";
-
-impl Told {
+impl JournalView {
     /// Reads it. `None` if no pivot was ever begun.
     ///
     /// # Errors
@@ -56,9 +55,9 @@ impl Told {
                 retired.insert(component, serde_json::from_slice(&journal.blob(&digest)?)?);
             }
         }
-        let settings = serde_json::from_value(run.plan().shared().clone())?;
-        let keeps_port_sharing = keeps_port_sharing(run.rollback().map(|rollback| rollback.reason.as_str()));
-        Ok(Some(Self { pivot, settings, runs, keeps_port_sharing, retired }))
+        let settings = RunInfo::of(run.plan())?.settings;
+        let rollback_mode = RollbackMode::of(run.rollback());
+        Ok(Some(Self { pivot, settings, runs, rollback_mode, retired }))
     }
 
     /// The pivot.
@@ -105,7 +104,7 @@ fn facts(header: &RunHeader, workflow: Workflow, state: &Run) -> RunFacts {
         workflow,
         standing: standing(state),
         boot_id: session.map(|session| session.boot_id.clone()).unwrap_or_default(),
-        by_guard: session.is_some_and(|session| session.program.ends_with(BY_GUARD)),
+        by_guard: session.is_some_and(|session| SessionRole::of(session) == SessionRole::Guard),
         retired: retired.collect(),
     }
 }
@@ -123,5 +122,5 @@ fn standing(state: &Run) -> Standing {
 }
 
 fn retire(component: Component) -> StepId {
-    StepId::from(format!("retire-static/{component}"))
+    StepKind::RetireStatic.of(component).id()
 }

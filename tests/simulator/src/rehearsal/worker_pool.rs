@@ -1,7 +1,7 @@
 //! Cases side by side, each on a thread of its own: what blocks one of them (a journal that is opened, a child
 //! that is waited for, a disk) holds up no other.
 
-use super::crash::{Broken, Drill};
+use super::crash::{Broken, FaultRehearsal};
 use super::point::Case;
 use futures::stream::Stream;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
 /// The threads, and what they have tried. Dropping it ends the cases that are under way, and waits for that.
-pub(super) struct Crew {
+pub(super) struct WorkerPool {
     threads: Vec<JoinHandle<()>>,
     tried: UnboundedReceiver<Broken>,
     stop: CancellationToken,
@@ -21,31 +21,31 @@ pub(super) struct Crew {
 
 /// What one thread works with.
 struct Hand {
-    drill: Drill,
+    rehearsal: FaultRehearsal,
     cases: Arc<Mutex<std::vec::IntoIter<Case>>>,
     tell: UnboundedSender<Broken>,
     stop: CancellationToken,
     runtime: Handle,
 }
 
-impl Crew {
+impl WorkerPool {
     /// So many threads, which take the cases in turn. Their runtime must have threads of its own.
-    pub(super) fn start(drill: &Drill, cases: Vec<Case>, hands: usize) -> Self {
+    pub(super) fn start(rehearsal: &FaultRehearsal, cases: Vec<Case>, hands: usize) -> Self {
         let (tell, tried) = unbounded_channel();
-        let mut crew = Self { threads: Vec::new(), tried, stop: CancellationToken::new() };
+        let mut pool = Self { threads: Vec::new(), tried, stop: CancellationToken::new() };
         let hands = hands.clamp(1, cases.len().max(1));
         let cases = Arc::new(Mutex::new(cases.into_iter()));
         for _ in 0..hands {
             let hand = Hand {
-                drill: drill.clone(),
+                rehearsal: rehearsal.clone(),
                 cases: Arc::clone(&cases),
                 tell: tell.clone(),
-                stop: crew.stop.clone(),
+                stop: pool.stop.clone(),
                 runtime: Handle::current(),
             };
-            crew.threads.push(std::thread::spawn(move || hand.work()));
+            pool.threads.push(std::thread::spawn(move || hand.work()));
         }
-        crew
+        pool
     }
 
     /// A thread that panicked has lost its case: that is not to look like one that passed.
@@ -61,7 +61,7 @@ impl Crew {
 impl Hand {
     fn work(self) {
         while let Some(case) = self.next() {
-            let tried = self.stop.run_until_cancelled(self.drill.try_one(case));
+            let tried = self.stop.run_until_cancelled(self.rehearsal.try_one(case));
             match self.runtime.block_on(tried).map(|broken| self.tell.send(broken)) {
                 Some(Ok(())) => {}
                 Some(Err(_)) | None => return,
@@ -74,7 +74,7 @@ impl Hand {
     }
 }
 
-impl Stream for Crew {
+impl Stream for WorkerPool {
     type Item = Broken;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Broken>> {
@@ -86,7 +86,7 @@ impl Stream for Crew {
     }
 }
 
-impl Drop for Crew {
+impl Drop for WorkerPool {
     fn drop(&mut self) {
         self.stop.cancel();
         for thread in self.threads.drain(..) {
