@@ -8,6 +8,8 @@ mod cluster;
 mod facts;
 mod handover;
 mod host;
+mod input;
 
 pub use check_result::{CheckResult, Level, Refused, Report};
-pub use facts::{PreflightInput, preflight, preflight_disk};
+pub use facts::{preflight, preflight_disk};
+pub use input::PreflightInput;
