@@ -80,7 +80,13 @@ pub async fn carry_on(
     if matches!(next, Next::Rest | Next::Watch) {
         return Ok(Carried::Nothing);
     }
-    let Some(site) = reach(env, start, told, intervals, stop).await? else { return Ok(Carried::Nothing) };
+    let site = match reach(env, start, told, intervals, stop).await? {
+        Reached::Site(site) => site,
+        Reached::Stopped => return Ok(Carried::Nothing),
+        Reached::Silent => {
+            return Ok(Carried::StaysStatic(format!("the API gave no answer for {:?}", intervals.patience)));
+        }
+    };
     let manifests = &site.node.manifests;
     if next == Next::HandOverIfProven
         && let Err(why) = proven(env, told, &site, &static_ones(manifests)).await?
@@ -107,27 +113,38 @@ pub async fn carry_on(
     Ok(Carried::Ended(ending))
 }
 
-/// [`reached`], and what is put back later if that fails or takes too long. `None` if it was stopped.
+/// What the wait for the API has come to.
+enum Reached {
+    Site(Arc<Site>),
+    /// The guard is told to end.
+    Stopped,
+    /// No answer, and no manifest was put back that could bring one. Only the watch brings the API back.
+    Silent,
+}
+
+/// [`reached`], and what is put back later if that fails or takes too long.
 async fn reach(
     env: &dyn GuardEnv,
     start: &Start,
     told: &JournalView,
     intervals: &Intervals,
     stop: &CancellationToken,
-) -> Result<Option<Arc<Site>>, GuardError> {
+) -> Result<Reached, GuardError> {
     let mut reached = std::pin::pin!(reached(env, told, start.decision.next));
     let in_time = tokio::select! {
         in_time = tokio::time::timeout(intervals.patience, &mut reached) => in_time,
-        () = stop.cancelled() => return Ok(None),
+        () = stop.cancelled() => return Ok(Reached::Stopped),
     };
     if !matches!(in_time, Ok(Ok(_))) {
         put_back_the_rest(env, start, intervals).await?;
     }
     match in_time {
-        Ok(site) => site.map(Some),
+        Ok(site) => site.map(Reached::Site),
+        // Other static pods serve, and the API server may have gone since. Waiting here would be for ever.
+        Err(_elapsed) if start.decision.next == Next::HandOverIfProven => Ok(Reached::Silent),
         Err(_elapsed) => tokio::select! {
-            site = reached => site.map(Some),
-            () = stop.cancelled() => Ok(None),
+            site = reached => site.map(Reached::Site),
+            () = stop.cancelled() => Ok(Reached::Stopped),
         },
     }
 }

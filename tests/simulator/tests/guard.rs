@@ -1,4 +1,4 @@
-//! The guard on the rehearsal cluster: what a person would see who is not there.
+//! The guard on the simulated cluster: what it brings back, and when it hands over again.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
 
@@ -10,10 +10,14 @@ use fulcrum_engine::{Engine, Outcome, Silent};
 use fulcrum_simulator::rehearsal::{SOON, Setup, SimulatedSite, Version};
 use fulcrum_simulator::{ApiFault, Origin};
 use fulcrum_steps::component::Component;
-use fulcrum_steps::guard::{Ended, Guard, GuardEnv, GuardError, Intervals, boot, carry_on};
+use fulcrum_steps::guard::decide::Next;
+use fulcrum_steps::guard::{
+    Carried, Ended, Guard, GuardEnv, GuardError, Intervals, JournalView, boot, carry_on,
+};
 use fulcrum_steps::handover::standby::Standby;
 use fulcrum_steps::host::{Listener, Steering};
 use fulcrum_steps::plan::{FALL_BACK, HAND_OVER, PIVOT, RENEW_STANDBY};
+use fulcrum_steps::run_info::RunInfo;
 use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
 use fulcrum_steps::site::Site;
 use fulcrum_steps::unit::{HOLD_OFF, PATIENCE};
@@ -229,7 +233,7 @@ async fn a_reboot_is_survived_and_so_is_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn daemonsets_that_are_deleted_are_stood_in_for_and_the_node_stays_static() {
+async fn when_the_daemonsets_are_deleted_the_node_falls_back_and_stays_static() {
     let (world, run, _dir) = pivoted().await;
     guarded(&world, async {
         // The API server's last: nothing more can be deleted once it is going.
@@ -242,18 +246,45 @@ async fn daemonsets_that_are_deleted_are_stood_in_for_and_the_node_stays_static(
             Component::ALL.iter().all(|component| seen.serves(component.name(), Origin::Static))
         };
         world.simulator.until("static pods", SOON, back).await.unwrap();
-        // Nobody tries to hand over to what is gone. Whoever went later has a run of its own.
-        tokio::time::sleep(Duration::from_millis(300)).await;
     })
     .await;
+    // Nobody hands over to what is gone. A component that went later has a run of its own.
+    let start = boot(&world, HOLD_OFF).await.unwrap();
+    let carried = carry_on(&world, &start, &intervals(), &CancellationToken::new()).await.unwrap();
+    assert!(!matches!(carried, Carried::Ended(_)), "{carried:?}");
     let story = story(&world).await;
     assert!(story.len() > 1 && story[1..].iter().all(|(kind, _)| kind == FALL_BACK), "{story:?}");
     goes_back_exactly(&world, run).await;
 }
 
+/// The scheduler's static pod serves, and then the API server goes: the guard must not wait for the API until it hands
+/// over, for only the guard brings the API back.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_goes_before_the_hand_over_is_not_waited_for() {
+    let (world, run, _dir) = pivoted().await;
+    let journal = world.journal().unwrap();
+    let settings = JournalView::read(&journal).unwrap().unwrap().settings;
+    let info = RunInfo::of_guard(&settings, run, "a test");
+    let site = GuardEnv::site(&world, info.settings).await.unwrap();
+    let plan = fulcrum_steps::plan::fall_back(&settings, run, &[Component::Scheduler], "a test").unwrap();
+    GuardEnv::engine(&world, journal, &site).await.unwrap().start(plan).await.unwrap();
+    world.simulator.hold_down((API, Origin::Api));
+    world.simulator.until("no API", SOON, |seen| !seen.api_up).await.unwrap();
+    let (intervals, stop) = (intervals(), CancellationToken::new());
+    let start = boot(&world, HOLD_OFF).await.unwrap();
+    assert_eq!(start.decision.next, Next::HandOverIfProven);
+    let carried = tokio::time::timeout(SOON, carry_on(&world, &start, &intervals, &stop)).await;
+    assert!(matches!(carried, Ok(Ok(Carried::StaysStatic(_)))), "{carried:?}");
+    let brought_back = async {
+        let served = |seen: &fulcrum_simulator::Snapshot| seen.serves(API, Origin::Static);
+        world.simulator.until("a static API server", SOON, served).await.unwrap();
+    };
+    guarded(&world, brought_back).await;
+}
+
 /// It is Ready by the old one's answers, and when that has gone, nobody listens.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_roll_out_is_stood_in_for_by_what_was_proven() {
+async fn a_bad_roll_out_falls_back_to_what_was_proven() {
     let (world, run, _dir) = pivoted().await;
     guarded(&world, async {
         tokio::time::sleep(Duration::from_millis(100)).await;
