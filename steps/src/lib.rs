@@ -15,6 +15,7 @@
 //! | [`step`] | the steps, one file each |
 //! | [`plan`] | the DAG |
 //! | [`guard`] | what brings the control plane back after a reboot or a failure |
+//! | [`release`] | what differs from one release of Kubernetes to the next |
 //! | [`rehearsal`] | a simulated node and cluster |
 //! | [`drill`] | a whole pivot in a rehearsal, there and back, or broken at a named point |
 
@@ -28,5 +29,6 @@ pub mod node;
 pub mod plan;
 pub mod preflight;
 pub mod rehearsal;
+pub mod release;
 pub mod site;
 pub mod step;
