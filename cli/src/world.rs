@@ -143,7 +143,7 @@ pub(crate) async fn access(kubeconfig: &Path) -> Result<(Access, Arc<dyn Host>),
 /// The site that `settings` describe.
 pub(crate) fn site(settings: Settings, access: &Access, host: Arc<dyn Host>, state_dir: &Path) -> Site {
     let units = Arc::new(Systemd::default());
-    let node = Node { manifests: ManifestsDir::new(&settings.manifests_dir), host, units };
+    let node = Node { manifests: settings.manifests(), host, units };
     let (cluster, archive) = (access.cluster.clone(), state_dir.join("archive"));
     let patience = Patience::default();
     Site { node, cluster, settings, archive, patience, keep_port_sharing: false }

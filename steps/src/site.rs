@@ -4,7 +4,7 @@ use crate::cluster::{Cluster, OPT_IN_LABEL, RUN_ANNOTATION};
 use crate::component::Component;
 use crate::guard::OnReboot;
 use crate::manifest::{StaticPod, Target};
-use crate::node::{HostError, Node, Process, Question};
+use crate::node::{HostError, ManifestsDir, Node, Process, Question};
 use fulcrum_engine::state::RunId;
 use fulcrum_engine::{Context, Seen, StepError};
 use serde::{Deserialize, Serialize};
@@ -103,6 +103,9 @@ pub struct Settings {
     pub node_addresses: Vec<IpAddr>,
     /// The kubelet's manifests directory.
     pub manifests_dir: PathBuf,
+    /// What the manifests are called there, where it is not as kubeadm calls them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub manifest_names: BTreeMap<Component, String>,
     /// How the API is reached.
     pub kubeconfig: PathBuf,
     /// The label of control-plane nodes.
@@ -172,6 +175,11 @@ impl fmt::Display for Handover {
 }
 
 impl Settings {
+    /// The kubelet's manifests directory, with the names that the manifests have in it.
+    pub fn manifests(&self) -> ManifestsDir {
+        ManifestsDir::new(&self.manifests_dir).naming(&self.manifest_names)
+    }
+
     /// What a DaemonSet needs to know, for the given run.
     pub fn target(&self, run: Option<RunId>) -> Target {
         let annotation = run.map(|run| (RUN_ANNOTATION.to_owned(), run.to_string()));

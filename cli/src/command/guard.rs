@@ -123,7 +123,7 @@ async fn hand_over(global: &Global, yes: bool, shell: &Shell) -> Result<Exit, Fa
             "there is no completed pivot, or a run is unfinished: see `fulcrum status`",
         ));
     };
-    let manifests = ManifestsDir::new(&told.settings.manifests_dir);
+    let manifests = told.settings.manifests();
     let standby = Standby::of(&global.state_dir, told.pivot);
     let mut components = Vec::new();
     for component in Component::ALL {

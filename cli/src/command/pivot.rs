@@ -11,7 +11,7 @@ use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::node::{ManifestsDir, Systemd};
 use fulcrum_steps::plan;
-use fulcrum_steps::preflight::{Ask, Report, preflight};
+use fulcrum_steps::preflight::{Ask, Report, find_manifests, preflight};
 use std::sync::Arc;
 
 pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Result<Exit, Failure> {
@@ -90,7 +90,7 @@ async fn already(journal: &Journal, args: &Pivot, shell: &Shell) -> Result<Optio
         ));
     }
     let Some((run, state)) = last_pivot(journal)? else { return Ok(None) };
-    let manifests = ManifestsDir::new(&args.place.manifests_dir);
+    let manifests = find_manifests(ManifestsDir::new(&args.place.manifests_dir));
     let static_left =
         Component::ALL.iter().any(|component| manifests.file(component.manifest_file()).exists());
     if state.is_rolled_back() || !manifests.path().exists() {

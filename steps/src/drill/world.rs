@@ -343,7 +343,7 @@ pub(super) fn site(
     state_dir: &Path,
 ) -> Result<Site, DrillError> {
     let units = Arc::new(RehearsalUnits::new(state_dir.parent().unwrap_or(state_dir))?);
-    let node = Node { manifests: ManifestsDir::new(&settings.manifests_dir), host, units };
+    let node = Node { manifests: settings.manifests(), host, units };
     let archive = state_dir.join("archive");
     Ok(Site { node, cluster, settings, archive, patience: patience(), keep_port_sharing: false })
 }

@@ -42,7 +42,7 @@ pub async fn boot(ground: &dyn Ground, hold_off: Duration) -> Result<Start, Guar
     let Some(known) = &told else {
         return Ok(Start { decision: at_boot(&BootFacts { boot_id, ..BootFacts::default() }), told });
     };
-    let manifests = ManifestsDir::new(&known.settings.manifests_dir);
+    let manifests = known.settings.manifests();
     let mut decision = at_boot(&known.at_boot(&manifests, boot_id, hold_off));
     if journal.as_ref().is_some_and(|(_, damaged)| *damaged) {
         // It cannot be opened later.
@@ -181,7 +181,7 @@ async fn put_back_the_rest(ground: &dyn Ground, start: &Start, pace: &Pace) -> R
     }
     let journal = Journal::open(ground.state_dir(), "guard")?;
     let Some(told) = Told::read(&journal)? else { return Ok(()) };
-    let manifests = ManifestsDir::new(&told.settings.manifests_dir);
+    let manifests = told.settings.manifests();
     let decision = at_boot(&told.at_boot(&manifests, ground.boot_id().await?, pace.hold_off));
     put_back(ground, &told, &manifests, &decision.put_back_later)
 }

@@ -211,6 +211,7 @@ pub(super) mod tests {
             node: "cp1".into(),
             node_addresses: vec![],
             manifests_dir: "/m".into(),
+            manifest_names: BTreeMap::new(),
             kubeconfig: "/k".into(),
             role_label: crate::cluster::ROLE_LABEL.into(),
             kubernetes_minor: 35,

@@ -1,6 +1,6 @@
 //! Gathers the facts, in the order in which they can be had: the disk, the host, the cluster.
 
-use super::cluster::{ClusterFacts, cluster_checks, find_node, node_addresses, role_label};
+use super::cluster::{ClusterFacts, NotFound, cluster_checks, find_node, node_addresses, role_label};
 use super::handover::choose;
 use super::host::{HostFacts, disk_checks, host_checks};
 use super::verdict::{Refused, Report, Verdict, gate};
@@ -8,12 +8,14 @@ use crate::cluster::{Cluster, ClusterError, ROLE_LABEL};
 use crate::component::Component;
 use crate::guard::OnReboot;
 use crate::manifest::StaticPod;
-use crate::node::{Host, ManifestsDir, Units};
+use crate::node::{Host, Listener, ManifestsDir, Units};
 use crate::site::{Handover, Patience, Settings, Site, Wanted, health_question};
+use k8s_openapi::api::core::v1::Pod;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
 /// What is to be checked, before a [`Site`] exists.
 #[derive(Debug, Clone)]
@@ -39,6 +41,11 @@ pub struct Ask {
     /// What it is to do with the run if a reboot cuts it in half.
     pub on_reboot: OnReboot,
 }
+
+/// How long the kubelet may take to register the static pods that it runs.
+const REGISTERED_WITHIN: Duration = Duration::from_secs(10);
+/// How often it is looked whether it has.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Makes every check. Changes nothing.
 ///
@@ -73,7 +80,7 @@ pub fn preflight_disk(manifests: &ManifestsDir) -> Result<Vec<Verdict>, Refused>
 }
 
 fn disk_facts(manifests: &ManifestsDir) -> Result<(HostFacts, Vec<Verdict>), Refused> {
-    let mut facts = HostFacts { manifests: manifests.clone(), static_pods: BTreeMap::new() };
+    let mut facts = HostFacts::new(manifests);
     let verdicts = disk_checks(&mut facts);
     gate(&verdicts)?;
     Ok((facts, verdicts))
@@ -87,12 +94,11 @@ async fn cluster_facts(ask: &Ask, facts: &HostFacts) -> Result<ClusterFacts, Box
         Box::new(Verdict::refuse("api", error.to_string(), remedy))
     };
     let version = ask.cluster.version().await.map_err(unreachable)?;
-    let pods = ask.cluster.pods_labelled("").await.map_err(unreachable)?;
     let port = facts.static_pods.get(&Component::ApiServer).map_or(6443, StaticPod::port);
     let listeners = ask.host.listeners(port).await.map_err(|error| {
         Box::new(Verdict::refuse("host", error.to_string(), "fulcrum reads /proc as root"))
     })?;
-    let name = find_node(&pods, &listeners, ask.node_name.as_deref())?;
+    let (pods, name) = find_this_node(ask, &listeners, port, unreachable).await?;
     let node = ask.cluster.node(&name).await.map_err(unreachable)?.ok_or_else(|| {
         let remedy = "leave --node-name out: the cluster is asked";
         Box::new(Verdict::refuse("node", format!("the cluster has no node {name}"), remedy))
@@ -106,7 +112,29 @@ async fn cluster_facts(ask: &Ask, facts: &HostFacts) -> Result<ClusterFacts, Box
     let peers =
         ask.cluster.nodes_labelled(role_label(&node).unwrap_or(ROLE_LABEL)).await.map_err(unreachable)?;
     let lock = ask.cluster.lock_holder().await.map_err(unreachable)?;
-    Ok(ClusterFacts { version, uid, name, node, peers, pods, daemonsets, lock })
+    let pods_here = ask.cluster.pods_of_node(&name).await.map_err(unreachable)?;
+    let published = ask.cluster.api_endpoints().await.map_err(unreachable)?;
+    Ok(ClusterFacts { version, uid, name, node, peers, pods, pods_here, published, daemonsets, lock })
+}
+
+/// The pods of the control plane's namespace, and the name of this node. Just after a start the kubelet has not registered
+/// its static pods yet: that is waited for, but not long.
+async fn find_this_node(
+    ask: &Ask,
+    listeners: &[Listener],
+    port: u16,
+    unreachable: impl Fn(ClusterError) -> Box<Verdict>,
+) -> Result<(Vec<Pod>, String), Box<Verdict>> {
+    let began = Instant::now();
+    loop {
+        let pods = ask.cluster.pods_labelled("").await.map_err(&unreachable)?;
+        match find_node(&pods, listeners, port, ask.node_name.as_deref()) {
+            Ok(name) => return Ok((pods, name)),
+            Err(NotFound::Refused(verdict)) => return Err(verdict),
+            Err(NotFound::NotYet(verdict)) if began.elapsed() > REGISTERED_WITHIN => return Err(verdict),
+            Err(NotFound::NotYet(_)) => sleep(LOOK_AGAIN).await,
+        }
+    }
 }
 
 fn settings(ask: &Ask, handover: Handover, facts: &HostFacts, cluster: &ClusterFacts) -> Settings {
@@ -117,6 +145,7 @@ fn settings(ask: &Ask, handover: Handover, facts: &HostFacts, cluster: &ClusterF
         cluster_uid: cluster.uid.clone(),
         node: cluster.name.clone(),
         manifests_dir: ask.manifests.path().to_owned(),
+        manifest_names: facts.names.clone(),
         kubeconfig: ask.kubeconfig.clone(),
         role_label: role_label(&cluster.node).unwrap_or_default().to_owned(),
         kubernetes_minor: cluster.minor().unwrap_or_default(),
@@ -131,7 +160,7 @@ fn settings(ask: &Ask, handover: Handover, facts: &HostFacts, cluster: &ClusterF
 }
 
 fn site(ask: &Ask, settings: Settings) -> Site {
-    let (manifests, host, units) = (ask.manifests.clone(), Arc::clone(&ask.host), Arc::clone(&ask.units));
+    let (manifests, host, units) = (settings.manifests(), Arc::clone(&ask.host), Arc::clone(&ask.units));
     let node = crate::node::Node { manifests, host, units };
     let patience = Patience::default();
     Site {

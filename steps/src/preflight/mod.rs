@@ -5,9 +5,12 @@
 
 mod cluster;
 mod facts;
+mod fit;
 mod handover;
 mod host;
+mod manifest;
 mod verdict;
 
 pub use facts::{Ask, preflight, preflight_disk};
+pub use host::find_manifests;
 pub use verdict::{Level, Refused, Report, Verdict};
