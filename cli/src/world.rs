@@ -6,7 +6,7 @@ use fulcrum_engine::state::{Journal, LockHolder, OpenError, RunId};
 use fulcrum_engine::{Run, Session};
 use fulcrum_steps::cluster::{Access, Cluster, connect};
 use fulcrum_steps::guard::UNIT;
-use fulcrum_steps::node::{Host, ManifestsDir, Node, Proc, Systemd};
+use fulcrum_steps::node::{Host, Node, Proc, Systemd};
 use fulcrum_steps::plan::PIVOT;
 use fulcrum_steps::site::{Patience, Settings, Site};
 use std::path::Path;

@@ -13,7 +13,7 @@ use fulcrum_steps::guard::{
     BY_GUARD, Ended, Ground, Guard as Daemon, GuardError, Orders, Pace, Standby, Told, UNIT, arm, disarm,
     installed,
 };
-use fulcrum_steps::node::{ManifestsDir, Systemd, Units};
+use fulcrum_steps::node::{Systemd, Units};
 use fulcrum_steps::plan;
 use fulcrum_steps::site::{Settings, Site};
 use fulcrum_steps::step::library;
