@@ -120,8 +120,8 @@ fn an_api_that_does_not_answer_is_named() {
         return;
     }
     let fulcrum = Fulcrum::new();
-    let options = fulcrum_steps::rehearsal::RehearsalOptions::new(fulcrum.path("manifests"));
-    fulcrum_steps::rehearsal::write_control_plane(&options).unwrap();
+    let options = fulcrum_simulator::RehearsalOptions::new(fulcrum.path("manifests"));
+    fulcrum_simulator::write_control_plane(&options).unwrap();
     let (code, said) = fulcrum.refused(&["pivot", "--yes"]);
     assert_eq!(code, 3, "{said}");
     assert!(

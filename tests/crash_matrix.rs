@@ -4,12 +4,12 @@
 
 use crate::support::{World, setup};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Library, Outcome, Step, StepError, StepSpec};
-use fulcrum_steps::drill::{
+use fulcrum_engine::{Context, Outcome, ProbeResult, Step, StepError, StepRegistry, StepSpec};
+use fulcrum_simulator::rehearsal::{
     Broken, Case, Drill, Fault, Point, Steps, Struck, Then, Verb, Verdict, When, cases,
 };
 use fulcrum_steps::plan;
-use fulcrum_steps::site::{Handover, Wanted};
+use fulcrum_steps::settings::{Handover, Wanted};
 use fulcrum_steps::step::library;
 use futures::StreamExt;
 use serde_json::Value;
@@ -151,7 +151,7 @@ struct Forgetful(Arc<dyn Step>);
 
 #[async_trait]
 impl Step for Forgetful {
-    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         self.0.probe(cx).await
     }
 

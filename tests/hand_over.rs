@@ -2,13 +2,13 @@
 
 use crate::support::{SOON, World as Node, outcome, reason, setup};
 use fulcrum_engine::{Outcome, Silent};
-use fulcrum_steps::bridge::BRIDGE_FILE;
+use fulcrum_simulator::Origin;
+use fulcrum_simulator::rehearsal::{Fault, Point, Struck, Then, Verb, When, World, there_and_back};
 use fulcrum_steps::component::Component;
-use fulcrum_steps::drill::{Fault, Point, Struck, Then, Verb, When, World, there_and_back};
+use fulcrum_steps::handover::bridge::BRIDGE_FILE;
+use fulcrum_steps::host::RedirectState;
 use fulcrum_steps::manifest::StaticPod;
-use fulcrum_steps::node::RedirectState;
-use fulcrum_steps::rehearsal::Origin;
-use fulcrum_steps::site::{Handover, ROLLBACK_KEEPING, Wanted};
+use fulcrum_steps::settings::{Handover, ROLLBACK_KEEPING, Wanted};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -87,7 +87,7 @@ async fn a_rollback_that_keeps_port_sharing_steers_back() {
     let back = world.rollback_for(&journal, pivoted.run, ROLLBACK_KEEPING, Arc::new(Silent)).await.unwrap();
     assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
     assert_eq!(reason(&back), ROLLBACK_KEEPING);
-    let is_static = |seen: &fulcrum_steps::rehearsal::Snapshot| {
+    let is_static = |seen: &fulcrum_simulator::Snapshot| {
         let mut all = Component::ALL.iter().map(|component| component.name());
         all.all(|name| seen.serves(name, Origin::Static) && !seen.runs(name, Origin::Api))
     };

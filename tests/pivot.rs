@@ -2,11 +2,11 @@
 
 use crate::support::{SOON, World, outcome, reason, setup};
 use fulcrum_engine::Outcome;
+use fulcrum_simulator::{ApiFault, Origin, Outcome as Fate};
 use fulcrum_steps::cluster::{AUDIT_HEAD_ANNOTATION, Lock};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::plan;
-use fulcrum_steps::rehearsal::{ApiFault, Origin, Outcome as Fate};
-use fulcrum_steps::site::{Handover, Wanted};
+use fulcrum_steps::settings::{Handover, Wanted};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,7 +29,7 @@ async fn there_and_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_server_that_never_serves_is_undone() {
-    use fulcrum_steps::rehearsal::Flaw;
+    use fulcrum_simulator::Flaw;
     for (component, flaw) in [
         ("kube-apiserver", Flaw::NeverReady),
         ("kube-scheduler", Flaw::ImageMissing),
@@ -149,7 +149,7 @@ async fn an_edit_during_the_run_is_not_cut_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_pivot_may_not_touch_is_refused() {
-    type Spoil = fn(&fulcrum_steps::node::ManifestsDir);
+    type Spoil = fn(&fulcrum_steps::host::ManifestsDir);
     let cases: [(Spoil, &str); 3] = [
         (
             |dir| edit(dir, Component::Scheduler, "--leader-elect=true", "--leader-elect=false"),
@@ -190,7 +190,7 @@ async fn a_control_plane_that_is_pivoted_by_other_means_is_refused() {
     assert!(refused.contains("fulcrum did not make it"), "{refused}");
 }
 
-fn edit(dir: &fulcrum_steps::node::ManifestsDir, component: Component, from: &str, to: &str) {
+fn edit(dir: &fulcrum_steps::host::ManifestsDir, component: Component, from: &str, to: &str) {
     let image = dir.read(component.manifest_file()).unwrap().unwrap();
     assert!(image.content.contains(from), "{}", image.content);
     let changed = image.with_content(image.content.replace(from, to));

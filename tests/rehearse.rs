@@ -1,7 +1,7 @@
 //! `fulcrum rehearse`, as a person meets it. What it finds out is tested in `crash_matrix`.
 
-use fulcrum_steps::node::ManifestsDir;
-use fulcrum_steps::rehearsal::{RehearsalOptions, write_control_plane};
+use fulcrum_simulator::{RehearsalOptions, write_control_plane};
+use fulcrum_steps::host::ManifestsDir;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

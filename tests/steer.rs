@@ -2,11 +2,11 @@
 
 use crate::support::{SOON, World, outcome, reason};
 use fulcrum_engine::{Outcome, Plan};
+use fulcrum_simulator::{Ability, Flaw, Origin};
 use fulcrum_steps::component::Component;
-use fulcrum_steps::node::{Listener, Steering};
+use fulcrum_steps::host::{Listener, Steering};
 use fulcrum_steps::plan;
-use fulcrum_steps::rehearsal::{Ability, Flaw, Origin};
-use fulcrum_steps::site::{Handover, Settings};
+use fulcrum_steps::settings::{Handover, Settings};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

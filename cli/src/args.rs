@@ -2,9 +2,9 @@
 
 use crate::exit::EXIT_CODES;
 use clap::{Parser, Subcommand, ValueEnum};
-use fulcrum_steps::drill::Version;
+use fulcrum_simulator::rehearsal::Version;
 use fulcrum_steps::guard::OnReboot;
-use fulcrum_steps::site::{Handover, Wanted};
+use fulcrum_steps::settings::{Handover, Wanted};
 use std::path::PathBuf;
 use std::time::Duration;
 

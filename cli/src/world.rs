@@ -3,12 +3,14 @@
 use crate::exit::{Exit, Failure};
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, LockHolder, OpenError, RunId};
-use fulcrum_engine::{Run, Session};
+use fulcrum_engine::{Role, Run, Session};
 use fulcrum_steps::cluster::{Access, Cluster, connect};
 use fulcrum_steps::guard::UNIT;
-use fulcrum_steps::node::{Host, Node, Proc, Systemd};
+use fulcrum_steps::host::{Host, Node, Proc, Systemd};
 use fulcrum_steps::plan::PIVOT;
-use fulcrum_steps::site::{Patience, Settings, Site};
+use fulcrum_steps::settings::Settings;
+use fulcrum_steps::site::Site;
+use fulcrum_steps::timeouts::Patience;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,5 +153,5 @@ pub(crate) fn site(settings: Settings, access: &Access, host: Arc<dyn Host>, sta
 
 pub(crate) async fn session(host: &dyn Host) -> Result<Session, Failure> {
     let boot_id = host.boot_id().await.map_err(|error| Failure::new(Exit::Other, error))?;
-    Ok(Session { boot_id, pid: std::process::id(), program: PROGRAM.to_owned() })
+    Ok(Session { boot_id, pid: std::process::id(), program: PROGRAM.to_owned(), role: Role::default() })
 }

@@ -6,7 +6,7 @@ use crate::shell::Shell;
 use fulcrum_engine::engine::Control;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
-use fulcrum_engine::{Ending, Engine, EngineError, Observer, Outcome, StepId};
+use fulcrum_engine::{Ending, Engine, EngineError, Observer, Outcome, PauseCause, StepId};
 use fulcrum_steps::site::Site;
 use fulcrum_steps::step::library;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ pub(super) fn conclude(
         Phase::Ended(Outcome::NeedsOperator, reason) => {
             (Exit::NeedsOperator, "needs-operator", reason.clone())
         }
-        Phase::Paused(reason) => (Exit::Paused, "paused", reason.clone()),
+        Phase::Paused { reason, .. } => (Exit::Paused, "paused", reason.clone()),
         other => (Exit::Other, "unfinished", other.to_string()),
     };
     if shell.json() {
@@ -96,9 +96,9 @@ fn pause_on_signals(control: Control) -> Result<(), Failure> {
     tokio::spawn(async move {
         let mut asked = false;
         loop {
-            let name = tokio::select! {
-                Some(()) = interrupt.recv() => "SIGINT",
-                Some(()) = terminate.recv() => "SIGTERM",
+            let (name, cause) = tokio::select! {
+                Some(()) = interrupt.recv() => ("SIGINT", PauseCause::Person),
+                Some(()) = terminate.recv() => ("SIGTERM", PauseCause::Signal),
                 Some(()) = hangup.recv() => continue,
                 else => return,
             };
@@ -106,7 +106,7 @@ fn pause_on_signals(control: Control) -> Result<(), Failure> {
                 std::process::exit(LEAVE_AT_ONCE);
             }
             asked = true;
-            control.pause(name);
+            control.pause(name, cause);
         }
     });
     Ok(())

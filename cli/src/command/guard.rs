@@ -7,15 +7,16 @@ use crate::shell::Shell;
 use crate::world::{PROGRAM, access, open_journal, require_root, site};
 use async_trait::async_trait;
 use fulcrum_engine::state::Journal;
-use fulcrum_engine::{Engine, Session};
+use fulcrum_engine::{Engine, PauseCause, Role, Session};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{
     BY_GUARD, Ended, Ground, Guard as Daemon, GuardError, Orders, Pace, Standby, Told, UNIT, arm, disarm,
     installed,
 };
-use fulcrum_steps::node::{Systemd, Units};
+use fulcrum_steps::host::{Systemd, Units};
 use fulcrum_steps::plan;
-use fulcrum_steps::site::{Settings, Site};
+use fulcrum_steps::settings::Settings;
+use fulcrum_steps::site::Site;
 use fulcrum_steps::step::library;
 use serde_json::json;
 use std::os::unix::process::CommandExt;
@@ -195,13 +196,14 @@ impl Ground for Machine {
             boot_id: self.boot_id().await?,
             pid: std::process::id(),
             program: format!("{PROGRAM} {BY_GUARD}"),
+            role: Role::default(),
         };
         let engine = Engine::new(journal, library(Arc::clone(site)), session);
         let (stop, control) = (self.stop.clone(), engine.control());
         // Ends with the guard. What it says is what a shutdown says: the next boot goes on.
         tokio::spawn(async move {
             stop.cancelled().await;
-            control.pause("SIGTERM");
+            control.pause("SIGTERM", PauseCause::Signal);
         });
         Ok(engine)
     }

@@ -9,7 +9,7 @@ use crate::world::{access, last_pivot, last_run, open_journal, require_root, sit
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::component::Component;
-use fulcrum_steps::node::{ManifestsDir, Systemd};
+use fulcrum_steps::host::{ManifestsDir, Systemd};
 use fulcrum_steps::plan;
 use fulcrum_steps::preflight::{Ask, Report, find_manifests, preflight};
 use std::sync::Arc;
@@ -53,7 +53,7 @@ async fn dry_run(args: &Pivot, shell: &Shell) -> Result<Exit, Failure> {
 async fn check(
     args: &Pivot,
     cluster: Cluster,
-    host: Arc<dyn fulcrum_steps::node::Host>,
+    host: Arc<dyn fulcrum_steps::host::Host>,
     shell: &Shell,
 ) -> Result<Report, Failure> {
     let ask = Ask {

@@ -7,7 +7,7 @@ use crate::exit::{Exit, Failure};
 use crate::render::{Progress, plan_talk, show_tour};
 use crate::shell::Shell;
 use fulcrum_engine::{Observer, Outcome};
-use fulcrum_steps::drill::{
+use fulcrum_simulator::rehearsal::{
     DrillError, SOON, Setup, SetupError, Summary, Version, World, obey, there_and_back,
 };
 use fulcrum_steps::plan;

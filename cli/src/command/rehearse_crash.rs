@@ -5,9 +5,9 @@ use crate::args::Rehearse;
 use crate::exit::{Exit, Failure};
 use crate::render::CrashTable;
 use crate::shell::Shell;
-use fulcrum_steps::drill::{Drill, SOON, Setup, World, cases};
+use fulcrum_simulator::rehearsal::{Drill, SOON, Setup, World, cases};
 use fulcrum_steps::plan;
-use fulcrum_steps::site::Wanted;
+use fulcrum_steps::settings::Wanted;
 use futures::StreamExt;
 use std::path::Path;
 

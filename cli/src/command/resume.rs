@@ -15,7 +15,7 @@ pub(crate) async fn resume(global: &Global, args: &Resume, shell: &Shell) -> Res
         Err(exit) => return Ok(exit),
     };
     check_breakpoints(state.plan(), &args.pause_after)?;
-    let undoing = state.unwinding().is_some();
+    let undoing = state.rollback().is_some();
     if !args.consent.yes {
         let direction = if undoing { "undoing" } else { "with" };
         shell.confirm(&format!("Go on {direction} run {run} on node {}?", site.settings.node))?;

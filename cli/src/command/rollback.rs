@@ -5,9 +5,10 @@ use super::take_up::{TakenUp, settings, take_up};
 use crate::args::{Global, Rollback};
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
-use fulcrum_engine::Run;
 use fulcrum_engine::load::load;
-use fulcrum_steps::site::{ROLLBACK, ROLLBACK_KEEPING, Site};
+use fulcrum_engine::{PauseCause, Run};
+use fulcrum_steps::settings::{ROLLBACK, ROLLBACK_KEEPING};
+use fulcrum_steps::site::Site;
 use std::sync::Arc;
 
 pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) -> Result<Exit, Failure> {
@@ -18,7 +19,7 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
         Err(exit) => return Ok(exit),
     };
     let reason = if args.keep_port_sharing { ROLLBACK_KEEPING } else { ROLLBACK };
-    if state.unwinding().is_some() && args.keep_port_sharing && !site.keep_port_sharing {
+    if state.rollback().is_some() && args.keep_port_sharing && !site.keep_port_sharing {
         return Err(Failure::refused(format!(
             "run {run} is being undone exactly already, which cannot be changed halfway: `fulcrum rollback` goes on"
         )));
@@ -36,7 +37,8 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
         let settings = settings(&load(&journal, later)?)?;
         let site = Arc::new(Site { settings, ..Site::clone(&site) });
         let (engine, progress) = engine(journal.clone(), &site, &[], shell).await?;
-        match conclude(engine.unwind(later, "the pivot before it is rolled back").await, &progress, shell)? {
+        match conclude(engine.roll_back(later, "the pivot before it is rolled back").await, &progress, shell)?
+        {
             Exit::Undone => {}
             other => return Ok(other),
         }
@@ -51,10 +53,10 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
         let control = engine.control();
         tokio::spawn(async move {
             tokio::time::sleep(limit).await;
-            control.pause(format!("not done within {limit:?}"));
+            control.pause(format!("not done within {limit:?}"), PauseCause::Person);
         });
     }
-    conclude(engine.unwind(run, reason).await, &progress, shell).map(|exit| match exit {
+    conclude(engine.roll_back(run, reason).await, &progress, shell).map(|exit| match exit {
         Exit::Undone => Exit::Done,
         other => other,
     })

@@ -9,7 +9,7 @@ use fulcrum_engine::load::load;
 use fulcrum_engine::state::{RunHeader, lock_holder};
 use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::component::Component;
-use fulcrum_steps::node::ManifestsDir;
+use fulcrum_steps::host::ManifestsDir;
 use fulcrum_steps::plan::RENEW_STANDBY;
 use fulcrum_steps::preflight::find_manifests;
 use serde_json::Value;

@@ -10,7 +10,8 @@ use crate::world::{
 use fulcrum_engine::Run;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
-use fulcrum_steps::site::{Settings, Site, keeps_port_sharing};
+use fulcrum_steps::settings::{Settings, keeps_port_sharing};
+use fulcrum_steps::site::Site;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -58,7 +59,7 @@ pub(super) async fn take_up(
     let (access, host) = access(kubeconfig.unwrap_or(&settings.kubeconfig)).await?;
     refuse_another_cluster(&access.cluster, &settings).await?;
     let mut site = site(settings, &access, host, &global.state_dir);
-    site.keep_port_sharing = keeps_port_sharing(state.unwinding());
+    site.keep_port_sharing = keeps_port_sharing(state.rollback().map(|rollback| rollback.reason.as_str()));
     let site = Arc::new(site);
     mend(&site, shell).await;
     Ok(Ok(TakenUp { journal, run, state, site, followers }))

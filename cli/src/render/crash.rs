@@ -2,7 +2,7 @@
 
 use crate::shell::Shell;
 use fulcrum_engine::StepId;
-use fulcrum_steps::drill::{Broken, Case, Fault, Verdict};
+use fulcrum_simulator::rehearsal::{Broken, Case, Fault, Verdict};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::time::{Duration, Instant};

@@ -4,7 +4,7 @@ use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
 use fulcrum_engine::Plan;
 use fulcrum_steps::preflight::{Level, Report};
-use fulcrum_steps::site::Handover;
+use fulcrum_steps::settings::Handover;
 use serde_json::{Value, json};
 
 /// The checks' warnings and the steps, in words.

@@ -144,8 +144,8 @@ impl Screen {
                 self.ended(step, time);
                 self.line("stopped", step.as_str());
             }
-            Event::Probed { step, finding } => self.line("found  ", &format!("{step}: {finding:?}")),
-            Event::UnwindStarted { reason } => self.line("undoing", reason),
+            Event::Probed { step, result } => self.line("found  ", &format!("{step}: {result:?}")),
+            Event::RollbackStarted { reason, .. } => self.line("undoing", reason),
             Event::Begun { .. } | Event::Resumed { .. } | Event::Paused { .. } | Event::Ended { .. } => {}
         }
     }
@@ -167,10 +167,10 @@ fn json_line(run: RunId, time: Timestamp, event: &Event) -> Option<Value> {
             line("undo-failed", step, *attempt, Some(&failure.error))
         }
         Event::UndoCut { step, attempt } => line("undo-stopped", step, *attempt, None),
-        Event::Probed { step, finding } => {
-            json!({ "event": "probed", "run": run, "step": step, "finding": finding, "time": rfc3339(time) })
+        Event::Probed { step, result } => {
+            json!({ "event": "probed", "run": run, "step": step, "finding": result, "time": rfc3339(time) })
         }
-        Event::UnwindStarted { reason } => {
+        Event::RollbackStarted { reason, .. } => {
             json!({ "event": "undoing", "run": run, "reason": reason, "time": rfc3339(time) })
         }
         Event::Begun { .. } => json!({ "event": "begun", "run": run, "time": rfc3339(time) }),

@@ -85,8 +85,10 @@ impl RunStatus {
     pub(crate) fn of(run: RunId, state: &Run) -> Self {
         let (outcome, reason) = match state.phase() {
             Phase::Ended(outcome, reason) => (outcome.to_string(), Some(reason.clone())),
-            Phase::Paused(reason) => ("paused".to_owned(), Some(reason.clone())),
-            Phase::New | Phase::Active => ("unfinished".to_owned(), state.unwinding().map(str::to_owned)),
+            Phase::Paused { reason, .. } => ("paused".to_owned(), Some(reason.clone())),
+            Phase::New | Phase::Active => {
+                ("unfinished".to_owned(), state.rollback().map(|rollback| rollback.reason.clone()))
+            }
         };
         let plan = state.plan();
         let why = plan.shared()["why"].as_str().map(str::to_owned);

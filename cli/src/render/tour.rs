@@ -2,8 +2,8 @@
 
 use crate::shell::Shell;
 use fulcrum_engine::Outcome;
+use fulcrum_simulator::rehearsal::{Asked, ComponentSeen, Summary};
 use fulcrum_steps::component::Component;
-use fulcrum_steps::drill::{Asked, ComponentSeen, Summary};
 use std::time::Duration;
 
 /// The phases of which the control plane is shown.
@@ -67,7 +67,7 @@ fn control_plane(summary: &Summary, shell: &Shell) {
 }
 
 fn serving(seen: &ComponentSeen) -> String {
-    let process = |one: &fulcrum_steps::drill::Seen| {
+    let process = |one: &fulcrum_simulator::rehearsal::Seen| {
         let kind = if one.is_static { "static pod" } else { "DaemonSet's pod" };
         let port = if one.shares_port { ", shares its port" } else { "" };
         let leads = if one.leads == Some(true) { ", leads" } else { "" };

@@ -1,7 +1,7 @@
 //! Installing the guard, and taking it away: a copy of the program, a unit, and its start.
 
 use super::unit::{PROGRAM_FILE, UNIT, UnitOf, unit};
-use crate::node::{HostError, UnitState, Units};
+use crate::host::{HostError, UnitState, Units};
 use fulcrum_engine::state::{Digest, fsync};
 use std::fs;
 use std::io;

@@ -7,8 +7,8 @@ use super::ground::Ground;
 use super::line::Line;
 use super::watch::Pace;
 use crate::component::Component;
+use crate::host::ManifestsDir;
 use crate::manifest::{StaticPod, same_spec, standby_of};
-use crate::node::ManifestsDir;
 use crate::plan;
 use crate::site::Site;
 use fulcrum_engine::Ending;
@@ -96,7 +96,7 @@ pub async fn carry_on(
     let engine = ground.engine(journal, &site).await?;
     let ending = match next {
         Next::Resume(run) => engine.resume(run).await?,
-        Next::Unwind(run) => engine.unwind(run, "a reboot has cut it in half").await?,
+        Next::Unwind(run) => engine.roll_back(run, "a reboot has cut it in half").await?,
         _ => {
             let plan = plan::hand_over(&told.settings, told.pivot, &static_ones(manifests), &decision.why)?;
             engine.start(plan).await?

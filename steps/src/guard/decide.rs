@@ -4,7 +4,7 @@
 //! API cannot be asked: bringing it back is what this is about.
 
 use crate::component::Component;
-use crate::node::Steering;
+use crate::host::Steering;
 use fulcrum_engine::state::{RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
 //! What may go wrong with the guard itself.
 
 use crate::cluster::ClusterError;
-use crate::node::HostError;
+use crate::host::HostError;
 use fulcrum_engine::state::{OpenError, ReadError};
 use fulcrum_engine::{EngineError, LoadError, PlanError};
 use std::io;

@@ -4,13 +4,13 @@ use super::GuardError;
 use super::decide::{RunFacts, Standing, Workflow};
 use super::standby::Standby;
 use crate::component::Component;
-use crate::node::FileImage;
+use crate::host::FileImage;
 use crate::plan::{HAND_OVER, PIVOT, RENEW_STANDBY, STAND_IN};
-use crate::site::{Settings, keeps_port_sharing};
+use crate::settings::{Settings, keeps_port_sharing};
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunHeader, RunId};
-use fulcrum_engine::{Outcome, Run, StepId};
+use fulcrum_engine::{Outcome, PauseCause, Run, StepId};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -31,8 +31,6 @@ pub struct Told {
 
 /// How a process of the guard signs its sessions.
 pub const BY_GUARD: &str = "guard";
-/// A pause for this reason is no person's: a shutdown ends processes so.
-const SHUTDOWN: &str = "SIGTERM";
 
 impl Told {
     /// Reads it. `None` if no pivot was ever begun.
@@ -59,7 +57,7 @@ impl Told {
             }
         }
         let settings = serde_json::from_value(run.plan().shared().clone())?;
-        let keeps_port_sharing = keeps_port_sharing(run.unwinding());
+        let keeps_port_sharing = keeps_port_sharing(run.rollback().map(|rollback| rollback.reason.as_str()));
         Ok(Some(Self { pivot, settings, runs, keeps_port_sharing, retired }))
     }
 
@@ -117,9 +115,9 @@ fn standing(state: &Run) -> Standing {
         Phase::Ended(Outcome::Completed, _) => Standing::Completed,
         Phase::Ended(Outcome::RolledBack, _) => Standing::RolledBack,
         Phase::Ended(Outcome::NeedsOperator, _) => Standing::NeedsOperator,
-        Phase::Paused(reason) if reason != SHUTDOWN => Standing::Paused,
-        Phase::Paused(_) | Phase::New | Phase::Active => {
-            Standing::Unfinished { unwinding: state.unwinding().is_some() }
+        Phase::Paused { cause, .. } if *cause != PauseCause::Signal => Standing::Paused,
+        Phase::Paused { .. } | Phase::New | Phase::Active => {
+            Standing::Unfinished { unwinding: state.rollback().is_some() }
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What the guard stands on: how it reaches the journal, the node and the cluster. The command has one, a drill another.
 
 use super::GuardError;
-use crate::site::{Settings, Site};
+use crate::settings::Settings;
+use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::Engine;
 use fulcrum_engine::state::Journal;

@@ -2,8 +2,9 @@
 
 use super::decide::{InLine, line_up};
 use crate::component::Component;
-use crate::node::{Hindrance, HostError, Steering};
-use crate::site::{Handover, Site, in_static_pod};
+use crate::host::{Hindrance, HostError, Steering};
+use crate::settings::Handover;
+use crate::site::{Site, in_static_pod};
 
 /// How often those that listen are tried to be lined up before others do.
 const TRIES_MAX: u32 = 5;

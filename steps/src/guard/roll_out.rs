@@ -1,9 +1,9 @@
 //! While several API servers of this node listen: a roll-out is under way, and the pod that served so far will go.
 
 use crate::component::Component;
-use crate::node::{HostError, Listener, MARK_NEWCOMER, Process, Steering};
+use crate::handover::hold_back::HoldBack;
+use crate::host::{HostError, Listener, MARK_NEWCOMER, Process, Steering};
 use crate::site::Site;
-use crate::step::hold_back::HoldBack;
 use fulcrum_engine::Seen;
 use std::collections::BTreeSet;
 use std::convert::Infallible;

@@ -5,8 +5,8 @@
 //! originals stay in the archive and in the journal, for the rollback.
 
 use crate::component::Component;
+use crate::host::{FileImage, ManifestsDir};
 use crate::manifest::StaticPod;
-use crate::node::{FileImage, ManifestsDir};
 use fulcrum_engine::state::{RunId, fsync};
 use std::fs;
 use std::io;

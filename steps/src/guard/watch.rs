@@ -9,7 +9,7 @@ use super::line::Line;
 use super::roll_out;
 use super::{GuardError, UNIT};
 use crate::component::Component;
-use crate::node::give_back_memory;
+use crate::host::give_back_memory;
 use crate::plan;
 use crate::site::Site;
 use fulcrum_engine::Plan;

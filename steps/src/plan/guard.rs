@@ -2,7 +2,7 @@
 
 use super::pivot::{of, pod, step};
 use crate::component::Component;
-use crate::site::{Handover, Settings};
+use crate::settings::{Handover, Settings};
 use crate::step::Job;
 use fulcrum_engine::{Durability, Plan, PlanError, Policy, StepId, StepSpec};
 use fulcrum_state::RunId;

@@ -1,7 +1,7 @@
 //! The pivot of one node.
 
 use crate::component::Component;
-use crate::site::{Handover, Settings};
+use crate::settings::{Handover, Settings};
 use crate::step::{BridgeAct, Job, RedirectAct};
 use fulcrum_engine::{Backoff, Durability, Plan, PlanError, Policy, StepId, StepSpec};
 use serde_json::{Value, json};

@@ -5,8 +5,8 @@ use super::host::HostFacts;
 use super::verdict::Verdict;
 use crate::cluster::{ROLE_LABEL, ROLE_LABEL_BEFORE_1_24, RUN_ANNOTATION, config_hash, is_ready, pod_story};
 use crate::component::Component;
+use crate::host::Listener;
 use crate::manifest::{Advertised, Difference, StaticPod, same_spec};
-use crate::node::Listener;
 use crate::release::{NEWEST_TRIED, OLDEST, Release, Trait};
 use crate::site::{Site, describe};
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
@@ -386,7 +386,7 @@ fn version(text: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::Process;
+    use crate::host::Process;
     use serde_json::json;
 
     #[test]

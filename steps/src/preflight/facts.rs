@@ -7,9 +7,11 @@ use super::verdict::{Refused, Report, Verdict, gate};
 use crate::cluster::{Cluster, ClusterError, ROLE_LABEL};
 use crate::component::Component;
 use crate::guard::OnReboot;
+use crate::host::{Host, Listener, ManifestsDir, Units};
 use crate::manifest::StaticPod;
-use crate::node::{Host, Listener, ManifestsDir, Units};
-use crate::site::{Handover, Patience, Settings, Site, Wanted, health_question};
+use crate::settings::{Handover, Settings, Wanted};
+use crate::site::{Site, health_question};
+use crate::timeouts::Patience;
 use k8s_openapi::api::core::v1::Pod;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -161,7 +163,7 @@ fn settings(ask: &Ask, handover: Handover, facts: &HostFacts, cluster: &ClusterF
 
 fn site(ask: &Ask, settings: Settings) -> Site {
     let (manifests, host, units) = (settings.manifests(), Arc::clone(&ask.host), Arc::clone(&ask.units));
-    let node = crate::node::Node { manifests, host, units };
+    let node = crate::host::Node { manifests, host, units };
     let patience = Patience::default();
     Site {
         node,

@@ -3,9 +3,10 @@
 use super::facts::Ask;
 use super::verdict::Verdict;
 use crate::component::Component;
+use crate::host::Listener;
 use crate::manifest::StaticPod;
-use crate::node::Listener;
-use crate::site::{Handover, Wanted, describe, in_static_pod};
+use crate::settings::{Handover, Wanted};
+use crate::site::{describe, in_static_pod};
 use std::collections::BTreeMap;
 
 /// The name of these checks.

@@ -3,8 +3,8 @@
 use super::manifest::{manifest_checks, other_files};
 use super::verdict::Verdict;
 use crate::component::Component;
+use crate::host::ManifestsDir;
 use crate::manifest::StaticPod;
-use crate::node::ManifestsDir;
 use crate::site::{Site, in_static_pod};
 use fulcrum_engine::Seen;
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! What a check says.
 
 use crate::manifest::StaticPod;
-use crate::site::Settings;
+use crate::settings::Settings;
 use serde::Serialize;
 use std::fmt;
 

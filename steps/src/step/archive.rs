@@ -4,11 +4,11 @@
 //! is left. Undo keeps them: they are not in anybody's way, and history refers to them.
 
 use crate::component::Component;
-use crate::node::{FileImage, ManifestsDir};
+use crate::host::{FileImage, ManifestsDir};
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::state::{Digest, fsync};
-use fulcrum_engine::{Context, Finding, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -21,8 +21,8 @@ pub(super) struct Archive {
 #[async_trait]
 impl Step for Archive {
     /// Copies that were cut short are made again: copying is as good as comparing.
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Ok(Finding::Absent)
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent)
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {

@@ -4,7 +4,7 @@
 use crate::guard::{HOLD_OFF, Orders, PATIENCE, arm, disarm, installed};
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -35,13 +35,13 @@ impl Step for ArmGuard {
         Ok(serde_json::to_vec(&before.unit_file.is_some())?)
     }
 
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         let seen = installed(self.site.node.units.as_ref(), &self.orders()).await?;
         Ok(match (&seen.unit_file, seen.current && seen.state.enabled && seen.state.active) {
-            (None, _) => Finding::Absent,
-            (Some(_), true) => Finding::Done,
+            (None, _) => ProbeResult::Absent,
+            (Some(_), true) => ProbeResult::Done,
             (Some(_), false) => {
-                Finding::Partial("the guard is not installed, enabled and started".to_owned())
+                ProbeResult::Partial("the guard is not installed, enabled and started".to_owned())
             }
         })
     }
@@ -52,7 +52,7 @@ impl Step for ArmGuard {
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        match cx.saved().map(serde_json::from_slice::<bool>).transpose()? {
+        match cx.pre_image().map(serde_json::from_slice::<bool>).transpose()? {
             Some(false) => Ok(disarm(self.site.node.units.as_ref()).await?),
             _ => Ok(()), // Never begun, or somebody else's.
         }

@@ -6,14 +6,15 @@
 //! wait for the kubelet, which with kubeadm's probes begins to ask after 10 s and asks every 10 s. What the kubelet
 //! thinks of the pods is `verify`'s business.
 
-use super::library::seen;
-use super::pair::share_again;
 use crate::cluster::{has_restarted, is_going, pod_story};
 use crate::component::Component;
-use crate::node::{MARK_NEWCOMER, Process};
-use crate::site::{Handover, Site};
+use crate::handover::pair::share_again;
+use crate::handover::seen;
+use crate::host::{MARK_NEWCOMER, Process};
+use crate::settings::Handover;
+use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -80,16 +81,16 @@ impl AwaitReady {
 
 #[async_trait]
 impl Step for AwaitReady {
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         Ok(match self.look(None).await? {
-            Seen::Ready(_) => Finding::Done,
-            Seen::NotYet(seen) => Finding::Partial(seen),
+            Seen::Ready(_) => ProbeResult::Done,
+            Seen::NotYet(seen) => ProbeResult::Partial(seen),
         })
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = format!("the pod of DaemonSet {} to serve", self.component.daemonset_name());
-        cx.wait(&what, self.site.patience.poll, async || self.look(Some(cx)).await).await
+        cx.wait_seen(&what, self.site.patience.poll, async || self.look(Some(cx)).await).await
     }
 
     /// It changed nothing.

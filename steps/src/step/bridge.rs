@@ -2,17 +2,19 @@
 //! hands. On the way back it is raised if it can be: a way back with a gap is better than none.
 
 use super::archive;
-use super::drain::Drain;
-use super::library::{BridgeAct, seen};
-use super::pair::is_cut;
-use crate::bridge::BRIDGE_FILE;
+use super::library::BridgeAct;
 use crate::cluster::config_hash;
 use crate::component::Component;
+use crate::handover::bridge::BRIDGE_FILE;
+use crate::handover::drain::Drain;
+use crate::handover::pair::is_cut;
+use crate::handover::seen;
+use crate::host::{FileImage, RedirectState};
 use crate::manifest::{BRIDGE, StaticPod};
-use crate::node::{FileImage, RedirectState};
-use crate::site::{Handover, Site, in_static_pod};
+use crate::settings::Handover;
+use crate::site::{Site, in_static_pod};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +31,7 @@ pub(super) struct Bridge {
 impl Bridge {
     /// The manifest that the bridge is made from.
     fn original(cx: &Context) -> Result<Option<FileImage>, StepError> {
-        Ok(cx.saved().map(serde_json::from_slice).transpose()?)
+        Ok(cx.pre_image().map(serde_json::from_slice).transpose()?)
     }
 
     /// What the undo will need is there: says so, or that there will be a gap.
@@ -62,7 +64,8 @@ impl Bridge {
             }
         };
         let what = format!("{BRIDGE} to serve on port {port}");
-        cx.wait(&what, self.site.patience.poll, async || Ok(self.site.bridge_serves(port).await?)).await?;
+        cx.wait_seen(&what, self.site.patience.poll, async || Ok(self.site.bridge_serves(port).await?))
+            .await?;
         Ok(port)
     }
 
@@ -80,7 +83,7 @@ impl Bridge {
             return Ok(Some(format!("the way back has a gap: {error}")));
         }
         let began = Instant::now();
-        cx.wait("an API server to answer", self.site.patience.poll, async || {
+        cx.wait_seen("an API server to answer", self.site.patience.poll, async || {
             Ok(match self.site.api_serves().await {
                 Seen::Ready(()) => Seen::Ready(None),
                 Seen::NotYet(seen) if began.elapsed() < self.site.patience.api => Seen::NotYet(seen),
@@ -129,8 +132,10 @@ impl Bridge {
         };
         old.hold_back(&self.site, API).await;
         manifests.remove(BRIDGE_FILE)?;
-        cx.wait(&format!("{BRIDGE} to end"), self.site.patience.poll, async || old.look(&self.site).await)
-            .await?;
+        cx.wait_seen(&format!("{BRIDGE} to end"), self.site.patience.poll, async || {
+            old.look(&self.site).await
+        })
+        .await?;
         self.wait_forgotten(cx).await?;
         if state != RedirectState::Absent {
             host.forget_redirect().await?;
@@ -143,7 +148,7 @@ impl Bridge {
     async fn wait_forgotten(&self, cx: &Context) -> Result<(), StepError> {
         let mirror = format!("{BRIDGE}-{}", self.site.settings.node);
         let began = Instant::now();
-        cx.wait(&format!("static pod {mirror} to be gone"), self.site.patience.poll, async || {
+        cx.wait_seen(&format!("static pod {mirror} to be gone"), self.site.patience.poll, async || {
             Ok(match seen(self.site.cluster.pod(&mirror).await)? {
                 Seen::Ready(Some(pod)) if config_hash(&pod).is_some() => {
                     Seen::NotYet("its mirror pod is still there".to_owned())
@@ -166,19 +171,19 @@ impl Step for Bridge {
         Ok(serde_json::to_vec(&archive::image(&self.site, cx, API)?)?)
     }
 
-    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         let port = self.site.bridge_port()?;
         Ok(match (self.forward, port) {
             // Preparing is looking.
-            (None, _) => Finding::Absent,
+            (None, _) => ProbeResult::Absent,
             // What it was for is over: the DaemonSet's process serves alone.
-            (Some(BridgeAct::Raise), _) if is_cut(&self.site, cx.run(), API)? => Finding::Done,
-            (Some(BridgeAct::Raise), None) => Finding::Absent,
+            (Some(BridgeAct::Raise), _) if is_cut(&self.site, cx.run(), API)? => ProbeResult::Done,
+            (Some(BridgeAct::Raise), None) => ProbeResult::Absent,
             (Some(BridgeAct::Raise), Some(port)) => match self.site.bridge_serves(port).await? {
-                Seen::Ready(_) => Finding::Done,
-                Seen::NotYet(seen) => Finding::Partial(seen),
+                Seen::Ready(_) => ProbeResult::Done,
+                Seen::NotYet(seen) => ProbeResult::Partial(seen),
             },
-            (Some(BridgeAct::Lower), _) => Finding::Absent,
+            (Some(BridgeAct::Lower), _) => ProbeResult::Absent,
         })
     }
 

@@ -1,10 +1,10 @@
 //! `keep-line-up`: the next API server that joins, in a roll-out, gets no traffic until the old one leaves.
 
-use super::pair::{Pair, settled};
-use crate::node::Steering;
+use crate::handover::pair::{Pair, settled};
+use crate::host::Steering;
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -36,13 +36,13 @@ impl KeepLineUp {
 #[async_trait]
 impl Step for KeepLineUp {
     /// Whether it holds cannot be told while only one listens; to do it again is harmless.
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Ok(Finding::Absent)
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent)
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "the new kube-apiserver to be first in line";
-        cx.wait(what, self.site.patience.poll, async || self.line_up().await).await
+        cx.wait_seen(what, self.site.patience.poll, async || self.line_up().await).await
     }
 
     /// While the DaemonSet's API server listens it is right; it goes with its listener. One that is steered back

@@ -22,10 +22,9 @@ use super::stand_in::StandIn;
 use super::switch::Switch;
 use super::vacate_port::VacatePort;
 use super::verify::Verify;
-use crate::cluster::ClusterError;
 use crate::component::Component;
 use crate::site::Site;
-use fulcrum_engine::{Library, Seen, Step, StepError, StepSpec};
+use fulcrum_engine::{Step, StepRegistry, StepSpec};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -80,7 +79,7 @@ pub enum RedirectAct {
 }
 
 /// The steps of a pivot, on `site`.
-pub fn library(site: Arc<Site>) -> impl Library + 'static {
+pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
     move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
         let job = serde_json::from_value(spec.args.clone()).map_err(|error| error.to_string())?;
         let site = Arc::clone(&site);
@@ -111,14 +110,5 @@ pub fn library(site: Arc<Site>) -> impl Library + 'static {
             Job::Verify => Arc::new(Verify { site }),
             Job::Seal => Arc::new(Seal { site }),
         })
-    }
-}
-
-/// For waits: an API that does not answer (well) just now is something that was seen, not a failure.
-pub(super) fn seen<T>(result: Result<T, ClusterError>) -> Result<Seen<T>, StepError> {
-    match result {
-        Ok(value) => Ok(Seen::Ready(value)),
-        Err(error) if error.is_passing() => Ok(Seen::NotYet(error.to_string())),
-        Err(error) => Err(error.into()),
     }
 }

@@ -1,12 +1,12 @@
 //! `line-up`: the static API server keeps all traffic while the new one starts beside it; what the new one asks
 //! itself over loopback reaches it. Undo: the kernel decides as before.
 
-use super::pair::{Pair, gone, is_cut, settled};
 use crate::component::Component;
-use crate::node::Steering;
+use crate::handover::pair::{Pair, gone, is_cut, settled};
+use crate::host::Steering;
 use crate::site::{Site, in_api_pod};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -33,28 +33,30 @@ impl LineUp {
 
 #[async_trait]
 impl Step for LineUp {
-    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         if is_cut(&self.site, cx.run(), Component::ApiServer)? {
-            return Ok(Finding::Done);
+            return Ok(ProbeResult::Done);
         }
         let pair = Pair::look(&self.site).await?;
-        let serving = |listener: &Option<crate::node::Listener>| listener.as_ref().map(|one| one.inode);
+        let serving = |listener: &Option<crate::host::Listener>| listener.as_ref().map(|one| one.inode);
         Ok(match pair.steering(&self.site).await? {
-            Some(Steering::LineUp { serving: who, .. }) if Some(who) == serving(&pair.old) => Finding::Done,
+            Some(Steering::LineUp { serving: who, .. }) if Some(who) == serving(&pair.old) => {
+                ProbeResult::Done
+            }
             // `switch` has come after it.
             Some(Steering::To { serving: who }) if Some(who) == serving(&pair.new) => {
                 match self.site.serves(Component::ApiServer, None, in_api_pod).await? {
-                    Seen::Ready(_) => Finding::Done,
-                    Seen::NotYet(seen) => Finding::Partial(format!("it was switched, but {seen}")),
+                    Seen::Ready(_) => ProbeResult::Done,
+                    Seen::NotYet(seen) => ProbeResult::Partial(format!("it was switched, but {seen}")),
                 }
             }
-            _ => Finding::Absent,
+            _ => ProbeResult::Absent,
         })
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "the static kube-apiserver to be first in line";
-        cx.wait(what, self.site.patience.poll, async || self.line_up(cx).await).await
+        cx.wait_seen(what, self.site.patience.poll, async || self.line_up(cx).await).await
     }
 
     async fn undo(&self, _cx: &Context) -> Result<(), StepError> {

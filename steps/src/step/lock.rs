@@ -2,11 +2,11 @@
 //!
 //! Its undo lets go. A run that completes lets go in `seal`, whose undo takes the lock back.
 
-use super::library::seen;
 use crate::cluster::{Lock, LockError};
+use crate::handover::seen;
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -16,14 +16,16 @@ pub(super) struct TakeLock {
 
 #[async_trait]
 impl Step for TakeLock {
-    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         let lock = Lock::of(&self.site.settings.node, cx.run());
         let holder = async || seen(self.site.cluster.lock_holder().await);
-        Ok(match cx.wait("the API, to see who holds the lock", self.site.patience.poll, holder).await? {
-            None => Finding::Absent,
-            Some(holder) if lock.is(&holder) => Finding::Done,
-            Some(holder) => Finding::Foreign(format!("the lock is held by {holder}")),
-        })
+        Ok(
+            match cx.wait_seen("the API, to see who holds the lock", self.site.patience.poll, holder).await? {
+                None => ProbeResult::Absent,
+                Some(holder) if lock.is(&holder) => ProbeResult::Done,
+                Some(holder) => ProbeResult::Foreign(format!("the lock is held by {holder}")),
+            },
+        )
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
@@ -35,13 +37,13 @@ impl Step for TakeLock {
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let lock = Lock::of(&self.site.settings.node, cx.run());
         let release = async || seen(lock.release(&self.site.cluster).await);
-        cx.wait("the API, to let go of the lock", self.site.patience.poll, release).await
+        cx.wait_seen("the API, to let go of the lock", self.site.patience.poll, release).await
     }
 }
 
 /// Takes the lock; an API that is away for a moment is waited for, another holder is not.
 pub(super) async fn take(site: &Site, cx: &Context, lock: &Lock) -> Result<(), StepError> {
-    cx.wait("the lock", site.patience.poll, async || match lock.take(&site.cluster).await {
+    cx.wait_seen("the lock", site.patience.poll, async || match lock.take(&site.cluster).await {
         Ok(()) => Ok(Seen::Ready(())),
         Err(LockError::Cluster(error)) if error.is_passing() || error.is_conflict() => {
             Ok(Seen::NotYet(error.to_string()))

@@ -1,9 +1,10 @@
 //! `preflight`: the checks, once more, as part of the run: what passed is in its journal.
 
 use crate::preflight::{Ask, Level, preflight};
-use crate::site::{Site, Wanted};
+use crate::settings::Wanted;
+use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -14,8 +15,8 @@ pub(super) struct Preflight {
 #[async_trait]
 impl Step for Preflight {
     /// Looking again is the same as doing it.
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Ok(Finding::Absent)
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent)
     }
 
     async fn run(&self, _cx: &Context) -> Result<Value, StepError> {

@@ -1,13 +1,14 @@
 //! `redirect`, `end-redirect`: new connections to the API server's port go to the bridge.
 
-use super::drain::arrivals;
-use super::library::{RedirectAct, seen};
-use super::pair::is_cut;
+use super::library::RedirectAct;
 use crate::component::Component;
-use crate::node::{Redirect, RedirectState};
+use crate::handover::drain::arrivals;
+use crate::handover::pair::is_cut;
+use crate::handover::seen;
+use crate::host::{Redirect, RedirectState};
 use crate::site::{Site, describe};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub(super) struct RedirectStep {
 impl RedirectStep {
     /// The service's addresses, looked up on the way there: the way back needs no API for it.
     fn services(cx: &Context) -> Result<Vec<SocketAddr>, StepError> {
-        Ok(cx.saved().map(serde_json::from_slice).transpose()?.unwrap_or_default())
+        Ok(cx.pre_image().map(serde_json::from_slice).transpose()?.unwrap_or_default())
     }
 
     /// Where to, as of now.
@@ -47,10 +48,10 @@ impl RedirectStep {
 
     async fn begin(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "the bridge, before connections go there";
-        let redirect = cx.wait(what, self.site.patience.poll, async || self.target(cx).await).await?;
+        let redirect = cx.wait_seen(what, self.site.patience.poll, async || self.target(cx).await).await?;
         self.site.node.host.redirect(&redirect).await?;
         let what = "new connections to arrive at the bridge";
-        cx.wait(what, self.site.patience.poll, async || self.arrive_at(redirect.to).await).await?;
+        cx.wait_seen(what, self.site.patience.poll, async || self.arrive_at(redirect.to).await).await?;
         arrivals(&self.site, cx).await;
         Ok(json!(redirect))
     }
@@ -99,7 +100,7 @@ impl RedirectStep {
             return Ok(());
         }
         let what = format!("an API server to answer on port {}", self.site.port(API));
-        cx.wait(&what, self.site.patience.poll, async || {
+        cx.wait_seen(&what, self.site.patience.poll, async || {
             for _ in 0..ANSWERS_IN_A_ROW {
                 if let Seen::NotYet(seen) = self.site.api_serves().await {
                     return Ok(Seen::NotYet(seen));
@@ -123,16 +124,16 @@ impl Step for RedirectStep {
     async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
         let get = async || seen(self.site.cluster.api_service().await);
         let what = "the API, to read service default/kubernetes";
-        Ok(serde_json::to_vec(&cx.wait(what, self.site.patience.poll, get).await?)?)
+        Ok(serde_json::to_vec(&cx.wait_seen(what, self.site.patience.poll, get).await?)?)
     }
 
-    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         Ok(match (self.forward, self.site.redirect_state().await?) {
-            (Some(RedirectAct::Begin), RedirectState::Active) => Finding::Done,
+            (Some(RedirectAct::Begin), RedirectState::Active) => ProbeResult::Done,
             // What it was for is over: the DaemonSet's process serves alone.
-            (Some(RedirectAct::Begin), _) if is_cut(&self.site, cx.run(), API)? => Finding::Done,
-            (Some(RedirectAct::End), RedirectState::Absent | RedirectState::Ended) => Finding::Done,
-            _ => Finding::Absent,
+            (Some(RedirectAct::Begin), _) if is_cut(&self.site, cx.run(), API)? => ProbeResult::Done,
+            (Some(RedirectAct::End), RedirectState::Absent | RedirectState::Ended) => ProbeResult::Done,
+            _ => ProbeResult::Absent,
         })
     }
 

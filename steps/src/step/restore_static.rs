@@ -2,17 +2,17 @@
 //! until the static pod serves. The API is not needed for it: it may be this that brings it back.
 
 use super::archive;
-use super::drain::arrivals;
-use super::endpoints::while_held;
-use super::pair::{Pair, settled};
-use super::removal::Removal;
 use crate::component::Component;
 use crate::guard::Standby;
+use crate::handover::drain::arrivals;
+use crate::handover::endpoints::while_held;
+use crate::handover::pair::{Pair, settled};
+use crate::handover::removal::Removal;
+use crate::host::{FileImage, MARK_NEWCOMER, Process, Steering};
 use crate::manifest::StaticPod;
-use crate::node::{FileImage, MARK_NEWCOMER, Process, Steering};
 use crate::site::{Site, in_api_pod, in_static_pod, shares_its_port};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ impl RestoreStatic {
     }
 
     fn saved(cx: &Context) -> Result<Option<FileImage>, StepError> {
-        Ok(cx.saved().map(serde_json::from_slice).transpose()?)
+        Ok(cx.pre_image().map(serde_json::from_slice).transpose()?)
     }
 
     fn edited(&self) -> String {
@@ -58,7 +58,7 @@ impl RestoreStatic {
             return Ok(());
         }
         let what = "the static kube-apiserver to take new connections";
-        cx.wait(what, self.site.patience.poll, async || {
+        cx.wait_seen(what, self.site.patience.poll, async || {
             let pair = Pair::look(&self.site).await?;
             match (&pair.old, &pair.new) {
                 (Some(old), Some(_)) => {
@@ -105,8 +105,8 @@ impl Step for RestoreStatic {
         Ok(serde_json::to_vec(&archive::image(&self.site, cx, self.component)?)?)
     }
 
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Ok(Finding::Absent)
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent)
     }
 
     /// The way back does it: here only its bytes are kept in the journal.
@@ -144,7 +144,8 @@ impl Step for RestoreStatic {
         let what = format!("the static {} to serve again", self.component);
         let the_one = |process: &Process| in_static_pod(process) && shares_its_port(process) == shared;
         let removal = Removal::new(&self.site, self.component, cx.run());
-        let served = cx.wait(&what, self.site.patience.poll, async || self.look(&removal, the_one).await);
+        let served =
+            cx.wait_seen(&what, self.site.patience.poll, async || self.look(&removal, the_one).await);
         // One that starts, too, may take the node's address out of the endpoints until it is ready.
         while_held(&self.site, self.component, served).await
     }

@@ -4,20 +4,21 @@
 
 use super::archive;
 use super::create_daemonset::led_before;
-use super::drain::Drain;
-use super::endpoints::while_held;
-use super::lease;
-use super::library::seen;
-use super::pair::{Pair, share_again};
 use crate::cluster::config_hash;
 use crate::component::Component;
 use crate::guard::Standby;
+use crate::handover::drain::Drain;
+use crate::handover::endpoints::while_held;
+use crate::handover::lease;
+use crate::handover::pair::{Pair, share_again};
+use crate::handover::seen;
+use crate::host::{FileImage, MARK_NEWCOMER, Steering};
 use crate::manifest::StaticPod;
-use crate::node::{FileImage, MARK_NEWCOMER, Steering};
-use crate::site::{Handover, Site, in_api_pod, in_static_pod, shares_its_port};
+use crate::settings::Handover;
+use crate::site::{Site, in_api_pod, in_static_pod, shares_its_port};
 use async_trait::async_trait;
 use fulcrum_engine::state::Digest;
-use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -35,7 +36,7 @@ impl RetireStatic {
     }
 
     fn saved(cx: &Context) -> Result<Option<FileImage>, StepError> {
-        Ok(cx.saved().map(serde_json::from_slice).transpose()?)
+        Ok(cx.pre_image().map(serde_json::from_slice).transpose()?)
     }
 
     fn steers(&self) -> bool {
@@ -82,7 +83,7 @@ impl RetireStatic {
     async fn successor_serves(&self, cx: &Context) -> Result<(), StepError> {
         let what = format!("the DaemonSet's {} to answer, before the static one goes", self.component);
         let began = Instant::now();
-        cx.wait(&what, self.site.patience.poll, async || {
+        cx.wait_seen(&what, self.site.patience.poll, async || {
             match self.not_steered().await? {
                 // The kernel does not go back to what it was told: an API server was restarted since.
                 Some(seen) if began.elapsed() > self.site.patience.settle => {
@@ -122,7 +123,7 @@ impl RetireStatic {
     /// Its process first: its lease is given back then, and not when the API has forgotten its mirror pod.
     async fn wait_gone(&self, cx: &Context, old: &Drain) -> Result<(), StepError> {
         let what = format!("the static {} to end", self.component);
-        cx.wait(&what, self.site.patience.poll, async || {
+        cx.wait_seen(&what, self.site.patience.poll, async || {
             if let Seen::NotYet(seen) = old.look(&self.site).await? {
                 return Ok(Seen::NotYet(seen));
             }
@@ -132,7 +133,7 @@ impl RetireStatic {
         lease::give_back(&self.site, cx, self.component, led_before(cx, self.component)).await;
         let mirror = self.site.mirror_pod(self.component);
         let what = format!("static pod {mirror} to be gone");
-        cx.wait(&what, self.site.patience.poll, async || {
+        cx.wait_seen(&what, self.site.patience.poll, async || {
             Ok(match seen(self.site.cluster.pod(&mirror).await)? {
                 Seen::Ready(Some(pod)) if config_hash(&pod).is_some() => {
                     Seen::NotYet("its mirror pod is still there".to_owned())
@@ -162,14 +163,14 @@ impl Step for RetireStatic {
         Ok(serde_json::to_vec(&image)?)
     }
 
-    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         let saved = Self::saved(cx)?;
         match self.site.node.manifests.read(self.name())? {
-            Some(current) if Some(&current) == saved.as_ref() => Ok(Finding::Absent),
-            Some(_) => Ok(Finding::Foreign(self.edited())),
+            Some(current) if Some(&current) == saved.as_ref() => Ok(ProbeResult::Absent),
+            Some(_) => Ok(ProbeResult::Foreign(self.edited())),
             None => Ok(match self.left().await? {
-                None => Finding::Done,
-                Some(left) => Finding::Partial(format!("the manifest is gone, but {left}")),
+                None => ProbeResult::Done,
+                Some(left) => ProbeResult::Partial(format!("the manifest is gone, but {left}")),
             }),
         }
     }

@@ -2,13 +2,13 @@
 //! cluster; and the lock is let go. Undo, the first thing that a rollback does: takes the lock back, if the
 //! API answers. If it does not, the manifests have to come back first.
 
-use super::library::seen;
 use super::lock;
 use crate::cluster::{AUDIT_HEAD_ANNOTATION, Lock};
 use crate::component::Component;
+use crate::handover::seen;
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ pub(super) struct Seal {
 #[async_trait]
 impl Step for Seal {
     /// Sealing again is harmless.
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Ok(Finding::Absent)
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent)
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
@@ -29,17 +29,18 @@ impl Step for Seal {
         for component in Component::ALL {
             let name = component.daemonset_name();
             let annotate = async || seen(self.site.cluster.annotate_daemonset(name, &annotation).await);
-            cx.wait(&format!("the API, to seal DaemonSet {name}"), self.site.patience.poll, annotate).await?;
+            cx.wait_seen(&format!("the API, to seal DaemonSet {name}"), self.site.patience.poll, annotate)
+                .await?;
         }
         let lock = Lock::of(&self.site.settings.node, cx.run());
         let release = async || seen(lock.release(&self.site.cluster).await);
-        cx.wait("the API, to let go of the lock", self.site.patience.poll, release).await?;
+        cx.wait_seen("the API, to let go of the lock", self.site.patience.poll, release).await?;
         Ok(json!({ "head": head }))
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let answers = async || seen(self.site.cluster.readyz().await);
-        let look = cx.wait("the API, to take the lock back", self.site.patience.poll, answers);
+        let look = cx.wait_seen("the API, to take the lock back", self.site.patience.poll, answers);
         match tokio::time::timeout(self.site.patience.api, look).await {
             Ok(Err(error)) => Err(error),
             Err(_) => Ok(()),

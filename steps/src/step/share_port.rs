@@ -5,15 +5,16 @@
 //! Looks only at the manifest and at the host: for the API server's own turn there is no API to ask.
 
 use super::archive;
-use super::drain::Drain;
-use super::endpoints::while_held;
-use super::lease;
 use crate::component::Component;
+use crate::handover::drain::Drain;
+use crate::handover::endpoints::while_held;
+use crate::handover::lease;
+use crate::host::{FileImage, Process};
 use crate::manifest::StaticPod;
-use crate::node::{FileImage, Process};
-use crate::site::{Handover, Site, in_static_pod, shares_its_port};
+use crate::settings::Handover;
+use crate::site::{Site, in_static_pod, shares_its_port};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ impl SharePort {
     /// The manifest as it was, and as it shall be. Both are saved: another version of this program may
     /// write the second differently, and must still know it.
     fn both(&self, cx: &Context) -> Result<Option<(FileImage, FileImage)>, StepError> {
-        Ok(cx.saved().map(serde_json::from_slice).transpose()?)
+        Ok(cx.pre_image().map(serde_json::from_slice).transpose()?)
     }
 
     fn path(&self) -> String {
@@ -86,7 +87,7 @@ impl SharePort {
         if old.is_some() {
             let what = format!("the kubelet to end the static {}", self.component);
             let look = async || old.look(&self.site).await;
-            cx.wait(&what, self.site.patience.poll, look).await?;
+            cx.wait_seen(&what, self.site.patience.poll, look).await?;
             lease::give_back(&self.site, cx, self.component, None).await;
         } else {
             // Whoever serves now may be what the kubelet is about to restart: it has not yet acted on the
@@ -122,18 +123,18 @@ impl Step for SharePort {
         Ok(serde_json::to_vec(&(before, after))?)
     }
 
-    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
-        let Some((before, after)) = self.both(cx)? else { return Ok(Finding::Absent) };
+    async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
+        let Some((before, after)) = self.both(cx)? else { return Ok(ProbeResult::Absent) };
         let current = self.current()?;
         if current.as_ref() == Some(&after) {
             let the_one = |process: &_| in_static_pod(process) && shares_its_port(process);
             let mark = self.site.unredirected(self.component);
             return Ok(match self.site.serves(self.component, mark, the_one).await? {
-                Seen::Ready(_) => Finding::Done,
-                Seen::NotYet(seen) => Finding::Partial(format!("the manifest is there, but {seen}")),
+                Seen::Ready(_) => ProbeResult::Done,
+                Seen::NotYet(seen) => ProbeResult::Partial(format!("the manifest is there, but {seen}")),
             });
         }
-        Ok(if current == Some(before) { Finding::Absent } else { Finding::Foreign(self.edited()) })
+        Ok(if current == Some(before) { ProbeResult::Absent } else { ProbeResult::Foreign(self.edited()) })
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {

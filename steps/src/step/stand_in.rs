@@ -5,7 +5,7 @@ use crate::component::Component;
 use crate::guard::Standby;
 use crate::site::{Site, in_static_pod};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ pub(super) struct StandIn {
 
 #[async_trait]
 impl Step for StandIn {
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         let Some(_) = self.site.node.manifests.read(self.component.manifest_file())? else {
-            return Ok(Finding::Absent);
+            return Ok(ProbeResult::Absent);
         };
         Ok(match self.site.serves(self.component, None, in_static_pod).await? {
-            Seen::Ready(_) => Finding::Done,
-            Seen::NotYet(seen) => Finding::Partial(seen),
+            Seen::Ready(_) => ProbeResult::Done,
+            Seen::NotYet(seen) => ProbeResult::Partial(seen),
         })
     }
 

@@ -1,12 +1,12 @@
 //! `switch`: new connections go to the new API server, and it is watched for a while: one answer that is not as it
 //! should be, and they go to the old one again. Undo: they do, if it is still there.
 
-use super::pair::{Pair, gone, is_cut, settled, share_again};
 use crate::component::Component;
-use crate::node::{Listener, MARK_NEWCOMER, Steering};
+use crate::handover::pair::{Pair, gone, is_cut, settled, share_again};
+use crate::host::{Listener, MARK_NEWCOMER, Steering};
 use crate::site::{Site, describe, in_api_pod};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -76,7 +76,7 @@ impl Switch {
 
     async fn switch(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "the new kube-apiserver to take new connections";
-        let new = cx.wait(what, self.site.patience.poll, async || self.to_new(cx).await).await?;
+        let new = cx.wait_seen(what, self.site.patience.poll, async || self.to_new(cx).await).await?;
         let answers = self.soak(cx, &new).await?;
         Ok(json!({ "pid": new.process.pid, "inode": new.inode, "answers": answers }))
     }
@@ -84,21 +84,21 @@ impl Switch {
 
 #[async_trait]
 impl Step for Switch {
-    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         if is_cut(&self.site, cx.run(), API)? {
-            return Ok(Finding::Done);
+            return Ok(ProbeResult::Done);
         }
         let pair = Pair::look(&self.site).await?;
         match (pair.steering(&self.site).await?, &pair.new) {
             (Some(Steering::To { serving }), Some(new)) if serving == new.inode => {}
-            _ => return Ok(Finding::Absent),
+            _ => return Ok(ProbeResult::Absent),
         }
         if cx.output(cx.step().as_str()).is_none() {
-            return Ok(Finding::Partial("it was not watched to the end".to_owned()));
+            return Ok(ProbeResult::Partial("it was not watched to the end".to_owned()));
         }
         Ok(match self.site.serves(API, None, in_api_pod).await? {
-            Seen::Ready(_) => Finding::Done,
-            Seen::NotYet(seen) => Finding::Partial(seen),
+            Seen::Ready(_) => ProbeResult::Done,
+            Seen::NotYet(seen) => ProbeResult::Partial(seen),
         })
     }
 

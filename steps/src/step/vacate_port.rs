@@ -1,16 +1,16 @@
 //! `way-back/vacate-port/<c>`: on the way back, the DaemonSet goes and with it its process from the port. That it
 //! does not listen is enough: what it has in hand it finishes beside the static one.
 
-use super::endpoints::while_held;
-use super::hold_back::HoldBack;
-use super::lease;
-use super::pair::{Pair, is_cut, settled};
-use super::removal::{Removal, still_listens};
 use crate::component::Component;
-use crate::node::Steering;
+use crate::handover::endpoints::while_held;
+use crate::handover::hold_back::HoldBack;
+use crate::handover::lease;
+use crate::handover::pair::{Pair, is_cut, settled};
+use crate::handover::removal::{Removal, still_listens};
+use crate::host::Steering;
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,7 +54,7 @@ impl VacatePort {
         if self.component != Component::ApiServer {
             return Ok(());
         }
-        cx.wait("the DaemonSet's API server to be first in line", self.site.patience.poll, async || {
+        cx.wait_seen("the DaemonSet's API server to be first in line", self.site.patience.poll, async || {
             let pair = Pair::look(&self.site).await?;
             let Some(new) = &pair.new else { return Ok(Seen::Ready(())) }; // Nobody to line up behind.
             let newcomer = pair.old.as_ref().map(|old| old.inode);
@@ -74,8 +74,8 @@ impl VacatePort {
 
 #[async_trait]
 impl Step for VacatePort {
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Ok(Finding::Absent)
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent)
     }
 
     /// The way back does it.
@@ -102,7 +102,7 @@ impl Step for VacatePort {
             let listener = removal.listener().await?;
             let held = HoldBack::begin(&self.site, self.component, listener.as_ref(), port).await;
             let look = async || self.nobody_listens(&removal, &told, began).await;
-            let free = cx.wait(&format!("port {port} to be free"), self.site.patience.poll, look).await;
+            let free = cx.wait_seen(&format!("port {port} to be free"), self.site.patience.poll, look).await;
             if let Some(held) = held {
                 held.end(&self.site).await;
             }

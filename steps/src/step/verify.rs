@@ -1,11 +1,11 @@
 //! `verify`: the cluster works without the static pods. Looks only.
 
-use super::library::seen;
 use crate::cluster::NAMESPACE;
 use crate::component::Component;
+use crate::handover::seen;
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::{Value, json};
@@ -85,13 +85,13 @@ impl Verify {
 #[async_trait]
 impl Step for Verify {
     /// Looking again is the same as doing it.
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Ok(Finding::Absent)
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent)
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let since = Timestamp::now();
-        cx.wait("the cluster to work without static pods", self.site.patience.poll, async || {
+        cx.wait_seen("the cluster to work without static pods", self.site.patience.poll, async || {
             self.all(since).await
         })
         .await?;

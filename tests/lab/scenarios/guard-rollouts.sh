@@ -1,5 +1,5 @@
 # roll-outs with the guard: a good one after the API server was killed, and an image that runs and never serves (by hand)
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 remember_static
 need fulcrum_ends 0 pivot --yes
@@ -21,7 +21,7 @@ need wait_until 'the new pod is available' 60 available
 
 # It runs, and listens elsewhere. The kubelet takes the pod for Ready by the old server's answers, and the old one goes.
 image=$(kubeadm config images list --kubernetes-version "$LAB_VERSION" 2>/dev/null | grep /etcd:)
-need check 'an image that never serves is rolled out' kubectl -n kube-system patch daemonset $API_DAEMONSET --type=json -p '[
+need check 'an image that never serves is rolled out' kubectl -n kube-system patch daemonset "$API_DAEMONSET" --type=json -p '[
   {"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "'"$image"'"},
   {"op": "replace", "path": "/spec/template/spec/containers/0/command", "value": ["etcd", "--data-dir=/never-serves",
     "--listen-client-urls=http://127.0.0.1:9999", "--advertise-client-urls=http://127.0.0.1:9999",

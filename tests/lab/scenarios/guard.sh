@@ -1,18 +1,18 @@
 # a pivoted node comes back from power cuts by itself, and from DaemonSets that are deleted or bad (by hand)
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 # What a static node needs, in this very run.
 remember_static
 power_cuts 'static' static_steady
-static_time=$answered static_led=$led
 remember_static # etcd is another process after each power cut
 
 need fulcrum_ends 0 pivot --yes
 check_pivoted
 power_cuts 'pivoted' self_hosted_again loaded
-check 'the pivoted one answers within 1.1 x of the static one' at_most "$(awk -v t="$static_time" 'BEGIN {print t * 1.1}')" "$answered"
-check 'and has leaders no later' at_most "$static_led" "$led"
-static_etcd=$(etcd_identity)
+check 'the pivoted one answers within 1.1 x of the static one' \
+  at_most "$(awk -v t="$(answered_after static)" 'BEGIN {print t * 1.1}')" "$(answered_after pivoted)"
+check 'and has leaders no later' at_most "$(led_after static)" "$(led_after pivoted)"
+remember_etcd
 check_pivoted
 
 # Twice in a row, the second while the guard is at work.
@@ -23,7 +23,7 @@ sleep 5
 power_cut
 wait_until 'the API answers' 240 api_answers
 wait_until 'self-hosted again after two power cuts' 420 self_hosted_again
-static_etcd=$(etcd_identity)
+remember_etcd
 check_pivoted
 
 # Killed, it comes back and goes on watching.

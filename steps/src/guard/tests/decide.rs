@@ -6,7 +6,7 @@ use crate::guard::decide::{
     BootFacts, Copy, InLine, Next, OnReboot, Pulse, RunFacts, Standing, Watched, Workflow, at_boot, line_up,
     stand_in,
 };
-use crate::node::Steering;
+use crate::host::Steering;
 use fulcrum_engine::state::{RunId, Timestamp};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
