@@ -27,6 +27,9 @@ pub struct Settings {
     /// What the manifests are called there, where it is not as kubeadm calls them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub manifest_names: BTreeMap<Component, String>,
+    /// Whether the API server writes the endpoints of `default/kubernetes`; if not, they are left alone.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub publishes_itself: bool,
     /// How the API is reached.
     pub kubeconfig: PathBuf,
     /// The label of control-plane nodes.
@@ -113,4 +116,13 @@ impl Settings {
             annotations: annotation.into_iter().collect(),
         }
     }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_yes(value: &bool) -> bool {
+    *value
 }

@@ -64,6 +64,13 @@ impl CommandLine {
         })
     }
 
+    /// Reads the words of a process; `None` if it does not run the component.
+    pub(super) fn started(words: Vec<String>, component: Component) -> Option<CommandLine> {
+        let flags_from = program::flags_from(&words, component)?.min(words.len());
+        let in_command = words.len();
+        Some(CommandLine { words, in_command, flags_from, variables: Variables::default() })
+    }
+
     /// Whether the program is the first word.
     pub(super) fn starts_with_program(&self) -> bool {
         self.flags_from <= 1

@@ -9,6 +9,7 @@ use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub(super) struct Verify {
@@ -25,10 +26,24 @@ impl Verify {
             Seen::Ready(endpoints) => endpoints,
             Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
         };
-        if endpoints.is_empty() {
-            return Ok(Seen::NotYet("service default/kubernetes has no ready endpoint".to_owned()));
+        let Some(own) = self.site.published() else { return Ok(Seen::Ready(())) };
+        if !endpoints.contains(&own) {
+            let all: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
+            let all = if all.is_empty() { "no ready endpoint".to_owned() } else { all.join(", ") };
+            return Ok(Seen::NotYet(format!("service default/kubernetes has {all}, not {own}")));
         }
-        Ok(Seen::Ready(()))
+        self.listens_at(own).await
+    }
+
+    /// Somebody listens where pods are sent to.
+    async fn listens_at(&self, own: IpAddr) -> Result<Seen<()>, StepError> {
+        let port = self.site.port(Component::ApiServer);
+        let listeners = self.site.node.host.listeners(port).await?;
+        let takes = |at: IpAddr| at == own || at.is_unspecified() && (at.is_ipv6() || own.is_ipv4());
+        Ok(match listeners.iter().any(|listener| takes(listener.address.ip().to_canonical())) {
+            true => Seen::Ready(()),
+            false => Seen::NotYet(format!("pods are sent to {own}, where nobody listens on port {port}")),
+        })
     }
 
     /// Somebody leads, and has said so since `since`: only a process that runs can.
