@@ -214,6 +214,8 @@ pub(super) mod tests {
             node: "cp1".into(),
             node_addresses: vec![],
             manifests_dir: "/m".into(),
+            manifest_names: BTreeMap::new(),
+            publishes_itself: true,
             kubeconfig: "/k".into(),
             role_label: crate::cluster::ROLE_LABEL.into(),
             kubernetes_minor: 35,

@@ -6,8 +6,11 @@
 mod check_result;
 mod cluster;
 mod facts;
+mod fit;
 mod handover;
 mod host;
+mod manifest;
 
 pub use check_result::{CheckResult, Level, Refused, Report};
 pub use facts::{PreflightInput, preflight, preflight_disk};
+pub use host::find_manifests;

@@ -351,7 +351,7 @@ pub(super) fn site(
     state_dir: &Path,
 ) -> Result<Site, RehearsalError> {
     let units = Arc::new(SimulatedUnits::new(state_dir.parent().unwrap_or(state_dir))?);
-    let node = Node { manifests: ManifestsDir::new(&settings.manifests_dir), host, units };
+    let node = Node { manifests: settings.manifests(), host, units };
     let (state_dir, rollback_mode) = (state_dir.to_owned(), RollbackMode::default());
     Ok(Site { node, cluster, settings, state_dir, timeouts: timeouts(), rollback_mode })
 }
