@@ -9,10 +9,10 @@ use crate::render::{Progress, plan_talk, show_tour};
 use crate::shell::Shell;
 use fulcrum_engine::{Observer, Outcome};
 use fulcrum_simulator::rehearsal::{
-    RehearsalError, SOON, Setup, SetupError, SimulatedSite, Summary, Version, run_child, there_and_back,
+    SOON, Setup, SetupError, SimulatedSite, Summary, Version, run_child, there_and_back,
 };
 use fulcrum_steps::plan;
-use fulcrum_steps::preflight::{Level, Refused};
+use fulcrum_steps::preflight::Level;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
