@@ -230,7 +230,7 @@ pub(crate) struct Rehearse {
     /// else what kubeadm writes].
     #[arg(long, value_name = "DIR")]
     pub(crate) manifests_dir: Option<PathBuf>,
-    /// Which Kubernetes is simulated, 1.20 to 1.36 [default: what the API server's image says, else 1.35].
+    /// Which Kubernetes is simulated, 1.20 to 1.37 [default: what the API server's image says, else 1.35].
     #[arg(long, value_name = "VERSION")]
     pub(crate) kubernetes: Option<Version>,
     /// How the control plane changes hands; the simulated node allows all ways.

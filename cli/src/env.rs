@@ -3,7 +3,7 @@
 use crate::exit::{Exit, Failure};
 use fulcrum_engine::Session;
 use fulcrum_steps::cluster::{Access, Cluster, connect};
-use fulcrum_steps::host::{Host, ManifestsDir, Node, Proc, Systemd};
+use fulcrum_steps::host::{Host, Node, Proc, Systemd};
 use fulcrum_steps::run_info::{RollbackMode, SessionRole};
 use fulcrum_steps::settings::Settings;
 use fulcrum_steps::site::Site;
@@ -48,7 +48,7 @@ pub(crate) async fn access(kubeconfig: &Path) -> Result<(Access, Arc<dyn Host>),
 /// The site that `settings` describe.
 pub(crate) fn site(settings: Settings, access: &Access, host: Arc<dyn Host>, state_dir: &Path) -> Site {
     let units = Arc::new(Systemd::default());
-    let node = Node { manifests: ManifestsDir::new(&settings.manifests_dir), host, units };
+    let node = Node { manifests: settings.manifests(), host, units };
     Site {
         node,
         cluster: access.cluster.clone(),

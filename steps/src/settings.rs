@@ -2,7 +2,7 @@
 
 use crate::cluster::{OPT_IN_LABEL, RUN_ANNOTATION};
 use crate::component::Component;
-use crate::host::Question;
+use crate::host::{ManifestsDir, Question};
 use crate::manifest::Target;
 use fulcrum_engine::state::RunId;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,12 @@ pub struct Settings {
     pub node_addresses: Vec<IpAddr>,
     /// The kubelet's manifests directory.
     pub manifests_dir: PathBuf,
+    /// What the manifests are called there, where it is not as kubeadm calls them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub manifest_names: BTreeMap<Component, String>,
+    /// Whether the API server writes the endpoints of `default/kubernetes`; if not, they are left alone.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub publishes_itself: bool,
     /// How the API is reached.
     pub kubeconfig: PathBuf,
     /// The label of control-plane nodes.
@@ -92,6 +98,11 @@ impl fmt::Display for HandoverMode {
 }
 
 impl Settings {
+    /// The kubelet's manifests directory, with the names that the manifests have in it.
+    pub fn manifests(&self) -> ManifestsDir {
+        ManifestsDir::new(&self.manifests_dir).naming(&self.manifest_names)
+    }
+
     /// What a DaemonSet needs to know, for the given run.
     pub fn target(&self, run: Option<RunId>) -> Target {
         let annotation = run.map(|run| (RUN_ANNOTATION.to_owned(), run.to_string()));
@@ -104,4 +115,13 @@ impl Settings {
             annotations: annotation.into_iter().collect(),
         }
     }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_yes(value: &bool) -> bool {
+    *value
 }

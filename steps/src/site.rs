@@ -48,6 +48,12 @@ const ANSWERS_IN_A_ROW: u32 = 3;
 const QUESTIONS_MAX: u32 = 24;
 
 impl Site {
+    /// The address that its API server publishes and that is held while one goes and another stays; `None` if it publishes
+    /// none.
+    pub fn published(&self) -> Option<IpAddr> {
+        self.settings.node_addresses.first().copied().filter(|_| self.settings.publishes_itself)
+    }
+
     /// The port that the component serves on.
     pub fn port(&self, component: Component) -> u16 {
         self.question(component).address.port()

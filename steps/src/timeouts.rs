@@ -19,7 +19,7 @@ pub struct Timeouts {
     /// under way, which take a second or two, and watches, which never end by themselves and go on elsewhere.
     /// More would be spent on watches alone: all of the pod's 30 s.
     pub drain: Duration,
-    /// The same while nobody else serves: its successor starts only after it.
+    /// How long that server may finish while no other one serves: its successor starts only after it.
     pub drain_alone: Duration,
     /// How long a connection may take to be set up, on a busy node, when others go elsewhere already: the server that it
     /// was made to is not told to end before. One that is still shaking hands then is lost (*measured*).

@@ -12,7 +12,7 @@ use fulcrum_engine::{Engine, PauseCause, Session};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{Ended, Guard as Daemon, GuardEnv, GuardError, Intervals, JournalView};
 use fulcrum_steps::handover::standby::Standby;
-use fulcrum_steps::host::{ManifestsDir, Systemd, Units};
+use fulcrum_steps::host::{Systemd, Units};
 use fulcrum_steps::plan;
 use fulcrum_steps::run_info::{LockPurpose, SessionRole};
 use fulcrum_steps::settings::Settings;
@@ -76,8 +76,8 @@ async fn run(global: &Global, pace: &GuardPace) -> Result<Exit, Failure> {
     })
 }
 
-/// The same program, in the same process: for its unit nothing has happened. Returns only if that is not possible, and
-/// then the unit starts it again.
+/// Replaces this process by a new one of the same program; the unit notices nothing. Returns only if that is not
+/// possible, and then the unit starts the guard again.
 fn begin_anew() -> Failure {
     // By its name, so that lists of processes show it; one whose file is gone has none.
     let program = std::env::current_exe().ok().filter(|program| program.exists());
@@ -125,7 +125,7 @@ async fn hand_over(global: &Global, yes: bool, shell: &Shell) -> Result<Exit, Fa
             "there is no completed pivot, or a run is unfinished: see `fulcrum status`",
         ));
     };
-    let manifests = ManifestsDir::new(&told.settings.manifests_dir);
+    let manifests = told.settings.manifests();
     let standby = Standby::of(&global.state_dir, told.pivot);
     let mut components = Vec::new();
     for component in Component::ALL {

@@ -14,7 +14,7 @@ use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::{ManifestsDir, Node, Systemd};
 use fulcrum_steps::plan;
-use fulcrum_steps::preflight::{PreflightInput, Report, preflight};
+use fulcrum_steps::preflight::{PreflightInput, Report, find_manifests, preflight};
 use fulcrum_steps::run_info::LockPurpose;
 use std::sync::Arc;
 
@@ -93,7 +93,7 @@ async fn already(journal: &Journal, args: &Pivot, shell: &Shell) -> Result<Optio
     }
     let Some(run) = last_pivot(journal)? else { return Ok(None) };
     let state = load(journal, run)?;
-    let manifests = ManifestsDir::new(&args.place.manifests_dir);
+    let manifests = find_manifests(ManifestsDir::new(&args.place.manifests_dir));
     let static_left =
         Component::ALL.iter().any(|component| manifests.file(component.manifest_file()).exists());
     if state.is_rolled_back() || !manifests.path().exists() {

@@ -12,6 +12,7 @@ use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::ManifestsDir;
 use fulcrum_steps::plan::RENEW_STANDBY;
+use fulcrum_steps::preflight::find_manifests;
 use fulcrum_steps::run_info::{LockPurpose, RunInfo};
 use serde_json::Value;
 
@@ -25,7 +26,7 @@ pub(crate) async fn status(global: &Global, args: &Status, shell: &Shell) -> Res
         Ok((access, _)) => (Some(access.cluster), None),
         Err(failure) => (None, Some(format!("{:#}", failure.error))),
     };
-    let manifests = ManifestsDir::new(&args.place.manifests_dir);
+    let manifests = find_manifests(ManifestsDir::new(&args.place.manifests_dir));
     let mut components = Vec::new();
     for component in Component::ALL {
         let daemonset = match (&cluster, &api_error) {

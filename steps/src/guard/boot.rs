@@ -44,7 +44,7 @@ pub async fn boot(env: &dyn GuardEnv, hold_off: Duration) -> Result<Start, Guard
     let Some(known) = &told else {
         return Ok(Start { decision: at_boot(&BootFacts { boot_id, ..BootFacts::default() }), told });
     };
-    let manifests = ManifestsDir::new(&known.settings.manifests_dir);
+    let manifests = known.settings.manifests();
     let mut decision = at_boot(&known.at_boot(&manifests, boot_id, hold_off));
     if journal.as_ref().is_some_and(|(_, damaged)| *damaged) {
         // It cannot be opened later.
@@ -204,7 +204,7 @@ async fn put_back_the_rest(
     }
     let journal = Journal::open(env.state_dir(), LockPurpose::Guard.text())?;
     let Some(told) = JournalView::read(&journal)? else { return Ok(()) };
-    let manifests = ManifestsDir::new(&told.settings.manifests_dir);
+    let manifests = told.settings.manifests();
     let decision = at_boot(&told.at_boot(&manifests, env.boot_id().await?, intervals.hold_off));
     put_back(env, &told, &manifests, &decision.put_back_later)
 }

@@ -51,7 +51,7 @@ pub struct RunFacts {
 pub enum Workflow {
     /// From static pods to DaemonSets.
     Pivot,
-    /// The same once more, after the static pods were brought back; the DaemonSets exist.
+    /// From static pods that were brought back to the DaemonSets, which exist.
     HandOver,
     /// The static pods are brought back while the DaemonSets do not serve.
     FallBack,

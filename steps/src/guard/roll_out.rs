@@ -91,13 +91,13 @@ impl Pair {
 impl RollOut<'_> {
     /// Over connections that are newer than the last switch: an older one leads to the server that ends.
     async fn hold_endpoints(&self) -> Infallible {
-        let Some(address) = self.site.settings.node_addresses.first() else {
+        let Some(address) = self.site.published() else {
             return std::future::pending().await;
         };
         let held = watch::Sender::new(false);
         loop {
             tokio::select! {
-                never = self.site.cluster.hold_endpoints(*address, self.site.port(API), &held) => match never {},
+                never = self.site.cluster.hold_endpoints(address, self.site.port(API), &held) => match never {},
                 () = self.switched.notified() => {}
             }
         }

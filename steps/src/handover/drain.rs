@@ -41,7 +41,7 @@ impl Drain {
         Self::at(site, site.port(component), the_one, given).await
     }
 
-    /// The same for the process that listens on this port.
+    /// The process that listens on `port` and is `the_one`, given as much time as [`Drain::of`] gives.
     pub(crate) async fn at(
         site: &Site,
         port: u16,
@@ -53,7 +53,7 @@ impl Drain {
         Ok(Self { old, port, given, ..Self::none() })
     }
 
-    /// Nobody.
+    /// No process.
     pub(crate) fn none() -> Self {
         let (stopped_listening, held_back) = Default::default();
         Self { old: None, port: 0, stopped_listening, held_back, given: Duration::ZERO }
@@ -65,7 +65,7 @@ impl Drain {
         *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = held;
     }
 
-    /// The same, but that process if there is nobody: one that does not listen any more.
+    /// Takes `process`, which no longer listens, if there is no other process to see off.
     #[must_use]
     pub(crate) fn or(self, process: Option<Process>) -> Self {
         Self { old: self.old.or(process), ..self }

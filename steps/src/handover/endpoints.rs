@@ -13,7 +13,7 @@ pub(crate) async fn while_held<T>(
     component: Component,
     work: impl Future<Output = Result<T, StepError>>,
 ) -> Result<T, StepError> {
-    let address = site.settings.node_addresses.first();
+    let address = site.published();
     let Some(address) = address.filter(|_| component == Component::ApiServer) else { return work.await };
     let (held, mut is_held) = watch::channel(false);
     let work = async {
@@ -23,6 +23,6 @@ pub(crate) async fn while_held<T>(
     };
     tokio::select! {
         done = work => done,
-        never = site.cluster.hold_endpoints(*address, site.port(component), &held) => match never {},
+        never = site.cluster.hold_endpoints(address, site.port(component), &held) => match never {},
     }
 }

@@ -41,7 +41,7 @@ impl Standby {
         Ok(self.get(component)?.as_ref() == Some(image))
     }
 
-    /// The same, if it is not also what the pivot began with, of which a copy was archived.
+    /// Whether this is the component's standby and not what the pivot began with, of which a copy was archived.
     ///
     /// # Errors
     /// When the standby is there and cannot be read.

@@ -276,7 +276,7 @@ impl HostError {
         Self::hindered(Hindrance::Other, attempt, cause)
     }
 
-    /// The same, where it is known what stood in the way.
+    /// An error of which it is known what stood in the way.
     pub fn hindered(hindrance: Hindrance, attempt: impl Into<String>, cause: impl ToString) -> Self {
         Self { attempt: attempt.into(), cause: cause.to_string(), hindrance }
     }

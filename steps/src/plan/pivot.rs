@@ -100,7 +100,7 @@ fn restart(steps: &mut Vec<StepSpec>, after: StepKind) -> Vec<StepId> {
     each(StepKind::RetireStatic)
 }
 
-/// The same, while a third API server on another port takes the new connections.
+/// Restarts the static pods while a third API server on another port takes the new connections.
 fn bridge(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
     let [raise, lower] = [BridgeAct::Raise, BridgeAct::Lower].map(Some);
     let [begin, end] = [RedirectAct::Begin, RedirectAct::End].map(Some);
@@ -214,6 +214,8 @@ pub(super) mod tests {
             node: "cp1".into(),
             node_addresses: vec![],
             manifests_dir: "/m".into(),
+            manifest_names: BTreeMap::new(),
+            publishes_itself: true,
             kubeconfig: "/k".into(),
             role_label: crate::cluster::ROLE_LABEL.into(),
             kubernetes_minor: 35,

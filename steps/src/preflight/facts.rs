@@ -1,17 +1,25 @@
 //! Gathers the facts, in the order in which they can be had: the disk, the host, the cluster.
 
 use super::check_result::{CheckResult, Refused, Report, gate};
-use super::cluster::{ClusterFacts, cluster_checks, find_node, node_addresses, role_label};
+use super::cluster::{ClusterFacts, NotFound, cluster_checks, find_node, node_addresses, role_label};
 use super::handover::choose;
 use super::host::{HostFacts, disk_checks, host_checks};
 use super::input::PreflightInput;
 use crate::cluster::{ClusterError, ROLE_LABEL};
 use crate::component::Component;
-use crate::host::ManifestsDir;
+use crate::host::{Listener, ManifestsDir};
 use crate::manifest::StaticPod;
 use crate::settings::{HandoverMode, Settings};
 use crate::site::health_question;
+use k8s_openapi::api::core::v1::Pod;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// How long the kubelet may take to register the static pods that it runs.
+const REGISTERED_WITHIN: Duration = Duration::from_secs(10);
+/// How often the API is asked whether the kubelet has registered them.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Makes every check. Changes nothing.
 ///
@@ -46,7 +54,7 @@ pub fn preflight_disk(manifests: &ManifestsDir) -> Result<Vec<CheckResult>, Refu
 }
 
 fn disk_facts(manifests: &ManifestsDir) -> Result<(HostFacts, Vec<CheckResult>), Refused> {
-    let mut facts = HostFacts { manifests: manifests.clone(), static_pods: BTreeMap::new() };
+    let mut facts = HostFacts::new(manifests);
     let results = disk_checks(&mut facts);
     gate(&results)?;
     Ok((facts, results))
@@ -60,12 +68,11 @@ async fn cluster_facts(input: &PreflightInput, facts: &HostFacts) -> Result<Clus
         Box::new(CheckResult::refuse("api", error.to_string(), remedy))
     };
     let version = input.cluster.version().await.map_err(unreachable)?;
-    let pods = input.cluster.pods_labelled("").await.map_err(unreachable)?;
     let port = facts.static_pods.get(&Component::ApiServer).map_or(6443, StaticPod::port);
     let listeners = input.node.host.listeners(port).await.map_err(|error| {
         Box::new(CheckResult::refuse("host", error.to_string(), "fulcrum reads /proc as root"))
     })?;
-    let name = find_node(&pods, &listeners, input.node_name.as_deref())?;
+    let (pods, name) = find_this_node(input, &listeners, port, unreachable).await?;
     let node = input.cluster.node(&name).await.map_err(unreachable)?.ok_or_else(|| {
         let remedy = "leave --node-name out: the cluster is asked";
         Box::new(CheckResult::refuse("node", format!("the cluster has no node {name}"), remedy))
@@ -79,7 +86,29 @@ async fn cluster_facts(input: &PreflightInput, facts: &HostFacts) -> Result<Clus
     let peers =
         input.cluster.nodes_labelled(role_label(&node).unwrap_or(ROLE_LABEL)).await.map_err(unreachable)?;
     let lock = input.cluster.lock_holder().await.map_err(unreachable)?;
-    Ok(ClusterFacts { version, uid, name, node, peers, pods, daemonsets, lock })
+    let pods_here = input.cluster.pods_of_node(&name).await.map_err(unreachable)?;
+    let published = input.cluster.api_endpoints().await.map_err(unreachable)?;
+    Ok(ClusterFacts { version, uid, name, node, peers, pods, pods_here, published, daemonsets, lock })
+}
+
+/// The pods of the control plane's namespace, and the name of this node. Just after a start the kubelet has not registered
+/// its static pods yet: that is waited for, but not long.
+async fn find_this_node(
+    input: &PreflightInput,
+    listeners: &[Listener],
+    port: u16,
+    unreachable: impl Fn(ClusterError) -> Box<CheckResult>,
+) -> Result<(Vec<Pod>, String), Box<CheckResult>> {
+    let began = Instant::now();
+    loop {
+        let pods = input.cluster.pods_labelled("").await.map_err(&unreachable)?;
+        match find_node(&pods, listeners, port, input.node_name.as_deref()) {
+            Ok(name) => return Ok((pods, name)),
+            Err(NotFound::Refused(verdict)) => return Err(verdict),
+            Err(NotFound::NotYet(verdict)) if began.elapsed() > REGISTERED_WITHIN => return Err(verdict),
+            Err(NotFound::NotYet(_)) => sleep(LOOK_AGAIN).await,
+        }
+    }
 }
 
 fn settings(
@@ -95,6 +124,11 @@ fn settings(
         cluster_uid: cluster.uid.clone(),
         node: cluster.name.clone(),
         manifests_dir: input.node.manifests.path().to_owned(),
+        manifest_names: facts.names.clone(),
+        publishes_itself: facts
+            .static_pods
+            .get(&Component::ApiServer)
+            .is_none_or(StaticPod::publishes_itself),
         kubeconfig: input.kubeconfig.clone(),
         role_label: role_label(&cluster.node).unwrap_or_default().to_owned(),
         kubernetes_minor: cluster.minor().unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! Checks of the disk and of what runs.
 
 use super::check_result::CheckResult;
+use super::manifest::{manifest_checks, other_files};
 use crate::component::Component;
 use crate::host::ManifestsDir;
 use crate::look::once;
@@ -14,8 +15,56 @@ const DISK_BYTES_MIN: u64 = 1 << 20;
 const MEMORY_BYTES_SPARE: u64 = 100 << 20;
 
 pub(super) struct HostFacts {
+    /// With the names that the manifests have.
     pub(super) manifests: ManifestsDir,
+    pub(super) names: BTreeMap<Component, String>,
     pub(super) static_pods: BTreeMap<Component, StaticPod>,
+}
+
+impl HostFacts {
+    pub(super) fn new(manifests: &ManifestsDir) -> Self {
+        let names = own_names(manifests);
+        let manifests = manifests.clone().naming(&names);
+        Self { manifests, names, static_pods: BTreeMap::new() }
+    }
+
+    /// Where the component's manifest is, for a message.
+    pub(super) fn path(&self, component: Component) -> String {
+        self.manifests.file(component.manifest_file()).display().to_string()
+    }
+}
+
+/// The same directory, with the names that the manifests have in it if those are not kubeadm's.
+pub fn find_manifests(manifests: ManifestsDir) -> ManifestsDir {
+    let names = own_names(&manifests);
+    manifests.naming(&names)
+}
+
+/// What a component's manifest is called if not as kubeadm calls it: the only file that is one. Of several it cannot be told
+/// which is meant.
+fn own_names(manifests: &ManifestsDir) -> BTreeMap<Component, String> {
+    let there: Vec<String> = manifests
+        .names()
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|name| name.into_string().ok())
+        .collect();
+    let is_one = |component: Component, name: &str| {
+        let image = manifests.read(name).ok().flatten();
+        image.is_some_and(|image| {
+            StaticPod::parse(component, image.content.as_bytes())
+                .is_ok_and(|pod| pod.name() == component.name())
+        })
+    };
+    let absent = Component::ALL
+        .into_iter()
+        .filter(|component| !there.iter().any(|name| name == component.manifest_file()));
+    let found = absent.filter_map(|component| {
+        let mut others = there.iter().filter(|name| is_one(component, name));
+        let only = others.next()?;
+        others.next().is_none().then(|| (component, only.clone()))
+    });
+    found.collect()
 }
 
 /// The manifests: there, readable, what they should be, and nobody else's. Fills in the static pods.
@@ -31,89 +80,31 @@ pub(super) fn disk_checks(facts: &mut HostFacts) -> Vec<CheckResult> {
     };
     let mut results = vec![CheckResult::pass("manifests-dir", format!("{dir} has {} files", names.len()))];
     for component in Component::ALL {
-        match read(&facts.manifests, component) {
+        match read(facts, component) {
             Ok(pod) => {
-                results.extend(manifest_checks(component, &pod));
+                results.extend(manifest_checks(&facts.path(component), &pod));
                 facts.static_pods.insert(component, pod);
             }
             Err(verdict) => results.push(verdict),
         }
     }
-    let ours = Component::ALL.map(Component::manifest_file);
-    for name in names.iter().filter(|name| !ours.iter().any(|ours| name == ours)) {
-        results.extend(foreign_file(&facts.manifests, &name.to_string_lossy()));
-    }
+    results.extend(other_files(facts, &names));
     results.extend(room(&facts.manifests));
     results
 }
 
-fn read(manifests: &ManifestsDir, component: Component) -> Result<StaticPod, CheckResult> {
-    let path = manifests.file(component.manifest_file()).display().to_string();
-    let image = manifests.read(component.manifest_file()).map_err(|error| {
+fn read(facts: &HostFacts, component: Component) -> Result<StaticPod, CheckResult> {
+    let path = facts.path(component);
+    let image = facts.manifests.read(component.manifest_file()).map_err(|error| {
         CheckResult::refuse("manifest", error.to_string(), "fulcrum must be able to read and replace it")
     })?;
     let image = image.ok_or_else(|| {
-        let remedy = "a pivot starts from three static pods; if this control plane is already self-hosted, see \
-                      `fulcrum status`";
+        let remedy = "a pivot starts from three static pods, each in a file of its own; if this control plane is already \
+                      self-hosted, see `fulcrum status`";
         CheckResult::refuse("manifest", format!("there is no {path}"), remedy)
     })?;
     StaticPod::parse(component, image.content.as_bytes())
         .map_err(|error| CheckResult::refuse("manifest", format!("{path}: {error}"), ""))
-}
-
-fn manifest_checks(component: Component, pod: &StaticPod) -> Vec<CheckResult> {
-    let mut results =
-        vec![CheckResult::pass("manifest", format!("{component} serves on port {}", pod.port()))];
-    if component.lease_name().is_some() && !pod.leader_elect() {
-        results.push(CheckResult::refuse(
-            "leader-election",
-            format!("{component} runs with --leader-elect=false"),
-            "during the pivot two of it run side by side, and without election both would act: remove the flag",
-        ));
-    }
-    let elsewhere = |flag: &str, usual: &str| pod.flag(flag).is_some_and(|value| value != usual);
-    if component.lease_name().is_some()
-        && (elsewhere("leader-elect-resource-name", component.name())
-            || elsewhere("leader-elect-resource-namespace", "kube-system")
-            || elsewhere("leader-elect-retry-period", "2s"))
-    {
-        results.push(CheckResult::refuse(
-            "leader-election",
-            format!(
-                "{component} elects its leader by another Lease, or renews it at another pace, than is usual"
-            ),
-            "the hand-over watches the usual Lease at the usual pace: remove the --leader-elect-* flags",
-        ));
-    }
-    if component == Component::Scheduler && pod.flag("config").is_some() {
-        results.push(CheckResult::warn(
-            "leader-election",
-            "the scheduler reads its configuration from a file, which is not looked into",
-            "its leaderElection must be on, with the usual names",
-        ));
-    }
-    results
-}
-
-/// Another file that makes the kubelet run one of the three: a backup, most often.
-fn foreign_file(manifests: &ManifestsDir, name: &str) -> Option<CheckResult> {
-    let image = match manifests.read(name) {
-        Ok(image) => image?,
-        Err(error) => {
-            let remedy =
-                "the kubelet reads every file there that does not begin with a dot: move it elsewhere";
-            return Some(CheckResult::warn("foreign-file", error.to_string(), remedy));
-        }
-    };
-    let runs = |component: &Component| {
-        StaticPod::parse(*component, image.content.as_bytes()).is_ok_and(|pod| pod.name() == component.name())
-    };
-    let component = Component::ALL.into_iter().find(runs)?;
-    Some(CheckResult::refuse(
-        "foreign-file",
-        format!("{} also makes the kubelet run {component}", manifests.file(name).display()),
-        "the kubelet reads every file there, whatever its name ends with: move copies out of this directory",
-    ))
 }
 
 fn room(manifests: &ManifestsDir) -> Option<CheckResult> {

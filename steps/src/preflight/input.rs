@@ -51,7 +51,7 @@ impl PreflightInput {
 
     pub(super) fn site(&self, settings: Settings) -> Site {
         Site {
-            node: self.node.clone(),
+            node: Node { manifests: settings.manifests(), ..self.node.clone() },
             cluster: self.cluster.clone(),
             settings,
             state_dir: self.state_dir.clone(),

@@ -6,7 +6,7 @@
 //! wait for the kubelet, which with kubeadm's probes begins to ask after 10 s and asks every 10 s. What the kubelet
 //! thinks of the pods is `verify`'s business.
 
-use crate::cluster::{has_restarted, is_going, pod_story};
+use crate::cluster::{has_restarted, is_going, pod_story, unschedulable};
 use crate::component::Component;
 use crate::handover::pair::share_again;
 use crate::host::{MARK_NEWCOMER, Process};
@@ -17,7 +17,11 @@ use async_trait::async_trait;
 use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long the scheduler may find no node for a pod: its view of labels and of what has ended comes a little late.
+const UNSCHEDULABLE_FOR: Duration = Duration::from_secs(15);
 
 pub(super) struct AwaitReady {
     pub(super) site: Arc<Site>,
@@ -56,10 +60,40 @@ impl AwaitReady {
         if lined_up { Some(MARK_NEWCOMER) } else { self.site.unredirected(self.component) }
     }
 
+    /// Its pods that are on no node yet.
+    async fn unbound(&self) -> Result<Vec<Pod>, StepError> {
+        let labels = Site::pod_labels(self.component);
+        let pods = once(answered(self.site.cluster.pods_labelled(&labels).await))?.unwrap_or_default();
+        let bound = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+        Ok(pods.into_iter().filter(|pod| !bound(pod) && !is_going(pod)).collect())
+    }
+
+    /// A pod that the scheduler has found no node for, for so long, is not waited for: nothing that a pivot does makes room.
+    async fn refuse_unschedulable(&self, since: &Mutex<Option<Instant>>) -> Result<(), StepError> {
+        let waiting = self.unbound().await?;
+        let mut since = since.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((pod, why)) = waiting.iter().find_map(|pod| Some((pod, unschedulable(pod)?))) else {
+            *since = None;
+            return Ok(());
+        };
+        if since.get_or_insert_with(Instant::now).elapsed() < UNSCHEDULABLE_FOR {
+            return Ok(());
+        }
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        Err(StepError::fatal(format!(
+            "the scheduler has found no node for pod {name} for {} s: {why}; mend what it says, and pivot again",
+            UNSCHEDULABLE_FOR.as_secs()
+        )))
+    }
+
     /// What there is of pods.
     async fn story(&self, pods: &[Pod]) -> Result<String, StepError> {
         if !pods.is_empty() {
             return Ok(pods.iter().map(pod_story).collect::<Vec<_>>().join("; "));
+        }
+        let waiting = self.unbound().await?;
+        if !waiting.is_empty() {
+            return Ok(waiting.iter().map(pod_story).collect::<Vec<_>>().join("; "));
         }
         let name = self.component.daemonset_name();
         let daemonset = match once(answered(self.site.cluster.daemonset(name).await))? {
@@ -87,7 +121,15 @@ impl Step for AwaitReady {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = format!("the pod of DaemonSet {} to serve", self.component.daemonset_name());
-        cx.wait(&what, self.site.timeouts.poll, async || self.look(Some(cx)).await).await
+        let since = Mutex::new(None);
+        let look = async || {
+            let seen = self.look(Some(cx)).await;
+            if matches!(seen, Err(Pending::NotYet(_))) {
+                self.refuse_unschedulable(&since).await?;
+            }
+            seen
+        };
+        cx.wait(&what, self.site.timeouts.poll, look).await
     }
 
     /// It changed nothing.

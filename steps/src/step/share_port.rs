@@ -83,7 +83,7 @@ impl SharePort {
         }
     }
 
-    /// The same, and sees to it that this is short.
+    /// Waits for the restart and ends a server that lingers.
     async fn wait_restarted(&self, cx: &Context, old: Drain, shared: bool) -> Result<u32, StepError> {
         if old.is_some() {
             let what = format!("the kubelet to end the static {}", self.component);

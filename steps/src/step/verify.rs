@@ -9,6 +9,7 @@ use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub(super) struct Verify {
@@ -20,10 +21,24 @@ impl Verify {
     async fn api(&self) -> Look<()> {
         answered(self.site.cluster.readyz().await)?;
         let endpoints = answered(self.site.cluster.api_endpoints().await)?;
-        if endpoints.is_empty() {
-            return Err(Pending::NotYet("service default/kubernetes has no ready endpoint".to_owned()));
+        let Some(own) = self.site.published() else { return Ok(()) };
+        if !endpoints.contains(&own) {
+            let all: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
+            let all = if all.is_empty() { "no ready endpoint".to_owned() } else { all.join(", ") };
+            return Err(Pending::NotYet(format!("service default/kubernetes has {all}, not {own}")));
         }
-        Ok(())
+        self.listens_at(own).await
+    }
+
+    /// Some process listens where pods are sent to.
+    async fn listens_at(&self, own: IpAddr) -> Look<()> {
+        let port = self.site.port(Component::ApiServer);
+        let listeners = self.site.node.host.listeners(port).await?;
+        let takes = |at: IpAddr| at == own || at.is_unspecified() && (at.is_ipv6() || own.is_ipv4());
+        if listeners.iter().any(|listener| takes(listener.address.ip().to_canonical())) {
+            return Ok(());
+        }
+        Err(Pending::NotYet(format!("pods are sent to {own}, where no process listens on port {port}")))
     }
 
     /// Somebody leads, and has said so since `since`: only a process that runs can.

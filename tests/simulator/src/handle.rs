@@ -59,7 +59,7 @@ impl Simulator {
         self.client_at(self.port)
     }
 
-    /// The same for the API servers that listen on another port: `--secure-port=6444`.
+    /// A client of the API servers that listen on another port: `--secure-port=6444`.
     pub fn client_at(&self, port: u16) -> kube::Client {
         kube::Client::new(Server::new(self.shared.clone(), port), "default")
     }
@@ -77,7 +77,7 @@ impl Simulator {
         self.serve_port_on(self.port, listener)
     }
 
-    /// The same for the API servers that listen on another simulated port.
+    /// Serves the API servers that listen on another simulated port.
     ///
     /// # Errors
     /// If the listener does not know its own address.

@@ -22,6 +22,10 @@ pub struct SimulatorOptions {
     pub memory: u64,
     /// The port under which everybody knows the API: clients, kubelet, controllers.
     pub api_port: u16,
+    /// Whether etcd runs outside of pods, where nothing here can break it.
+    pub etcd_outside: bool,
+    /// Whether a person has written the endpoints of `kubernetes`, because no API server does.
+    pub endpoints_by_hand: bool,
     /// How many changes are kept for watches. A watch from a version before them is told 410 Expired.
     pub history: usize,
     /// How long things take.
@@ -43,6 +47,8 @@ impl SimulatorOptions {
             kubernetes_version: (1, 35, 3),
             memory: 4 << 30,
             api_port: 6443,
+            etcd_outside: false,
+            endpoints_by_hand: false,
             history: 1000,
             pace: Pace::default(),
             seed: 1,

@@ -16,7 +16,7 @@ pub struct Pace {
     pub ready: Duration,
     /// From SIGTERM to the end of a process. An API server stops listening at once.
     pub stop: Duration,
-    /// The same for an API server, which waits for open watches: up to 30 s on a real node, where its
+    /// From SIGTERM to the end of an API server, which waits for open watches: up to 30 s on a real node, where its
     /// leaders then give up. Here it is short enough for them to get over a restart.
     pub drain: Duration,
     /// From SIGTERM until an API server has told its clients to go elsewhere; what it is asked meanwhile it answers 503

@@ -9,7 +9,7 @@ use super::program::Program;
 use super::world::Now;
 use k8s_openapi::api::core::v1::{Container, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// What the kubelet thinks of a container.
@@ -134,6 +134,7 @@ fn target(probe: &Probe, container: &Container, options: &SimulatorOptions) -> O
     };
     let host = match get.host.as_deref() {
         None | Some("") => Some(options.node_address),
+        Some("localhost") => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         Some(host) => host.parse().ok(),
     };
     let (Some(port), Some(host)) = (port.and_then(|p| u16::try_from(p).ok()), host) else {

@@ -130,7 +130,7 @@ impl Shared {
         }
     }
 
-    /// The same for a request that a fault has held up: none befalls it again.
+    /// Answers a request that a fault has held up; no further fault befalls the request.
     pub(super) fn serve_late(&self, asked: &Asked, port: u16, connection: &Connection) -> Fate {
         let now = self.now();
         let mut world = self.lock();

@@ -72,6 +72,11 @@ impl World {
         world.seed("services", "default", service, now);
         let node = node(&world);
         world.seed("nodes", "", node, now);
+        world.machine.etcd_outside = world.options.etcd_outside;
+        if world.options.endpoints_by_hand {
+            let (ip, port) = (world.options.node_address.to_string(), world.options.api_port);
+            endpoints::publish(&mut world, &ip, port, now);
+        }
         world
     }
 

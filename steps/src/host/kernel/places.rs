@@ -72,7 +72,7 @@ impl<'a> Visitor<'a> {
         })
     }
 
-    /// The same, told from chance; `None` if no program of ours is on the group.
+    /// The places, when chance can be ruled out; `None` if no program of ours is on the group.
     pub(super) fn places_for_sure(&self) -> Result<Option<Places>, HostError> {
         let Ok(places) = self.places()? else { return Ok(None) };
         for _ in 1..ROUNDS {

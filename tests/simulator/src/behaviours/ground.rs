@@ -120,7 +120,7 @@ impl Ground {
         Api::namespaced(self.client.clone(), NAMESPACE)
     }
 
-    /// The same at the second API server.
+    /// The objects as the second API server shows them.
     pub(super) fn second_api<K>(&self) -> Api<K>
     where
         K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>,

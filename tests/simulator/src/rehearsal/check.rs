@@ -7,6 +7,7 @@ use crate::{Origin, Snapshot, WaitError};
 use fulcrum_steps::cluster::{ClusterError, LOCK_LEASE};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::{FileImage, ManifestsDir};
+use fulcrum_steps::manifest::StaticPod;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -56,9 +57,16 @@ impl SimulatedSite {
             })
         };
         self.simulator.until("the control plane to be self-hosted", SOON, hosted).await?;
-        let ours = Component::ALL.map(Component::manifest_file);
+        // Whatever they are called.
+        let is_ours = |image: &FileImage| {
+            let bytes = image.content.as_bytes();
+            let is = |component: &Component| {
+                StaticPod::parse(*component, bytes).is_ok_and(|pod| pod.name() == component.name())
+            };
+            Component::ALL.iter().any(is)
+        };
         let mut expected = self.before.clone();
-        expected.retain(|name, _| !ours.contains(&name.as_str()));
+        expected.retain(|_, image| !is_ours(image));
         self.compare_files(&expected)?;
         match self.cluster.lease(LOCK_LEASE).await? {
             None => Ok(()),

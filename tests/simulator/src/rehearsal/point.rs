@@ -26,11 +26,11 @@ pub enum When {
     Effect,
     /// The result is durable.
     Done,
-    /// The same on the way back.
+    /// The intent to undo is durable, nothing is undone.
     UndoStarted,
-    /// The same on the way back.
+    /// The effect is undone, the result is not journalled.
     UndoEffect,
-    /// The same on the way back.
+    /// The result of the undo is durable.
     UndoDone,
 }
 

@@ -118,7 +118,7 @@ impl Observer for Gate {
     }
 }
 
-/// The same steps, each with the gate behind its effect.
+/// These steps, each with the gate behind its effect.
 fn gated(steps: impl StepRegistry + 'static, gate: &Arc<Gate>) -> Arc<dyn StepRegistry> {
     let gate = Arc::clone(gate);
     Arc::new(move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {

@@ -154,13 +154,13 @@ impl SimulatedSite {
         Ok(world)
     }
 
-    /// The same world, in which runs are carried out by other steps.
+    /// This site, with other steps for its runs.
     #[must_use]
     pub fn with_steps(self, steps: Steps) -> Self {
         Self { steps, ..self }
     }
 
-    /// The same world, in which runs that a reboot cuts in half are treated so.
+    /// This site, with another treatment of runs that a reboot cuts in half.
     #[must_use]
     pub fn with_on_reboot(self, on_reboot: OnReboot) -> Self {
         Self { on_reboot, ..self }
@@ -351,7 +351,7 @@ pub(super) fn site(
     state_dir: &Path,
 ) -> Result<Site, RehearsalError> {
     let units = Arc::new(SimulatedUnits::new(state_dir.parent().unwrap_or(state_dir))?);
-    let node = Node { manifests: ManifestsDir::new(&settings.manifests_dir), host, units };
+    let node = Node { manifests: settings.manifests(), host, units };
     let (state_dir, rollback_mode) = (state_dir.to_owned(), RollbackMode::default());
     Ok(Site { node, cluster, settings, state_dir, timeouts: timeouts(), rollback_mode })
 }
