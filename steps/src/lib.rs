@@ -9,7 +9,8 @@
 //! | [`manifest`] | from a static pod's manifest to a DaemonSet; pure |
 //! | [`host`] | the edge to the machine |
 //! | [`cluster`] | the edge to the API |
-//! | [`settings`] | what was decided when the run was planned |
+//! | [`settings`] | what was decided when the run was planned; [`run_info`]: what else the journal stores of a run |
+//! | [`step_name`] | the names of steps, stored and shown |
 //! | [`timeouts`] | how long things are given |
 //! | [`site`] | all of these, for the steps |
 //! | [`handover`] | what several steps do when a port or a lease changes hands |
@@ -17,6 +18,7 @@
 //! | [`step`] | the steps, one file each |
 //! | [`placement`] | what the scheduler makes of a pod and a node |
 //! | [`plan`] | the DAG |
+//! | [`unit`] | the guard's systemd unit |
 //! | [`guard`] | what brings the control plane back after a reboot or a failure |
 //! | [`release`] | what differs from one release of Kubernetes to the next |
 

@@ -12,6 +12,7 @@ use fulcrum_simulator::rehearsal::{
     SOON, Setup, SetupError, SimulatedSite, Summary, Version, run_child, there_and_back,
 };
 use fulcrum_steps::plan;
+use fulcrum_steps::preflight::Level;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,6 +71,9 @@ fn find_setup(args: &Rehearse, shell: &Shell) -> Result<Setup, Failure> {
                 SetupError::Disk(_) => Failure::new(Exit::Other, error),
             }
         })?;
+    for warning in setup.results().iter().filter(|verdict| verdict.level == Level::Warn) {
+        shell.talk(format_args!("warning: {warning}"));
+    }
     let version: Version = setup.version();
     match setup.from() {
         Some(dir) => {
@@ -83,7 +87,11 @@ fn find_setup(args: &Rehearse, shell: &Shell) -> Result<Setup, Failure> {
 async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure> {
     let from_rehearsal = |error| from_rehearsal(error, shell);
     let world = SimulatedSite::boot(setup, root).await.map_err(from_rehearsal)?;
-    let report = world.preflight().await.map_err(|refused| refuse(refused, shell))?;
+    let mut report = world.preflight().await.map_err(|refused| refuse(refused, shell))?;
+    // Of the copies the same is said once more, by another path.
+    let is_said =
+        |check: &str| setup.results().iter().any(|said| (said.check, said.level) == (check, Level::Warn));
+    report.results.retain(|verdict| verdict.level != Level::Warn || !is_said(verdict.check));
     let plan = plan::pivot(&report.settings, SOON).map_err(|error| Failure::new(Exit::Other, error))?;
     plan_talk(&report, &plan, shell);
     let progress = Arc::new(Progress::new(shell));

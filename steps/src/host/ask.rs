@@ -1,7 +1,7 @@
 //! One `GET` over a connection of its own, whose own end is known: the other end's owner can then be
 //! looked up in the kernel's socket tables while the connection is open.
 
-use super::host::{Hindrance, HostError, Question};
+use super::edge::{Hindrance, HostError, Question};
 use super::kernel::set_mark;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;

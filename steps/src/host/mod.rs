@@ -3,7 +3,7 @@
 //! Everything that a step does to the host goes through here, and everything that it knows of it.
 
 mod ask;
-mod host;
+mod edge;
 mod kernel;
 mod manifests;
 mod nft;
@@ -13,8 +13,8 @@ mod units;
 
 pub(crate) use kernel::give_back_memory;
 
-pub use host::{Answer, Hindrance, Host, HostError, Listener, Process, Question};
-pub use host::{MARK_NEWCOMER, MARK_SERVING, Redirect, RedirectState, Steering};
+pub use edge::{Answer, Hindrance, Host, HostError, Listener, Process, Question};
+pub use edge::{MARK_NEWCOMER, MARK_SERVING, Redirect, RedirectState, Steering};
 pub use manifests::{FileImage, ManifestsDir};
 pub use proc::Proc;
 pub use units::{Systemd, UnitState, Units};

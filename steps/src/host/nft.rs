@@ -21,7 +21,7 @@
 //! A connection that was reset is known for 10 s, and a new one from the same port arrives where it did: at a bridge that
 //! may have gone, or past the redirect. `kernel/tracking.rs` sees to that.
 
-use super::host::{Hindrance, HostError, MARK_NEWCOMER, MARK_SERVING, Redirect, RedirectState};
+use super::edge::{Hindrance, HostError, MARK_NEWCOMER, MARK_SERVING, Redirect, RedirectState};
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Output, Stdio};

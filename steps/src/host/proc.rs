@@ -1,7 +1,7 @@
 //! The real machine, as `/proc` shows it.
 
 use super::ask::Asker;
-use super::host::{Answer, Host, HostError, Listener, Process, Question, Redirect, RedirectState, Steering};
+use super::edge::{Answer, Host, HostError, Listener, Process, Question, Redirect, RedirectState, Steering};
 use super::procfs::{Socket, canonical, memory_available, pod_uid, socket_inode, sockets, start_ticks};
 use super::{kernel, nft};
 use async_trait::async_trait;

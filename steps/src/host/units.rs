@@ -1,6 +1,6 @@
 //! What starts programs at boot: systemd. As thin as it can be; what a unit says is decided elsewhere.
 
-use super::host::{Hindrance, HostError};
+use super::edge::{Hindrance, HostError};
 use async_trait::async_trait;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};

@@ -8,8 +8,8 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 
 use super::error::ManifestError;
+use super::kind::kind_of;
 use super::program;
-use super::static_pod::kind_of;
 use super::variables::Variables;
 use crate::component::Component;
 

@@ -62,7 +62,7 @@ fn look_at(container: &Map<String, Value>, on_the_host: bool, found: &mut Glance
         let is_program =
             |word: &&str| !word.starts_with('-') && word.rsplit('/').next() == Some(component.name());
         let only_flags = named == Some(component.name()) && line.iter().all(|word| word.starts_with('-'));
-        if line.iter().any(|word| is_program(&word)) || only_flags {
+        if line.iter().any(is_program) || only_flags {
             found.runs.insert(component);
             if on_the_host {
                 found.ports.insert(secure_port(&line).unwrap_or(component.default_port()));

@@ -12,6 +12,7 @@ mod daemonset;
 mod error;
 mod glance;
 mod handlers;
+mod kind;
 mod program;
 mod quantity;
 mod standby;

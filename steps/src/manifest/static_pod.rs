@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::command_line::CommandLine;
 use super::error::ManifestError;
 use super::handlers::{self, HealthProbe};
+use super::kind::kind_of;
 use super::yaml;
 use crate::component::Component;
 
@@ -273,15 +274,4 @@ fn describe(container: &Map<String, Value>) -> String {
 
 fn container_name(container: &Map<String, Value>) -> String {
     container.get("name").and_then(Value::as_str).unwrap_or("(without a name)").to_owned()
-}
-
-pub(super) fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "a mapping",
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::check_result::CheckResult;
 use super::fit::fit_checks;
-use super::host::HostFacts;
+use super::host_facts::HostFacts;
 use crate::cluster::{ROLE_LABEL, ROLE_LABEL_BEFORE_1_24, RUN_ANNOTATION, config_hash, is_ready, pod_story};
 use crate::component::Component;
 use crate::host::Listener;

@@ -3,7 +3,8 @@
 use super::check_result::{CheckResult, Refused, Report, gate};
 use super::cluster::{ClusterFacts, NotFound, cluster_checks, find_node, node_addresses, role_label};
 use super::handover::choose;
-use super::host::{HostFacts, disk_checks, host_checks};
+use super::host::{disk_checks, host_checks};
+use super::host_facts::HostFacts;
 use super::input::PreflightInput;
 use crate::cluster::{ClusterError, ROLE_LABEL};
 use crate::component::Component;

@@ -1,7 +1,7 @@
 //! Checks of one manifest, and of what else lies beside it.
 
 use super::check_result::CheckResult;
-use super::host::HostFacts;
+use super::host_facts::HostFacts;
 use crate::cluster::NAMESPACE;
 use crate::component::Component;
 use crate::manifest::{CRITICAL, Companion, Glance, StaticPod, glance};
@@ -125,7 +125,7 @@ pub(super) fn other_files(facts: &HostFacts, names: &[OsString]) -> Vec<CheckRes
             },
             Ok(None) => no_pods.push(name.to_string_lossy().into_owned()),
             Err(error) => {
-                results.push(CheckResult::warn("foreign-file", error.to_string(), "move it elsewhere"))
+                results.push(CheckResult::warn("foreign-file", error.to_string(), "move it elsewhere"));
             }
         }
     }

@@ -9,10 +9,11 @@ mod facts;
 mod fit;
 mod handover;
 mod host;
+mod host_facts;
 mod input;
 mod manifest;
 
 pub use check_result::{CheckResult, Level, Refused, Report};
 pub use facts::{preflight, preflight_disk};
-pub use host::find_manifests;
+pub use host_facts::find_manifests;
 pub use input::PreflightInput;

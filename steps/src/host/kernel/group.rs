@@ -16,7 +16,7 @@ use super::program::{Instruction, PLACES_MAX, all_to, line_up, nothing};
 use super::shape::Shape;
 use super::share::with_socket;
 use super::sys;
-use crate::host::host::{Hindrance, HostError, Listener, Steering};
+use crate::host::edge::{Hindrance, HostError, Listener, Steering};
 use rustix::io::Errno;
 use rustix::net::{bind, listen};
 use std::os::fd::{AsFd, BorrowedFd};

@@ -6,7 +6,7 @@
 
 use super::operation::Operation;
 use super::sys::{attach_loaded_filter, load_filter};
-use crate::host::host::HostError;
+use crate::host::edge::HostError;
 use crate::host::proc::descriptors;
 use rustix::fs::fstat;
 use rustix::io::Errno;

@@ -6,7 +6,7 @@ use super::diag::connection;
 use super::program::PLACES;
 use super::shape::Shape;
 use super::sys::set_mark;
-use crate::host::host::{HostError, Listener, MARK_NEWCOMER, MARK_SERVING};
+use crate::host::edge::{HostError, Listener, MARK_NEWCOMER, MARK_SERVING};
 use crate::host::procfs::socket_inode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;

@@ -3,7 +3,7 @@
 //! All of them answer to marks: a connection with the mark [`PLACES`]` + i` goes to place i. That is how
 //! [`super::places`] finds out who is where without touching anybody else's connections.
 
-use crate::host::host::{MARK_NEWCOMER, MARK_SERVING};
+use crate::host::edge::{MARK_NEWCOMER, MARK_SERVING};
 
 /// One instruction: the kernel's `sock_filter`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

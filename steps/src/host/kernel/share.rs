@@ -1,6 +1,6 @@
 //! `SO_REUSEPORT` of a socket that another process listens on.
 
-use crate::host::host::{Hindrance, HostError, Listener};
+use crate::host::edge::{Hindrance, HostError, Listener};
 use crate::host::proc::descriptors;
 use rustix::fs::fstat;
 use rustix::io::Errno;

@@ -6,7 +6,7 @@ use super::program::{PLACES, line_up};
 use super::shape::Shape;
 use super::share::with_socket;
 use super::sys::attach_to_group;
-use crate::host::host::{Hindrance, HostError, Listener};
+use crate::host::edge::{Hindrance, HostError, Listener};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{bind, getsockname, listen, sockopt};
 use std::net::{Ipv4Addr, SocketAddr};
