@@ -21,5 +21,11 @@ mod rehearse;
 // The command: exit codes and words.
 mod cli;
 
+// A terminal, or a pipe, that goes away while the command runs.
+mod terminal;
+
+// Manifests of real clusters: rehearsed, or refused with a reason.
+mod wild;
+
 // House rules that a compiler does not check.
 mod tidy;

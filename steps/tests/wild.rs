@@ -2,8 +2,8 @@
 //! not, field by field, and what the checks of the disk say.
 
 use fulcrum_steps::component::Component;
-use fulcrum_steps::manifest::{StaticPod, Target};
 use fulcrum_steps::host::ManifestsDir;
+use fulcrum_steps::manifest::{StaticPod, Target};
 use fulcrum_steps::preflight::{Level, find_manifests, preflight_disk};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};

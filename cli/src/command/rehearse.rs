@@ -86,9 +86,11 @@ fn find_setup(args: &Rehearse, shell: &Shell) -> Result<Setup, Failure> {
 async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure> {
     let from_drill = |error| from_drill(error, shell);
     let world = World::boot(setup, root).await.map_err(from_drill)?;
-    let mut report = world.preflight().await.map_err(|refused| refuse(refused, shell))?;
+    let checked = world.preflight().await;
+    let mut report = checked.map_err(|refused| refuse(of_originals(refused, &world, setup), shell))?;
     // Of the copies the same is said once more, by another path.
-    let is_said = |check: &str| setup.verdicts().iter().any(|said| (said.check, said.level) == (check, Level::Warn));
+    let is_said =
+        |check: &str| setup.verdicts().iter().any(|said| (said.check, said.level) == (check, Level::Warn));
     report.verdicts.retain(|verdict| verdict.level != Level::Warn || !is_said(verdict.check));
     let plan = plan::pivot(&report.settings, SOON).map_err(|error| Failure::new(Exit::Other, error))?;
     plan_talk(&report, &plan, shell);
@@ -99,6 +101,19 @@ async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure
     let summary = summary.map_err(from_drill)?;
     show_tour(&summary, shell);
     Ok(exit_of(&summary))
+}
+
+/// The copies are gone when this is read: a person is told of the files that they were made from.
+fn of_originals(mut refused: Refused, world: &World, setup: &Setup) -> Refused {
+    let copies = world.manifests().path().display().to_string();
+    if let Some(originals) = setup.from() {
+        for verdict in &mut refused.verdicts {
+            for text in [&mut verdict.seen, &mut verdict.remedy] {
+                *text = text.replace(&copies, &originals.display().to_string());
+            }
+        }
+    }
+    refused
 }
 
 fn exit_of(summary: &Summary) -> Exit {

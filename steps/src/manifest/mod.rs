@@ -31,7 +31,7 @@ pub use error::ManifestError;
 pub use glance::{Glance, glance};
 pub use handlers::HealthProbe;
 pub use quantity::nanos;
-pub use yaml::read_as_the_kubelet;
 pub use standby::{StandbyError, standby_of};
 pub use started::Started;
 pub use static_pod::{Advertised, StaticPod};
+pub use yaml::read_as_the_kubelet;

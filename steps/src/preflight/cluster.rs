@@ -123,9 +123,9 @@ pub(super) async fn cluster_checks(site: &Site, host: &HostFacts, facts: &Cluste
     let mut verdicts = vec![Verdict::pass("node", format!("this host is node {}", facts.name))];
     verdicts.extend(version_checks(facts));
     verdicts.push(role_check(facts));
-    let daemonsets: Vec<Value> =
-        host.static_pods.values().map(|pod| pod.daemonset(&site.settings.target(None))).collect();
-    for daemonset in &daemonsets {
+    let made = |pod: &StaticPod| (host.path(pod.component()), pod.daemonset(&site.settings.target(None)));
+    let daemonsets: Vec<_> = host.static_pods.values().map(made).collect();
+    for (_, daemonset) in &daemonsets {
         verdicts.extend(taint_checks(facts, daemonset));
     }
     verdicts.extend(fit_checks(&facts.node, &facts.pods_here, &daemonsets));

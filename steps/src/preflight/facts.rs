@@ -148,7 +148,10 @@ fn settings(ask: &Ask, handover: Handover, facts: &HostFacts, cluster: &ClusterF
         node: cluster.name.clone(),
         manifests_dir: ask.manifests.path().to_owned(),
         manifest_names: facts.names.clone(),
-        publishes_itself: facts.static_pods.get(&Component::ApiServer).is_none_or(StaticPod::publishes_itself),
+        publishes_itself: facts
+            .static_pods
+            .get(&Component::ApiServer)
+            .is_none_or(StaticPod::publishes_itself),
         kubeconfig: ask.kubeconfig.clone(),
         role_label: role_label(&cluster.node).unwrap_or_default().to_owned(),
         kubernetes_minor: cluster.minor().unwrap_or_default(),

@@ -238,7 +238,8 @@ impl Machine {
             self.procs.get(&s.pid).is_some_and(|p| p.program.name == "etcd" && p.life == Life::Working)
         };
         proc.life == Life::Working
-            && (self.etcd_outside || proc.program.etcd.is_none_or(|port| self.sockets.on(port).any(etcd_works)))
+            && (self.etcd_outside
+                || proc.program.etcd.is_none_or(|port| self.sockets.on(port).any(etcd_works)))
     }
 
     pub(super) fn is_api_server(&self, pid: u32) -> bool {

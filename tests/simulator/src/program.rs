@@ -164,7 +164,8 @@ mod tests {
         assert!(program("kube-controller-manager --leader-elect=false").unelected);
 
         // What the product takes for a component is one here.
-        let wrapped = program("/go-runner --log-file=/x /bin/kube-apiserver --secure-port 7443 --permit_port_sharing");
+        let wrapped =
+            program("/go-runner --log-file=/x /bin/kube-apiserver --secure-port 7443 --permit_port_sharing");
         assert_eq!((wrapped.name.as_str(), wrapped.ports[0].number), ("kube-apiserver", 7443));
         assert!(wrapped.shares_port);
         let words = ["/bin/sh", "-c", "exec \"$0\" \"$@\"", "kube-scheduler", "--leader-elect=false"];

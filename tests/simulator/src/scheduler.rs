@@ -71,7 +71,8 @@ fn lacking(pod: &Value, node: &Value, bound: &[&Value]) -> Option<&'static str> 
     let ended = |pod: &&&Value| matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
     let lacks = |resource: &str| {
         let Some(allocatable) = nanos(&node["status"]["allocatable"][resource]) else { return false };
-        let taken: i128 = bound.iter().filter(|pod| !ended(pod)).map(|pod| requests(&pod["spec"], resource)).sum();
+        let taken: i128 =
+            bound.iter().filter(|pod| !ended(pod)).map(|pod| requests(&pod["spec"], resource)).sum();
         let wanted = requests(&pod["spec"], resource);
         wanted > 0 && taken + wanted > allocatable
     };

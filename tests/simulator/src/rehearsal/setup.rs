@@ -105,7 +105,8 @@ impl Setup {
         }
         let name = Component::ApiServer.manifest_file();
         let server = manifests.read(name)?;
-        let server = server.and_then(|image| StaticPod::parse(Component::ApiServer, image.content.as_bytes()).ok());
+        let server =
+            server.and_then(|image| StaticPod::parse(Component::ApiServer, image.content.as_bytes()).ok());
         let image = server.as_ref().map_or("", StaticPod::image);
         let version = version.or_else(|| Version::of_image(image)).ok_or_else(|| SetupError::NoVersion {
             manifest: manifests.file(name),
@@ -183,7 +184,8 @@ impl Setup {
         options.api_port = self.api.port.unwrap_or(options.api_port);
         options.endpoints_by_hand = self.api.endpoints_by_hand;
         let is_etcd = |image: &FileImage| {
-            glance(image.content.as_bytes()).is_some_and(|pod| pod.name == "etcd" || pod.name.starts_with("etcd-"))
+            glance(image.content.as_bytes())
+                .is_some_and(|pod| pod.name == "etcd" || pod.name.starts_with("etcd-"))
         };
         options.etcd_outside = !self.files.values().any(is_etcd);
         Ok(options)
