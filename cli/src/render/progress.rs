@@ -3,6 +3,7 @@
 //! All of it is written by a thread of its own. A terminal that has stopped reading blocks whoever writes
 //! to it, and one that has gone makes libraries panic; the run must notice neither.
 
+use super::terminal;
 use super::time::rfc3339;
 use crate::shell::Shell;
 use fulcrum_engine::state::{RunId, Timestamp};
@@ -78,7 +79,7 @@ struct Screen {
 impl Screen {
     fn new(shell: &Shell) -> Self {
         let shell = Shell { output: shell.output, verbose: shell.verbose };
-        Self { shell, bars: MultiProgress::new(), in_flight: BTreeMap::new() }
+        Self { shell, bars: MultiProgress::with_draw_target(terminal::target()), in_flight: BTreeMap::new() }
     }
 
     fn show(mut self, news: &Receiver<News>) {
