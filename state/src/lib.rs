@@ -37,60 +37,66 @@
 // What a run and an entry are called.
 mod id;
 
-// What is kept: entries and headers as values, and as bytes.
+// What is kept, as values.
 mod entry;
 
 // How entries hang together.
 mod chain;
 
-// The only I/O seam: what a place that keeps entries must do, and what may go wrong there.
-mod store;
+// A record of the log, as a line of text.
+mod record;
 
-pub mod conformance;
+// What a caller commits, as records.
+mod commit;
 
-// The place that keeps entries on the disk: sled, and the facts that it needs.
-mod sled_store;
+// What is where.
+mod index;
 
-// Panics of sled as errors.
-mod panics;
+// The only I/O seam: a directory with files.
+mod disk;
 
-// The heads that were acknowledged, beside the database.
-mod witness;
+// A disk in memory, with faults on request.
+mod memory;
 
-// Which entry of a damaged log is the damaged one; the log as it was found; what can be read of it.
-mod salvage;
+// The records of a segment, and what is no record.
+mod scan;
 
-mod evidence;
+// Segments, and reading them in order.
+mod log;
 
-mod salvaged_store;
+// The end of the log, where commits are written.
+mod active;
 
-// Large values by their hash.
+// Large blobs.
 mod blob;
 
-// Which of them nobody names any more.
+// Taking runs out of the log.
 mod prune;
 
-// The place that keeps entries in memory, with faults on request.
-mod memory;
+// The index as it was a while ago, in sled.
+mod checkpoint;
 
 // Places to die at, for tests.
 pub mod fault;
 
 pub mod fsync;
 
+// The state directory: ours, and of which format.
+mod dir;
+
 // One process at a time, and who it is.
 mod lock;
+
+// One writer of a run at a time.
+mod claim;
 
 // One thread that commits in groups.
 mod writer;
 
-// The format of the directory.
-mod format;
-
-// The handle: open, append, read.
+// The writer's handle: open, begin, append, prune.
 mod journal;
 
-// What a store has, against what its witness says.
+// The reader's handle.
 mod reader;
 
 // Reading a run, checked.
@@ -98,24 +104,30 @@ mod entries;
 
 mod error;
 
+pub use commit::Commit;
+pub use disk::Disk;
+pub use disk::DiskFile;
 pub use entries::Entries;
 pub use entry::Entry;
 pub use entry::Head;
-pub use entry::MAX_ENTRY_BYTES;
+pub use entry::MAX_BODY_BYTES;
+pub use entry::MAX_INLINE_BLOB_BYTES;
 pub use entry::MAX_KIND_BYTES;
+pub use entry::Predecessor;
 pub use entry::RunHeader;
 pub use error::AppendError;
+pub use error::DiskError;
 pub use error::OpenError;
 pub use error::ReadError;
 pub use id::Digest;
 pub use id::ParseIdError;
 pub use id::RunId;
 pub use id::Timestamp;
+pub use index::Damage;
 pub use journal::Journal;
+pub use journal::Options;
+pub use journal::RunWriter;
 pub use lock::LockHolder;
 pub use lock::lock_holder;
-pub use memory::MemoryStore;
-pub use sled_store::SledStore;
-pub use store::Batch;
-pub use store::Store;
-pub use store::StoreError;
+pub use memory::MemoryDisk;
+pub use reader::Reader;
