@@ -15,7 +15,7 @@
 use async_trait::async_trait;
 use fulcrum_engine::event::Outcome;
 use fulcrum_engine::run::Phase;
-use fulcrum_engine::state::{Journal, RunId, Timestamp};
+use fulcrum_engine::state::{Commit, Journal, RunId, Timestamp};
 use fulcrum_engine::{
     Context, Engine, Event, Observer, Plan, ProbeResult, Session, Step, StepError, StepSpec,
 };
@@ -119,11 +119,12 @@ fn raw_appends(path: &Path) -> std::io::Result<Vec<Duration>> {
 /// The same entries as a chain writes, without an engine.
 async fn journal_appends(dir: &Path) -> Result<Vec<Duration>, Box<dyn Error>> {
     let journal = Journal::open(dir, "bench")?;
-    let (run, _) = journal.begin("bench", vec!["{}".to_owned()]).await?;
+    let mut run = journal.begin("bench", Commit::of(["{}"])).await?;
     let mut times = Vec::new();
     for _ in 0..CHAIN {
         let begun = Instant::now();
-        journal.append(run, vec!["x".repeat(70), "x".repeat(70)]).await?;
+        let body = format!("\"{}\"", "x".repeat(70));
+        run.append(Commit::of([body.clone(), body])).await?;
         times.push(begun.elapsed());
     }
     Ok(times)

@@ -80,14 +80,15 @@ fn plan(last_fails: bool) -> Plan {
 }
 
 fn runs(journal: &Journal) -> Vec<RunId> {
-    journal.runs().unwrap().into_iter().map(|header| header.run).collect()
+    journal.reader().runs().unwrap().into_iter().map(|header| header.run).collect()
 }
 
 /// What the fixture says of itself: every run, its head, and the bodies of its entries.
 fn told(journal: &Journal) -> String {
     let run = |run: &RunId| {
-        let head = journal.verify(*run).unwrap();
-        let bodies = journal.entries(*run).map(|entry| entry.unwrap().body + "\n").collect::<String>();
+        let head = journal.reader().verify(*run).unwrap();
+        let bodies =
+            journal.reader().entries(*run).map(|entry| entry.unwrap().body + "\n").collect::<String>();
         format!("run {run} head {} {}\n{bodies}", head.seq, head.hash)
     };
     runs(journal).iter().map(run).collect()
@@ -112,10 +113,10 @@ async fn a_journal_of_version_0_1_opens_for_ever() {
     let journal = Journal::open(root.path(), "look").unwrap();
     assert_eq!(told(&journal), std::fs::read_to_string(fixture().join("told")).unwrap());
     let [rolled_back, paused] = runs(&journal)[..] else { panic!("two runs, not {:?}", runs(&journal)) };
-    assert!(load(&journal, rolled_back).unwrap().is_rolled_back());
+    assert!(load(&journal.reader(), rolled_back).unwrap().is_rolled_back());
     let breakpoint =
         Phase::Paused { reason: "breakpoint after second".into(), cause: PauseCause::Breakpoint };
-    assert_eq!(*load(&journal, paused).unwrap().phase(), breakpoint);
+    assert_eq!(*load(&journal.reader(), paused).unwrap().phase(), breakpoint);
 
     let ending = engine(&journal).resume(paused).await.unwrap();
     assert!(matches!(ending.phase, Phase::Ended(Outcome::Completed, _)), "{}", ending.phase);

@@ -207,10 +207,10 @@ fn after_crash(dir: &Path, case: &Case, before: &[String], crash: &Crash) -> Res
 /// The only run, verified, and its entries.
 fn read(dir: &Path) -> Result<(Option<RunId>, Vec<String>), String> {
     let journal = open(dir);
-    let runs = journal.runs().unwrap();
+    let runs = journal.reader().runs().unwrap();
     let Some(header) = runs.last() else { return Ok((None, Vec::new())) };
-    let head = journal.verify(header.run).map_err(|error| error.to_string())?;
-    let bodies: Vec<String> = journal.entries(header.run).map(|entry| entry.unwrap().body).collect();
+    let head = journal.reader().verify(header.run).map_err(|error| error.to_string())?;
+    let bodies: Vec<String> = journal.reader().entries(header.run).map(|entry| entry.unwrap().body).collect();
     if runs.len() > 1 || head.seq != bodies.len() as u64 {
         return Err(format!("{} runs, {} entries, the head is {}", runs.len(), bodies.len(), head.seq));
     }

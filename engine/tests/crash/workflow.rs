@@ -112,7 +112,7 @@ pub(crate) async fn carry_out(
     let session = Session::current("crash test").unwrap();
     let engine = Engine::new(journal.clone(), registry(dir.join("fx")), session).parallelism(3);
     let engine = engine.observer(observer);
-    let run = journal.runs().unwrap().last().map(|header| header.run);
+    let run = journal.reader().runs().unwrap().last().map(|header| header.run);
     let ending = match (run, verb) {
         (None, Verb::RollBack) => return None,
         (None, _) => engine.start(plan(workflow)).await,

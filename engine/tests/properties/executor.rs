@@ -216,7 +216,7 @@ async fn check(shape: &Shape, luck: Vec<Vec<Luck>>) -> Result<(), String> {
     if busy_max > shape.parallelism {
         return Err(format!("{busy_max} steps at once, {} allowed", shape.parallelism));
     }
-    let read = load::load(&journal, ending.run).map_err(|error| error.to_string())?;
+    let read = load::load(&journal.reader(), ending.run).map_err(|error| error.to_string())?;
     if *read.phase() == ending.phase { Ok(()) } else { Err(format!("read back as {:?}", read.phase())) }
 }
 
