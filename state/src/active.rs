@@ -7,10 +7,13 @@ use crate::DiskError;
 use crate::Options;
 use crate::disk::Disk;
 use crate::disk::DiskFile;
+use crate::commit::Staged;
+use crate::index::Place;
 use crate::index::Position;
 use crate::log;
 use crate::log::LOG;
 use crate::log::Tail;
+use crate::reader::Shared;
 use crate::record;
 
 /// The first segment is small, so that a new journal costs little. Each is twice the one before, up to the most.
@@ -44,6 +47,13 @@ pub(crate) enum WriteError {
     NoRoom(DiskError),
     /// Whether it is on the disk is not known.
     Failed(DiskError),
+}
+
+impl WriteError {
+    pub(crate) fn error(self) -> DiskError {
+        let (WriteError::NoRoom(error) | WriteError::Failed(error)) = self;
+        error
+    }
 }
 
 impl Active {
@@ -143,6 +153,21 @@ impl Active {
             self.start_spare();
         }
         Ok(at)
+    }
+
+    /// Writes records as a commit, and takes them into the index when they are on the disk.
+    pub(crate) fn write_staged(&mut self, staged: Staged, shared: &Shared) -> Result<(), WriteError> {
+        let Staged { bytes, metas } = staged;
+        let first = metas.first().map_or(0, |(_, _, len)| *len as usize);
+        let last = metas.last().map_or(0, |(_, at, _)| *at as usize);
+        let at = self.write(bytes, first, last)?;
+        let mut index = shared.index_mut();
+        for (meta, offset, len) in metas {
+            let at = Position { segment: at.segment, offset: at.offset + offset };
+            index.apply(meta, Place { at, len });
+        }
+        index.end = Some(self.end());
+        Ok(())
     }
 
     /// Where the next commit goes.

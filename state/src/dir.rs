@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::OpenError;
+use crate::carry;
 use crate::fsync;
 use crate::log::FORMAT;
 
@@ -64,7 +65,7 @@ pub(crate) fn check_readable(dir: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::Io { doing: "look at", path: dir.into(), source };
     std::fs::metadata(dir).map_err(failed)?;
     match format(dir)? {
-        Some(FORMAT) if dir.join("log").exists() || !dir.join("log.new").exists() => Ok(()),
+        Some(FORMAT) if !carry::is_unfinished(dir) => Ok(()),
         Some(found) => Err(OpenError::Older { path: dir.into(), found: found.min(FORMAT - 1) }),
         None => check_empty(dir),
     }

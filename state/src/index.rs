@@ -135,6 +135,7 @@ pub(crate) struct Index {
     last: Option<RunId>,
     damage: Vec<Damage>,
     blobs: HashMap<Digest, Place>,
+    last_record: Option<Place>,
     /// Where the next commit goes.
     pub(crate) end: Option<Position>,
     /// Runs that changed since [`take_changed`](Index::take_changed).
@@ -142,6 +143,68 @@ pub(crate) struct Index {
 }
 
 impl Index {
+    /// The index as it was, from its parts.
+    pub(crate) fn restored(
+        runs: Vec<Option<RunState>>,
+        pruned: HashMap<RunId, Head>,
+        last: Option<RunId>,
+        damage: Vec<Damage>,
+        end: Position,
+        last_record: Place,
+    ) -> Index {
+        let known = |(at, run): (usize, &Option<RunState>)| Some((run.as_ref()?.header.run, at));
+        let by_run = runs.iter().enumerate().filter_map(known).collect();
+        let is_open = |run: &Option<RunState>| run.as_ref().is_some_and(|run| !run.header.over);
+        let open = (0..runs.len()).filter(|at| is_open(&runs[*at])).collect();
+        let (end, last_record) = (Some(end), Some(last_record));
+        Index { runs, by_run, open, pruned, last, damage, end, last_record, ..Index::default() }
+    }
+
+    /// Every run that was ever begun, in the log's order; `None` where it was pruned.
+    pub(crate) fn slots(&self) -> &[Option<RunState>] {
+        &self.runs
+    }
+
+    /// Which of them changed since this was asked last.
+    pub(crate) fn take_changed(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.changed).into_iter().collect()
+    }
+
+    /// They changed, and that is not kept yet.
+    pub(crate) fn still_changed(&mut self, changed: Vec<usize>) {
+        self.changed.extend(changed);
+    }
+
+    /// The last record that was applied.
+    pub(crate) fn last_record(&self) -> Option<Place> {
+        self.last_record
+    }
+
+    pub(crate) fn last_run(&self) -> Option<RunId> {
+        self.last
+    }
+
+    pub(crate) fn all_pruned(&self) -> impl Iterator<Item = (RunId, Head)> + '_ {
+        self.pruned.iter().map(|(run, head)| (*run, *head))
+    }
+
+    /// The runs of which another index knows more: the first entry that is missing here, and how many there were.
+    pub(crate) fn less_than(&self, other: &Index) -> Vec<(RunId, u64, u64)> {
+        let less = |state: &RunState| {
+            let (run, head) = (state.header.run, state.header.head);
+            let here = self.run(run).map(|state| &state.header);
+            match here {
+                None if self.pruned(run).is_some() => None,
+                None => Some((run, 0, head.seq)),
+                Some(here) if here.damage.is_none() && here.head.seq < head.seq => {
+                    Some((run, here.head.seq + 1, head.seq))
+                }
+                Some(_) => None,
+            }
+        };
+        other.runs.iter().flatten().filter_map(less).collect()
+    }
+
     /// The runs in the log's order.
     pub(crate) fn headers(&self) -> Vec<RunHeader> {
         self.runs.iter().flatten().map(|run| run.header.clone()).collect()
@@ -213,6 +276,7 @@ impl Index {
 
     /// Takes in the next record of the log.
     pub(crate) fn apply(&mut self, meta: Meta, place: Place) {
+        self.last_record = Some(place);
         match meta {
             Meta::Run(content) => self.begin(content, place),
             Meta::Blob { run, digest } => {

@@ -24,19 +24,23 @@ use crate::RunId;
 use crate::active::Active;
 use crate::blob;
 use crate::blob::BLOBS;
+use crate::carry;
+use crate::checkpoint;
+use crate::checkpoint::Checkpoints;
 use crate::claim::Claim;
 use crate::claim::Claims;
 use crate::commit::Prepared;
+use crate::commit::Staged;
 use crate::dir;
 use crate::disk::Disk;
 use crate::disk::SystemDisk;
-use crate::index::Index;
 use crate::lock::ProcessLock;
 use crate::log;
 use crate::log::FORMAT;
 use crate::log::LOG;
 use crate::prune;
 use crate::reader::Shared;
+use crate::record::LostContent;
 use crate::writer::Reply;
 use crate::writer::Request;
 use crate::writer::Writer;
@@ -51,6 +55,12 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options { segment_bytes: 16 * 1024 * 1024 }
+    }
+}
+
+impl Options {
+    fn clamped(self) -> Options {
+        Options { segment_bytes: self.segment_bytes.clamp(64 * 1024, 1 << 30) }
     }
 }
 
@@ -98,8 +108,10 @@ impl Journal {
         // Again: another process may have written since.
         let format = dir::check(dir)?;
         crate::fault::point("open/before-format");
-        if format != Some(FORMAT) {
-            dir::mark(dir)?;
+        match format {
+            Some(FORMAT) => carry::finish(dir)?,
+            Some(_) => carry::carry_over(dir, options.clamped())?,
+            None => dir::mark(dir)?,
         }
         if dir::is_volatile(dir) {
             tracing::warn!(dir = %dir.display(), "the journal lies in memory: a power cut or a reboot takes it away");
@@ -134,18 +146,26 @@ impl Journal {
         dir: Option<PathBuf>,
         lock: Option<Arc<ProcessLock>>,
     ) -> Result<Journal, DiskError> {
-        let options = Options { segment_bytes: options.segment_bytes.clamp(64 * 1024, 1 << 30) };
+        let options = options.clamped();
         for made in [LOG, BLOBS] {
             disk.make_dir(made).map_err(|e| DiskError::new("make", disk.path(made), e))?;
         }
         disk.sync_dir("").map_err(|e| DiskError::new("sync", disk.path(""), e))?;
         sweep(disk.as_ref())?;
-        let mut index = Index::default();
+        let mut loaded = dir.as_deref().map(|dir| checkpoint::load(dir, disk.as_ref()));
+        let found = loaded.as_mut().and_then(|loaded| loaded.index.take());
+        let mut index = found.unwrap_or_default();
         let tail = log::read(disk.as_ref(), &mut index, false)?;
         crate::fault::point("open/recovered");
+        let other = loaded.as_mut().and_then(|loaded| loaded.other.take());
+        let lost = other.map(|other| index.less_than(&other)).unwrap_or_default();
         let mut active = Active::open(disk.clone(), options, index.end, tail)?;
         let shared = Arc::new(Shared::new(disk.clone(), index, true));
+        record_lost(&shared, &mut active, lost)?;
         prune::finish(&shared, &mut active)?;
+        let states = loaded.as_mut().map(|loaded| std::mem::take(&mut loaded.states));
+        states.into_iter().flatten().for_each(|(run, kept)| shared.put_state(run, kept));
+        let checkpoints = loaded.and_then(|loaded| Checkpoints::start(loaded, disk.clone()));
         blob::remove(disk.as_ref(), |run| shared.index().run(run).is_none())?;
         let reader = Reader { shared: shared.clone() };
         let syncs = Arc::new(AtomicU64::new(0));
@@ -154,8 +174,9 @@ impl Journal {
             shared,
             active,
             lock: lock.clone(),
+            dir: dir.clone(),
             syncs: syncs.clone(),
-            checkpoints: None,
+            checkpoints,
             poison: None,
         };
         let thread = std::thread::Builder::new().name("fulcrum-journal".into());
@@ -339,6 +360,18 @@ impl Drop for Inner {
             tracing::error!("the thread that commits had panicked");
         }
     }
+}
+
+/// Writes down which entries the checkpoint knew that the log does not have.
+fn record_lost(shared: &Shared, active: &mut Active, lost: Vec<(RunId, u64, u64)>) -> Result<(), DiskError> {
+    for (run, seq, had) in lost {
+        let detail = format!("{had} entries were acknowledged, as the checkpoint says");
+        tracing::error!(%run, seq, detail, "the journal lost entries");
+        let mut staged = Staged::default();
+        staged.lost(LostContent { run, seq, detail });
+        active.write_staged(staged, shared).map_err(|error| error.error())?;
+    }
+    Ok(())
 }
 
 /// Takes away what a process that was killed had not finished.

@@ -76,6 +76,12 @@ mod prune;
 // The index as it was a while ago, in sled.
 mod checkpoint;
 
+// Journals of format 1.
+mod carry;
+
+// Panics of sled as errors.
+mod panics;
+
 // Places to die at, for tests.
 pub mod fault;
 

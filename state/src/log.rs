@@ -127,7 +127,7 @@ pub(crate) fn read(disk: &dyn Disk, index: &mut Index, patient: bool) -> Result<
     }
     let start = index.end.unwrap_or(Position { segment: 1, offset: 0 });
     let last = last.unwrap_or(start.segment).max(start.segment);
-    let mut reading = Reading { disk, index, pending: Vec::new(), patient, after: None };
+    let mut reading = Reading { disk, index, pending: Vec::new(), patient, after: None, emptied: false };
     let mut tail = Tail { torn: false, damaged: false, previous: 0 };
     for segment in start.segment..=last {
         if !numbers.contains(&segment) {
@@ -163,8 +163,9 @@ struct Reading<'a> {
     /// The records of a commit whose last one was not seen yet.
     pending: Vec<(Meta, Place)>,
     patient: bool,
-    /// Where the segment before ended.
+    /// Where the segment before ended; not known of one that was emptied.
     after: Option<u64>,
+    emptied: bool,
 }
 
 impl Reading<'_> {
@@ -220,7 +221,7 @@ impl Reading<'_> {
                 Found::End { at, clean } => {
                     tail.torn = !clean || !self.pending.is_empty();
                     let end = self.end(segment, at, commit_at, is_last, tail.torn);
-                    self.after = Some(end);
+                    self.after = (!std::mem::take(&mut self.emptied)).then_some(end);
                     self.index.end = Some(Position { segment, offset: short(end) });
                     return Ok(tail);
                 }
@@ -242,6 +243,9 @@ impl Reading<'_> {
     }
 
     fn take(&mut self, meta: Meta, segment: u32, at: u64, len: usize) {
+        if let Meta::Segment(content) = &meta {
+            self.emptied = content.emptied;
+        }
         if let Meta::Segment(content) = &meta
             && let Some(after) = self.after
             && after != content.after

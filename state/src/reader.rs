@@ -203,6 +203,14 @@ impl Shared {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).insert(run, kept);
     }
 
+    /// The state that the checkpoint keeps of a run; none of one that is over.
+    pub(crate) fn state_to_keep(&self, header: &RunHeader) -> Option<KeptState> {
+        match header.over {
+            true => None,
+            false => self.state(header.run),
+        }
+    }
+
     pub(crate) fn put_state(&self, run: RunId, kept: KeptState) {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).insert(run, kept);
     }

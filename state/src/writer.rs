@@ -3,6 +3,7 @@
 //! when it is repeated, while the pages that it failed on are gone.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -19,13 +20,12 @@ use crate::RunId;
 use crate::Timestamp;
 use crate::active::Active;
 use crate::active::WriteError;
+use crate::carry;
 use crate::checkpoint::Checkpoints;
 use crate::claim::Claim;
 use crate::commit::Prepared;
 use crate::commit::Staged;
 use crate::error::with_sources;
-use crate::index::Place;
-use crate::index::Position;
 use crate::lock::ProcessLock;
 use crate::prune;
 use crate::reader::Shared;
@@ -50,6 +50,7 @@ pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) active: Active,
     pub(crate) lock: Option<Arc<ProcessLock>>,
+    pub(crate) dir: Option<PathBuf>,
     pub(crate) syncs: Arc<AtomicU64>,
     pub(crate) checkpoints: Option<Checkpoints>,
     /// The first failure.
@@ -187,21 +188,13 @@ impl Writer {
         if let (Some(lock), Some(run)) = (&self.lock, first_run) {
             lock.works_on(*run);
         }
-        let Staged { bytes, metas } = staged;
-        let first = metas.first().map_or(0, |(_, _, len)| *len as usize);
-        let last = metas.last().map_or(0, |(_, at, _)| *at as usize);
-        let at = self.active.write(bytes, first, last).map_err(|error| match error {
+        // The index is not held while the disk works: readers go on.
+        let written = self.active.write_staged(staged, &self.shared);
+        written.map_err(|error| match error {
             WriteError::NoRoom(error) => Failure::NoRoom(error),
             WriteError::Failed(error) => Failure::Disk(self.poisoned_by(error)),
         })?;
         self.syncs.fetch_add(1, Ordering::Relaxed);
-        let mut index = self.shared.index_mut();
-        for (meta, offset, len) in metas {
-            let at = Position { segment: at.segment, offset: at.offset + offset };
-            index.apply(meta, Place { at, len });
-        }
-        index.end = Some(self.active.end());
-        drop(index);
         crate::fault::point("commit/before-answer");
         Ok(())
     }
@@ -214,7 +207,13 @@ impl Writer {
             self.write(staged, None).map_err(|failure| failure.error())?;
         }
         crate::fault::point("prune/recorded");
-        match prune::finish(&self.shared, &mut self.active) {
+        let finished = prune::finish(&self.shared, &mut self.active);
+        // What was carried over from format 1 may be in there, too.
+        let forgotten = finished.and_then(|()| match &self.dir {
+            Some(dir) => carry::forget(dir).map_err(|e| DiskError::new("remove what is old in", dir.clone(), e)),
+            None => Ok(()),
+        });
+        match forgotten {
             Ok(()) => Ok(()),
             // What is left is taken away when the journal is opened next.
             Err(error) if error.is_full() => Err(AppendError::NoRoom(error)),

@@ -134,3 +134,153 @@ fn a_run_has_one_writer() {
     let error = wait(writer.append(bodies(3..=3)));
     assert!(matches!(error, Err(AppendError::Moved { found: 2, .. })), "{error:?}");
 }
+
+#[test]
+fn a_pruned_run_is_gone_from_every_byte_and_the_rest_stays() {
+    let disk = MemoryDisk::new();
+    let journal = small(&disk);
+    let secret = |n: u64| format!("{{\"secret\":\"{n}-{}\"}}", "s".repeat(2000));
+    let mut runs = Vec::new();
+    for n in 0..60 {
+        let commit = Commit::of([secret(n)]).with_blob(format!("secret blob {n}"));
+        let mut writer = wait(journal.begin("pivot", commit)).unwrap();
+        if n % 10 == 0 {
+            wait(writer.append(Commit::of(["1"]).with_blob(vec![b's'; 70_000]))).unwrap();
+        }
+        runs.push(writer.run());
+    }
+    let (kept, gone) = (runs.split_off(50), runs);
+    let seen = Reader::on(Arc::new(disk.clone())).unwrap();
+    let mut begun = seen.entries(gone[3]);
+    assert_eq!(begun.next().unwrap().unwrap().body, secret(3));
+    wait(journal.prune(gone.clone(), "as asked")).unwrap();
+    assert!(matches!(seen.verify(gone[3]), Err(ReadError::Pruned { run, .. }) if run == gone[3]));
+    wait(journal.prune(gone.clone(), "again")).unwrap();
+    drop(journal);
+    let text: String = disk.files().values().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect();
+    for n in 0..50 {
+        assert!(!text.contains(&format!("\"{n}-s")) && !text.contains(&format!("secret blob {n}\"")), "{n}");
+    }
+    assert!(text.contains("as asked"));
+    let blobs = disk.files().keys().filter(|name| name.starts_with("blobs/")).count();
+    assert_eq!(blobs, 1, "that of a run that was kept");
+    for reader in [small(&disk).reader(), Reader::on(Arc::new(disk.clone())).unwrap()] {
+        let left: Vec<RunId> = reader.runs().unwrap().into_iter().map(|header| header.run).collect();
+        assert_eq!(left, kept);
+        kept.iter().for_each(|run| _ = reader.verify(*run).unwrap());
+        assert_eq!(reader.damage().unwrap(), []);
+        assert!(matches!(reader.verify(gone[0]), Err(ReadError::Pruned { .. })));
+        let first = reader.header(kept[0]).unwrap().unwrap();
+        assert_eq!(first.after.unwrap().run, gone[49], "a run that was removed leaves a hole");
+    }
+    let journal = small(&disk);
+    let next = wait(journal.begin("pivot", bodies(1..=1))).unwrap().run();
+    let after = journal.reader().header(next).unwrap().unwrap().after.unwrap();
+    assert_eq!(after.run, kept[9]);
+}
+
+/// The clock is not asked.
+#[test]
+fn runs_are_in_the_order_of_the_log() {
+    let disk = MemoryDisk::new();
+    let journal = on(&disk);
+    let mut runs = Vec::new();
+    for _ in 0..5 {
+        runs.push(wait(journal.begin("pivot", bodies(1..=1))).unwrap().run());
+    }
+    let left = |reader: Reader| reader.runs().unwrap().iter().map(|header| header.run).collect::<Vec<_>>();
+    assert_eq!(left(journal.reader()), runs);
+    let afters: Vec<_> = journal.reader().runs().unwrap().iter().map(|h| h.after.map(|a| a.run)).collect();
+    assert_eq!(afters[0], None);
+    assert_eq!(afters[1..], runs[..4].iter().map(|run| Some(*run)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_full_disk_refuses_a_new_run_and_lets_the_one_at_work_end() {
+    let disk = MemoryDisk::new();
+    let journal = on(&disk);
+    let body = format!("\"{}\"", "x".repeat(50_000));
+    let mut writer = wait(journal.begin("pivot", Commit::of([body.clone()]))).unwrap();
+    // The next segment may be made meanwhile.
+    disk.set_room(Some(disk.used()));
+    let mut others = 0;
+    let error = loop {
+        match wait(journal.begin("guard", Commit::of([body.clone()]))) {
+            Ok(_) => others += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, AppendError::NoRoom(_)) && !error.is_poisoned(), "{error}, after {others}");
+    let blob = wait(writer.append(bodies(2..=2).with_blob(vec![1; 100_000])));
+    assert!(matches!(blob, Err(AppendError::NoRoom(_))), "{blob:?}");
+    for _ in 0..15 {
+        wait(writer.append(Commit::of([body.clone()]))).unwrap();
+    }
+    let full = loop {
+        match wait(writer.append(Commit::of([body.clone()]))) {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, AppendError::NoRoom(_)), "{full}");
+    let kept = writer.head();
+    disk.set_room(None);
+    assert_eq!(wait(writer.append(bodies(1..=1))).unwrap().seq, kept.seq + 1);
+    assert_eq!(journal.reader().verify(writer.run()).unwrap().seq, kept.seq + 1);
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_claimed() {
+    for code in [5, 28] {
+        let disk = MemoryDisk::new();
+        let journal = on(&disk);
+        let mut writer = wait(journal.begin("pivot", bodies(1..=1))).unwrap();
+        disk.fail(2, 1, code);
+        let error = wait(writer.append(bodies(2..=2))).unwrap_err();
+        assert!(error.is_poisoned(), "{error}");
+        assert!(matches!(wait(writer.append(bodies(2..=2))), Err(AppendError::Poisoned { .. })));
+        assert!(matches!(wait(journal.begin("pivot", bodies(1..=1))), Err(AppendError::Poisoned { .. })));
+        assert_eq!(journal.reader().verify(writer.run()).unwrap().seq, 1);
+    }
+}
+
+#[test]
+fn a_state_is_kept_and_the_entries_after_it_are_read_from_there() {
+    let journal = Journal::in_memory();
+    let mut writer = wait(journal.begin("pivot", bodies(1..=50))).unwrap();
+    let (run, reader) = (writer.run(), journal.reader());
+    assert_eq!(reader.checkpoint(run), None);
+    let at = writer.head();
+    writer.checkpoint(b"state".to_vec());
+    wait(writer.append(bodies(51..=53))).unwrap();
+    assert_eq!(reader.checkpoint(run), Some((at, b"state".to_vec())));
+    let after: Vec<u64> = reader.entries_after(run, at).map(|entry| entry.unwrap().seq).collect();
+    assert_eq!(after, [51, 52, 53]);
+    assert_eq!(reader.entries_after(run, writer.head()).count(), 0);
+    let other = fulcrum_state::Head { seq: 50, hash: Digest::of(b"other") };
+    let error = reader.entries_after(run, other).next().unwrap().unwrap_err();
+    assert!(matches!(error, ReadError::Damaged { seq: 50, .. }), "{error}");
+}
+
+#[test]
+fn many_writers_share_a_sync() {
+    let journal = Journal::in_memory();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..64 {
+            let journal = journal.clone();
+            tasks.spawn(async move {
+                let mut writer = journal.begin("pivot", bodies(1..=1)).await.unwrap();
+                for n in 2..=20 {
+                    writer.append(bodies(n..=n)).await.unwrap();
+                }
+            });
+        }
+        tasks.join_all().await;
+    });
+    assert!(journal.syncs() < 64 * 20, "{}", journal.syncs());
+    for header in journal.reader().runs().unwrap() {
+        assert_eq!(journal.reader().verify(header.run).unwrap().seq, 20);
+    }
+}
