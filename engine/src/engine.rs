@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The longest to wait for a run that another call of this process works on: one that was dropped has steps that
 /// end at their next await.
-const CLAIM_MAX: Duration = Duration::from_secs(3);
+const CLAIM_MAX: Duration = Duration::from_secs(2);
 const CLAIM_EVERY: Duration = Duration::from_millis(10);
 
 /// Carries out runs: one journal, one registry of steps.

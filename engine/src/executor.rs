@@ -46,7 +46,8 @@ pub(crate) struct Executor<'a> {
     /// Events that were applied and are not committed, and the calls that may start once they are.
     batch: Vec<Recorded>,
     calls: Vec<Call>,
-    entries_since_checkpoint: u64,
+    entries_since_checkpoint: usize,
+    checkpoint_after: usize,
     /// What is known of steps beyond the journal: pauses that are over, pre-images that no entry names yet.
     rested: BTreeSet<StepId>,
     pre_images: BTreeMap<StepId, Vec<u8>>,
@@ -83,6 +84,7 @@ impl<'a> Executor<'a> {
             batch: Vec::new(),
             calls: Vec::new(),
             entries_since_checkpoint: 0,
+            checkpoint_after: commit::CHECKPOINT_EVERY,
             rested: BTreeSet::new(),
             pre_images: BTreeMap::new(),
             probe_failures: BTreeMap::new(),
@@ -141,6 +143,10 @@ impl<'a> Executor<'a> {
 
     /// Waits until something happens, then takes in everything that has happened by then.
     async fn next_happening(&mut self) -> Result<(), EngineError> {
+        if self.tasks.is_empty() {
+            let cause = "nothing is in flight and nothing is decided".to_owned();
+            return Err(EngineError::Lost { cause });
+        }
         let limit = self.deadline.filter(|_| self.run.rollback().is_none());
         let overdue = self.flights.next_overdue();
         tokio::select! {
@@ -162,7 +168,6 @@ impl<'a> Executor<'a> {
                 self.record(Event::RollbackStarted { reason, mode: None })?;
             }
             () = sleep_until(overdue), if overdue.is_some() => self.flights.report_overdue(&self.watcher),
-            else => return Err(EngineError::Lost { cause: "nothing is in flight and nothing is decided".into() }),
         }
         Ok(())
     }

@@ -12,8 +12,9 @@ use fulcrum_state::{AppendError, Commit, Head, RunId, Timestamp, fault};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
-/// The run's state is kept beside the journal once so many entries have come on top.
-const CHECKPOINT_EVERY: u64 = 512;
+/// The run's state is kept beside the journal once so many entries have come on top; a large state more seldom.
+pub(super) const CHECKPOINT_EVERY: usize = 512;
+const CHECKPOINT_BYTES_AN_ENTRY: usize = 512;
 
 /// An event that was applied, with what is kept beside its entry: a plan or a pre-image.
 pub(super) struct Recorded {
@@ -130,10 +131,11 @@ impl Executor<'_> {
     }
 
     async fn keep_checkpoint(&mut self) {
-        self.entries_since_checkpoint += self.batch.len() as u64;
-        if self.entries_since_checkpoint >= CHECKPOINT_EVERY
+        self.entries_since_checkpoint += self.batch.len();
+        if self.entries_since_checkpoint >= self.checkpoint_after
             && let (Some(state), Some(writer)) = (checkpoint::encode(&self.run), &self.writer)
         {
+            self.checkpoint_after = CHECKPOINT_EVERY.max(state.len() / CHECKPOINT_BYTES_AN_ENTRY);
             writer.lock().await.checkpoint(state);
             self.entries_since_checkpoint = 0;
         }

@@ -31,8 +31,16 @@ impl Executor<'_> {
                 let (outcome, reason) = (*outcome, clip_to(reason, REASON_BYTES_MAX));
                 return self.record(Event::Ended { outcome, reason });
             }
+            let known = self.batch.len();
             for action in actions {
                 self.prepare(action)?;
+            }
+            // One that failed before its attempt began has nothing in flight: what comes next is asked for now.
+            if self.batch[known..]
+                .iter()
+                .any(|recorded| matches!(recorded.event, Event::AttemptFailed { .. }))
+            {
+                continue;
             }
             return match &self.pausing {
                 Some((reason, cause)) if self.flights.is_empty() && *self.run.phase() == Phase::Active => {
