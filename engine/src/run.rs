@@ -312,17 +312,30 @@ impl Run {
     }
 
     fn actions_forward(&self) -> Vec<Action> {
-        if let Some((step, why)) = self.first(|status| match status {
-            Status::Failed(why) => Some(why),
-            _ => None,
-        }) {
-            return vec![Action::RollBack(format!("step {step} failed: {why}"))];
+        // One look at each step: a plan may have thousands, and this is asked for at each of them.
+        let (mut failed, mut foreign, mut all_done) = (None, None, true);
+        for (place, state) in self.states.iter().enumerate() {
+            all_done &= state.status == Status::Done;
+            match &state.status {
+                Status::Failed(why) => _ = failed.get_or_insert((place, why)),
+                Status::Foreign(why) => _ = foreign.get_or_insert((place, why)),
+                _ => {}
+            }
         }
-        if let Some(end) = self.stuck() {
-            return end;
-        }
-        if self.states.iter().all(|state| state.status == Status::Done) {
-            return vec![Action::End(Outcome::Completed, "every step is done".to_owned())];
+        let name = |place: usize| &self.plan.steps()[place].id;
+        match (failed, foreign) {
+            (Some((place, why)), _) => {
+                return vec![Action::RollBack(format!("step {} failed: {why}", name(place)))];
+            }
+            // A foreign find ends the run, once nothing is in flight any more.
+            (None, Some(_)) if self.in_flight() => return vec![Action::Stop],
+            (None, Some((place, why))) => {
+                return vec![Action::End(Outcome::NeedsOperator, format!("step {}: {why}", name(place)))];
+            }
+            (None, None) if all_done => {
+                return vec![Action::End(Outcome::Completed, "every step is done".to_owned())];
+            }
+            (None, None) => {}
         }
         let action = |place: usize| {
             let (step, state) = (|| self.plan.steps()[place].id.clone(), &self.states[place]);
@@ -378,18 +391,6 @@ impl Run {
             "its process died {} times in a row before a step had a result; unsettled: {open}",
             self.deaths
         )
-    }
-
-    /// A foreign find ends the run, once nothing is in flight any more.
-    fn stuck(&self) -> Option<Vec<Action>> {
-        let (step, why) = self.first(|status| match status {
-            Status::Foreign(why) => Some(why),
-            _ => None,
-        })?;
-        if self.in_flight() {
-            return Some(vec![Action::Stop]);
-        }
-        Some(vec![Action::End(Outcome::NeedsOperator, format!("step {step}: {why}"))])
     }
 
     fn first<'a>(&'a self, pick: impl Fn(&'a Status) -> Option<&'a String>) -> Option<(&'a StepId, &'a str)> {

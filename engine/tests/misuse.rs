@@ -391,23 +391,25 @@ async fn a_pre_image_that_finds_no_room_fails_its_step() {
     load(&journal.reader(), ending.run).unwrap();
 }
 
-/// Issue: every step got a copy of all outputs.
+/// Issue: every step got a copy of all outputs: 16 s for 4,000 steps with 2.9 KB each.
 #[tokio::test]
 async fn outputs_are_shared_and_not_copied() {
-    let (journal, steps) = (Journal::in_memory(), 4000);
-    let names: Vec<String> = (0..steps).map(|n| format!("s{n}")).collect();
-    let made: Arc<dyn Step> = Arc::new(Made::new(|_| Ok(json!("x".repeat(2900)))));
-    let registry = move |_: &StepSpec| -> Result<Arc<dyn Step>, String> { Ok(Arc::clone(&made)) };
-    let session = Session { boot_id: "b".into(), pid: 1, program: "t".into(), role: Role::default() };
-    let plan = chain(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    let begun = Instant::now();
-    let ending = Engine::new(journal.clone(), registry, session).start(plan).await.unwrap();
-    assert_eq!(ended(&ending).0, Outcome::Completed);
-    println!("{steps} steps with 2.9 KB each: {:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(12), "{:?} for {steps} steps", begun.elapsed());
+    let mut times = Vec::new();
+    for output in [Value::Null, json!("x".repeat(2900))] {
+        let names: Vec<String> = (0..1500).map(|n| format!("s{n}")).collect();
+        let made: Arc<dyn Step> = Arc::new(Made::new(move |_| Ok(output.clone())));
+        let registry = move |_: &StepSpec| -> Result<Arc<dyn Step>, String> { Ok(Arc::clone(&made)) };
+        let session = Session { boot_id: "b".into(), pid: 1, program: "t".into(), role: Role::default() };
+        let plan = chain(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let begun = Instant::now();
+        let ending = Engine::new(Journal::in_memory(), registry, session).start(plan).await.unwrap();
+        assert_eq!(ended(&ending).0, Outcome::Completed);
+        times.push(begun.elapsed());
+    }
+    // What is written and read is 20 times as much; copies for each step would be 1,000 times as much.
+    assert!(times[1] < times[0] * 6, "without outputs and with: {times:?}");
 }
 
-/// The run begins to be rolled back all the same, if a person wants that.
 #[tokio::test]
 async fn a_run_that_takes_its_process_down_at_every_start_needs_a_person_after_five() {
     let whole = Journal::in_memory();

@@ -31,21 +31,19 @@ const CHILDREN_AT_ONCE: usize = 3;
 
 /// The points of state and engine that the workflows pass, but for those around events, and those of a
 /// resumed run. One that is added has its name here.
-const POINTS: [&str; 14] = [
-    "blob/unnamed-plan",
-    "blob/unnamed-pre-image",
+const POINTS: [&str; 12] = [
     "commit/before-answer",
     "commit/before-sync",
-    "commit/before-witness",
     "commit/before-write",
     "file/before-dir-sync",
     "file/before-rename",
     "load/begun",
     "load/done",
-    "open/before-dir-sync",
     "open/before-format",
+    "open/checkpoint",
     "open/locked",
     "open/recovered",
+    "segment/before-dir-sync",
 ];
 /// Events that the workflows journal, each with a point before and after it.
 const EVENTS: [&str; 9] = [
