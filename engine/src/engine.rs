@@ -208,6 +208,14 @@ impl Engine {
         Ok((writer, loaded))
     }
 
+    /// Whether a test wants to die between any two entries.
+    pub(crate) fn entry_by_entry(&self) -> bool {
+        #[cfg(feature = "testing")]
+        return self.mortality.is_some();
+        #[cfg(not(feature = "testing"))]
+        false
+    }
+
     fn check_session(&self) -> Result<(), EngineError> {
         let Session { boot_id, program, role, .. } = &self.session;
         check_text(|| "the boot id of a session".to_owned(), boot_id, WORD_BYTES_MAX)?;

@@ -16,6 +16,9 @@ use tokio::sync::Mutex;
 pub(super) const CHECKPOINT_EVERY: usize = 512;
 const CHECKPOINT_BYTES_AN_ENTRY: usize = 512;
 
+/// The most bytes of bodies and blobs in one commit: a large batch is several. What is larger alone is a file.
+const COMMIT_BYTES_MAX: usize = 128 * 1024;
+
 /// An event that was applied, with what is kept beside its entry: a plan or a pre-image.
 pub(super) struct Recorded {
     pub(super) event: Event,
@@ -25,67 +28,54 @@ pub(super) struct Recorded {
 }
 
 impl Executor<'_> {
-    /// Makes the batch durable, then tells the observer.
+    /// Makes the batch durable, and tells the observer.
     pub(super) async fn commit(&mut self) -> Result<(), EngineError> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        loop {
-            match self.append_batch().await {
+        while !self.batch.is_empty() {
+            match self.append_some().await {
                 Err(EngineError::Journal(AppendError::NoRoom(error)))
                     if self.batch.iter().any(|recorded| recorded.before.is_some()) =>
                 {
                     self.give_up_pre_images(&StepError::from(error))?;
                 }
-                result => {
-                    self.batch.clear();
-                    return result;
-                }
+                result => result?,
             }
         }
-    }
-
-    async fn append_batch(&mut self) -> Result<(), EngineError> {
-        let mut bodies = Vec::with_capacity(self.batch.len());
-        for recorded in &self.batch {
-            let body = serde_json::to_string(&recorded.event)
-                .map_err(|cause| EngineError::Encode { what: "an event", cause: cause.to_string() })?;
-            bodies.push(body);
-        }
-        let blobs: Vec<Option<Vec<u8>>> =
-            self.batch.iter_mut().map(|recorded| recorded.blob.take()).collect();
-        let over = matches!(
-            self.batch.last(),
-            Some(Recorded {
-                event: Event::Ended { outcome: Outcome::Completed | Outcome::RolledBack, .. },
-                ..
-            })
-        );
-        let before = self.head().await;
-        self.batch.iter().for_each(|recorded| fault::point_of("journal/before", recorded.event.kind()));
-        for commit in self.commits(bodies, blobs, over) {
-            self.append(commit).await?;
-        }
-        self.batch.iter().for_each(|recorded| fault::point_of("journal/after", recorded.event.kind()));
-        self.tell(before).await;
-        self.keep_checkpoint().await;
         Ok(())
     }
 
-    /// All in one, unless a test wants to die between any two entries.
-    fn commits(&self, bodies: Vec<String>, blobs: Vec<Option<Vec<u8>>>, over: bool) -> Vec<Commit> {
-        #[cfg(feature = "testing")]
-        if self.engine.mortality.is_some() {
-            let last = bodies.len() - 1;
-            let entries = bodies.into_iter().zip(blobs).enumerate();
-            let commit = |(at, (body, blob)): (usize, (String, Option<Vec<u8>>))| Commit {
-                bodies: vec![body],
-                blobs: blob.into_iter().collect(),
-                over: over && at == last,
-            };
-            return entries.map(commit).collect();
+    /// Appends the batch, or as much from its beginning as one commit holds, and takes it out.
+    async fn append_some(&mut self) -> Result<(), EngineError> {
+        let (mut commit, mut bytes) = (Commit::default(), 0);
+        for recorded in &mut self.batch {
+            let body = serde_json::to_string(&recorded.event)
+                .map_err(|cause| EngineError::Encode { what: "an event", cause: cause.to_string() })?;
+            bytes += body.len() + recorded.blob.as_ref().map_or(0, Vec::len);
+            if !commit.bodies.is_empty() && (bytes > COMMIT_BYTES_MAX || self.engine.entry_by_entry()) {
+                break;
+            }
+            commit.bodies.push(body);
+            commit.blobs.extend(recorded.blob.take());
         }
-        vec![Commit { bodies, blobs: blobs.into_iter().flatten().collect(), over }]
+        let count = commit.bodies.len();
+        commit.over = self.batch[..count].last().is_some_and(|recorded| {
+            let over = |outcome| matches!(outcome, Outcome::Completed | Outcome::RolledBack);
+            matches!(recorded.event, Event::Ended { outcome, .. } if over(outcome))
+        });
+        let before = self.head().await;
+        for recorded in &self.batch[..count] {
+            fault::point_of("journal/before", recorded.event.kind());
+        }
+        self.append(commit).await?;
+        for recorded in &self.batch[..count] {
+            fault::point_of("journal/after", recorded.event.kind());
+        }
+        let durable: Vec<Recorded> = self.batch.drain(..count).collect();
+        self.tell(before, &durable).await;
+        self.keep_checkpoint(count).await;
+        Ok(())
     }
 
     async fn append(&mut self, commit: Commit) -> Result<(), EngineError> {
@@ -115,24 +105,26 @@ impl Executor<'_> {
         Some((writer.run(), writer.head()))
     }
 
-    /// Tells the observer of the batch, with the times of its entries.
-    async fn tell(&self, before: Option<(RunId, Head)>) {
+    /// Tells the observer of these events, with the times of its entries.
+    async fn tell(&self, before: Option<(RunId, Head)>, durable: &[Recorded]) {
         let (true, Some((run, _))) = (self.watcher.is_there(), self.head().await) else { return };
         let reader = self.engine.journal.reader();
         let mut entries = match before {
             Some((_, head)) => reader.entries_after(run, head),
             None => reader.entries(run),
         };
-        for recorded in &self.batch {
+        for recorded in durable {
             // It was acknowledged a moment ago. If it cannot be read, that is found by whoever reads the run.
             let time = entries.next().and_then(Result::ok).map_or_else(Timestamp::now, |entry| entry.time);
             self.watcher.event(run, time, &recorded.event);
         }
     }
 
-    async fn keep_checkpoint(&mut self) {
-        self.entries_since_checkpoint += self.batch.len();
-        if self.entries_since_checkpoint >= self.checkpoint_after
+    async fn keep_checkpoint(&mut self, entries: usize) {
+        self.entries_since_checkpoint += entries;
+        // The state is that of the head only when nothing is applied that is not durable.
+        if self.batch.is_empty()
+            && self.entries_since_checkpoint >= self.checkpoint_after
             && let (Some(state), Some(writer)) = (checkpoint::encode(&self.run), &self.writer)
         {
             self.checkpoint_after = CHECKPOINT_EVERY.max(state.len() / CHECKPOINT_BYTES_AN_ENTRY);

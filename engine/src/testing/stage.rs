@@ -9,7 +9,7 @@ use crate::load::decode;
 use crate::plan::{Plan, StepId};
 use crate::run::Phase;
 use crate::step::StepRegistry;
-use fulcrum_state::Journal;
+use fulcrum_state::{Journal, MemoryDisk, Options};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +87,10 @@ impl<W: World> Stage<W> {
     pub(crate) async fn new(with: Option<(StepId, Meddling)>) -> Self {
         let world = W::fresh().await;
         let before = world.seen().await;
-        Self { world, before, journal: Journal::in_memory(), with }
+        // A small one: there are thousands.
+        let options = Options { segment_bytes: 512 * 1024 };
+        let journal = Journal::on(Arc::new(MemoryDisk::new()), options).expect("memory takes a journal");
+        Self { world, before, journal, with }
     }
 
     /// A process does it, to the end or to its death. Whether it lived.
