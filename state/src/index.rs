@@ -93,9 +93,36 @@ struct BlobMeta {
     digest: Digest,
 }
 
+impl EntryMeta {
+    /// What an entry says, if it has the form in which this version writes one: its body is not looked at.
+    fn scan(content: &[u8]) -> Option<EntryMeta> {
+        let rest = content.strip_prefix(b"{\"run\":\"")?;
+        let (run, rest) = rest.split_first_chunk::<36>()?;
+        let rest = rest.strip_prefix(b"\",\"seq\":")?;
+        let (seq, rest) = number(rest)?;
+        let (_, rest) = number(rest.strip_prefix(b",\"time\":")?)?;
+        let (prev, rest) = rest.strip_prefix(b",\"prev\":\"")?.split_first_chunk::<64>()?;
+        let (hash, rest) = rest.strip_prefix(b"\",\"hash\":\"")?.split_first_chunk::<64>()?;
+        let over = rest.starts_with(b"\",\"over\":true");
+        let run = std::str::from_utf8(run).ok()?.parse().ok()?;
+        Some(EntryMeta { run, seq, prev: Digest::from_hex(prev)?, hash: Digest::from_hex(hash)?, over })
+    }
+}
+
+fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let len = bytes.iter().position(|byte| !byte.is_ascii_digit())?;
+    let (digits, rest) = bytes.split_at(len);
+    Some((std::str::from_utf8(digits).ok()?.parse().ok()?, rest))
+}
+
 impl Meta {
     /// What a record says; `None` if it is not what a record of its kind must be.
     pub(crate) fn read(kind: Kind, content: &[u8]) -> Option<Meta> {
+        if kind == Kind::Entry
+            && let Some(entry) = EntryMeta::scan(content)
+        {
+            return Some(Meta::Entry(entry));
+        }
         let text = std::str::from_utf8(content).ok()?;
         let meta = match kind {
             Kind::Segment => serde_json::from_str(text).map(Meta::Segment),
@@ -339,13 +366,18 @@ impl Index {
                 self.open.insert(at)
             };
         }
-        self.extend(entry.run, place);
+        self.extend_at(at, place);
     }
 
     fn extend(&mut self, run: RunId, place: Place) {
-        let Some(at) = self.by_run.get(&run) else { return };
-        self.changed.insert(*at);
-        let Some(state) = &mut self.runs[*at] else { return };
+        if let Some(at) = self.by_run.get(&run) {
+            self.extend_at(*at, place);
+        }
+    }
+
+    fn extend_at(&mut self, at: usize, place: Place) {
+        self.changed.insert(at);
+        let Some(state) = &mut self.runs[at] else { return };
         let (segment, from) = (place.at.segment, place.at.offset);
         let to = from + place.len;
         state.last = place.at;

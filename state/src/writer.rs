@@ -203,6 +203,9 @@ impl Writer {
         self.unpoisoned()?;
         for some in runs.chunks(prune::RUNS_MAX) {
             let content = prune::content(&self.shared.index(), some, reason)?;
+            if content.runs.is_empty() {
+                continue;
+            }
             let staged = Staged::prune(content);
             self.write(staged, None).map_err(|failure| failure.error())?;
         }

@@ -155,7 +155,11 @@ fn a_fault_at_any_call_and_another_in_the_recovery_take_nothing_away() {
     let mut count = 0;
     for round in 0..rounds() {
         for n in 1..=calls {
-            for fault in ["eio", "enospc", "full", "cut"] {
+            for (at, fault) in ["eio", "enospc", "full", "cut"].into_iter().enumerate() {
+                // In short, each call has one of the faults.
+                if rounds() == 1 && n % 8 != at as u64 {
+                    continue;
+                }
                 broken(n, fault, round * 1000 + n);
                 count += 1;
             }
@@ -208,7 +212,7 @@ fn every_flipped_byte_is_found_or_changes_nothing() {
     let whole = disk.files()[name].clone();
     let end = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
     let (wanted, _, _) = content(&open(&disk).unwrap().reader(), &blobs);
-    let step = if rounds() > 1 { 1 } else { 11 };
+    let step = if rounds() > 1 { 1 } else { 41 };
     let (mut found, mut harmless) = (0, 0);
     for at in (0..end).step_by(step).chain((end..end + 2000).step_by(step * 10)) {
         let flip = 1 << (at % 8);
@@ -237,5 +241,5 @@ fn every_flipped_byte_is_found_or_changes_nothing() {
         assert!(hit <= 1, "{what}: {hit} runs are hit");
     }
     eprintln!("{found} flips were found and named, {harmless} changed nothing");
-    assert!(found > 100);
+    assert!(found > 50);
 }

@@ -3,7 +3,9 @@
 //! It can fail, panic, or take the process with it while it recovers. A file `db.opening` stands beside it for as long
 //! as it is being opened: a process that finds that file takes the database away first.
 
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,7 +51,11 @@ pub(super) fn open(dir: &Path) -> (Option<Store>, Option<Found>) {
 /// An empty database in place of the one that is there; `None` if there can be none.
 pub(super) fn anew(dir: &Path) -> Option<Store> {
     let db = dir.join("db");
-    let removed = match std::fs::remove_dir_all(&db) {
+    let found = match db.is_dir() {
+        true => std::fs::remove_dir_all(&db),
+        false => std::fs::remove_file(&db),
+    };
+    let removed = match found {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e.to_string()),
         _ => Ok(()),
     };
@@ -66,6 +72,10 @@ fn attempt(dir: &Path) -> Result<Store, String> {
     let (path, opening) = (dir.join("db"), dir.join("db.opening"));
     let said = |e: io::Error| e.to_string();
     std::fs::write(&opening, "").map_err(said)?;
+    match DirBuilder::new().mode(0o700).create(&path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(said(e)),
+        _ => {}
+    }
     let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     let begun = Instant::now();
     crate::fault::point("open/checkpoint");
