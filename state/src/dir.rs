@@ -100,15 +100,16 @@ fn check_empty(dir: &Path) -> Result<(), OpenError> {
         let name = file.map_err(failed)?.file_name().to_string_lossy().into_owned();
         match name.as_str() {
             "lock" | "lost+found" => {}
-            "db" | "log" | "blobs" => has_journal = Some(name),
-            _ if name.starts_with(".fulcrum-format-") => {}
+            "db" | "log" | "blobs" | "index" | "v1" | "carried" | "witness" => has_journal = Some(name),
+            "db.opening" | "db.damaged" => {}
+            _ if name.starts_with(".fulcrum-") => {}
             _ => return Err(OpenError::Foreign { path: dir.into(), found: name }),
         }
     }
     match has_journal {
         None => Ok(()),
         Some(name) => {
-            let detail = format!("the file is missing beside {name}/; it was written before that was");
+            let detail = format!("the file is missing beside {name}/; it is written before anything else");
             Err(OpenError::Damaged { path: dir.join("format"), detail })
         }
     }

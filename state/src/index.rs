@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
-use std::collections::HashSet;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -165,8 +164,8 @@ pub(crate) struct Index {
     last_record: Option<Place>,
     /// Where the next commit goes.
     pub(crate) end: Option<Position>,
-    /// Runs that changed since [`take_changed`](Index::take_changed).
-    changed: HashSet<usize>,
+    /// Something was applied since it was read from its file.
+    changed: bool,
 }
 
 impl Index {
@@ -192,14 +191,9 @@ impl Index {
         &self.runs
     }
 
-    /// Which of them changed since this was asked last.
-    pub(crate) fn take_changed(&mut self) -> Vec<usize> {
-        std::mem::take(&mut self.changed).into_iter().collect()
-    }
-
-    /// They changed, and that is not kept yet.
-    pub(crate) fn still_changed(&mut self, changed: Vec<usize>) {
-        self.changed.extend(changed);
+    /// True if something was applied since it was read from its file.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.changed
     }
 
     /// The last record that was applied.
@@ -296,14 +290,9 @@ impl Index {
         self.runs.iter().flatten().any(|run| run.extents.iter().any(|extent| extent.segment == segment))
     }
 
-    /// The state that is kept for a run changed.
-    pub(crate) fn state_changed(&mut self, run: RunId) {
-        self.changed.extend(self.by_run.get(&run));
-    }
-
     /// Takes in the next record of the log.
     pub(crate) fn apply(&mut self, meta: Meta, place: Place) {
-        self.last_record = Some(place);
+        (self.last_record, self.changed) = (Some(place), true);
         match meta {
             Meta::Run(content) => self.begin(content, place),
             Meta::Blob { run, digest } => {
@@ -335,7 +324,6 @@ impl Index {
         if !header.over {
             self.open.insert(at);
         }
-        self.changed.insert(at);
         let last = Position { segment: 1, offset: 0 };
         self.runs.push(Some(RunState { header, extents: Vec::new(), last }));
     }
@@ -376,7 +364,6 @@ impl Index {
     }
 
     fn extend_at(&mut self, at: usize, place: Place) {
-        self.changed.insert(at);
         let Some(state) = &mut self.runs[at] else { return };
         let (segment, from) = (place.at.segment, place.at.offset);
         let to = from + place.len;
@@ -394,8 +381,7 @@ impl Index {
             self.pruned.insert(gone.run, gone.head);
             let Some(at) = self.by_run.remove(&gone.run) else { continue };
             self.open.remove(&at);
-            self.changed.insert(at);
-            if let Some(state) = self.runs[at].take() {
+                if let Some(state) = self.runs[at].take() {
                 self.leftovers.push((gone.run, state.extents));
             }
         }
@@ -412,7 +398,6 @@ impl Index {
             let mut damage = damage(run, seq, place, detail);
             damage.path = path;
             state.header.damage = Some(damage);
-            self.changed.insert(*at);
         }
     }
 

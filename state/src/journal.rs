@@ -27,6 +27,7 @@ use crate::blob::BLOBS;
 use crate::carry;
 use crate::checkpoint;
 use crate::checkpoint::Checkpoints;
+use crate::checkpoint::Known;
 use crate::claim::Claim;
 use crate::claim::Claims;
 use crate::commit::Prepared;
@@ -34,6 +35,8 @@ use crate::commit::Staged;
 use crate::dir;
 use crate::disk::Disk;
 use crate::disk::SystemDisk;
+use crate::fsync;
+use crate::index::Index;
 use crate::lock::ProcessLock;
 use crate::log;
 use crate::log::FORMAT;
@@ -152,20 +155,24 @@ impl Journal {
         }
         disk.sync_dir("").map_err(|e| DiskError::new("sync", disk.path(""), e))?;
         sweep(disk.as_ref())?;
-        let mut loaded = dir.as_deref().map(|dir| checkpoint::load(dir, disk.as_ref()));
-        let found = loaded.as_mut().and_then(|loaded| loaded.index.take());
-        let mut index = found.unwrap_or_default();
+        if let Some(dir) = &dir {
+            let index = dir.join("index");
+            fsync::sweep(&index).map_err(|e| DiskError::new("sweep", index, e))?;
+        }
+        let known = dir.as_deref().map_or(Known::Nothing, |dir| checkpoint::load_index(dir, disk.as_ref()));
+        let (mut index, other) = match known {
+            Known::Fits(index) => (index, None),
+            Known::Other(other) => (Index::default(), Some(other)),
+            Known::Nothing => (Index::default(), None),
+        };
         let tail = log::read(disk.as_ref(), &mut index, false)?;
         crate::fault::point("open/recovered");
-        let other = loaded.as_mut().and_then(|loaded| loaded.other.take());
         let lost = other.map(|other| index.less_than(&other)).unwrap_or_default();
         let mut active = Active::open(disk.clone(), options, index.end, tail)?;
         let shared = Arc::new(Shared::new(disk.clone(), index, true));
         record_lost(&shared, &mut active, lost)?;
         prune::finish(&shared, &mut active)?;
-        let states = loaded.as_mut().map(|loaded| std::mem::take(&mut loaded.states));
-        states.into_iter().flatten().for_each(|(run, kept)| shared.put_state(run, kept));
-        let checkpoints = loaded.and_then(|loaded| Checkpoints::start(loaded, disk.clone()));
+        let checkpoints = dir.as_deref().and_then(|dir| Checkpoints::start(dir, &shared));
         blob::remove(disk.as_ref(), |run| shared.index().run(run).is_none())?;
         let reader = Reader { shared: shared.clone() };
         let syncs = Arc::new(AtomicU64::new(0));

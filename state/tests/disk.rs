@@ -84,7 +84,7 @@ fn everything_is_there_after_reopening_at_once_and_only_this_user_can_read_it() 
     for made in ["", "log", "blobs", "db"] {
         assert_eq!(mode(&dir.join(made)), 0o700, "{made}");
     }
-    for made in ["format", "lock", "log/0000000001.log"] {
+    for made in ["format", "lock", "index", "log/0000000001.log"] {
         assert_eq!(mode(&dir.join(made)), 0o600, "{made}");
     }
     assert!(matches!(Journal::open(&dir, "second"), Err(OpenError::Locked { .. })));
@@ -122,6 +122,7 @@ fn nothing_is_lost_with_the_checkpoint() {
     let run = append(&dir, None, 1);
     let older = root.path().join("older");
     copy(&dir.join("db"), &older);
+    let older_index = std::fs::read(dir.join("index")).unwrap();
     for n in 2..=12 {
         append(&dir, Some(run), n);
         copy(&dir, &other);
@@ -140,6 +141,14 @@ fn nothing_is_lost_with_the_checkpoint() {
                 copy(&older, &db);
             }
         }
+        let index = other.join("index");
+        match n % 4 {
+            0 => std::fs::remove_file(&index).unwrap(),
+            1 => std::fs::write(&index, &older_index).unwrap(),
+            2 => std::fs::write(&index, &std::fs::read(&index).unwrap()[..40]).unwrap(),
+            _ => {}
+        }
+        assert_eq!(read(&Reader::open(&other).unwrap(), run).len() as u64, n);
         assert_eq!(append(&other, Some(run), n + 1), run);
         let journal = open(&other);
         assert_eq!(read(&journal.reader(), run), (1..=n + 1).map(body).collect::<Vec<_>>(), "{n}");
@@ -170,7 +179,7 @@ fn entries_that_only_the_checkpoint_knows_are_missed() {
         assert_eq!(reader.runs().unwrap().len(), 2);
         drop((reader, journal));
         if round == 1 {
-            std::fs::remove_dir_all(root.path().join("db")).unwrap();
+            std::fs::remove_file(root.path().join("index")).unwrap();
         }
     }
 }

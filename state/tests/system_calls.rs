@@ -139,13 +139,15 @@ const CALLS: [&str; 14] = [
     "sync_file_range", "flock", "clone3",
 ];
 
-/// How the n-th call of a kind goes wrong.
+/// How the n-th call of a kind goes wrong. `FULCRUM_CALLS=1` makes it long.
 fn cases() -> Vec<String> {
     let long = std::env::var("FULCRUM_CALLS").is_ok();
-    let numbers: Vec<u64> = if long { (1..=400).collect() } else { vec![1, 2, 3, 5, 8, 13, 21] };
+    let numbers: Vec<u64> = if long { (1..=400).collect() } else { vec![2, 5, 11] };
     let faults = ["error=EIO", "error=ENOSPC", "signal=KILL"];
     let case = |call: &str, n: u64, at: usize| format!("{call}:{}:when={n}", faults[at]);
-    let all = CALLS.iter().flat_map(|call| numbers.iter().map(move |n| (*call, *n)));
+    // In short, those that change something.
+    let calls = if long { &CALLS[..] } else { &CALLS[3..10] };
+    let all = calls.iter().flat_map(|call| numbers.iter().map(move |n| (*call, *n)));
     let mut cases = Vec::new();
     for (count, (call, n)) in all.enumerate() {
         match long {
@@ -170,7 +172,7 @@ fn a_call_that_fails_or_kills_takes_nothing_away() {
         halves.collect::<Vec<_>>().into_iter().map(|half| half.join().unwrap()).sum::<usize>()
     });
     eprintln!("{} cases, {hits} of them hit: 0 failures", cases.len());
-    assert!(hits >= cases.len() / 5, "only {hits} of {} cases hit a call", cases.len());
+    assert!(hits >= cases.len() / 4, "only {hits} of {} cases hit a call", cases.len());
 }
 
 /// Checks one, and says whether a call was hit.
