@@ -14,6 +14,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
+use serde::Deserializer;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -195,7 +196,7 @@ pub(crate) struct EntryContent<'a> {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) blobs: Vec<Digest>,
     /// The body, if it is JSON.
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(default, borrow, deserialize_with = "also_null", skip_serializing_if = "Option::is_none")]
     pub(crate) body: Option<&'a RawValue>,
     /// The body, if it is any text: of a journal of format 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -242,6 +243,11 @@ pub(crate) struct LostContent {
     /// The first that is missing.
     pub(crate) seq: u64,
     pub(crate) detail: String,
+}
+
+/// A body that is `null` is there all the same.
+fn also_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
