@@ -44,9 +44,10 @@ async fn all() -> ExitCode {
     let mut table = Table::default();
     one_append(root.path(), &mut table).await;
     many_writers(root.path(), &mut table).await;
-    for (fill, parts) in
-        [("fill-finished", ["start", "start-anew", "list"].as_slice()), ("fill-million", ["resume", "list", "list-anew", "resume-anew"].as_slice())]
-    {
+    for (fill, parts) in [
+        ("fill-finished", ["start", "start-anew", "list"].as_slice()),
+        ("fill-million", ["resume", "list", "list-anew", "resume-anew"].as_slice()),
+    ] {
         let dir = root.path().join(fill);
         part_of(fill, &dir);
         for part in parts {

@@ -132,10 +132,8 @@ impl Checkpoints {
         if !index && (self.last.elapsed() < WHILE || !shared.has_new_states()) {
             return;
         }
-        let update = Update {
-            index: index.then(|| encoded(shared)).flatten(),
-            states: shared.take_new_states(),
-        };
+        let update =
+            Update { index: index.then(|| encoded(shared)).flatten(), states: shared.take_new_states() };
         self.last = Instant::now();
         match self.updates.try_send(update) {
             Ok(()) if index => self.commits = 0,

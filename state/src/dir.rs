@@ -15,9 +15,8 @@ use crate::carry;
 use crate::fsync;
 use crate::log::FORMAT;
 
-/// The two file systems that keep nothing when the power goes (statfs(2)).
-const TMPFS: i64 = 0x0102_1994;
-const RAMFS: i64 = 0x8584_58f6;
+/// The file systems that keep nothing when the power goes, tmpfs and ramfs (statfs(2)).
+const VOLATILE: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
 #[derive(Serialize, Deserialize)]
 struct Format {
@@ -144,6 +143,6 @@ pub(crate) fn mark(dir: &Path) -> Result<(), OpenError> {
 
 /// True if what is in the directory is gone when the power goes.
 pub(crate) fn is_volatile(dir: &Path) -> bool {
-    let kind = rustix::fs::statfs(dir).map(|found| i64::from(found.f_type));
-    kind.is_ok_and(|kind| kind == TMPFS || kind == RAMFS)
+    let found = rustix::fs::statfs(dir);
+    found.is_ok_and(|found| VOLATILE.iter().any(|kind| i128::from(found.f_type) == i128::from(*kind)))
 }

@@ -302,7 +302,12 @@ impl Index {
             Meta::Entry(entry) => self.entry(entry, place),
             Meta::Prune(content) => self.prune(&content),
             Meta::Lost(LostContent { run, seq, detail }) => {
-                self.lose(run, seq, detail, PathBuf::new(), place)
+                if self.run(run).is_none() && self.pruned(run).is_none() {
+                    self.push(header(run));
+                }
+                self.extend(run, place);
+                let path = PathBuf::from(crate::log::segment_name(place.at.segment));
+                self.lose(run, seq, detail, path, place);
             }
             Meta::Segment(_) | Meta::Blank => {}
         }
@@ -381,7 +386,7 @@ impl Index {
             self.pruned.insert(gone.run, gone.head);
             let Some(at) = self.by_run.remove(&gone.run) else { continue };
             self.open.remove(&at);
-                if let Some(state) = self.runs[at].take() {
+            if let Some(state) = self.runs[at].take() {
                 self.leftovers.push((gone.run, state.extents));
             }
         }

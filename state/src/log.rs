@@ -25,7 +25,7 @@ pub(crate) const MAX_COMMIT_BYTES: usize = 1024 * 1024;
 /// The directory of the segments.
 pub(crate) const LOG: &str = "log";
 
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 /// How often, and after how long, a reader looks again at a record that another process may be writing.
 const LOOKS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(4);

@@ -165,7 +165,7 @@ impl Reader {
     /// the first blob.
     pub fn verify(&self, run: RunId) -> Result<Head, ReadError> {
         let mut entries = self.entries(run);
-        while let Some(entry) = entries.next() {
+        for entry in entries.by_ref() {
             for digest in entry?.blobs {
                 self.shared.blob(&digest)?;
             }

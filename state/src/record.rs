@@ -321,7 +321,8 @@ mod tests {
         let (created, time) = (Timestamp::from_micros(5), Timestamp::from_micros(6));
         let body = RawValue::from_string("{\"n\": 1}".into()).unwrap();
         let (prev, hash) = (digest(0xbb), digest(0xcc));
-        let entry = |over, blobs, body, text| EntryContent { run, seq: 3, time, prev, hash, over, blobs, body, text };
+        let entry =
+            |over, blobs, body, text| EntryContent { run, seq: 3, time, prev, hash, over, blobs, body, text };
         let runs = vec![PrunedRun { run, head }];
         let lines = [
             line(Kind::Segment, &SegmentContent { format: 2, segment: 2, after: 900, emptied: false }),
@@ -367,7 +368,9 @@ mod tests {
 
     #[test]
     fn a_blob_is_kept_as_text_if_it_is_some() {
-        for value in [b"".to_vec(), b"text\n".to_vec(), vec![0; 900], (0..=255).collect(), "\u{1}".repeat(99).into()] {
+        for value in
+            [b"".to_vec(), b"text\n".to_vec(), vec![0; 900], (0..=255).collect(), "\u{1}".repeat(99).into()]
+        {
             let blob = BlobContent::inline(RunId::new(), Digest::of(&value), &value);
             assert!(json(&blob).len() < value.len() * 2 + 300 && !json(&blob).contains(&0));
             assert_eq!(blob.value().unwrap(), value);

@@ -213,7 +213,9 @@ impl Writer {
         let finished = prune::finish(&self.shared, &mut self.active);
         // What was carried over from format 1 may be in there, too.
         let forgotten = finished.and_then(|()| match &self.dir {
-            Some(dir) => carry::forget(dir).map_err(|e| DiskError::new("remove what is old in", dir.clone(), e)),
+            Some(dir) => {
+                carry::forget(dir).map_err(|e| DiskError::new("remove what is old in", dir.clone(), e))
+            }
             None => Ok(()),
         });
         match forgotten {

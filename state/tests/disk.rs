@@ -114,6 +114,50 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// It reads while records are half written, while segments are made, and while they are pruned.
+#[test]
+fn a_reader_beside_a_writer_never_sees_damage() {
+    let root = tempfile::tempdir().unwrap();
+    let options = fulcrum_state::Options { segment_bytes: 64 * 1024 };
+    let journal = Journal::open_with(root.path(), "write", options).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            let (mut reader, mut looks) = (Reader::open(root.path()).unwrap(), 0);
+            while !done.load(Ordering::Relaxed) {
+                looks += 1;
+                if looks % 10 == 0 {
+                    reader = Reader::open(root.path()).unwrap();
+                }
+                assert_eq!(reader.damage().unwrap(), []);
+                for header in reader.runs().unwrap() {
+                    match reader.verify(header.run) {
+                        Ok(head) => assert!(head.seq >= header.head.seq),
+                        Err(ReadError::Pruned { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+            looks
+        });
+        let mut older = Vec::new();
+        for n in 0..40 {
+            let mut writer = wait(journal.begin("pivot", Commit::of([body(n)]))).unwrap();
+            for n in 0..10 {
+                let commit = Commit::of([body(n), format!("\"{}\"", "x".repeat(700))]);
+                wait(writer.append(commit.with_blob(vec![b'b'; 900]))).unwrap();
+            }
+            older.push(writer.run());
+            drop(writer);
+            if n % 8 == 7 {
+                wait(journal.prune(std::mem::take(&mut older), "old")).unwrap();
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(reading.join().unwrap() > 5);
+    });
+}
+
 /// At any instant, also while it is written: whatever a copy of the directory has in place of the checkpoint.
 #[test]
 fn nothing_is_lost_with_the_checkpoint() {
@@ -168,6 +212,7 @@ fn entries_that_only_the_checkpoint_knows_are_missed() {
     let other = append(root.path(), None, 1);
     let older = std::fs::read(&log).unwrap();
     append(root.path(), Some(run), 2);
+    let whole = append(root.path(), None, 1);
     std::fs::write(&log, older).unwrap();
     for round in 0..3 {
         let journal = open(root.path());
@@ -176,7 +221,8 @@ fn entries_that_only_the_checkpoint_knows_are_missed() {
         assert!(matches!(error, ReadError::Damaged { seq: 2, .. }), "round {round}: {error}");
         assert!(journal.continue_run(run).is_err());
         assert_eq!(reader.verify(other).unwrap().seq, 1);
-        assert_eq!(reader.runs().unwrap().len(), 2);
+        assert!(matches!(reader.verify(whole), Err(ReadError::Damaged { seq: 0, .. })));
+        assert_eq!(reader.runs().unwrap().len(), 3);
         drop((reader, journal));
         if round == 1 {
             std::fs::remove_file(root.path().join("index")).unwrap();
@@ -354,7 +400,8 @@ fn a_carry_over_that_was_cut_short_is_ended() {
             std::fs::create_dir(dir.join("v1")).unwrap();
             assert!(matches!(Reader::open(&dir), Err(OpenError::Older { .. })));
         }
-        let moves = [("db", "v1/db"), ("witness", "v1/witness"), ("blobs", "v1/blobs"), ("carried/blobs", "blobs")];
+        let moves =
+            [("db", "v1/db"), ("witness", "v1/witness"), ("blobs", "v1/blobs"), ("carried/blobs", "blobs")];
         for (from, to) in moves.into_iter().take(step.max(1) - 1) {
             std::fs::rename(dir.join(from), dir.join(to)).unwrap();
         }

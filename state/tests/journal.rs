@@ -163,7 +163,8 @@ fn a_pruned_run_is_gone_from_every_byte_and_the_rest_stays() {
     assert!(matches!(seen.verify(gone[3]), Err(ReadError::Pruned { run, .. }) if run == gone[3]));
     wait(journal.prune(gone.clone(), "again")).unwrap();
     drop(journal);
-    let text: String = disk.files().values().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect();
+    let text: String =
+        disk.files().values().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect();
     for n in 0..50 {
         assert!(!text.contains(&format!("\"{n}-s")) && !text.contains(&format!("secret blob {n}\"")), "{n}");
     }

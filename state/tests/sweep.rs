@@ -3,7 +3,11 @@
 //!
 //! `FULCRUM_SWEEP=<rounds>` makes it long; counts and seeds are printed.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "what fails here fails the test, and says what was done")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "what fails here fails the test, and says what was done"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -108,7 +112,11 @@ impl Model {
                         .map(|entry| entry.unwrap_or_else(|error| panic!("{what}: {error}")).body)
                         .collect();
                     let said = bodies.iter().filter(|(_, said)| *said).count();
-                    assert!(found.len() >= said && found.len() % 2 == 0, "{what}: {} of {said}", found.len());
+                    assert!(
+                        found.len() >= said && found.len().is_multiple_of(2),
+                        "{what}: {} of {said}",
+                        found.len()
+                    );
                     let wanted: Vec<String> = bodies.iter().map(|(body, _)| body.clone()).collect();
                     assert_eq!(found[..], wanted[..found.len()], "{what}");
                     reader.verify(*run).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -165,7 +173,10 @@ fn a_fault_at_any_call_and_another_in_the_recovery_take_nothing_away() {
             }
         }
     }
-    eprintln!("{count} double faults at {calls} calls, seeds round * 1000 + call, {} rounds: 0 failures", rounds());
+    eprintln!(
+        "{count} double faults at {calls} calls, seeds round * 1000 + call, {} rounds: 0 failures",
+        rounds()
+    );
 }
 
 /// The bodies and blobs of every run, as far as they are whole.

@@ -135,8 +135,20 @@ fn every_acknowledgement_follows_a_sync() {
 }
 
 const CALLS: [&str; 14] = [
-    "openat", "read", "pread64", "write", "pwrite64", "fsync", "fdatasync", "rename", "unlink", "mkdir", "ftruncate",
-    "sync_file_range", "flock", "clone3",
+    "openat",
+    "read",
+    "pread64",
+    "write",
+    "pwrite64",
+    "fsync",
+    "fdatasync",
+    "rename",
+    "unlink",
+    "mkdir",
+    "ftruncate",
+    "sync_file_range",
+    "flock",
+    "clone3",
 ];
 
 /// How the n-th call of a kind goes wrong. `FULCRUM_CALLS=1` makes it long.
@@ -168,7 +180,8 @@ fn a_call_that_fails_or_kills_takes_nothing_away() {
     let cases = cases();
     let hits = std::thread::scope(|scope| {
         let halves = cases.chunks(cases.len() / 2 + 1);
-        let halves = halves.map(|some| scope.spawn(move || some.iter().filter(|case| goes_wrong(case)).count()));
+        let halves =
+            halves.map(|some| scope.spawn(move || some.iter().filter(|case| goes_wrong(case)).count()));
         halves.collect::<Vec<_>>().into_iter().map(|half| half.join().unwrap()).sum::<usize>()
     });
     eprintln!("{} cases, {hits} of them hit: 0 failures", cases.len());

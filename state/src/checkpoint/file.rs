@@ -127,7 +127,8 @@ impl GeneralV1 {
         let (at_segment, at_offset, len) = self.last_record;
         let at = Position { segment: at_segment, offset: at_offset };
         let head = |seq, hash| Head { seq, hash: Digest::from_bytes(hash) };
-        let pruned = self.pruned.into_iter().map(|(run, seq, hash)| (RunId::from_bytes(run), head(seq, hash)));
+        let pruned =
+            self.pruned.into_iter().map(|(run, seq, hash)| (RunId::from_bytes(run), head(seq, hash)));
         Index::restored(
             runs,
             pruned.collect(),
@@ -155,8 +156,7 @@ impl DamageV1 {
 impl RunV1 {
     fn of(state: &RunState) -> RunV1 {
         let RunHeader { run, kind, created, after, head, over, damage } = state.header.clone();
-        let after = after
-            .map(|after| (*after.run.as_bytes(), after.head.seq, *after.head.hash.as_bytes()));
+        let after = after.map(|after| (*after.run.as_bytes(), after.head.seq, *after.head.hash.as_bytes()));
         RunV1 {
             run: *run.as_bytes(),
             kind,
