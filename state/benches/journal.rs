@@ -51,7 +51,7 @@ async fn all() -> ExitCode {
         let dir = root.path().join(fill);
         part_of(fill, &dir);
         for part in parts {
-            part_of(part, &dir).iter().for_each(|line| table.child(line));
+            table.child(&median(part, &dir));
         }
     }
     table.verdict()
@@ -159,6 +159,17 @@ async fn fill(journal: &Journal, tasks: u64, runs: u64, entries: u64, at_once: b
         });
     }
     set.join_all().await;
+}
+
+/// What a part says that takes the middle time of five, each a process of its own. One that needs something taken
+/// away before is done once.
+fn median(part: &str, dir: &Path) -> String {
+    let times = if part.ends_with("anew") { 1 } else { 5 };
+    let mut lines: Vec<String> = (0..times).flat_map(|_| part_of(part, dir)).collect();
+    let millis =
+        |line: &String| line.split('\t').nth(1).unwrap().split(' ').next().unwrap().parse::<f64>().unwrap();
+    lines.sort_by(|one, other| millis(one).total_cmp(&millis(other)));
+    lines.swap_remove(lines.len() / 2)
 }
 
 /// Runs a part in a process of its own, and returns what it printed.

@@ -115,12 +115,21 @@ pub(crate) struct Tail {
     pub(crate) previous: u64,
 }
 
+/// True if nothing was written behind the index's end: then there is no need to look at all of the space there.
+pub(crate) fn is_read(disk: &dyn Disk, index: &Index) -> Result<bool, DiskError> {
+    let Some(end) = index.end else { return Ok(false) };
+    if segments(disk, LOG)?.contains(&(end.segment + 1)) && is_begun(disk, end.segment + 1, 0)? {
+        return Ok(false);
+    }
+    Ok(!is_begun(disk, end.segment, end.offset)?)
+}
+
 /// Takes what is behind the index's end into the index.
 pub(crate) fn read(disk: &dyn Disk, index: &mut Index, patient: bool) -> Result<Tail, DiskError> {
     let numbers = segments(disk, LOG)?;
     let mut last = None;
     for number in numbers.iter().rev() {
-        if is_begun(disk, *number)? {
+        if is_begun(disk, *number, 0)? {
             last = Some(*number);
             break;
         }
@@ -146,13 +155,13 @@ fn index_has_more(index: &Index, segment: u32) -> bool {
     index.end.is_some_and(|end| end.segment >= segment && end.offset > 0)
 }
 
-/// True if something was written into the segment.
-fn is_begun(disk: &dyn Disk, segment: u32) -> Result<bool, DiskError> {
+/// True if something was written into the segment at a place.
+fn is_begun(disk: &dyn Disk, segment: u32, offset: u32) -> Result<bool, DiskError> {
     let name = segment_name(segment);
     let failed = |e| DiskError::new("read", disk.path(&name), e);
     let file = disk.open(&name, false).map_err(failed)?;
     let mut start = [0; 512];
-    let read = file.read_at(&mut start, 0).map_err(failed)?;
+    let read = file.read_at(&mut start, offset.into()).map_err(failed)?;
     Ok(start[..read].iter().any(|byte| *byte != 0))
 }
 

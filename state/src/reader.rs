@@ -199,7 +199,8 @@ impl Shared {
 
     /// Takes in what another process has written since.
     pub(crate) fn refresh(&self) -> Result<(), ReadError> {
-        if !self.writes {
+        let is_read = || log::is_read(self.disk.as_ref(), &self.index());
+        if !self.writes && !is_read().map_err(ReadError::Disk)? {
             log::read(self.disk.as_ref(), &mut self.index_mut(), true).map_err(ReadError::Disk)?;
         }
         Ok(())

@@ -29,10 +29,13 @@ type Bytes32 = [u8; 32];
 
 /// The index with the prefix of its last record, as the bytes of the file. `None` if there is nothing to keep.
 pub(super) fn encode(index: &Index, last_prefix: Vec<u8>) -> Option<Vec<u8>> {
-    let runs = index.slots().iter().map(|run| run.as_ref().map(RunV1::of)).collect();
-    let value = IndexV1 { general: GeneralV1::of(index, last_prefix), runs };
     let mut bytes = vec![0, 0, 0, 0, VERSION];
-    bincode::encode_into_std_write(&value, &mut bytes, config::standard()).ok()?;
+    let general = GeneralV1::of(index, last_prefix);
+    bincode::encode_into_std_write(&general, &mut bytes, config::standard()).ok()?;
+    for run in index.slots() {
+        let run = run.as_ref().map(RunV1::of);
+        bincode::encode_into_std_write(&run, &mut bytes, config::standard()).ok()?;
+    }
     let check = crc32fast::hash(&bytes[4..]);
     bytes[..4].copy_from_slice(&check.to_le_bytes());
     Some(bytes)
@@ -56,26 +59,33 @@ pub(super) fn load(dir: &Path) -> Result<Option<(Index, Vec<u8>)>, String> {
     if crc32fast::hash(rest) != u32::from_le_bytes(*check) {
         return Err("its checksum is wrong".into());
     }
-    let IndexV1 { general, runs } = match rest.split_first() {
-        Some((&VERSION, rest)) => {
-            bincode::decode_from_slice(rest, config::standard()).map_err(|e| e.to_string())?.0
-        }
+    let mut rest = match rest.split_first() {
+        Some((&VERSION, rest)) => rest,
         found => return Err(format!("it is of version {:?}", found.map(|(version, _)| version))),
     };
+    let general: GeneralV1 = decoded(&mut rest)?;
+    // One by one, so that they are not in memory twice.
+    let mut runs = Vec::with_capacity(usize::try_from(general.runs).unwrap_or(0).min(rest.len()));
+    while !rest.is_empty() {
+        let run: Option<RunV1> = decoded(&mut rest)?;
+        runs.push(run.map(RunV1::state));
+    }
+    drop(bytes);
     let prefix = general.last_prefix.clone();
-    let runs = runs.into_iter().map(|run| run.map(RunV1::state)).collect();
     Ok(Some((general.index(runs), prefix)))
 }
 
-#[derive(Encode, Decode)]
-struct IndexV1 {
-    general: GeneralV1,
-    /// Every run that was ever begun, in the log's order; `None` where it was pruned.
-    runs: Vec<Option<RunV1>>,
+fn decoded<T: Decode<()>>(bytes: &mut &[u8]) -> Result<T, String> {
+    let (value, read) =
+        bincode::decode_from_slice(bytes, config::standard()).map_err(|error| error.to_string())?;
+    *bytes = &bytes[read..];
+    Ok(value)
 }
 
+/// Every run that was ever begun follows, in the log's order; `None` where it was pruned.
 #[derive(Encode, Decode)]
 struct GeneralV1 {
+    runs: u64,
     end: (u32, u32),
     last_record: (u32, u32, u32),
     last_prefix: Vec<u8>,
@@ -113,6 +123,7 @@ impl GeneralV1 {
         let last = index.last_record().unwrap_or(Place { at: end, len: 0 });
         let pruned = index.all_pruned().map(|(run, head)| (*run.as_bytes(), head.seq, *head.hash.as_bytes()));
         GeneralV1 {
+            runs: index.slots().len() as u64,
             end: (end.segment, end.offset),
             last_record: (last.at.segment, last.at.offset, last.len),
             last_prefix,
