@@ -167,7 +167,7 @@ impl Reader {
         let mut entries = self.entries(run);
         for entry in entries.by_ref() {
             for digest in entry?.blobs {
-                self.shared.blob(&digest)?;
+                self.shared.blob(&digest).map_err(|error| self.shared.or_pruned(run, error))?;
             }
         }
         entries.head().ok_or_else(|| self.shared.unknown(&self.shared.index(), run))
@@ -256,6 +256,18 @@ impl Shared {
 
     fn states(&self) -> MutexGuard<'_, States> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The error, unless the run was pruned while it was read.
+    fn or_pruned(&self, run: RunId, error: ReadError) -> ReadError {
+        if let Err(error) = self.refresh() {
+            return error;
+        }
+        let index = self.index();
+        match index.run(run) {
+            Some(_) => error,
+            None => self.unknown(&index, run),
+        }
     }
 
     /// Why a run is not in the index.

@@ -8,9 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
-use std::sync::mpsc::TryRecvError;
-use std::time::Duration;
-use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -32,9 +29,6 @@ use crate::error::with_sources;
 use crate::lock::ProcessLock;
 use crate::prune;
 use crate::reader::Shared;
-
-/// How long the thread stays awake after a commit.
-const AWAKE: Duration = Duration::from_micros(50);
 
 /// What the journal asks of the thread.
 pub(crate) enum Request {
@@ -66,7 +60,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Works until every sender is gone.
     pub(crate) fn work(mut self, requests: &Receiver<Request>) {
-        while let Some(first) = next(requests) {
+        while let Ok(first) = requests.recv() {
             let mut group = Group::default();
             self.take(first, &mut group);
             while group.staged.bytes.len() < self.active.commit_max()
@@ -253,20 +247,6 @@ impl Writer {
         self.poison.get_or_insert(first);
         error
     }
-}
-
-/// The next request. In a chain of steps it comes right after an answer: to wait a moment for it costs less than to
-/// sleep and be woken.
-fn next(requests: &Receiver<Request>) -> Option<Request> {
-    let begun = Instant::now();
-    while begun.elapsed() < AWAKE {
-        match requests.try_recv() {
-            Ok(request) => return Some(request),
-            Err(TryRecvError::Empty) => std::thread::yield_now(),
-            Err(TryRecvError::Disconnected) => return None,
-        }
-    }
-    requests.recv().ok()
 }
 
 impl Shared {
