@@ -51,6 +51,9 @@ mod record;
 // What a caller commits, as records.
 mod commit;
 
+// What a record says, without its body.
+mod meta;
+
 // What is where.
 mod index;
 

@@ -9,11 +9,12 @@ use crate::DiskError;
 use crate::disk::Disk;
 use crate::disk::DiskFile;
 use crate::index::Index;
-use crate::index::Meta;
 use crate::index::Place;
 use crate::index::Position;
+use crate::meta::Meta;
 use crate::record;
 use crate::record::Kind;
+use crate::record::Prefix;
 use crate::record::SegmentContent;
 use crate::scan::Found;
 use crate::scan::Scanner;
@@ -190,27 +191,12 @@ impl Reading<'_> {
         loop {
             match scanner.next().map_err(failed)? {
                 Found::Record { at, prefix, content } => {
-                    let meta = Meta::read(prefix.kind, content);
                     if prefix.first {
-                        if !self.pending.is_empty() {
-                            let detail = "the commit before has no last record".to_owned();
-                            self.damaged(segment, at, detail, &[]);
-                        }
-                        self.flush();
                         commit_at = at;
                     }
-                    let len = prefix.len;
-                    match meta {
-                        Some(meta) => self.take(meta, segment, at, len),
-                        None => {
-                            let detail = "its checksum is right, its content cannot be read".to_owned();
-                            let bytes = content.to_vec();
-                            self.damaged(segment, at, detail, &bytes);
-                        }
-                    }
+                    self.record(segment, at, prefix, content);
                     if prefix.last {
-                        self.flush();
-                        commit_at = at + len as u64;
+                        commit_at = at + prefix.len as u64;
                     }
                 }
                 Found::Bad { from, proved, .. } if !proved && is_last && looks > 0 => {
@@ -235,6 +221,23 @@ impl Reading<'_> {
                     return Ok(tail);
                 }
             }
+        }
+    }
+
+    fn record(&mut self, segment: u32, at: u64, prefix: Prefix, content: &[u8]) {
+        if prefix.first && !self.pending.is_empty() {
+            self.damaged(segment, at, "the commit before has no last record".into(), &[]);
+            self.flush();
+        }
+        match Meta::read(prefix.kind, content) {
+            Some(meta) => self.take(meta, segment, at, prefix.len),
+            None => {
+                let detail = "its checksum is right, its content cannot be read".to_owned();
+                self.damaged(segment, at, detail, content);
+            }
+        }
+        if prefix.last {
+            self.flush();
         }
     }
 
