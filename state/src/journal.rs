@@ -21,6 +21,7 @@ use crate::ReadError;
 use crate::Reader;
 use crate::RunHeader;
 use crate::RunId;
+use crate::Timestamp;
 use crate::active::Active;
 use crate::blob;
 use crate::blob::BLOBS;
@@ -47,6 +48,9 @@ use crate::record::LostContent;
 use crate::writer::Reply;
 use crate::writer::Request;
 use crate::writer::Writer;
+
+/// The segments of a journal in memory: there may be hundreds of them in the tests of a program.
+const MEMORY_BYTES: u64 = 512 * 1024;
 
 /// How a journal is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +135,8 @@ impl Journal {
     /// The system has no thread left.
     pub fn in_memory() -> Journal {
         let disk = Arc::new(MemoryDisk::new());
-        Journal::on(disk, Options::default()).expect("the system gives a thread to a journal in memory")
+        Journal::on(disk, Options { segment_bytes: MEMORY_BYTES })
+            .expect("the system gives a thread to a journal in memory")
     }
 
     /// A journal on a disk that no other process writes, without a lock and without a checkpoint.
@@ -214,10 +219,10 @@ impl Journal {
         let run = RunId::new();
         let claim = self.inner.claims.claim(run).ok_or(AppendError::Claimed { run })?;
         let commit = self.inner.prepared(run, 0, commit).await?;
-        let kind = kind.to_owned();
+        let (kind, time) = (kind.to_owned(), commit.time);
         let asked = claim.clone();
         let head = self.inner.ask(|reply| Request::Begin { run, kind, commit, reply, claim: asked }).await?;
-        Ok(RunWriter { journal: self.clone(), run, head, claim })
+        Ok(RunWriter { journal: self.clone(), run, head, time, claim })
     }
 
     /// Goes on with a run, at its last entry.
@@ -229,7 +234,7 @@ impl Journal {
     pub fn continue_run(&self, run: RunId) -> Result<RunWriter, AppendError> {
         let claim = self.inner.claims.claim(run).ok_or(AppendError::Claimed { run })?;
         let head = self.inner.reader.shared.head_to_continue(run)?;
-        Ok(RunWriter { journal: self.clone(), run, head, claim })
+        Ok(RunWriter { journal: self.clone(), run, head, time: Timestamp::now(), claim })
     }
 
     /// Takes runs away for good, with their blobs, and returns when that is on the disk. A record of it stays, with
@@ -280,6 +285,7 @@ pub struct RunWriter {
     journal: Journal,
     run: RunId,
     head: Head,
+    time: Timestamp,
     claim: Arc<Claim>,
 }
 
@@ -292,6 +298,12 @@ impl RunWriter {
     /// The last entry that was acknowledged.
     pub fn head(&self) -> Head {
         self.head
+    }
+
+    /// The time of the entries that were acknowledged last: all entries of a commit have one. When the run was continued,
+    /// if none was.
+    pub fn time(&self) -> Timestamp {
+        self.time
     }
 
     /// Appends entries, and returns their head when they are on the disk: one sync, shared with everything
@@ -308,7 +320,9 @@ impl RunWriter {
         let (run, expected, claim) = (self.run, self.head, self.claim.clone());
         let inner = &self.journal.inner;
         let commit = inner.prepared(run, expected.seq, commit).await?;
+        let time = commit.time;
         self.head = inner.ask(|reply| Request::Append { run, expected, commit, reply, claim }).await?;
+        self.time = time;
         Ok(self.head)
     }
 

@@ -17,7 +17,6 @@ use crate::Head;
 use crate::Predecessor;
 use crate::ReadError;
 use crate::RunId;
-use crate::Timestamp;
 use crate::active::Active;
 use crate::active::WriteError;
 use crate::carry;
@@ -110,7 +109,7 @@ impl Writer {
             Some(head) => Predecessor { run: before.run, head: *head },
             None => before,
         });
-        let (staged, head) = Staged::begin(run, kind, Timestamp::now(), after, commit)?;
+        let (staged, head) = Staged::begin(run, kind, after, commit)?;
         self.join(run, head, staged, group, true)?;
         group.last = Some(Predecessor { run, head });
         Ok(head)

@@ -46,6 +46,8 @@ fn what_is_appended_is_read_in_order_also_after_reopening_and_by_another_reader(
     let mut writer = wait(journal.begin("pivot", bodies(1..=2))).unwrap();
     let head = wait(writer.append(bodies(3..=5))).unwrap();
     assert_eq!((head.seq, writer.head()), (5, head));
+    let times: Vec<_> = journal.reader().entries(writer.run()).map(|entry| entry.unwrap().time).collect();
+    assert!(times[0] == times[1] && times[2..] == [writer.time(); 3], "a commit has one time");
     assert_eq!(wait(writer.append(Commit::default())).unwrap(), head, "nothing was written");
     assert_eq!(journal.syncs(), 2);
     let run = writer.run();
