@@ -1,7 +1,7 @@
 //! The command: exit codes and words, as a person or a script meets them. What needs a real node is in
 //! `tests/lab`; what needs root skips without it, and says so.
 
-use crate::support::World;
+use crate::support::TestSite;
 use fulcrum_engine::state::Journal;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -120,8 +120,8 @@ fn an_api_that_does_not_answer_is_named() {
         return;
     }
     let fulcrum = Fulcrum::new();
-    let options = fulcrum_steps::rehearsal::RehearsalOptions::new(fulcrum.path("manifests"));
-    fulcrum_steps::rehearsal::write_control_plane(&options).unwrap();
+    let options = fulcrum_simulator::SimulatorOptions::new(fulcrum.path("manifests"));
+    fulcrum_simulator::write_control_plane(&options).unwrap();
     let (code, said) = fulcrum.refused(&["pivot", "--yes"]);
     assert_eq!(code, 3, "{said}");
     assert!(
@@ -164,7 +164,7 @@ fn a_journal_that_is_open_elsewhere_or_newer_is_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_byte_is_found_and_the_entry_named() {
-    let world = crate::support::World::boot().await;
+    let world = crate::support::TestSite::boot().await;
     let journal = world.journal();
     let run = world.pivot(&journal).await.run;
     let head = journal.verify(run).unwrap();
@@ -196,7 +196,7 @@ async fn a_changed_byte_is_found_and_the_entry_named() {
     let output = history.arg("--state-dir").arg(world.state_dir()).arg("history").output().unwrap();
     let (told, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(output.status.code(), Some(8), "{said}");
-    assert!(told.contains("  await-ready/kube-scheduler ") && !told.contains("  seal "), "{told}");
+    assert!(told.contains("  await-ready/kube-scheduler ") && !told.contains("  record-head "), "{told}");
     assert!(
         said.contains("damaged at entry ") && said.contains(world.state_dir().to_str().unwrap()),
         "{said}"
@@ -206,7 +206,7 @@ async fn a_changed_byte_is_found_and_the_entry_named() {
 /// The plan and the copies of the manifests are files: without them a run is told, and not taken up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_the_journal_names_is_missed_by_its_name() {
-    let world = crate::support::World::boot().await;
+    let world = crate::support::TestSite::boot().await;
     let journal = world.journal();
     let run = world.pivot_until(&journal, "archive").await.run;
     drop(journal);
@@ -231,7 +231,7 @@ async fn old_runs_are_pruned_and_the_others_stay_whole() {
     if !root() {
         return;
     }
-    let world = World::boot().await;
+    let world = TestSite::boot().await;
     let mut runs = Vec::new();
     for _ in 0..3 {
         let journal = world.journal();

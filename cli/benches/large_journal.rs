@@ -16,7 +16,7 @@
 use async_trait::async_trait;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::Journal;
-use fulcrum_engine::{Context, Engine, Finding, Outcome, Plan, Session, Step, StepError, StepSpec};
+use fulcrum_engine::{Context, Engine, Outcome, Plan, ProbeResult, Session, Step, StepError, StepSpec};
 use serde_json::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -156,8 +156,8 @@ struct Trivial;
 
 #[async_trait]
 impl Step for Trivial {
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Ok(Finding::Absent)
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent)
     }
 
     async fn run(&self, _cx: &Context) -> Result<Value, StepError> {

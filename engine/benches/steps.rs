@@ -16,7 +16,9 @@ use async_trait::async_trait;
 use fulcrum_engine::event::Outcome;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId, Timestamp};
-use fulcrum_engine::{Context, Engine, Event, Finding, Observer, Plan, Session, Step, StepError, StepSpec};
+use fulcrum_engine::{
+    Context, Engine, Event, Observer, Plan, ProbeResult, Session, Step, StepError, StepSpec,
+};
 use serde_json::Value;
 use std::error::Error;
 use std::fs::File;
@@ -178,8 +180,8 @@ struct Trivial;
 
 #[async_trait]
 impl Step for Trivial {
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Ok(Finding::Absent)
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent)
     }
 
     async fn run(&self, _cx: &Context) -> Result<Value, StepError> {

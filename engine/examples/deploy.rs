@@ -16,7 +16,7 @@ use fulcrum_engine::history::History;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId, Timestamp, fsync};
 use fulcrum_engine::{
-    Context, Engine, Event, Finding, Observer, Plan, Session, Step, StepError, StepId, StepSpec,
+    Context, Engine, Event, Observer, Plan, ProbeResult, Session, Step, StepError, StepId, StepSpec,
 };
 use serde_json::{Value, json};
 use std::error::Error;
@@ -37,14 +37,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&root)?;
     let journal = Journal::open(root.join("journal"), "deploy")?;
     let engine =
-        Engine::new(journal.clone(), library, Session::current("deploy 1")?).observer(Arc::new(Printer));
+        Engine::new(journal.clone(), registry, Session::current("deploy 1")?).observer(Arc::new(Printer));
     let last = journal.runs()?.last().map(|header| header.run);
     let unfinished = match last {
         Some(run) if !load(&journal, run)?.is_over() => Some(run),
         _ => None,
     };
     let ending = match (command.as_deref(), last, unfinished) {
-        (Some("undo"), Some(run), _) => engine.unwind(run, "undo was asked for").await?,
+        (Some("undo"), Some(run), _) => engine.roll_back(run, "undo was asked for").await?,
         (Some(other), ..) => return Err(format!("{other}: nothing to do").into()),
         (None, _, Some(run)) => {
             println!("taking up run {run}");
@@ -66,7 +66,7 @@ fn plan(root: &Path) -> Result<Plan, Box<dyn Error>> {
     )?)
 }
 
-fn library(spec: &StepSpec) -> Result<Arc<dyn Step>, String> {
+fn registry(spec: &StepSpec) -> Result<Arc<dyn Step>, String> {
     let text = |name: &str| spec.args[name].as_str().map(PathBuf::from).ok_or(format!("no {name}"));
     let (root, release) = (text("root")?, text("release")?);
     match spec.id.as_str() {
@@ -83,11 +83,11 @@ struct Copy {
 
 #[async_trait]
 impl Step for Copy {
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         match fs::read_dir(&self.to).map(Iterator::count) {
-            Ok(FILES) => Ok(Finding::Done),
-            Ok(count) => Ok(Finding::Partial(format!("{count} of {FILES} files"))),
-            Err(_) => Ok(Finding::Absent),
+            Ok(FILES) => Ok(ProbeResult::Done),
+            Ok(count) => Ok(ProbeResult::Partial(format!("{count} of {FILES} files"))),
+            Err(_) => Ok(ProbeResult::Absent),
         }
     }
 
@@ -115,8 +115,8 @@ struct Check {
 
 #[async_trait]
 impl Step for Check {
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Ok(Finding::Absent) // It changes nothing: checking again is as good.
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent) // It changes nothing: checking again is as good.
     }
 
     async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
@@ -155,9 +155,9 @@ impl Step for Switch {
         Ok(before.into_os_string().into_encoded_bytes())
     }
 
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         let there = fs::read_link(&self.link).is_ok_and(|target| target == self.release);
-        Ok(if there { Finding::Done } else { Finding::Absent })
+        Ok(if there { ProbeResult::Done } else { ProbeResult::Absent })
     }
 
     async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
@@ -166,7 +166,7 @@ impl Step for Switch {
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        match cx.saved() {
+        match cx.pre_image() {
             None => Ok(()), // It never began.
             Some([]) => Ok(fsync::remove_durable(&self.link)?),
             Some(before) => self.lead_to(Path::new(std::str::from_utf8(before)?)),

@@ -1,6 +1,6 @@
 //! One call of one method of a step: timed, stoppable, and safe from panics.
 
-use crate::event::Finding;
+use crate::event::ProbeResult;
 use crate::observe::Observer;
 use crate::plan::StepId;
 use crate::step::{Context, Step, StepError};
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Which method, on which step, with what.
+/// One call to come: the method, the step, and what the method needs.
 pub(crate) struct Call {
     pub(crate) what: What,
     pub(crate) step: StepId,
@@ -33,11 +33,11 @@ pub(crate) enum What {
     Undo,
 }
 
-/// What came back.
+/// What a method returned.
 #[derive(Debug)]
 pub(crate) enum Returned {
     Rested,
-    Found(Finding),
+    Found(ProbeResult),
     Saved(Vec<u8>),
     Ran(Value),
     Undone,
@@ -51,7 +51,7 @@ pub(crate) struct Finished {
     pub(crate) result: Result<Returned, StepError>,
 }
 
-/// What every call of one run shares.
+/// What all calls of a run have in common.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) journal: Journal,
@@ -62,7 +62,7 @@ pub(crate) struct Shared {
 }
 
 impl Call {
-    /// Carries the call out, to its end, its timeout or its panic.
+    /// Makes the call. It ends when the method returns, panics, or runs out of time.
     pub(crate) async fn carry_out(self, step: Arc<dyn Step>, shared: Shared) -> Finished {
         let call = AssertUnwindSafe(self.result(step.as_ref(), shared)).catch_unwind();
         let panicked = |panic: Box<dyn std::any::Any + Send>| {
@@ -80,7 +80,7 @@ impl Call {
             }
             return Ok(Returned::Rested);
         }
-        let saved = match &self.pre_image {
+        let pre_image = match &self.pre_image {
             None => None,
             Some(digest) => Some(shared.journal.blob(digest)?),
         };
@@ -89,7 +89,7 @@ impl Call {
             step: self.step.clone(),
             attempt: self.attempt,
             head: shared.head,
-            saved,
+            pre_image,
             outputs: shared.outputs,
             stop: self.stop.clone(),
             observer: shared.observer,

@@ -1,23 +1,23 @@
 //! The engine: what a program calls.
 
 use crate::error::EngineError;
-use crate::event::{Event, Session};
+use crate::event::{Event, PauseCause, Session};
 use crate::executor::Executor;
 use crate::load::load;
 use crate::observe::{Observer, Silent};
 use crate::plan::{Plan, StepId};
-use crate::run::{Phase, Run};
-use crate::step::Library;
+use crate::run::{Phase, Rollback, Run};
+use crate::step::StepRegistry;
 use fulcrum_state::{Journal, RunId, fault};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
-/// Carries out runs: one journal, one library of steps.
+/// Carries out runs: one journal, one registry of steps.
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) journal: Journal,
-    pub(crate) library: Arc<dyn Library>,
+    pub(crate) registry: Arc<dyn StepRegistry>,
     pub(crate) session: Session,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) parallelism: usize,
@@ -38,35 +38,33 @@ pub struct Ending {
     pub phase: Phase,
 }
 
-/// Stops a run from outside, at a safe point: from a signal handler, say.
+/// Pauses a run from outside, for example from a signal handler.
 #[derive(Debug, Clone, Default)]
 pub struct Control {
     pub(crate) pause: CancellationToken,
-    reason: Arc<Mutex<String>>,
+    why: Arc<Mutex<Option<(String, PauseCause)>>>,
 }
 
 impl Control {
-    /// Asks for a pause: nothing new is started, what is in flight is asked to stop, the pause is
-    /// journalled. Asking again changes nothing.
-    pub fn pause(&self, reason: impl Into<String>) {
-        let mut slot = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
-        if slot.is_empty() {
-            *slot = reason.into();
-        }
+    /// Asks for a pause. The engine starts nothing new, asks what is in flight to stop, and journals the
+    /// pause once it has. A second call changes nothing.
+    pub fn pause(&self, reason: impl Into<String>, cause: PauseCause) {
+        let mut why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        why.get_or_insert_with(|| (reason.into(), cause));
         self.pause.cancel();
     }
 
-    pub(crate) fn reason(&self) -> String {
-        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn why(&self) -> (String, PauseCause) {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
     }
 }
 
 impl Engine {
-    /// An engine that runs up to four steps at once and is watched by nobody.
-    pub fn new(journal: Journal, library: impl Library + 'static, session: Session) -> Self {
+    /// An engine that runs up to four steps at once and has no observer.
+    pub fn new(journal: Journal, registry: impl StepRegistry + 'static, session: Session) -> Self {
         Self {
             journal,
-            library: Arc::new(library),
+            registry: Arc::new(registry),
             session,
             observer: Arc::new(Silent),
             parallelism: 4,
@@ -77,7 +75,7 @@ impl Engine {
         }
     }
 
-    /// Who watches.
+    /// Sets the observer.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = observer;
@@ -106,7 +104,7 @@ impl Engine {
     /// Starts a run of `plan` and carries it on until it ends or pauses.
     ///
     /// # Errors
-    /// When the journal cannot be written, or the library does not know a step: nothing was done then.
+    /// When the journal cannot be written, or the registry does not know a step: nothing was done then.
     pub async fn start(&self, plan: Plan) -> Result<Ending, EngineError> {
         let encode =
             |cause: serde_json::Error| EngineError::Encode { what: "the plan", cause: cause.to_string() };
@@ -120,8 +118,8 @@ impl Engine {
         Executor::new(self, Run::new(Arc::new(plan)), None)?.carry_on(vec![begun]).await
     }
 
-    /// Takes a run up where its journal ends: a run that was going forward goes forward, one that was
-    /// being undone is undone.
+    /// Takes a run up where its journal ends. A run that went forward goes forward, one that was being
+    /// rolled back is rolled back.
     ///
     /// # Errors
     /// When the run is over (completed or rolled back), cannot be read, or cannot be written.
@@ -132,18 +130,19 @@ impl Engine {
         Executor::new(self, loaded, Some(run))?.carry_on(vec![resumed]).await
     }
 
-    /// Undoes a run, whether it completed, paused, crashed or got stuck; goes on undoing it if that
-    /// had begun.
+    /// Rolls a run back, whether it completed, paused, crashed or got stuck. If a rollback had begun,
+    /// that one goes on, for its own reason and in its own mode.
     ///
     /// # Errors
     /// When the run has been rolled back already, cannot be read, or cannot be written.
-    pub async fn unwind(&self, run: RunId, reason: impl Into<String>) -> Result<Ending, EngineError> {
+    pub async fn roll_back(&self, run: RunId, rollback: impl Into<Rollback>) -> Result<Ending, EngineError> {
         let loaded = load(&self.journal, run)?;
-        self.refuse_if_over(run, &loaded, "undone", loaded.is_rolled_back())?;
+        self.refuse_if_over(run, &loaded, "rolled back", loaded.is_rolled_back())?;
         let resumed = Event::Resumed { session: self.session.clone() };
-        let events = match loaded.unwinding() {
+        let Rollback { reason, mode } = rollback.into();
+        let events = match loaded.rollback() {
             Some(_) => vec![resumed],
-            None => vec![Event::UnwindStarted { reason: reason.into() }, resumed],
+            None => vec![Event::RollbackStarted { reason, mode }, resumed],
         };
         Executor::new(self, loaded, Some(run))?.carry_on(events).await
     }

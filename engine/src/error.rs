@@ -1,17 +1,18 @@
-//! What can go wrong with a run that is not the run's own failure.
+//! Errors of the engine. A step that fails is no such error: it is how a run ends.
 
 use crate::plan::StepId;
 use crate::run::Phase;
 use crate::status::IllegalEvent;
 use fulcrum_state::{AppendError, ReadError, RunId};
 
-/// A run could not be started, taken up or carried on. Its journal is as far as it got: resume it.
+/// A run could not be started, taken up or carried on. The journal has all that was done: the run can be
+/// resumed.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant says what its fields are")]
 pub enum EngineError {
-    /// The journal did not take an entry. What was in flight has been abandoned: it will be probed.
+    /// The journal did not take an entry. Attempts in flight were dropped; a resumed run probes them.
     #[error(
-        "the run stopped half-way because the journal could not be written; when it can, resume the run or undo it"
+        "the run stopped half-way because the journal could not be written; once it can, resume the run or roll it back"
     )]
     Journal(#[from] AppendError),
     /// The run could not be read back.
@@ -23,19 +24,17 @@ pub enum EngineError {
          use the version that started the run ({started_by})"
     )]
     UnknownStep { step: StepId, reason: String, started_by: String },
-    /// The run is over: there is nothing to take up.
+    /// The run is over. Nothing is left to do.
     #[error("run {run} cannot be {verb}: it is {phase}")]
     Over { run: RunId, verb: &'static str, phase: Phase },
-    /// The state machine refused the engine's own event: a bug, or two programs on one run.
+    /// The state machine refused an event of the engine's own: a bug.
     #[error("run {}: {source}; this is a bug in the engine, nothing further was done",
         run.map_or("(new)".to_owned(), |run| run.to_string()))]
     Illegal { run: Option<RunId>, source: IllegalEvent },
     /// The engine lost track of what it had started: a bug.
-    #[error(
-        "the run stopped: {cause}; this is a bug in the engine. Its journal is as far as it got: resume it"
-    )]
+    #[error("the run stopped: {cause}; this is a bug in the engine. Resume the run: its journal is whole")]
     Lost { cause: String },
-    /// Something of ours does not serialise: a bug.
+    /// A value of the engine's own cannot be written as JSON: a bug.
     #[error("{what} could not be written as JSON: {cause}")]
     Encode { what: &'static str, cause: String },
 }
@@ -47,16 +46,16 @@ pub enum LoadError {
     /// The journal is damaged or cannot be read.
     #[error("run {run} cannot be read back")]
     Read { run: RunId, source: ReadError },
-    /// There is no such run, or nothing of it.
-    #[error("the journal has no run {0}; `history` lists those that it has")]
+    /// The journal does not have the run.
+    #[error("the journal has no run {0}")]
     NoSuchRun(RunId),
-    /// An entry that this version does not understand.
+    /// An entry that this version does not know.
     #[error("run {run}, entry {seq}: not an event that this version knows ({cause}); use a newer one")]
     UnknownEvent { run: RunId, seq: u64, cause: String },
     /// Entries that cannot follow each other.
     #[error("run {run}, entry {seq}: {source}; the journal was not written by this engine as it is")]
     Illegal { run: RunId, seq: u64, source: IllegalEvent },
-    /// The stored plan is none.
+    /// The stored plan is not valid.
     #[error("run {run}: its stored plan cannot be used: {cause}")]
     Plan { run: RunId, cause: String },
 }

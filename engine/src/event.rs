@@ -14,23 +14,32 @@ use std::fmt;
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "each variant says what its fields are")]
 pub enum Event {
-    /// The run exists. `plan` names the blob that holds it.
+    /// The run begins. `plan` names the blob with its plan.
     Begun { workflow: String, plan: Digest, session: Session },
-    /// A process took the run up again. Attempts of an earlier session without a result are cut.
+    /// Another process took the run up. Attempts without a result were cut short.
     Resumed { session: Session },
-    /// An attempt is about to begin. `pre_image` names the blob with what the step saved beforehand; the
-    /// first that a step has is what all its attempts and undos go by.
+    /// An attempt is about to begin. `pre_image` names a blob. The first pre-image of a step counts for all
+    /// its attempts and undos.
     AttemptStarted { step: StepId, attempt: u32, pre_image: Option<Digest> },
     /// The attempt succeeded; `output` is what later steps may read.
     AttemptDone { step: StepId, attempt: u32, output: Value },
     /// The attempt failed.
     AttemptFailed { step: StepId, attempt: u32, failure: Failure },
-    /// The attempt was stopped before it had a result: a pause, or the run began to unwind.
+    /// The attempt was stopped before it had a result: by a pause, or because a rollback began.
     AttemptCut { step: StepId, attempt: u32 },
-    /// A step without a trustworthy result was looked at.
-    Probed { step: StepId, finding: Finding },
-    /// From here on the run is being undone.
-    UnwindStarted { reason: String },
+    /// A step without a trustworthy result was probed.
+    Probed {
+        step: StepId,
+        #[serde(rename = "finding")]
+        result: ProbeResult,
+    },
+    /// From here on the run is being rolled back. `mode` is the program's: the engine only keeps it.
+    #[serde(rename = "unwind-started")]
+    RollbackStarted {
+        reason: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mode: Option<String>,
+    },
     /// An undo is about to begin.
     UndoStarted { step: StepId, attempt: u32 },
     /// The step's effect is gone.
@@ -40,7 +49,11 @@ pub enum Event {
     /// The undo was stopped before it had a result.
     UndoCut { step: StepId, attempt: u32 },
     /// The process stopped at a safe point, on purpose.
-    Paused { reason: String },
+    Paused {
+        reason: String,
+        #[serde(default, skip_serializing_if = "PauseCause::is_unknown")]
+        cause: PauseCause,
+    },
     /// The run ended.
     Ended { outcome: Outcome, reason: String },
 }
@@ -56,7 +69,7 @@ impl Event {
             Self::AttemptFailed { .. } => "attempt-failed",
             Self::AttemptCut { .. } => "attempt-cut",
             Self::Probed { .. } => "probed",
-            Self::UnwindStarted { .. } => "unwind-started",
+            Self::RollbackStarted { .. } => "unwind-started",
             Self::UndoStarted { .. } => "undo-started",
             Self::UndoDone { .. } => "undo-done",
             Self::UndoFailed { .. } => "undo-failed",
@@ -80,7 +93,7 @@ impl Event {
             | Self::UndoCut { step, .. } => Some(step),
             Self::Begun { .. }
             | Self::Resumed { .. }
-            | Self::UnwindStarted { .. }
+            | Self::RollbackStarted { .. }
             | Self::Paused { .. }
             | Self::Ended { .. } => None,
         }
@@ -96,33 +109,86 @@ pub struct Session {
     pub pid: u32,
     /// Program and version, e.g. `fulcrum 0.1.0`.
     pub program: String,
+    /// What the process is to the program, e.g. a command or a daemon.
+    #[serde(default, skip_serializing_if = "Role::is_empty")]
+    pub role: Role,
+}
+
+/// What a process is to its program. The program chooses the word, the engine only keeps it. Empty in
+/// entries that were written before there were roles.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Role(String);
+
+/// Who or what paused a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PauseCause {
+    /// A person asked for it.
+    Person,
+    /// The system ends the process, at a shutdown for example.
+    Signal,
+    /// A breakpoint ([`Engine::pause_after`](crate::Engine::pause_after)).
+    Breakpoint,
+    /// The entry does not say: it was written before there were causes.
+    #[default]
+    Unknown,
+}
+
+impl PauseCause {
+    fn is_unknown(&self) -> bool {
+        *self == Self::Unknown
+    }
+}
+
+impl Role {
+    /// This word.
+    pub fn new(word: impl Into<String>) -> Self {
+        Self(word.into())
+    }
+
+    /// The word.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl Session {
-    /// This process, on this boot.
+    /// This process, on this boot, without a role.
     ///
     /// # Errors
     /// When the kernel's boot id cannot be read (it is `/proc/sys/kernel/random/boot_id`).
     pub fn current(program: impl Into<String>) -> std::io::Result<Self> {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
-        Ok(Self { boot_id, pid: std::process::id(), program: program.into() })
+        Ok(Self { boot_id, pid: std::process::id(), program: program.into(), role: Role::default() })
+    }
+
+    /// The same process in this role.
+    #[must_use]
+    pub fn with_role(mut self, role: Role) -> Self {
+        self.role = role;
+        self
     }
 }
 
 /// What a probe found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Finding {
+pub enum ProbeResult {
     /// Nothing of the step's effect is there.
     Absent,
     /// Some of it is there, or all of it but not yet working; says what is missing.
     Partial(String),
     /// All of it is there.
     Done,
-    /// Something is there that is not this run's; says what. Stops the run for a person.
+    /// Something is there that this run did not make; says what. Stops the run for a person.
     Foreign(String),
-    /// It could not be found out; says why. Stops the run for a person on the way forward; on the way
-    /// back the undo goes ahead, for it must cope with whatever it finds.
+    /// The probe could not tell; says why. Forward this stops the run for a person. In a rollback the undo
+    /// goes ahead, since it copes with whatever is there.
     Unknown(String),
 }
 
@@ -153,7 +219,7 @@ pub enum Outcome {
     Completed,
     /// Everything that was started has been undone.
     RolledBack,
-    /// Neither: something is there that the run may not touch, or an undo kept failing.
+    /// A person is needed: something is there that the run may not touch, or an undo kept failing.
     NeedsOperator,
 }
 

@@ -1,14 +1,15 @@
 //! The loop around the state machine: take in what happened, decide, journal, act.
 //!
 //! One commit a turn: the results that came in and the intents that follow from them share a sync.
-//! Nothing is started before the commit that names it is durable. When a commit fails, everything in
-//! flight is dropped and the loop ends: what was not journalled did not happen, as far as anyone may say.
+//! Nothing starts before the commit that names it is durable. When a commit fails, the loop drops what is in
+//! flight and ends. No claim is made about work that was not journalled: a resumed run probes it.
 
 use crate::attempt::{Call, Finished, Returned, Shared, What};
 use crate::clip::{REASON_BYTES_MAX, clip, clip_to};
 use crate::engine::{Ending, Engine};
 use crate::error::EngineError;
-use crate::event::{Event, Failure, FailureKind, Finding};
+use crate::event::{Event, Failure, FailureKind, PauseCause, ProbeResult};
+use crate::load::BREAKPOINT;
 use crate::plan::StepId;
 use crate::policy::Policy;
 use crate::run::{Action, Phase, Run};
@@ -40,11 +41,11 @@ pub(crate) struct Executor<'a> {
     /// Events applied but not yet committed, and the calls that may start once they are.
     batch: Vec<Event>,
     calls: Vec<Call>,
-    /// What is known of steps beyond the journal: pauses that are over, pre-images that are saved.
+    /// What is known of steps beyond the journal: pauses that are over, pre-images that no entry names yet.
     rested: BTreeSet<StepId>,
-    saved: BTreeMap<StepId, Digest>,
+    pre_images: BTreeMap<StepId, Digest>,
     probe_failures: BTreeMap<StepId, u32>,
-    pausing: Option<String>,
+    pausing: Option<(String, PauseCause)>,
     asked_to_pause: bool,
     deadline: Option<Instant>,
 }
@@ -54,7 +55,7 @@ impl<'a> Executor<'a> {
     pub(crate) fn new(engine: &'a Engine, run: Run, id: Option<RunId>) -> Result<Self, EngineError> {
         let mut steps = BTreeMap::new();
         for spec in run.plan().steps() {
-            let step = engine.library.step(spec).map_err(|reason| EngineError::UnknownStep {
+            let step = engine.registry.step(spec).map_err(|reason| EngineError::UnknownStep {
                 step: spec.id.clone(),
                 reason,
                 started_by: run.session().unwrap_or(&engine.session).program.clone(),
@@ -73,7 +74,7 @@ impl<'a> Executor<'a> {
             batch: Vec::new(),
             calls: Vec::new(),
             rested: BTreeSet::new(),
-            saved: BTreeMap::new(),
+            pre_images: BTreeMap::new(),
             probe_failures: BTreeMap::new(),
             pausing: None,
             asked_to_pause: false,
@@ -81,10 +82,10 @@ impl<'a> Executor<'a> {
         })
     }
 
-    /// Records `first`, then goes on until the run ends or pauses. When it returns nothing is in flight.
+    /// Records `first`, then works until the run ends or pauses. Nothing is in flight when it returns.
     pub(crate) async fn carry_on(mut self, first: Vec<Event>) -> Result<Ending, EngineError> {
         let ending = self.until_it_ends(first).await;
-        // What is dropped is gone at its next await: whoever takes the run up must not meet it.
+        // A dropped task ends at its next await. The next process on this run must not meet it.
         if tokio::time::timeout(GONE_MAX, self.tasks.shutdown()).await.is_err() {
             tracing::error!(run = ?self.id, "a step blocks its thread: it goes on although it was dropped");
         }
@@ -98,7 +99,7 @@ impl<'a> Executor<'a> {
         loop {
             self.decide()?;
             self.commit().await?;
-            if let (Phase::Ended(..) | Phase::Paused(_), Some(run)) = (self.run.phase(), self.id) {
+            if let (Phase::Ended(..) | Phase::Paused { .. }, Some(run)) = (self.run.phase(), self.id) {
                 return Ok(Ending { run, phase: self.run.phase().clone() });
             }
             self.start_calls();
@@ -106,15 +107,15 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Waits for one thing to happen and takes it in, with everything else that has happened by then.
+    /// Waits until something happens, then takes in everything that has happened by then.
     async fn next_happening(&mut self) -> Result<(), EngineError> {
         let pause = self.engine.control.pause.clone();
-        let limit = self.deadline.filter(|_| self.run.unwinding().is_none());
+        let limit = self.deadline.filter(|_| self.run.rollback().is_none());
         tokio::select! {
             biased;
             () = pause.cancelled(), if !self.asked_to_pause => {
                 self.asked_to_pause = true;
-                self.pausing.get_or_insert(self.engine.control.reason());
+                self.pausing.get_or_insert(self.engine.control.why());
                 self.stop();
             }
             Some(finished) = self.tasks.join_next() => {
@@ -127,7 +128,7 @@ impl<'a> Executor<'a> {
                 let limit = self.run.plan().deadline().unwrap_or_default();
                 let busy: Vec<&str> = self.in_flight.keys().map(StepId::as_str).collect();
                 let reason = format!("not done within {limit:?}; in flight: {}", busy.join(", "));
-                self.record(Event::UnwindStarted { reason })?;
+                self.record(Event::RollbackStarted { reason, mode: None })?;
             }
             else => return Err(EngineError::Lost { cause: "nothing is in flight and nothing is decided".into() }),
         }
@@ -148,12 +149,12 @@ impl<'a> Executor<'a> {
                 self.rested.insert(step);
                 Ok(())
             }
-            (What::Probe, Ok(Returned::Found(finding))) => self.probed(step, finding),
+            (What::Probe, Ok(Returned::Found(result))) => self.probed(step, result),
             (What::Probe, Err(error)) => self.probe_failed(step, &error),
             (What::Save, Ok(Returned::Saved(bytes))) => {
                 let digest = self.engine.journal.put_blob(bytes).await?;
                 fault::point("blob/unnamed-pre-image");
-                self.saved.insert(step, digest);
+                self.pre_images.insert(step, digest);
                 Ok(())
             }
             (What::Save, Err(error)) => self.save_failed(step, attempt, error),
@@ -180,41 +181,41 @@ impl<'a> Executor<'a> {
             return self.record(Event::AttemptFailed { step, attempt, failure });
         }
         if self.pausing.is_none() && self.engine.pause_after.contains(&step) {
-            self.pausing = Some(format!("breakpoint after {step}"));
+            self.pausing = Some((format!("{BREAKPOINT}{step}"), PauseCause::Breakpoint));
         }
         self.record(Event::AttemptDone { step, attempt, output })
     }
 
-    fn probed(&mut self, step: StepId, finding: Finding) -> Result<(), EngineError> {
+    fn probed(&mut self, step: StepId, result: ProbeResult) -> Result<(), EngineError> {
         fault::point("probe/unrecorded");
         self.probe_failures.remove(&step);
-        let finding = match finding {
-            Finding::Partial(why) => Finding::Partial(clip(&why)),
-            Finding::Foreign(why) => Finding::Foreign(clip(&why)),
-            Finding::Unknown(why) => Finding::Unknown(clip(&why)),
-            Finding::Absent | Finding::Done => finding,
+        let result = match result {
+            ProbeResult::Partial(why) => ProbeResult::Partial(clip(&why)),
+            ProbeResult::Foreign(why) => ProbeResult::Foreign(clip(&why)),
+            ProbeResult::Unknown(why) => ProbeResult::Unknown(clip(&why)),
+            ProbeResult::Absent | ProbeResult::Done => result,
         };
-        self.record(Event::Probed { step, finding })
+        self.record(Event::Probed { step, result })
     }
 
-    /// A probe is tried as often as its step; on the way back once, for the undo looks for itself.
+    /// A probe has as many attempts as its step. In a rollback it has one: the undo looks for itself.
     fn probe_failed(&mut self, step: StepId, error: &StepError) -> Result<(), EngineError> {
         if error.kind() == ErrorKind::Stopped {
             return Ok(());
         }
         let failures = self.probe_failures.entry(step.clone()).or_default();
         *failures += 1;
-        let last = *failures >= self.policy(&step).attempts || self.run.unwinding().is_some();
+        let last = *failures >= self.policy(&step).attempts || self.run.rollback().is_some();
         if last || error.kind() == ErrorKind::Fatal {
-            return self.probed(step, Finding::Unknown(error.to_string()));
+            return self.probed(step, ProbeResult::Unknown(error.to_string()));
         }
         Ok(())
     }
 
-    /// The attempt that was to follow has failed: nothing was changed, but it counts.
+    /// A save that fails counts as a failed attempt, though nothing was changed.
     fn save_failed(&mut self, step: StepId, attempt: u32, error: StepError) -> Result<(), EngineError> {
         self.rested.remove(&step); // What is paused for next is this failure.
-        if let (Some(failure), None) = (failure(&error), self.run.unwinding()) {
+        if let (Some(failure), None) = (failure(&error), self.run.rollback()) {
             self.record(Event::AttemptStarted { step: step.clone(), attempt, pre_image: None })?;
             self.record(Event::AttemptFailed { step, attempt, failure })?;
         }
@@ -225,8 +226,8 @@ impl<'a> Executor<'a> {
     fn decide(&mut self) -> Result<(), EngineError> {
         loop {
             let actions = self.run.next_actions();
-            if let Some(Action::Unwind(reason)) = actions.first() {
-                self.record(Event::UnwindStarted { reason: clip(reason) })?;
+            if let Some(Action::RollBack(reason)) = actions.first() {
+                self.record(Event::RollbackStarted { reason: clip(reason), mode: None })?;
                 continue;
             }
             if let Some(Action::End(outcome, reason)) = actions.first() {
@@ -237,9 +238,9 @@ impl<'a> Executor<'a> {
                 self.prepare(action)?;
             }
             return match &self.pausing {
-                Some(reason) if self.in_flight.is_empty() && *self.run.phase() == Phase::Active => {
-                    let reason = clip(reason);
-                    self.record(Event::Paused { reason })
+                Some((reason, cause)) if self.in_flight.is_empty() && *self.run.phase() == Phase::Active => {
+                    let (reason, cause) = (clip(reason), *cause);
+                    self.record(Event::Paused { reason, cause })
                 }
                 _ => Ok(()),
             };
@@ -273,9 +274,9 @@ impl<'a> Executor<'a> {
             return Ok(());
         }
         let saves = self.steps.get(&step).is_some_and(|step| step.saves());
-        let pre_image = self.saved.get(&step).copied();
-        let has_saved = self.run.state(&step).is_some_and(|state| state.pre_image.is_some());
-        if saves && !has_saved && pre_image.is_none() {
+        let pre_image = self.pre_images.get(&step).copied();
+        let has_pre_image = self.run.state(&step).is_some_and(|state| state.pre_image.is_some());
+        if saves && !has_pre_image && pre_image.is_none() {
             self.call(What::Save, &step, attempt);
             self.rested.insert(step); // The pause was before the saving: none follows it.
             return Ok(());
@@ -351,8 +352,8 @@ impl<'a> Executor<'a> {
 
     fn record(&mut self, event: Event) -> Result<(), EngineError> {
         self.run.apply(&event).map_err(|source| EngineError::Illegal { run: self.id, source })?;
-        if let Event::UnwindStarted { .. } = event {
-            self.stop(); // Nobody needs the result of what is in flight any more.
+        if let Event::RollbackStarted { .. } = event {
+            self.stop(); // The results of what is in flight are not needed any more.
             self.rested.clear();
         }
         self.batch.push(event);

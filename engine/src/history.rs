@@ -1,7 +1,7 @@
-//! From the journal to a list of attempts: what was done, when, by whom, and how it ended.
+//! From the journal to a list of attempts: when each was made, by which process, and how it ended.
 
 use crate::error::LoadError;
-use crate::event::{Event, Finding, Outcome, Session};
+use crate::event::{Event, Outcome, ProbeResult, Session};
 use crate::load::decode;
 use crate::plan::StepId;
 use fulcrum_state::{Entry, Timestamp};
@@ -64,7 +64,7 @@ pub struct History {
     pub attempts: Vec<Attempt>,
     /// How the run ended, if it has.
     pub outcome: Option<Outcome>,
-    /// Why it ended, paused, or is being undone.
+    /// Why it ended, paused, or is being rolled back.
     pub reason: Option<String>,
     #[serde(skip)]
     session: Option<Session>,
@@ -92,9 +92,9 @@ impl History {
             Event::AttemptCut { step, .. } | Event::UndoCut { step, .. } => {
                 self.end(entry, &step, AttemptResult::Stopped, None);
             }
-            Event::Probed { step, finding } => self.probed(&step, &finding),
-            Event::UnwindStarted { reason } => self.reason = Some(reason),
-            Event::Paused { reason } => self.reason = Some(reason),
+            Event::Probed { step, result } => self.probed(&step, &result),
+            Event::RollbackStarted { reason, .. } => self.reason = Some(reason),
+            Event::Paused { reason, .. } => self.reason = Some(reason),
             Event::Ended { outcome, reason } => {
                 self.outcome = Some(outcome);
                 self.reason = Some(reason);
@@ -140,16 +140,16 @@ impl History {
         self.outcome = None;
     }
 
-    /// A finding belongs to the last attempt at the step: it says what that attempt had done.
-    fn probed(&mut self, step: &StepId, finding: &Finding) {
+    /// A probe is about the last attempt at the step: it says what that attempt had done.
+    fn probed(&mut self, step: &StepId, result: &ProbeResult) {
         let last = self.attempts.iter_mut().rev().find(|attempt| attempt.step == *step);
         if let Some(attempt) = last {
-            attempt.detail = Some(match finding {
-                Finding::Absent => "probed: absent".to_owned(),
-                Finding::Done => "probed: done".to_owned(),
-                Finding::Partial(why) => format!("probed: partial, {why}"),
-                Finding::Foreign(why) => format!("probed: foreign, {why}"),
-                Finding::Unknown(why) => format!("probed: unknown, {why}"),
+            attempt.detail = Some(match result {
+                ProbeResult::Absent => "probed: absent".to_owned(),
+                ProbeResult::Done => "probed: done".to_owned(),
+                ProbeResult::Partial(why) => format!("probed: partial, {why}"),
+                ProbeResult::Foreign(why) => format!("probed: foreign, {why}"),
+                ProbeResult::Unknown(why) => format!("probed: unknown, {why}"),
             });
         }
     }

@@ -1,7 +1,7 @@
-//! From the journal back to a run: through the same state machine that wrote it.
+//! From the journal back to a run, through the state machine that wrote it.
 
 use crate::error::LoadError;
-use crate::event::Event;
+use crate::event::{Event, PauseCause};
 use crate::plan::Plan;
 use crate::run::Run;
 use fulcrum_state::{Entry, Journal, RunId, fault};
@@ -30,16 +30,34 @@ pub fn load(journal: &Journal, run: RunId) -> Result<Run, LoadError> {
     loaded.ok_or(LoadError::NoSuchRun(run))
 }
 
-/// The event that an entry holds.
+/// The event that an entry holds. What older versions said in words alone is filled in here.
 ///
 /// # Errors
 /// When it is none that this version knows.
 pub fn decode(entry: &Entry) -> Result<Event, LoadError> {
-    serde_json::from_str(&entry.body).map_err(|cause| LoadError::UnknownEvent {
-        run: entry.run,
-        seq: entry.seq,
-        cause: cause.to_string(),
-    })
+    match serde_json::from_str(&entry.body) {
+        Ok(Event::Paused { reason, cause: PauseCause::Unknown }) => {
+            let cause = cause_in_words(&reason);
+            Ok(Event::Paused { reason, cause })
+        }
+        Ok(event) => Ok(event),
+        Err(cause) => {
+            Err(LoadError::UnknownEvent { run: entry.run, seq: entry.seq, cause: cause.to_string() })
+        }
+    }
+}
+
+/// How the reason of a pause at a breakpoint begins.
+pub(crate) const BREAKPOINT: &str = "breakpoint after ";
+
+/// The cause of a pause whose entry has only the reason: those of 0.1, which wrote the signal's name.
+fn cause_in_words(reason: &str) -> PauseCause {
+    match reason {
+        "SIGTERM" => PauseCause::Signal,
+        "SIGINT" => PauseCause::Person,
+        _ if reason.starts_with(BREAKPOINT) => PauseCause::Breakpoint,
+        _ => PauseCause::Unknown,
+    }
 }
 
 fn read_plan(journal: &Journal, run: RunId, digest: &fulcrum_state::Digest) -> Result<Plan, LoadError> {

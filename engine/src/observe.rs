@@ -4,7 +4,7 @@ use crate::event::Event;
 use crate::plan::StepId;
 use fulcrum_state::{RunId, Timestamp};
 
-/// Is told what happens, as it happens. Called from the executor: it must not block for long.
+/// Watches a run. The engine calls it between steps of its own work: a method must not block for long.
 pub trait Observer: Send + Sync {
     /// `event` is durable in the journal of `run`.
     fn event(&self, run: RunId, time: Timestamp, event: &Event);
@@ -15,7 +15,7 @@ pub trait Observer: Send + Sync {
     }
 }
 
-/// Watches nothing.
+/// Ignores everything.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

@@ -34,7 +34,7 @@ pub struct Plan {
 pub struct StepSpec {
     /// Its name.
     pub id: StepId,
-    /// What the [`Library`](crate::Library) makes the step from. The engine does not look inside.
+    /// What the [`StepRegistry`](crate::StepRegistry) makes the step from. The engine does not look inside.
     pub args: Value,
     /// The steps that must be done before this one starts.
     pub after: Vec<StepId>,
@@ -74,7 +74,7 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Checks the steps and puts them into an order in which each comes after what it depends on.
+    /// Checks the steps, and sorts them so that each comes after its dependencies.
     ///
     /// # Errors
     /// A name that is there twice, a dependency that is missing, a cycle.
@@ -117,14 +117,14 @@ impl Plan {
         Self { workflow, deadline: None, shared: Value::Null, steps, places, dependents }
     }
 
-    /// The longest that one session may go forward before the run is undone. Undoing has no such limit.
+    /// The longest that one session may go forward before the run is rolled back. A rollback has no limit.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// Sets what all steps go by, stored with the plan: the engine does not look inside.
+    /// Sets a value for all steps, stored with the plan. The engine does not look inside.
     #[must_use]
     pub fn with_shared(mut self, shared: Value) -> Self {
         self.shared = shared;

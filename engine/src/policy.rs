@@ -1,4 +1,4 @@
-//! How often, how long, how patiently a step is tried.
+//! How often and how long a step is tried.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 /// Attempts, back-off and timeout of one direction (run or undo) of one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
-    /// Failed attempts after which the step has failed. At least 1. Attempts that a crash cut short
-    /// do not count, and a resumed run counts anew: a person (or a boot) decided to try again.
+    /// The number of failed attempts after which the step has failed, at least 1. Attempts that a crash
+    /// cut short do not count. A resumed run counts anew.
     pub attempts: u32,
     /// The pause between attempts.
     pub backoff: Backoff,

@@ -1,10 +1,9 @@
 //! The state machine of a whole run: events in, actions out. No I/O, no clock.
 //!
-//! Live running and recovery go through the same [`Run::apply`]; what the executor knows beyond it
-//! (which probes are in flight, when a pause between attempts is over) does not survive a crash and
-//! need not.
+//! Live running and recovery go through the same [`Run::apply`]. The executor knows more (which probes are in
+//! flight, when a pause between attempts is over), none of which must survive a crash.
 
-use crate::event::{Event, Finding, Outcome, Session};
+use crate::event::{Event, Outcome, PauseCause, ProbeResult, Session};
 use crate::plan::{Durability, Plan, StepId, StepSpec};
 use crate::status::{IllegalEvent, Status, StepState};
 use serde_json::Value;
@@ -19,7 +18,16 @@ pub struct Run {
     states: Vec<StepState>,
     phase: Phase,
     session: Option<Session>,
-    unwinding: Option<String>,
+    rollback: Option<Rollback>,
+}
+
+/// Why a run is rolled back, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rollback {
+    /// Why, for people.
+    pub reason: String,
+    /// How, in a word of the program's: the engine only keeps it.
+    pub mode: Option<String>,
 }
 
 /// Whether anything goes on.
@@ -29,8 +37,13 @@ pub enum Phase {
     New,
     /// A process is at work on it, or died while it was.
     Active,
-    /// Stopped at a safe point; says why.
-    Paused(String),
+    /// Stopped at a safe point; says why, and by whom.
+    Paused {
+        /// For people.
+        reason: String,
+        /// For programs.
+        cause: PauseCause,
+    },
     /// Over; says how and why.
     Ended(Outcome, String),
 }
@@ -46,10 +59,10 @@ pub enum Action {
     Run { step: StepId, attempt: u32, failures: u32 },
     /// Start an undo.
     Undo { step: StepId, attempt: u32, failures: u32 },
-    /// Ask what is in flight to stop: the run ends once it has.
+    /// Ask what is in flight to stop. The run ends once it has.
     Stop,
-    /// Journal that the run is being undone.
-    Unwind(String),
+    /// Journal that the run is being rolled back.
+    RollBack(String),
     /// Journal that the run has ended.
     End(Outcome, String),
 }
@@ -58,7 +71,7 @@ impl Run {
     /// A run of `plan` to which nothing has happened.
     pub fn new(plan: Arc<Plan>) -> Self {
         let states = vec![StepState::default(); plan.steps().len()];
-        Self { plan, states, phase: Phase::New, session: None, unwinding: None }
+        Self { plan, states, phase: Phase::New, session: None, rollback: None }
     }
 
     /// Takes in what happened.
@@ -72,18 +85,20 @@ impl Run {
                 self.phase = Phase::Active;
             }
             (
-                Phase::Active | Phase::Paused(_) | Phase::Ended(Outcome::NeedsOperator, _),
+                Phase::Active | Phase::Paused { .. } | Phase::Ended(Outcome::NeedsOperator, _),
                 Event::Resumed { session },
             ) => self.resume(session.clone()),
-            // A person may ask for it whatever came before, but for a run that was undone already.
+            // A person may ask for a rollback at any time, but once.
             (
                 Phase::Active
-                | Phase::Paused(_)
+                | Phase::Paused { .. }
                 | Phase::Ended(Outcome::Completed | Outcome::NeedsOperator, _),
-                Event::UnwindStarted { reason },
-            ) if self.unwinding.is_none() => self.unwind(reason.clone()),
-            (Phase::Active, Event::Paused { reason }) if !self.in_flight() => {
-                self.phase = Phase::Paused(reason.clone());
+                Event::RollbackStarted { reason, mode },
+            ) if self.rollback.is_none() => {
+                self.roll_back(Rollback { reason: reason.clone(), mode: mode.clone() });
+            }
+            (Phase::Active, Event::Paused { reason, cause }) if !self.in_flight() => {
+                self.phase = Phase::Paused { reason: reason.clone(), cause: *cause };
             }
             (Phase::Active, Event::Ended { outcome, reason }) if self.may_end(*outcome) => {
                 self.phase = Phase::Ended(*outcome, reason.clone());
@@ -99,7 +114,7 @@ impl Run {
         if self.phase != Phase::Active {
             return Vec::new();
         }
-        if self.unwinding.is_some() { self.actions_back() } else { self.actions_forward() }
+        if self.rollback.is_some() { self.actions_back() } else { self.actions_forward() }
     }
 
     /// The plan.
@@ -117,14 +132,14 @@ impl Run {
         matches!(self.phase, Phase::Ended(Outcome::Completed | Outcome::RolledBack, _))
     }
 
-    /// Undone to the end.
+    /// Every step that was started has been undone.
     pub fn is_rolled_back(&self) -> bool {
         matches!(self.phase, Phase::Ended(Outcome::RolledBack, _))
     }
 
-    /// Why it is being undone (or was), if so.
-    pub fn unwinding(&self) -> Option<&str> {
-        self.unwinding.as_deref()
+    /// Why it is being rolled back (or was), if so.
+    pub fn rollback(&self) -> Option<&Rollback> {
+        self.rollback.as_ref()
     }
 
     /// The last process that worked on it.
@@ -156,18 +171,18 @@ impl Run {
                 Durability::Boot => rebooted,
                 Durability::Durable => false,
             };
-            // On the way back nobody builds on the effect: an undo takes back what it finds.
-            state.resumed(volatile && self.unwinding.is_none());
+            // In a rollback no step builds on the effect: an undo takes back what it finds.
+            state.resumed(volatile && self.rollback.is_none());
         }
         self.session = Some(session);
         self.phase = Phase::Active;
     }
 
-    fn unwind(&mut self, reason: String) {
+    fn roll_back(&mut self, rollback: Rollback) {
         for state in &mut self.states {
-            state.unwinding();
+            state.rolled_back();
         }
-        self.unwinding = Some(reason);
+        self.rollback = Some(rollback);
         self.phase = Phase::Active;
     }
 
@@ -184,12 +199,12 @@ impl Run {
                 | Event::AttemptCut { .. }
                 | Event::Probed { .. }
         );
-        if self.unwinding.is_some() && settled {
-            // Its undo copes with whatever is there; only what is known not to be ours stops it.
-            if let Event::Probed { finding: Finding::Unknown(_), .. } = event {
+        if self.rollback.is_some() && settled {
+            // An undo copes with whatever is there. Only a foreign find stops it.
+            if let Event::Probed { result: ProbeResult::Unknown(_), .. } = event {
                 next.status = Status::ToUndo;
             }
-            next.unwinding();
+            next.rolled_back();
         }
         self.states[place] = next;
         Ok(())
@@ -198,8 +213,8 @@ impl Run {
     /// Whether the DAG allows `event` to happen to the step at `place`.
     fn allowed(&self, place: usize, event: &Event) -> bool {
         match event {
-            Event::AttemptStarted { .. } => self.unwinding.is_none() && self.may_run(place),
-            Event::UndoStarted { .. } => self.unwinding.is_some() && self.may_undo(place),
+            Event::AttemptStarted { .. } => self.rollback.is_none() && self.may_run(place),
+            Event::UndoStarted { .. } => self.rollback.is_some() && self.may_undo(place),
             _ => true,
         }
     }
@@ -209,7 +224,7 @@ impl Run {
             Status::Failed(why) => Some(why),
             _ => None,
         }) {
-            return vec![Action::Unwind(format!("step {step} failed: {why}"))];
+            return vec![Action::RollBack(format!("step {step} failed: {why}"))];
         }
         if let Some(end) = self.stuck() {
             return end;
@@ -220,7 +235,7 @@ impl Run {
         let action = |place: usize| {
             let (step, state) = (|| self.plan.steps()[place].id.clone(), &self.states[place]);
             match state.status {
-                Status::Unclear => Some(Action::Probe(step())),
+                Status::NeedsProbe => Some(Action::Probe(step())),
                 Status::Waiting if self.may_run(place) => {
                     let step = step();
                     Some(Action::Run { step, attempt: state.attempts + 1, failures: state.failures })
@@ -236,7 +251,7 @@ impl Run {
         if !actions.is_empty() || self.in_flight() {
             return actions;
         }
-        let why = self.unwinding.clone().unwrap_or_default();
+        let why = self.rollback.as_ref().map(|rollback| rollback.reason.clone()).unwrap_or_default();
         if let Some((step, error)) = self.first(|status| match status {
             Status::UndoFailed(error) | Status::Foreign(error) => Some(error),
             _ => None,
@@ -247,12 +262,12 @@ impl Run {
         vec![Action::End(Outcome::RolledBack, why)]
     }
 
-    /// Probes of what was cut, undos of what nothing depends on any more: last step of the plan first.
+    /// Undos of steps on which nothing depends any more, and probes before them: last step of the plan first.
     fn undos(&self) -> impl Iterator<Item = Action> + '_ {
         (0..self.states.len()).rev().filter_map(|place| {
             let (step, state) = (|| self.plan.steps()[place].id.clone(), &self.states[place]);
             match state.status {
-                Status::Unclear if self.nothing_after(place) => Some(Action::Probe(step())),
+                Status::NeedsProbe if self.nothing_after(place) => Some(Action::Probe(step())),
                 Status::ToUndo if self.may_undo(place) => {
                     let step = step();
                     Some(Action::Undo { step, attempt: state.undos + 1, failures: state.failures })
@@ -303,11 +318,31 @@ impl Run {
     }
 
     fn illegal(&self, event: &Event) -> IllegalEvent {
-        let back = if self.unwinding.is_some() { ", being undone" } else { "" };
+        let back = if self.rollback.is_some() { ", being rolled back" } else { "" };
         let step = event.step().and_then(|step| self.state(step));
         let step = step.map(|state| format!(", the step is {}", state.status)).unwrap_or_default();
         let state = format!("the run is {:?}{back}{step}", self.phase);
         IllegalEvent { event: format!("{event:?}"), state }
+    }
+}
+
+impl Rollback {
+    /// A rollback for this reason, in no particular mode.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), mode: None }
+    }
+
+    /// The same in this mode.
+    #[must_use]
+    pub fn with_mode(mut self, mode: impl Into<String>) -> Self {
+        self.mode = Some(mode.into());
+        self
+    }
+}
+
+impl From<&str> for Rollback {
+    fn from(reason: &str) -> Self {
+        Self::new(reason)
     }
 }
 
@@ -316,7 +351,7 @@ impl fmt::Display for Phase {
         match self {
             Self::New => f.write_str("not begun"),
             Self::Active => f.write_str("unfinished"),
-            Self::Paused(reason) => write!(f, "paused ({reason})"),
+            Self::Paused { reason, .. } => write!(f, "paused ({reason})"),
             Self::Ended(outcome, _) => write!(f, "{outcome}"),
         }
     }

@@ -1,12 +1,12 @@
 //! The state machine of one step: one table, used by live running and by recovery alike.
 
-use crate::event::{Event, Failure, FailureKind, Finding};
+use crate::event::{Event, Failure, FailureKind, ProbeResult};
 use crate::plan::StepSpec;
 use fulcrum_state::Digest;
 use serde_json::Value;
 use std::fmt;
 
-/// Where one step stands. What is not in here is not known after a crash.
+/// Where one step stands: all that is known of it after a crash.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StepState {
     /// What may happen to it next.
@@ -17,7 +17,7 @@ pub struct StepState {
     pub undos: u32,
     /// Failures in a row in this session, in the present direction.
     pub failures: u32,
-    /// The blob with what the step saved before its first attempt.
+    /// The blob with the step's pre-image.
     pub pre_image: Option<Digest>,
     /// What it returned.
     pub output: Value,
@@ -31,11 +31,11 @@ pub enum Status {
     Waiting,
     /// An attempt was started and has no result yet.
     Running,
-    /// A past attempt has no result, or its effect may be gone: must be probed.
-    Unclear,
+    /// A past attempt has no result, or its effect may be gone.
+    NeedsProbe,
     /// Its effect is there.
     Done,
-    /// No further attempt will be made. The run is undone.
+    /// No further attempt will be made. The run is rolled back.
     Failed(String),
     /// Something is there that only a person can judge.
     Foreign(String),
@@ -45,11 +45,12 @@ pub enum Status {
     Undoing,
     /// Its effect is gone.
     Undone,
-    /// No further undo will be made. Needs a person.
+    /// No further undo will be made. A person is needed.
     UndoFailed(String),
 }
 
-/// An event that cannot follow: the journal was not written by this machine, or this machine is wrong.
+/// An event that cannot follow what came before: the journal was not written by this engine, or the engine
+/// is wrong.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{event} cannot follow when {state}")]
 pub struct IllegalEvent {
@@ -84,9 +85,9 @@ impl StepState {
                 after_failure(failure, next.failures >= spec.policy.attempts, Status::Waiting, Status::Failed)
             }
             (Status::Running, Event::AttemptCut { attempt, .. }) if *attempt == self.attempts => {
-                Status::Unclear
+                Status::NeedsProbe
             }
-            (Status::Unclear, Event::Probed { finding, .. }) => after_probe(finding),
+            (Status::NeedsProbe, Event::Probed { result, .. }) => after_probe(result),
             (Status::ToUndo, Event::UndoStarted { attempt, .. }) if *attempt == self.undos + 1 => {
                 next.undos = *attempt;
                 Status::Undoing
@@ -106,21 +107,21 @@ impl StepState {
         Ok(next)
     }
 
-    /// Another process has taken the run up: what the one before it had in hand is cut, and `volatile`
-    /// says that an effect which was there may be gone. Failures count anew.
+    /// A new process has taken the run up. Attempts of the one before have no result; `volatile` says that
+    /// the effect of a step that is done may be gone. Failures count anew.
     pub(crate) fn resumed(&mut self, volatile: bool) {
         self.failures = 0;
         self.status = match std::mem::take(&mut self.status) {
-            Status::Running | Status::Foreign(_) => Status::Unclear,
-            Status::Done if volatile => Status::Unclear,
+            Status::Running | Status::Foreign(_) => Status::NeedsProbe,
+            Status::Done if volatile => Status::NeedsProbe,
             Status::Undoing | Status::UndoFailed(_) => Status::ToUndo,
             other => other,
         };
     }
 
-    /// The run is being undone from here on: what was started is to be undone. A step without a result
-    /// is left as it is: it is probed, or it comes to its end, first.
-    pub(crate) fn unwinding(&mut self) {
+    /// The run is rolled back from here on: what was started is to be undone. A step without a result
+    /// stays as it is: it is probed, or comes to its end, first.
+    pub(crate) fn rolled_back(&mut self) {
         self.failures = 0;
         self.status = match std::mem::take(&mut self.status) {
             Status::Waiting if self.attempts > 0 => Status::ToUndo,
@@ -129,7 +130,7 @@ impl StepState {
         };
     }
 
-    /// Whether it was ever started, and so may have left something behind.
+    /// Whether an attempt was ever started: the step may have left something behind.
     pub fn started(&self) -> bool {
         self.attempts > 0
     }
@@ -144,12 +145,14 @@ fn after_failure(
     if last || failure.kind == FailureKind::Fatal { never(failure.error.clone()) } else { again }
 }
 
-fn after_probe(finding: &Finding) -> Status {
-    match finding {
-        Finding::Done => Status::Done,
-        Finding::Absent | Finding::Partial(_) => Status::Waiting,
-        Finding::Foreign(why) => Status::Foreign(why.clone()),
-        Finding::Unknown(why) => Status::Foreign(format!("it could not be found out what is there: {why}")),
+fn after_probe(result: &ProbeResult) -> Status {
+    match result {
+        ProbeResult::Done => Status::Done,
+        ProbeResult::Absent | ProbeResult::Partial(_) => Status::Waiting,
+        ProbeResult::Foreign(why) => Status::Foreign(why.clone()),
+        ProbeResult::Unknown(why) => {
+            Status::Foreign(format!("it could not be found out what is there: {why}"))
+        }
     }
 }
 
@@ -158,7 +161,7 @@ impl fmt::Display for Status {
         f.write_str(match self {
             Self::Waiting => "waiting",
             Self::Running => "running",
-            Self::Unclear => "unclear",
+            Self::NeedsProbe => "to be probed",
             Self::Done => "done",
             Self::Failed(_) => "failed",
             Self::Foreign(_) => "foreign",

@@ -1,6 +1,6 @@
-//! The contract of a step.
+//! The contract between a step and the engine.
 
-use crate::event::Finding;
+use crate::event::ProbeResult;
 use crate::observe::Observer;
 use crate::plan::{StepId, StepSpec};
 use async_trait::async_trait;
@@ -13,16 +13,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// One step: how to do it, how to take it back, how to see what is there.
+/// One step: how to do it, how to undo it, and how to see which of the two is the case.
 ///
 /// # What happens, in order
-/// 1. [`save`](Step::save), once, before the first attempt: what `undo` will need. Durable before 2.
-/// 2. The intent is journalled. Only then [`run`](Step::run), and again after a failure.
+/// 1. [`save`](Step::save) returns the pre-image, once, before the first attempt. It is durable before 2.
+/// 2. The intent is journalled. Only then [`run`](Step::run) is called, and again after a failure.
 /// 3. The result is journalled. Only then does a step that depends on it start.
-/// 4. When the run is undone: [`undo`](Step::undo), after every step that depends on this one has
-///    been undone.
+/// 4. When the run is rolled back, [`undo`](Step::undo) is called, after every step that depends on this
+///    one has been undone.
 ///
-/// After a crash, a step that was started and has no result is [`probe`](Step::probe)d first.
+/// After a crash the engine first [`probe`](Step::probe)s a step that was started and has no result.
 ///
 /// # What a step must keep to
 /// * `run` and `undo` are **idempotent**: each may be called again after it was cut short at any
@@ -35,20 +35,20 @@ use tokio_util::sync::CancellationToken;
 ///
 /// # What a step may rely on
 /// * No two of its methods run at once, in this process or (through the journal's lock) in another.
-/// * Nothing of a run is in flight when the engine has returned, unless a method has blocked its thread for
-///   ten seconds then.
-/// * A method that is dropped in mid-flight (its timeout) is treated as cut short.
+/// * When the engine returns, nothing is in flight, except a method that has blocked its thread for more
+///   than ten seconds.
+/// * A method that runs out of time is dropped at its next await, and counts as a failed attempt.
 #[async_trait]
 pub trait Step: Send + Sync {
-    /// What is there. After a crash this decides whether the step is done, runs again, or stops the
-    /// run because something is there that is not its own.
-    async fn probe(&self, cx: &Context) -> Result<Finding, StepError>;
+    /// Looks at what is there. After a crash this decides whether the step is done or runs again, or whether
+    /// the run stops because something is there that is not its own.
+    async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError>;
 
-    /// Does it. The value is kept in the journal (at most about 3 KiB of JSON) for later steps:
+    /// Does the work. The value is kept in the journal (at most about 3 KiB of JSON) for later steps:
     /// [`Context::output`].
     async fn run(&self, cx: &Context) -> Result<Value, StepError>;
 
-    /// Takes it back.
+    /// Takes the work back.
     async fn undo(&self, cx: &Context) -> Result<(), StepError>;
 
     /// Whether the step has something to [`save`](Step::save).
@@ -56,46 +56,90 @@ pub trait Step: Send + Sync {
         false
     }
 
-    /// What was there before, as `undo` will need it ([`Context::saved`]): bytes of any size.
+    /// The pre-image: what `undo` will need of the state before ([`Context::pre_image`]). Of any size.
     async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
         let _ = cx;
         Ok(Vec::new())
     }
 }
 
-/// Makes steps from their specs. Resuming asks it for steps of a plan that was stored earlier,
-/// perhaps by an earlier version of the program: `Err` says why it does not know this one.
-pub trait Library: Send + Sync {
+/// Makes steps from their specs. A resumed run asks for the steps of its stored plan, which an earlier
+/// version of the program may have made. `Err` says why the step cannot be made.
+pub trait StepRegistry: Send + Sync {
     /// The step that `spec` describes.
     fn step(&self, spec: &StepSpec) -> Result<Arc<dyn Step>, String>;
 }
 
-impl<F: Fn(&StepSpec) -> Result<Arc<dyn Step>, String> + Send + Sync> Library for F {
+impl<F: Fn(&StepSpec) -> Result<Arc<dyn Step>, String> + Send + Sync> StepRegistry for F {
     fn step(&self, spec: &StepSpec) -> Result<Arc<dyn Step>, String> {
         self(spec)
     }
 }
 
-/// What a step is told, and what it can tell.
+/// What a step is told about its run, and how it reports.
 pub struct Context {
     pub(crate) run: RunId,
     pub(crate) step: StepId,
     pub(crate) attempt: u32,
     pub(crate) head: Head,
-    pub(crate) saved: Option<Vec<u8>>,
+    pub(crate) pre_image: Option<Vec<u8>>,
     pub(crate) outputs: Arc<BTreeMap<StepId, Value>>,
     pub(crate) stop: CancellationToken,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) noted: Arc<Mutex<String>>,
 }
 
-/// What a look at the thing that is waited for has shown.
+/// One look at what a step waits for ([`Context::wait`]): `Ok` ends the wait.
+///
+/// A function that looks returns it, and `?` passes on what a look within has seen:
+///
+/// ```
+/// use fulcrum_engine::{Context, Look, Pending, StepError};
+/// use std::time::Duration;
+///
+/// async fn size(path: &str) -> Look<u64> {
+///     match std::fs::metadata(path) {
+///         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+///             Err(Pending::NotYet(format!("no {path}")))
+///         }
+///         metadata => Ok(metadata?.len()), // Any other error ends the wait.
+///     }
+/// }
+///
+/// async fn filled(path: &str) -> Look<()> {
+///     match size(path).await? {
+///         0 => Err(Pending::NotYet(format!("{path} is empty"))),
+///         _ => Ok(()),
+///     }
+/// }
+///
+/// async fn run(cx: &Context) -> Result<(), StepError> {
+///     cx.wait("the report", Duration::from_millis(100), || filled("report.csv")).await
+/// }
+/// ```
+pub type Look<T> = Result<T, Pending>;
+
+/// Why a look has not shown what is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "the wait goes on or ends by this"]
+pub enum Pending {
+    /// It is not there yet; says what is there instead. The wait goes on.
+    NotYet(String),
+    /// The look failed. The wait ends with this error.
+    Failed(StepError),
+}
+
+/// An error within a look is the wait's.
+impl<E: Into<StepError>> From<E> for Pending {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// What a look returned before there was [`Look`].
+#[doc(hidden)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen<T> {
-    /// It has come; the wait is over.
     Ready(T),
-    /// Not yet; says what is there instead.
     NotYet(String),
 }
 
@@ -120,10 +164,10 @@ impl Context {
         self.head
     }
 
-    /// What [`Step::save`] saved before the first attempt. `None` if the step never got that far:
-    /// then it has changed nothing.
-    pub fn saved(&self) -> Option<&[u8]> {
-        self.saved.as_deref()
+    /// What [`Step::save`] returned before the first attempt. `None` if the step never got that far.
+    /// Then it has changed nothing.
+    pub fn pre_image(&self) -> Option<&[u8]> {
+        self.pre_image.as_deref()
     }
 
     /// What a step that is done has returned.
@@ -131,8 +175,8 @@ impl Context {
         self.outputs.get(step)
     }
 
-    /// Says what the step is doing: shown to whoever watches, and part of the error if the attempt
-    /// runs out of time.
+    /// Says what the step is doing. Observers show it, and the error has it if the attempt runs out of
+    /// time.
     pub fn note(&self, text: impl Into<String>) {
         let text = text.into();
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -147,32 +191,50 @@ impl Context {
         self.stop.cancelled().await;
     }
 
-    /// Looks every `pause` until `look` says [`Seen::Ready`], and notes what it saw instead.
+    /// Looks every `pause` until a [`Look`] is `Ok`, and notes what it saw instead.
     ///
-    /// Its deadline is the attempt's timeout; the error then says `what` was waited for and what was
-    /// last seen.
+    /// The attempt's timeout ends the wait; the error then says `what` was waited for and what was last
+    /// seen.
     ///
     /// # Errors
-    /// What `look` fails with, at once; [`StepError::stopped`] when the run is being stopped.
-    pub async fn wait<T, Look>(
+    /// [`Pending::Failed`], at once; [`StepError::stopped`] when the run is being stopped.
+    pub async fn wait<T, F: Future<Output = Look<T>>>(
         &self,
         what: &str,
         pause: Duration,
-        mut look: impl FnMut() -> Look,
-    ) -> Result<T, StepError>
-    where
-        Look: Future<Output = Result<Seen<T>, StepError>>,
-    {
+        mut look: impl FnMut() -> F,
+    ) -> Result<T, StepError> {
         loop {
-            match look().await? {
-                Seen::Ready(value) => return Ok(value),
-                Seen::NotYet(seen) => self.note(format!("waiting for {what}; last seen: {seen}")),
+            match look().await {
+                Ok(value) => return Ok(value),
+                Err(Pending::NotYet(seen)) => self.note(format!("waiting for {what}; last seen: {seen}")),
+                Err(Pending::Failed(error)) => return Err(error),
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.stopped() => return Err(StepError::stopped()),
             }
         }
+    }
+
+    /// [`Context::wait`] for looks that return [`Seen`]: only until they return [`Look`].
+    #[doc(hidden)]
+    pub async fn wait_seen<T, F: Future<Output = Result<Seen<T>, StepError>>>(
+        &self,
+        what: &str,
+        pause: Duration,
+        mut look: impl FnMut() -> F,
+    ) -> Result<T, StepError> {
+        self.wait(what, pause, || {
+            let seen = look();
+            async move {
+                match seen.await? {
+                    Seen::Ready(value) => Ok(value),
+                    Seen::NotYet(seen) => Err(Pending::NotYet(seen)),
+                }
+            }
+        })
+        .await
     }
 }
 
@@ -211,7 +273,7 @@ impl StepError {
         Self { kind: ErrorKind::Fatal, text: text.into() }
     }
 
-    /// The step stopped because it was asked to ([`Context::stopped`]). Neither success nor failure.
+    /// The step stopped because it was asked to ([`Context::stopped`]).
     pub fn stopped() -> Self {
         Self { kind: ErrorKind::Stopped, text: "stopped when asked to".to_owned() }
     }
@@ -227,7 +289,7 @@ impl fmt::Display for StepError {
     }
 }
 
-/// Any error is worth another attempt unless the step says otherwise. Its whole chain is kept.
+/// An error that `?` converts may be tried again. Its text has the whole chain of causes.
 impl<E: Error> From<E> for StepError {
     fn from(error: E) -> Self {
         let mut text = error.to_string();

@@ -10,8 +10,8 @@ use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, MemoryStore, RunId};
 use fulcrum_engine::{
-    Backoff, Context, Durability, Ending, Engine, EngineError, Event, Finding, Observer, Plan, Policy,
-    Session, Step, StepError, StepId, StepSpec,
+    Backoff, Context, Durability, Ending, Engine, EngineError, Event, Observer, PauseCause, Plan, Policy,
+    ProbeResult, Session, Step, StepError, StepId, StepSpec,
 };
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -28,7 +28,7 @@ fn outcome(ending: &Ending) -> Outcome {
 
 fn reason(ending: &Ending) -> String {
     match &ending.phase {
-        Phase::Ended(_, reason) | Phase::Paused(reason) => reason.clone(),
+        Phase::Ended(_, reason) | Phase::Paused { reason, .. } => reason.clone(),
         other => panic!("neither ended nor paused: {other:?}"),
     }
 }
@@ -101,11 +101,11 @@ async fn a_save_that_fails_is_tried_again_after_a_pause() {
     struct Late(AtomicU32);
     #[async_trait::async_trait]
     impl Step for Late {
-        async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-            Ok(Finding::Absent)
+        async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+            Ok(ProbeResult::Absent)
         }
         async fn run(&self, cx: &Context) -> Result<Value, StepError> {
-            Ok(cx.saved().map(<[u8]>::len).into())
+            Ok(cx.pre_image().map(<[u8]>::len).into())
         }
         async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
             Ok(())
@@ -124,10 +124,15 @@ async fn a_save_that_fails_is_tried_again_after_a_pause() {
     let policy = Policy { backoff: Backoff { initial: pause, max: pause }, ..Policy::default() };
     let plan = Plan::new("one", vec![step("late", &[]).policy(policy)]).unwrap();
     let late: Arc<dyn Step> = Arc::new(Late(AtomicU32::new(0)));
-    let library = move |_: &StepSpec| -> Result<Arc<dyn Step>, String> { Ok(Arc::clone(&late)) };
-    let session = Session { boot_id: "boot-1".into(), pid: 1, program: "test 1".into() };
+    let registry = move |_: &StepSpec| -> Result<Arc<dyn Step>, String> { Ok(Arc::clone(&late)) };
+    let session = Session {
+        boot_id: "boot-1".into(),
+        pid: 1,
+        program: "test 1".into(),
+        role: fulcrum_engine::Role::default(),
+    };
     let (journal, begun) = (Journal::in_memory(), std::time::Instant::now());
-    let ending = Engine::new(journal.clone(), library, session).start(plan).await.unwrap();
+    let ending = Engine::new(journal.clone(), registry, session).start(plan).await.unwrap();
     assert_eq!(outcome(&ending), Outcome::Completed);
     assert_eq!(load(&journal, ending.run).unwrap().outputs()["late"], 9);
     assert!(begun.elapsed() >= pause, "two pauses of at least a half each: {:?}", begun.elapsed());
@@ -151,8 +156,8 @@ async fn when_the_journal_fails_nothing_goes_on_behind_the_callers_back() {
     struct Slow(Arc<AtomicBool>, bool);
     #[async_trait::async_trait]
     impl Step for Slow {
-        async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-            Ok(Finding::Absent)
+        async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+            Ok(ProbeResult::Absent)
         }
         async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
             if self.1 {
@@ -173,16 +178,21 @@ async fn when_the_journal_fails_nothing_goes_on_behind_the_callers_back() {
     let store = MemoryStore::new();
     let journal = Journal::with_store(store.clone()).unwrap();
     let busy = Arc::new(AtomicBool::new(false));
-    let library = {
+    let registry = {
         let busy = Arc::clone(&busy);
         move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
             Ok(Arc::new(Slow(Arc::clone(&busy), spec.id.as_str() == "slow")))
         }
     };
-    let session = Session { boot_id: "boot-1".into(), pid: 1, program: "test 1".into() };
+    let session = Session {
+        boot_id: "boot-1".into(),
+        pid: 1,
+        program: "test 1".into(),
+        role: fulcrum_engine::Role::default(),
+    };
     let plan = Plan::new("two", vec![step("slow", &[]), step("quick", &[])]).unwrap();
     store.fail_commit(2);
-    let error = Engine::new(journal, library, session).start(plan).await.unwrap_err();
+    let error = Engine::new(journal, registry, session).start(plan).await.unwrap_err();
     assert!(matches!(error, EngineError::Journal(_)), "{error:?}");
     assert!(!busy.load(Ordering::SeqCst), "a step is still at work");
 }
@@ -193,7 +203,7 @@ async fn a_foreign_find_stops_the_run_for_a_person_and_can_be_settled() {
     let full = engine(&journal, &world).parallelism(1).start(diamond()).await.unwrap();
     let (cut, run) = cut_after(&journal, full.run, 2, &diamond()).await; // a was started
     world.lock().unwrap().marks.clear();
-    world.lock().unwrap().probes.insert("a".into(), [Ok(Finding::Foreign("not mine".into()))].into());
+    world.lock().unwrap().probes.insert("a".into(), [Ok(ProbeResult::Foreign("not mine".into()))].into());
     let ending = engine(&cut, &world).resume(run).await.unwrap();
     assert_eq!(outcome(&ending), Outcome::NeedsOperator);
     assert!(reason(&ending).contains("step a: not mine"));
@@ -212,7 +222,7 @@ async fn a_probe_that_fails_is_tried_again_and_then_needs_a_person_but_never_sto
         let probes = (0..blind).map(|_| Err("the API is down".to_owned())).collect();
         world.lock().unwrap().probes.insert("a".into(), probes);
         let engine = engine(&cut, &world);
-        let ending = if back { engine.unwind(run, "asked to").await } else { engine.resume(run).await };
+        let ending = if back { engine.roll_back(run, "asked to").await } else { engine.resume(run).await };
         assert_eq!(outcome(&ending.unwrap()), expected);
     }
 }
@@ -244,7 +254,7 @@ async fn an_undo_that_keeps_failing_needs_a_person_and_can_be_tried_again() {
     let (journal, world) = (Journal::in_memory(), Shared::default());
     let ending = engine(&journal, &world).start(diamond()).await.unwrap();
     script_undo(&world, "b", &[Script::Fail, Script::FailAfter]);
-    let ending = engine(&journal, &world).unwind(ending.run, "asked to").await.unwrap();
+    let ending = engine(&journal, &world).roll_back(ending.run, "asked to").await.unwrap();
     assert_eq!(outcome(&ending), Outcome::NeedsOperator);
     assert!(reason(&ending).contains("step b could not be undone: as told"));
     assert_eq!(marks(&world), ["a"], "what b builds on was left alone");
@@ -254,7 +264,7 @@ async fn an_undo_that_keeps_failing_needs_a_person_and_can_be_tried_again() {
 }
 
 #[tokio::test]
-async fn two_failures_at_once_are_one_unwinding() {
+async fn two_failures_at_once_are_one_rollback() {
     let (journal, world) = (Journal::in_memory(), Shared::default());
     script(&world, "b", &[Script::Fatal]);
     script(&world, "c", &[Script::Fatal]);
@@ -272,11 +282,11 @@ async fn a_pause_stops_at_a_safe_point_and_the_run_goes_on_later() {
     let control = paused.control();
     let watched = paused.observer(Arc::new(OnEvent(Mutex::new(Box::new(move |event| {
         if matches!(event, Event::AttemptStarted { step, .. } if step.as_str() == "b") {
-            control.pause("SIGINT");
+            control.pause("SIGINT", PauseCause::Person);
         }
     })))));
     let ending = watched.start(diamond()).await.unwrap();
-    assert_eq!(ending.phase, Phase::Paused("SIGINT".to_owned()));
+    assert_eq!(ending.phase, Phase::Paused { reason: "SIGINT".to_owned(), cause: PauseCause::Person });
     let ending = engine(&journal, &world).resume(ending.run).await.unwrap();
     assert_eq!(outcome(&ending), Outcome::Completed);
     assert_eq!(calls(&world).iter().filter(|call| *call == "probe b").count(), 1);
@@ -332,7 +342,12 @@ async fn a_step_that_the_program_does_not_know_changes_nothing() {
     let (journal, world) = (Journal::in_memory(), Shared::default());
     let ending = engine(&journal, &world).pause_after(["a".into()]).start(diamond()).await.unwrap();
     let entries = journal.entries(ending.run).count();
-    let session = fulcrum_engine::Session { boot_id: "b".into(), pid: 2, program: "test 2".into() };
+    let session = fulcrum_engine::Session {
+        boot_id: "b".into(),
+        pid: 2,
+        program: "test 2".into(),
+        role: fulcrum_engine::Role::default(),
+    };
     let knows_nothing =
         |spec: &fulcrum_engine::StepSpec| Err::<Arc<dyn fulcrum_engine::Step>, _>(format!("no {}", spec.id));
     let other = fulcrum_engine::Engine::new(journal.clone(), knows_nothing, session);

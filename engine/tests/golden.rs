@@ -6,8 +6,9 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use fulcrum_engine::event::{Failure, FailureKind, Finding, Outcome, Session};
-use fulcrum_engine::state::Digest;
+use fulcrum_engine::event::{Failure, FailureKind, Outcome, PauseCause, ProbeResult, Role, Session};
+use fulcrum_engine::load::decode;
+use fulcrum_engine::state::{Digest, Entry, Timestamp};
 use fulcrum_engine::{Event, StepId};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,10 +27,12 @@ macro_rules! variants {
 variants!(Event, EVENTS, event_name,
     Begun => "begun", Resumed => "resumed", AttemptStarted => "attempt-started", AttemptDone => "attempt-done",
     AttemptFailed => "attempt-failed", AttemptCut => "attempt-cut", Probed => "probed",
-    UnwindStarted => "unwind-started", UndoStarted => "undo-started", UndoDone => "undo-done",
+    RollbackStarted => "unwind-started", UndoStarted => "undo-started", UndoDone => "undo-done",
     UndoFailed => "undo-failed", UndoCut => "undo-cut", Paused => "paused", Ended => "ended");
-variants!(Finding, FINDINGS, finding_name,
+variants!(ProbeResult, PROBE_RESULTS, result_name,
     Absent => "absent", Partial => "partial", Done => "done", Foreign => "foreign", Unknown => "unknown");
+variants!(PauseCause, CAUSES, cause_name,
+    Person => "person", Signal => "signal", Breakpoint => "breakpoint", Unknown => "unknown");
 variants!(FailureKind, FAILURES, failure_name, Retry => "retry", Fatal => "fatal");
 variants!(Outcome, OUTCOMES, outcome_name,
     Completed => "completed", RolledBack => "rolled-back", NeedsOperator => "needs-operator");
@@ -38,7 +41,12 @@ variants!(Outcome, OUTCOMES, outcome_name,
 fn samples() -> BTreeMap<String, Event> {
     let step = StepId::from("retire-static/a");
     let attempt = 2;
-    let session = || Session { boot_id: "b00t".into(), pid: 4711, program: "fulcrum 0.1.0".into() };
+    let session = || Session {
+        boot_id: "b00t".into(),
+        pid: 4711,
+        program: "fulcrum 0.1.0".into(),
+        role: fulcrum_engine::Role::default(),
+    };
     let image = Digest::of(b"what was there");
     let mut all = vec![
         Event::Begun { workflow: "pivot".into(), plan: Digest::of(b"a plan"), session: session() },
@@ -46,11 +54,11 @@ fn samples() -> BTreeMap<String, Event> {
         Event::AttemptStarted { step: step.clone(), attempt, pre_image: Some(image) },
         Event::AttemptDone { step: step.clone(), attempt, output: json!({ "uid": "7", "ports": [6443] }) },
         Event::AttemptCut { step: step.clone(), attempt },
-        Event::UnwindStarted { reason: "step \"x\" failed: ä".into() },
+        Event::RollbackStarted { reason: "step \"x\" failed: ä".into(), mode: None },
         Event::UndoStarted { step: step.clone(), attempt },
         Event::UndoDone { step: step.clone(), attempt },
         Event::UndoCut { step: step.clone(), attempt },
-        Event::Paused { reason: "SIGINT".into() },
+        Event::Paused { reason: "SIGINT".into(), cause: PauseCause::Unknown },
     ];
     for kind in [FailureKind::Retry, FailureKind::Fatal] {
         let failure = Failure { kind, error: "no answer within 5s".into() };
@@ -58,14 +66,17 @@ fn samples() -> BTreeMap<String, Event> {
         all.push(Event::UndoFailed { step: step.clone(), attempt, failure });
     }
     let why = || "a file that is not ours".to_owned();
-    for finding in [
-        Finding::Absent,
-        Finding::Partial(why()),
-        Finding::Done,
-        Finding::Foreign(why()),
-        Finding::Unknown(why()),
+    for result in [
+        ProbeResult::Absent,
+        ProbeResult::Partial(why()),
+        ProbeResult::Done,
+        ProbeResult::Foreign(why()),
+        ProbeResult::Unknown(why()),
     ] {
-        all.push(Event::Probed { step: step.clone(), finding });
+        all.push(Event::Probed { step: step.clone(), result });
+    }
+    for cause in [PauseCause::Person, PauseCause::Signal, PauseCause::Breakpoint] {
+        all.push(Event::Paused { reason: "SIGINT".into(), cause });
     }
     for outcome in [Outcome::Completed, Outcome::RolledBack, Outcome::NeedsOperator] {
         all.push(Event::Ended { outcome, reason: "every step is done".into() });
@@ -73,6 +84,10 @@ fn samples() -> BTreeMap<String, Event> {
     let mut samples: BTreeMap<_, _> = all.into_iter().map(|event| (file_name(&event), event)).collect();
     let bare = Event::AttemptStarted { step: step.clone(), attempt: 1, pre_image: None };
     samples.insert("attempt-started-without-pre-image".into(), bare);
+    let with_role = session().with_role(Role::new("guard"));
+    samples.insert("resumed-with-role".into(), Event::Resumed { session: with_role });
+    let (reason, mode) = ("asked for".into(), Some("keep-port-sharing".into()));
+    samples.insert("unwind-started-with-mode".into(), Event::RollbackStarted { reason, mode });
     let bare = Event::AttemptDone { step, attempt: 1, output: Value::Null };
     samples.insert("attempt-done-without-output".into(), bare);
     samples
@@ -81,7 +96,9 @@ fn samples() -> BTreeMap<String, Event> {
 fn file_name(event: &Event) -> String {
     let kind = event_name(event);
     match event {
-        Event::Probed { finding, .. } => format!("{kind}-{}", finding_name(finding)),
+        Event::Probed { result, .. } => format!("{kind}-{}", result_name(result)),
+        Event::Paused { cause: PauseCause::Unknown, .. } => kind.to_owned(),
+        Event::Paused { cause, .. } => format!("{kind}-{}", cause_name(cause)),
         Event::AttemptFailed { failure, .. } | Event::UndoFailed { failure, .. } => {
             format!("{kind}-{}", failure_name(&failure.kind))
         }
@@ -123,16 +140,44 @@ fn every_variant_has_a_golden_file() {
     let samples = samples();
     let kinds: BTreeSet<&str> = samples.values().map(event_name).collect();
     assert_eq!(kinds, EVENTS.iter().copied().collect());
-    for (kind, variants) in
-        [("probed", FINDINGS), ("attempt-failed", FAILURES), ("undo-failed", FAILURES), ("ended", OUTCOMES)]
-    {
+    for (kind, variants) in [
+        ("probed", PROBE_RESULTS),
+        ("attempt-failed", FAILURES),
+        ("undo-failed", FAILURES),
+        ("ended", OUTCOMES),
+    ] {
         for variant in variants {
             assert!(samples.contains_key(&format!("{kind}-{variant}")), "{kind}-{variant}");
         }
     }
+    for cause in CAUSES.iter().filter(|cause| **cause != "unknown") {
+        assert!(samples.contains_key(&format!("paused-{cause}")), "paused-{cause}");
+    }
     for event in samples.values() {
         assert_eq!(event.kind(), event_name(event));
         assert_eq!(serde_json::to_value(event).unwrap()["event"], event.kind());
+    }
+}
+
+/// Version 0.1 said it in the reason alone.
+#[test]
+fn a_pause_of_version_0_1_has_the_cause_that_its_reason_tells() {
+    for (reason, expected) in [
+        ("SIGTERM", PauseCause::Signal),
+        ("SIGINT", PauseCause::Person),
+        ("breakpoint after b", PauseCause::Breakpoint),
+        ("not done within 5s", PauseCause::Unknown),
+    ] {
+        let entry = Entry {
+            run: "0199a0b0-0000-7000-8000-000000000001".parse().unwrap(),
+            seq: 7,
+            time: Timestamp::now(),
+            prev: Digest::of(b""),
+            hash: Digest::of(b""),
+            body: json!({ "event": "paused", "reason": reason }).to_string(),
+        };
+        let expected = Event::Paused { reason: reason.into(), cause: expected };
+        assert_eq!(decode(&entry).unwrap(), expected);
     }
 }
 

@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
-use fulcrum_engine::{Context, Engine, Finding, Outcome, Plan, Session, Step, StepError, StepSpec};
+use fulcrum_engine::{
+    Context, Engine, Outcome, PauseCause, Plan, ProbeResult, Session, Step, StepError, StepSpec,
+};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,12 +35,12 @@ impl Step for Quiet {
         Ok(vec![b'p'; 5000])
     }
 
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Ok(Finding::Absent)
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent)
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
-        if self.saves() && cx.saved() != Some(&[b'p'; 5000]) {
+        if self.saves() && cx.pre_image() != Some(&[b'p'; 5000]) {
             return Err(StepError::fatal("the pre-image is not what was saved"));
         }
         if self.spec.args["fails"] == true {
@@ -48,7 +50,7 @@ impl Step for Quiet {
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        match self.saves() && cx.saved() != Some(&[b'p'; 5000]) {
+        match self.saves() && cx.pre_image() != Some(&[b'p'; 5000]) {
             true => Err(StepError::fatal("the pre-image is not what was saved")),
             false => Ok(()),
         }
@@ -56,10 +58,15 @@ impl Step for Quiet {
 }
 
 fn engine(journal: &Journal) -> Engine {
-    let session = Session { boot_id: "boot-1".into(), pid: 1, program: "fulcrum 0.1.0".into() };
-    let library =
+    let session = Session {
+        boot_id: "boot-1".into(),
+        pid: 1,
+        program: "fulcrum 0.1.0".into(),
+        role: fulcrum_engine::Role::default(),
+    };
+    let registry =
         |spec: &StepSpec| -> Result<Arc<dyn Step>, String> { Ok(Arc::new(Quiet { spec: spec.clone() })) };
-    Engine::new(journal.clone(), library, session)
+    Engine::new(journal.clone(), registry, session)
 }
 
 fn plan(last_fails: bool) -> Plan {
@@ -106,13 +113,13 @@ async fn a_journal_of_version_0_1_opens_for_ever() {
     assert_eq!(told(&journal), std::fs::read_to_string(fixture().join("told")).unwrap());
     let [rolled_back, paused] = runs(&journal)[..] else { panic!("two runs, not {:?}", runs(&journal)) };
     assert!(load(&journal, rolled_back).unwrap().is_rolled_back());
-    assert!(
-        matches!(load(&journal, paused).unwrap().phase(), Phase::Paused(why) if why == "breakpoint after second")
-    );
+    let breakpoint =
+        Phase::Paused { reason: "breakpoint after second".into(), cause: PauseCause::Breakpoint };
+    assert_eq!(*load(&journal, paused).unwrap().phase(), breakpoint);
 
     let ending = engine(&journal).resume(paused).await.unwrap();
     assert!(matches!(ending.phase, Phase::Ended(Outcome::Completed, _)), "{}", ending.phase);
-    let ending = engine(&journal).unwind(paused, "as asked").await.unwrap();
+    let ending = engine(&journal).roll_back(paused, "as asked").await.unwrap();
     assert!(matches!(ending.phase, Phase::Ended(Outcome::RolledBack, _)), "{}", ending.phase);
 }
 

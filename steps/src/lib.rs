@@ -1,32 +1,40 @@
 //! What a pivot does to a node and a cluster: its steps, its checks, its plan.
 //!
-//! The engine runs them; but for the drill, this crate knows nothing of journals, signals or terminals. Steps see the world
-//! through two edges only, [`node`] and [`cluster`], and so they run unchanged against the [`rehearsal`].
+//! The engine runs them; this crate knows nothing of signals or terminals. Steps see the world through two edges only,
+//! [`host`] and [`cluster`], and so they run unchanged against the simulator (tests/simulator).
 //!
 //! | module | what it is |
 //! |---|---|
 //! | [`component`] | the three components that move: names, ports, files |
 //! | [`manifest`] | from a static pod's manifest to a DaemonSet; pure |
-//! | [`node`] | the edge to the machine |
+//! | [`host`] | the edge to the machine |
 //! | [`cluster`] | the edge to the API |
-//! | [`site`] | both, and what was decided when the run was planned |
-//! | [`bridge`] | a third API server for the time in which a port changes hands: what there is of it |
+//! | [`settings`] | what was decided when the run was planned |
+//! | [`timeouts`] | how long things are given |
+//! | [`site`] | all of these, for the steps |
+//! | [`handover`] | what several steps do when a port or a lease changes hands |
 //! | [`preflight`] | every check before the first change |
 //! | [`step`] | the steps, one file each |
+//! | [`placement`] | what the scheduler makes of a pod and a node |
 //! | [`plan`] | the DAG |
 //! | [`guard`] | what brings the control plane back after a reboot or a failure |
-//! | [`rehearsal`] | a simulated node and cluster |
-//! | [`drill`] | a whole pivot in a rehearsal, there and back, or broken at a named point |
+//! | [`release`] | what differs from one release of Kubernetes to the next |
 
-pub mod bridge;
 pub mod cluster;
 pub mod component;
-pub mod drill;
 pub mod guard;
+pub mod handover;
+pub mod host;
+mod look;
 pub mod manifest;
-pub mod node;
+pub mod placement;
 pub mod plan;
 pub mod preflight;
-pub mod rehearsal;
+pub mod release;
+pub mod run_info;
+pub mod settings;
 pub mod site;
 pub mod step;
+pub mod step_name;
+pub mod timeouts;
+pub mod unit;

@@ -1,18 +1,16 @@
 //! What the steps of one pivot work on: the node, the cluster, and what was decided when it was planned.
 
-use crate::cluster::{Cluster, OPT_IN_LABEL, RUN_ANNOTATION};
+use crate::cluster::Cluster;
 use crate::component::Component;
-use crate::guard::OnReboot;
-use crate::manifest::{StaticPod, Target};
-use crate::node::{HostError, Node, Process, Question};
+use crate::host::{Node, Process, Question};
+use crate::manifest::StaticPod;
+use crate::run_info::RollbackMode;
+use crate::settings::Settings;
+use crate::timeouts::Timeouts;
 use fulcrum_engine::state::RunId;
-use fulcrum_engine::{Context, Seen, StepError};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::fmt;
+use fulcrum_engine::{Context, Look, Pending, StepError};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 /// The node, the cluster, and what was decided.
 #[derive(Debug, Clone)]
@@ -23,167 +21,12 @@ pub struct Site {
     pub cluster: Cluster,
     /// What was decided when the run was planned.
     pub settings: Settings,
-    /// Where copies of the manifests are kept, a directory a run: for the steps, and for a person
-    /// who has nothing else left.
-    pub archive: PathBuf,
+    /// Where the journal, the archive and the standby are.
+    pub state_dir: PathBuf,
     /// How long things are given.
-    pub patience: Patience,
-    /// The way back ends in static pods that share their ports, instead of exactly as it was before: then they
-    /// can be steered to, and nothing has to be bridged. See [`keeps_port_sharing`].
-    pub keep_port_sharing: bool,
-}
-
-/// How long things are given. Not part of the plan: it is the machine that is slow or fast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    /// How often a wait looks again.
-    pub poll: Duration,
-    /// A leader's lease that is not renewed for this long has lost its holder: leaders renew every 2 s.
-    pub lease_quiet: Duration,
-    /// The longest that a candidate takes to look at its lease again: client-go's 2 s, and up to 1.2 times as much.
-    pub candidate: Duration,
-    /// How long before its leader goes it shall have looked. The shortest is those 2 s, and a process has ended some 0.3 s
-    /// after its manifest has gone (*measured*): so it finds the lease free at its next look, and soon.
-    pub looked: Duration,
-    /// How long a server that has stopped listening may finish what it has in hand before it is ended, while
-    /// another one serves. New connections go to that one by then, so that what is left is requests that were
-    /// under way, which take a second or two, and watches, which never end by themselves and go on elsewhere.
-    /// More would be spent on watches alone: all of the pod's 30 s.
-    pub drain: Duration,
-    /// The same while nobody else serves: its successor starts only after it.
-    pub drain_alone: Duration,
-    /// How long a connection may take to be set up, on a busy node, when others go elsewhere already: the server that it
-    /// was made to is not told to end before. One that is still shaking hands then is lost (*measured*).
-    pub handshake: Duration,
-    /// How long the watch that holds the endpoints may take to begin: it takes two answers of the API.
-    pub held: Duration,
-    /// How long what clients send to a server may be held back before the kubelet has told it to end: no longer than they
-    /// would wait for an answer without asking whether there is anybody. It takes about 0.2 s.
-    pub hold: Duration,
-    /// How long after that: from when it stops listening until it has told every client.
-    pub goodbye: Duration,
-    /// How long the kubelet may take to act on a manifest: it watches the directory, and looks every second.
-    pub settle: Duration,
-    /// How long the way back waits for the bridge to serve before it goes on with a gap.
-    pub bridge: Duration,
-    /// How long a rollback waits for an API that does not answer, where it can do without: what it does next may
-    /// be what brings the API back.
-    pub api: Duration,
-}
-
-impl Default for Patience {
-    /// For a real node.
-    fn default() -> Self {
-        Self {
-            poll: Duration::from_millis(100),
-            lease_quiet: Duration::from_millis(3500),
-            candidate: Duration::from_millis(4400),
-            looked: Duration::from_millis(1400),
-            drain: Duration::from_secs(10),
-            drain_alone: Duration::from_secs(2),
-            handshake: Duration::from_secs(2),
-            held: Duration::from_secs(2),
-            hold: Duration::from_secs(3),
-            goodbye: Duration::from_millis(200),
-            settle: Duration::from_secs(3),
-            bridge: Duration::from_secs(60),
-            api: Duration::from_secs(5),
-        }
-    }
-}
-
-/// What was decided when the run was planned, and is stored with the plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
-    /// Which cluster: the uid of its namespace kube-system.
-    pub cluster_uid: String,
-    /// The node's name in the cluster.
-    pub node: String,
-    /// Its addresses.
-    pub node_addresses: Vec<IpAddr>,
-    /// The kubelet's manifests directory.
-    pub manifests_dir: PathBuf,
-    /// How the API is reached.
-    pub kubeconfig: PathBuf,
-    /// The label of control-plane nodes.
-    pub role_label: String,
-    /// The cluster's minor version.
-    pub kubernetes_minor: u32,
-    /// How the listener changes hands.
-    pub handover: Handover,
-    /// How long the new API server is watched after the switch, with the old one still there.
-    #[serde(default)]
-    pub soak: Duration,
-    /// Where each component is asked.
-    pub health: BTreeMap<Component, Question>,
-    /// Whether a guard is armed, which brings the control plane back after a reboot.
-    #[serde(default)]
-    pub guard: bool,
-    /// What the guard does with the run if a reboot cuts it in half.
-    #[serde(default)]
-    pub on_reboot: OnReboot,
-    /// For the guard's own runs: the pivot that they belong to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub of_pivot: Option<RunId>,
-}
-
-/// How the control plane changes hands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Handover {
-    /// The live listeners become shareable, and the kernel is told whose turn it is: no restart.
-    Steer,
-    /// As with `restart`, but meanwhile new connections go to a third API server on another port: no lost
-    /// request.
-    Bridge,
-    /// Each static pod is restarted once, with `--permit-port-sharing=true`: some seconds without an API.
-    Restart,
-}
-
-/// Why a run is undone: exactly …
-pub const ROLLBACK: &str = "rollback was asked for";
-/// … or to static pods that share their ports. The reason is journalled once, when undoing begins, and holds for
-/// whoever takes the run up later.
-pub const ROLLBACK_KEEPING: &str = "rollback with --keep-port-sharing was asked for";
-
-/// Whether a run that is undone for this reason ends in static pods that share their ports.
-pub fn keeps_port_sharing(reason: Option<&str>) -> bool {
-    reason == Some(ROLLBACK_KEEPING)
-}
-
-/// How it is asked to change hands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Wanted {
-    /// In the best way that the node allows.
-    #[default]
-    Auto,
-    /// In this way or not at all.
-    Way(Handover),
-}
-
-impl fmt::Display for Handover {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Steer => "steer",
-            Self::Bridge => "bridge",
-            Self::Restart => "restart",
-        })
-    }
-}
-
-impl Settings {
-    /// What a DaemonSet needs to know, for the given run.
-    pub fn target(&self, run: Option<RunId>) -> Target {
-        let annotation = run.map(|run| (RUN_ANNOTATION.to_owned(), run.to_string()));
-        Target {
-            role_label: self.role_label.clone(),
-            opt_in_label: OPT_IN_LABEL.to_owned(),
-            kubernetes_minor: self.kubernetes_minor,
-            node_addresses: self.node_addresses.clone(),
-            labels: BTreeMap::new(),
-            annotations: annotation.into_iter().collect(),
-        }
-    }
+    pub timeouts: Timeouts,
+    /// How the run is rolled back, if it is.
+    pub rollback_mode: RollbackMode,
 }
 
 /// Where the component of this manifest is asked on its own node.
@@ -205,6 +48,12 @@ const ANSWERS_IN_A_ROW: u32 = 3;
 const QUESTIONS_MAX: u32 = 24;
 
 impl Site {
+    /// The address that its API server publishes and that is held while one goes and another stays; `None` if it publishes
+    /// none.
+    pub fn published(&self) -> Option<IpAddr> {
+        self.settings.node_addresses.first().copied().filter(|_| self.settings.publishes_itself)
+    }
+
     /// The port that the component serves on.
     pub fn port(&self, component: Component) -> u16 {
         self.question(component).address.port()
@@ -220,14 +69,20 @@ impl Site {
         format!("k8s-app={}", component.daemonset_name())
     }
 
-    /// Where the journal, the archive and the standby are.
-    pub fn state_dir(&self) -> &Path {
-        self.archive.parent().unwrap_or(&self.archive)
+    /// Where copies of the manifests are kept, a directory for each run: for the steps, and for a person who has
+    /// nothing else left.
+    pub(crate) fn archive(&self) -> PathBuf {
+        self.state_dir.join("archive")
+    }
+
+    /// Whether the static pods come back with shared ports: then they are steered to, and nothing is bridged.
+    pub(crate) fn keeps_port_sharing(&self) -> bool {
+        self.rollback_mode == RollbackMode::KeepPortSharing
     }
 
     /// Where the archived manifest of `component` is for `run`.
     pub fn archived(&self, run: RunId, component: Component) -> PathBuf {
-        self.archive.join(run.to_string()).join(component.manifest_file())
+        self.archive().join(run.to_string()).join(component.manifest_file())
     }
 
     /// Whether a process that is `the_one` serves the component: it listens, and answers 200 several
@@ -235,39 +90,42 @@ impl Site {
     /// connections, see [`Question::mark`].
     ///
     /// # Errors
-    /// When the host cannot be looked at.
+    /// [`Pending::NotYet`] with what was seen instead; [`Pending::Failed`] when the host cannot be looked at.
     pub async fn serves(
         &self,
         component: Component,
         mark: Option<u32>,
         the_one: impl Fn(&Process) -> bool,
-    ) -> Result<Seen<Process>, HostError> {
+    ) -> Look<Process> {
         let question = Question { mark, ..self.question(component) };
         let listeners = self.node.host.listeners(question.address.port()).await?;
         let Some(listener) = listeners.iter().find(|listener| the_one(&listener.process)) else {
             let others: Vec<String> = listeners.iter().map(|listener| describe(&listener.process)).collect();
             let others = if others.is_empty() { "nobody".to_owned() } else { others.join(" and ") };
-            return Ok(Seen::NotYet(format!("on port {} listens {others}", question.address.port())));
+            return Err(Pending::NotYet(format!("on port {} listens {others}", question.address.port())));
         };
         let mut answers = 0;
         for _ in 0..QUESTIONS_MAX {
             let answer = match self.node.host.ask(&question).await {
                 Ok(answer) => answer,
-                Err(error) => return Ok(Seen::NotYet(error.to_string())),
+                Err(error) => return Err(Pending::NotYet(error.to_string())),
             };
             if answer.process.is_none_or(|process| process.pid != listener.process.pid) {
                 continue;
             }
             if answer.status != 200 {
                 let who = describe(&listener.process);
-                return Ok(Seen::NotYet(format!("{who} answers {} to {}", answer.status, question.path)));
+                return Err(Pending::NotYet(format!("{who} answers {} to {}", answer.status, question.path)));
             }
             answers += 1;
             if answers == ANSWERS_IN_A_ROW {
-                return Ok(Seen::Ready(listener.process.clone()));
+                return Ok(listener.process.clone());
             }
         }
-        Ok(Seen::NotYet(format!("{} gave {answers} of {QUESTIONS_MAX} answers", describe(&listener.process))))
+        Err(Pending::NotYet(format!(
+            "{} gave {answers} of {QUESTIONS_MAX} answers",
+            describe(&listener.process)
+        )))
     }
 
     /// Waits until a process that is `the_one` serves the component.
@@ -279,7 +137,7 @@ impl Site {
         mark: Option<u32>,
         the_one: impl Fn(&Process) -> bool,
     ) -> Result<Process, StepError> {
-        cx.wait(what, self.patience.poll, async || Ok(self.serves(component, mark, &the_one).await?)).await
+        cx.wait(what, self.timeouts.poll, async || self.serves(component, mark, &the_one).await).await
     }
 
     /// What the component is asked.

@@ -1,21 +1,19 @@
 # Power cuts, and what the guard makes of them. Sourced by lib.sh.
-# shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with lib.sh and the scenarios
+# shellcheck shell=bash
 
-GUARD_UNIT=fulcrum-guard.service
-
-# power_cut: the node goes off, everything that only memory has is lost, and it boots again. booted_at is when it came on.
+# power_cut: the node goes off, everything that only memory has is lost, and it boots again. BOOTED_AT is when it came on.
 power_cut() {
   node_off
-  booted_at=$(date +%s.%N)
-  node_boot >>"$logs/node.log" 2>&1
+  BOOTED_AT=$(date +%s.%N)
+  node_boot >>"$LOGS/node.log" 2>&1
 }
 # seconds_until SECONDS COMMAND...: seconds from the boot until it ends with 0; nothing if it never did.
 seconds_until() {
-  if within "$@" >/dev/null; then awk -v from="$booted_at" -v to="$(date +%s.%N)" 'BEGIN {printf "%.1f\n", to - from}'; fi
+  if within "$@" >/dev/null; then awk -v from="$BOOTED_AT" -v to="$(date +%s.%N)" 'BEGIN {printf "%.1f\n", to - from}'; fi
 }
 # power_cuts WHAT STEADY [LOADED]: three of them, each followed by a wait until the node is STEADY again, and under load if
-# LOADED. answered and led are how soon the API answered, and how soon the leases were renewed again, on average: etcd's
-# election takes 0.1 to 1 s, and an API server that comes before it tries again later.
+# LOADED. answered_after and led_after WHAT then say how soon the API answered, and how soon the leases were renewed again, on
+# average: etcd's election takes 0.1 to 1 s, and an API server that comes before it tries again later.
 power_cuts() {
   local number times='' leaders=''
   for number in 1 2 3; do
@@ -29,17 +27,20 @@ power_cuts() {
     load_stop 'from the first good answer until then'
     check_unharmed "$1, power cut $number"
   done
-  answered=$(average "$times") led=$(average "$leaders")
-  note "$1: the API answers after$times s, on average $answered; there are leaders after$leaders s, on average $led"
+  average "$times" >"$LOGS/$1.answered"
+  average "$leaders" >"$LOGS/$1.led"
+  note "$1: the API answers after$times s, on average $(answered_after "$1"); there are leaders after$leaders s, on average $(led_after "$1")"
 }
+answered_after() { cat "$LOGS/$1.answered"; }
+led_after() { cat "$LOGS/$1.led"; }
 # says_ready: as api_answers, by a lighter program: what asks takes the node's processors, too.
-says_ready() { curl -fsS --max-time 1 --cacert "$disk/kubernetes/pki/ca.crt" "https://$NODE_IP:6443/readyz"; }
+says_ready() { curl -fsS --max-time 1 --cacert "$DISK/kubernetes/pki/ca.crt" "https://$NODE_IP:6443/readyz"; }
 # average FIGURES: of three; nothing if one is missing.
 average() { printf '%s\n' "$1" | awk 'NF == 3 {printf "%.2f\n", ($1 + $2 + $3) / 3}'; }
 # leaders_again: both leases have been renewed since the boot.
 leaders_again() {
   kubectl -n kube-system get lease kube-controller-manager kube-scheduler -o json |
-    jq -e --arg since "$(date -u -d "@$booted_at" +%FT%T.%6NZ)" '.items | length == 2 and all(.spec | .holderIdentity != "" and .renewTime > $since)'
+    jq -e --arg since "$(date -u -d "@$BOOTED_AT" +%FT%T.%6NZ)" '.items | length == 2 and all(.spec | .holderIdentity != "" and .renewTime > $since)'
 }
 # guard_pid: the guard's process, seen from here.
 guard_pid() {
@@ -59,7 +60,7 @@ last_run_is() {
 }
 last_kind_is() { journal_says ".runs | last | select(.kind == \"$1\" and .outcome == \"completed\")" >/dev/null; }
 # hand_overs_from_now: self_hosted_again, from then on, means a run that began later.
-hand_overs_from_now() { runs_since=$(printf '%012x' "$(date +%s%3N)"); }
-self_hosted_again() { last_run_is hand-over completed "$runs_since" && daemonsets_ready; }
+hand_overs_from_now() { RUNS_SINCE=$(printf '%012x' "$(date +%s%3N)"); }
+self_hosted_again() { last_run_is hand-over completed "$RUNS_SINCE" && daemonsets_ready; }
 static_pods_serve() { mirror_pods_are "etcd-$NODE kube-apiserver-$NODE kube-controller-manager-$NODE kube-scheduler-$NODE"; }
-event_said() { kubectl get events -A -o json | jq -e '[.items[] | select(.reason == "StaticPodsStandIn")] | length > 0'; }
+event_said() { kubectl get events -A -o json | jq -e '[.items[] | select(.reason == "FellBackToStaticPods")] | length > 0'; }

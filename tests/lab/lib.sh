@@ -1,22 +1,19 @@
 # What the scenarios are written with. Sourced by session; a scenario runs in a subshell of it, with `set -e`:
 # a failed check is noted and the scenario goes on; a failed command, or a failed check behind `need`, ends it.
-# shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with session and the scenarios
+# What it shares with others in variables is in globals.sh.
+# shellcheck shell=bash
 
-PATH=$LAB_CACHE/bin:$PATH
-MANIFESTS=$LAB_CACHE/disk/kubernetes/manifests # the node's, seen from outside
-COMPONENTS=(kube-apiserver kube-controller-manager kube-scheduler)
-RUN_DEADLINE=600 # seconds until a run of fulcrum counts as hung: what it gives itself for a pivot
-. "$here/kills.sh"
-. "$here/load.sh"
-. "$here/guard.sh"
-. "$here/rollouts.sh"
+. "$HERE/kills.sh"
+. "$HERE/load.sh"
+. "$HERE/guard.sh"
+. "$HERE/rollouts.sh"
 
 # --- checks: one line each -------------------------------------------------------------------------------------------
 
-pass() { failed=''; printf 'ok   %s: %s\n' "$scenario" "$1"; echo ok >>"$results"; }
+pass() { FAILED=''; printf 'ok   %s: %s\n' "$SCENARIO" "$1"; echo ok >>"$RESULTS"; }
 # fail WHAT SEEN
-fail() { failed=yes; printf 'FAIL %s: %s: %s\n' "$scenario" "$1" "$2"; echo FAIL >>"$results"; }
-count() { grep -c "^$1\$" "$results" || true; }
+fail() { FAILED=yes; printf 'FAIL %s: %s: %s\n' "$SCENARIO" "$1" "$2"; echo FAIL >>"$RESULTS"; }
+count() { grep -c "^$1\$" "$RESULTS" || true; }
 note() { printf '     %s\n' "$@"; }
 
 # expect_eq WHAT EXPECTED SEEN. EXPECTED may name several: 'a|b'.
@@ -42,20 +39,19 @@ wait_until() {
   if within "$2" "${@:3}"; then
     pass "$1 (after $((SECONDS - began)) s)"
   else
-    fail "$1" "not within $2 s; last: $last_seen"
+    fail "$1" "not within $2 s; last: $LAST_SEEN"
   fi
 }
 # need CHECK...: nothing after it makes sense if it fails.
-GIVEN_UP=75
 need() {
   "$@"
-  if [ -n "$failed" ]; then note "$scenario ends here: nothing after that makes sense"; exit $GIVEN_UP; fi
+  if [ -n "$FAILED" ]; then note "$SCENARIO ends here: nothing after that makes sense"; exit $GIVEN_UP; fi
 }
-# within SECONDS COMMAND...: tries it until it ends with 0; what it printed last is in last_seen.
+# within SECONDS COMMAND...: tries it until it ends with 0; what it printed last is in LAST_SEEN.
 within() {
   local end=$((SECONDS + $1))
   shift
-  until last_seen=$("$@" 2>&1); do
+  until LAST_SEEN=$("$@" 2>&1); do
     [ $SECONDS -lt $end ] || return 1
     sleep 0.2
   done
@@ -67,32 +63,34 @@ shorten() { if [ ${#1} -le 800 ]; then echo "'$1'"; else echo "'${1:0:800}…'";
 # Each call leaves its output and messages in the scenario's logs, as NN-COMMAND.out and .err.
 next_call() {
   local last
-  last=$(find "$logs" -name '[0-9]*.out' | wc -l)
-  out=$logs/$(printf '%02d' $((last + 1)))-$1.out err=${out%.out}.err
-  : >"$out"
+  last=$(find "$LOGS" -name '[0-9]*.out' | wc -l)
+  OUT=$LOGS/$(printf '%02d' $((last + 1)))-$1.out ERR=${OUT%.out}.err
+  : >"$OUT"
 }
 
-# fulcrum COMMAND ARGS...: runs it in the node to its end; sets code, out and err (files). FULCRUM_AS is put in front of it.
-FULCRUM_AS=()
-STATE_DIR=/var/lib/fulcrum
+# fulcrum COMMAND ARGS...: runs it in the node to its end; sets CODE, OUT and ERR. What fulcrum_through named is put in front of it.
+# fulcrum_through COMMAND ARGS...: the calls that follow are `COMMAND ARGS... fulcrum ...`; without a COMMAND, as before.
+fulcrum_through() { FULCRUM_THROUGH=("$@"); }
+# state_dir_is DIR: the calls that follow keep their journal there.
+state_dir_is() { STATE_DIR=$1; }
 fulcrum() {
   next_call "$1"
-  code=0
-  node_exec timeout --kill-after=5 $RUN_DEADLINE "${FULCRUM_AS[@]}" fulcrum "$@" --state-dir "$STATE_DIR" >"$out" 2>"$err" || code=$?
+  CODE=0
+  node_exec timeout --kill-after=5 $RUN_DEADLINE "${FULCRUM_THROUGH[@]}" fulcrum "$@" --state-dir "$STATE_DIR" >"$OUT" 2>"$ERR" || CODE=$?
 }
 # fulcrum_ends CODE COMMAND ARGS...: the same, and checks how it ended.
 fulcrum_ends() {
   local expected=$1 began=$SECONDS
   shift
   fulcrum "$@"
-  if [ "$code" = "$expected" ]; then pass "\`fulcrum $*\` ends with exit code $code ($((SECONDS - began)) s)"
-  else fail "\`fulcrum $*\`" "expected exit code $expected, saw $code; stderr: $(tail -n 4 "$err")"; fi
+  if [ "$CODE" = "$expected" ]; then pass "\`fulcrum $*\` ends with exit code $CODE ($((SECONDS - began)) s)"
+  else fail "\`fulcrum $*\`" "expected exit code $expected, saw $CODE; stderr: $(tail -n 4 "$ERR")"; fi
 }
 
 # finished_as OUTCOME: the last call, made with -o json, closed with that.
 finished_as() {
   local last
-  last=$(tail -n 1 "$out")
+  last=$(tail -n 1 "$OUT")
   jq -e --arg outcome "$1" '.event == "finished" and .outcome == $outcome' <<<"$last" >/dev/null ||
     { echo "last line: $last"; return 1; }
 }
@@ -183,7 +181,9 @@ control_plane_processes() {
 }
 
 # remember_static: how the untouched node looks, for check_static and check_pivoted.
-remember_static() { static_manifests=$(manifests) static_traces=$(traces) static_etcd=$(etcd_identity); }
+remember_static() { STATIC_MANIFESTS=$(manifests) STATIC_TRACES=$(traces) STATIC_ETCD=$(etcd_identity); }
+# remember_etcd: it is another process after a power cut.
+remember_etcd() { STATIC_ETCD=$(etcd_identity); }
 
 # The short forms of "pivoted" and "static". A mirror pod can outlive its manifest for the pod's grace period.
 check_pivoted() {
@@ -191,7 +191,7 @@ check_pivoted() {
   wait_until 'the three DaemonSets are Ready' 30 daemonsets_ready
   wait_until 'of the mirror pods only etcd is left' 60 mirror_pods_are "etcd-$NODE"
   expect_eq 'of the manifests only etcd is left' etcd.yaml "$(find "$MANIFESTS" -mindepth 1 -printf '%P\n')"
-  expect_same 'etcd is untouched' "$static_etcd" "$(etcd_identity)"
+  expect_same 'etcd is untouched' "$STATIC_ETCD" "$(etcd_identity)"
   expect_eq 'no connection is redirected' '' "$(redirects)"
   expect_eq 'status says self-hosted' self-hosted "$(status_of .state)"
 }
@@ -205,21 +205,21 @@ static_ready() { node_ready && node_exec fulcrum pivot --dry-run --state-dir "$S
 # static_steady: three times in a row. A kubelet that has just started sees pods as unready again before it has asked them.
 static_steady() { for _ in 1 2 3; do static_ready && sleep 2 || return; done; }
 check_static() {
-  expect_same 'the manifests directory is byte for byte as before' "$static_manifests" "$(manifests)"
+  expect_same 'the manifests directory is byte for byte as before' "$STATIC_MANIFESTS" "$(manifests)"
   wait_until 'the API answers, node and mirror pods are Ready' 240 static_steady
   expect_eq 'no DaemonSet is left' '' "$(daemonsets)"
-  expect_same 'no label and no lease is left' "$static_traces" "$(traces)"
-  expect_same 'etcd is untouched' "$static_etcd" "$(etcd_identity)"
+  expect_same 'no label and no lease is left' "$STATIC_TRACES" "$(traces)"
+  expect_same 'etcd is untouched' "$STATIC_ETCD" "$(etcd_identity)"
   expect_eq 'no connection is redirected' '' "$(redirects)"
   expect_eq 'status says static' static "$(status_of .state)"
 }
 
 # --- figures of a run ---------------------------------------------------------------------------------------------------
 
-step_times() { node_exec fulcrum history -o json --state-dir "$STATE_DIR" | python3 -B "$here/tools/steps" | sed 's/^/     /'; }
+step_times() { node_exec fulcrum history -o json --state-dir "$STATE_DIR" | python3 -B "$HERE/tools/steps" | sed 's/^/     /'; }
 # step_ended STEP: seconds from the last run's beginning to the end of that step, by the journal's own times; 'run' and
 # 'undo' are the whole way forward and back.
-step_ended() { node_exec fulcrum history -o json --state-dir "$STATE_DIR" | python3 -B "$here/tools/steps" --ended "$1"; }
+step_ended() { node_exec fulcrum history -o json --state-dir "$STATE_DIR" | python3 -B "$HERE/tools/steps" --ended "$1"; }
 # earlier A B: both are there and A < B.
 earlier() { awk -v a="$1" -v b="$2" 'BEGIN {print "times:", a, b; exit !(a != "" && b != "" && a + 0 < b + 0)}'; }
 
@@ -227,14 +227,14 @@ earlier() { awk -v a="$1" -v b="$2" 'BEGIN {print "times:", a, b; exit !(a != ""
 
 show_logs() {
   local file
-  echo "-- logs of $scenario (all of them in $logs)"
+  echo "-- logs of $SCENARIO (all of them in $LOGS)"
   kubectl get pods -A -o wide --request-timeout=3s 2>&1 | tail -n 12 || true
   ls -lA "$MANIFESTS" || true
-  mkdir -p "$logs/node"
-  cp -rL "$disk/log/." "$disk/pods" "$logs/node/" 2>/dev/null || true
-  for file in "$logs"/*.err "$logs"/node/kubelet.log "$logs"/node/pods/kube-system_*/*/*.log; do
+  mkdir -p "$LOGS/node"
+  cp -rL "$DISK/log/." "$DISK/pods" "$LOGS/node/" 2>/dev/null || true
+  for file in "$LOGS"/*.err "$LOGS"/node/kubelet.log "$LOGS"/node/pods/kube-system_*/*/*.log; do
     [ -s "$file" ] || continue
-    echo "-- ${file#"$logs"/}"
+    echo "-- ${file#"$LOGS"/}"
     tail -n 6 "$file" | cut -c -220
   done
 }

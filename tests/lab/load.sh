@@ -1,26 +1,26 @@
 # The load on the API server and what it says. Sourced by lib.sh.
-# shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with lib.sh and the scenarios
+# shellcheck shell=bash
 
-LOAD_RATE=200      # requests a second that it makes at least, where the hand-over must not be noticed
-LOAD_RATE_SMALL=25 # where it will be: so many that fail at once would only make the API server's start longer
 
 # load_start [RATE]: asks the API server from outside the node until load_stop, which prints the figures. Each load of a
 # scenario leaves load-N.log (a line a request: Unix time, kind, ms, ok or the error) and load-N.json in the scenario's logs.
 load_start() {
   local number
-  number=$(($(find "$logs" -name 'load-*.log' | wc -l) + 1))
-  load_log=$logs/load-$number.log load_summary=$logs/load-$number.json
-  "$LAB_CACHE/load" --kubeconfig "$KUBECONFIG" ${1:+--rate "$1"} --log "$load_log" >"$load_summary" 2>"$logs/load-$number.err" &
-  load_pid=$!
-  within 10 grep -q ' ok$' "$load_log" || { echo "the load does not get through: $(tail -n 3 "${load_log%.log}".*)" >&2; return 1; }
+  number=$(($(find "$LOGS" -name 'load-*.log' | wc -l) + 1))
+  LOAD_LOG=$LOGS/load-$number.log LOAD_SUMMARY=$LOGS/load-$number.json
+  "$LAB_CACHE/load" --kubeconfig "$KUBECONFIG" ${1:+--rate "$1"} --log "$LOAD_LOG" >"$LOAD_SUMMARY" 2>"$LOGS/load-$number.err" &
+  LOAD_PID=$!
+  within 10 grep -q ' ok$' "$LOAD_LOG" || { echo "the load does not get through: $(tail -n 3 "${LOAD_LOG%.log}".*)" >&2; return 1; }
 }
+# load_start_small: where the API will be away: so many that fail at once would only make the API server's start longer.
+load_start_small() { load_start "$LOAD_RATE_SMALL"; }
 # load_stop LABEL
 load_stop() {
-  kill -TERM "$load_pid" 2>/dev/null || true
-  wait "$load_pid" || { fail 'the load ran to its end' "$(tail -n 3 "${load_log%.log}.err")"; return; }
+  kill -TERM "$LOAD_PID" 2>/dev/null || true
+  wait "$LOAD_PID" || { fail 'the load ran to its end' "$(tail -n 3 "${LOAD_LOG%.log}.err")"; return; }
   load_words "$1" | while IFS= read -r line; do note "$line"; done
 }
-load_figure() { jq -r "$1" "$load_summary"; }
+load_figure() { jq -r "$1" "$LOAD_SUMMARY"; }
 
 load_words() {
   jq -r --arg what "$1" --arg average "$(cut -d' ' -f1 /proc/loadavg)" '
@@ -34,18 +34,21 @@ load_words() {
     "  watches: \(.watch.expected) events expected, \(.watch.missed) missed, slowest \(.watch.slowest_ms) ms; ended \(
       .watch.ended), broken \(.watch.broken), begun anew from a list \(.watch.listed)",
     (.watch.missed_for_example // [] | .[] | "  missed: \(.)"),
-    "  `kubernetes` without the address: " + ([.endpoints | to_entries[] |
+    "  \u0060kubernetes\u0060 without the address: " + ([.endpoints | to_entries[] |
       "\(.key) \(.value.watched.times) times, longest \([.value[].longest_ms] | max) ms"] | join("; ")),
     "  leases: " + ([.leaders | to_entries[] | "\(.key) changed hands \(.value.changes | length) times\(
-      .value.changes | map(", \(.seconds) s after the last renewal") | join(""))"] | join("; "))' "$load_summary"
+      .value.changes | map(", \(.seconds) s after the last renewal") | join(""))"] | join("; "))' "$LOAD_SUMMARY"
 }
 
+# failed_requests: how many of which kind failed with what; 0 if none did.
+failed_requests() {
+  jq -r '[.kinds | to_entries[] | .key as $kind | (.value.failures.errors // {}) | to_entries[] |
+    "\(.value) \($kind): \(.key)"] | if . == [] then 0 else join(", ") end' "$LOAD_SUMMARY"
+}
 # check_unharmed WHAT: the load did not notice anything. What it noticed is shown.
 check_unharmed() {
   check "$1: at least $LOAD_RATE requests/s" at_least $LOAD_RATE "$(load_figure .rate)"
-  expect_eq "$1: failed requests" 0 "$(load_figure '[.kinds | to_entries[] | .key as $kind |
-    (.value.failures.errors // {}) | to_entries[] | "\(.value) \($kind): \(.key)"] |
-    if . == [] then 0 else join(", ") end')"
+  expect_eq "$1: failed requests" 0 "$(failed_requests)"
   expect_eq "$1: missed watch events" 0 "$(load_figure 'if .watch.missed == 0 and .watch.expected > 0 then 0 else
     "\(.watch.missed) of \(.watch.expected)" end')"
 }
@@ -58,7 +61,6 @@ check_endpoints_held() {
 at_most() { awk -v most="$1" -v seen="$2" 'BEGIN {print seen == "" ? "no figure" : seen; exit !(most != "" && seen != "" && seen + 0 <= most + 0)}'; }
 at_least() { awk -v least="$1" -v seen="$2" 'BEGIN {print seen == "" ? "no figure" : seen; exit !(least != "" && seen != "" && seen + 0 >= least + 0)}'; }
 
-LEADERS=(kube-controller-manager kube-scheduler)
 # leases_held: both have a holder who is alive. One that has just started may wait for the lease of a dead one to run out.
 leases_held() {
   kubectl -n kube-system get leases kube-controller-manager kube-scheduler -o json | jq -er '[.items[] |
@@ -68,16 +70,16 @@ leases_held() {
 # leaders_watched: notes when the controller manager and the scheduler that run now end, for check_leaders.
 leaders_watched() {
   local component pid
-  within 60 leases_held || { echo "$last_seen" >&2; return 1; }
+  within 60 leases_held || { echo "$LAST_SEEN" >&2; return 1; }
   for component in "${LEADERS[@]}"; do
     pid=$(pod_processes '' "$component")
-    rm -f "$logs/$component.ended"
-    { tail --pid="$pid" -s 0.02 -f /dev/null && date +%s.%N >"$logs/$component.ended"; } &
+    rm -f "$LOGS/$component.ended"
+    { tail --pid="$pid" -s 0.02 -f /dev/null && date +%s.%N >"$LOGS/$component.ended"; } &
   done
 }
 # leaderless COMPONENT: seconds from the end of the process that led until the next one had the lease.
 leaderless() {
-  awk -v ended="$(cat "$logs/$1.ended" 2>/dev/null)" -v acquired="$(load_figure ".leaders[\"$1\"].changes[0].acquired // empty")" \
+  awk -v ended="$(cat "$LOGS/$1.ended" 2>/dev/null)" -v acquired="$(load_figure ".leaders[\"$1\"].changes[0].acquired // empty")" \
     'BEGIN {if (ended == "" || acquired == "") print ""; else printf "%.2f\n", (acquired > ended) ? acquired - ended : 0}'
 }
 # check_leaders WHAT SECONDS
@@ -92,4 +94,4 @@ check_leaders() {
 # For a hand-over that restarts the API server: shorter_gap_than SECONDS: no longer time without an answer on new connections.
 shorter_gap_than() { at_most "$1" "$(load_figure .kinds.fresh.longest_gap.seconds)"; }
 # first_success_after UNIX_TIME: when the first answered request after it began.
-first_success_after() { awk -v since="$1" '$4 == "ok" && $1 > since {print $1; exit}' "$load_log"; }
+first_success_after() { awk -v since="$1" '$4 == "ok" && $1 > since {print $1; exit}' "$LOAD_LOG"; }

@@ -2,16 +2,12 @@
 #
 # Its processes live in network, mount, PID and UTS namespaces of their own, its containers under the cgroup
 # /fulcrum-lab. Process 1 (node-init) dies with the session, and everything else on the node with process 1.
-# shellcheck shell=bash disable=SC2154 # last_seen is of lib.sh, here of session
+# shellcheck shell=bash
 
-NODE=cp1 NODE_IP=10.77.0.11
-NODE_CGROUP=fulcrum-lab
 NODE_PATH=/run/lab/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 NODE_ENV=(env -i "PATH=$NODE_PATH" HOME=/root LANG=C.UTF-8)
-disk=$LAB_CACHE/disk
-export KUBECONFIG=$disk/kubernetes/admin.conf # kubectl outside the node; it asks the node's address over the fabric
 
-node_pid() { cat "$disk/pid"; }
+node_pid() { cat "$DISK/pid"; }
 
 # node_exec COMMAND...: runs it in the node, as root, with nothing of this environment: $KUBECONFIG is not for the inside.
 node_exec() { nsenter -t "$(node_pid)" -m -u -n -p -- "${NODE_ENV[@]}" "$@"; }
@@ -19,22 +15,22 @@ node_exec() { nsenter -t "$(node_pid)" -m -u -n -p -- "${NODE_ENV[@]}" "$@"; }
 # node_fresh: a newly made disk, a booted node, kubeadm init, and a control plane that is all Ready. 15-20 s.
 node_fresh() {
   node_remove
-  mkdir -p "$disk"/{kubernetes/manifests,kubelet,etcd,fulcrum,pods,log,units,lib}
+  mkdir -p "$DISK"/{kubernetes/manifests,kubelet,etcd,fulcrum,pods,log,units,lib}
   # Loading the images takes longer than all the rest: done once, and copied.
-  if [ -d "$LAB_CACHE/containerd" ]; then cp -a "$LAB_CACHE/containerd" "$disk/containerd"; else mkdir "$disk/containerd"; fi
+  if [ -d "$LAB_CACHE/containerd" ]; then cp -a "$LAB_CACHE/containerd" "$DISK/containerd"; else mkdir "$DISK/containerd"; fi
   node_boot || return
   if [ ! -d "$LAB_CACHE/containerd" ]; then
     node_exec ctr -n k8s.io images import "$LAB_CACHE/images.tar" || return
     node_off # containerd's database is only whole when nobody writes it
-    cp -a "$disk/containerd" "$LAB_CACHE/containerd.new"
+    cp -a "$DISK/containerd" "$LAB_CACHE/containerd.new"
     mv "$LAB_CACHE/containerd.new" "$LAB_CACHE/containerd"
     node_boot || return
   fi
-  node_config >"$disk/kubernetes/kubeadm.yaml"
+  node_config >"$DISK/kubernetes/kubeadm.yaml"
   # preflight is for a real machine; the addons (DNS, proxy) need images that the lab does not have.
   node_exec kubeadm init --config /etc/kubernetes/kubeadm.yaml --skip-phases=preflight,addon || return
   node_exec ln -s /run/lab/systemctl /run/lab/bin/
-  within 120 node_ready || { echo "the control plane is not ready after 120 s: $last_seen"; return 1; }
+  within 120 node_ready || { echo "the control plane is not ready after 120 s: $LAST_SEEN"; return 1; }
 }
 
 # What "a clean static control plane" means: the node and its four mirror pods Ready, and pods can be made.
@@ -75,19 +71,19 @@ node_boot() {
   cgroups_make
   set -m # a process group of its own, out of reach of the terminal's Ctrl-C
   setpriv --pdeathsig KILL unshare --net --mount --uts --pid --fork --kill-child --mount-proc --propagation private -- \
-    "$here/node-init" "$NODE" "$NODE_IP" "$disk" "$LAB_CACHE" "$NODE_CGROUP" "$NODE_PATH" \
-    >>"$disk/log/init.log" 2>&1 </dev/null 9>&- & # without the lab's lock
+    "$HERE/node-init" "$NODE" "$NODE_IP" "$DISK" "$LAB_CACHE" "$NODE_CGROUP" "$NODE_PATH" \
+    >>"$DISK/log/init.log" 2>&1 </dev/null 9>&- & # without the lab's lock
   launcher=$!
   set +m
   disown $launcher
   until pid=$(pgrep -P $launcher); do kill -0 $launcher && sleep 0.02 || return; done
-  echo "$pid" >"$disk/pid"
+  echo "$pid" >"$DISK/pid"
   ip link add "veth-$NODE" master fabric up type veth peer name eth0 netns "$pid"
   nsenter -t "$pid" -n ip link set lo up
   nsenter -t "$pid" -n ip addr add "$NODE_IP/24" dev eth0
   nsenter -t "$pid" -n ip link set eth0 up
   nsenter -t "$pid" -n ip route add default via 10.77.0.1
-  within 30 node_exec ctr version || { echo "containerd did not start: $last_seen"; return 1; }
+  within 30 node_exec ctr version || { echo "containerd did not start: $LAST_SEEN"; return 1; }
 }
 
 # node_off: as if the power went; the disk stays.
@@ -99,12 +95,12 @@ node_off() {
     kill -KILL "$pid" || true
     while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
   fi
-  rm -f "$disk/pid"
+  rm -f "$DISK/pid"
   ip link del "veth-$NODE" 2>/dev/null || true
   cgroups_remove
 }
 
-node_remove() { node_off; rm -rf "$disk"; }
+node_remove() { node_off; rm -rf "$DISK"; }
 
 # The outside of the node: what is here reaches it the way other machines would.
 fabric_up() {
@@ -131,7 +127,7 @@ cgroups_make() {
 cgroups_remove() {
   local group
   find /sys/fs/cgroup -maxdepth 2 -name "$NODE_CGROUP" | while read -r group; do
-    within 10 cgroup_remove "$group" || echo "cannot remove $group: $last_seen" >&2
+    within 10 cgroup_remove "$group" || echo "cannot remove $group: $LAST_SEEN" >&2
   done
 }
 cgroup_remove() { [ ! -d "$1" ] || find "$1" -depth -type d -exec rmdir {} +; }

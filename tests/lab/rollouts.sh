@@ -1,7 +1,6 @@
 # Roll-outs of the self-hosted API server. Sourced by lib.sh.
-# shellcheck shell=bash disable=SC2154 # variables are shared with lib.sh and the scenarios
+# shellcheck shell=bash
 
-API_DAEMONSET=self-hosted-kube-apiserver
 add_flag() {
   kubectl -n kube-system patch daemonset $API_DAEMONSET --type=json \
     -p '[{"op": "add", "path": "/spec/template/spec/containers/0/command/-", "value": "'"$1"'"}]'

@@ -1,27 +1,27 @@
-//! The drill's world, for tests: what goes wrong here is a failed test.
+//! The rehearsal's world, for tests: what goes wrong here is a failed test.
 
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Engine, Outcome, Silent};
-use fulcrum_steps::drill::{self, Setup, Version};
+use fulcrum_simulator::rehearsal::{self, Setup, Version};
 use fulcrum_steps::plan;
-use fulcrum_steps::site::Settings;
+use fulcrum_steps::settings::Settings;
 use std::ops::Deref;
 use std::sync::Arc;
 use tempfile::TempDir;
 
-pub(crate) use fulcrum_steps::drill::SOON;
+pub(crate) use fulcrum_simulator::rehearsal::SOON;
 
 /// A static control plane that serves, with a directory of its own.
-pub(crate) struct World {
-    world: drill::World,
+pub(crate) struct TestSite {
+    world: rehearsal::SimulatedSite,
     _dir: TempDir,
 }
 
-impl Deref for World {
-    type Target = drill::World;
+impl Deref for TestSite {
+    type Target = rehearsal::SimulatedSite;
 
-    fn deref(&self) -> &drill::World {
+    fn deref(&self) -> &rehearsal::SimulatedSite {
         &self.world
     }
 }
@@ -31,7 +31,7 @@ pub(crate) fn setup() -> Setup {
     Setup::built_in(Version::DEFAULT).unwrap()
 }
 
-impl World {
+impl TestSite {
     /// Boots it, and waits until the cluster knows its static pods.
     pub(crate) async fn boot() -> Self {
         Self::boot_with(&setup()).await
@@ -39,7 +39,7 @@ impl World {
 
     pub(crate) async fn boot_with(setup: &Setup) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let world = drill::World::boot(setup, dir.path()).await.unwrap();
+        let world = rehearsal::SimulatedSite::boot(setup, dir.path()).await.unwrap();
         world.settle().await.unwrap();
         Self { world, _dir: dir }
     }
@@ -91,7 +91,7 @@ pub(crate) fn outcome(ending: &Ending) -> Outcome {
 
 pub(crate) fn reason(ending: &Ending) -> &str {
     match &ending.phase {
-        Phase::Ended(_, reason) | Phase::Paused(reason) => reason,
+        Phase::Ended(_, reason) | Phase::Paused { reason, .. } => reason,
         other => panic!("neither ended nor paused, but {other}"),
     }
 }

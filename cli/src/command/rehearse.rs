@@ -1,17 +1,18 @@
 //! `fulcrum rehearse`: the real pivot and the way back on a simulated cluster, in a private directory.
 
 use super::carry_on::signals;
+use super::refused::{from_rehearsal, refuse};
 use super::rehearse_crash::crash;
 use crate::args::Rehearse;
 use crate::exit::{Exit, Failure};
 use crate::render::{Progress, plan_talk, show_tour};
 use crate::shell::Shell;
 use fulcrum_engine::{Observer, Outcome};
-use fulcrum_steps::drill::{
-    DrillError, SOON, Setup, SetupError, Summary, Version, World, obey, there_and_back,
+use fulcrum_simulator::rehearsal::{
+    SOON, Setup, SetupError, SimulatedSite, Summary, Version, run_child, there_and_back,
 };
 use fulcrum_steps::plan;
-use fulcrum_steps::preflight::Refused;
+use fulcrum_steps::preflight::Level;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,7 +54,7 @@ pub(crate) async fn rehearse(args: &Rehearse, shell: &Shell) -> Result<Exit, Fai
 
 /// What a child of `rehearse --crash` does.
 pub(crate) async fn rehearsal_child(orders: &str) -> Result<Exit, Failure> {
-    obey(orders).await.map_err(|error| Failure::new(Exit::Other, error))?;
+    run_child(orders).await.map_err(|error| Failure::new(Exit::Other, error))?;
     Ok(Exit::Done)
 }
 
@@ -70,6 +71,9 @@ fn find_setup(args: &Rehearse, shell: &Shell) -> Result<Setup, Failure> {
                 SetupError::Disk(_) => Failure::new(Exit::Other, error),
             }
         })?;
+    for warning in setup.results().iter().filter(|verdict| verdict.level == Level::Warn) {
+        shell.talk(format_args!("warning: {warning}"));
+    }
     let version: Version = setup.version();
     match setup.from() {
         Some(dir) => {
@@ -81,16 +85,20 @@ fn find_setup(args: &Rehearse, shell: &Shell) -> Result<Setup, Failure> {
 }
 
 async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure> {
-    let from_drill = |error| from_drill(error, shell);
-    let world = World::boot(setup, root).await.map_err(from_drill)?;
-    let report = world.preflight().await.map_err(|refused| refuse(refused, shell))?;
+    let from_rehearsal = |error| from_rehearsal(error, shell);
+    let world = SimulatedSite::boot(setup, root).await.map_err(from_rehearsal)?;
+    let mut report = world.preflight().await.map_err(|refused| refuse(refused, shell))?;
+    // Of the copies the same is said once more, by another path.
+    let is_said =
+        |check: &str| setup.results().iter().any(|said| (said.check, said.level) == (check, Level::Warn));
+    report.results.retain(|verdict| verdict.level != Level::Warn || !is_said(verdict.check));
     let plan = plan::pivot(&report.settings, SOON).map_err(|error| Failure::new(Exit::Other, error))?;
     plan_talk(&report, &plan, shell);
     let progress = Arc::new(Progress::new(shell));
     let watching: Arc<dyn Observer> = Arc::clone(&progress) as _;
     let summary = there_and_back(&world, setup, watching).await;
     progress.finish();
-    let summary = summary.map_err(from_drill)?;
+    let summary = summary.map_err(from_rehearsal)?;
     show_tour(&summary, shell);
     Ok(exit_of(&summary))
 }
@@ -100,19 +108,6 @@ fn exit_of(summary: &Summary) -> Exit {
         Some(Outcome::RolledBack) => Exit::Undone,
         _ if summary.is_exact() => Exit::Done,
         _ => Exit::NeedsOperator,
-    }
-}
-
-pub(super) fn refuse(refused: Refused, shell: &Shell) -> Failure {
-    shell.talk("refused; nothing was changed:");
-    Failure::new(Exit::Refused, refused)
-}
-
-/// What a drill's error means here.
-pub(super) fn from_drill(error: DrillError, shell: &Shell) -> Failure {
-    match error {
-        DrillError::Refused(refused) => refuse(refused, shell),
-        other => Failure::new(Exit::Other, other),
     }
 }
 

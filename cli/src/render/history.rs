@@ -4,6 +4,8 @@ use super::time::rfc3339;
 use fulcrum_engine::LoadError;
 use fulcrum_engine::history::{Attempt, AttemptResult, Direction, History};
 use fulcrum_engine::state::{Entry, RunHeader};
+use fulcrum_steps::plan;
+use fulcrum_steps::step_name::shown;
 use serde_json::{Value, json};
 
 pub(crate) struct RunHistory {
@@ -25,7 +27,7 @@ impl RunHistory {
     pub(crate) fn json(&self) -> Value {
         json!({
             "run": self.header.run,
-            "kind": self.header.kind,
+            "kind": plan::shown(&self.header.kind),
             "created": rfc3339(self.header.created),
             "why": self.why,
             "outcome": self.history.outcome,
@@ -37,7 +39,8 @@ impl RunHistory {
     /// A line for the run, then one for each attempt.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> + '_ {
         let outcome = self.history.outcome.map_or("unfinished".to_owned(), |outcome| outcome.to_string());
-        let (kind, run, created) = (&self.header.kind, self.header.run, rfc3339(self.header.created));
+        let (kind, run, created) =
+            (plan::shown(&self.header.kind), self.header.run, rfc3339(self.header.created));
         let why = self.why.iter().map(|why| format!("  because: {why}"));
         let reason = self.history.reason.iter().map(|reason| format!("  {reason}"));
         let attempts = self.history.attempts.iter().map(attempt_text);
@@ -50,7 +53,7 @@ impl RunHistory {
 
 fn attempt_json(attempt: &Attempt) -> Value {
     json!({
-        "step": attempt.step,
+        "step": shown(&attempt.step),
         "direction": attempt.direction,
         "attempt": attempt.attempt,
         "started": rfc3339(attempt.started),
@@ -59,6 +62,7 @@ fn attempt_json(attempt: &Attempt) -> Value {
         "boot_id": attempt.session.boot_id,
         "pid": attempt.session.pid,
         "program": attempt.session.program,
+        "role": attempt.session.role,
         "detail": attempt.detail,
         "entry": attempt.seq,
     })
@@ -68,8 +72,8 @@ fn attempt_json(attempt: &Attempt) -> Value {
 fn attempt_text(attempt: &Attempt) -> String {
     let took = attempt.ended.map(|ended| format!("{:7.1} s", ended.since(attempt.started).as_secs_f64()));
     let name = match attempt.direction {
-        Direction::Run => attempt.step.to_string(),
-        Direction::Undo => format!("undo {}", attempt.step),
+        Direction::Run => shown(&attempt.step),
+        Direction::Undo => format!("undo {}", shown(&attempt.step)),
     };
     let result = match attempt.result {
         AttemptResult::Open => "open",

@@ -5,7 +5,7 @@ use crate::error::EngineError;
 use fulcrum_state::{Head, RunId, Timestamp, fault};
 
 impl Executor<'_> {
-    /// Makes the batch durable, then tells whoever watches.
+    /// Makes the batch durable, then tells the observer.
     pub(super) async fn commit(&mut self) -> Result<(), EngineError> {
         if self.batch.is_empty() {
             return Ok(());

@@ -27,7 +27,7 @@ pub async fn every_run_twice_is_as_once<W: World>() -> Result<(), Broken> {
 ///
 /// # Errors
 /// [`Broken`], with the step.
-pub async fn failure_at_every_step_unwinds_to_nothing<W: World>() -> Result<(), Broken> {
+pub async fn failure_at_every_step_rolls_back_to_nothing<W: World>() -> Result<(), Broken> {
     for step in steps::<W>().await {
         for (how, when) in [(Meddling::FailBefore, "before"), (Meddling::FailAfter, "after")] {
             let at = format!("step {step} failing {when} its effect");
@@ -105,15 +105,15 @@ async fn prefix_recovers<W: World>(
                 stage.process(&at, go, Some(next)).await?;
             }
             stage.process(&at, go, None).await?;
-            let back = events
-                .iter()
-                .any(|(_, event)| matches!(event, Event::UnwindStarted { .. } | Event::AttemptFailed { .. }));
+            let back = events.iter().any(|(_, event)| {
+                matches!(event, Event::RollbackStarted { .. } | Event::AttemptFailed { .. })
+            });
             let over = matches!(events.last(), Some((_, Event::Ended { .. }))) && go == Go::Forward;
             // A step that fails after its effect, and dies before it could say so, is found to be done.
             if back || go == Go::Back || (with.is_some() && rolled_back(&stage)) {
                 stage.check(&at, Outcome::RolledBack, &stage.before).await?;
             } else if !over {
-                // Of a run that had completed, what lived in the process is gone: nobody promised else.
+                // Of a run that had completed, what lived in the process is gone, as it may be.
                 stage.check(&at, Outcome::Completed, done).await?;
             }
             let entries = stage.events().len();

@@ -1,4 +1,4 @@
-//! A store that dies: after an entry that was chosen, nothing is written any more.
+//! A store that dies: it writes nothing after a chosen entry.
 
 use fulcrum_state::{Batch, Digest, MemoryStore, RunId, Store, StoreError};
 use std::io;

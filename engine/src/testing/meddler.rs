@@ -1,8 +1,8 @@
-//! A library whose steps are the user's, but for one, which is meddled with.
+//! A registry whose steps are the user's, but for one, which is meddled with.
 
-use crate::event::Finding;
+use crate::event::ProbeResult;
 use crate::plan::{StepId, StepSpec};
-use crate::step::{Context, Library, Step, StepError};
+use crate::step::{Context, Step, StepError, StepRegistry};
 use async_trait::async_trait;
 use serde_json::Value;
 use std::convert::Infallible;
@@ -32,7 +32,7 @@ struct Meddled {
     _alive: mpsc::Sender<Infallible>,
 }
 
-impl<L: Library> Library for Meddler<L> {
+impl<L: StepRegistry> StepRegistry for Meddler<L> {
     fn step(&self, spec: &StepSpec) -> Result<Arc<dyn Step>, String> {
         let how = self.with.as_ref().filter(|(step, _)| *step == spec.id).map(|(_, how)| *how);
         Ok(Arc::new(Meddled { inner: self.inner.step(spec)?, how, _alive: self.alive.clone() }))
@@ -41,7 +41,7 @@ impl<L: Library> Library for Meddler<L> {
 
 #[async_trait]
 impl Step for Meddled {
-    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         self.inner.probe(cx).await
     }
 

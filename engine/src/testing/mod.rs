@@ -1,4 +1,4 @@
-//! What every workflow on this engine should hold, as checks that its tests call.
+//! Checks that every workflow on this engine should pass, for its tests to call.
 //!
 //! Behind the cargo feature `testing`, for `[dev-dependencies]`. The user says how a fresh [`World`] is made
 //! and what it looks like; each check runs the workflow on as many fresh worlds as it needs:
@@ -6,18 +6,18 @@
 //! | check | what it does | what must be so |
 //! |---|---|---|
 //! | [`every_run_twice_is_as_once`] | each step's `run` twice in a row | the world as after one |
-//! | [`failure_at_every_step_unwinds_to_nothing`] | each step fails, before and after its effect | the world as before the run |
+//! | [`failure_at_every_step_rolls_back_to_nothing`] | each step fails, before and after its effect | the world as before the run |
 //! | [`every_undo_twice_is_as_once`] | each step's `undo` twice in a row | the world as before the run |
-//! | [`prefixes_recover`] | dies after every entry of the journal, with the effect of the newest there or not; resumes, or unwinds, once or dying once more | a legal end, and the world that belongs to it |
+//! | [`prefixes_recover`] | dies after every entry of the journal, with the effect of the newest there or not; resumes, or rolls back, once or dying once more | a legal end, and the world that belongs to it |
 //!
 //! A check that fails returns [`Broken`], which names the step or the entry and says what differed.
 //!
-//! It is not a substitute for killing the process: nothing here is lost but what was not committed, and
-//! what the steps hold in memory lives on unless [`World::crashed`] drops it. The time is the real one.
+//! The checks do not replace killing a real process. Only uncommitted entries are lost here, and what the steps
+//! hold in memory lives on unless [`World::crashed`] drops it. Time is real.
 //!
 //! ```
 //! use fulcrum_engine::testing::{self, World};
-//! use fulcrum_engine::{Context, Finding, Library, Plan, Step, StepError, StepSpec};
+//! use fulcrum_engine::{Context, ProbeResult, StepRegistry, Plan, Step, StepError, StepSpec};
 //! use serde_json::Value;
 //! use std::collections::BTreeSet;
 //! use std::sync::{Arc, Mutex};
@@ -28,9 +28,9 @@
 //!
 //! #[async_trait::async_trait]
 //! impl Step for Put {
-//!     async fn probe(&self, _: &Context) -> Result<Finding, StepError> {
+//!     async fn probe(&self, _: &Context) -> Result<ProbeResult, StepError> {
 //!         let there = self.shelf.lock().unwrap().contains(&self.book);
-//!         Ok(if there { Finding::Done } else { Finding::Absent })
+//!         Ok(if there { ProbeResult::Done } else { ProbeResult::Absent })
 //!     }
 //!     async fn run(&self, _: &Context) -> Result<Value, StepError> {
 //!         self.shelf.lock().unwrap().insert(self.book.clone());
@@ -42,19 +42,19 @@
 //!     }
 //! }
 //!
-//! struct Library3(Shelf);
+//! struct Shelving(Shelf);
 //!
-//! impl World for Library3 {
+//! impl World for Shelving {
 //!     type Seen = BTreeSet<String>;
 //!
 //!     async fn fresh() -> Self {
-//!         Library3(Shelf::default())
+//!         Shelving(Shelf::default())
 //!     }
 //!     fn plan(&self) -> Plan {
 //!         let put = |book: &str| StepSpec::new(book, Value::Null);
 //!         Plan::new("shelve", vec![put("i"), put("ii").after(["i"]), put("iii").after(["i"])]).unwrap()
 //!     }
-//!     fn library(&self) -> impl Library + 'static {
+//!     fn registry(&self) -> impl StepRegistry + 'static {
 //!         let shelf = self.0.clone();
 //!         move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
 //!             Ok(Arc::new(Put { book: spec.id.to_string(), shelf: shelf.clone() }))
@@ -67,10 +67,10 @@
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), testing::Broken> {
-//! testing::every_run_twice_is_as_once::<Library3>().await?;
-//! testing::failure_at_every_step_unwinds_to_nothing::<Library3>().await?;
-//! testing::every_undo_twice_is_as_once::<Library3>().await?;
-//! testing::prefixes_recover::<Library3>(1).await?;
+//! testing::every_run_twice_is_as_once::<Shelving>().await?;
+//! testing::failure_at_every_step_rolls_back_to_nothing::<Shelving>().await?;
+//! testing::every_undo_twice_is_as_once::<Shelving>().await?;
+//! testing::prefixes_recover::<Shelving>(1).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -81,7 +81,7 @@ mod meddler;
 mod stage;
 
 pub use checks::{
-    every_run_twice_is_as_once, every_undo_twice_is_as_once, failure_at_every_step_unwinds_to_nothing,
+    every_run_twice_is_as_once, every_undo_twice_is_as_once, failure_at_every_step_rolls_back_to_nothing,
     prefixes_recover,
 };
 pub use stage::{Broken, World};

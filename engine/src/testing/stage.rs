@@ -8,7 +8,7 @@ use crate::event::{Event, Outcome, Session};
 use crate::load::decode;
 use crate::plan::{Plan, StepId};
 use crate::run::Phase;
-use crate::step::Library;
+use crate::step::StepRegistry;
 use fulcrum_state::{Journal, MemoryStore};
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -31,12 +31,12 @@ pub trait World: Sized + Send + Sync {
     fn plan(&self) -> Plan;
 
     /// The steps that do it. Asked for once for each process that is imagined.
-    fn library(&self) -> impl Library + 'static;
+    fn registry(&self) -> impl StepRegistry + 'static;
 
-    /// What it looks like.
+    /// Looks at it.
     fn seen(&self) -> impl Future<Output = Self::Seen> + Send;
 
-    /// The process that worked on it has died: what lives in a process and not in the world is let go of.
+    /// The process that worked on it has died. Drops what lived in that process and not in the world.
     fn crashed(&self) -> impl Future<Output = ()> + Send {
         async {}
     }
@@ -99,15 +99,20 @@ impl<W: World> Stage<W> {
         })?;
         let run = self.events().last().map(|(run, _)| *run);
         let (alive, mut gone) = mpsc::channel(1);
-        let library = Meddler { inner: self.world.library(), with: self.with.clone(), alive };
-        let session = Session { boot_id: "testing".into(), pid: 1, program: "testing".into() };
-        let mut engine = Engine::new(journal, library, session);
+        let registry = Meddler { inner: self.world.registry(), with: self.with.clone(), alive };
+        let session = Session {
+            boot_id: "testing".into(),
+            pid: 1,
+            program: "testing".into(),
+            role: crate::event::Role::default(),
+        };
+        let mut engine = Engine::new(journal, registry, session);
         engine.entry_by_entry = true;
         let result = match (run, go) {
             (None, Go::Forward) => engine.start(self.world.plan()).await,
             (None, Go::Back) => return Ok(true), // It died before there was a run.
             (Some(run), Go::Forward) => engine.resume(run).await,
-            (Some(run), Go::Back) => engine.unwind(run, "the test has it undone").await,
+            (Some(run), Go::Back) => engine.roll_back(run, "the test has it undone").await,
         };
         drop(engine);
         if tokio::time::timeout(GONE_MAX, gone.recv()).await.is_err() {
@@ -150,7 +155,7 @@ impl<W: World> Stage<W> {
                 return Err(Broken::Ended { at, expected: outcome, found });
             }
         }
-        let back = events.iter().skip_while(|(_, event)| !matches!(event, Event::UnwindStarted { .. }));
+        let back = events.iter().skip_while(|(_, event)| !matches!(event, Event::RollbackStarted { .. }));
         for (_, event) in back {
             if let Event::AttemptStarted { step, .. } = event {
                 return Err(Broken::RunToBeUndone { at, step: step.clone() });

@@ -1,11 +1,11 @@
 //! Running the test's own program as a child, and having it killed.
 
+use crate::harness::{Talker, test_as_child};
 use crate::workflow::{Acknowledge, Verb, carry_out, open};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +22,11 @@ pub(crate) struct Crash {
     pub(crate) acknowledged: Vec<String>,
 }
 
-/// The work of the child, if this process is one.
+/// The work of the child.
 ///
 /// One thread runs engine and steps, so that the points of one name are always passed in the same order.
-pub(crate) fn run_if_asked() {
-    let Some(dir) = std::env::var_os(DIR) else { return };
+pub(crate) fn work() {
+    let dir = std::env::var_os(DIR).unwrap();
     let dir = Path::new(&dir);
     let verb = Verb::named(&std::env::var(VERB).unwrap()).unwrap();
     let journal = open(dir);
@@ -67,21 +67,12 @@ pub(crate) fn points_passed(dir: &Path, workflow: &str, verb: Verb) -> Vec<Strin
 }
 
 fn run(dir: &Path, workflow: &str, verb: Verb, fault: (&str, &Path)) -> (ExitStatus, Vec<String>) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture"])
-        .env(DIR, dir)
-        .env(WORKFLOW, workflow)
-        .env(VERB, format!("{verb:?}"))
-        .env(fault.0, fault.1)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    // To the end, also after the kill: a line in the pipe was acknowledged.
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut command = test_as_child("child");
+    command.env(DIR, dir).env(WORKFLOW, workflow).env(VERB, format!("{verb:?}")).env(fault.0, fault.1);
+    let mut child = Talker::start(&mut command);
     let acknowledged =
-        lines.filter_map(|line| Some(line.strip_prefix("acknowledged ")?.to_owned())).collect();
-    (child.wait().unwrap(), acknowledged)
+        child.lines().filter_map(|line| Some(line.strip_prefix("acknowledged ")?.to_owned())).collect();
+    (child.wait(), acknowledged)
 }
 
 /// A copy of a directory and all that is below it.

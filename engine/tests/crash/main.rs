@@ -10,6 +10,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "it is a test: it fails, and tells its seed")]
 
 mod child;
+#[path = "../../../tests/harness/mod.rs"]
+mod harness;
 mod model;
 mod workflow;
 
@@ -62,8 +64,8 @@ const EVENTS: [&str; 9] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Then {
     Resume,
-    Unwind,
-    CrashAgainAndUnwind,
+    RollBack,
+    CrashAgainAndRollBack,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,10 +77,10 @@ struct Case {
     seed: u64,
 }
 
-/// Does nothing unless it is the child.
 #[test]
+#[ignore = "the child of the other tests"]
 fn child() {
-    child::run_if_asked();
+    child::work();
 }
 
 #[test]
@@ -115,7 +117,7 @@ fn a_kill_anywhere_leaves_a_run_that_can_be_resumed_and_undone() {
 #[test]
 fn a_kill_between_a_look_and_its_record_leaves_a_run_that_can_be_resumed_and_undone() {
     for second in ["probe/unrecorded@1", "journal/before/probed@1", "journal/after/probed@1"] {
-        for (then, verb) in [(Then::Resume, Verb::Resume), (Then::Unwind, Verb::Unwind)] {
+        for (then, verb) in [(Then::Resume, Verb::Resume), (Then::RollBack, Verb::RollBack)] {
             let case = Case { workflow: "saves", fault: "effect/half-changed@2".into(), then, seed: 0 };
             let dir = fresh_dir();
             prepare(dir.path(), &plan(case.workflow));
@@ -140,7 +142,7 @@ fn every_case(seed: u64) -> Vec<Case> {
         let dir = fresh_dir();
         prepare(dir.path(), &plan(workflow));
         for fault in points_passed(dir.path(), workflow, Verb::ThereAndBack) {
-            for then in [Then::Resume, Then::Unwind, Then::CrashAgainAndUnwind] {
+            for then in [Then::Resume, Then::RollBack, Then::CrashAgainAndRollBack] {
                 let seed = seed ^ cases.len() as u64;
                 cases.push(Case { workflow, fault: fault.clone(), then, seed });
             }
@@ -174,20 +176,20 @@ fn check(case: &Case) -> Result<(), String> {
     let mut told = after_crash(dir, case, &[], &crash)?;
     let verb = match case.then {
         Then::Resume => Verb::Resume,
-        Then::Unwind => Verb::Unwind,
-        Then::CrashAgainAndUnwind => {
+        Then::RollBack => Verb::RollBack,
+        Then::CrashAgainAndRollBack => {
             let copy = fresh_dir();
             child::copy(dir, copy.path());
             let faults = points_passed(copy.path(), case.workflow, Verb::Resume);
             let fault = &faults[fastrand::Rng::with_seed(case.seed).usize(..faults.len())];
             let again = kill(dir, case.workflow, Verb::Resume, fault)?;
             told = after_crash(dir, case, &told, &again).map_err(|why| format!("then {fault}: {why}"))?;
-            Verb::Unwind
+            Verb::RollBack
         }
     };
     let kept = carry_on(dir, case, &told, verb)?;
     // What was resumed can still be taken back, exactly.
-    carry_on(dir, case, &kept, Verb::Unwind).map(drop)
+    carry_on(dir, case, &kept, Verb::RollBack).map(drop)
 }
 
 /// What the crash has left: every entry that was acknowledged, after those that were there before; effects

@@ -80,8 +80,8 @@ impl Told {
     /// How the run must end when it is now carried on, and what must be there; `None`: there is no run.
     pub(crate) fn must_end(&self, plan: &Plan, verb: Verb) -> (Option<Outcome>, Files) {
         let fails = plan.workflow() == "failing";
-        let back = self.has("unwind-started") || verb == Verb::Unwind || fails;
-        match (self.0.is_empty() && verb == Verb::Unwind, back) {
+        let back = self.has("unwind-started") || verb == Verb::RollBack || fails;
+        match (self.0.is_empty() && verb == Verb::RollBack, back) {
             (true, _) => (None, before(plan)),
             (_, true) => (Some(Outcome::RolledBack), before(plan)),
             (_, false) => (Some(Outcome::Completed), after(plan)),
@@ -91,7 +91,7 @@ impl Told {
     /// Whether there must be nothing to do.
     pub(crate) fn is_over(&self, verb: Verb) -> bool {
         self.ended(Outcome::RolledBack)
-            || (self.ended(Outcome::Completed) && verb != Verb::Unwind)
-            || (self.0.is_empty() && verb == Verb::Unwind)
+            || (self.ended(Outcome::Completed) && verb != Verb::RollBack)
+            || (self.0.is_empty() && verb == Verb::RollBack)
     }
 }

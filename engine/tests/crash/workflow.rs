@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use fulcrum_engine::state::{Journal, RunId, Timestamp, fault};
 use fulcrum_engine::{
-    Backoff, Context, Ending, Engine, EngineError, Event, Finding, Library, Observer, Plan, Policy, Session,
-    Step, StepError, StepSpec,
+    Backoff, Context, Ending, Engine, EngineError, Event, Observer, Plan, Policy, ProbeResult, Session, Step,
+    StepError, StepRegistry, StepSpec,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -90,12 +90,14 @@ pub(crate) enum Verb {
     /// On with it, if it has not ended.
     Resume,
     /// Back; if there is no run there is nothing to take back.
-    Unwind,
+    RollBack,
 }
 
 impl Verb {
     pub(crate) fn named(name: &str) -> Option<Self> {
-        [Self::ThereAndBack, Self::Resume, Self::Unwind].into_iter().find(|verb| format!("{verb:?}") == name)
+        [Self::ThereAndBack, Self::Resume, Self::RollBack]
+            .into_iter()
+            .find(|verb| format!("{verb:?}") == name)
     }
 }
 
@@ -108,13 +110,13 @@ pub(crate) async fn carry_out(
     observer: Arc<dyn Observer>,
 ) -> Option<Ending> {
     let session = Session::current("crash test").unwrap();
-    let engine = Engine::new(journal.clone(), library(dir.join("fx")), session).parallelism(3);
+    let engine = Engine::new(journal.clone(), registry(dir.join("fx")), session).parallelism(3);
     let engine = engine.observer(observer);
     let run = journal.runs().unwrap().last().map(|header| header.run);
     let ending = match (run, verb) {
-        (None, Verb::Unwind) => return None,
+        (None, Verb::RollBack) => return None,
         (None, _) => engine.start(plan(workflow)).await,
-        (Some(run), Verb::Unwind) => engine.unwind(run, "asked to").await,
+        (Some(run), Verb::RollBack) => engine.roll_back(run, "asked to").await,
         (Some(run), _) => engine.resume(run).await,
     };
     let ending = match ending {
@@ -122,7 +124,7 @@ pub(crate) async fn carry_out(
         ending => ending.unwrap(),
     };
     if verb == Verb::ThereAndBack && workflow != "failing" {
-        return Some(engine.unwind(ending.run, "and back").await.unwrap());
+        return Some(engine.roll_back(ending.run, "and back").await.unwrap());
     }
     Some(ending)
 }
@@ -138,7 +140,7 @@ impl Observer for Acknowledge {
     }
 }
 
-fn library(dir: PathBuf) -> impl Library + 'static {
+fn registry(dir: PathBuf) -> impl StepRegistry + 'static {
     move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
         let path = |end: &str| dir.join(format!("{}.{end}", spec.id));
         Ok(match spec.args["conf"] == true {
@@ -160,11 +162,11 @@ struct Pair {
 
 #[async_trait]
 impl Step for Pair {
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         Ok(match (self.first.exists(), self.second.exists()) {
-            (true, true) => Finding::Done,
-            (false, false) => Finding::Absent,
-            _ => Finding::Partial("one of two files".into()),
+            (true, true) => ProbeResult::Done,
+            (false, false) => ProbeResult::Absent,
+            _ => ProbeResult::Partial("one of two files".into()),
         })
     }
 
@@ -203,13 +205,13 @@ struct Conf {
 
 #[async_trait]
 impl Step for Conf {
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         let text = fs::read_to_string(&self.path)?;
-        Ok(if text == CHANGED { Finding::Done } else { Finding::Partial(text) })
+        Ok(if text == CHANGED { ProbeResult::Done } else { ProbeResult::Partial(text) })
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
-        assert!(cx.saved().is_some(), "what was saved is durable before the first effect");
+        assert!(cx.pre_image().is_some(), "what was saved is durable before the first effect");
         fs::write(&self.path, "half of it")?;
         fault::point("effect/half-changed");
         fs::write(&self.path, CHANGED)?;
@@ -217,7 +219,7 @@ impl Step for Conf {
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        if let Some(saved) = cx.saved() {
+        if let Some(saved) = cx.pre_image() {
             fs::write(&self.path, "")?;
             fault::point("effect/half-restored");
             fs::write(&self.path, saved)?;

@@ -113,7 +113,7 @@ fn bring_to_an_end(journal: &Journal, run: RunId, disk: &Path, back: bool) -> Re
     if !state.is_over() || (back && !state.is_rolled_back()) {
         let engine = engine(journal, disk, "boot-check");
         let ending = runtime.block_on(async {
-            if back { engine.unwind(run, "as drawn").await } else { engine.resume(run).await }
+            if back { engine.roll_back(run, "as drawn").await } else { engine.resume(run).await }
         });
         let _: Ending = ending.map_err(|error| error.to_string())?;
     }

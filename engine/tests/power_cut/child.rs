@@ -1,6 +1,6 @@
 //! The process whose power is cut: runs the workflow forward and back until then.
 
-use crate::workflow::{effects_dir, library, plan};
+use crate::workflow::{effects_dir, plan, registry};
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId, Timestamp, fsync};
 use fulcrum_engine::{Engine, Event, Observer, Session};
@@ -25,8 +25,13 @@ pub(crate) fn work(disk: &Path, boot: &str) {
 
 /// An engine on that disk.
 pub(crate) fn engine(journal: &Journal, disk: &Path, boot: &str) -> Engine {
-    let session = Session { boot_id: boot.into(), pid: std::process::id(), program: "power cut".into() };
-    Engine::new(journal.clone(), library(effects_dir(disk)), session)
+    let session = Session {
+        boot_id: boot.into(),
+        pid: std::process::id(),
+        program: "power cut".into(),
+        role: fulcrum_engine::Role::default(),
+    };
+    Engine::new(journal.clone(), registry(effects_dir(disk)), session)
 }
 
 async fn go_on(journal: &Journal, engine: &Engine) -> Option<()> {
@@ -37,7 +42,7 @@ async fn go_on(journal: &Journal, engine: &Engine) -> Option<()> {
     let state = load(journal, last).ok()?;
     let ended = match (state.is_rolled_back(), state.is_over()) {
         (true, _) => engine.start(plan()).await,
-        (false, true) => engine.unwind(last, "it has completed").await,
+        (false, true) => engine.roll_back(last, "it has completed").await,
         (false, false) => engine.resume(last).await,
     };
     ended.ok().map(drop)

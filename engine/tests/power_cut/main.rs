@@ -6,7 +6,7 @@
 //!
 //! * every event that was printed is in the journal, in that order, and the chain of every run verifies;
 //! * what the journal says is done is there;
-//! * the run resumes or unwinds to its end, in this process or in the next child, and leaves all of its effects, or
+//! * the run resumes or is rolled back to its end, in this process or in the next child, and leaves all of its effects, or
 //!   none.
 //!
 //! ```text
@@ -25,13 +25,15 @@
 mod check;
 mod child;
 mod disk;
+#[path = "../../../tests/harness/mod.rs"]
+mod harness;
 mod workflow;
 
 use check::Told;
 use disk::Disk;
-use std::io::{BufRead, BufReader};
+use harness::{Talker, this_program};
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -59,7 +61,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS; // The test runner asks for its own kind of test.
     }
     if let Some(why) = disk::missing() {
-        println!("skipped: {why}");
+        harness::skipped(&why);
         println!("0 passed, 0 failed");
         return ExitCode::SUCCESS;
     }
@@ -112,18 +114,9 @@ fn cut_and_check(count: u32, seed: u64) -> ExitCode {
 /// Lets a child work until it has reported so many events and that time has passed, cuts the power, and takes in what
 /// it said until then. Says how many events.
 fn run_until_cut(disk: &Disk, boot: &str, (events, after): (usize, Duration), told: &mut Told) -> u32 {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .arg("child")
-        .args([disk.path().as_os_str(), boot.as_ref()])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let out = BufReader::new(child.stdout.take().unwrap());
-    let (said, lines) = mpsc::channel();
-    // To the end, also after the cut: what is in the pipe was acknowledged.
-    let listener =
-        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| said.send(line)));
+    let mut child = Talker::start(this_program().arg("child").args([disk.path().as_os_str(), boot.as_ref()]));
+    let (mut out, (said, lines)) = (child.lines(), mpsc::channel());
+    let listener = std::thread::spawn(move || out.try_for_each(|line| said.send(line)));
     let mut heard: Vec<String> = Vec::new();
     while heard.len() < events {
         heard.push(lines.recv_timeout(SILENT).expect("a child works until its power is cut"));
@@ -131,8 +124,8 @@ fn run_until_cut(disk: &Disk, boot: &str, (events, after): (usize, Duration), to
     // No event to wait for: any instant will do.
     std::thread::sleep(after);
     disk.cut_power();
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill();
+    child.wait();
     listener.join().unwrap().unwrap();
     heard.extend(lines);
     heard.iter().for_each(|line| told.hear(line));

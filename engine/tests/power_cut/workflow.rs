@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use fulcrum_engine::state::fsync;
-use fulcrum_engine::{Context, Finding, Plan, Step, StepError, StepId, StepSpec};
+use fulcrum_engine::{Context, Plan, ProbeResult, Step, StepError, StepId, StepSpec};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -63,7 +63,7 @@ fn content(name: &str) -> String {
 }
 
 /// The steps of the plan, with their effects in `dir`.
-pub(crate) fn library(dir: PathBuf) -> impl fulcrum_engine::Library + 'static {
+pub(crate) fn registry(dir: PathBuf) -> impl fulcrum_engine::StepRegistry + 'static {
     move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
         Ok(Arc::new(TwoFiles { id: spec.id.clone(), dir: dir.clone() }))
     }
@@ -84,17 +84,17 @@ impl Step for TwoFiles {
         Ok(vec![7; 20_000])
     }
 
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         let there = files_of(self.id.as_str()).iter().filter(|name| self.dir.join(name).exists()).count();
         Ok(match there {
-            0 => Finding::Absent,
-            2 => Finding::Done,
-            _ => Finding::Partial("one of two files".into()),
+            0 => ProbeResult::Absent,
+            2 => ProbeResult::Done,
+            _ => ProbeResult::Partial("one of two files".into()),
         })
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
-        if cx.saved().is_some_and(|saved| saved != [7; 20_000]) {
+        if cx.pre_image().is_some_and(|saved| saved != [7; 20_000]) {
             return Err(StepError::fatal("the pre-image is not what was saved"));
         }
         for name in files_of(self.id.as_str()) {

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId, Timestamp};
 use fulcrum_engine::{
-    Context, Control, Ending, Engine, Event, Finding, Observer, Outcome, Session, Step, StepError, StepId,
-    StepSpec, load,
+    Context, Control, Ending, Engine, Event, Observer, Outcome, PauseCause, ProbeResult, Session, Step,
+    StepError, StepId, StepSpec, load,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -84,9 +84,9 @@ impl Drop for Busy<'_> {
 
 #[async_trait]
 impl Step for Unlucky {
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         let there = self.world.lock().unwrap().there.contains(&self.id);
-        Ok(if there { Finding::Done } else { Finding::Absent })
+        Ok(if there { ProbeResult::Done } else { ProbeResult::Absent })
     }
 
     async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
@@ -154,7 +154,7 @@ async fn check_interrupted(
         let engine = engine.observer(Arc::new(pause));
         let next = match &ending {
             None => engine.start(plan.clone()).await,
-            Some(Ending { run, phase: Phase::Paused(_) }) => engine.resume(*run).await,
+            Some(Ending { run, phase: Phase::Paused { .. } }) => engine.resume(*run).await,
             Some(_) => break,
         };
         ending = Some(next.map_err(|error| error.to_string())?);
@@ -162,9 +162,9 @@ async fn check_interrupted(
     let engine = engine(&journal, &world, shape);
     let last = match (ending, back) {
         (None, _) => engine.start(plan).await,
-        (Some(Ending { run, phase: Phase::Paused(_) }), false) => engine.resume(run).await,
+        (Some(Ending { run, phase: Phase::Paused { .. } }), false) => engine.resume(run).await,
         (Some(Ending { run, phase }), true) if !format!("{phase}").contains("rolled") => {
-            engine.unwind(run, "asked to").await
+            engine.roll_back(run, "asked to").await
         }
         (Some(ending), _) => Ok(ending),
     };
@@ -186,7 +186,7 @@ struct PauseAfter {
 impl Observer for PauseAfter {
     fn event(&self, _run: RunId, _time: Timestamp, _event: &Event) {
         if self.events.fetch_sub(1, Ordering::SeqCst) == 0 {
-            self.control.pause("asked to");
+            self.control.pause("asked to", PauseCause::Person);
         }
     }
 }
@@ -225,10 +225,15 @@ fn number(id: &StepId) -> usize {
 }
 
 fn engine(journal: &Journal, world: &Arc<Mutex<World>>, shape: &Shape) -> Engine {
-    let session = Session { boot_id: "boot".into(), pid: 1, program: "properties".into() };
+    let session = Session {
+        boot_id: "boot".into(),
+        pid: 1,
+        program: "properties".into(),
+        role: fulcrum_engine::Role::default(),
+    };
     let world = Arc::clone(world);
-    let library = move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
+    let registry = move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
         Ok(Arc::new(Unlucky { id: spec.id.clone(), world: Arc::clone(&world) }))
     };
-    Engine::new(journal.clone(), library, session).parallelism(shape.parallelism)
+    Engine::new(journal.clone(), registry, session).parallelism(shape.parallelism)
 }

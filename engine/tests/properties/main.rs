@@ -13,10 +13,10 @@ mod model;
 mod shape;
 mod simulation;
 
-use fulcrum_engine::event::{Failure, FailureKind, Session};
+use fulcrum_engine::event::{Failure, FailureKind, PauseCause, Session};
 use fulcrum_engine::run::Action;
 use fulcrum_engine::state::Digest;
-use fulcrum_engine::{Event, Finding, Outcome, Plan, Run, StepId};
+use fulcrum_engine::{Event, Outcome, Plan, ProbeResult, Run, StepId};
 use model::Model;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -88,17 +88,22 @@ fn stands(model: &Model, event: &Event, plan: &Plan) -> Result<(), String> {
 
 /// An event of a kind; half of the kinds do what the run asks for, so that it gets somewhere.
 fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Event {
-    let session = Session { boot_id: (variant % 2).to_string(), pid: 1, program: "random".into() };
+    let session = Session {
+        boot_id: (variant % 2).to_string(),
+        pid: 1,
+        program: "random".into(),
+        role: fulcrum_engine::Role::default(),
+    };
     let kind_of_failure = if variant.is_multiple_of(4) { FailureKind::Fatal } else { FailureKind::Retry };
     let failure = Failure { kind: kind_of_failure, error: "as told".into() };
     let outcomes = [Outcome::Completed, Outcome::RolledBack, Outcome::NeedsOperator];
     let outcome = outcomes[usize::from(variant) % 3];
-    let finding = match variant % 8 {
-        0 => Finding::Foreign(String::new()),
-        1 => Finding::Unknown(String::new()),
-        2 => Finding::Partial(String::new()),
-        3 => Finding::Absent,
-        _ => Finding::Done,
+    let result = match variant % 8 {
+        0 => ProbeResult::Foreign(String::new()),
+        1 => ProbeResult::Unknown(String::new()),
+        2 => ProbeResult::Partial(String::new()),
+        3 => ProbeResult::Absent,
+        _ => ProbeResult::Done,
     };
     let reason = String::new();
     match kind {
@@ -108,21 +113,26 @@ fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Eve
         3 => Event::AttemptDone { step, attempt, output: Value::Null },
         4 => Event::AttemptFailed { step, attempt, failure },
         5 => Event::AttemptCut { step, attempt },
-        6 => Event::Probed { step, finding },
-        7 => Event::UnwindStarted { reason },
+        6 => Event::Probed { step, result },
+        7 => Event::RollbackStarted { reason, mode: None },
         8 => Event::UndoStarted { step, attempt },
         9 => Event::UndoDone { step, attempt },
         10 => Event::UndoFailed { step, attempt, failure },
         11 => Event::UndoCut { step, attempt },
-        12 => Event::Paused { reason },
+        12 => Event::Paused { reason, cause: PauseCause::Person },
         13 => Event::Ended { outcome, reason },
-        _ => asked_for(run, variant, finding, failure),
+        _ => asked_for(run, variant, result, failure),
     }
 }
 
 /// The next thing that the run asks for or waits for.
-fn asked_for(run: &Run, variant: u8, finding: Finding, failure: Failure) -> Event {
-    let session = Session { boot_id: "0".into(), pid: 1, program: "random".into() };
+fn asked_for(run: &Run, variant: u8, result: ProbeResult, failure: Failure) -> Event {
+    let session = Session {
+        boot_id: "0".into(),
+        pid: 1,
+        program: "random".into(),
+        role: fulcrum_engine::Role::default(),
+    };
     let open = run.steps().find_map(|(spec, state)| {
         use fulcrum_engine::status::Status;
         let (step, failure) = (spec.id.clone(), failure.clone());
@@ -142,8 +152,8 @@ fn asked_for(run: &Run, variant: u8, finding: Finding, failure: Failure) -> Even
     match run.next_actions().into_iter().next() {
         Some(Action::Run { step, attempt, .. }) => Event::AttemptStarted { step, attempt, pre_image: None },
         Some(Action::Undo { step, attempt, .. }) => Event::UndoStarted { step, attempt },
-        Some(Action::Probe(step)) => Event::Probed { step, finding },
-        Some(Action::Unwind(reason)) => Event::UnwindStarted { reason },
+        Some(Action::Probe(step)) => Event::Probed { step, result },
+        Some(Action::RollBack(reason)) => Event::RollbackStarted { reason, mode: None },
         Some(Action::End(outcome, reason)) => Event::Ended { outcome, reason },
         Some(Action::Stop) | None if run.session().is_some() => Event::Resumed { session },
         Some(Action::Stop) | None => Event::Begun { workflow: String::new(), plan: Digest::of(b""), session },

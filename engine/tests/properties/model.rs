@@ -1,7 +1,7 @@
 //! What a run may do, said once more: sets of steps instead of a table of states.
 
 use fulcrum_engine::event::FailureKind;
-use fulcrum_engine::{Durability, Event, Finding, Outcome, Plan, StepId};
+use fulcrum_engine::{Durability, Event, Outcome, Plan, ProbeResult, StepId};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Set = BTreeSet<StepId>;
@@ -10,7 +10,7 @@ type Set = BTreeSet<StepId>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Model {
     pub begun: bool,
-    pub unwinding: bool,
+    pub rolling_back: bool,
     /// At work: not paused, not ended.
     pub active: bool,
     pub ended: Option<Outcome>,
@@ -45,8 +45,8 @@ impl Model {
                 self.boot.clone_from(&session.boot_id);
             }
             Event::Resumed { session } => self.resume(&session.boot_id, plan),
-            Event::UnwindStarted { .. } => {
-                (self.unwinding, self.active, self.ended) = (true, true, None);
+            Event::RollbackStarted { .. } => {
+                (self.rolling_back, self.active, self.ended) = (true, true, None);
                 self.failures.clear();
             }
             Event::Paused { .. } => self.active = false,
@@ -68,12 +68,12 @@ impl Model {
                 let most = plan.step(step).unwrap().undo_policy.attempts;
                 self.fail((true, step), failure.kind, most, |model| &mut model.left);
             }
-            Event::Probed { step, finding } => {
+            Event::Probed { step, result } => {
                 self.unclear.remove(step);
-                _ = match finding {
-                    Finding::Done => self.done.insert(step.clone()),
-                    Finding::Foreign(_) => self.foreign.insert(step.clone()),
-                    Finding::Unknown(_) if !self.unwinding => self.foreign.insert(step.clone()),
+                _ = match result {
+                    ProbeResult::Done => self.done.insert(step.clone()),
+                    ProbeResult::Foreign(_) => self.foreign.insert(step.clone()),
+                    ProbeResult::Unknown(_) if !self.rolling_back => self.foreign.insert(step.clone()),
                     _ => true,
                 }
             }
@@ -88,7 +88,7 @@ impl Model {
             Event::Resumed { .. } => {
                 self.begun && self.ended.is_none_or(|outcome| outcome == Outcome::NeedsOperator)
             }
-            Event::UnwindStarted { .. } => self.begun && !self.unwinding,
+            Event::RollbackStarted { .. } => self.begun && !self.rolling_back,
             Event::Paused { .. } => self.active && self.open.is_empty(),
             Event::Ended { outcome, .. } => {
                 self.active && self.open.is_empty() && self.due(plan) == Some(*outcome)
@@ -116,7 +116,7 @@ impl Model {
         let untouched = [&self.done, &self.unclear, &self.failed, &self.foreign];
         let after = plan.step(step).map(|spec| spec.after.as_slice());
         self.active
-            && !self.unwinding
+            && !self.rolling_back
             && after.is_some_and(|after| after.iter().all(|before| self.done.contains(before)))
             && !self.open.contains_key(step)
             && !untouched.iter().any(|set| set.contains(step))
@@ -126,7 +126,7 @@ impl Model {
     pub(crate) fn may_undo(&self, step: &StepId, plan: &Plan) -> bool {
         let untouched = [&self.unclear, &self.undone, &self.foreign, &self.left];
         self.active
-            && self.unwinding
+            && self.rolling_back
             && self.started.contains(step)
             && self.nothing_after(step, plan)
             && !self.open.contains_key(step)
@@ -140,7 +140,7 @@ impl Model {
 
     /// How the run has to end now, if it has.
     fn due(&self, plan: &Plan) -> Option<Outcome> {
-        match self.unwinding {
+        match self.rolling_back {
             true if self.started == self.undone => Some(Outcome::RolledBack),
             true if self.foreign.is_empty() && self.left.is_empty() => None,
             true if plan.steps().iter().any(|spec| self.may_undo(&spec.id, plan)) => None,
@@ -159,7 +159,7 @@ impl Model {
         let cut = std::mem::take(&mut self.open).into_iter().filter(|(_, back)| !back);
         self.unclear.extend(cut.map(|(step, _)| step));
         self.unclear.append(&mut self.foreign);
-        for spec in plan.steps().iter().filter(|_| !self.unwinding) {
+        for spec in plan.steps().iter().filter(|_| !self.rolling_back) {
             let gone =
                 spec.durability == Durability::Process || (rebooted && spec.durability == Durability::Boot);
             if gone && self.done.remove(&spec.id) {
@@ -172,9 +172,9 @@ impl Model {
     }
 
     fn start(&mut self, step: &StepId) {
-        *self.attempts.entry((self.unwinding, step.clone())).or_default() += 1;
+        *self.attempts.entry((self.rolling_back, step.clone())).or_default() += 1;
         self.started.insert(step.clone());
-        self.open.insert(step.clone(), self.unwinding);
+        self.open.insert(step.clone(), self.rolling_back);
     }
 
     fn close(&mut self, step: &StepId, to: impl Fn(&mut Self) -> &mut Set) {

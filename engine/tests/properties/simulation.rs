@@ -2,10 +2,10 @@
 //! the order and with the luck that a list of numbers says, and shows every event to the model.
 
 use crate::model::Model;
-use fulcrum_engine::event::{Failure, FailureKind, Session};
+use fulcrum_engine::event::{Failure, FailureKind, PauseCause, Session};
 use fulcrum_engine::run::{Action, Phase};
 use fulcrum_engine::state::Digest;
-use fulcrum_engine::{Durability, Event, Finding, Outcome, Plan, Run, StepId};
+use fulcrum_engine::{Durability, Event, Outcome, Plan, ProbeResult, Run, StepId};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -77,9 +77,9 @@ impl<'a> Simulation<'a> {
     fn turn(&mut self) -> Held {
         let actions = self.run.next_actions();
         match actions.first() {
-            Some(Action::Unwind(reason)) => {
+            Some(Action::RollBack(reason)) => {
                 self.count("a step failed");
-                return self.record(Event::UnwindStarted { reason: reason.clone() });
+                return self.record(Event::RollbackStarted { reason: reason.clone(), mode: None });
             }
             Some(Action::End(outcome, reason)) => {
                 return self.record(Event::Ended { outcome: *outcome, reason: reason.clone() });
@@ -90,8 +90,8 @@ impl<'a> Simulation<'a> {
         match self.lucky(24) {
             Some(0) => self.crash(),
             Some(1) => self.pause(),
-            Some(2) if !self.model.unwinding => {
-                self.record(Event::UnwindStarted { reason: "asked to".into() })
+            Some(2) if !self.model.rolling_back => {
+                self.record(Event::RollbackStarted { reason: "asked to".into(), mode: None })
             }
             _ => self.start_or_finish(actions),
         }
@@ -152,11 +152,11 @@ impl<'a> Simulation<'a> {
         let luck = self.lucky(12).unwrap_or(11);
         let fatal = if luck.is_multiple_of(2) { FailureKind::Fatal } else { FailureKind::Retry };
         let failure = Failure { kind: fatal, error: "as told".into() };
-        if luck < 4 && self.model.unwinding {
+        if luck < 4 && self.model.rolling_back {
             self.count("a failure on the way back");
         }
         let result = match flight {
-            Flight::Probe => Event::Probed { finding: self.finding(&step, luck), step },
+            Flight::Probe => Event::Probed { result: self.result(&step, luck), step },
             Flight::Run(attempt) => {
                 // 2, 3: an attempt that fails, or runs out of time, when its effect is there.
                 if luck > 1 {
@@ -186,13 +186,13 @@ impl<'a> Simulation<'a> {
         Ok(())
     }
 
-    fn finding(&mut self, step: &StepId, luck: u8) -> Finding {
+    fn result(&mut self, step: &StepId, luck: u8) -> ProbeResult {
         match (luck, self.world.contains(step)) {
-            (0, _) => Finding::Foreign("not ours".into()),
-            (1, _) => Finding::Unknown("no answer".into()),
-            (2, _) => Finding::Partial("half of it".into()),
-            (_, true) => Finding::Done,
-            (_, false) => Finding::Absent,
+            (0, _) => ProbeResult::Foreign("not ours".into()),
+            (1, _) => ProbeResult::Unknown("no answer".into()),
+            (2, _) => ProbeResult::Partial("half of it".into()),
+            (_, true) => ProbeResult::Done,
+            (_, false) => ProbeResult::Absent,
         }
     }
 
@@ -218,7 +218,7 @@ impl<'a> Simulation<'a> {
                 Flight::Undo(attempt) => self.record(Event::UndoCut { step, attempt })?,
             }
         }
-        self.record(Event::Paused { reason: "asked to".into() })?;
+        self.record(Event::Paused { reason: "asked to".into(), cause: PauseCause::Person })?;
         if !self.run.next_actions().is_empty() {
             return Err("a paused run asks for something".to_owned());
         }
@@ -228,8 +228,8 @@ impl<'a> Simulation<'a> {
 
     /// Takes the run up, forward or back, perhaps after a reboot.
     fn next_process(&mut self) -> Held {
-        if self.lucky(4) == Some(0) && !self.model.unwinding {
-            self.record(Event::UnwindStarted { reason: "asked to".into() })?;
+        if self.lucky(4) == Some(0) && !self.model.rolling_back {
+            self.record(Event::RollbackStarted { reason: "asked to".into(), mode: None })?;
         }
         let rebooted = self.lucky(2) == Some(1);
         self.boots += u32::from(rebooted);
@@ -256,7 +256,9 @@ impl<'a> Simulation<'a> {
         self.flights.clear();
         match (outcome, self.lucky(2)) {
             (Outcome::RolledBack, _) | (_, None) | (Outcome::Completed, Some(0)) => return Ok(false),
-            (Outcome::Completed, _) => self.record(Event::UnwindStarted { reason: "asked to".into() })?,
+            (Outcome::Completed, _) => {
+                self.record(Event::RollbackStarted { reason: "asked to".into(), mode: None })?;
+            }
             (Outcome::NeedsOperator, _) => {}
         }
         self.next_process().map(|()| true)
@@ -294,7 +296,12 @@ impl<'a> Simulation<'a> {
     }
 
     fn session(&self) -> Session {
-        Session { boot_id: self.boots.to_string(), pid: 1, program: "simulation".into() }
+        Session {
+            boot_id: self.boots.to_string(),
+            pid: 1,
+            program: "simulation".into(),
+            role: fulcrum_engine::Role::default(),
+        }
     }
 
     /// A number below `bound`, or nothing if luck is used up.

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use fulcrum_engine::state::fsync;
 use fulcrum_engine::testing::World;
-use fulcrum_engine::{Context, Finding, Library, Plan, Step, StepError, StepSpec};
+use fulcrum_engine::{Context, Plan, ProbeResult, Step, StepError, StepRegistry, StepSpec};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,7 +33,7 @@ impl World for Deploy {
         Plan::new("deploy", steps).unwrap()
     }
 
-    fn library(&self) -> impl Library + 'static {
+    fn registry(&self) -> impl StepRegistry + 'static {
         |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
             let root = PathBuf::from(spec.args["root"].as_str().ok_or("no root")?);
             Ok(match spec.id.as_str() {
@@ -70,11 +70,11 @@ struct Copy(PathBuf);
 
 #[async_trait]
 impl Step for Copy {
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         match fs::read_dir(&self.0).map(Iterator::count) {
-            Ok(FILES) => Ok(Finding::Done),
-            Ok(count) => Ok(Finding::Partial(format!("{count} of {FILES} files"))),
-            Err(_) => Ok(Finding::Absent),
+            Ok(FILES) => Ok(ProbeResult::Done),
+            Ok(count) => Ok(ProbeResult::Partial(format!("{count} of {FILES} files"))),
+            Err(_) => Ok(ProbeResult::Absent),
         }
     }
 
@@ -99,8 +99,8 @@ struct Check(PathBuf);
 
 #[async_trait]
 impl Step for Check {
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Ok(Finding::Absent) // It changes nothing: checking again is as good.
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent) // It changes nothing: checking again is as good.
     }
 
     async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
@@ -134,9 +134,9 @@ impl Step for Switch {
         Ok(fs::read_link(&self.0)?.into_os_string().into_encoded_bytes())
     }
 
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         let there = fs::read_link(&self.0)?.as_path() == Path::new("v2");
-        Ok(if there { Finding::Done } else { Finding::Absent })
+        Ok(if there { ProbeResult::Done } else { ProbeResult::Absent })
     }
 
     async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
@@ -144,7 +144,7 @@ impl Step for Switch {
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        match cx.saved() {
+        match cx.pre_image() {
             None => Ok(()), // It never began.
             Some(before) => self.lead_to(Path::new(std::str::from_utf8(before)?)),
         }

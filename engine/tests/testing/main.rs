@@ -9,13 +9,13 @@ use deploy::Deploy;
 use fulcrum_engine::Durability;
 use fulcrum_engine::testing::{
     Broken, World, every_run_twice_is_as_once, every_undo_twice_is_as_once,
-    failure_at_every_step_unwinds_to_nothing, prefixes_recover,
+    failure_at_every_step_rolls_back_to_nothing, prefixes_recover,
 };
 use marks::{Flaw, Marks};
 
 async fn holds<W: World>() {
     every_run_twice_is_as_once::<W>().await.unwrap();
-    failure_at_every_step_unwinds_to_nothing::<W>().await.unwrap();
+    failure_at_every_step_rolls_back_to_nothing::<W>().await.unwrap();
     every_undo_twice_is_as_once::<W>().await.unwrap();
 }
 
@@ -37,7 +37,7 @@ async fn a_diamond_holds() {
 /// A crash after every single entry, on the way forward and on the way back, once and twice, whatever the
 /// effect in flight had come to.
 #[tokio::test]
-async fn every_prefix_of_a_journal_resumes_and_unwinds() {
+async fn every_prefix_of_a_journal_resumes_and_rolls_back() {
     prefixes_recover::<Marks<Diamond>>(1).await.unwrap();
     prefixes_recover::<Deploy>(1).await.unwrap();
 }
@@ -97,20 +97,20 @@ async fn a_run_that_is_not_idempotent_is_named() {
 async fn an_undo_that_is_not_idempotent_is_named() {
     let error = every_undo_twice_is_as_once::<Marks<Trips>>().await.unwrap_err();
     assert!(error.to_string().starts_with("step b undone twice: the run should be rolled-back"), "{error}");
-    let error = failure_at_every_step_unwinds_to_nothing::<Marks<Trips>>().await.unwrap_err();
+    let error = failure_at_every_step_rolls_back_to_nothing::<Marks<Trips>>().await.unwrap_err();
     assert!(error.to_string().starts_with("step b failing before its effect: the run should be"), "{error}");
 }
 
 #[tokio::test]
 async fn an_undo_that_leaves_something_is_named() {
-    let error = failure_at_every_step_unwinds_to_nothing::<Marks<Leaves>>().await.unwrap_err();
+    let error = failure_at_every_step_rolls_back_to_nothing::<Marks<Leaves>>().await.unwrap_err();
     assert!(error.to_string().starts_with("step b failing after its effect: the world should"), "{error}");
 }
 
 #[tokio::test]
 async fn a_probe_that_is_wrong_is_found_by_the_prefix_that_it_matters_for() {
     every_run_twice_is_as_once::<Marks<Blind>>().await.unwrap();
-    failure_at_every_step_unwinds_to_nothing::<Marks<Blind>>().await.unwrap();
+    failure_at_every_step_rolls_back_to_nothing::<Marks<Blind>>().await.unwrap();
     let error = prefixes_recover::<Marks<Blind>>(1).await.unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with("the run there and back, cut after entry 4 (AttemptStarted"), "{text}");

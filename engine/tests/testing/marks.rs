@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use fulcrum_engine::testing::World;
-use fulcrum_engine::{Context, Durability, Finding, Library, Plan, Policy, Step, StepError, StepSpec};
+use fulcrum_engine::{
+    Context, Durability, Plan, Policy, ProbeResult, Step, StepError, StepRegistry, StepSpec,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -44,7 +46,7 @@ impl<K: Kind> World for Marks<K> {
         Plan::new("marks", K::STEPS.iter().map(step).collect()).unwrap()
     }
 
-    fn library(&self) -> impl Library + 'static {
+    fn registry(&self) -> impl StepRegistry + 'static {
         let counts = Arc::clone(&self.0);
         move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
             let flaw = K::FLAW.filter(|(step, _)| *step == spec.id.as_str()).map(|(_, flaw)| flaw);
@@ -71,10 +73,10 @@ struct Mark {
 
 #[async_trait]
 impl Step for Mark {
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         let there = self.counts.lock().unwrap().contains_key(&self.name);
         let done = there || self.flaw == Some(Flaw::ProbeSaysDone);
-        Ok(if done { Finding::Done } else { Finding::Absent })
+        Ok(if done { ProbeResult::Done } else { ProbeResult::Absent })
     }
 
     async fn run(&self, _cx: &Context) -> Result<Value, StepError> {

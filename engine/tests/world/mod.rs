@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use fulcrum_engine::state::Journal;
 use fulcrum_engine::{
-    Backoff, Context, Durability, Engine, Finding, Library, Plan, Policy, Session, Step, StepError, StepId,
-    StepSpec,
+    Backoff, Context, Durability, Engine, Plan, Policy, ProbeResult, Session, Step, StepError, StepId,
+    StepRegistry, StepSpec,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,7 +23,7 @@ pub(crate) struct World {
     /// For each step, what its next undos shall do.
     pub undos: BTreeMap<StepId, VecDeque<Script>>,
     /// For each step, what its next probes shall find instead of what is there.
-    pub probes: BTreeMap<StepId, VecDeque<Result<Finding, String>>>,
+    pub probes: BTreeMap<StepId, VecDeque<Result<ProbeResult, String>>>,
     /// Steps in flight now, and the most there ever were.
     pub busy: usize,
     pub busy_max: usize,
@@ -56,18 +56,18 @@ struct Mark {
 
 #[async_trait]
 impl Step for Mark {
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         let mut world = self.world.lock().unwrap();
         world.calls.push(format!("probe {}", self.id));
         match world.probes.get_mut(&self.id).and_then(VecDeque::pop_front) {
             Some(scripted) => scripted.map_err(StepError::retry),
-            None if world.marks.contains(&self.id) => Ok(Finding::Done),
-            None => Ok(Finding::Absent),
+            None if world.marks.contains(&self.id) => Ok(ProbeResult::Done),
+            None => Ok(ProbeResult::Absent),
         }
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
-        assert_eq!(cx.saved().is_some(), self.saves, "what was saved is there before the first effect");
+        assert_eq!(cx.pre_image().is_some(), self.saves, "what was saved is there before the first effect");
         self.act(cx, "run", |world| &mut world.runs, |world, id| _ = world.marks.insert(id.clone())).await?;
         Ok(json!({ "made": self.id }))
     }
@@ -125,7 +125,7 @@ impl Mark {
 }
 
 /// Steps that mark `world`. A spec's args may say `{"saves": true}`.
-pub(crate) fn library(world: &Shared) -> impl Library + 'static {
+pub(crate) fn registry(world: &Shared) -> impl StepRegistry + 'static {
     let world = Arc::clone(world);
     move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
         let saves = spec.args["saves"].as_bool().unwrap_or(false);
@@ -160,8 +160,13 @@ pub(crate) fn engine(journal: &Journal, world: &Shared) -> Engine {
 }
 
 pub(crate) fn engine_on(journal: &Journal, world: &Shared, boot: &str) -> Engine {
-    let session = Session { boot_id: boot.to_owned(), pid: 1, program: "test 1".to_owned() };
-    Engine::new(journal.clone(), library(world), session)
+    let session = Session {
+        boot_id: boot.to_owned(),
+        pid: 1,
+        program: "test 1".to_owned(),
+        role: fulcrum_engine::Role::default(),
+    };
+    Engine::new(journal.clone(), registry(world), session)
 }
 
 pub(crate) fn marks(world: &Shared) -> Vec<String> {

@@ -16,7 +16,7 @@ pub struct Access {
     /// The API, as the kubeconfig says.
     pub cluster: Cluster,
     /// For questions to components on this node: the kubeconfig's identity, no verification of the
-    /// server (see [`crate::node::Question::tls`]).
+    /// server (see [`crate::host::Question::tls`]).
     pub local_tls: Arc<ClientConfig>,
     /// Where the API is reached.
     pub url: String,

@@ -4,22 +4,12 @@
 //! API cannot be asked: bringing it back is what this is about.
 
 use crate::component::Component;
-use crate::node::Steering;
+use crate::host::Steering;
+use crate::settings::OnReboot;
 use fulcrum_engine::state::{RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-
-/// What the guard does with a run that a reboot has cut in half.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnReboot {
-    /// It goes on, in the direction in which it was going.
-    #[default]
-    Resume,
-    /// It is undone.
-    Rollback,
-}
 
 /// What is known when the guard starts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -64,7 +54,7 @@ pub enum Workflow {
     /// The same once more, after the static pods were brought back; the DaemonSets exist.
     HandOver,
     /// The static pods are brought back while the DaemonSets do not serve.
-    StandIn,
+    FallBack,
     /// The manifests that would be brought back become what runs now.
     RenewStandby,
 }
@@ -91,10 +81,10 @@ pub enum Standing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The manifests to put back at once.
-    pub put_back: Vec<(Component, Copy)>,
+    pub put_back: Vec<(Component, ManifestCopy)>,
     /// Those to put back when the API answers, before what follows: without it these components could do nothing but take
     /// the time of those that bring it back.
-    pub put_back_later: Vec<(Component, Copy)>,
+    pub put_back_later: Vec<(Component, ManifestCopy)>,
     /// What follows.
     pub next: Next,
     /// In words.
@@ -103,7 +93,7 @@ pub struct Decision {
 
 /// Which copy of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Copy {
+pub enum ManifestCopy {
     /// What the run had taken away: its undo would put the same back.
     Retired,
     /// The standby: that, or what has proven itself since.
@@ -150,7 +140,7 @@ pub fn at_boot(facts: &BootFacts) -> Decision {
 fn amid_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
     let rebooted = pivot.boot_id != facts.boot_id;
     let gone = missing(facts).filter(|component| rebooted && pivot.retired.contains(component));
-    let put_back = gone.map(|component| (component, Copy::Retired)).collect();
+    let put_back = gone.map(|component| (component, ManifestCopy::Retired)).collect();
     let run = pivot.run;
     let (next, why) = match pivot.standing {
         Standing::Paused => (Next::Rest, format!("run {run} was paused by a person, who goes on with it")),
@@ -187,7 +177,7 @@ fn after_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
     };
     // What goes on from the middle knows all of them as there, and where nothing goes on nobody comes later.
     let at_once = |component: &Component| next != Next::HandOver || *component == Component::ApiServer;
-    let gone = missing(facts).filter(|_| rebooted).map(|component| (component, Copy::Standby));
+    let gone = missing(facts).filter(|_| rebooted).map(|component| (component, ManifestCopy::Standby));
     let (put_back, put_back_later) = gone.partition(|(component, _)| at_once(component));
     Decision { put_back, put_back_later, next, why }
 }
@@ -196,15 +186,15 @@ fn after_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
 fn settled(facts: &BootFacts, last: &RunFacts, rebooted: bool) -> (Next, String) {
     let hosted = match last.workflow {
         Workflow::Pivot | Workflow::HandOver => last.standing == Standing::Completed,
-        Workflow::StandIn | Workflow::RenewStandby => false,
+        Workflow::FallBack | Workflow::RenewStandby => false,
     };
     let run = last.run;
     match (hosted, rebooted) {
         (false, _) if is_first_failure(facts, last) => (
             Next::HandOverIfProven,
-            format!("the static pods stand in since run {run}, for the first time in a while"),
+            format!("the static pods serve since run {run}, after the first failure in a while"),
         ),
-        (false, _) => (Next::Watch, format!("the static pods stand in since run {run}, and stay")),
+        (false, _) => (Next::Watch, format!("the static pods serve since run {run}, and stay")),
         (true, true) => (Next::HandOver, format!("self-hosted since run {run}, and the machine has booted")),
         (true, false) if facts.manifests.is_empty() => (Next::Watch, format!("self-hosted since run {run}")),
         (true, false) => (Next::Rest, "static manifests were put back by somebody else".to_owned()),
@@ -214,8 +204,8 @@ fn settled(facts: &BootFacts, last: &RunFacts, rebooted: bool) -> (Next, String)
 /// The static pods stand in, nobody has tried to hand over again since, and the time before was long ago.
 fn is_first_failure(facts: &BootFacts, last: &RunFacts) -> bool {
     let mut failures =
-        facts.runs.iter().filter(|run| run.workflow == Workflow::StandIn && run.run < last.run);
-    last.workflow == Workflow::StandIn
+        facts.runs.iter().filter(|run| run.workflow == Workflow::FallBack && run.run < last.run);
+    last.workflow == Workflow::FallBack
         && last.standing == Standing::Completed
         && failures.next_back().is_none_or(|before| last.begun.since(before.begun) > facts.hold_off)
 }
@@ -240,7 +230,7 @@ pub struct Pulse {
 }
 
 /// The components whose static pods are to stand in now, and why.
-pub fn stand_in(seen: &Watched) -> Option<(Vec<Component>, String)> {
+pub fn fall_back(seen: &Watched) -> Option<(Vec<Component>, String)> {
     let is_down = |component: &Component| {
         seen.hosted.get(component).is_some_and(|pulse| !pulse.listens && pulse.silent >= seen.patience)
     };

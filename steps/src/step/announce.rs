@@ -1,10 +1,10 @@
 //! `announce`: says in the cluster why the static pods came back, as an Event on the node, once the API answers. It is
 //! for people: that it could not be said is no failure.
 
-use super::library::seen;
+use crate::look::answered;
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use futures::FutureExt;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -21,15 +21,16 @@ pub(super) struct Announce {
 #[async_trait]
 impl Step for Announce {
     /// Saying it twice is harmless.
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Ok(Finding::Absent)
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent)
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let site = &self.site;
-        let say =
-            async || seen(site.cluster.node_event(&site.settings.node, "StaticPodsStandIn", &self.why).await);
-        let said = cx.wait("the API, to say why", site.patience.poll, say);
+        let say = async || {
+            answered(site.cluster.node_event(&site.settings.node, "FellBackToStaticPods", &self.why).await)
+        };
+        let said = cx.wait("the API, to say why", site.timeouts.poll, say);
         match tokio::time::timeout(SAID_WITHIN, said).await {
             Ok(Err(error)) if cx.stopped().now_or_never().is_some() => Err(error),
             Ok(Err(error)) => Ok(json!({ "said": false, "error": error.to_string() })),

@@ -1,10 +1,10 @@
 //! `arm-guard`: what brings the control plane back after a reboot is installed before anything is changed. Undo:
 //! it is taken away, unless it was there before.
 
-use crate::guard::{HOLD_OFF, Orders, PATIENCE, arm, disarm, installed};
 use crate::site::Site;
+use crate::unit::{HOLD_OFF, Orders, PATIENCE, arm, disarm, installed};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub(super) struct ArmGuard {
 impl ArmGuard {
     fn orders(&self) -> Orders {
         Orders {
-            state_dir: self.site.state_dir().to_owned(),
+            state_dir: self.site.state_dir.clone(),
             manifests_dir: self.site.settings.manifests_dir.clone(),
             patience: PATIENCE,
             hold_off: HOLD_OFF,
@@ -35,24 +35,24 @@ impl Step for ArmGuard {
         Ok(serde_json::to_vec(&before.unit_file.is_some())?)
     }
 
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         let seen = installed(self.site.node.units.as_ref(), &self.orders()).await?;
         Ok(match (&seen.unit_file, seen.current && seen.state.enabled && seen.state.active) {
-            (None, _) => Finding::Absent,
-            (Some(_), true) => Finding::Done,
+            (None, _) => ProbeResult::Absent,
+            (Some(_), true) => ProbeResult::Done,
             (Some(_), false) => {
-                Finding::Partial("the guard is not installed, enabled and started".to_owned())
+                ProbeResult::Partial("the guard is not installed, enabled and started".to_owned())
             }
         })
     }
 
     async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
         arm(self.site.node.units.as_ref(), &self.orders()).await?;
-        Ok(json!({ "unit": crate::guard::UNIT }))
+        Ok(json!({ "unit": crate::unit::UNIT }))
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        match cx.saved().map(serde_json::from_slice::<bool>).transpose()? {
+        match cx.pre_image().map(serde_json::from_slice::<bool>).transpose()? {
             Some(false) => Ok(disarm(self.site.node.units.as_ref()).await?),
             _ => Ok(()), // Never begun, or somebody else's.
         }

@@ -5,15 +5,16 @@
 //! has gone.
 
 use super::archive;
-use super::endpoints::while_held;
-use super::lease;
-use super::library::seen;
-use super::removal::{Removal, made_by};
 use crate::component::Component;
+use crate::handover::endpoints::while_held;
+use crate::handover::lease;
+use crate::handover::removal::{Removal, made_by};
+use crate::look::answered;
 use crate::manifest::{StaticPod, same_spec};
 use crate::site::Site;
+use crate::step_name::StepKind;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -32,24 +33,24 @@ impl CreateDaemonset {
 
     async fn live(&self, cx: &Context) -> Result<Option<Value>, StepError> {
         let name = self.component.daemonset_name();
-        let get = async || seen(self.site.cluster.daemonset(name).await);
-        cx.wait(&format!("the API, to read DaemonSet {name}"), self.site.patience.poll, get).await
+        let get = async || answered(self.site.cluster.daemonset(name).await);
+        cx.wait(&format!("the API, to read DaemonSet {name}"), self.site.timeouts.poll, get).await
     }
 
     /// Whether `live` is what this run makes, or why not.
-    fn compare(&self, cx: &Context, live: &Value) -> Result<Finding, StepError> {
+    fn compare(&self, cx: &Context, live: &Value) -> Result<ProbeResult, StepError> {
         let name = self.component.daemonset_name();
         if made_by(live).as_deref() != Some(&cx.run().to_string()) {
             let by = made_by(live).map_or("not by fulcrum".to_owned(), |run| format!("by run {run}"));
-            return Ok(Finding::Foreign(format!(
+            return Ok(ProbeResult::Foreign(format!(
                 "DaemonSet {name} is there, made {by}; delete it, or keep it and do not pivot"
             )));
         }
         Ok(match same_spec(&self.ours(cx)?, live) {
-            Ok(()) => Finding::Done,
+            Ok(()) => ProbeResult::Done,
             Err(differences) => {
                 let list: Vec<String> = differences.iter().map(ToString::to_string).collect();
-                Finding::Foreign(format!("DaemonSet {name} was changed: {}", list.join("; ")))
+                ProbeResult::Foreign(format!("DaemonSet {name} was changed: {}", list.join("; ")))
             }
         })
     }
@@ -66,9 +67,9 @@ impl Step for CreateDaemonset {
         Ok(serde_json::to_vec(&self.live(cx).await?.is_some())?)
     }
 
-    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         match self.live(cx).await? {
-            None => Ok(Finding::Absent),
+            None => Ok(ProbeResult::Absent),
             Some(live) => self.compare(cx, &live),
         }
     }
@@ -82,14 +83,11 @@ impl Step for CreateDaemonset {
         };
         let what = format!("the API, to create DaemonSet {}", self.component.daemonset_name());
         let made = cx
-            .wait(&what, self.site.patience.poll, async || {
+            .wait(&what, self.site.timeouts.poll, async || {
                 match self.site.cluster.create_daemonset(&ours, false).await {
                     // Perhaps this very call, sent twice: what is there decides.
-                    Err(error) if error.is_conflict() => Ok(Seen::Ready(None)),
-                    other => Ok(match seen(other)? {
-                        Seen::Ready(made) => Seen::Ready(Some(made)),
-                        Seen::NotYet(seen) => Seen::NotYet(seen),
-                    }),
+                    Err(error) if error.is_conflict() => Ok(None),
+                    other => Ok(Some(answered(other)?)),
                 }
             })
             .await?;
@@ -98,25 +96,25 @@ impl Step for CreateDaemonset {
             None => self.live(cx).await?.ok_or_else(|| StepError::retry("it was there and is gone again"))?,
         };
         match self.compare(cx, &live)? {
-            Finding::Foreign(why) => Err(StepError::fatal(why)),
+            ProbeResult::Foreign(why) => Err(StepError::fatal(why)),
             _ => Ok(json!({ "uid": live["metadata"]["uid"], "leader": leader })),
         }
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        let was_there = cx.saved().map(serde_json::from_slice::<bool>).transpose()?;
+        let was_there = cx.pre_image().map(serde_json::from_slice::<bool>).transpose()?;
         if was_there != Some(false) {
             return Ok(()); // Never begun, or not ours to delete.
         }
         let removal = Removal::new(&self.site, self.component, cx.run());
         let what = format!("the API, to delete DaemonSet {}", self.component.daemonset_name());
         let drain = async || removal.drain().await;
-        let old = cx.wait(&what, self.site.patience.poll, drain).await?;
+        let old = cx.wait(&what, self.site.timeouts.poll, drain).await?;
         let gone = while_held(&self.site, self.component, async {
             if removal.listener().await?.is_some() {
                 old.hold_back(&self.site, self.component).await;
             }
-            if !cx.wait(&what, self.site.patience.poll, async || removal.tell().await).await? {
+            if !cx.wait(&what, self.site.timeouts.poll, async || removal.tell().await).await? {
                 return Ok(false);
             }
             removal.wait_gone(cx, &old).await.map(|()| true)
@@ -131,5 +129,5 @@ impl Step for CreateDaemonset {
 
 /// Who led before the DaemonSet's pod existed, if that was noted.
 pub(super) fn led_before(cx: &Context, component: Component) -> Option<&str> {
-    cx.output(&format!("create-daemonset/{component}"))?["leader"].as_str()
+    cx.output(StepKind::CreateDaemonset.of(component).id().as_str())?["leader"].as_str()
 }

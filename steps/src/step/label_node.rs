@@ -1,10 +1,10 @@
 //! `label-node`: opts this node in to the self-hosted control plane. Undo: as it was before.
 
-use super::library::seen;
 use crate::cluster::OPT_IN_LABEL;
+use crate::look::answered;
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ impl LabelNode {
     /// The label's value now; `None` if the node does not bear it.
     async fn label(&self, cx: &Context) -> Result<Option<String>, StepError> {
         let name = &self.site.settings.node;
-        let get = async || seen(self.site.cluster.node(name).await);
-        let node = cx.wait("the API, to read the node's labels", self.site.patience.poll, get).await?;
+        let get = async || answered(self.site.cluster.node(name).await);
+        let node = cx.wait("the API, to read the node's labels", self.site.timeouts.poll, get).await?;
         let node =
             node.ok_or_else(|| StepError::fatal(format!("the cluster has no node {name} any more")))?;
         Ok(node.metadata.labels.and_then(|labels| labels.get(OPT_IN_LABEL).cloned()))
@@ -25,8 +25,8 @@ impl LabelNode {
 
     async fn set(&self, cx: &Context, value: Option<&str>) -> Result<(), StepError> {
         let site = &self.site;
-        let set = async || seen(site.cluster.label_node(&site.settings.node, OPT_IN_LABEL, value).await);
-        cx.wait("the API, to label the node", site.patience.poll, set).await
+        let set = async || answered(site.cluster.label_node(&site.settings.node, OPT_IN_LABEL, value).await);
+        cx.wait("the API, to label the node", site.timeouts.poll, set).await
     }
 }
 
@@ -40,8 +40,8 @@ impl Step for LabelNode {
         Ok(serde_json::to_vec(&self.label(cx).await?)?)
     }
 
-    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
-        Ok(if self.label(cx).await?.is_some() { Finding::Done } else { Finding::Absent })
+    async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(if self.label(cx).await?.is_some() { ProbeResult::Done } else { ProbeResult::Absent })
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
@@ -50,7 +50,7 @@ impl Step for LabelNode {
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        let Some(saved) = cx.saved() else { return Ok(()) };
+        let Some(saved) = cx.pre_image() else { return Ok(()) };
         let before: Option<String> = serde_json::from_slice(saved)?;
         self.set(cx, before.as_deref()).await
     }

@@ -1,14 +1,14 @@
 //! `renew-standby/<c>`: what the DaemonSet runs, and has proven itself, is what would come back from now on. Undo: what
 //! would have come back before.
 
-use super::library::seen;
 use crate::component::Component;
-use crate::guard::Standby;
+use crate::handover::standby::Standby;
+use crate::host::FileImage;
+use crate::look::answered;
 use crate::manifest::standby_of;
-use crate::node::FileImage;
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -20,13 +20,13 @@ pub(super) struct RenewStandby {
 impl RenewStandby {
     fn standby(&self) -> Result<Standby, StepError> {
         match self.site.settings.of_pivot {
-            Some(pivot) => Ok(Standby::of(self.site.state_dir(), pivot)),
+            Some(pivot) => Ok(Standby::of(&self.site.state_dir, pivot)),
             None => Err(StepError::fatal("the run does not say which pivot's standby is meant")),
         }
     }
 
     fn saved(cx: &Context) -> Result<Option<FileImage>, StepError> {
-        Ok(cx.saved().map(serde_json::from_slice).transpose()?)
+        Ok(cx.pre_image().map(serde_json::from_slice).transpose()?)
     }
 }
 
@@ -43,15 +43,15 @@ impl Step for RenewStandby {
     }
 
     /// Making it again is as good as comparing.
-    async fn probe(&self, _cx: &Context) -> Result<Finding, StepError> {
-        Ok(Finding::Absent)
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent)
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let name = self.component.daemonset_name();
-        let get = async || seen(self.site.cluster.daemonset(name).await);
+        let get = async || answered(self.site.cluster.daemonset(name).await);
         let live =
-            cx.wait(&format!("the API, to read DaemonSet {name}"), self.site.patience.poll, get).await?;
+            cx.wait(&format!("the API, to read DaemonSet {name}"), self.site.timeouts.poll, get).await?;
         let live = live.ok_or_else(|| StepError::fatal(format!("DaemonSet {name} is gone")))?;
         let content = standby_of(self.component, &live, &self.site.settings.target(None))
             .map_err(|refused| StepError::fatal(format!("DaemonSet {name}: {refused}")))?;

@@ -1,12 +1,12 @@
 //! `share-port/<c>` with `--handover steer`: the static process's live listener becomes shareable. Nothing else of
 //! it is touched. Undo: it is as it was.
 
-use super::pair::{gone, is_cut, settled};
 use crate::component::Component;
-use crate::node::{HostError, Listener};
+use crate::handover::pair::{gone, is_cut, settled};
+use crate::host::{HostError, Listener};
 use crate::site::{Site, in_static_pod, shares_its_port};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -22,35 +22,33 @@ impl ShareLive {
     }
 
     /// The listener that is shared now; `None` after the cut, when there is none to share.
-    async fn share(&self, cx: &Context) -> Result<Seen<Option<Listener>>, StepError> {
+    async fn share(&self, cx: &Context) -> Look<Option<Listener>> {
         if is_cut(&self.site, cx.run(), self.component)? {
-            return Ok(Seen::Ready(None));
+            return Ok(None);
         }
         let Some(listener) = self.listener().await? else {
-            return Ok(Seen::NotYet(format!("the static {} does not listen", self.component)));
+            return Err(Pending::NotYet(format!("the static {} does not listen", self.component)));
         };
-        Ok(match settled(self.site.node.host.share(&listener).await)? {
-            Seen::Ready(()) => Seen::Ready(Some(listener)),
-            Seen::NotYet(seen) => Seen::NotYet(seen),
-        })
+        settled(self.site.node.host.share(&listener).await)?;
+        Ok(Some(listener))
     }
 }
 
 #[async_trait]
 impl Step for ShareLive {
-    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
+    async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         if is_cut(&self.site, cx.run(), self.component)? {
-            return Ok(Finding::Done);
+            return Ok(ProbeResult::Done);
         }
         Ok(match self.listener().await? {
-            Some(listener) if self.site.node.host.is_shared(&listener).await? => Finding::Done,
-            _ => Finding::Absent,
+            Some(listener) if self.site.node.host.is_shared(&listener).await? => ProbeResult::Done,
+            _ => ProbeResult::Absent,
         })
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = format!("the listener of the static {} to be shared", self.component);
-        let shared = cx.wait(&what, self.site.patience.poll, async || self.share(cx).await).await?;
+        let shared = cx.wait(&what, self.site.timeouts.poll, async || self.share(cx).await).await?;
         Ok(match shared {
             Some(listener) => json!({ "pid": listener.process.pid, "inode": listener.inode }),
             None => Value::Null,

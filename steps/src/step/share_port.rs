@@ -5,15 +5,17 @@
 //! Looks only at the manifest and at the host: for the API server's own turn there is no API to ask.
 
 use super::archive;
-use super::drain::Drain;
-use super::endpoints::while_held;
-use super::lease;
 use crate::component::Component;
+use crate::handover::drain::Drain;
+use crate::handover::endpoints::while_held;
+use crate::handover::lease;
+use crate::host::{FileImage, Process};
+use crate::look::once;
 use crate::manifest::StaticPod;
-use crate::node::{FileImage, Process};
-use crate::site::{Handover, Site, in_static_pod, shares_its_port};
+use crate::settings::HandoverMode;
+use crate::site::{Site, in_static_pod, shares_its_port};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, Finding, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -34,7 +36,7 @@ impl SharePort {
     /// The manifest as it was, and as it shall be. Both are saved: another version of this program may
     /// write the second differently, and must still know it.
     fn both(&self, cx: &Context) -> Result<Option<(FileImage, FileImage)>, StepError> {
-        Ok(cx.saved().map(serde_json::from_slice).transpose()?)
+        Ok(cx.pre_image().map(serde_json::from_slice).transpose()?)
     }
 
     fn path(&self) -> String {
@@ -53,7 +55,7 @@ impl SharePort {
     /// The static server that is about to be restarted, if it listens.
     async fn old(&self, shared: bool) -> Result<Drain, StepError> {
         let the_one = |process: &Process| in_static_pod(process) && shares_its_port(process) != shared;
-        Drain::of(&self.site, self.component, the_one, self.site.patience.drain_alone).await
+        Drain::of(&self.site, self.component, the_one, self.site.timeouts.drain_alone).await
     }
 
     /// Writes the manifest, if it is not there yet, and waits until the kubelet has restarted the pod. While a bridge
@@ -65,7 +67,7 @@ impl SharePort {
         old: Drain,
         shared: bool,
     ) -> Result<u32, StepError> {
-        let bridged = self.site.settings.handover == Handover::Bridge;
+        let bridged = self.site.settings.handover == HandoverMode::Bridge;
         let restarted = async {
             if let Some(manifest) = manifest {
                 if bridged {
@@ -86,12 +88,12 @@ impl SharePort {
         if old.is_some() {
             let what = format!("the kubelet to end the static {}", self.component);
             let look = async || old.look(&self.site).await;
-            cx.wait(&what, self.site.patience.poll, look).await?;
+            cx.wait(&what, self.site.timeouts.poll, look).await?;
             lease::give_back(&self.site, cx, self.component, None).await;
         } else {
             // Whoever serves now may be what the kubelet is about to restart: it has not yet acted on the
             // write of an attempt that was cut short.
-            let settle = self.site.patience.settle;
+            let settle = self.site.timeouts.settle;
             let _ = tokio::time::timeout(settle, cx.stopped()).await;
         }
         let with = if shared { "with" } else { "without" };
@@ -122,18 +124,18 @@ impl Step for SharePort {
         Ok(serde_json::to_vec(&(before, after))?)
     }
 
-    async fn probe(&self, cx: &Context) -> Result<Finding, StepError> {
-        let Some((before, after)) = self.both(cx)? else { return Ok(Finding::Absent) };
+    async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
+        let Some((before, after)) = self.both(cx)? else { return Ok(ProbeResult::Absent) };
         let current = self.current()?;
         if current.as_ref() == Some(&after) {
             let the_one = |process: &_| in_static_pod(process) && shares_its_port(process);
             let mark = self.site.unredirected(self.component);
-            return Ok(match self.site.serves(self.component, mark, the_one).await? {
-                Seen::Ready(_) => Finding::Done,
-                Seen::NotYet(seen) => Finding::Partial(format!("the manifest is there, but {seen}")),
+            return Ok(match once(self.site.serves(self.component, mark, the_one).await)? {
+                Ok(_) => ProbeResult::Done,
+                Err(seen) => ProbeResult::Partial(format!("the manifest is there, but {seen}")),
             });
         }
-        Ok(if current == Some(before) { Finding::Absent } else { Finding::Foreign(self.edited()) })
+        Ok(if current == Some(before) { ProbeResult::Absent } else { ProbeResult::Foreign(self.edited()) })
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
@@ -152,7 +154,7 @@ impl Step for SharePort {
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let Some((before, after)) = self.both(cx)? else { return Ok(()) };
-        if self.site.keep_port_sharing {
+        if self.site.keeps_port_sharing() {
             return Ok(());
         }
         self.site.node.manifests.sweep(self.component.manifest_file())?;

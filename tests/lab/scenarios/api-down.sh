@@ -1,8 +1,8 @@
 # a rollback while no API server answers: the files first, then the cluster
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 remember_static
-load_start "$LOAD_RATE_SMALL"
+load_start_small
 need fulcrum_killed_at step-done retire-static/kube-apiserver pivot --yes
 
 # The only API server left is the DaemonSet's. Whatever of it starts is killed, so that only the static pod can serve.
@@ -18,13 +18,13 @@ down_since=$(date +%s.%N)
 # bytes again is asked at the end; an API server may first have to come back in another way.
 restored() { local component; for component in "${COMPONENTS[@]}"; do [ -e "$MANIFESTS/$component.yaml" ] || return; done; }
 when_restored() { until restored; do sleep 0.02; done; date +%s.%N; }
-when_restored >"$logs/restored-at" &
+when_restored >"$LOGS/restored-at" &
 watcher=$!
 need fulcrum_ends 0 rollback --yes -o json
 check 'the run is rolled back' finished_as rolled-back
 kill $killer $watcher 2>/dev/null || true
 check 'the manifests were back on the disk while the API was down' \
-  earlier "$(cat "$logs/restored-at")" "$(first_success_after "$down_since")"
+  earlier "$(cat "$LOGS/restored-at")" "$(first_success_after "$down_since")"
 refresh_kubelet
 check_static
 check 'a Deployment made now runs' deployment_runs after-api-down

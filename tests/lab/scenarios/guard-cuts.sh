@@ -1,12 +1,12 @@
 # the power is cut at step boundaries of a pivot and of a rollback; the guard ends what was begun (by hand)
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 # cut_at STEP COMMAND ARGS...: the power goes as soon as fulcrum says that the step has begun.
 cut_at() {
-  wanted_event=step-started\|undo-started wanted_step=$1
+  want 'step-started|undo-started' "$1"
   shift
   fulcrum_until is_wanted "$@"
-  if [ -n "$hit" ]; then pass "the power is cut at $wanted_step of \`fulcrum $*\`"; else fail "a cut at $wanted_step" "$last_line"; fi
+  if [ -n "$HIT" ]; then pass "the power is cut at $WANTED_STEP of \`fulcrum $*\`"; else fail "a cut at $WANTED_STEP" "$LAST_LINE"; fi
   power_cut
 }
 pivot_is() { journal_says ".runs | map(select(.kind == \"pivot\")) | last | select(.outcome == \"$1\")" >/dev/null; }
@@ -16,7 +16,7 @@ for step in label-node share-port/kube-apiserver create-daemonset/kube-apiserver
   retire-static/kube-scheduler retire-static/kube-apiserver verify; do
   need cut_at "$step" pivot --yes
   wait_until "$step: the pivot is completed by the guard" 420 pivot_is completed
-  static_etcd=$(etcd_identity)
+  remember_etcd
   check_pivoted
   need fulcrum_ends 0 rollback --yes
   check_static
@@ -24,14 +24,14 @@ done
 for step in retire-static/kube-apiserver verify; do
   need cut_at "$step" pivot --yes --on-reboot rollback
   wait_until "$step: the pivot is rolled back by the guard" 420 pivot_is rolled-back
-  static_etcd=$(etcd_identity)
+  remember_etcd
   check_static
 done
-for step in way-back/vacate-port/kube-apiserver way-back/restore-static/kube-apiserver create-daemonset/kube-scheduler; do
+for step in prepare-rollback/vacate-port/kube-apiserver prepare-rollback/restore-static/kube-apiserver create-daemonset/kube-scheduler; do
   need fulcrum_ends 0 pivot --yes
   need cut_at "$step" rollback --yes
   wait_until "$step: the rollback is brought to its end by the guard" 420 pivot_is rolled-back
-  static_etcd=$(etcd_identity)
+  remember_etcd
   check_static
 done
 
@@ -40,5 +40,5 @@ need cut_at arm-guard pivot --yes
 wait_until 'the API answers after a cut while the guard was installed' 240 api_answers
 wait_until 'node and mirror pods are Ready' 240 node_ready
 need fulcrum_ends 0 resume --yes
-static_etcd=$(etcd_identity)
+remember_etcd
 check_pivoted

@@ -1,5 +1,5 @@
 # what the guard costs while it only watches (by hand)
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 need fulcrum_ends 0 pivot --yes
 sleep 20

@@ -1,5 +1,5 @@
 # roll-outs with the guard: a good one after the API server was killed, and an image that runs and never serves (by hand)
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 remember_static
 need fulcrum_ends 0 pivot --yes
@@ -21,7 +21,7 @@ need wait_until 'the new pod is available' 60 available
 
 # It runs, and listens elsewhere. The kubelet takes the pod for Ready by the old server's answers, and the old one goes.
 image=$(kubeadm config images list --kubernetes-version "$LAB_VERSION" 2>/dev/null | grep /etcd:)
-need check 'an image that never serves is rolled out' kubectl -n kube-system patch daemonset $API_DAEMONSET --type=json -p '[
+need check 'an image that never serves is rolled out' kubectl -n kube-system patch daemonset "$API_DAEMONSET" --type=json -p '[
   {"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "'"$image"'"},
   {"op": "replace", "path": "/spec/template/spec/containers/0/command", "value": ["etcd", "--data-dir=/never-serves",
     "--listen-client-urls=http://127.0.0.1:9999", "--advertise-client-urls=http://127.0.0.1:9999",
@@ -30,7 +30,7 @@ need wait_until 'the API is gone' 180 api_silent
 began=$SECONDS
 wait_until 'the API is back within patience and one start' 75 api_answers
 note "back after $((SECONDS - began)) s of silence"
-wait_until 'the journal says that static pods stand in' 240 last_run_is stand-in completed
+wait_until 'the journal says that static pods stand in' 240 last_run_is fall-back completed
 check 'it is what was proven last that stands in' grep -q -- --event-ttl=2h0m0s "$MANIFESTS/kube-apiserver.yaml"
 expect_eq 'status says mixed' mixed "$(status_of .state)"
 check 'and why' grep -q 'no answer' <(node_exec fulcrum status --state-dir "$STATE_DIR")

@@ -1,5 +1,5 @@
 # SIGKILL at random instants of a pivot and of its rollback, each taken up again: no request is lost (by hand)
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 # Between two system calls of a step, where no event marks the place. FULCRUM_LAB_SEED repeats a schedule, as far as time can.
 seed=${FULCRUM_LAB_SEED:-$(date +%s)}
@@ -11,14 +11,14 @@ killed_anywhere() {
   local command=$1 kills=0 began=$SECONDS
   while [ $kills -lt 200 ]; do
     next_call "$command"
-    code=0
+    CODE=0
     node_exec timeout --signal=KILL "$((RANDOM % $3 / 10)).$((RANDOM % 10))1" \
-      fulcrum "$command" --yes -o json --state-dir "$STATE_DIR" >"$out" 2>"$err" || code=$?
-    [ $code = 137 ] || break
+      fulcrum "$command" --yes -o json --state-dir "$STATE_DIR" >"$OUT" 2>"$ERR" || CODE=$?
+    [ $CODE = 137 ] || break
     kills=$((kills + 1))
     [ "$(history_of '.runs | length')" = 0 ] || command=$2
   done
-  expect_eq "\`fulcrum $1\`, killed $kills times: exit code ($((SECONDS - began)) s)" 0 "$code"
+  expect_eq "\`fulcrum $1\`, killed $kills times: exit code ($((SECONDS - began)) s)" 0 "$CODE"
 }
 
 remember_static

@@ -1,5 +1,5 @@
 # pivot --handover bridge and the exact way back, under load: no request is lost (by hand)
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 remember_static
 load_start

@@ -1,5 +1,5 @@
 # rollback --keep-port-sharing under load, and again killed at every boundary: no request is lost (by hand)
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 # Static pods again, with the flag.
 check_static_with_flag() {
@@ -11,7 +11,7 @@ check_static_with_flag() {
   expect_eq 'the manifests are the four' 'etcd.yaml kube-apiserver.yaml kube-controller-manager.yaml kube-scheduler.yaml' \
     "$(find "$MANIFESTS" -mindepth 1 -printf '%P\n' | sort | paste -sd ' ')"
   expect_eq 'no DaemonSet is left' '' "$(daemonsets)"
-  expect_same 'no label and no lease is left' "$static_traces" "$(traces)"
+  expect_same 'no label and no lease is left' "$STATIC_TRACES" "$(traces)"
   expect_eq 'no connection is redirected' '' "$(redirects)"
   expect_eq 'status says static' static "$(status_of .state)"
 }

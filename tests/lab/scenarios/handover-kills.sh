@@ -1,5 +1,5 @@
 # SIGKILL at every step boundary of a pivot and of its rollback, each taken up again: no request is lost (by hand)
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 remember_static
 planned=$(plan_steps)

@@ -1,5 +1,5 @@
 # a new API server that never serves: the pivot is undone, and neither clients nor static pods notice (by hand)
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 # The kubelet restarts a static pod whose manifest changes, so the flag cannot be made bad there. These two flags name
 # files that an API server reads when it starts and not again: good ones while the static one does, bad ones for the new

@@ -1,5 +1,5 @@
 # roll-outs on the self-hosted API server under load: of a changed flag, of a bad flag, and back (by hand)
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 remember_static
 need fulcrum_ends 0 pivot --yes
@@ -26,7 +26,7 @@ load_stop 'roll-out of a bad flag'
 check_unharmed 'roll-out of a bad flag'
 
 load_start
-need check 'it is taken back' kubectl -n kube-system rollout undo daemonset/$API_DAEMONSET
+need check 'it is taken back' kubectl -n kube-system rollout undo "daemonset/$API_DAEMONSET"
 need wait_until 'only a pod with the good flag is left, and is Ready' 180 only_pod_runs --event-ttl=2h0m0s
 sleep 15
 load_stop 'roll-out of a bad flag, taken back'

@@ -1,5 +1,5 @@
 # pivots and exact rollbacks under load: no request is lost, no watch event missed, and how long it takes
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 # FULCRUM_LAB_ROUNDS of them, each there and back. The load of each way is a new one, with figures of its own.
 remember_static

@@ -1,11 +1,11 @@
 # the journal: every attempt with its circumstances, and that a changed byte is noticed
-# shellcheck shell=bash disable=SC2154,SC2034
+# shellcheck shell=bash
 
 remember_static
 need fulcrum_killed_at step-started share-port/kube-scheduler pivot --yes
 need fulcrum_ends 0 resume --yes
 need fulcrum_ends 0 history -o json
-journal=$out
+journal=$OUT
 holds() { jq -e "$1" "$journal"; }
 check 'one run, a pivot, completed' holds '.runs | length == 1 and .[0].kind == "pivot" and .[0].outcome == "completed"'
 check 'every attempt has step, direction, number, start, outcome, boot id and pid' holds '.runs[].attempts | length > 0 and all(
@@ -20,7 +20,7 @@ check 'attempts by both processes are there' holds '[.runs[].attempts[].pid] | u
 # Done, or cut short by the kill and then found done.
 done_once() { holds ".runs[].attempts | any(.step == \"$1\" and .direction == \"run\" and
   (.outcome == \"done\" or ((.detail // \"\") | startswith(\"probed: done\"))))"; }
-for step in preflight lock archive label-node verify seal \
+for step in preflight lock archive label-node verify record-head \
   {share-port,create-daemonset,await-ready,retire-static}/{kube-apiserver,kube-controller-manager,kube-scheduler}; do
   check "$step is done" done_once "$step"
 done
@@ -38,8 +38,8 @@ old = b"create-daemonset/kube-scheduler"
 assert old in data, "no entry names that step"
 open(path, "wb").write(data.replace(old, b"create-daemonset/kube-schedulex"))
 '
-STATE_DIR=/var/lib/fulcrum-damaged
+state_dir_is /var/lib/fulcrum-damaged
 fulcrum_ends 8 history --verify
-check 'it names the entry by its number' grep -hE 'entry [0-9]+' "$out" "$err"
-STATE_DIR=/var/lib/fulcrum
+check 'it names the entry by its number' grep -hE 'entry [0-9]+' "$OUT" "$ERR"
+state_dir_is /var/lib/fulcrum
 fulcrum_ends 0 history --verify

@@ -1,5 +1,5 @@
 # SIGKILL at share-port, at create-daemonset and at every retire-static of a pivot, which is resumed each time
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 # Two pivots with several kills in each, instead of many with one: a run that has been killed four times is the harder
 # case. A step that was cut short by the kill of another is looked at first: `probed` is its boundary then. Steps that run

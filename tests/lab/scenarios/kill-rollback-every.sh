@@ -1,5 +1,5 @@
 # SIGKILL at every create-daemonset and retire-static of a pivot, which is then rolled back (by hand)
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 remember_static
 for step in {retire-static,create-daemonset}/{kube-apiserver,kube-controller-manager,kube-scheduler}; do

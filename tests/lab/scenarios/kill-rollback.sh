@@ -1,5 +1,5 @@
 # SIGKILL in a pivot that is then rolled back, and SIGKILL in the rollback itself
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 remember_static
 

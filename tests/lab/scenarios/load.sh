@@ -1,5 +1,5 @@
 # the load on a node that is left alone: it notices nothing, and that it notices a server's end (by hand)
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 # What 0 failed requests mean elsewhere rests on this.
 load_start

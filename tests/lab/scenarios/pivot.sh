@@ -1,8 +1,8 @@
 # a pivot with --handover restart under load: what it leaves, what it cost, and that a second one has nothing to do
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 remember_static
-load_start "$LOAD_RATE_SMALL"
+load_start_small
 need fulcrum_ends 0 pivot --yes --handover restart
 check_pivoted
 check 'a Deployment made now runs' deployment_runs after-pivot
@@ -11,5 +11,5 @@ check 'the outage is shorter than kubeadm 1.20.2 had (24.6 s)' shorter_gap_than 
 step_times
 
 fulcrum_ends 0 pivot --yes
-check 'the second pivot says that there is nothing to do' grep -qi 'nothing to do' "$out" "$err"
+check 'the second pivot says that there is nothing to do' grep -qi 'nothing to do' "$OUT" "$ERR"
 check_pivoted

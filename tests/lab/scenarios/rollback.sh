@@ -1,11 +1,11 @@
 # a rollback of a finished pivot, under load: the node and the cluster as they were before it
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash
 
 remember_static
 # Started on a terminal that goes away half-way, as when a connection drops: the run must not notice.
-FULCRUM_AS=("$here/tools/on-a-terminal" share-port/)
+fulcrum_through "$HERE/tools/on-a-terminal" share-port/
 need fulcrum_ends 0 pivot --yes
-FULCRUM_AS=()
+fulcrum_through
 check_pivoted
 load_start
 need fulcrum_ends 0 rollback --yes

@@ -1,12 +1,13 @@
 //! Decisions by value, and what holds of all of them.
 
 use crate::component::Component;
-use crate::guard::HOLD_OFF;
 use crate::guard::decide::{
-    BootFacts, Copy, InLine, Next, OnReboot, Pulse, RunFacts, Standing, Watched, Workflow, at_boot, line_up,
-    stand_in,
+    BootFacts, InLine, ManifestCopy, Next, Pulse, RunFacts, Standing, Watched, Workflow, at_boot, fall_back,
+    line_up,
 };
-use crate::node::Steering;
+use crate::host::Steering;
+use crate::settings::OnReboot;
+use crate::unit::HOLD_OFF;
 use fulcrum_engine::state::{RunId, Timestamp};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -37,7 +38,7 @@ const ALL: [Component; 3] = Component::ALL;
 fn a_self_hosted_node_that_has_booted_gets_its_static_pods_back_and_hands_over() {
     let pivot = run(1, Workflow::Pivot, Standing::Completed, "before");
     let decision = at_boot(&facts(vec![pivot.clone()], &[]));
-    let [api, manager, scheduler] = ALL.map(|component| (component, Copy::Standby));
+    let [api, manager, scheduler] = ALL.map(|component| (component, ManifestCopy::Standby));
     assert_eq!(decision.put_back, [api]);
     assert_eq!(decision.put_back_later, [manager, scheduler], "they can do nothing before the API answers");
     assert_eq!(decision.next, Next::HandOver);
@@ -59,7 +60,10 @@ fn what_was_in_between_goes_on_as_was_said() {
     let booted = at_boot(&last(UNFINISHED, "before", false));
     assert_eq!(booted.next, Next::Resume(one));
     assert_eq!(booted.put_back.len(), 2, "the scheduler's is there: {booted:?}");
-    assert!(booted.put_back.iter().all(|(_, copy)| *copy == Copy::Retired), "an undo knows what it took");
+    assert!(
+        booted.put_back.iter().all(|(_, copy)| *copy == ManifestCopy::Retired),
+        "an undo knows what it took"
+    );
     let rollback = BootFacts { on_reboot: OnReboot::Rollback, ..last(UNFINISHED, "before", false) };
     assert_eq!(at_boot(&rollback).next, Next::Unwind(one));
     let undoing = BootFacts { on_reboot: OnReboot::Rollback, ..last(UNWINDING, "before", false) };
@@ -84,7 +88,7 @@ fn what_stands_in_stays_and_what_the_guard_was_at_goes_on() {
     };
     let two = RunId::from_bytes([2; 16]);
     for boot in ["before", "now"] {
-        assert_eq!(after(Workflow::StandIn, Standing::Completed, boot), Next::HandOverIfProven);
+        assert_eq!(after(Workflow::FallBack, Standing::Completed, boot), Next::HandOverIfProven);
         assert_eq!(after(Workflow::HandOver, Standing::RolledBack, boot), Next::Watch);
         assert_eq!(after(Workflow::HandOver, UNFINISHED, boot), Next::Resume(two));
         assert_eq!(after(Workflow::RenewStandby, UNFINISHED, boot), Next::Resume(two));
@@ -104,7 +108,7 @@ fn what_stands_in_stays_and_what_the_guard_was_at_goes_on() {
 fn a_second_failure_soon_after_the_first_stays_static() {
     let pivot = run(1, Workflow::Pivot, Standing::Completed, "now");
     let story = |second: u8| {
-        let failed = |number| run(number, Workflow::StandIn, Standing::Completed, "now");
+        let failed = |number| run(number, Workflow::FallBack, Standing::Completed, "now");
         let again = run(3, Workflow::HandOver, Standing::Completed, "now");
         at_boot(&facts(vec![pivot.clone(), failed(2), again, failed(second)], &ALL)).next
     };
@@ -117,7 +121,7 @@ fn whoever_is_silent_for_long_enough_and_holds_no_port_is_stood_in_for() {
     let seen = |pulses: [(u64, bool); 3]| {
         let pulse = |(silent, listens)| Pulse { silent: Duration::from_secs(silent), listens };
         let hosted = ALL.into_iter().zip(pulses.map(pulse)).collect();
-        stand_in(&Watched { patience: Duration::from_secs(30), hosted }).map(|(components, _)| components)
+        fall_back(&Watched { patience: Duration::from_secs(30), hosted }).map(|(components, _)| components)
     };
     let [api, manager, scheduler] = ALL;
     assert_eq!(seen([(0, true), (0, true), (0, true)]), None);
@@ -127,7 +131,7 @@ fn whoever_is_silent_for_long_enough_and_holds_no_port_is_stood_in_for() {
     assert_eq!(seen([(0, true), (45, false), (45, true)]), Some(vec![manager]));
     assert_eq!(seen([(5, false), (45, false), (29, false)]), Some(vec![manager]));
     assert_eq!(
-        stand_in(&Watched { patience: Duration::ZERO, hosted: BTreeMap::new() }),
+        fall_back(&Watched { patience: Duration::ZERO, hosted: BTreeMap::new() }),
         None,
         "nothing is hosted"
     );
@@ -154,7 +158,7 @@ fn any_run(number: u8) -> impl Strategy<Value = RunFacts> {
     let workflow = match number {
         0 => Just(Workflow::Pivot).boxed(),
         _ => {
-            prop::sample::select(vec![Workflow::HandOver, Workflow::StandIn, Workflow::RenewStandby]).boxed()
+            prop::sample::select(vec![Workflow::HandOver, Workflow::FallBack, Workflow::RenewStandby]).boxed()
         }
     };
     let standings = vec![
@@ -205,7 +209,7 @@ proptest! {
         if rebooted && pivot.standing != Standing::RolledBack {
             for component in ALL {
                 let taken = pivot.standing == Standing::Completed || pivot.retired.contains(&component);
-                let among = |all: &[(Component, Copy)]| all.iter().any(|(it, _)| *it == component);
+                let among = |all: &[(Component, ManifestCopy)]| all.iter().any(|(it, _)| *it == component);
                 let later = component != Component::ApiServer
                     && decision.next == Next::HandOver
                     && among(&decision.put_back_later);

@@ -1,4 +1,3 @@
-//! Tests of the guard: its decisions by value, and the whole of it on the rehearsal cluster.
+//! Tests of the guard: its decisions, by value.
 
 mod decide;
-mod rehearsed;

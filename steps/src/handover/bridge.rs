@@ -1,0 +1,135 @@
+//! What there is of the bridge, the API server on a second port, and of the redirect to it.
+//!
+//! Both are looked at and never remembered: the bridge is its manifest, its port is what that says, and the
+//! redirect is what the kernel has.
+
+use crate::component::Component;
+use crate::host::{Hindrance, HostError, MARK_SERVING, Process, Question, RedirectState};
+use crate::look::once;
+use crate::manifest::{BRIDGE, StaticPod};
+use crate::settings::HandoverMode;
+use crate::site::{Site, describe, in_static_pod};
+use fulcrum_engine::{Look, Pending, StepError};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+/// Its file in the kubelet's manifests directory.
+pub const BRIDGE_FILE: &str = "kube-apiserver-bridge.yaml";
+/// The first port that is tried, and how many are.
+const FIRST_PORT: u16 = 16443;
+const PORTS: u16 = 100;
+/// How often a bridge is asked before it counts as gone.
+const QUESTIONS: u32 = 3;
+
+impl Site {
+    /// How the component is asked so that the real port is reached, also while new connections to it are redirected.
+    pub(crate) fn unredirected(&self, component: Component) -> Option<u32> {
+        let redirected = component == Component::ApiServer && self.settings.handover != HandoverMode::Restart;
+        redirected.then_some(MARK_SERVING)
+    }
+
+    /// The port of the bridge; `None` if its manifest is not there, or is none.
+    pub(crate) fn bridge_port(&self) -> io::Result<Option<u16>> {
+        let image = self.node.manifests.read(BRIDGE_FILE)?;
+        let pod =
+            image.and_then(|image| StaticPod::parse(Component::ApiServer, image.content.as_bytes()).ok());
+        Ok(pod.filter(|pod| pod.name() == BRIDGE).map(|pod| pod.port()))
+    }
+
+    /// A port that nobody listens on.
+    pub(crate) async fn free_port(&self) -> Result<u16, StepError> {
+        for port in (FIRST_PORT..).take(PORTS.into()) {
+            if port != self.port(Component::ApiServer) && self.node.host.listeners(port).await?.is_empty() {
+                return Ok(port);
+            }
+        }
+        let last = FIRST_PORT + (PORTS - 1);
+        Err(StepError::fatal(format!("no port of {FIRST_PORT} to {last} is free for a second API server")))
+    }
+
+    /// Whether the bridge serves on this port.
+    pub(crate) async fn bridge_serves(&self, port: u16) -> Look<Process> {
+        let mut question = Question { mark: None, ..self.question(Component::ApiServer) };
+        question.address.set_port(port);
+        let answer = match self.node.host.ask(&question).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(Pending::NotYet(error.to_string())),
+        };
+        Err(Pending::NotYet(match answer.process.filter(in_static_pod) {
+            Some(process) if answer.status == 200 => return Ok(process),
+            Some(process) => format!("{} answers {} to {}", describe(&process), answer.status, question.path),
+            None => format!("a process in no static pod answers on port {port}"),
+        }))
+    }
+
+    /// Whether an API server, whichever, answers on the real port.
+    pub(crate) async fn api_serves(&self) -> Result<(), String> {
+        let mark = self.unredirected(Component::ApiServer);
+        let question = Question { mark, ..self.question(Component::ApiServer) };
+        match self.node.host.ask(&question).await {
+            Ok(answer) if answer.status == 200 => Ok(()),
+            Ok(answer) => {
+                let who = answer.process.as_ref().map_or("a process that is gone".to_owned(), describe);
+                Err(format!("{who} answers {} to {}", answer.status, question.path))
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// An address of this node at which API servers are reached from elsewhere.
+    pub(crate) fn outward(&self) -> Option<IpAddr> {
+        let asked = Some(self.question(Component::ApiServer).address.ip());
+        let outward = |ip: &IpAddr| !ip.is_loopback() && !ip.is_unspecified();
+        asked.filter(outward).or_else(|| self.settings.node_addresses.iter().copied().find(outward))
+    }
+
+    /// What a client is told that does not know of the bridge.
+    pub(crate) fn outward_question(&self) -> Option<Question> {
+        let question = self.question(Component::ApiServer);
+        let address = SocketAddr::new(self.outward()?, question.address.port());
+        Some(Question { address, mark: None, ..question })
+    }
+
+    /// How much of a redirect there is. Where there is no nft, nothing is redirected.
+    pub(crate) async fn redirect_state(&self) -> Result<RedirectState, HostError> {
+        match self.node.host.redirect_state().await {
+            Err(error) if error.hindrance == Hindrance::Unsupported => Ok(RedirectState::Absent),
+            other => other,
+        }
+    }
+
+    /// Ends a redirect that points nowhere, as a bridge that died has left it, and says why; `None` if there is nothing to
+    /// mend. It is what `resume`, `rollback` and the guard begin with: new connections go nowhere until then.
+    ///
+    /// # Errors
+    /// When the machine cannot be asked, or does not do it.
+    pub async fn mend_redirect(&self) -> Result<Option<String>, HostError> {
+        if self.redirect_state().await? != RedirectState::Active {
+            return Ok(None);
+        }
+        let mut seen = match self.bridge_port() {
+            Ok(Some(port)) => match self.ask_bridge(port).await {
+                Ok(()) => return Ok(None),
+                Err(seen) => seen,
+            },
+            Ok(None) => format!("{} is not there", self.node.manifests.file(BRIDGE_FILE).display()),
+            Err(error) => error.to_string(),
+        };
+        self.node.host.end_redirect().await?;
+        seen.insert_str(0, "new connections to the API server were redirected to a bridge that does not serve, and are not any more: ");
+        Ok(Some(seen))
+    }
+
+    async fn ask_bridge(&self, port: u16) -> Result<(), String> {
+        let mut last = String::new();
+        for _ in 0..QUESTIONS {
+            match once(self.bridge_serves(port).await) {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(seen)) => last = seen,
+                Err(error) => last = error.to_string(),
+            }
+            tokio::time::sleep(self.timeouts.poll).await;
+        }
+        Err(last)
+    }
+}

@@ -1,0 +1,96 @@
+//! Giving back the leader's lease of a component whose process has gone.
+//!
+//! Controller manager and scheduler do not let go of their lease when they end, and whoever follows waits
+//! for it to run out (15 s). What is given back is only what its holder provably renews no more.
+//!
+//! A candidate looks whether the lease is free every 2 to 4.4 s. When it does can be seen by what it sends, for it does
+//! nothing else. So the leader is taken away shortly before: nobody leads for 3 s at most, instead of up to 4.4.
+
+use crate::cluster::ClusterError;
+use crate::component::Component;
+use crate::host::HostError;
+use crate::look::answered;
+use crate::site::{Site, in_api_pod};
+use crate::timeouts::Timeouts;
+use fulcrum_engine::{Context, StepError};
+use k8s_openapi::api::coordination::v1::Lease;
+use tokio::time::timeout;
+
+/// Who leads. Every process has an identity of its own, `<hostname>_<uuid>`: whoever leads before a second process
+/// exists is the first one. `None` if nobody leads, or another node's process.
+pub(crate) async fn leader(
+    site: &Site,
+    cx: &Context,
+    component: Component,
+) -> Result<Option<String>, StepError> {
+    let Some(name) = component.lease_name() else { return Ok(None) };
+    let get = async || answered(site.cluster.lease(name).await);
+    let lease = cx.wait(&format!("the API, to read Lease {name}"), site.timeouts.poll, get).await?;
+    let host = format!("{}_", site.settings.node);
+    Ok(lease.as_ref().and_then(holder).filter(|holder| holder.starts_with(&host)).map(str::to_owned))
+}
+
+/// Waits for a moment at which the component's candidate, in the DaemonSet's pod, will soon look at its lease. Best effort,
+/// as is [`give_back`]: without it, only time is lost.
+pub(crate) async fn await_candidate(site: &Site, cx: &Context, component: Component) {
+    let Timeouts { candidate, looked, poll, .. } = site.timeouts;
+    let slack = poll * 3;
+    let port = site.port(component);
+    cx.note("waiting for the next one to have looked at the lease");
+    let has_looked = async {
+        loop {
+            let listeners = site.node.host.listeners(port).await?;
+            let next = listeners.into_iter().rfind(|listener| in_api_pod(&listener.process));
+            let Some(next) = next else { return Ok::<_, HostError>(()) };
+            match site.node.host.last_sent(&next.process, port).await? {
+                Some(ago) if (looked..=looked + slack).contains(&ago) => return Ok(()),
+                _ => tokio::time::sleep(poll).await,
+            }
+        }
+    };
+    tokio::select! {
+        looked = timeout(candidate + looked + slack, has_looked) => match looked {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!("{component}: {error}"),
+            Err(_) => tracing::debug!("{component}: it did not look at its lease at a moment that could be seen"),
+        },
+        () = cx.stopped() => {}
+    }
+}
+
+/// Gives back the component's lease when the process that may hold it has gone. Best effort: without it, only
+/// time is lost.
+///
+/// If `gone`, the [`leader`] that has gone, still holds it, at once. Else if nobody renews it, looking twice, a
+/// leader's renewal period apart.
+pub(crate) async fn give_back(site: &Site, cx: &Context, component: Component, gone: Option<&str>) {
+    let Some(name) = component.lease_name() else { return };
+    let given = timeout(site.timeouts.lease_quiet * 3, try_to(site, cx, name, gone)).await;
+    match given {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the lease of {component} was not given back"),
+        Err(_) => tracing::debug!("no answer in time: the lease of {component} was not given back"),
+    }
+}
+
+async fn try_to(site: &Site, cx: &Context, name: &str, gone: Option<&str>) -> Result<(), ClusterError> {
+    // Read after its holder's death. A renewal that was on its way then makes this a conflict.
+    let Some(mut lease) = site.cluster.lease(name).await? else { return Ok(()) };
+    if gone.is_some() && holder(&lease) == gone {
+        site.cluster.give_back_lease(&lease).await?;
+        match site.cluster.lease(name).await? {
+            Some(now) if holder(&now) == gone => lease = now,
+            _ => return Ok(()),
+        }
+    }
+    if holder(&lease).is_none() {
+        return Ok(());
+    }
+    cx.note(format!("looking whether Lease {name} is still renewed"));
+    tokio::time::sleep(site.timeouts.lease_quiet).await;
+    site.cluster.give_back_lease(&lease).await
+}
+
+fn holder(lease: &Lease) -> Option<&str> {
+    lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
+}

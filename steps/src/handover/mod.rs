@@ -1,0 +1,10 @@
+//! What several steps and the guard do when a component changes hands.
+
+pub mod bridge;
+pub(crate) mod drain;
+pub(crate) mod endpoints;
+pub(crate) mod hold_back;
+pub(crate) mod lease;
+pub(crate) mod pair;
+pub(crate) mod removal;
+pub mod standby;

@@ -1,0 +1,113 @@
+//! The two API servers that listen side by side with `--handover steer`, and who of them gets new connections.
+
+use crate::component::Component;
+use crate::handover::standby::Standby;
+use crate::host::{Hindrance, HostError, Listener, Steering};
+use crate::look::once;
+use crate::settings::HandoverMode;
+use crate::site::{Site, in_api_pod, in_static_pod};
+use fulcrum_engine::state::RunId;
+use fulcrum_engine::{Context, Look, Pending, StepError};
+
+/// Who listens on the API server's port.
+pub(crate) struct Pair {
+    /// The static API server, if it listens.
+    pub(crate) old: Option<Listener>,
+    /// The DaemonSet's, if it listens; of several the youngest.
+    pub(crate) new: Option<Listener>,
+    all: Vec<Listener>,
+}
+
+impl Pair {
+    pub(crate) async fn look(site: &Site) -> Result<Self, HostError> {
+        let all = site.node.host.listeners(site.port(Component::ApiServer)).await?;
+        let old = all.iter().find(|listener| in_static_pod(&listener.process)).cloned();
+        let new = all.iter().rfind(|listener| in_api_pod(&listener.process)).cloned();
+        Ok(Self { old, new, all })
+    }
+
+    /// The one whose group is meant: both are in it, or one of them listens.
+    fn group(&self) -> Vec<Listener> {
+        self.old.as_ref().or(self.new.as_ref()).map(|one| one.group_of(&self.all)).unwrap_or_default()
+    }
+
+    /// What holds now; `None` also if only one listens, or nobody.
+    pub(crate) async fn steering(&self, site: &Site) -> Result<Option<Steering>, StepError> {
+        let group = self.group();
+        if group.len() < 2 {
+            return Ok(None);
+        }
+        Ok(site.node.host.steering(&group).await?)
+    }
+
+    /// The static one keeps all traffic; the other, or whoever comes next, gets what is meant for it.
+    pub(crate) fn line_up(&self, old: &Listener) -> Steering {
+        let newcomer = self.new.as_ref().map(|new| new.inode);
+        Steering::LineUp { serving: old.inode, newcomer }
+    }
+
+    /// Lets others listen beside this one, the static one, which keeps all traffic. Says what holds then.
+    pub(crate) async fn share_and_line_up(&self, site: &Site, old: &Listener) -> Result<Steering, HostError> {
+        site.node.host.share(old).await?;
+        let steering = self.line_up(old);
+        self.steer(site, steering).await?;
+        Ok(steering)
+    }
+
+    pub(crate) async fn steer(&self, site: &Site, steering: Steering) -> Result<(), HostError> {
+        site.node.host.steer(&self.group(), steering).await
+    }
+
+    pub(crate) async fn unsteer(&self, site: &Site) -> Result<(), HostError> {
+        site.node.host.unsteer(&self.group()).await
+    }
+}
+
+/// Whether this run has made the cut: the static pod's manifest is gone, and what was done to its listener has done
+/// its work. A standby that the guard has put there since is not what the run began with.
+pub(crate) fn is_cut(site: &Site, run: RunId, component: Component) -> Result<bool, StepError> {
+    Ok(match site.node.manifests.read(component.manifest_file())? {
+        None => true,
+        Some(image) => {
+            Standby::of(&site.state_dir, run).stands_in(component, &image, &site.archived(run, component))?
+        }
+    })
+}
+
+/// Shares the listener of a static process that was restarted in mid-run, by whomever, and makes the API server first
+/// in line, as the one before it was: beside a listener that is not shared nobody else can begin to listen.
+pub(crate) async fn share_again(site: &Site, cx: &Context, component: Component) -> Result<(), StepError> {
+    if site.settings.handover != HandoverMode::Steer || is_cut(site, cx.run(), component)? {
+        return Ok(());
+    }
+    let listeners = site.node.host.listeners(site.port(component)).await?;
+    let [old] = listeners.as_slice() else { return Ok(()) };
+    if !in_static_pod(&old.process) {
+        return Ok(());
+    }
+    let shared = match component {
+        Component::ApiServer => Pair::look(site).await?.share_and_line_up(site, old).await.map(drop),
+        _ => site.node.host.share(old).await,
+    };
+    once(settled(shared)).map(drop)
+}
+
+/// For waits: whoever has gone or closed its socket meanwhile is looked for again; what the machine does not
+/// allow or cannot do, it will not do later either.
+pub(crate) fn settled<T>(result: Result<T, HostError>) -> Look<T> {
+    match result {
+        Ok(value) => Ok(value),
+        Err(error) if matches!(error.hindrance, Hindrance::NotPermitted | Hindrance::Unsupported) => {
+            Err(StepError::fatal(error.to_string()).into())
+        }
+        Err(error) => Err(Pending::NotYet(error.to_string())),
+    }
+}
+
+/// For undos: whoever has gone needs nothing.
+pub(crate) fn gone(result: Result<(), HostError>) -> Result<(), HostError> {
+    match result {
+        Err(error) if matches!(error.hindrance, Hindrance::ProcessGone | Hindrance::SocketGone) => Ok(()),
+        other => other,
+    }
+}

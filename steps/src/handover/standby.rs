@@ -1,0 +1,91 @@
+//! The standby: for each component, the static manifest that would bring it back.
+//!
+//! At first it is what the pivot took away. When the DaemonSet changes and has proven itself, it is what runs
+//! now. Files in a directory of their own, with the mode and owner that they have when they are put back; the
+//! originals stay in the archive and in the journal, for the rollback.
+
+use crate::component::Component;
+use crate::host::{FileImage, ManifestsDir};
+use crate::manifest::StaticPod;
+use fulcrum_engine::state::{RunId, fsync};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+/// The standby of one pivot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standby {
+    dir: ManifestsDir,
+}
+
+impl Standby {
+    /// That of the pivot `run`.
+    pub fn of(state_dir: &Path, run: RunId) -> Self {
+        Self { dir: ManifestsDir::new(state_dir.join("standby").join(run.to_string())) }
+    }
+
+    /// The component's manifest; `None` if none was kept.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn get(&self, component: Component) -> io::Result<Option<FileImage>> {
+        self.dir.read(component.manifest_file())
+    }
+
+    /// Whether this is the component's standby, put back by the guard.
+    ///
+    /// # Errors
+    /// When the standby is there and cannot be read.
+    pub fn is(&self, component: Component, image: &FileImage) -> io::Result<bool> {
+        Ok(self.get(component)?.as_ref() == Some(image))
+    }
+
+    /// The same, if it is not also what the pivot began with, of which a copy was archived.
+    ///
+    /// # Errors
+    /// When the standby is there and cannot be read.
+    pub fn stands_in(&self, component: Component, image: &FileImage, archived: &Path) -> io::Result<bool> {
+        let original = || fs::read(archived).is_ok_and(|bytes| bytes == image.content.as_bytes());
+        Ok(self.is(component, image)? && !original())
+    }
+
+    /// Keeps the component's manifest from now on.
+    ///
+    /// # Errors
+    /// When it cannot be written; what was kept before still is.
+    pub fn keep(&self, component: Component, image: &FileImage) -> io::Result<()> {
+        let dir = self.dir.path();
+        if !dir.is_dir() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+            let parents = dir.ancestors().skip(1).take(2);
+            parents.map(fsync::sync_dir).collect::<io::Result<Vec<()>>>()?;
+        }
+        self.dir.sweep(component.manifest_file())?;
+        self.dir.write(component.manifest_file(), image)
+    }
+
+    /// Keeps what the pivot took away, where nothing is kept yet; with `--permit-port-sharing`, so that a DaemonSet's
+    /// pod can start beside it, and it beside one, without anybody's help.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn begin<'a>(
+        &self,
+        retired: impl IntoIterator<Item = (&'a Component, &'a FileImage)>,
+    ) -> io::Result<()> {
+        for (component, image) in retired {
+            if self.get(*component)?.is_none() {
+                let pod = StaticPod::parse(*component, image.content.as_bytes()).map_err(io::Error::other)?;
+                let shared = match pod.permits_port_sharing() {
+                    true => image.clone(),
+                    false => {
+                        image.with_content(String::from_utf8_lossy(&pod.with_port_sharing()).into_owned())
+                    }
+                };
+                self.keep(*component, &shared)?;
+            }
+        }
+        Ok(())
+    }
+}

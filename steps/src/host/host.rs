@@ -1,0 +1,294 @@
+//! What a step may ask of the machine's kernel: who listens, what runs, who answers; and to whom new
+//! connections go.
+//!
+//! The real machine is [`crate::host::Proc`]; the rehearsal has its own. Whatever changes anything is
+//! idempotent, and nothing here is held by the caller: a crash between any two calls changes nothing.
+
+use async_trait::async_trait;
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use std::fmt::Debug;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// The machine as the steps see it.
+#[async_trait]
+pub trait Host: Send + Sync + Debug {
+    /// The kernel's boot id: another value after every boot.
+    async fn boot_id(&self) -> Result<String, HostError>;
+
+    /// Every process that has a socket listening on TCP `port`, IPv4 or IPv6, the oldest process first. That
+    /// need not be the order in which they began to listen, which the kernel tells nobody.
+    async fn listeners(&self, port: u16) -> Result<Vec<Listener>, HostError>;
+
+    /// Every process that is connected to TCP `port` at a loopback address (127.0.0.0/8, `::1`) just now, but for
+    /// those that listen there: they ask themselves.
+    async fn local_clients(&self, port: u16) -> Result<Vec<Process>, HostError>;
+
+    /// The sockets that listen on these ports, each as port and inode, sorted: cheaper than [`Host::listeners`], for
+    /// whoever asks all the time.
+    async fn listening(&self, ports: &[u16]) -> Result<Vec<(u16, u64)>, HostError> {
+        let mut found = Vec::new();
+        for port in ports {
+            found.extend(self.listeners(*port).await?.iter().map(|listener| (*port, listener.inode)));
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Every process that runs in a container of the pod with this uid, sandbox included.
+    /// For a static pod the uid is its `kubernetes.io/config.hash`.
+    async fn pod_processes(&self, pod_uid: &str) -> Result<Vec<Process>, HostError>;
+
+    /// Sends one `GET` over a connection of its own and says what came back *and from which process*.
+    ///
+    /// The other end is identified by the kernel (the owner of the accepted socket), not by what it
+    /// says of itself: with a shared port, two servers can answer under one address.
+    async fn ask(&self, question: &Question) -> Result<Answer, HostError>;
+
+    /// Ends exactly this process (SIGKILL). No error if it is gone, or if its pid is another's by now.
+    async fn end(&self, process: &Process) -> Result<(), HostError>;
+
+    /// Memory that a new process could take without swapping, in bytes.
+    async fn memory_available(&self) -> Result<u64, HostError>;
+
+    /// Whether a second socket may listen beside this one.
+    async fn is_shared(&self, listener: &Listener) -> Result<bool, HostError>;
+
+    /// Lets a second socket listen beside this live one (`SO_REUSEPORT`); all that listen must allow it, and
+    /// belong to the same user.
+    ///
+    /// # Errors
+    /// See [`HostError::hindrance`] for what stood in the way.
+    async fn share(&self, listener: &Listener) -> Result<(), HostError>;
+
+    /// The opposite of [`Host::share`]. Whoever listens beside it by now goes on, and once one has, the kernel
+    /// lets others: it remembers with the port that it was shared, until nobody listens.
+    async fn unshare(&self, listener: &Listener) -> Result<(), HostError>;
+
+    /// Decides who of `group`, all that listen on one address and port, gets new connections from now on.
+    /// Those that are established stay where they are.
+    ///
+    /// Holds until the last socket of the group closes. It names *places*, of which a socket that joins gets
+    /// the next and the last one gets that of a socket that leaves; so it is to be renewed when listeners
+    /// have changed.
+    ///
+    /// # Errors
+    /// See [`HostError::hindrance`]. Where that is [`Hindrance::Other`], who gets them may have changed, and it is
+    /// not known to whom: it is to be tried again, or another way taken, before anybody is let go.
+    async fn steer(&self, group: &[Listener], steering: Steering) -> Result<(), HostError>;
+
+    /// What holds for `group`; `None` if the kernel spreads connections, or if that cannot be told apart
+    /// because only one listens.
+    async fn steering(&self, group: &[Listener]) -> Result<Option<Steering>, HostError>;
+
+    /// The opposite of [`Host::steer`]: the kernel spreads new connections over all that listen.
+    async fn unsteer(&self, group: &[Listener]) -> Result<(), HostError>;
+
+    /// Whether [`Host::share`] and [`Host::steer`] can work for this listener: tries everything that does not
+    /// change it on itself, and all else on sockets of its own.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    async fn steering_support(&self, listener: &Listener) -> Result<(), HostError>;
+
+    /// Holds back, for at most this long from now on, what clients send to this process on connections that it has taken at
+    /// `port`; replaces what was said before. What the process says arrives, also that they shall go elsewhere. Its own
+    /// connections and those of the caller are spared. Says how many are held.
+    ///
+    /// Also tells connection tracking that every connection at `port` is being closed, also those that are already: what comes
+    /// from the same clients' ports is then not taken for a part of them, and sent where they led.
+    ///
+    /// # Errors
+    /// See [`HostError::hindrance`] for what stood in the way.
+    async fn hold_back(&self, process: &Process, port: u16, most: Duration) -> Result<usize, HostError>;
+
+    /// How long ago this process sent something over a connection that it has made, not taken at `port`; `None` if it has
+    /// none, or is gone.
+    async fn last_sent(&self, process: &Process, port: u16) -> Result<Option<Duration>, HostError>;
+
+    /// Makes new connections arrive at another port. Those that are established stay where they are, and
+    /// those to a loopback address (127.0.0.0/8, `::1`), or marked [`MARK_SERVING`] or [`MARK_NEWCOMER`], are never
+    /// touched.
+    ///
+    /// Replaces whatever was redirected before, in one transaction.
+    async fn redirect(&self, redirect: &Redirect) -> Result<(), HostError>;
+
+    /// New connections arrive where they were sent to; those that were redirected live on.
+    async fn end_redirect(&self) -> Result<(), HostError>;
+
+    /// Takes away what [`Host::end_redirect`] has left. *Ends* connections that were redirected: without
+    /// any translation in the machine, the kernel does not translate those that live either.
+    async fn forget_redirect(&self) -> Result<(), HostError>;
+
+    /// How much of a redirect there is.
+    async fn redirect_state(&self) -> Result<RedirectState, HostError>;
+
+    /// Whether [`Host::redirect`] can work: has the kernel check one without making it.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    async fn redirect_support(&self) -> Result<(), HostError>;
+}
+
+/// A process, as far as the steps care.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its pid in the namespace of the caller.
+    pub pid: u32,
+    /// Its argument vector.
+    pub command: Vec<String>,
+    /// The uid of the pod in whose cgroup it runs; dashes as the API writes them. `None` outside of pods.
+    pub pod_uid: Option<String>,
+    /// Resident memory in bytes.
+    pub memory: u64,
+}
+
+/// A listening socket and its owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Who listens.
+    pub process: Process,
+    /// The socket's inode: no two living sockets share one.
+    pub inode: u64,
+    /// The user that the socket belongs to.
+    pub uid: u32,
+    /// Where it listens; unspecified (`::` or `0.0.0.0`) is everywhere.
+    pub address: SocketAddr,
+}
+
+impl Listener {
+    /// Those of `all` that share its address and its user, itself among them: the kernel's group, in the order of `all`.
+    pub fn group_of(&self, all: &[Listener]) -> Vec<Listener> {
+        all.iter().filter(|other| (other.address, other.uid) == (self.address, self.uid)).cloned().collect()
+    }
+}
+
+/// Who gets new connections, by the inodes of the sockets that listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Steering {
+    /// `serving` gets them, but for two kinds that `newcomer` gets: those marked [`MARK_NEWCOMER`], and those
+    /// to a loopback address, by which a new API server asks itself while it starts.
+    LineUp {
+        /// Who serves.
+        serving: u64,
+        /// Who is about to; `None` is whoever will be the next to listen.
+        newcomer: Option<u64>,
+    },
+    /// One gets them all.
+    To {
+        /// Who serves.
+        serving: u64,
+    },
+}
+
+/// The mark of a connection that is meant for the newcomer; without one, whoever serves takes it.
+///
+/// The marks, 0xF0 to 0xFF, are whole values, not bits. None of the bits is used by what marks packets in
+/// a Kubernetes node: kube-proxy 0xC000, Cilium 0x0F00, Calico 0xFFFF0000.
+pub const MARK_NEWCOMER: u32 = 0xFF;
+/// The mark of a connection that is meant for whoever serves, loopback or not.
+pub const MARK_SERVING: u32 = 0xFE;
+
+/// New connections that arrive elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redirect {
+    /// Connections to this port of an address of this machine, but a loopback one, …
+    pub port: u16,
+    /// … arrive at this port of the same address.
+    pub to: u16,
+    /// So do those to these addresses, at [`Redirect::address`]. For services (the cluster's `kubernetes`):
+    /// kube-proxy's rules translate them to `port`, and the kernel translates no connection twice.
+    pub services: Vec<SocketAddr>,
+    /// An address of this machine that whoever listens on `to` can be reached at.
+    pub address: IpAddr,
+}
+
+/// How much of a redirect there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RedirectState {
+    /// Nothing.
+    Absent,
+    /// New connections are not redirected, old ones live on.
+    Ended,
+    /// New connections are redirected.
+    Active,
+}
+
+/// What to ask, and of whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// Where to connect to.
+    pub address: SocketAddr,
+    /// Path of the request, e.g. `/readyz`.
+    pub path: String,
+    /// TLS unless the manifest's probe says plain HTTP. The server's certificate is not verified:
+    /// the kernel says who answered.
+    pub tls: bool,
+    /// Marks the connection, [`MARK_NEWCOMER`] or [`MARK_SERVING`]. Needs `CAP_NET_ADMIN`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<u32>,
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Who answered; `None` if the socket was gone before its owner could be found.
+    pub process: Option<Process>,
+}
+
+/// The machine could not be asked, or did not do as it was told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{attempt}: {cause}")]
+pub struct HostError {
+    /// What was being done, and on what.
+    pub attempt: String,
+    /// What was seen.
+    pub cause: String,
+    /// What stood in the way, as far as a caller can act on it.
+    pub hindrance: Hindrance,
+}
+
+/// What stands in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hindrance {
+    /// The process has ended: look again who listens.
+    ProcessGone,
+    /// The process runs and does not listen on that socket any more: look again who listens.
+    SocketGone,
+    /// `EPERM`, `EACCES`: a capability is missing (`CAP_SYS_PTRACE`, `CAP_NET_ADMIN`), or a security module
+    /// forbids it.
+    NotPermitted,
+    /// The kernel is too old or made without it, or a program is not installed.
+    Unsupported,
+    /// Something else; another attempt may do.
+    Other,
+}
+
+impl HostError {
+    /// An error that names what was attempted and what was seen.
+    pub fn new(attempt: impl Into<String>, cause: impl ToString) -> Self {
+        Self::hindered(Hindrance::Other, attempt, cause)
+    }
+
+    /// The same, where it is known what stood in the way.
+    pub fn hindered(hindrance: Hindrance, attempt: impl Into<String>, cause: impl ToString) -> Self {
+        Self { attempt: attempt.into(), cause: cause.to_string(), hindrance }
+    }
+
+    /// What a system call said.
+    pub(super) fn of(attempt: impl Into<String>, errno: Errno) -> Self {
+        let hindrance = match errno {
+            Errno::SRCH => Hindrance::ProcessGone,
+            Errno::PERM | Errno::ACCESS => Hindrance::NotPermitted,
+            Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOPROTOOPT => Hindrance::Unsupported,
+            _ => Hindrance::Other,
+        };
+        Self::hindered(hindrance, attempt, errno)
+    }
+}

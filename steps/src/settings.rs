@@ -1,0 +1,127 @@
+//! What was decided when the run was planned.
+
+use crate::cluster::{OPT_IN_LABEL, RUN_ANNOTATION};
+use crate::component::Component;
+use crate::host::{ManifestsDir, Question};
+use crate::manifest::Target;
+use fulcrum_engine::state::RunId;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What was decided when the run was planned, and is stored with the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Which cluster: the uid of its namespace kube-system.
+    pub cluster_uid: String,
+    /// The node's name in the cluster.
+    pub node: String,
+    /// Its addresses.
+    pub node_addresses: Vec<IpAddr>,
+    /// The kubelet's manifests directory.
+    pub manifests_dir: PathBuf,
+    /// What the manifests are called there, where it is not as kubeadm calls them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub manifest_names: BTreeMap<Component, String>,
+    /// Whether the API server writes the endpoints of `default/kubernetes`; if not, they are left alone.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub publishes_itself: bool,
+    /// How the API is reached.
+    pub kubeconfig: PathBuf,
+    /// The label of control-plane nodes.
+    pub role_label: String,
+    /// The cluster's minor version.
+    pub kubernetes_minor: u32,
+    /// How the listener changes hands.
+    pub handover: HandoverMode,
+    /// How long the new API server is watched after the switch, with the old one still there.
+    #[serde(default)]
+    pub soak: Duration,
+    /// Where each component is asked.
+    pub health: BTreeMap<Component, Question>,
+    /// Whether a guard is armed, which brings the control plane back after a reboot.
+    #[serde(default)]
+    pub guard: bool,
+    /// What the guard does with the run if a reboot cuts it in half.
+    #[serde(default)]
+    pub on_reboot: OnReboot,
+    /// For the guard's own runs: the pivot that they belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_pivot: Option<RunId>,
+}
+
+/// How the control plane changes hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HandoverMode {
+    /// The live listeners become shareable, and the kernel is told whose turn it is: no restart.
+    Steer,
+    /// As with `restart`, but meanwhile new connections go to a third API server on another port: no lost
+    /// request.
+    Bridge,
+    /// Each static pod is restarted once, with `--permit-port-sharing=true`: some seconds without an API.
+    Restart,
+}
+
+/// What the guard does with a run that a reboot has cut in half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnReboot {
+    /// It goes on, in the direction in which it was going.
+    #[default]
+    Resume,
+    /// It is undone.
+    Rollback,
+}
+
+/// How it is asked to change hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wanted {
+    /// In the best way that the node allows.
+    #[default]
+    Auto,
+    /// In this way or not at all.
+    Way(HandoverMode),
+}
+
+impl fmt::Display for HandoverMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Steer => "steer",
+            Self::Bridge => "bridge",
+            Self::Restart => "restart",
+        })
+    }
+}
+
+impl Settings {
+    /// The kubelet's manifests directory, with the names that the manifests have in it.
+    pub fn manifests(&self) -> ManifestsDir {
+        ManifestsDir::new(&self.manifests_dir).naming(&self.manifest_names)
+    }
+
+    /// What a DaemonSet needs to know, for the given run.
+    pub fn target(&self, run: Option<RunId>) -> Target {
+        let annotation = run.map(|run| (RUN_ANNOTATION.to_owned(), run.to_string()));
+        Target {
+            role_label: self.role_label.clone(),
+            opt_in_label: OPT_IN_LABEL.to_owned(),
+            kubernetes_minor: self.kubernetes_minor,
+            node_addresses: self.node_addresses.clone(),
+            labels: BTreeMap::new(),
+            annotations: annotation.into_iter().collect(),
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_yes(value: &bool) -> bool {
+    *value
+}

@@ -1,0 +1,58 @@
+//! `record-head`: the journal's head onto the DaemonSets, so that what is on the disk can be checked against the
+//! cluster; and the lock is let go. Undo, the first thing that a rollback does: takes the lock back, if the
+//! API answers. If it does not, the manifests have to come back first.
+
+use super::lock;
+use crate::cluster::{AUDIT_HEAD_ANNOTATION, Lock};
+use crate::component::Component;
+use crate::look::answered;
+use crate::site::Site;
+use async_trait::async_trait;
+use fulcrum_engine::{Context, ProbeResult, Step, StepError};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(super) struct RecordHead {
+    pub(super) site: Arc<Site>,
+}
+
+#[async_trait]
+impl Step for RecordHead {
+    /// Recording it again is harmless.
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent)
+    }
+
+    async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        let head = cx.head();
+        let annotation = json!({ AUDIT_HEAD_ANNOTATION: format!("{}:{}", head.seq, head.hash) });
+        for component in Component::ALL {
+            let name = component.daemonset_name();
+            let annotate = async || answered(self.site.cluster.annotate_daemonset(name, &annotation).await);
+            cx.wait(
+                &format!("the API, to record the head on DaemonSet {name}"),
+                self.site.timeouts.poll,
+                annotate,
+            )
+            .await?;
+        }
+        let lock = Lock::of(&self.site.settings.node, cx.run());
+        let release = async || answered(lock.release(&self.site.cluster).await);
+        cx.wait("the API, to let go of the lock", self.site.timeouts.poll, release).await?;
+        Ok(json!({ "head": head }))
+    }
+
+    async fn undo(&self, cx: &Context) -> Result<(), StepError> {
+        let answers = async || answered(self.site.cluster.readyz().await);
+        let look = cx.wait("the API, to take the lock back", self.site.timeouts.poll, answers);
+        match tokio::time::timeout(self.site.timeouts.api, look).await {
+            Ok(Err(error)) => Err(error),
+            Err(_) => Ok(()),
+            Ok(Ok(())) => {
+                let lock = Lock::of(&self.site.settings.node, cx.run());
+                let taken = tokio::time::timeout(self.site.timeouts.api, lock::take(&self.site, cx, &lock));
+                taken.await.unwrap_or(Ok(()))
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+# What the files of the lab share in variables: in capitals, and declared here. All else is local to a function or a
+# scenario. Sourced by session, which has set HERE (this directory); LAB_* are of `run`.
+# shellcheck shell=bash
+
+# --- what never changes ------------------------------------------------------------------------------------------------
+
+NODE=cp1 NODE_IP=10.77.0.11
+NODE_CGROUP=fulcrum-lab
+COMPONENTS=(kube-apiserver kube-controller-manager kube-scheduler)
+LEADERS=(kube-controller-manager kube-scheduler)
+API_DAEMONSET=self-hosted-kube-apiserver
+GUARD_UNIT=fulcrum-guard.service
+RUN_DEADLINE=600   # seconds until a run of fulcrum counts as hung: what it gives itself for a pivot
+LOAD_RATE=200      # requests a second that the load makes at least, where the hand-over must not be noticed
+LOAD_RATE_SMALL=25 # and about, where it will be
+GIVEN_UP=75        # how a scenario ends that `need` has ended
+
+PATH=$LAB_CACHE/bin:$PATH
+DISK=$LAB_CACHE/disk                          # the node's, seen from outside
+MANIFESTS=$DISK/kubernetes/manifests          # the same
+RESULTS=$LAB_CACHE/results                    # a line a check: ok or FAIL
+export KUBECONFIG=$DISK/kubernetes/admin.conf # kubectl outside the node; it asks the node's address over the fabric
+
+# --- the scenario that is run, by session ------------------------------------------------------------------------------
+
+SCENARIO='' # its name
+LOGS=''     # the directory of its logs
+
+# --- checks, by lib.sh -------------------------------------------------------------------------------------------------
+
+FAILED=''    # the last check has
+LAST_SEEN='' # what the command of `within` printed last
+
+# --- calls of fulcrum, by lib.sh and kills.sh ---------------------------------------------------------------------------
+
+FULCRUM_THROUGH=()         # what is put in front of it: fulcrum_through
+STATE_DIR=/var/lib/fulcrum # state_dir_is
+CODE='' OUT='' ERR=''      # of the last call: its exit code, the files of its output and of its messages
+HIT='' LAST_LINE=''        # of the last fulcrum_until: the number of the line at which it was killed, and the last line
+WANTED_EVENT='' WANTED_STEP='' # what is_wanted looks for: want
+BOUNDARIES=''                  # of fulcrum_killed_everywhere: where it has killed, each as [EVENT STEP]
+COVERED_STEPS='' PRINTED_STEPS='' # the steps that a kill came at, and those that a line came of
+
+# --- the node before the pivot, by remember_static ----------------------------------------------------------------------
+
+STATIC_MANIFESTS='' STATIC_TRACES='' STATIC_ETCD=''
+
+# --- the load, by load_start -------------------------------------------------------------------------------------------
+
+LOAD_PID='' LOAD_LOG='' LOAD_SUMMARY=''
+
+# --- power cuts, by guard.sh -------------------------------------------------------------------------------------------
+
+BOOTED_AT=''  # Unix time of the last power_cut
+RUNS_SINCE='' # hand_overs_from_now: the time as the ids of runs begin with it

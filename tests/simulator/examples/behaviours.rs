@@ -1,0 +1,139 @@
+//! Checks what the rehearsal and a real cluster have in common: on the rehearsal, or on a kubeadm node.
+//!
+//! ```text
+//! behaviours --rehearsal [WORD...]
+//! behaviours [--kubeconfig FILE] [--manifests-dir DIR] [WORD...]     on the node, as root
+//! behaviours --list
+//! ```
+//!
+//! With words, only the behaviours whose names contain one of them. Prints a line a behaviour and, last,
+//! `N passed, N failed`; ends with 0 if none failed, 1 if any did, 2 if it could not begin.
+//!
+//! On a node it makes pods and takes them away again, starts a second API server on port 6444, and takes the
+//! node's own API server away for half a minute: not for a node that anybody needs. A run that is killed
+//! leaves what it made; the next one takes it away.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints what it finds")]
+
+use fulcrum_simulator::behaviours::{ALL, Ground, SECOND_PORT, Tempo};
+use fulcrum_simulator::{Simulator, SimulatorOptions, write_control_plane};
+use fulcrum_steps::cluster::connect;
+use fulcrum_steps::host::{ManifestsDir, Proc};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What the command line asks for.
+struct Asked {
+    rehearsal: bool,
+    list: bool,
+    kubeconfig: PathBuf,
+    manifests_dir: PathBuf,
+    words: Vec<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("behaviours: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// How many failed.
+async fn run() -> Result<usize, Box<dyn Error>> {
+    let asked = asked(std::env::args().skip(1))?;
+    if asked.list {
+        ALL.iter().for_each(|behaviour| println!("{}", behaviour.name));
+        return Ok(0);
+    }
+    if !asked.rehearsal {
+        let ground = on_node(&asked.kubeconfig, &asked.manifests_dir).await?;
+        return Ok(check(&ground, &asked.words).await);
+    }
+    let dir = tempfile::tempdir()?;
+    let options = SimulatorOptions::new(dir.path());
+    write_control_plane(&options)?;
+    let simulator = Simulator::start(options)?;
+    let clients = (simulator.client(), simulator.client_at(SECOND_PORT));
+    let manifests = ManifestsDir::new(dir.path());
+    let ground = Ground::survey(clients, manifests, simulator.host(), Tempo::REHEARSAL).await?;
+    Ok(check(&ground, &asked.words).await)
+}
+
+async fn check(ground: &Ground, words: &[String]) -> usize {
+    let chosen = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    let (mut passed, mut failed) = (0, 0);
+    for behaviour in ALL.iter().filter(|behaviour| chosen(behaviour.name)) {
+        let began = Instant::now();
+        match behaviour.check(ground).await {
+            Ok(()) => {
+                passed += 1;
+                println!("ok   {} ({:.1} s)", behaviour.name, began.elapsed().as_secs_f64());
+            }
+            Err(error) => {
+                failed += 1;
+                println!("FAIL {}: {error}", behaviour.name);
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    failed
+}
+
+/// This machine, as the kubeconfig's user sees its cluster.
+async fn on_node(kubeconfig: &Path, manifests_dir: &Path) -> Result<Ground, Box<dyn Error>> {
+    let access = connect(kubeconfig).await?;
+    let mut config =
+        Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &KubeConfigOptions::default())
+            .await?;
+    config.connect_timeout = Some(Duration::from_secs(3));
+    // What is answered is what is looked at: nothing is tried again.
+    config.default_retry = false;
+    let mut second = config.clone();
+    second.cluster_url = at_port(&config.cluster_url, SECOND_PORT)?;
+    let clients = (Client::try_from(config)?, Client::try_from(second)?);
+    let host = Arc::new(Proc::new(access.local_tls));
+    let manifests = ManifestsDir::new(manifests_dir);
+    manifests.names()?;
+    Ok(Ground::survey(clients, manifests, host, Tempo::NODE).await?)
+}
+
+fn at_port(url: &http::Uri, port: u16) -> Result<http::Uri, Box<dyn Error>> {
+    let host = url.host().ok_or("the kubeconfig's server has no host")?;
+    let mut parts = url.clone().into_parts();
+    parts.authority = Some(format!("{host}:{port}").parse()?);
+    Ok(http::Uri::from_parts(parts)?)
+}
+
+fn asked(mut arguments: impl Iterator<Item = String>) -> Result<Asked, Box<dyn Error>> {
+    let mut asked = Asked {
+        rehearsal: false,
+        list: false,
+        kubeconfig: "/etc/kubernetes/admin.conf".into(),
+        manifests_dir: "/etc/kubernetes/manifests".into(),
+        words: Vec::new(),
+    };
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+        match argument.as_str() {
+            "--rehearsal" => asked.rehearsal = true,
+            "--list" => asked.list = true,
+            "--kubeconfig" => asked.kubeconfig = value()?.into(),
+            "--manifests-dir" => asked.manifests_dir = value()?.into(),
+            option if option.starts_with('-') => {
+                return Err(format!("no such option: {option}; see the head of the example's source").into());
+            }
+            _ => asked.words.push(argument),
+        }
+    }
+    Ok(asked)
+}

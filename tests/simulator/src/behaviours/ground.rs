@@ -1,0 +1,213 @@
+//! What behaviours are checked on, and how they wait.
+
+use super::super::program::flag_value;
+use super::failed::Failed;
+use super::sweep::restore;
+use fulcrum_steps::cluster::config_hash;
+use fulcrum_steps::host::{FileImage, Host, HostError, ManifestsDir};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::ListParams;
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Where everything is made.
+pub(super) const NAMESPACE: &str = "kube-system";
+
+/// The port of the second API server that some behaviours start.
+pub const SECOND_PORT: u16 = 6444;
+
+/// How fast this world is.
+#[derive(Debug, Clone, Copy)]
+pub struct Tempo {
+    /// What is to happen happens within this.
+    pub soon: Duration,
+    /// How often to look.
+    pub poll: Duration,
+    /// What has not happened after this does not happen: two rounds of whatever goes in rounds.
+    pub quiet: Duration,
+    /// How long a watch is that is to end by itself.
+    pub watch_seconds: u32,
+}
+
+impl Tempo {
+    /// A rehearsal at its default pace.
+    pub const REHEARSAL: Self = Self {
+        soon: Duration::from_secs(10),
+        poll: Duration::from_millis(2),
+        quiet: Duration::from_millis(60),
+        watch_seconds: 1,
+    };
+    /// A kubeadm node. Its API servers look after their endpoints every 10 s; a kubelet whose API was away
+    /// may take a minute to see it again, and a container that failed waits as long.
+    pub const NODE: Self = Self {
+        soon: Duration::from_secs(180),
+        poll: Duration::from_millis(250),
+        quiet: Duration::from_secs(21),
+        watch_seconds: 5,
+    };
+}
+
+/// A control-plane node with a static control plane, and its cluster.
+#[derive(Clone)]
+pub struct Ground {
+    /// The API.
+    pub client: Client,
+    /// The API as a server on [`SECOND_PORT`] serves it; nobody listens there until a behaviour starts one.
+    pub second: Client,
+    /// Where the kubelet looks for static pods.
+    pub manifests: ManifestsDir,
+    /// The machine.
+    pub host: Arc<dyn Host>,
+    /// How fast all this is.
+    pub tempo: Tempo,
+    /// The node's name.
+    pub node: String,
+    /// Its label `kubernetes.io/hostname`.
+    pub(super) hostname: String,
+    /// An image that is there, and whose process sleeps.
+    pub(super) pause: String,
+}
+
+impl std::fmt::Debug for Ground {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ground").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl Ground {
+    /// Finds out what node this machine is, and which image of it sleeps.
+    ///
+    /// # Errors
+    /// If that is not to be seen within [`Tempo::soon`]: the control plane is not static, or does not run.
+    pub async fn survey(
+        (client, second): (Client, Client),
+        manifests: ManifestsDir,
+        host: Arc<dyn Host>,
+        tempo: Tempo,
+    ) -> Result<Self, Failed> {
+        let (node, hostname, pause) = (String::new(), String::new(), String::new());
+        let mut ground = Self { client, second, manifests, host, tempo, node, hostname, pause };
+        // What a behaviour that was killed may have left: nothing else can be seen before.
+        restore(&ground)?;
+        let port = ground.api_port()?;
+        let node = ground.eventually("the node of this machine", async || {
+            let listeners = ground.host.listeners(port).await.map_err(seen)?;
+            let pods = ground.api::<Pod>().list(&ListParams::default()).await.map_err(seen)?;
+            let serves = |pod: &&Pod| {
+                let hash = config_hash(pod);
+                hash.is_some() && listeners.iter().any(|l| l.process.pod_uid.as_deref() == hash)
+            };
+            let pod = pods.items.iter().find(serves).ok_or("no static pod serves the API here")?;
+            let name =
+                pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).ok_or("a pod without node")?;
+            Api::<Node>::all(ground.client.clone()).get(&name).await.map_err(seen).and_then(|node| {
+                let pause = pause_image(&node).ok_or("no image of the node is the sandbox's, pause")?;
+                Ok((name, hostname_of(&node), pause))
+            })
+        });
+        (ground.node, ground.hostname, ground.pause) = node.await?;
+        Ok(ground)
+    }
+
+    pub(super) fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    /// The same at the second API server.
+    pub(super) fn second_api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.second.clone(), NAMESPACE)
+    }
+
+    /// A manifest of the control plane, as it is in the directory.
+    pub(super) fn manifest(&self, component: &str) -> Result<FileImage, Failed> {
+        let name = format!("{component}.yaml");
+        let absent = || Failed::new(format!("{}", self.manifests.file(&name).display()), "it is not there");
+        self.manifests.read(&name)?.ok_or_else(absent)
+    }
+
+    /// The value of a flag in such a manifest.
+    pub(super) fn flag(&self, component: &str, flag: &str) -> Result<Option<String>, Failed> {
+        let pod: Value = parse(&self.manifest(component)?)?;
+        let words = pod["spec"]["containers"][0]["command"].as_array().cloned().unwrap_or_default();
+        let words: Vec<String> = words.iter().filter_map(|w| w.as_str().map(Into::into)).collect();
+        Ok(flag_value(&words, flag).map(Into::into))
+    }
+
+    /// Where the API server listens.
+    pub(super) fn api_port(&self) -> Result<u16, Failed> {
+        let flag = self.flag("kube-apiserver", "secure-port")?;
+        Ok(flag.and_then(|port| port.parse().ok()).unwrap_or(6443))
+    }
+
+    /// Looks until it holds. `look` says what it saw instead.
+    pub(super) async fn eventually<T>(
+        &self,
+        what: &str,
+        mut look: impl AsyncFnMut() -> Result<T, String>,
+    ) -> Result<T, Failed> {
+        let end = Instant::now() + self.tempo.soon;
+        let mut last = "nothing".to_owned();
+        loop {
+            match tokio::time::timeout_at(end, look()).await {
+                Ok(Ok(found)) => return Ok(found),
+                Ok(Err(seen)) => last = seen,
+                Err(_) => {}
+            }
+            if Instant::now() >= end {
+                let seen = format!("not within {:?}; last seen: {last}", self.tempo.soon);
+                return Err(Failed::new(what, seen));
+            }
+            tokio::time::sleep(self.tempo.poll).await;
+        }
+    }
+
+    /// The pids of a pod's processes, sorted.
+    pub(super) async fn pids(&self, pod_uid: &str) -> Result<Vec<u32>, HostError> {
+        let processes = self.host.pod_processes(pod_uid).await?;
+        let mut pids: Vec<u32> = processes.iter().map(|process| process.pid).collect();
+        pids.sort_unstable();
+        Ok(pids)
+    }
+
+    /// Waits until no process of the pod is left.
+    pub(super) async fn no_process(&self, pod_uid: &str) -> Result<(), Failed> {
+        self.eventually(&format!("the processes of pod {pod_uid} to end"), async || {
+            let pids = self.pids(pod_uid).await.map_err(seen)?;
+            if pids.is_empty() { Ok(()) } else { Err(format!("{pids:?}")) }
+        })
+        .await
+    }
+}
+
+/// An error as something that was seen.
+pub(super) fn seen(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// A manifest, read.
+pub(super) fn parse(image: &FileImage) -> Result<Value, Failed> {
+    serde_saphyr::from_str(&image.content)
+        .map_err(|error| Failed::new("reading a manifest of the control plane", error.to_string()))
+}
+
+fn hostname_of(node: &Node) -> String {
+    let labels = node.metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get("kubernetes.io/hostname").cloned()).unwrap_or_default()
+}
+
+fn pause_image(node: &Node) -> Option<String> {
+    let images = node.status.as_ref()?.images.iter().flatten();
+    let mut names = images.flat_map(|image| image.names.iter().flatten());
+    // A name with a digest may not be on the node under that digest.
+    names.find(|name| name.contains("/pause:") && !name.contains('@')).cloned()
+}

@@ -1,0 +1,310 @@
+//! The machine's kernel, asked over the same transport as the API: `/host/…`, which answers whether or
+//! not any API server runs.
+
+use super::api::{Asked, Reply};
+use super::failure::Failure;
+use super::process::Machine;
+use super::world::World;
+use async_trait::async_trait;
+use fulcrum_steps::host::{Answer, Host, HostError, Listener, Process, Question};
+use fulcrum_steps::host::{Redirect, RedirectState, Steering};
+use http::{Method, Request};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A rehearsal that is at work answers within a millisecond; on a machine that is busy, within a second.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Where the paths begin.
+pub(super) const PREFIX: &str = "/host/";
+
+/// The rehearsal's side.
+pub(super) fn answer(world: &mut World, asked: &Asked, now: Duration) -> Reply {
+    let World { machine, elections, options, .. } = world;
+    let path = asked.path.strip_prefix(PREFIX).unwrap_or_default();
+    let found = match (&asked.method, path.split_once('/').unwrap_or((path, ""))) {
+        (&Method::GET, ("boot-id", "")) => Ok(json!(machine.boot_id)),
+        (&Method::GET, ("memory", "")) => Ok(json!(machine.memory_available())),
+        (&Method::GET, ("listeners", port)) => match port.parse() {
+            Ok(port) => Ok(json!(machine.listeners(port))),
+            Err(e) => Err(Failure::bad_request(format!("{port:?} is no port: {e}"))),
+        },
+        (&Method::GET, ("local-clients", port)) => match port.parse() {
+            Ok(port) => Ok(json!(machine.local_clients(port))),
+            Err(e) => Err(Failure::bad_request(format!("{port:?} is no port: {e}"))),
+        },
+        (&Method::GET, ("support", what)) => Ok(json!(machine.support(what))),
+        (&Method::GET, ("redirect-state", "")) => Ok(json!(machine.sockets.redirect_state())),
+        (&Method::GET, ("processes", uid)) => Ok(json!(machine.pod_processes(uid))),
+        (&Method::GET, ("last-sent", pid)) => {
+            let looked = pid.parse().ok().and_then(|pid| elections.looked_at(pid, options.pace.lease_retry));
+            Ok(json!(looked.map(|at| now.saturating_sub(at))))
+        }
+        (&Method::POST, (verb, "")) => told(machine, verb, asked, now),
+        _ => Err(Failure::no_path(&asked.path)),
+    };
+    found.map_or_else(|failure| (failure.code, failure.status()), |value| (200, value))
+}
+
+/// What comes with a body.
+fn told(machine: &mut Machine, verb: &str, asked: &Asked, now: Duration) -> Result<Value, Failure> {
+    Ok(match verb {
+        "end" => {
+            machine.end(&read(asked)?);
+            json!(null)
+        }
+        "ask" => {
+            let question: Question = read(asked)?;
+            let Question { address, path, tls, mark } = &question;
+            let (status, process) =
+                machine.ask_marked(*address, path, *tls, *mark).map_err(Failure::internal)?;
+            json!(Answer { status, process: Some(process) })
+        }
+        "is-shared" => json!(machine.share(&read(asked)?, None)),
+        "share" => json!(machine.share(&read(asked)?, Some(true)).map(|_| ())),
+        "unshare" => json!(machine.share(&read(asked)?, Some(false)).map(|_| ())),
+        "steer" => {
+            let (group, steering): (Vec<Listener>, Option<Steering>) = read(asked)?;
+            let steered = machine.sockets.steer(&inodes(&group), steering);
+            json!(steered.map_err(|cause| HostError::new("steer new connections", cause)))
+        }
+        "steering" => json!(machine.sockets.steering(&inodes(&read::<Vec<Listener>>(asked)?))),
+        "hold-back" => {
+            let (pid, most): (u32, Duration) = read(asked)?;
+            machine.hold_back(pid, now + most);
+            json!(1)
+        }
+        "redirect" => {
+            machine.sockets.redirect(read(asked)?);
+            json!(null)
+        }
+        "forget-redirect" => {
+            machine.sockets.forget_redirect();
+            json!(null)
+        }
+        _ => return Err(Failure::no_path(&asked.path)),
+    })
+}
+
+fn read<T: DeserializeOwned>(asked: &Asked) -> Result<T, Failure> {
+    let bad =
+        |error| Failure::bad_request(format!("{} with a body that cannot be read: {error}", asked.path));
+    serde_json::from_slice(&asked.body).map_err(bad)
+}
+
+fn inodes(group: &[Listener]) -> Vec<u64> {
+    group.iter().map(|listener| listener.inode).collect()
+}
+
+/// The steps' side.
+#[derive(Clone)]
+pub(super) struct SimulatedHost {
+    client: kube::Client,
+}
+
+impl std::fmt::Debug for SimulatedHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimulatedHost").finish_non_exhaustive()
+    }
+}
+
+impl SimulatedHost {
+    pub(super) fn new(client: kube::Client) -> Self {
+        Self { client }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, what: &str, attempt: &str) -> Result<T, HostError> {
+        self.request(Method::GET, what, Vec::new(), attempt).await
+    }
+
+    async fn tell<T: DeserializeOwned>(
+        &self,
+        verb: &str,
+        what: &impl Serialize,
+        attempt: &str,
+    ) -> Result<T, HostError> {
+        let body = serde_json::to_vec(what).map_err(|e| HostError::new(attempt, e))?;
+        self.request(Method::POST, verb, body, attempt).await
+    }
+
+    async fn request<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        what: &str,
+        body: Vec<u8>,
+        attempt: &str,
+    ) -> Result<T, HostError> {
+        let request = Request::builder().method(method).uri(format!("{PREFIX}{what}")).body(body);
+        let request = request.map_err(|e| HostError::new(attempt, e))?;
+        match tokio::time::timeout(ANSWER_WITHIN, self.client.request(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(kube::Error::Api(status))) => Err(HostError::new(attempt, status.message)),
+            Ok(Err(other)) => Err(HostError::new(attempt, other)),
+            Err(_) => Err(HostError::new(attempt, format!("no answer within {ANSWER_WITHIN:?}"))),
+        }
+    }
+}
+
+#[async_trait]
+impl Host for SimulatedHost {
+    async fn boot_id(&self) -> Result<String, HostError> {
+        self.get("boot-id", "asking the rehearsal for the boot id").await
+    }
+
+    async fn listeners(&self, port: u16) -> Result<Vec<Listener>, HostError> {
+        let attempt = format!("asking the rehearsal who listens on port {port}");
+        self.get(&format!("listeners/{port}"), &attempt).await
+    }
+
+    async fn local_clients(&self, port: u16) -> Result<Vec<Process>, HostError> {
+        let attempt = format!("asking the rehearsal who is connected to port {port} over loopback");
+        self.get(&format!("local-clients/{port}"), &attempt).await
+    }
+
+    async fn pod_processes(&self, pod_uid: &str) -> Result<Vec<Process>, HostError> {
+        let attempt = format!("asking the rehearsal for the processes of pod {pod_uid}");
+        self.get(&format!("processes/{pod_uid}"), &attempt).await
+    }
+
+    async fn ask(&self, question: &Question) -> Result<Answer, HostError> {
+        let attempt = format!("asking {} for {}", question.address, question.path);
+        self.tell("ask", question, &attempt).await
+    }
+
+    async fn end(&self, process: &Process) -> Result<(), HostError> {
+        self.tell("end", process, &format!("ending process {} of the rehearsal", process.pid)).await
+    }
+
+    async fn memory_available(&self) -> Result<u64, HostError> {
+        self.get("memory", "asking the rehearsal for its memory").await
+    }
+
+    async fn is_shared(&self, listener: &Listener) -> Result<bool, HostError> {
+        self.tell("is-shared", listener, "looking at a socket of the rehearsal").await?
+    }
+
+    async fn share(&self, listener: &Listener) -> Result<(), HostError> {
+        self.tell("share", listener, "sharing a socket of the rehearsal").await?
+    }
+
+    async fn unshare(&self, listener: &Listener) -> Result<(), HostError> {
+        self.tell("unshare", listener, "no longer sharing a socket of the rehearsal").await?
+    }
+
+    async fn steer(&self, group: &[Listener], steering: Steering) -> Result<(), HostError> {
+        self.tell("steer", &(group, Some(steering)), "steering the rehearsal's connections").await?
+    }
+
+    async fn steering(&self, group: &[Listener]) -> Result<Option<Steering>, HostError> {
+        self.tell("steering", &group, "asking where the rehearsal's connections go").await
+    }
+
+    async fn unsteer(&self, group: &[Listener]) -> Result<(), HostError> {
+        let none: Option<Steering> = None;
+        self.tell("steer", &(group, none), "no longer steering the rehearsal's connections").await?
+    }
+
+    async fn steering_support(&self, listener: &Listener) -> Result<(), HostError> {
+        self.is_shared(listener).await?;
+        self.get::<Result<(), HostError>>("support/steering", "asking what the rehearsal's kernel can do")
+            .await?
+    }
+
+    async fn hold_back(&self, process: &Process, _port: u16, most: Duration) -> Result<usize, HostError> {
+        self.tell("hold-back", &(process.pid, most), "holding back what a process of the rehearsal is sent")
+            .await
+    }
+
+    async fn last_sent(&self, process: &Process, _port: u16) -> Result<Option<Duration>, HostError> {
+        let what = format!("last-sent/{}", process.pid);
+        self.get(&what, "asking when a process of the rehearsal sent something last").await
+    }
+
+    async fn redirect(&self, redirect: &Redirect) -> Result<(), HostError> {
+        self.tell("redirect", &Some(redirect), "redirecting the rehearsal's connections").await
+    }
+
+    async fn end_redirect(&self) -> Result<(), HostError> {
+        let none: Option<Redirect> = None;
+        self.tell("redirect", &none, "no longer redirecting the rehearsal's connections").await
+    }
+
+    async fn forget_redirect(&self) -> Result<(), HostError> {
+        self.tell("forget-redirect", &(), "no longer redirecting the rehearsal's connections").await
+    }
+
+    async fn redirect_state(&self) -> Result<RedirectState, HostError> {
+        self.get("redirect-state", "asking whether the rehearsal redirects").await
+    }
+
+    async fn redirect_support(&self) -> Result<(), HostError> {
+        self.get::<Result<(), HostError>>("support/redirects", "asking what the rehearsal's kernel can do")
+            .await?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Simulator, SimulatorOptions, write_control_plane};
+    use fulcrum_steps::host::MARK_NEWCOMER;
+
+    /// The pid of whoever answers at this address.
+    async fn who(host: &dyn Host, address: &str, mark: Option<u32>) -> u32 {
+        let question =
+            Question { address: address.parse().unwrap(), path: "/readyz".into(), tls: true, mark };
+        host.ask(&question).await.unwrap().process.unwrap().pid
+    }
+
+    /// The static API server and a second one, from the first listener to the switch.
+    #[tokio::test]
+    async fn a_port_changes_hands() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = SimulatorOptions::new(dir.path());
+        let node = format!("{}:6443", options.node_address);
+        write_control_plane(&options).unwrap();
+        let simulator = Simulator::start(options).unwrap();
+        let soon = Duration::from_secs(10);
+        simulator.until("an API server", soon, |s| s.api_up).await.unwrap();
+        let host = simulator.host();
+        let [old] = &host.listeners(6443).await.unwrap()[..] else { panic!("one listens") };
+        host.steering_support(old).await.unwrap();
+        host.share(old).await.unwrap();
+        assert!(host.is_shared(old).await.unwrap());
+        let serving = old.inode;
+        let ahead = Steering::LineUp { serving, newcomer: None };
+        host.steer(std::slice::from_ref(old), ahead).await.unwrap();
+
+        let manifest = std::fs::read_to_string(dir.path().join("kube-apiserver.yaml")).unwrap();
+        let second = manifest
+            .replace("  name: kube-apiserver\n  namespace", "  name: second\n  namespace")
+            // A port of the host, by which the kubelet would reject it.
+            .replace("containerPort: 6443", "containerPort: 6444")
+            .replace("    - kube-apiserver\n", "    - kube-apiserver\n    - --permit-port-sharing=true\n");
+        assert_eq!(second.matches("name: second").count(), 1, "{second}");
+        std::fs::write(dir.path().join("second.yaml"), second).unwrap();
+        let two = |s: &crate::Snapshot| s.processes.iter().filter(|p| p.listening == [6443]).count() == 2;
+        simulator.until("two listeners", soon, two).await.unwrap();
+        let group = host.listeners(6443).await.unwrap();
+        let (first, new) = (group[0].process.pid, group[1].process.pid);
+        let line_up = Steering::LineUp { serving, newcomer: Some(group[1].inode) };
+        assert_eq!(host.steering(&group).await.unwrap(), Some(line_up));
+        for _ in 0..16 {
+            assert_eq!(who(&*host, &node, None).await, first);
+            assert_eq!(who(&*host, &node, Some(MARK_NEWCOMER)).await, new);
+        }
+        host.steer(&group, Steering::To { serving: group[1].inode }).await.unwrap();
+        assert_eq!(who(&*host, &node, None).await, new);
+        let redirect =
+            Redirect { port: 6443, to: 16443, services: Vec::new(), address: group[0].address.ip() };
+        host.redirect(&redirect).await.unwrap();
+        assert_eq!(host.redirect_state().await.unwrap(), RedirectState::Active);
+        assert_eq!(who(&*host, "127.0.0.1:6443", None).await, new);
+        host.forget_redirect().await.unwrap();
+        simulator.reboot();
+        let gone = host.share(old).await.unwrap_err();
+        assert_eq!(gone.hindrance, fulcrum_steps::host::Hindrance::ProcessGone);
+    }
+}

@@ -1,0 +1,214 @@
+//! The node agent: files and API pods in, processes and statuses out.
+//!
+//! A static pod's uid is a hash of its content and of its file's path, as in the real kubelet: the same
+//! bytes under the same name are the same pod, the same bytes under another name are not.
+
+use super::fault::Disk;
+use super::local_pod::{Around, LocalPod};
+use super::options::SimulatorOptions;
+use super::process::Owner;
+use super::resource::Resource;
+use super::snapshot::Origin;
+use super::store::{Deletion, Key, text};
+use super::world::{Now, World};
+use super::{mirror, status};
+use fulcrum_steps::manifest::read_as_the_kubelet;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Content of the manifests directory by file name, dot-files left out.
+pub(super) type Files = BTreeMap<String, Arc<[u8]>>;
+
+/// What the kubelet has in memory. A boot empties it.
+#[derive(Debug, Default)]
+pub(super) struct Kubelet {
+    pub(super) pods: Vec<LocalPod>,
+    /// Idle before this instant.
+    pub(super) runs_from: Duration,
+    /// When it takes pods from the API, once it has seen the API answer.
+    connects_at: Option<Duration>,
+    /// The node's pods as the API last told.
+    known: BTreeMap<String, Known>,
+    parsed: BTreeMap<String, Parsed>,
+    /// A slow kubelet does not look before this instant.
+    next_round: Duration,
+}
+
+/// A file, and what it asks for: parsed again only when its content is another. `None`: it is no pod.
+#[derive(Debug)]
+struct Parsed {
+    content: Arc<[u8]>,
+    desired: Option<Arc<Desired>>,
+}
+
+/// A pod of the API, and what it asks for: read again only when its version is another.
+#[derive(Debug)]
+struct Known {
+    object: Arc<Value>,
+    desired: Option<Arc<Desired>>,
+}
+
+/// A pod that should run here.
+#[derive(Debug, Clone)]
+pub(super) struct Desired {
+    pub(super) owner: Owner,
+    pub(super) object: Value,
+    pub(super) pod: Pod,
+}
+
+impl Kubelet {
+    /// After a boot: knows nothing, and starts at `runs_from`.
+    pub(super) fn booted(runs_from: Duration) -> Self {
+        Self { runs_from, ..Self::default() }
+    }
+
+    fn is_connected(&self, now: Duration) -> bool {
+        self.connects_at.is_some_and(|at| now >= at)
+    }
+}
+
+/// One round: what should run, what runs, what the API is told.
+pub(super) fn advance(world: &mut World, now: Now, files: &Files) {
+    if now.at < world.kubelet.runs_from || now.at < world.kubelet.next_round {
+        return;
+    }
+    let extra = world.faults.kubelet_slowness.saturating_sub(1);
+    world.kubelet.next_round = now.at + world.options.pace.start * extra;
+    let api_up = world.api_up();
+    if api_up && world.kubelet.connects_at.is_none() {
+        world.kubelet.connects_at = Some(now.at + world.options.pace.reconnect);
+    }
+    let talks = api_up && world.kubelet.is_connected(now.at);
+    let mut desired = from_files(world, now, files);
+    if talks {
+        take_pods(world);
+    }
+    desired.extend(world.kubelet.known.values().filter_map(|known| known.desired.clone()));
+    settle(world, desired, now);
+    if talks {
+        forget_ended(world, now);
+        mirror::sync(world, now);
+        status::report(world, now);
+    }
+}
+
+/// Ends what should not run, starts what should, and moves all pods on.
+fn settle(world: &mut World, desired: Vec<Arc<Desired>>, now: Now) {
+    let World { kubelet, machine, faults, log, options, .. } = world;
+    let mut around = Around { machine, faults, log, options, now };
+    for local in &mut kubelet.pods {
+        let wanted = desired.iter().any(|d| d.owner.pod_uid == local.owner.pod_uid);
+        if !wanted {
+            local.end(&mut around);
+        } else if around.faults.disk != Disk::Roomy {
+            local.evict(&mut around);
+        }
+    }
+    for wanted in desired {
+        let there = |l: &LocalPod| l.owner.pod_uid == wanted.owner.pod_uid || l.owner.pod == wanted.owner.pod;
+        if !kubelet.pods.iter().any(there) {
+            let mut local = LocalPod::new(&wanted, &mut around);
+            local.admit(&kubelet.pods, &mut around);
+            kubelet.pods.push(local);
+        }
+    }
+    for local in &mut kubelet.pods {
+        local.advance(&mut around);
+    }
+    kubelet.pods.retain(|local| !local.has_ended(around.machine));
+}
+
+/// The static pods. What does not parse is no pod: a half-written file ends the pod that was there.
+fn from_files(world: &mut World, now: Now, files: &Files) -> Vec<Arc<Desired>> {
+    let World { kubelet, log, options, .. } = world;
+    kubelet.parsed.retain(|name, _| files.contains_key(name));
+    let mut desired: Vec<Arc<Desired>> = Vec::new();
+    for (name, content) in files {
+        if kubelet.parsed.get(name).is_none_or(|known| known.content != *content) {
+            let parsed = parse(name, content, options);
+            if let Err(why) = &parsed {
+                log.add(now.at, format!("file {name}"), format!("is not a pod: {why}"));
+            }
+            let desired = parsed.ok().map(Arc::new);
+            kubelet.parsed.insert(name.clone(), Parsed { content: Arc::clone(content), desired });
+        }
+        let Some(Parsed { desired: Some(pod), .. }) = kubelet.parsed.get(name) else { continue };
+        if !desired.iter().any(|other| other.owner.pod == pod.owner.pod) {
+            desired.push(Arc::clone(pod));
+        }
+    }
+    desired
+}
+
+fn parse(name: &str, content: &[u8], options: &SimulatorOptions) -> Result<Desired, String> {
+    let pod = read_as_the_kubelet(content).ok_or("it is neither YAML nor JSON")?;
+    let pod: Pod = serde_json::from_value(pod).map_err(|e| e.to_string())?;
+    let mut object = serde_json::to_value(&pod).map_err(|e| e.to_string())?;
+    let path = options.manifests_dir.join(name);
+    let seed = format!("{object}host:{}file:{}", options.node_name, path.display());
+    let own = pod.metadata.name.as_deref().filter(|n| !n.is_empty()).ok_or("it has no name")?;
+    if pod.spec.as_ref().is_none_or(|spec| spec.containers.is_empty()) {
+        return Err("it has no container".into());
+    }
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+    let mirror = format!("{own}-{}", options.node_name);
+    object["metadata"]["namespace"] = namespace.into();
+    object["metadata"]["name"] = mirror.as_str().into();
+    let owner = Owner {
+        pod_uid: blake3::hash(seed.as_bytes()).to_hex()[..32].to_owned(),
+        pod: format!("{namespace}/{mirror}"),
+        origin: Origin::Static,
+    };
+    Ok(Desired { owner, object, pod })
+}
+
+/// Asks the API which pods are bound to this node.
+fn take_pods(world: &mut World) {
+    let World { kubelet, store, options, .. } = world;
+    let mine = |p: &&Arc<Value>| text(p, "/spec/nodeName") == options.node_name && !mirror::is_mirror(p);
+    let mut before = std::mem::take(&mut kubelet.known);
+    for pod in store.list("pods", None).filter(mine) {
+        let (uid, version) = (text(pod, "/metadata/uid"), text(pod, "/metadata/resourceVersion"));
+        let same = |known: &Known| text(&known.object, "/metadata/resourceVersion") == version;
+        let known = before.remove(uid).filter(same);
+        let read = || Known { object: Arc::clone(pod), desired: from_api(pod).map(Arc::new) };
+        kubelet.known.insert(uid.to_owned(), known.unwrap_or_else(read));
+    }
+}
+
+fn from_api(object: &Value) -> Option<Desired> {
+    // A pod that has failed or succeeded is not run again under the same uid.
+    let over = matches!(text(object, "/status/phase"), "Failed" | "Succeeded");
+    if over || !object["metadata"]["deletionTimestamp"].is_null() {
+        return None;
+    }
+    let pod: Pod = serde_json::from_value(object.clone()).ok()?;
+    let owner = Owner {
+        pod_uid: text(object, "/metadata/uid").to_owned(),
+        pod: format!("{}/{}", text(object, "/metadata/namespace"), text(object, "/metadata/name")),
+        origin: Origin::Api,
+    };
+    Some(Desired { owner, object: object.clone(), pod })
+}
+
+/// Takes pods out of the API that were told to end and have: the kubelet's own deletion, without grace. One
+/// with a finalizer stays until that is gone.
+fn forget_ended(world: &mut World, now: Now) {
+    let World { kubelet, store, log, .. } = world;
+    let Some(pods) = Resource::named("pods") else { return };
+    for (uid, Known { object, .. }) in &kubelet.known {
+        let runs = kubelet.pods.iter().any(|local| local.owner.pod_uid == *uid);
+        if runs || object["metadata"]["deletionTimestamp"].is_null() {
+            continue;
+        }
+        let how = Deletion { uid: Some(uid.clone()), grace: Some(0), ..Deletion::default() };
+        let key = Key::of("pods", object);
+        // Gone already, or another of that name by now: nothing to take out.
+        if let Err(failure) = store.delete(pods, &key, &how, now.wall) {
+            log.add(now.at, format!("pod {}/{}", key.namespace, key.name), failure.message);
+        }
+    }
+}

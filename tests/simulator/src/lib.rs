@@ -1,0 +1,105 @@
+//! A small simulated control-plane node with its API server: what the pivot's steps are tested against.
+//!
+//! It is true in what decides whether a pivot is right: static pods come from real files, two processes
+//! share a port only if both may, the API is gone while no API server runs, a lease outlives its holder,
+//! readiness is what *some* listener answered, a client's requests go to whoever took its connection (a
+//! server that starts answers 403 and 500), and what the API says of pods after a reboot is old. That it is
+//! true is tested: [`behaviours`] is one list of checks that passes here and on a real node.
+//! It is not Kubernetes: no containers, no network, no TLS, no authentication, one node; all probes go at
+//! one pace, and every image is on the node unless its registry is in the domain `invalid`.
+//!
+//! What can be broken, all from the [`Simulator`]:
+//!
+//! | what | with |
+//! |---|---|
+//! | the API answers with an error, late, or never; the answer is lost | [`Simulator::inject`] an [`ApiFault`] |
+//! | open watches are cut | [`Simulator::cut_watches`] |
+//! | older versions are forgotten: 410 Expired | [`Simulator::compact`], [`SimulatorOptions::history`] |
+//! | a component never listens, is never ready, crashes, has no image | [`Simulator::flaw`] a [`Flaw`] |
+//! | a process is killed, and perhaps kept down | [`Simulator::crash`], [`Simulator::hold_down`] |
+//! | the kubelet is slow | [`Simulator::slow_kubelet`] |
+//! | the disk is full: pods are evicted, nothing starts | [`Simulator::disk`] |
+//! | the kernel cannot steer, or not redirect | [`Simulator::lack`] |
+//! | somebody is connected over loopback | [`Simulator::connect_over_loopback`] |
+//! | the power goes: processes lost, objects and files kept | [`Simulator::reboot`] |
+//!
+//! A second API server is a static pod with another name, another `--secure-port` and
+//! `--endpoint-reconciler-type=none`; [`Simulator::client_at`] reaches it. One that still names the first
+//! one's port among its container's `ports` is rejected by the kubelet, here as there.
+//!
+//! One struct, `World`, holds everything behind one lock. A thread calls `World::advance` every
+//! [`Pace::tick`]; requests lock it in between. Nothing in the world reads a clock.
+
+// The handle, and what it is started with.
+mod handle;
+mod options;
+mod pace;
+pub use handle::{Simulator, WaitError};
+pub use options::SimulatorOptions;
+pub use pace::Pace;
+
+// What tests ask for and assert on.
+mod fault;
+mod log;
+mod manifests;
+mod snapshot;
+pub use fault::{Ability, ApiFault, Disk, Flaw, Outcome, Which};
+pub use log::Happened;
+pub use manifests::write_control_plane;
+pub use snapshot::{Origin, Running, Snapshot};
+
+// The state, and the order in which its parts move.
+mod world;
+
+// The machine: processes, their sockets, who answers.
+mod process;
+mod program;
+mod socket;
+
+// The node agent.
+mod kubelet;
+mod local_pod;
+mod mirror;
+mod probe;
+mod reader;
+mod status;
+
+// What the cluster does by itself.
+mod daemonset;
+mod election;
+mod endpoints;
+mod garbage;
+mod node_lifecycle;
+mod scheduler;
+
+// The API server: objects, rules, routes.
+mod api;
+mod canonical;
+mod defaults;
+mod failure;
+mod history;
+mod list;
+mod patch;
+mod resource;
+mod route;
+mod select;
+mod store;
+mod validate;
+mod watch;
+
+// The edges: HTTP in the process and over TCP, and the machine's kernel over the same transport.
+mod connection;
+mod host;
+mod server;
+mod shared;
+mod units;
+pub use units::SimulatedUnits;
+
+// What it has in common with a real cluster.
+pub mod behaviours;
+
+// A whole pivot in it, there and back, or broken at a named point.
+pub mod rehearsal;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+//! A pod on this machine: its containers, from image to exit and again.
+
+use super::fault::{Disk, Faults, Flaw};
+use super::kubelet::Desired;
+use super::log::Log;
+use super::options::SimulatorOptions;
+use super::probe::{self, Probes};
+use super::process::{Machine, Owner};
+use super::program::Program;
+use super::snapshot::Origin;
+use super::status::Told;
+use super::store::{Key, text};
+use super::world::Now;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1 as core;
+use serde_json::Value;
+use std::time::Duration;
+
+/// What a pod lives in.
+pub(super) struct Around<'a> {
+    pub(super) machine: &'a mut Machine,
+    pub(super) faults: &'a Faults,
+    pub(super) log: &'a mut Log,
+    pub(super) options: &'a SimulatorOptions,
+    pub(super) now: Now,
+}
+
+/// A pod that runs here, or is on its way in or out.
+#[derive(Debug)]
+pub(super) struct LocalPod {
+    pub(super) owner: Owner,
+    /// Where its object is: the pod, or the mirror pod.
+    pub(super) key: Key,
+    /// The pod as it was read.
+    pub(super) object: Value,
+    pod: core::Pod,
+    sandbox: u32,
+    pub(super) containers: Vec<Container>,
+    pub(super) started_at: Timestamp,
+    /// Why the kubelet will not have it, reason and message: it has failed for good.
+    pub(super) failed: Option<(&'static str, String)>,
+    ending: bool,
+    /// What the API was last told of it.
+    pub(super) told: Option<Told>,
+}
+
+/// One container of such a pod.
+#[derive(Debug)]
+pub(super) struct Container {
+    pub(super) name: String,
+    pub(super) image: String,
+    never_pull: bool,
+    command: Vec<String>,
+    pub(super) state: State,
+    /// With what its last process ended.
+    pub(super) last_exit: Option<i32>,
+    pub(super) restarts: i32,
+    back_off: Duration,
+    pub(super) probes: Probes,
+}
+
+/// A container's state, as its status tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum State {
+    Waiting {
+        reason: &'static str,
+        until: Duration,
+    },
+    Running {
+        pid: u32,
+        since: Timestamp,
+        at: Duration,
+    },
+    /// Ended, and about to be started again without a pause.
+    Ended {
+        until: Duration,
+    },
+}
+
+impl LocalPod {
+    pub(super) fn new(desired: &Desired, around: &mut Around<'_>) -> Self {
+        let Desired { owner, object, pod } = desired.clone();
+        let Around { machine, options, now, .. } = around;
+        let (subject, uid) = (format!("pod {}", owner.pod), owner.pod_uid.clone());
+        around.log.add(now.at, subject, format!("starts, uid {uid}"));
+        let sandbox = machine.spawn(owner.clone(), vec!["/pause".into()], now.at);
+        let until = now.at + options.pace.start * around.faults.kubelet_slowness.max(1);
+        let spec = pod.spec.as_ref();
+        let containers = spec.into_iter().flat_map(|s| &s.containers).map(|c| {
+            let command = command(&pod, c, options);
+            Container {
+                name: c.name.clone(),
+                image: c.image.clone().unwrap_or_default(),
+                never_pull: c.image_pull_policy.as_deref() == Some("Never"),
+                probes: Probes::of(c, &command, options),
+                command,
+                state: State::Waiting { reason: "ContainerCreating", until },
+                last_exit: None,
+                restarts: 0,
+                back_off: Duration::ZERO,
+            }
+        });
+        let containers = containers.collect();
+        let (key, started_at) = (Key::of("pods", &object), now.wall);
+        Self {
+            owner,
+            key,
+            object,
+            pod,
+            sandbox,
+            containers,
+            started_at,
+            failed: None,
+            ending: false,
+            told: None,
+        }
+    }
+
+    /// Tells it to end.
+    pub(super) fn end(&mut self, around: &mut Around<'_>) {
+        if !self.ending {
+            around.log.add(around.now.at, format!("pod {}", self.owner.pod), "is told to end");
+            self.ending = true;
+        }
+    }
+
+    /// Under disk pressure: static pods and critical ones stay, all others fail.
+    pub(super) fn evict(&mut self, around: &mut Around<'_>) {
+        if !self.ending && !self.is_critical() {
+            self.fail("Evicted", "The node had condition: [DiskPressure].", around);
+        }
+    }
+
+    fn fail(&mut self, reason: &'static str, why: &str, around: &mut Around<'_>) {
+        if self.failed.is_none() {
+            around.log.add(around.now.at, format!("pod {}", self.owner.pod), format!("{reason}: {why}"));
+            self.failed = Some((reason, format!("Pod was rejected: {why}")));
+        }
+    }
+
+    /// The kubelet's own check of a pod that is new to it (`AdmissionCheck`), also of a static one: a port of
+    /// the host that another pod of the node has. It is not tried again until its file changes.
+    pub(super) fn admit(&mut self, others: &[LocalPod], around: &mut Around<'_>) {
+        let own = self.host_ports();
+        // A static pod whose file is gone no longer counts, one that the API tells to end still does.
+        let counts = |l: &&LocalPod| l.failed.is_none() && (!l.ending || l.owner.origin == Origin::Api);
+        let mut taken = others.iter().filter(counts).flat_map(LocalPod::host_ports);
+        if taken.any(|port| own.contains(&port)) {
+            self.fail("NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports", around);
+        }
+    }
+
+    /// On the host's network every port of a container is a port of the host.
+    fn host_ports(&self) -> Vec<i32> {
+        let Some(spec) = &self.pod.spec else { return Vec::new() };
+        let on_host = spec.host_network == Some(true);
+        let ports = spec.containers.iter().flat_map(|container| container.ports.iter().flatten());
+        ports.filter_map(|p| p.host_port.or_else(|| on_host.then_some(p.container_port))).collect()
+    }
+
+    /// `IsCriticalPod` of the kubelet.
+    fn is_critical(&self) -> bool {
+        const SYSTEM_CRITICAL: i64 = 2_000_000_000;
+        let spec = &self.object["spec"];
+        let class = text(spec, "/priorityClassName");
+        self.owner.origin == Origin::Static
+            || spec["priority"].as_i64().is_some_and(|priority| priority >= SYSTEM_CRITICAL)
+            || matches!(class, "system-node-critical" | "system-cluster-critical")
+    }
+
+    pub(super) fn advance(&mut self, around: &mut Around<'_>) {
+        let seconds = self.pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds).unwrap_or(30);
+        let grace = around.options.pace.second * u32::try_from(seconds).unwrap_or(0);
+        let (stops, now) = (self.ending || self.failed.is_some(), around.now);
+        for container in &mut self.containers {
+            match container.state {
+                State::Running { pid, .. } if around.machine.procs.contains_key(&pid) => {
+                    if stops || container.must_restart(pid, &self.owner, around) {
+                        around.machine.terminate(pid, now.at, &around.options.pace, grace);
+                    }
+                }
+                State::Running { pid, at, .. } => {
+                    let code = around.machine.exit_of(pid).unwrap_or(137);
+                    if !stops {
+                        let what = format!("{} ({pid}) ended with {code}", container.name);
+                        around.log.add(now.at, format!("pod {}", self.owner.pod), what);
+                    }
+                    container.ended(code, now.at.saturating_sub(at), around);
+                }
+                State::Waiting { until, .. } | State::Ended { until } if !stops && now.at >= until => {
+                    container.start(&self.owner, around);
+                }
+                State::Waiting { .. } | State::Ended { .. } => {}
+            }
+        }
+        let alive = |c: &Container| matches!(c.state, State::Running { .. });
+        if stops && !self.containers.iter().any(alive) {
+            around.machine.kill(self.sandbox, 0);
+            around.machine.exit_of(self.sandbox);
+        }
+    }
+
+    pub(super) fn has_ended(&self, machine: &Machine) -> bool {
+        self.ending && !machine.procs.contains_key(&self.sandbox)
+    }
+}
+
+impl Container {
+    fn start(&mut self, owner: &Owner, around: &mut Around<'_>) {
+        let (pace, now) = (&around.options.pace, around.now);
+        let program = Program::of(&self.command);
+        let flaw = around.faults.flaw(&program.name, owner.origin).or(program.flaw);
+        let later = now.at + pace.back_off;
+        self.state = if around.faults.disk == Disk::Full {
+            // The runtime has no room for the container's own files: "no space left on device".
+            State::Waiting { reason: "CreateContainerError", until: later }
+        } else if flaw == Some(Flaw::ImageMissing) || is_nowhere(&self.image) {
+            State::Waiting { reason: self.no_image(), until: later }
+        } else if flaw == Some(Flaw::HeldDown) {
+            State::Waiting { reason: "CrashLoopBackOff", until: now.at }
+        } else {
+            let pid = around.machine.spawn(owner.clone(), self.command.clone(), now.at + pace.listen);
+            State::Running { pid, since: now.wall, at: now.at }
+        };
+    }
+
+    /// Asks its probes, unless its process is on its way out.
+    fn must_restart(&mut self, pid: u32, owner: &Owner, around: &mut Around<'_>) -> bool {
+        if around.machine.procs.get(&pid).is_none_or(|proc| proc.is_ending()) {
+            return false;
+        }
+        let fails = probe::advance(&mut self.probes, around.machine, around.options, around.now);
+        if fails {
+            let what = format!("{} ({pid}) fails its probe and is restarted", self.name);
+            around.log.add(around.now.at, format!("pod {}", owner.pod), what);
+        }
+        fails
+    }
+
+    /// A try to pull, then a pause, and so on.
+    fn no_image(&self) -> &'static str {
+        match self.state {
+            _ if self.never_pull => "ErrImageNeverPull",
+            State::Waiting { reason: "ErrImagePull", .. } => "ImagePullBackOff",
+            _ => "ErrImagePull",
+        }
+    }
+
+    /// The first restart is immediate; from then on the pause doubles, until the container has run for twice
+    /// the longest pause.
+    fn ended(&mut self, code: i32, ran: Duration, around: &Around<'_>) {
+        let (pace, now) = (&around.options.pace, around.now.at);
+        if ran >= pace.back_off_max * 2 {
+            self.back_off = Duration::ZERO;
+        }
+        let until = now + self.back_off + pace.start * around.faults.kubelet_slowness.max(1);
+        self.state = if self.back_off.is_zero() {
+            State::Ended { until }
+        } else {
+            State::Waiting { reason: "CrashLoopBackOff", until }
+        };
+        self.back_off = (self.back_off * 2).clamp(pace.back_off, pace.back_off_max);
+        self.last_exit = Some(code);
+        self.restarts += 1;
+        self.probes.reset();
+    }
+}
+
+/// An image that no registry has: the top-level domain `invalid` names no host (RFC 2606). Every other image
+/// is taken to be on the node.
+fn is_nowhere(image: &str) -> bool {
+    image.split_once('/').is_some_and(|(host, _)| host == "invalid" || host.ends_with(".invalid"))
+}
+
+/// Command and arguments with `$(NAME)` replaced by the container's environment. Without either it is the
+/// image's entry point, taken to be named after the image, as `/pause` is.
+fn command(pod: &core::Pod, container: &core::Container, options: &SimulatorOptions) -> Vec<String> {
+    let mut environment = Vec::new();
+    for variable in container.env.iter().flatten() {
+        let field = variable.value_from.as_ref().and_then(|v| v.field_ref.as_ref());
+        let value = match field.map(|f| f.field_path.as_str()) {
+            Some("status.hostIP" | "status.podIP") => options.node_address.to_string(),
+            Some("spec.nodeName") => options.node_name.clone(),
+            Some("metadata.name") => pod.metadata.name.clone().unwrap_or_default(),
+            Some("metadata.namespace") => pod.metadata.namespace.clone().unwrap_or_default(),
+            _ => variable.value.clone().unwrap_or_default(),
+        };
+        environment.push((format!("$({})", variable.name), value));
+    }
+    let words = container.command.iter().flatten().chain(container.args.iter().flatten());
+    let words: Vec<String> = words
+        .map(|word| environment.iter().fold(word.clone(), |word, (name, value)| word.replace(name, value)))
+        .collect();
+    if !words.is_empty() {
+        return words;
+    }
+    let image = container.image.as_deref().unwrap_or_default();
+    let name = image.rsplit('/').next().unwrap_or_default().split([':', '@']).next().unwrap_or_default();
+    vec![format!("/{name}")]
+}

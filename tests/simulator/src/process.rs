@@ -1,0 +1,360 @@
+//! The machine: its processes, from start to exit, and who answers on its ports.
+
+use super::fault::{Ability, Faults, Flaw};
+use super::log::Log;
+use super::pace::Pace;
+use super::program::Program;
+use super::snapshot::Origin;
+use super::socket::Sockets;
+use fulcrum_steps::host::{Hindrance, HostError, Listener, Process};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// What a process belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) pod_uid: String,
+    /// `namespace/name` of the pod, the mirror pod for a static one.
+    pub(super) pod: String,
+    pub(super) origin: Origin,
+}
+
+/// A process of a container, or the sandbox of a pod (`/pause`).
+#[derive(Debug, Clone)]
+pub(super) struct Proc {
+    pub(super) pid: u32,
+    pub(super) owner: Owner,
+    pub(super) command: Vec<String>,
+    pub(super) program: Program,
+    pub(super) life: Life,
+    /// Once it is told to end: when it has said so to its clients. Those of them are held back until this instant.
+    goodbye_at: Duration,
+    held_until: Duration,
+}
+
+/// Where a process is in its life. Instants are times since the rehearsal began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Running; listens at this instant.
+    Starting(Duration),
+    /// Listening; ready at this instant.
+    WarmingUp(Duration),
+    /// Does its work.
+    Working,
+    /// Was told to end; gone at this instant.
+    Ending(Duration),
+}
+
+/// Everything that a boot wipes out.
+#[derive(Debug)]
+pub(super) struct Machine {
+    /// Whether etcd runs outside of pods, and always works.
+    pub(super) etcd_outside: bool,
+    pub(super) address: IpAddr,
+    pub(super) boot_id: String,
+    pub(super) memory: u64,
+    pub(super) procs: BTreeMap<u32, Proc>,
+    pub(super) sockets: Sockets,
+    /// What its kernel cannot do.
+    pub(super) lacks: BTreeSet<Ability>,
+    /// Programs outside of pods that are connected to a port over loopback.
+    pub(super) connected: Vec<(String, u16)>,
+    /// Why the processes ended that the kubelet has not asked about yet.
+    exits: BTreeMap<u32, i32>,
+    last_pid: u32,
+    random: fastrand::Rng,
+}
+
+impl Proc {
+    pub(super) fn is_sandbox(&self) -> bool {
+        self.program.name == "pause"
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(self.life, Life::Ending(_))
+    }
+
+    /// Whether its clients know that they have to go elsewhere, before they ask it anything.
+    pub(super) fn said_goodbye(&self, now: Duration) -> bool {
+        self.is_ending() && (now >= self.goodbye_at || now < self.held_until)
+    }
+
+    fn seen(&self) -> Process {
+        Process {
+            pid: self.pid,
+            command: self.command.clone(),
+            pod_uid: Some(self.owner.pod_uid.clone()),
+            memory: self.program.memory(),
+        }
+    }
+}
+
+impl Machine {
+    pub(super) fn new(address: IpAddr, memory: u64, seed: u64) -> Self {
+        Self {
+            etcd_outside: false,
+            address,
+            boot_id: uuid::Uuid::now_v7().to_string(),
+            memory,
+            procs: BTreeMap::new(),
+            sockets: Sockets::default(),
+            lacks: BTreeSet::new(),
+            connected: Vec::new(),
+            exits: BTreeMap::new(),
+            last_pid: 1000,
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// Every process ends at once, sockets close, another boot id.
+    pub(super) fn boot(&mut self) {
+        self.procs.clear();
+        self.exits.clear();
+        self.sockets = Sockets::default();
+        self.boot_id = uuid::Uuid::now_v7().to_string();
+    }
+
+    pub(super) fn spawn(&mut self, owner: Owner, command: Vec<String>, listens_at: Duration) -> u32 {
+        self.last_pid += 1;
+        let pid = self.last_pid;
+        let program = Program::of(&command);
+        let life = match &program {
+            program if program.only_prints => Life::Ending(listens_at),
+            program if program.ports.is_empty() => Life::Working,
+            _ => Life::Starting(listens_at),
+        };
+        self.procs.insert(
+            pid,
+            Proc {
+                pid,
+                owner,
+                command,
+                program,
+                life,
+                goodbye_at: Duration::ZERO,
+                held_until: Duration::ZERO,
+            },
+        );
+        pid
+    }
+
+    /// SIGTERM. An API server stops listening at once and drains; `grace` caps how long.
+    pub(super) fn terminate(&mut self, pid: u32, now: Duration, pace: &Pace, grace: Duration) {
+        let Some(proc) = self.procs.get_mut(&pid).filter(|p| !p.is_ending()) else { return };
+        let serves_api = proc.program.name == "kube-apiserver" && matches!(proc.life, Life::Working);
+        let takes = if serves_api { pace.drain } else { pace.stop };
+        proc.life = Life::Ending(now + takes.min(grace));
+        proc.goodbye_at = now + if serves_api { pace.goodbye } else { Duration::ZERO };
+        self.sockets.close_of(pid);
+    }
+
+    /// The process is gone, now. `code` is what the kubelet gets to see.
+    pub(super) fn kill(&mut self, pid: u32, code: i32) {
+        if self.procs.remove(&pid).is_some() {
+            self.sockets.close_of(pid);
+            self.exits.insert(pid, code);
+        }
+    }
+
+    /// SIGKILL to this very process, if it still is the one with that pid.
+    pub(super) fn end(&mut self, meant: &Process) {
+        let uid = self.procs.get(&meant.pid).map(|proc| proc.owner.pod_uid.clone());
+        if uid.is_some() && uid == meant.pod_uid {
+            self.kill(meant.pid, 137);
+        }
+    }
+
+    /// What its clients send on connections that they have is held back.
+    pub(super) fn hold_back(&mut self, pid: u32, until: Duration) {
+        if let Some(proc) = self.procs.get_mut(&pid) {
+            proc.held_until = until;
+        }
+    }
+
+    /// The exit code of a process that has ended; asked once.
+    pub(super) fn exit_of(&mut self, pid: u32) -> Option<i32> {
+        self.exits.remove(&pid)
+    }
+
+    /// Moves every process on.
+    pub(super) fn advance(&mut self, now: Duration, pace: &Pace, faults: &Faults, log: &mut Log) {
+        let pids: Vec<u32> = self.procs.keys().copied().collect();
+        for pid in pids {
+            let Some(proc) = self.procs.get(&pid) else { continue };
+            let flaw = faults.flaw(&proc.program.name, proc.owner.origin).or(proc.program.flaw);
+            let subject = || format!("pod {}", proc.owner.pod);
+            match (proc.life, flaw) {
+                (Life::Starting(at), _) if now < at => {}
+                (Life::Starting(_), Some(Flaw::NeverListens)) => {}
+                (Life::Starting(_), Some(Flaw::Crashes)) => {
+                    let what = format!("{} ({pid}) crashes, as it was told to", proc.program.name);
+                    log.add(now, subject(), what);
+                    self.kill(pid, 2);
+                }
+                (Life::Starting(_), _) => self.listen(pid, now, pace, log),
+                // An API server asks itself over loopback before it is ready.
+                (Life::WarmingUp(at), flaw)
+                    if now >= at && flaw != Some(Flaw::NeverReady) && self.sockets.meets_itself(pid) =>
+                {
+                    log.add(now, subject(), format!("{} ({pid}) is ready", proc.program.name));
+                    self.set_life(pid, Life::Working);
+                }
+                (Life::Ending(at), _) if now >= at => {
+                    log.add(now, subject(), format!("{} ({pid}) has ended", proc.program.name));
+                    self.kill(pid, 0);
+                }
+                (Life::WarmingUp(_) | Life::Working | Life::Ending(_), _) => {}
+            }
+        }
+    }
+
+    fn listen(&mut self, pid: u32, now: Duration, pace: &Pace, log: &mut Log) {
+        let Some(proc) = self.procs.get(&pid) else { return };
+        let (name, subject) = (proc.program.name.clone(), format!("pod {}", proc.owner.pod));
+        match self.sockets.listen(pid, &proc.program.ports, proc.program.shares_port) {
+            Ok(()) => {
+                log.add(now, subject, format!("{name} ({pid}) listens"));
+                self.set_life(pid, Life::WarmingUp(now + pace.ready));
+            }
+            Err(in_use) => {
+                let why = format!("{name} ({pid}) ends: port {} is in use by {}", in_use.port, in_use.by);
+                log.add(now, subject, why);
+                self.kill(pid, 1);
+            }
+        }
+    }
+
+    fn set_life(&mut self, pid: u32, life: Life) {
+        if let Some(proc) = self.procs.get_mut(&pid) {
+            proc.life = life;
+        }
+    }
+
+    /// Whether a process answers 200: it is warm, and the etcd that it needs is there.
+    pub(super) fn is_ready(&self, pid: u32) -> bool {
+        let Some(proc) = self.procs.get(&pid) else { return false };
+        let etcd_works = |s: &super::socket::Socket| {
+            self.procs.get(&s.pid).is_some_and(|p| p.program.name == "etcd" && p.life == Life::Working)
+        };
+        proc.life == Life::Working
+            && (self.etcd_outside
+                || proc.program.etcd.is_none_or(|port| self.sockets.on(port).any(etcd_works)))
+    }
+
+    pub(super) fn is_api_server(&self, pid: u32) -> bool {
+        self.procs.get(&pid).is_some_and(|proc| proc.program.name == "kube-apiserver")
+    }
+
+    /// The API servers that listen and are ready, oldest first.
+    pub(super) fn api_servers(&self) -> impl Iterator<Item = &Proc> {
+        self.procs.values().filter(|p| p.program.name == "kube-apiserver" && self.is_ready(p.pid))
+    }
+
+    /// Which process gets a new connection to this port, from elsewhere.
+    pub(super) fn connect(&mut self, port: u16) -> Option<u32> {
+        let address = SocketAddr::new(self.address, port);
+        self.sockets.pick(address, None, self.address, &mut self.random).map(|socket| socket.pid)
+    }
+
+    /// One GET, answered by whoever the kernel gives the connection to; the status.
+    pub(super) fn ask(&mut self, address: SocketAddr, path: &str, tls: bool) -> Result<u16, String> {
+        self.answer(address, path, tls, None).map(|(status, _)| status)
+    }
+
+    /// The same over a connection that may bear a mark, and who answered.
+    pub(super) fn ask_marked(
+        &mut self,
+        address: SocketAddr,
+        path: &str,
+        tls: bool,
+        mark: Option<u32>,
+    ) -> Result<(u16, Process), String> {
+        self.answer(address, path, tls, mark).map(|(status, proc)| (status, proc.seen()))
+    }
+
+    fn answer(
+        &mut self,
+        address: SocketAddr,
+        path: &str,
+        tls: bool,
+        mark: Option<u32>,
+    ) -> Result<(u16, &Proc), String> {
+        let picked = self.sockets.pick(address, mark, self.address, &mut self.random);
+        let Some((pid, speaks_tls)) = picked.map(|socket| (socket.pid, socket.port.tls)) else {
+            return Err(format!("connection to {address} refused"));
+        };
+        let Some(proc) = self.procs.get(&pid) else {
+            return Err(format!("connection to {address} reset"));
+        };
+        let path = path.split('?').next().unwrap_or_default();
+        let status = match (speaks_tls, tls) {
+            (false, true) => return Err(format!("{address} does not speak TLS")),
+            (true, false) => 400,
+            _ if !is_health_path(path) => 404,
+            _ if self.is_ready(pid) => 200,
+            _ => 500,
+        };
+        Ok((status, proc))
+    }
+
+    pub(super) fn listeners(&self, port: u16) -> Vec<Listener> {
+        let seen = |s: &super::socket::Socket| {
+            let process = self.procs.get(&s.pid)?.seen();
+            let address = SocketAddr::new(s.port.bind, s.port.number);
+            Some(Listener { process, inode: s.inode, uid: 0, address })
+        };
+        self.sockets.on(port).filter_map(seen).collect()
+    }
+
+    pub(super) fn local_clients(&self, port: u16) -> Vec<Process> {
+        let to_port = self.connected.iter().zip(2..).filter(|((_, to), _)| *to == port);
+        let seen = |((program, _), pid): (&(String, u16), u32)| Process {
+            pid,
+            command: vec![program.clone()],
+            pod_uid: None,
+            memory: 0,
+        };
+        to_port.map(seen).collect()
+    }
+
+    /// Whether its kernel can do it.
+    pub(super) fn support(&self, what: &str) -> Result<(), HostError> {
+        match self.lacks.iter().find(|lacked| lacked.word() == what) {
+            Some(_) => {
+                Err(HostError::hindered(Hindrance::Unsupported, what, "the rehearsal was told not to"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a listener shareable or not; `None` only tells whether it is.
+    pub(super) fn share(&mut self, listener: &Listener, shared: Option<bool>) -> Result<bool, HostError> {
+        let pid = listener.process.pid;
+        let gone = |hindrance, cause| {
+            HostError::hindered(hindrance, format!("share the socket of process {pid}"), cause)
+        };
+        if !self.procs.contains_key(&pid) {
+            return Err(gone(Hindrance::ProcessGone, "the process has ended"));
+        }
+        let Some(socket) = self.sockets.get_mut(pid, listener.inode) else {
+            return Err(gone(Hindrance::SocketGone, "the process has closed the socket"));
+        };
+        socket.shareable = shared.unwrap_or(socket.shareable);
+        Ok(socket.shareable)
+    }
+
+    pub(super) fn pod_processes(&self, uid: &str) -> Vec<Process> {
+        self.procs.values().filter(|p| p.owner.pod_uid == uid).map(Proc::seen).collect()
+    }
+
+    pub(super) fn memory_available(&self) -> u64 {
+        self.memory.saturating_sub(self.procs.values().map(|p| p.program.memory()).sum())
+    }
+}
+
+fn is_health_path(path: &str) -> bool {
+    ["/healthz", "/livez", "/readyz", "/health", "/metrics"]
+        .iter()
+        .any(|known| path.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}

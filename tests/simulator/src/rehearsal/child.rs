@@ -1,0 +1,190 @@
+//! The process that is broken: the `fulcrum` program again, as a child that works on this process's
+//! simulated cluster over loopback TCP. At its point it says so and waits for a word; what it gets may be SIGKILL.
+//!
+//! A child whose parent is gone ends: its standard input does.
+
+use super::pace::{API_AWAY, SOON};
+use super::point::{Fault, Point, Then};
+use super::simulated_site::{RehearsalError, SimulatedSite};
+use fulcrum_steps::settings::Settings;
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use tokio::net::TcpListener;
+
+/// What the child says at its point.
+pub(super) const AT_ITS_POINT: &str = "at its point";
+/// What it may be told there.
+pub(super) const GO_ON: &str = "go on";
+/// What it may be told there: as Ctrl-C does.
+pub(super) const PAUSE: &str = "pause";
+
+/// What a child is told to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Orders {
+    pub(super) verb: Verb,
+    pub(super) api: SocketAddr,
+    pub(super) state_dir: PathBuf,
+    /// What is decided for the run that it starts. One that it takes up has that in the journal.
+    pub(super) settings: Option<Settings>,
+    pub(super) point: Option<Point>,
+}
+
+/// What a child does with the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    /// Starts one.
+    Pivot,
+    /// Takes it up.
+    Resume,
+    /// Undoes it.
+    Rollback,
+}
+
+/// What became of a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildExit {
+    /// It was killed at its point.
+    Killed,
+    /// It came to its end.
+    Ended,
+}
+
+impl SimulatedSite {
+    /// Runs `program` as a child that does `verb`, and lets the fault happen when it is at the point. What the
+    /// fault leaves alive is told to go on, or with [`Then::Rollback`] to pause, and is waited for.
+    ///
+    /// # Errors
+    /// When the child ends without having been at its point, fails, or hangs.
+    pub async fn inject_fault(
+        &self,
+        program: &Path,
+        verb: Verb,
+        place: Option<(&Point, Fault, Then)>,
+    ) -> Result<ChildExit, RehearsalError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let settings = match verb {
+            Verb::Pivot => Some(self.preflight().await?.settings),
+            Verb::Resume | Verb::Rollback => None,
+        };
+        let orders = Orders {
+            verb,
+            api: self.simulator.serve_on(listener)?,
+            state_dir: self.state_dir(),
+            settings,
+            point: place.map(|(point, ..)| point.clone()),
+        };
+        let mut child = ChildGuard::start(program, &serde_json::to_string(&orders)?)?;
+        let Some((point, fault, then)) = place else { return child.end_well().await };
+        if !child.reaches_its_point().await? {
+            let status = child.end_well().await;
+            let how = status.map_or_else(|error| format!(": {error}"), |_| " well".to_owned());
+            return Err(RehearsalError::Child(format!("it was never at {point}, and ended{how}")));
+        }
+        match fault {
+            Fault::Kill => child.kill().await,
+            Fault::Reboot => {
+                let killed = child.kill().await;
+                self.reboot().await?;
+                killed
+            }
+            Fault::Api => {
+                self.simulator.hold_down("kube-apiserver");
+                child.tell(if then == Then::Rollback { PAUSE } else { GO_ON })?;
+                tokio::time::sleep(API_AWAY).await;
+                self.simulator.repair("kube-apiserver");
+                child.end_well().await
+            }
+        }
+    }
+}
+
+/// A child that does not outlive this.
+struct ChildGuard {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    /// Where it says that it is at its point.
+    said: Option<BufReader<std::process::ChildStdout>>,
+}
+
+impl ChildGuard {
+    fn start(program: &Path, orders: &str) -> Result<Self, RehearsalError> {
+        let mut command = Command::new(program);
+        command.args(["rehearsal-child", orders]).env_remove("FULCRUM_STATE_DIR");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let (stdin, said) = (child.stdin.take(), child.stdout.take().map(BufReader::new));
+        Ok(Self { child, stdin, said })
+    }
+
+    /// Waits until it is at its point; false if it came to its end instead.
+    async fn reaches_its_point(&mut self) -> Result<bool, RehearsalError> {
+        let Some(mut said) = self.said.take() else { return Ok(false) };
+        let line = tokio::task::spawn_blocking(move || {
+            let mut line = String::new();
+            said.read_line(&mut line).map(|_| (said, line))
+        });
+        let (said, line) = within(line).await??;
+        self.said = Some(said);
+        Ok(line.trim_end() == AT_ITS_POINT)
+    }
+
+    fn tell(&mut self, word: &str) -> Result<(), RehearsalError> {
+        match &mut self.stdin {
+            Some(stdin) => Ok(writeln!(stdin, "{word}")?),
+            None => Ok(()),
+        }
+    }
+
+    async fn kill(&mut self) -> Result<ChildExit, RehearsalError> {
+        self.child.kill()?;
+        let status = self.child.wait()?;
+        match status.signal() == Some(Signal::KILL.as_raw()) {
+            true => Ok(ChildExit::Killed),
+            false => Err(RehearsalError::Child(format!("it was to be killed, and ended with {status}"))),
+        }
+    }
+
+    /// Waits for its end, which must be a good one.
+    async fn end_well(&mut self) -> Result<ChildExit, RehearsalError> {
+        let status = self.wait().await?;
+        if status.success() {
+            return Ok(ChildExit::Ended);
+        }
+        let mut words = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut words)?;
+        }
+        Err(RehearsalError::Child(format!("it ended with {status}: {}", words.trim_end())))
+    }
+
+    /// Its standard output closes as it ends.
+    async fn wait(&mut self) -> Result<ExitStatus, RehearsalError> {
+        if let Some(mut said) = self.said.take() {
+            let closed = tokio::task::spawn_blocking(move || said.read_to_end(&mut Vec::new()));
+            within(closed).await??;
+        }
+        Ok(self.child.wait()?)
+    }
+}
+
+impl Drop for ChildGuard {
+    fn drop(&mut self) {
+        // Both fail only for a child that has gone.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn within<T>(task: tokio::task::JoinHandle<T>) -> Result<T, RehearsalError> {
+    match tokio::time::timeout(SOON * 2, task).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(panicked)) => Err(RehearsalError::Child(panicked.to_string())),
+        Err(_) => Err(RehearsalError::Child(format!("it said nothing for {:?}", SOON * 2))),
+    }
+}

@@ -1,0 +1,185 @@
+//! Breaking runs: each case in a world of its own.
+
+use super::Verb;
+use super::pace::CASE_WITHIN;
+use super::point::{Case, Then};
+use super::setup::Setup;
+use super::simulated_site::{RehearsalError, SimulatedSite, Steps};
+use super::tour::{outcome, reason};
+use super::worker_pool::WorkerPool;
+use fulcrum_engine::load::load;
+use fulcrum_engine::run::Phase;
+use fulcrum_engine::state::{Journal, RunId};
+use fulcrum_engine::{Outcome, Run, Silent};
+use fulcrum_steps::guard::{Intervals, boot, carry_on};
+use fulcrum_steps::settings::OnReboot;
+use fulcrum_steps::unit::{HOLD_OFF, PATIENCE, UNIT};
+use futures::stream::Stream;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// What is broken, and where.
+#[derive(Clone)]
+pub struct FaultRehearsal {
+    /// The manifests.
+    pub setup: Setup,
+    /// The program that is run as the child that is broken: `fulcrum`.
+    pub program: PathBuf,
+    /// A directory for the worlds' own.
+    pub root: PathBuf,
+    /// Steps other than the usual ones, for whoever takes runs up.
+    pub steps: Option<Steps>,
+}
+
+/// A case that has been tried.
+#[derive(Debug, Clone, Serialize)]
+pub struct Broken {
+    /// Which.
+    #[serde(flatten)]
+    pub case: Case,
+    /// What came of it.
+    pub verdict: Verdict,
+    /// How long it took, boot and checks included.
+    #[serde(rename = "took_ms", serialize_with = "super::pulse::millis")]
+    pub took: Duration,
+}
+
+/// What came of a case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The run was completed, everything self-hosted; then it was rolled back, everything as before.
+    Completed,
+    /// The run was rolled back, everything as before.
+    RolledBack,
+    /// It ended otherwise, or never was at its point: says what was seen.
+    Failed(String),
+}
+
+impl Verdict {
+    /// Whether the run was brought to its end in the way that was chosen.
+    pub fn is_pass(&self) -> bool {
+        matches!(self, Self::Completed | Self::RolledBack)
+    }
+}
+
+impl FaultRehearsal {
+    /// Tries the cases, at most `side_by_side` at once; yields each when it is over. Dropping the stream ends
+    /// every child and takes every world away. Needs a tokio runtime with threads of its own.
+    pub fn try_all(&self, cases: Vec<Case>, side_by_side: usize) -> impl Stream<Item = Broken> + use<> {
+        WorkerPool::start(self, cases, side_by_side)
+    }
+
+    pub(super) async fn try_one(&self, case: Case) -> Broken {
+        let began = Instant::now();
+        let tried = tokio::time::timeout(CASE_WITHIN, self.break_and_mend(&case)).await;
+        let verdict = match tried.unwrap_or(Err(RehearsalError::TooLong(CASE_WITHIN))) {
+            Ok(verdict) => verdict,
+            Err(error) => Verdict::Failed(error.to_string()),
+        };
+        Broken { case, verdict, took: began.elapsed() }
+    }
+
+    async fn break_and_mend(&self, case: &Case) -> Result<Verdict, RehearsalError> {
+        let on_reboot = match case.then {
+            Then::Resume => OnReboot::Resume,
+            Then::Rollback => OnReboot::Rollback,
+        };
+        let world = SimulatedSite::boot(&self.setup, &self.root).await?.with_on_reboot(on_reboot);
+        let world = match &self.steps {
+            Some(steps) => world.with_steps(Arc::clone(steps)),
+            None => world,
+        };
+        let mut verb = Verb::Pivot;
+        if case.point.when.is_undo() {
+            let ending = world.pivot(&world.journal()?, Arc::new(Silent)).await?;
+            if outcome(&ending) != Some(Outcome::Completed) {
+                return Err(RehearsalError::Ended(format!(
+                    "before anything was broken: {}",
+                    reason(&ending)
+                )));
+            }
+            verb = Verb::Rollback;
+        }
+        world.inject_fault(&self.program, verb, Some((&case.point, case.fault, case.then))).await?;
+        match world.mend(case.then).await? {
+            Outcome::Completed => Ok(Verdict::Completed),
+            _ => Ok(Verdict::RolledBack),
+        }
+    }
+}
+
+impl SimulatedSite {
+    /// Brings the run to its end, forward or back, checks what it leaves, and leaves everything as it was before.
+    /// Says how it ended first.
+    ///
+    /// # Errors
+    /// When it ends otherwise than it must.
+    pub async fn mend(&self, then: Then) -> Result<Outcome, RehearsalError> {
+        let journal = self.journal()?;
+        let (run, state) = only_run(&journal)?;
+        let ended = match (then, over(&state)) {
+            (Then::Resume, Some(outcome)) | (Then::Rollback, Some(outcome @ Outcome::RolledBack)) => outcome,
+            _ => self.take_up(&journal, run, then).await?,
+        };
+        drop(journal);
+        self.ended_well(ended).await?;
+        if ended == Outcome::Completed {
+            let back = self.take_up(&self.journal()?, run, Then::Rollback).await?;
+            self.ended_well(back).await?;
+        }
+        Ok(ended)
+    }
+
+    /// Power off and on. The guard, if it is armed, is started before the kubelet, and does its work to its end.
+    ///
+    /// # Errors
+    /// When the guard cannot do it.
+    pub async fn reboot(&self) -> Result<(), RehearsalError> {
+        self.simulator.power_off();
+        let start = match self.units.starts(UNIT) {
+            true => Some(boot(self, HOLD_OFF).await?),
+            false => None,
+        };
+        self.simulator.power_on();
+        if let Some(start) = start {
+            carry_on(self, &start, &Intervals::new(PATIENCE, HOLD_OFF), &CancellationToken::new()).await?;
+        }
+        Ok(())
+    }
+
+    /// Another session on the run, to its end.
+    async fn take_up(&self, journal: &Journal, run: RunId, then: Then) -> Result<Outcome, RehearsalError> {
+        journal.verify(run)?;
+        let ending = match then {
+            Then::Resume => self.resume(journal, run).await?,
+            Then::Rollback => self.rollback(journal, run, Arc::new(Silent)).await?,
+        };
+        match outcome(&ending) {
+            Some(Outcome::NeedsOperator) | None => {
+                Err(RehearsalError::Ended(format!("otherwise: {}", reason(&ending))))
+            }
+            Some(outcome) if then == Then::Rollback && outcome != Outcome::RolledBack => {
+                Err(RehearsalError::Ended(format!("as {outcome} when it was to be rolled back")))
+            }
+            Some(outcome) => Ok(outcome),
+        }
+    }
+}
+
+fn only_run(journal: &Journal) -> Result<(RunId, Run), RehearsalError> {
+    let header = journal.runs()?.into_iter().next();
+    let run = header.ok_or_else(|| RehearsalError::Child("it has begun no run".to_owned()))?.run;
+    Ok((run, load(journal, run)?))
+}
+
+fn over(state: &Run) -> Option<Outcome> {
+    match state.phase() {
+        Phase::Ended(outcome @ (Outcome::Completed | Outcome::RolledBack), _) => Some(*outcome),
+        _ => None,
+    }
+}

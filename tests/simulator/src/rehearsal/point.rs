@@ -1,0 +1,273 @@
+//! Where a run can be broken, what breaks it, and what is done then: by name, so that a case can be said
+//! again. `retire-static/kube-apiserver@effect:kill:resume`.
+
+use fulcrum_engine::{Event, Plan, StepId};
+use fulcrum_steps::step_name::{shown, stored};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// An instant in the life of one step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Point {
+    /// Which step.
+    pub step: StepId,
+    /// When.
+    pub when: When,
+}
+
+/// When, in the life of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// The intent is durable, nothing of the effect is there.
+    Started,
+    /// The effect is there, its result is not journalled.
+    Effect,
+    /// The result is durable.
+    Done,
+    /// The same on the way back.
+    UndoStarted,
+    /// The same on the way back.
+    UndoEffect,
+    /// The same on the way back.
+    UndoDone,
+}
+
+/// What happens there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// The process is killed (SIGKILL).
+    Kill,
+    /// The machine loses its power and boots again.
+    Reboot,
+    /// The API server dies and stays away for a while; the process lives.
+    Api,
+}
+
+/// What is done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Then {
+    /// The run goes on as it was going: by another process, or by the same one if that still lives.
+    Resume,
+    /// It is undone by another process; one that still lives is asked to pause first, as Ctrl-C does.
+    Rollback,
+}
+
+/// One way to break a run, and what is done then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Case {
+    /// Where.
+    pub point: Point,
+    /// What.
+    pub fault: Fault,
+    /// And then.
+    pub then: Then,
+}
+
+/// What was said names no case.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{said}`: {why}; say `everywhere`, a step, STEP@WHEN, STEP@WHEN:FAULT or STEP@WHEN:FAULT:THEN, where WHEN is one of {}, \
+     FAULT of {} and THEN of {}",
+    words(&When::ALL), words(&Fault::ALL), words(&Then::ALL)
+)]
+pub struct ParseCaseError {
+    said: String,
+    why: String,
+}
+
+impl When {
+    /// All of them, in order.
+    pub const ALL: [Self; 6] =
+        [Self::Started, Self::Effect, Self::Done, Self::UndoStarted, Self::UndoEffect, Self::UndoDone];
+
+    /// Whether it is on the way back.
+    pub fn is_undo(self) -> bool {
+        matches!(self, Self::UndoStarted | Self::UndoEffect | Self::UndoDone)
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Effect => "effect",
+            Self::Done => "done",
+            Self::UndoStarted => "undo-started",
+            Self::UndoEffect => "undo-effect",
+            Self::UndoDone => "undo-done",
+        }
+    }
+}
+
+impl Fault {
+    /// All of them, in order.
+    pub const ALL: [Self; 3] = [Self::Kill, Self::Reboot, Self::Api];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Reboot => "reboot",
+            Self::Api => "api",
+        }
+    }
+}
+
+impl Then {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Resume, Self::Rollback];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Resume => "resume",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
+impl Point {
+    /// Whether this durable event is the point. The two `effect` points are no events.
+    pub(super) fn is(&self, event: &Event) -> bool {
+        let when = match event {
+            Event::AttemptStarted { .. } => When::Started,
+            Event::AttemptDone { .. } => When::Done,
+            Event::UndoStarted { .. } => When::UndoStarted,
+            Event::UndoDone { .. } => When::UndoDone,
+            _ => return false,
+        };
+        when == self.when && event.step() == Some(&self.step)
+    }
+}
+
+impl Case {
+    /// On the way back, once the process has gone, resume and rollback are one: both go on undoing, by the same
+    /// call. One of them is tried for both: resume after a kill, rollback after a reboot.
+    fn is_stood_for(&self) -> bool {
+        let stands = match self.fault {
+            Fault::Kill => Then::Resume,
+            Fault::Reboot => Then::Rollback,
+            Fault::Api => return false,
+        };
+        self.point.when.is_undo() && self.then != stands
+    }
+}
+
+/// The cases of `plan` that `said` means: `everywhere`, or the beginning of a case's name, whole words. Of two that
+/// are one there is one, unless it is named.
+///
+/// # Errors
+/// When it means none.
+pub fn cases(plan: &Plan, said: &str) -> Result<Vec<Case>, ParseCaseError> {
+    let wrong = |why: String| ParseCaseError { said: said.to_owned(), why };
+    let mut words = said.split(':');
+    let place = words.next().unwrap_or_default();
+    let (step, when) = match place.split_once('@') {
+        Some((step, when)) => (step, Some(parse(when, &When::ALL).map_err(wrong)?)),
+        None => (place, None),
+    };
+    let fault = words.next().map(|word| parse(word, &Fault::ALL)).transpose().map_err(wrong)?;
+    let then = words.next().map(|word| parse(word, &Then::ALL)).transpose().map_err(wrong)?;
+    if let Some(word) = words.next() {
+        return Err(wrong(format!("`{word}` is a word too many")));
+    }
+    let known = |spec: &&fulcrum_engine::StepSpec| place == "everywhere" || spec.id == stored(step);
+    let steps: Vec<&StepId> = plan.steps().iter().filter(known).map(|spec| &spec.id).collect();
+    if steps.is_empty() {
+        let all: Vec<String> = plan.steps().iter().map(|spec| shown(&spec.id)).collect();
+        return Err(wrong(format!("there is no step {step}; there are {}", all.join(", "))));
+    }
+    let points = steps.into_iter().flat_map(|step| When::ALL.map(|when| Point { step: step.clone(), when }));
+    let faults = |point: Point| Fault::ALL.map(|fault| (point.clone(), fault));
+    let thens =
+        |(point, fault): (Point, Fault)| Then::ALL.map(|then| Case { point: point.clone(), fault, then });
+    let meant = |case: &Case| {
+        when.is_none_or(|when| case.point.when == when)
+            && fault.is_none_or(|fault| case.fault == fault)
+            && then.map_or_else(|| !case.is_stood_for(), |then| case.then == then)
+    };
+    Ok(points.flat_map(faults).flat_map(thens).filter(meant).collect())
+}
+
+fn parse<T: Copy + fmt::Display>(word: &str, all: &[T]) -> Result<T, String> {
+    let found = all.iter().find(|one| one.to_string() == word);
+    found.copied().ok_or_else(|| format!("`{word}` is none of {}", words(all)))
+}
+
+fn words<T: fmt::Display>(all: &[T]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl fmt::Display for Then {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", shown(&self.step), self.when)
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.point, self.fault, self.then)
+    }
+}
+
+impl FromStr for Point {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (step, when) = text.split_once('@').ok_or_else(|| format!("`{text}` is not STEP@WHEN"))?;
+        Ok(Self { step: stored(step), when: parse(when, &When::ALL)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fulcrum_engine::StepSpec;
+    use serde_json::Value;
+
+    #[test]
+    fn a_case_is_found_again_by_its_name() {
+        let step = |id: &str| StepSpec::new(id, Value::Null);
+        let steps = vec![step("lock"), step("retire-static/kube-apiserver").after(["lock"])];
+        let plan = Plan::new("test", steps).unwrap();
+        let all = cases(&plan, "everywhere").unwrap();
+        assert_eq!(all.len(), 2 * 3 * (6 + 4));
+        for case in &all {
+            assert_eq!(cases(&plan, &case.to_string()).unwrap(), std::slice::from_ref(case));
+            assert_eq!(case.point.to_string().parse(), Ok(case.point.clone()));
+        }
+        assert_eq!(cases(&plan, "lock").unwrap().len(), 30);
+        assert_eq!(cases(&plan, "lock@undo-done").unwrap().len(), 4);
+        assert_eq!(cases(&plan, "lock@undo-done:kill:rollback").unwrap().len(), 1, "named, it is tried");
+        assert_eq!(cases(&plan, "lock@done:api").unwrap().len(), 2);
+        assert_eq!(cases(&plan, "everywhere:reboot").unwrap().len(), 18);
+        for (said, why) in [
+            ("nowhere", "no step nowhere; there are lock,"),
+            ("lock@noon", "`noon` is none of started,"),
+            ("lock@done:flood", "`flood` is none of kill,"),
+            ("lock@done:kill:pray", "`pray` is none of resume,"),
+            ("lock@done:kill:resume:again", "a word too many"),
+        ] {
+            let error = cases(&plan, said).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Asking the API all the while, as its clients do, and counting what comes back.
+
+use super::pace::PULSE;
+use fulcrum_steps::cluster::{Cause, Cluster, ClusterError};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// What came of the requests during one phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Asked {
+    /// `before`, `pivot`, `between`, `rollback`, `after`.
+    pub phase: &'static str,
+    /// How many were sent: by turns `/readyz`, the node, and the pods of kube-system.
+    pub requests: u64,
+    /// How many of them failed, by what was seen.
+    pub failed: BTreeMap<String, u64>,
+    /// The longest time without a good answer.
+    #[serde(rename = "longest_gap_ms", serialize_with = "millis")]
+    pub longest_gap: Duration,
+    /// How long the phase lasted.
+    #[serde(rename = "took_ms", serialize_with = "millis")]
+    pub took: Duration,
+}
+
+/// Asks until it is dropped.
+pub(super) struct Pulse {
+    tally: Arc<Mutex<Tally>>,
+    task: JoinHandle<()>,
+}
+
+struct Tally {
+    phases: Vec<Asked>,
+    began: Instant,
+    last_answer: Instant,
+}
+
+impl Pulse {
+    /// Begins, with the phase `before`.
+    pub(super) fn start(cluster: Cluster, node: String) -> Self {
+        let now = Instant::now();
+        let tally = Tally { phases: vec![Asked::new("before")], began: now, last_answer: now };
+        let tally = Arc::new(Mutex::new(tally));
+        let counting = Arc::clone(&tally);
+        let task = tokio::spawn(async move {
+            for turn in 0_u64.. {
+                let answer = match turn % 3 {
+                    0 => cluster.readyz().await,
+                    1 => cluster.node(&node).await.map(|_| ()),
+                    _ => cluster.pods_labelled("").await.map(|_| ()),
+                };
+                counting.lock().unwrap_or_else(PoisonError::into_inner).count(answer);
+                tokio::time::sleep(PULSE).await;
+            }
+        });
+        Self { tally, task }
+    }
+
+    /// Another phase begins.
+    pub(super) fn phase(&self, name: &'static str) {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.close();
+        tally.phases.push(Asked::new(name));
+    }
+
+    /// Ends; what came of it.
+    pub(super) fn stop(self) -> Vec<Asked> {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.close();
+        std::mem::take(&mut tally.phases)
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Tally {
+    fn count(&mut self, answer: Result<(), ClusterError>) {
+        let gap = self.last_answer.elapsed();
+        let Some(phase) = self.phases.last_mut() else { return };
+        phase.requests += 1;
+        match answer {
+            Ok(()) => {
+                phase.longest_gap = phase.longest_gap.max(gap);
+                self.last_answer = Instant::now();
+            }
+            Err(error) => *phase.failed.entry(kind(&error)).or_default() += 1,
+        }
+    }
+
+    /// A gap that is still open counts for the phase that ends, and from its end for the next one.
+    fn close(&mut self) {
+        let now = Instant::now();
+        let (gap, took) = (now - self.last_answer, now - self.began);
+        if let Some(phase) = self.phases.last_mut() {
+            phase.longest_gap = phase.longest_gap.max(gap);
+            phase.took = took;
+        }
+        (self.began, self.last_answer) = (now, now);
+    }
+}
+
+impl Asked {
+    fn new(phase: &'static str) -> Self {
+        let (longest_gap, took) = (Duration::ZERO, Duration::ZERO);
+        Self { phase, requests: 0, failed: BTreeMap::new(), longest_gap, took }
+    }
+
+    /// How many failed in all.
+    pub fn failures(&self) -> u64 {
+        self.failed.values().sum()
+    }
+}
+
+fn kind(error: &ClusterError) -> String {
+    match &error.cause {
+        Cause::Timeout(_) => "no answer in time".to_owned(),
+        Cause::Unreachable(_) => "no connection".to_owned(),
+        Cause::Refused { code, .. } => format!("HTTP {code}"),
+        Cause::Unreadable(_) => "an answer that could not be read".to_owned(),
+    }
+}
+
+pub(super) fn millis<S: Serializer>(time: &Duration, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}

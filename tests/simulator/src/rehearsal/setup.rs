@@ -1,0 +1,193 @@
+//! What is rehearsed: a person's own manifests, or built-in ones. They are read once and never written to; each
+//! simulated node gets its own copies.
+
+use super::kubeadm;
+use super::version::Version;
+use crate::SimulatorOptions;
+use fulcrum_steps::component::Component;
+use fulcrum_steps::host::{FileImage, ManifestsDir};
+use fulcrum_steps::manifest::{StaticPod, glance};
+use fulcrum_steps::preflight::{CheckResult, Refused, find_manifests, preflight_disk};
+use fulcrum_steps::settings::Wanted;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// Manifests, and the node that they are for.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    files: BTreeMap<String, FileImage>,
+    version: Version,
+    api: Api,
+    /// What the checks of the files said.
+    results: Vec<CheckResult>,
+    handover: Wanted,
+    /// Where the files were read; `None` for the built-in ones.
+    from: Option<PathBuf>,
+    /// Whether what a world leaves on the disk outlives it.
+    keep: bool,
+}
+
+/// What the API server's manifest says about the node.
+#[derive(Debug, Clone, Copy, Default)]
+struct Api {
+    address: Option<IpAddr>,
+    port: Option<u16>,
+    endpoints_by_hand: bool,
+}
+
+impl Api {
+    /// The node's address is the one that the kubelet asks, which is the node's as kubeadm has it; else the one that the API
+    /// server publishes.
+    fn of(server: &StaticPod) -> Self {
+        let asked = server.health().host.and_then(|host| host.parse::<IpAddr>().ok());
+        let asked = asked.filter(|ip| !ip.is_loopback() && !ip.is_unspecified());
+        Self {
+            address: asked.or_else(|| server.advertise_address()),
+            port: Some(server.port()),
+            endpoints_by_hand: !server.publishes_itself(),
+        }
+    }
+}
+
+/// There is nothing to rehearse.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The real pivot would refuse these manifests, in these words.
+    #[error(transparent)]
+    Refused(Refused),
+    /// The version is not in the image's tag.
+    #[error("{manifest} runs {image}, and no version can be read from that: say it with --kubernetes")]
+    NoVersion {
+        /// Which manifest.
+        manifest: PathBuf,
+        /// Its image.
+        image: String,
+    },
+    /// A file could not be read, or a copy not made.
+    #[error("the manifests to rehearse with: {0}")]
+    Disk(#[from] io::Error),
+}
+
+impl Setup {
+    /// What kubeadm wrote for this version.
+    ///
+    /// # Errors
+    /// When there is no room for temporary files.
+    pub fn built_in(version: Version) -> Result<Self, SetupError> {
+        Ok(Self {
+            files: kubeadm::manifests(version)?,
+            version,
+            api: Api::default(),
+            results: Vec::new(),
+            handover: Wanted::Auto,
+            from: None,
+            keep: false,
+        })
+    }
+
+    /// The manifests in `dir`; their version is in the image's tag unless it is given.
+    ///
+    /// # Errors
+    /// When the pivot itself would refuse what is on the disk, when no version can be found, or when a
+    /// file that the kubelet reads cannot be read.
+    pub fn own(dir: &Path, version: Option<Version>) -> Result<Self, SetupError> {
+        let manifests = find_manifests(ManifestsDir::new(dir));
+        let results = preflight_disk(&manifests).map_err(SetupError::Refused)?;
+        let mut files = BTreeMap::new();
+        for name in manifests.names()? {
+            let name = name.to_string_lossy().into_owned();
+            // What is no plain file, the kubelet does not run; the checks have said so.
+            if let Some(image) = manifests.read(&name).ok().flatten() {
+                files.insert(name, image);
+            }
+        }
+        let name = Component::ApiServer.manifest_file();
+        let server = manifests.read(name)?;
+        let server =
+            server.and_then(|image| StaticPod::parse(Component::ApiServer, image.content.as_bytes()).ok());
+        let image = server.as_ref().map_or("", StaticPod::image);
+        let version = version.or_else(|| Version::of_image(image)).ok_or_else(|| SetupError::NoVersion {
+            manifest: manifests.file(name),
+            image: image.to_owned(),
+        })?;
+        let api = server.as_ref().map(Api::of).unwrap_or_default();
+        let (handover, from) = (Wanted::Auto, Some(dir.to_owned()));
+        Ok(Self { files, version, api, results, handover, from, keep: false })
+    }
+
+    /// The manifests in `dir` if its three component files are there and can be read, else built-in ones.
+    ///
+    /// # Errors
+    /// As the one or the other.
+    pub fn found_in(dir: &Path, version: Option<Version>) -> Result<Self, SetupError> {
+        let manifests = find_manifests(ManifestsDir::new(dir));
+        let there =
+            |component: Component| std::fs::File::open(manifests.file(component.manifest_file())).is_ok();
+        match Component::ALL.into_iter().all(there) {
+            true => Self::own(dir, version),
+            false => Self::built_in(version.unwrap_or(Version::DEFAULT)),
+        }
+    }
+
+    /// The same, changing hands in another way.
+    #[must_use]
+    pub fn with_handover(self, handover: Wanted) -> Self {
+        Self { handover, ..self }
+    }
+
+    /// The same; the simulated node's files and the journal outlive it if `keep` says so.
+    #[must_use]
+    pub fn kept(self, keep: bool) -> Self {
+        Self { keep, ..self }
+    }
+
+    /// Whether they do.
+    pub(super) fn keeps(&self) -> bool {
+        self.keep
+    }
+
+    /// What the checks of the files said, before anything was simulated.
+    pub fn results(&self) -> &[CheckResult] {
+        &self.results
+    }
+
+    /// How the control plane shall change hands.
+    pub fn handover(&self) -> Wanted {
+        self.handover
+    }
+
+    /// The version of the simulated node.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Where the manifests were read; `None` for the built-in ones.
+    pub fn from(&self) -> Option<&Path> {
+        self.from.as_deref()
+    }
+
+    /// Puts copies of the manifests into `dir`, which belong to whoever runs this, and describes the node for them.
+    pub(super) fn install(&self, dir: &Path) -> io::Result<SimulatorOptions> {
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let manifests = ManifestsDir::new(dir);
+        for (name, image) in &self.files {
+            // Its owner can read it, whatever the original's mode.
+            let copy = FileImage { mode: image.mode | 0o600, uid, gid, ..image.clone() };
+            manifests.write(name, &copy)?;
+        }
+        let mut options = SimulatorOptions::new(dir);
+        kubeadm::mark_node(&mut options, self.version);
+        options.pace.tick = super::pace::TICK;
+        options.node_address = self.api.address.unwrap_or(options.node_address);
+        options.api_port = self.api.port.unwrap_or(options.api_port);
+        options.endpoints_by_hand = self.api.endpoints_by_hand;
+        let is_etcd = |image: &FileImage| {
+            glance(image.content.as_bytes())
+                .is_some_and(|pod| pod.name == "etcd" || pod.name.starts_with("etcd-"))
+        };
+        options.etcd_outside = !self.files.values().any(is_etcd);
+        Ok(options)
+    }
+}

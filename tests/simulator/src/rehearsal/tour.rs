@@ -1,0 +1,199 @@
+//! There and back: a pivot, the way back, and what it was like.
+
+use super::pace::{QUIET, SOON};
+use super::pulse::{Asked, Pulse, millis};
+use super::setup::Setup;
+use super::simulated_site::{RehearsalError, SimulatedSite};
+use super::version::Version;
+use crate::{Origin, Snapshot};
+use fulcrum_engine::history::{Direction, History};
+use fulcrum_engine::run::Phase;
+use fulcrum_engine::state::{Journal, RunId};
+use fulcrum_engine::{Ending, Observer, Outcome, StepId};
+use fulcrum_steps::component::Component;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What there and back was like.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    /// The run, which is both the pivot and the way back.
+    pub run: RunId,
+    /// The simulated version.
+    pub kubernetes: Version,
+    /// Where the manifests came from; `None` for the built-in ones.
+    pub manifests: Option<PathBuf>,
+    /// How the pivot ended, and why.
+    pub pivot: (Option<Outcome>, String),
+    /// How the way back ended, and why; `None` if there was nothing to go back from.
+    pub rollback: Option<(Option<Outcome>, String)>,
+    /// What is not as it must be; `None` if the pivot completed and everything is as it was before.
+    pub difference: Option<String>,
+    /// The steps, in the order of the plan.
+    pub steps: Vec<StepTime>,
+    /// The requests, by phase.
+    pub requests: Vec<Asked>,
+    /// The control plane before, between and after.
+    pub control_plane: BTreeMap<&'static str, Vec<ComponentSeen>>,
+    /// How long the pivot and the way back took, without what was looked at before, between and after.
+    #[serde(rename = "took_ms", serialize_with = "millis")]
+    pub took: Duration,
+}
+
+/// How long a step took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StepTime {
+    /// Which.
+    pub step: StepId,
+    /// Forward.
+    #[serde(rename = "run_ms", serialize_with = "millis")]
+    pub run: Duration,
+    /// Back.
+    #[serde(rename = "undo_ms", serialize_with = "millis")]
+    pub undo: Duration,
+}
+
+/// Who does a component's work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ComponentSeen {
+    /// Which component.
+    pub component: Component,
+    /// The processes that serve it.
+    pub serving: Vec<Seen>,
+}
+
+/// One process of a component.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Seen {
+    /// Its pid in the simulated machine.
+    pub pid: u32,
+    /// Its pod.
+    pub pod: String,
+    /// Whether a file in the manifests directory makes it run; if not, a DaemonSet does.
+    pub is_static: bool,
+    /// Whether its port can be shared.
+    pub shares_port: bool,
+    /// Whether it holds the component's lease; `None` if there is none.
+    pub leads: Option<bool>,
+}
+
+/// Pivots the world and goes back, asking its API all the while.
+///
+/// # Errors
+/// When the checks refuse or the simulation itself fails. A run that ends otherwise than it must is no error
+/// here: it is in the [`Summary`].
+pub async fn there_and_back(
+    world: &SimulatedSite,
+    setup: &Setup,
+    watching: Arc<dyn Observer>,
+) -> Result<Summary, RehearsalError> {
+    let node = world.preflight().await?.settings.node;
+    let pulse = Pulse::start(world.cluster.clone(), node);
+    let journal = world.journal()?;
+    let mut control_plane = BTreeMap::from([("before", look(&world.simulator.snapshot()))]);
+    tokio::time::sleep(QUIET).await;
+    pulse.phase("pivot");
+    let pivoted = world.pivot(&journal, Arc::clone(&watching)).await?;
+    pulse.phase("between");
+    let mut wrong = arrived(world, &pivoted, Outcome::Completed).await.err();
+    control_plane.insert("between", look(&world.simulator.snapshot()));
+    tokio::time::sleep(QUIET).await;
+    let mut rollback = None;
+    if outcome(&pivoted) != Some(Outcome::RolledBack) {
+        pulse.phase("rollback");
+        let back = world.rollback(&journal, pivoted.run, watching).await?;
+        pulse.phase("after");
+        let back_wrong = arrived(world, &back, Outcome::RolledBack).await.err();
+        wrong = wrong.or(back_wrong);
+        tokio::time::sleep(QUIET).await;
+        rollback = Some((outcome(&back), reason(&back)));
+    }
+    control_plane.insert("after", look(&world.simulator.snapshot()));
+    let requests = pulse.stop();
+    let timed = requests.iter().filter(|asked| matches!(asked.phase, "pivot" | "rollback"));
+    Ok(Summary {
+        run: pivoted.run,
+        kubernetes: setup.version(),
+        manifests: setup.from().map(Into::into),
+        pivot: (outcome(&pivoted), reason(&pivoted)),
+        rollback,
+        difference: wrong.map(|wrong| wrong.to_string()),
+        steps: step_times(&journal, pivoted.run)?,
+        took: timed.map(|asked| asked.took).sum(),
+        requests,
+        control_plane,
+    })
+}
+
+impl Summary {
+    /// Whether the pivot completed, and the way back left everything as it was before.
+    pub fn is_exact(&self) -> bool {
+        self.difference.is_none()
+    }
+}
+
+/// Whether a run ended as expected and has left what it must.
+async fn arrived(world: &SimulatedSite, ending: &Ending, expected: Outcome) -> Result<(), RehearsalError> {
+    let Some(outcome) = outcome(ending) else { return Err(RehearsalError::Ended(reason(ending))) };
+    world.ended_well(outcome).await?;
+    world.simulator.until("leaders", SOON, |seen| seen.leaders.len() == 2).await?;
+    match outcome == expected {
+        true => Ok(()),
+        false => Err(RehearsalError::Ended(format!("as {outcome}: {}", reason(ending)))),
+    }
+}
+
+/// How a run ended, if it did.
+pub(super) fn outcome(ending: &Ending) -> Option<Outcome> {
+    match &ending.phase {
+        Phase::Ended(outcome, _) => Some(*outcome),
+        _ => None,
+    }
+}
+
+/// Why it ended so.
+pub(super) fn reason(ending: &Ending) -> String {
+    match &ending.phase {
+        Phase::Ended(_, reason) | Phase::Paused { reason, .. } => reason.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// From the journal: what is shown is what was written down.
+fn step_times(journal: &Journal, run: RunId) -> Result<Vec<StepTime>, RehearsalError> {
+    let mut history = History::default();
+    for entry in journal.entries(run) {
+        history.push(&entry?)?;
+    }
+    let plan = fulcrum_engine::load::load(journal, run)?;
+    let time = |step: &StepId, direction: Direction| -> Duration {
+        let attempts = history.attempts.iter().filter(|attempt| attempt.step == *step);
+        let attempts = attempts.filter(|attempt| attempt.direction == direction);
+        attempts.filter_map(|attempt| attempt.ended.map(|ended| ended.since(attempt.started))).sum()
+    };
+    let steps = plan.plan().steps().iter().map(|spec| StepTime {
+        step: spec.id.clone(),
+        run: time(&spec.id, Direction::Run),
+        undo: time(&spec.id, Direction::Undo),
+    });
+    Ok(steps.collect())
+}
+
+fn look(snapshot: &Snapshot) -> Vec<ComponentSeen> {
+    let of = |component: Component| {
+        let leader = component.lease_name().map(|lease| snapshot.leaders.get(lease).copied());
+        let processes = snapshot.processes.iter().filter(|process| process.component == component.name());
+        let serving = processes.filter(|process| process.ready && !process.ending).map(|process| Seen {
+            pid: process.pid,
+            pod: process.pod.clone(),
+            is_static: process.origin == Origin::Static,
+            shares_port: process.shares_port,
+            leads: leader.map(|leader| leader == Some(process.pid)),
+        });
+        ComponentSeen { component, serving: serving.collect() }
+    };
+    Component::ALL.map(of).into()
+}

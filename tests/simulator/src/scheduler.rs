@@ -1,0 +1,130 @@
+//! Binds pods to the node while a scheduler leads: selector, taints, host ports.
+
+use super::election;
+use super::store::{Key, text, time};
+use super::world::{Now, World};
+use fulcrum_steps::manifest::nanos;
+use fulcrum_steps::placement::{admits, repels, requests};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(super) fn advance(world: &mut World, now: Now) {
+    if !election::works(world, "kube-scheduler") {
+        return;
+    }
+    let unbound = |p: &&Arc<Value>| {
+        text(p, "/spec/nodeName").is_empty() && p["metadata"]["deletionTimestamp"].is_null()
+    };
+    let pods: Vec<Arc<Value>> = world.store.list("pods", None).filter(unbound).cloned().collect();
+    let Some(node) = world.store.get(&Key::new("nodes", "", &world.options.node_name)).cloned() else {
+        return;
+    };
+    for pod in pods {
+        let key = Key::of("pods", &pod);
+        let subject = format!("pod {}/{}", key.namespace, key.name);
+        let on_a_node = |p: &&Value| !text(p, "/spec/nodeName").is_empty();
+        let bound: Vec<&Value> = world.store.list("pods", None).map(|p| &**p).filter(on_a_node).collect();
+        let obstacle = obstacle(&pod, &node, &bound);
+        let name = world.options.node_name.clone();
+        let changed = world.store.edit(&key, |pod| match &obstacle {
+            None => {
+                pod["spec"]["nodeName"] = json!(name);
+                set_condition(pod, json!({"type": "PodScheduled", "status": "True"}), now);
+            }
+            Some(why) => {
+                let message = format!("0/1 nodes are available: 1 {why}.");
+                let scheduled = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
+                set_condition(pod, scheduled, now);
+            }
+        });
+        if changed {
+            world.log.add(
+                now.at,
+                subject,
+                obstacle.map_or_else(|| "bound".into(), |why| format!("not bound: {why}")),
+            );
+        }
+    }
+}
+
+/// Why the pod does not fit on the node, in the scheduler's words.
+fn obstacle(pod: &Value, node: &Value, bound: &[&Value]) -> Option<&'static str> {
+    if !selects(&pod["spec"], node) {
+        Some("node(s) didn't match Pod's node affinity/selector")
+    } else if !tolerates(&pod["spec"], node, &["NoSchedule", "NoExecute"]) {
+        Some("node(s) had untolerated taint(s)")
+    } else if bound.iter().any(|other| ports_conflict(pod, other)) {
+        Some("node(s) didn't have free ports for the requested pod ports")
+    } else if bound.iter().any(|other| repels(pod, other, node)) {
+        Some("node(s) didn't match pod anti-affinity rules")
+    } else if bound.iter().any(|other| repels(other, pod, node)) {
+        Some("node(s) didn't satisfy existing pods anti-affinity rules")
+    } else if let Some(lacking) = lacking(pod, node, bound) {
+        Some(lacking)
+    } else {
+        None
+    }
+}
+
+/// The first resource that the pod asks for more of than is left. Nobody is evicted for it.
+fn lacking(pod: &Value, node: &Value, bound: &[&Value]) -> Option<&'static str> {
+    let ended = |pod: &&&Value| matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
+    let lacks = |resource: &str| {
+        let Some(allocatable) = nanos(&node["status"]["allocatable"][resource]) else { return false };
+        let taken: i128 =
+            bound.iter().filter(|pod| !ended(pod)).map(|pod| requests(&pod["spec"], resource)).sum();
+        let wanted = requests(&pod["spec"], resource);
+        wanted > 0 && taken + wanted > allocatable
+    };
+    [("cpu", "Insufficient cpu"), ("memory", "Insufficient memory"), ("pods", "Too many pods")]
+        .into_iter()
+        .find(|(resource, _)| lacks(resource))
+        .map(|(_, words)| words)
+}
+
+/// Whether the spec's node selector and its node affinity admit the node.
+pub(super) fn selects(spec: &Value, node: &Value) -> bool {
+    let labels = &node["metadata"]["labels"];
+    let selector = spec["nodeSelector"].as_object();
+    let by_label = selector.is_none_or(|s| s.iter().all(|(key, value)| labels.get(key) == Some(value)));
+    by_label && admits(spec, node)
+}
+
+/// Whether every taint with one of these effects is tolerated.
+pub(super) fn tolerates(spec: &Value, node: &Value, effects: &[&str]) -> bool {
+    let tolerations = spec["tolerations"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let taints = node["spec"]["taints"].as_array().into_iter().flatten();
+    taints.filter(|t| effects.contains(&text(t, "/effect"))).all(|taint| {
+        tolerations.iter().any(|t| {
+            let (key, effect) = (text(t, "/key"), text(t, "/effect"));
+            let exists = text(t, "/operator") == "Exists";
+            (effect.is_empty() || effect == text(taint, "/effect"))
+                && (key == text(taint, "/key") || (key.is_empty() && exists))
+                && (exists || text(t, "/value") == text(taint, "/value"))
+        })
+    })
+}
+
+fn ports_conflict(pod: &Value, other: &Value) -> bool {
+    let theirs = host_ports(other);
+    host_ports(pod).iter().any(|port| theirs.contains(port))
+}
+
+fn host_ports(pod: &Value) -> Vec<(i64, String)> {
+    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+    let ports = containers.flat_map(|c| c["ports"].as_array().into_iter().flatten());
+    ports.filter_map(|p| Some((p["hostPort"].as_i64()?, text(p, "/protocol").to_owned()))).collect()
+}
+
+fn set_condition(pod: &mut Value, mut condition: Value, now: Now) {
+    if !pod["status"]["conditions"].is_array() {
+        pod["status"]["conditions"] = json!([]);
+    }
+    let Some(conditions) = pod["status"]["conditions"].as_array_mut() else { return };
+    let before = conditions.iter().find(|c| c["type"] == condition["type"]);
+    let since =
+        before.filter(|c| c["status"] == condition["status"]).map(|c| c["lastTransitionTime"].clone());
+    condition["lastTransitionTime"] = since.unwrap_or_else(|| json!(time(now.wall)));
+    conditions.retain(|c| c["type"] != condition["type"]);
+    conditions.push(condition);
+}

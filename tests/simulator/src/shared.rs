@@ -1,0 +1,167 @@
+//! What driver, servers and handle share: the world behind its lock, and who is told when it moves.
+
+use super::api::{self, Asked, Reply};
+use super::connection::{Connection, answers_instead};
+use super::failure::Failure;
+use super::fault::Outcome;
+use super::host;
+use super::options::SimulatorOptions;
+use super::reader::Reader;
+use super::watch::{self, Told, Watch};
+use super::world::{Now, World};
+use jiff::Timestamp;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The world and its clock.
+#[derive(Debug)]
+pub(super) struct Shared {
+    world: Mutex<World>,
+    began: Instant,
+    /// Told after every move of the world, and after every write.
+    moved: tokio::sync::watch::Sender<()>,
+    stop: AtomicBool,
+}
+
+/// What becomes of a request.
+pub(super) enum Fate {
+    Answered(Reply),
+    /// An answer that goes on.
+    Watches(Box<Watch>),
+    /// Nobody listens.
+    Refused,
+    /// The connection ends without an answer.
+    Cut,
+    Hangs,
+    /// Not before this time has passed.
+    Later(Duration),
+}
+
+impl Shared {
+    pub(super) fn new(options: SimulatorOptions) -> Self {
+        let now = Now { at: Duration::ZERO, wall: Timestamp::now() };
+        Self {
+            world: Mutex::new(World::new(options, now)),
+            began: Instant::now(),
+            moved: tokio::sync::watch::Sender::new(()),
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn now(&self) -> Now {
+        Now { at: self.began.elapsed(), wall: Timestamp::now() }
+    }
+
+    /// The instant of the runtime's clock that is `at` here.
+    pub(super) fn instant(&self, at: Duration) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.began + at)
+    }
+
+    pub(super) fn moved(&self) -> tokio::sync::watch::Receiver<()> {
+        self.moved.subscribe()
+    }
+
+    /// Everybody who waits for something looks again.
+    pub(super) fn tell_all(&self) {
+        self.moved.send_replace(());
+    }
+
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.tell_all();
+    }
+
+    pub(super) fn drive(&self, dir: &Path, tick: Duration) {
+        let mut reader = Reader::default();
+        while !self.stop.load(Ordering::Acquire) {
+            let read = reader.read(dir);
+            {
+                let mut world = self.lock();
+                let now = self.now();
+                if let Err(e) = read {
+                    let subject = format!("directory {}", dir.display());
+                    world.log.add(now.at, subject, format!("not read: {e}"));
+                }
+                world.advance(now, reader.files());
+            }
+            self.tell_all();
+            std::thread::park_timeout(tick);
+        }
+    }
+
+    /// Decides what becomes of a request on this connection to this port, and does it.
+    pub(super) fn serve(&self, asked: &Asked, port: u16, connection: &Connection) -> Fate {
+        let now = self.now();
+        let mut world = self.lock();
+        if asked.path.starts_with(host::PREFIX) {
+            return Fate::Answered(host::answer(&mut world, asked, now.at));
+        }
+        let Some(server) = connection.server(&mut world, port, now.at) else { return Fate::Refused };
+        if !world.machine.is_api_server(server) {
+            return Fate::Cut;
+        }
+        if let Some(reply) = answers_instead(&world, server, &asked.path) {
+            return Fate::Answered(reply);
+        }
+        let path = format!("{}?{}", asked.path, asked.query);
+        let Some(outcome) = world.faults.befalls(asked.method.as_str(), &path) else {
+            return self.act(&mut world, asked, server, now);
+        };
+        world.log.add(now.at, "api", format!("{} {}: fault {outcome:?}", asked.method, asked.path));
+        let failed = |failure: Failure| Fate::Answered((failure.code, failure.status()));
+        match outcome {
+            Outcome::InternalError => failed(Failure::internal("an injected fault")),
+            Outcome::Conflict => failed(Failure::conflict(&asked.path, "", "an injected fault")),
+            Outcome::Timeout => failed(Failure::timeout(
+                "the server was unable to return a response in time: an injected fault",
+            )),
+            Outcome::Hangs => Fate::Hangs,
+            Outcome::Slow(delay) => Fate::Later(delay),
+            Outcome::LosesAnswer => {
+                self.act(&mut world, asked, server, now);
+                Fate::Cut
+            }
+        }
+    }
+
+    /// The same for a request that a fault has held up: none befalls it again.
+    pub(super) fn serve_late(&self, asked: &Asked, port: u16, connection: &Connection) -> Fate {
+        let now = self.now();
+        let mut world = self.lock();
+        let Some(server) = connection.server(&mut world, port, now.at) else { return Fate::Refused };
+        match answers_instead(&world, server, &asked.path) {
+            Some(reply) => Fate::Answered(reply),
+            None => self.act(&mut world, asked, server, now),
+        }
+    }
+
+    fn act(&self, world: &mut World, asked: &Asked, server: u32, now: Now) -> Fate {
+        if watch::is_asked(asked) {
+            return match Watch::open(world, asked, server, now) {
+                Ok(watch) => Fate::Watches(Box::new(watch)),
+                Err(failure) => Fate::Answered((failure.code, failure.status())),
+            };
+        }
+        let version = world.store.version();
+        let reply = api::answer(world, asked, now);
+        if version != world.store.version() {
+            self.tell_all();
+        }
+        Fate::Answered(reply)
+    }
+
+    /// What a watch has to tell now.
+    pub(super) fn tell(&self, watch: &mut Watch) -> Told {
+        if self.stop.load(Ordering::Acquire) {
+            return Told::Cut;
+        }
+        let world = self.lock();
+        watch.tell(&world, self.now())
+    }
+}

@@ -1,0 +1,179 @@
+//! What the kubelet tells the API of pods and of the node.
+
+use super::fault::Disk;
+use super::local_pod::{Container, LocalPod, State};
+use super::options::SimulatorOptions;
+use super::store::{Key, text, time};
+use super::world::{Now, World};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// What a pod's status is made of, and the version of the object that it was written into. While all of it is the
+/// same there is nothing to write.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    version: String,
+    failed: bool,
+    containers: Vec<(State, bool, bool, i32, Option<i32>)>,
+}
+
+impl Told {
+    fn of(local: &LocalPod, object: &Value) -> Self {
+        let container =
+            |c: &Container| (c.state.clone(), c.probes.ready, c.probes.started, c.restarts, c.last_exit);
+        Self {
+            version: text(object, "/metadata/resourceVersion").to_owned(),
+            failed: local.failed.is_some(),
+            containers: local.containers.iter().map(container).collect(),
+        }
+    }
+}
+
+/// Writes every status that differs from what the API has.
+pub(super) fn report(world: &mut World, now: Now) {
+    let World { kubelet, store, options, .. } = world;
+    for local in &mut kubelet.pods {
+        let same = |pod: &&Arc<Value>| {
+            text(pod, "/metadata/uid") == local.owner.pod_uid || super::mirror::is_mirror(pod)
+        };
+        let Some(object) = store.get(&local.key).filter(same) else { continue };
+        if local.told.as_ref() == Some(&Told::of(local, object)) {
+            continue;
+        }
+        let status = pod_status(local, &object["status"], options, now);
+        store.edit(&local.key, |pod| pod["status"] = status);
+        local.told = store.get(&local.key).map(|object| Told::of(local, object));
+    }
+    report_node(world, now);
+}
+
+fn report_node(world: &mut World, now: Now) {
+    let World { kubelet, store, options, machine, faults, .. } = world;
+    let key = Key::new("nodes", "", &options.node_name);
+    let images = kubelet.pods.iter().flat_map(|p| &p.containers).map(|c| c.image.as_str());
+    let used: Vec<&str> = images.chain([PAUSE]).collect();
+    let pressed = faults.disk != Disk::Roomy;
+    let (status, reason) =
+        if pressed { ("True", "KubeletHasDiskPressure") } else { ("False", "KubeletHasNoDiskPressure") };
+    let is_told = |node: &Value| {
+        let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+        let mut pressure = conditions.filter(|c| c["type"] == "DiskPressure");
+        text(node, "/status/nodeInfo/bootID") == machine.boot_id
+            && used.iter().all(|image| has_image(&node["status"]["images"], image))
+            && pressure.all(|condition| condition["status"] == status && condition["reason"] == reason)
+    };
+    if store.get(&key).is_none_or(|node| is_told(node)) {
+        return;
+    }
+    store.edit(&key, |node| {
+        node["status"]["nodeInfo"]["bootID"] = json!(machine.boot_id);
+        for image in used {
+            note_image(&mut node["status"]["images"], image);
+        }
+        let conditions = node["status"]["conditions"].as_array_mut();
+        for condition in conditions.into_iter().flatten().filter(|c| c["type"] == "DiskPressure") {
+            if condition["status"] != status {
+                condition["lastTransitionTime"] = json!(time(now.wall));
+            }
+            (condition["status"], condition["reason"]) = (json!(status), json!(reason));
+        }
+    });
+}
+
+fn has_image(images: &Value, image: &str) -> bool {
+    images.as_array().into_iter().flatten().any(|known| known["names"][0] == image)
+}
+
+/// The image of every pod's sandbox.
+const PAUSE: &str = "registry.k8s.io/pause:3.10.1";
+
+/// An image that was used stays on the disk.
+fn note_image(images: &mut Value, image: &str) {
+    if !images.is_array() {
+        *images = json!([]);
+    }
+    if has_image(images, image) {
+        return;
+    }
+    if let Some(list) = images.as_array_mut() {
+        list.push(json!({"names": [image], "sizeBytes": 0}));
+    }
+}
+
+fn pod_status(local: &LocalPod, old: &Value, options: &SimulatorOptions, now: Now) -> Value {
+    if let Some((reason, why)) = &local.failed {
+        let started = time(local.started_at);
+        return json!({"phase": "Failed", "reason": reason, "message": why, "startTime": started});
+    }
+    let ready = local.containers.iter().all(|c| c.probes.ready);
+    let running = local.containers.iter().any(|c| matches!(c.state, State::Running { .. }) || c.restarts > 0);
+    let condition = |kind: &str, holds: bool| {
+        let status = if holds { "True" } else { "False" };
+        let before = old["conditions"].as_array().into_iter().flatten().find(|c| c["type"] == kind);
+        let since = before.filter(|c| c["status"] == status).map(|c| c["lastTransitionTime"].clone());
+        let mut condition = json!({
+            "type": kind, "status": status, "lastProbeTime": null,
+            "lastTransitionTime": since.unwrap_or_else(|| json!(time(now.wall))),
+        });
+        if !holds {
+            let unready =
+                local.containers.iter().filter(|c| !c.probes.ready).map(|c| &c.name).collect::<Vec<_>>();
+            condition["reason"] = json!("ContainersNotReady");
+            condition["message"] = json!(format!("containers with unready status: {unready:?}"));
+        }
+        condition
+    };
+    let address = options.node_address.to_string();
+    json!({
+        "phase": if running { "Running" } else { "Pending" },
+        "conditions": [
+            condition("PodReadyToStartContainers", true),
+            condition("Initialized", true),
+            condition("Ready", ready),
+            condition("ContainersReady", ready),
+            condition("PodScheduled", true),
+        ],
+        "hostIP": address, "hostIPs": [{"ip": address}],
+        "podIP": address, "podIPs": [{"ip": address}],
+        "startTime": time(local.started_at),
+        "qosClass": "Burstable",
+        "containerStatuses": local.containers.iter().map(container_status).collect::<Vec<_>>(),
+    })
+}
+
+fn container_status(container: &Container) -> Value {
+    let (state, id) = match &container.state {
+        State::Waiting { reason, .. } => {
+            let message = format!("{reason}: container {:?}, image {:?}", container.name, container.image);
+            (json!({"waiting": {"reason": reason, "message": message}}), String::new())
+        }
+        State::Running { pid, since, .. } => {
+            (json!({"running": {"startedAt": time(*since)}}), format!("rehearsal://{pid}"))
+        }
+        State::Ended { .. } => (json!({"terminated": terminated(container)}), String::new()),
+    };
+    let waits = !matches!(container.state, State::Ended { .. });
+    let last_state = match container.last_exit {
+        Some(_) if waits => json!({"terminated": terminated(container)}),
+        _ => json!({}),
+    };
+    let mut status = json!({
+        "name": container.name,
+        "image": container.image,
+        "imageID": "",
+        "ready": container.probes.ready,
+        "started": container.probes.started,
+        "restartCount": container.restarts,
+        "state": state,
+        "lastState": last_state,
+    });
+    if !id.is_empty() {
+        status["containerID"] = json!(id);
+    }
+    status
+}
+
+fn terminated(container: &Container) -> Value {
+    let code = container.last_exit.unwrap_or(0);
+    json!({"exitCode": code, "reason": if code == 0 { "Completed" } else { "Error" }})
+}

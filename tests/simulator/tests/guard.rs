@@ -1,0 +1,322 @@
+//! The guard on the rehearsal cluster: what a person would see who is not there.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
+
+use async_trait::async_trait;
+use fulcrum_engine::load::load;
+use fulcrum_engine::run::Phase;
+use fulcrum_engine::state::{Journal, RunId};
+use fulcrum_engine::{Engine, Outcome, Silent};
+use fulcrum_simulator::rehearsal::{SOON, Setup, SimulatedSite, Version};
+use fulcrum_simulator::{ApiFault, Origin};
+use fulcrum_steps::component::Component;
+use fulcrum_steps::guard::{Ended, Guard, GuardEnv, GuardError, Intervals, boot, carry_on};
+use fulcrum_steps::handover::standby::Standby;
+use fulcrum_steps::host::{Listener, Steering};
+use fulcrum_steps::plan::{FALL_BACK, HAND_OVER, PIVOT, RENEW_STANDBY};
+use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
+use fulcrum_steps::site::Site;
+use fulcrum_steps::unit::{HOLD_OFF, PATIENCE};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+const API: &str = "kube-apiserver";
+
+fn intervals() -> Intervals {
+    let ms = Duration::from_millis;
+    Intervals {
+        patience: ms(300),
+        hold_off: HOLD_OFF,
+        tick: ms(4),
+        ask: ms(10),
+        study: ms(20),
+        proof: ms(100),
+    }
+}
+
+async fn pivoted() -> (SimulatedSite, RunId, TempDir) {
+    pivoted_by(HandoverMode::Steer).await
+}
+
+async fn pivoted_by(handover: HandoverMode) -> (SimulatedSite, RunId, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::built_in(Version::DEFAULT).unwrap().with_handover(Wanted::Way(handover));
+    let world = SimulatedSite::boot(&setup, dir.path()).await.unwrap();
+    let ending = world.pivot(&world.journal().unwrap(), Arc::new(Silent)).await.unwrap();
+    assert!(matches!(ending.phase, Phase::Ended(Outcome::Completed, _)), "{}", ending.phase);
+    world.is_self_hosted().await.unwrap();
+    (world, ending.run, dir)
+}
+
+/// The kubelet is answered, and starts the DaemonSets' pods, before the API server is ready.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_boot_the_static_api_server_is_first_in_line_before_it_is_ready() {
+    let (world, _run, _dir) = pivoted().await;
+    world.simulator.power_off();
+    let start = boot(&world, HOLD_OFF).await.unwrap();
+    unready_for(&world, u32::MAX);
+    world.simulator.power_on();
+    let stop = CancellationToken::new();
+    let lined_up = async {
+        let both = |seen: &fulcrum_simulator::Snapshot| {
+            [Origin::Static, Origin::Api].into_iter().all(|origin| seen.of(API, origin).any(|one| one.ready))
+        };
+        world.simulator.until("two API servers", SOON, both).await.unwrap();
+        let group = world.host.listeners(Component::ApiServer.default_port()).await.unwrap();
+        until_connections_go_to(&world, &group, 0).await;
+    };
+    let intervals = Intervals::new(PATIENCE, HOLD_OFF);
+    tokio::select! {
+        carried = carry_on(&world, &start, &intervals, &stop) => panic!("it did not wait: {carried:?}"),
+        () = lined_up => {}
+    }
+}
+
+/// The API does not answer the guard, or it has no way there: that must not keep the others away.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_back_later_does_not_wait_for_the_api_for_ever() {
+    let (world, _run, _dir) = pivoted().await;
+    let there = || Component::ALL.map(|component| world.manifests().file(component.manifest_file()).exists());
+    let (intervals, stop) = (intervals(), CancellationToken::new());
+    world.simulator.power_off();
+    let start = boot(&world, HOLD_OFF).await.unwrap();
+    assert_eq!(there(), [true, false, false]);
+    let ended = carry_on(&NoWay(&world), &start, &intervals, &stop).await;
+    assert!(matches!(ended, Err(GuardError::NoWay(_))), "{ended:?}");
+    assert_eq!(there(), [true; 3]);
+    world.manifests().remove(Component::Scheduler.manifest_file()).unwrap();
+    let start = boot(&world, HOLD_OFF).await.unwrap();
+    let put_back = async {
+        while there() != [true; 3] {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        carried = carry_on(&world, &start, &intervals, &stop) => panic!("there was nobody to answer: {carried:?}"),
+        waited = tokio::time::timeout(SOON, put_back) => waited.expect("the scheduler's manifest"),
+    }
+}
+
+/// Without a way to the cluster.
+struct NoWay<'a>(&'a SimulatedSite);
+
+#[async_trait]
+impl GuardEnv for NoWay<'_> {
+    fn state_dir(&self) -> PathBuf {
+        self.0.state_dir()
+    }
+    fn unit_is_gone(&self, unit: &str) -> bool {
+        self.0.unit_is_gone(unit)
+    }
+    async fn boot_id(&self) -> Result<String, GuardError> {
+        self.0.boot_id().await
+    }
+    async fn site(&self, _settings: Settings) -> Result<Arc<Site>, GuardError> {
+        Err(GuardError::NoWay("there is none".to_owned()))
+    }
+    async fn engine(&self, journal: Journal, site: &Arc<Site>) -> Result<Engine, GuardError> {
+        GuardEnv::engine(self.0, journal, site).await
+    }
+}
+
+/// As they say that they are not ready so often, there is time to see who listens first.
+fn unready_for(world: &SimulatedSite, times: u32) {
+    let (path, outcome) = ("/readyz".to_owned(), fulcrum_simulator::Outcome::InternalError);
+    world.simulator.inject(ApiFault { method: None, path, times, outcome });
+}
+
+/// Nobody is lined up where the hand-over itself lines nobody up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reboot_is_survived_whatever_the_way_of_the_hand_over() {
+    for handover in [HandoverMode::Steer, HandoverMode::Bridge, HandoverMode::Restart] {
+        let (world, run, _dir) = pivoted_by(handover).await;
+        unready_for(&world, 20);
+        tokio::time::timeout(SOON * 2, world.reboot()).await.expect("a hand-over").unwrap();
+        world.is_self_hosted().await.unwrap();
+        goes_back_exactly(&world, run).await;
+    }
+}
+
+/// What happens while the guard is there.
+async fn guarded(world: &SimulatedSite, happens: impl Future<Output = ()>) {
+    let guard = Guard { env: world, intervals: intervals(), stop: CancellationToken::new() };
+    let again_and_again = async {
+        loop {
+            match guard.run(|| {}).await {
+                Ended::RunIsOver => {}
+                ended => panic!("the guard has ended: {ended:?}"),
+            }
+        }
+    };
+    tokio::select! {
+        () = again_and_again => {}
+        () = happens => {}
+    }
+}
+
+/// Kinds and outcomes of the runs, once nobody is at work on one.
+async fn story(world: &SimulatedSite) -> Vec<(String, Option<Outcome>)> {
+    let Ok(journal) = Journal::open(world.state_dir(), "status") else { return Vec::new() };
+    let outcome = |run| match load(&journal, run).unwrap().phase() {
+        Phase::Ended(outcome, _) => Some(*outcome),
+        _ => None,
+    };
+    let runs = journal.runs().unwrap();
+    runs.into_iter().map(|header| (header.kind, outcome(header.run))).collect()
+}
+
+async fn until_the_story_is(world: &SimulatedSite, expected: &[&str]) {
+    let done = |story: &[(String, Option<Outcome>)]| {
+        story.iter().map(|(kind, _)| kind.as_str()).eq(expected.iter().copied())
+            && story.iter().all(|(_, outcome)| *outcome == Some(Outcome::Completed))
+    };
+    let wait = async {
+        while !done(&story(world).await) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    if tokio::time::timeout(SOON * 2, wait).await.is_err() {
+        panic!("expected {expected:?}, the journal says {:?}", story(world).await);
+    }
+}
+
+/// A flag is added to the API server, whose pods have to be Ready for so many seconds then.
+async fn roll_out_slowly(world: &SimulatedSite, flag: &str, min_ready: u32) {
+    let daemonsets: Api<DaemonSet> = Api::namespaced(world.simulator.client(), "kube-system");
+    let name = Component::ApiServer.daemonset_name();
+    let mut live = serde_json::to_value(daemonsets.get(name).await.unwrap()).unwrap();
+    let container = &mut live["spec"]["template"]["spec"]["containers"][0];
+    container["command"].as_array_mut().unwrap().push(json!(flag));
+    let template = json!({ "spec": { "containers": [container] } });
+    let patch = json!({ "spec": { "template": template, "minReadySeconds": min_ready } });
+    daemonsets.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+}
+
+async fn roll_out(world: &SimulatedSite, flag: &str) {
+    roll_out_slowly(world, flag, 20).await;
+}
+
+async fn goes_back_exactly(world: &SimulatedSite, run: RunId) {
+    let ending = world.rollback(&world.journal().unwrap(), run, Arc::new(Silent)).await.unwrap();
+    assert!(matches!(ending.phase, Phase::Ended(Outcome::RolledBack, _)), "{:?}", ending.phase);
+    world.is_as_before().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reboot_is_survived_and_so_is_the_next() {
+    let (world, run, _dir) = pivoted().await;
+    for _ in 0..2 {
+        world.reboot().await.unwrap();
+        world.is_self_hosted().await.unwrap();
+    }
+    until_the_story_is(&world, &[PIVOT, HAND_OVER, HAND_OVER]).await;
+    // All static pods were there again, and had to go.
+    let journal = world.journal().unwrap();
+    for header in &journal.runs().unwrap()[1..] {
+        let plan = load(&journal, header.run).unwrap();
+        let retired = Component::ALL.map(|component| format!("retire-static/{component}").into());
+        assert!(retired.iter().all(|step| plan.plan().step(step).is_some()), "{:?}", plan.plan());
+    }
+    drop(journal);
+    goes_back_exactly(&world, run).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn daemonsets_that_are_deleted_are_stood_in_for_and_the_node_stays_static() {
+    let (world, run, _dir) = pivoted().await;
+    guarded(&world, async {
+        // The API server's last: nothing more can be deleted once it is going.
+        for component in Component::ALL.into_iter().rev() {
+            let name = component.daemonset_name();
+            let live = world.cluster.daemonset(name).await.unwrap().unwrap();
+            world.cluster.delete_daemonset(name, live["metadata"]["uid"].as_str().unwrap()).await.unwrap();
+        }
+        let back = |seen: &fulcrum_simulator::Snapshot| {
+            Component::ALL.iter().all(|component| seen.serves(component.name(), Origin::Static))
+        };
+        world.simulator.until("static pods", SOON, back).await.unwrap();
+        // Nobody tries to hand over to what is gone. Whoever went later has a run of its own.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    })
+    .await;
+    let story = story(&world).await;
+    assert!(story.len() > 1 && story[1..].iter().all(|(kind, _)| kind == FALL_BACK), "{story:?}");
+    goes_back_exactly(&world, run).await;
+}
+
+/// It is Ready by the old one's answers, and when that has gone, nobody listens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_roll_out_is_stood_in_for_by_what_was_proven() {
+    let (world, run, _dir) = pivoted().await;
+    guarded(&world, async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        roll_out(&world, "--simulate=never-listens").await;
+        let back = |seen: &fulcrum_simulator::Snapshot| seen.serves(API, Origin::Static);
+        world.simulator.until("a static API server", SOON, back).await.unwrap();
+        until_the_story_is(&world, &[PIVOT, FALL_BACK]).await;
+    })
+    .await;
+    goes_back_exactly(&world, run).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_roll_out_is_what_comes_back_after_a_reboot() {
+    let (world, run, _dir) = pivoted().await;
+    guarded(&world, async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        roll_out(&world, "--v=7").await;
+        until_the_story_is(&world, &[PIVOT, RENEW_STANDBY]).await;
+    })
+    .await;
+    let standby = Standby::of(&world.state_dir(), run).get(Component::ApiServer).unwrap().unwrap();
+    assert!(standby.content.contains("--v=7"), "{}", standby.content);
+    world.reboot().await.unwrap();
+    world.is_self_hosted().await.unwrap();
+    goes_back_exactly(&world, run).await;
+}
+
+/// The newer of two API servers gets new connections when it has proven itself, long before the older one's pod is
+/// deleted; and if it is the newer one's that is, the older one gets them.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_roll_out_connections_go_to_whoever_stays() {
+    let (world, _run, _dir) = pivoted().await;
+    let port = Component::ApiServer.default_port();
+    guarded(&world, async {
+        roll_out_slowly(&world, "--v=7", 1_000_000).await;
+        let both = |seen: &fulcrum_simulator::Snapshot| {
+            seen.of(API, Origin::Api).filter(|server| server.ready).count() == 2
+        };
+        world.simulator.until("two API servers", SOON, both).await.unwrap();
+        let group = world.host.listeners(port).await.unwrap();
+        until_connections_go_to(&world, &group, 1).await;
+        // The kubelet does not get to it, once it has looked for the last time.
+        world.simulator.slow_kubelet(1_000_000);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let pods = world.cluster.pods_labelled(&Site::pod_labels(Component::ApiServer)).await.unwrap();
+        let newer = pods.iter().find(|pod| pod.metadata.uid == group[1].process.pod_uid).unwrap();
+        let (name, uid) = (newer.metadata.name.as_deref().unwrap(), newer.metadata.uid.as_deref().unwrap());
+        world.cluster.delete_pod(name, uid).await.unwrap();
+        until_connections_go_to(&world, &group, 0).await;
+    })
+    .await;
+}
+
+async fn until_connections_go_to(world: &SimulatedSite, group: &[Listener], place: usize) {
+    let goes_there = |steering: Option<Steering>| match steering {
+        Some(Steering::To { serving } | Steering::LineUp { serving, .. }) => serving == group[place].inode,
+        None => false,
+    };
+    let switched = async {
+        while !goes_there(world.host.steering(group).await.unwrap()) {
+            tokio::time::sleep(Duration::from_millis(4)).await;
+        }
+    };
+    assert!(tokio::time::timeout(SOON, switched).await.is_ok(), "{:?}", world.host.steering(group).await);
+}
