@@ -5,9 +5,9 @@ use std::thread::JoinHandle;
 
 use crate::DiskError;
 use crate::Options;
+use crate::commit::Staged;
 use crate::disk::Disk;
 use crate::disk::DiskFile;
-use crate::commit::Staged;
 use crate::index::Place;
 use crate::index::Position;
 use crate::log;

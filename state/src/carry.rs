@@ -48,7 +48,7 @@ pub(crate) fn carry_over(dir: &Path, options: Options) -> Result<(), OpenError> 
     remove_all(&carried)?;
     let old = v1::Journal::open(dir)?;
     std::fs::create_dir(&carried).map_err(failed("make", &carried))?;
-    let disk: Arc<dyn Disk> = Arc::new(SystemDisk::new(carried.clone()));
+    let disk: Arc<dyn Disk> = Arc::new(SystemDisk::new(carried));
     let count = build(&old, disk, dir, options).map_err(OpenError::Disk)?;
     drop(old);
     fsync::sync_dir(dir).map_err(failed("sync", dir))?;
@@ -143,7 +143,6 @@ fn build(old: &v1::Journal, disk: Arc<dyn Disk>, dir: &Path, options: Options) -
             write(part, &mut staged)?;
         }
     }
-    drop(write);
     if !staged.is_empty() {
         active.write_staged(staged, &shared).map_err(|error| error.error())?;
     }

@@ -1,13 +1,15 @@
-//! What makes opening fast: the index and the states of runs as they were a while ago, in sled.
+//! What makes opening fast: the index as it was a while ago, in the file `index`, and the states of runs that are not
+//! over, in sled (`db/`).
 //!
-//! Nothing depends on it. It is written beside the commits, and never synced. If it cannot be opened, is of another
-//! version, or does not fit the log, it is taken away and made anew from the log.
+//! Nothing depends on either. They are written beside the commits, and never synced. If one cannot be read, is of
+//! another version, or does not fit the log, it is taken away and made anew. The index is a file of its own because
+//! a process that only reads can read it, and because sled takes longer to open the more it holds.
 
-// The database.
+// The index as a file.
+mod file;
+
+// The database with the states.
 mod store;
-
-// The index as the bytes that are kept.
-mod values;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,54 +19,50 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::RunId;
 use crate::disk::Disk;
-use crate::index::Extent;
 use crate::index::Index;
-use crate::index::Place;
 use crate::log;
+use crate::reader::KeptState;
 use crate::reader::Shared;
+use crate::record::Kind;
 use crate::record::PREFIX_BYTES;
 use crate::record::Prefix;
 use crate::scan::Found;
 use crate::scan::Scanner;
 
-use store::Store;
-use values::Update;
-
-/// A checkpoint is written after so many commits, or after a while.
-const COMMITS: u64 = 512;
+/// The index is written after so many commits.
+const COMMITS: u64 = 4096;
+/// States are written this long after the ones before.
 const WHILE: Duration = Duration::from_secs(1);
 
-/// What was found in the database.
-pub(crate) struct Loaded {
-    store: Option<Store>,
-    /// The index as it was, if it fits the log.
-    pub(crate) index: Option<Index>,
-    /// The index as it was, if it does not.
-    pub(crate) other: Option<Index>,
-    pub(crate) states: Vec<(crate::RunId, crate::reader::KeptState)>,
+/// The index as it was.
+pub(crate) enum Known {
+    /// It is that of the log, up to a place.
+    Fits(Index),
+    /// It is that of another log, or of one that lost its end.
+    Other(Index),
+    /// There is none that can be read.
+    Nothing,
 }
 
-/// Opens the checkpoint in a state directory. It never fails: without one, everything is read from the log.
-pub(crate) fn load(dir: &Path, disk: &dyn Disk) -> Loaded {
-    let (mut store, found) = store::open(dir);
-    let mut loaded = Loaded { store: None, index: None, other: None, states: Vec::new() };
-    if let Some(found) = found {
-        if fits(disk, &found.index, &found.last_prefix) {
-            loaded.index = Some(found.index);
-            loaded.states = found.states;
-        } else {
-            tracing::warn!(dir = %dir.display(), "the checkpoint does not fit the log; it is made anew");
-            loaded.other = Some(found.index);
-            drop(store);
-            store = store::anew(dir);
+/// The index as it was when it was written last.
+pub(crate) fn load_index(dir: &Path, disk: &dyn Disk) -> Known {
+    match file::load(dir) {
+        Ok(None) => Known::Nothing,
+        Ok(Some((index, prefix))) if fits(disk, &index, &prefix) => Known::Fits(index),
+        Ok(Some((index, _))) => {
+            tracing::warn!(dir = %dir.display(), "the index does not fit the log; it is made anew from the log");
+            Known::Other(index)
+        }
+        Err(error) => {
+            tracing::warn!(dir = %dir.display(), error, "the index cannot be read; it is made anew from the log");
+            Known::Nothing
         }
     }
-    loaded.store = store;
-    loaded
 }
 
-/// True if the log has the record that was the last one when the checkpoint was made.
+/// True if the log has the record that was the last one when the index was written.
 fn fits(disk: &dyn Disk, index: &Index, prefix: &[u8]) -> bool {
     let (Some(last), Some(end)) = (index.last_record(), index.end) else { return false };
     let to = last.at.offset.saturating_add(last.len);
@@ -74,15 +72,22 @@ fn fits(disk: &dyn Disk, index: &Index, prefix: &[u8]) -> bool {
     let Ok(file) = disk.open(&log::segment_name(last.at.segment), false) else { return false };
     let mut scanner = Scanner::new(file, last.at.offset.into(), to.into());
     match scanner.next() {
+        // It may have been pruned since.
         Ok(Found::Record { prefix: found, .. }) => {
-            // It may have been pruned since.
-            found.kind == crate::record::Kind::Blank || Prefix::read(prefix) == Some(found)
+            found.kind == Kind::Blank || Prefix::read(prefix) == Some(found)
         }
         _ => false,
     }
 }
 
-/// Writes the checkpoint, in a thread of its own.
+/// What is written next.
+struct Update {
+    index: Option<Vec<u8>>,
+    /// States that changed; `None` for one that is not needed any more.
+    states: Vec<(RunId, Option<KeptState>)>,
+}
+
+/// Writes index and states, in a thread of its own.
 pub(crate) struct Checkpoints {
     updates: SyncSender<Update>,
     thread: JoinHandle<()>,
@@ -91,15 +96,24 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Goes on with what was loaded. `None` if there is no database.
-    pub(crate) fn start(loaded: Loaded, disk: Arc<dyn Disk>) -> Option<Checkpoints> {
-        let store = loaded.store?;
+    /// Opens the database, gives `shared` the states that are in it, and starts the thread.
+    pub(crate) fn start(dir: &Path, shared: &Shared) -> Option<Checkpoints> {
+        let (mut store, states) = store::open(dir);
+        states.into_iter().for_each(|(run, kept)| shared.put_state(run, kept));
         let (updates, queue) = mpsc::sync_channel::<Update>(1);
+        let dir = dir.to_owned();
         let work = move || {
-            let mut store = store;
-            for update in queue {
-                let prefix = update.last.and_then(|last| prefix_of(disk.as_ref(), last));
-                store.write(update, prefix.as_deref());
+            for Update { index, states } in queue {
+                if let Some(index) = index
+                    && let Err(error) = file::save(&dir, &index)
+                {
+                    tracing::warn!(dir = %dir.display(), %error, "the index cannot be written");
+                }
+                if let Some(store) = &mut store
+                    && !states.is_empty()
+                {
+                    store.write(states);
+                }
             }
         };
         match std::thread::Builder::new().name("fulcrum-checkpoint".into()).spawn(work) {
@@ -114,19 +128,27 @@ impl Checkpoints {
     /// A commit was made, or a state kept.
     pub(crate) fn committed(&mut self, shared: &Shared) {
         self.commits += 1;
-        if self.commits >= COMMITS || self.last.elapsed() >= WHILE {
+        let index = self.commits >= COMMITS;
+        if !index && (self.last.elapsed() < WHILE || !shared.has_new_states()) {
+            return;
+        }
+        let update =
+            Update { index: index.then(|| encoded(shared)).flatten(), states: shared.take_new_states() };
+        self.last = Instant::now();
+        match self.updates.try_send(update) {
+            Ok(()) if index => self.commits = 0,
+            Ok(()) => {}
             // While one is being written, the next waits for another commit.
-            (self.commits, self.last) = (0, Instant::now());
-            let update = Update::of(shared);
-            if let Err(mpsc::TrySendError::Full(update)) = self.updates.try_send(update) {
-                shared.index_mut().still_changed(update.changed);
+            Err(mpsc::TrySendError::Full(update) | mpsc::TrySendError::Disconnected(update)) => {
+                shared.still_new(update.states.into_iter().map(|(run, _)| run));
             }
         }
     }
 
-    /// Writes the last one, and waits for it.
+    /// Writes the last one, if there was anything new, and waits for it.
     pub(crate) fn close(self, shared: &Shared) {
-        let _ = self.updates.send(Update::of(shared));
+        let index = if shared.index().is_changed() { encoded(shared) } else { None };
+        let _ = self.updates.send(Update { index, states: shared.take_new_states() });
         drop(self.updates);
         if self.thread.join().is_err() {
             tracing::warn!("the thread that writes the checkpoint had panicked");
@@ -134,10 +156,23 @@ impl Checkpoints {
     }
 }
 
-fn prefix_of(disk: &dyn Disk, last: Place) -> Option<Vec<u8>> {
-    let (segment, from) = (last.at.segment, last.at.offset);
-    let extent = Extent { segment, from, to: from + last.len };
-    let file = disk.open(&log::segment_name(extent.segment), false).ok()?;
+fn encoded(shared: &Shared) -> Option<Vec<u8>> {
+    let index = shared.index();
+    if !index.leftovers().is_empty() {
+        // The record of a prune that was cut short must be read again.
+        return None;
+    }
+    let last = index.last_record()?;
+    let file = shared.disk.open(&log::segment_name(last.at.segment), false).ok()?;
     let mut prefix = vec![0; PREFIX_BYTES];
-    (file.read_at(&mut prefix, from.into()).ok()? == PREFIX_BYTES).then_some(prefix)
+    let read = file.read_at(&mut prefix, last.at.offset.into()).ok()?;
+    (read == PREFIX_BYTES).then(|| file::encode(&index, prefix)).flatten()
+}
+
+/// An index that is read beside a writer; what follows is read from the log.
+pub(crate) fn index_to_read(dir: &Path, disk: &Arc<dyn Disk>) -> Index {
+    match load_index(dir, disk.as_ref()) {
+        Known::Fits(index) => index,
+        Known::Other(_) | Known::Nothing => Index::default(),
+    }
 }

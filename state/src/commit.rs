@@ -12,8 +12,8 @@ use crate::Predecessor;
 use crate::RunHeader;
 use crate::RunId;
 use crate::Timestamp;
-use crate::index::EntryMeta;
-use crate::index::Meta;
+use crate::meta::EntryMeta;
+use crate::meta::Meta;
 use crate::record;
 use crate::record::BlobContent;
 use crate::record::EntryContent;
@@ -62,6 +62,8 @@ pub(crate) struct Prepared {
     /// What is a file; with its length once it is one.
     pub(crate) files: Vec<(Digest, Vec<u8>)>,
     over: bool,
+    /// The time of all its entries.
+    pub(crate) time: Timestamp,
 }
 
 impl Prepared {
@@ -74,7 +76,7 @@ impl Prepared {
         let bodies = (last + 1..).zip(commit.bodies).map(checked).collect::<Result<_, _>>()?;
         let named = commit.blobs.into_iter().map(|blob| (Digest::of(&blob), blob));
         let (blobs, files) = named.partition(|(_, blob)| blob.len() <= MAX_INLINE_BLOB_BYTES);
-        Ok(Prepared { bodies, blobs, files, over: commit.over })
+        Ok(Prepared { bodies, blobs, files, over: commit.over, time: Timestamp::now() })
     }
 }
 
@@ -106,12 +108,11 @@ impl Staged {
     pub(crate) fn begin(
         run: RunId,
         kind: String,
-        created: Timestamp,
         after: Option<Predecessor>,
         commit: Prepared,
     ) -> Result<(Staged, Head), AppendError> {
         let mut staged = Staged::default();
-        let head = staged.run(RunContent { run, kind, created, after });
+        let head = staged.run(RunContent { run, kind, created: commit.time, after });
         let head = staged.commit(run, head, commit);
         Ok((staged, head))
     }
@@ -164,7 +165,7 @@ impl Staged {
     }
 
     fn commit(&mut self, run: RunId, mut head: Head, commit: Prepared) -> Head {
-        let Prepared { bodies, blobs, files, over } = commit;
+        let Prepared { bodies, blobs, files, over, time } = commit;
         let mut named: Vec<Digest> = Vec::new();
         for (digest, blob) in blobs {
             named.push(digest);
@@ -178,7 +179,7 @@ impl Staged {
         for (at, body) in bodies.into_iter().enumerate() {
             let named = std::mem::take(&mut named);
             let text = body.get().to_owned();
-            let entry = Entry::after(run, head, Timestamp::now(), text, named, over && at == last);
+            let entry = Entry::after(run, head, time, text, named, over && at == last);
             head = entry.head();
             self.entry(&entry, Some(&body));
         }

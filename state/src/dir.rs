@@ -15,9 +15,8 @@ use crate::carry;
 use crate::fsync;
 use crate::log::FORMAT;
 
-/// The two file systems that keep nothing when the power goes (statfs(2)).
-const TMPFS: i64 = 0x0102_1994;
-const RAMFS: i64 = 0x8584_58f6;
+/// The file systems that keep nothing when the power goes, tmpfs and ramfs (statfs(2)).
+const VOLATILE: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
 #[derive(Serialize, Deserialize)]
 struct Format {
@@ -100,15 +99,16 @@ fn check_empty(dir: &Path) -> Result<(), OpenError> {
         let name = file.map_err(failed)?.file_name().to_string_lossy().into_owned();
         match name.as_str() {
             "lock" | "lost+found" => {}
-            "db" | "log" | "blobs" => has_journal = Some(name),
-            _ if name.starts_with(".fulcrum-format-") => {}
+            "db" | "log" | "blobs" | "index" | "v1" | "carried" | "witness" => has_journal = Some(name),
+            "db.opening" | "db.damaged" => {}
+            _ if name.starts_with(".fulcrum-") => {}
             _ => return Err(OpenError::Foreign { path: dir.into(), found: name }),
         }
     }
     match has_journal {
         None => Ok(()),
         Some(name) => {
-            let detail = format!("the file is missing beside {name}/; it was written before that was");
+            let detail = format!("the file is missing beside {name}/; it is written before anything else");
             Err(OpenError::Damaged { path: dir.join("format"), detail })
         }
     }
@@ -143,6 +143,6 @@ pub(crate) fn mark(dir: &Path) -> Result<(), OpenError> {
 
 /// True if what is in the directory is gone when the power goes.
 pub(crate) fn is_volatile(dir: &Path) -> bool {
-    let kind = rustix::fs::statfs(dir).map(|found| i64::from(found.f_type));
-    kind.is_ok_and(|kind| kind == TMPFS || kind == RAMFS)
+    let found = rustix::fs::statfs(dir);
+    found.is_ok_and(|found| VOLATILE.iter().any(|kind| i128::from(found.f_type) == i128::from(*kind)))
 }

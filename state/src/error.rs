@@ -174,14 +174,6 @@ pub enum AppendError {
         /// Its length.
         bytes: usize,
     },
-    /// There is no such run here.
-    #[error("run {run} is not in the journal {}; list the runs", path.display())]
-    UnknownRun {
-        /// The run.
-        run: RunId,
-        /// Where it was looked for.
-        path: PathBuf,
-    },
     /// The run cannot be read, so nothing is appended to it.
     #[error("run {run} cannot be continued")]
     Read {

@@ -78,6 +78,11 @@ impl Digest {
         &self.0
     }
 
+    /// The hash that is written so.
+    pub(crate) fn from_hex(digits: &[u8; 64]) -> Option<Digest> {
+        Some(Digest(*blake3::Hash::from_hex(digits).ok()?.as_bytes()))
+    }
+
     /// The hash that these bytes are; nothing is hashed.
     pub fn from_bytes(bytes: [u8; 32]) -> Digest {
         Digest(bytes)

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
-use std::collections::HashSet;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -16,11 +15,12 @@ use crate::Predecessor;
 use crate::RunHeader;
 use crate::RunId;
 use crate::Timestamp;
-use crate::record::Kind;
+use crate::meta::EntryMeta;
+use crate::meta::Hint;
+use crate::meta::Meta;
 use crate::record::LostContent;
 use crate::record::PruneContent;
 use crate::record::RunContent;
-use crate::record::SegmentContent;
 
 /// Two records of a run that are nearer to each other than this are read in one go.
 const GAP_BYTES: u32 = 64 * 1024;
@@ -65,52 +65,6 @@ pub(crate) struct Extent {
     pub(crate) to: u32,
 }
 
-/// What the index takes in of a record.
-#[derive(Clone, Debug)]
-pub(crate) enum Meta {
-    Segment(SegmentContent),
-    Run(RunContent),
-    Blob { run: RunId, digest: Digest },
-    Entry(EntryMeta),
-    Prune(PruneContent),
-    Lost(LostContent),
-    Blank,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub(crate) struct EntryMeta {
-    pub(crate) run: RunId,
-    pub(crate) seq: u64,
-    pub(crate) prev: Digest,
-    pub(crate) hash: Digest,
-    #[serde(default)]
-    pub(crate) over: bool,
-}
-
-#[derive(Deserialize)]
-struct BlobMeta {
-    run: RunId,
-    digest: Digest,
-}
-
-impl Meta {
-    /// What a record says; `None` if it is not what a record of its kind must be.
-    pub(crate) fn read(kind: Kind, content: &[u8]) -> Option<Meta> {
-        let text = std::str::from_utf8(content).ok()?;
-        let meta = match kind {
-            Kind::Segment => serde_json::from_str(text).map(Meta::Segment),
-            Kind::Run => serde_json::from_str(text).map(Meta::Run),
-            Kind::Blob => serde_json::from_str(text)
-                .map(|BlobMeta { run, digest }: BlobMeta| Meta::Blob { run, digest }),
-            Kind::Entry => serde_json::from_str(text).map(Meta::Entry),
-            Kind::Prune => serde_json::from_str(text).map(Meta::Prune),
-            Kind::Lost => serde_json::from_str(text).map(Meta::Lost),
-            Kind::Blank => return Some(Meta::Blank),
-        };
-        meta.ok()
-    }
-}
-
 /// A run.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RunState {
@@ -138,8 +92,8 @@ pub(crate) struct Index {
     last_record: Option<Place>,
     /// Where the next commit goes.
     pub(crate) end: Option<Position>,
-    /// Runs that changed since [`take_changed`](Index::take_changed).
-    changed: HashSet<usize>,
+    /// Something was applied since it was read from its file.
+    changed: bool,
 }
 
 impl Index {
@@ -165,14 +119,9 @@ impl Index {
         &self.runs
     }
 
-    /// Which of them changed since this was asked last.
-    pub(crate) fn take_changed(&mut self) -> Vec<usize> {
-        std::mem::take(&mut self.changed).into_iter().collect()
-    }
-
-    /// They changed, and that is not kept yet.
-    pub(crate) fn still_changed(&mut self, changed: Vec<usize>) {
-        self.changed.extend(changed);
+    /// True if something was applied since it was read from its file.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.changed
     }
 
     /// The last record that was applied.
@@ -269,14 +218,9 @@ impl Index {
         self.runs.iter().flatten().any(|run| run.extents.iter().any(|extent| extent.segment == segment))
     }
 
-    /// The state that is kept for a run changed.
-    pub(crate) fn state_changed(&mut self, run: RunId) {
-        self.changed.extend(self.by_run.get(&run));
-    }
-
     /// Takes in the next record of the log.
     pub(crate) fn apply(&mut self, meta: Meta, place: Place) {
-        self.last_record = Some(place);
+        (self.last_record, self.changed) = (Some(place), true);
         match meta {
             Meta::Run(content) => self.begin(content, place),
             Meta::Blob { run, digest } => {
@@ -286,7 +230,12 @@ impl Index {
             Meta::Entry(entry) => self.entry(entry, place),
             Meta::Prune(content) => self.prune(&content),
             Meta::Lost(LostContent { run, seq, detail }) => {
-                self.lose(run, seq, detail, PathBuf::new(), place)
+                if self.run(run).is_none() && self.pruned(run).is_none() {
+                    self.push(header(run));
+                }
+                self.extend(run, place);
+                let path = PathBuf::from(crate::log::segment_name(place.at.segment));
+                self.lose(run, seq, detail, path, place);
             }
             Meta::Segment(_) | Meta::Blank => {}
         }
@@ -308,7 +257,6 @@ impl Index {
         if !header.over {
             self.open.insert(at);
         }
-        self.changed.insert(at);
         let last = Position { segment: 1, offset: 0 };
         self.runs.push(Some(RunState { header, extents: Vec::new(), last }));
     }
@@ -339,13 +287,17 @@ impl Index {
                 self.open.insert(at)
             };
         }
-        self.extend(entry.run, place);
+        self.extend_at(at, place);
     }
 
     fn extend(&mut self, run: RunId, place: Place) {
-        let Some(at) = self.by_run.get(&run) else { return };
-        self.changed.insert(*at);
-        let Some(state) = &mut self.runs[*at] else { return };
+        if let Some(at) = self.by_run.get(&run) {
+            self.extend_at(*at, place);
+        }
+    }
+
+    fn extend_at(&mut self, at: usize, place: Place) {
+        let Some(state) = &mut self.runs[at] else { return };
         let (segment, from) = (place.at.segment, place.at.offset);
         let to = from + place.len;
         state.last = place.at;
@@ -362,7 +314,6 @@ impl Index {
             self.pruned.insert(gone.run, gone.head);
             let Some(at) = self.by_run.remove(&gone.run) else { continue };
             self.open.remove(&at);
-            self.changed.insert(at);
             if let Some(state) = self.runs[at].take() {
                 self.leftovers.push((gone.run, state.extents));
             }
@@ -380,7 +331,6 @@ impl Index {
             let mut damage = damage(run, seq, place, detail);
             damage.path = path;
             state.header.damage = Some(damage);
-            self.changed.insert(*at);
         }
     }
 
@@ -417,27 +367,4 @@ fn damage(run: RunId, seq: u64, place: Place, detail: String) -> Damage {
     // The file is named where the directory is known.
     let path = PathBuf::from(crate::log::segment_name(place.at.segment));
     Damage { run: Some(run), seq: Some(seq), path, offset: place.at.offset.into(), detail }
-}
-
-/// What a damaged record may still say of where it belongs.
-#[derive(Debug, Default, PartialEq)]
-struct Hint {
-    run: Option<RunId>,
-    seq: Option<u64>,
-    prev: Option<Digest>,
-}
-
-impl Hint {
-    fn of(bytes: &[u8]) -> Hint {
-        let text = String::from_utf8_lossy(bytes);
-        let after = |key: &str, len: usize| -> Option<&str> {
-            let start = text.find(key)? + key.len();
-            text.get(start..start + len)
-        };
-        let digits = |rest: &str| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
-        let seq = text.find("\"seq\":").and_then(|at| digits(&text[at + 6..]));
-        let run = after("\"run\":\"", 36).and_then(|run| run.parse().ok());
-        let prev = after("\"prev\":\"", 64).and_then(|prev| prev.parse().ok());
-        Hint { run, seq, prev }
-    }
 }

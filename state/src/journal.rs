@@ -21,12 +21,14 @@ use crate::ReadError;
 use crate::Reader;
 use crate::RunHeader;
 use crate::RunId;
+use crate::Timestamp;
 use crate::active::Active;
 use crate::blob;
 use crate::blob::BLOBS;
 use crate::carry;
 use crate::checkpoint;
 use crate::checkpoint::Checkpoints;
+use crate::checkpoint::Known;
 use crate::claim::Claim;
 use crate::claim::Claims;
 use crate::commit::Prepared;
@@ -34,6 +36,8 @@ use crate::commit::Staged;
 use crate::dir;
 use crate::disk::Disk;
 use crate::disk::SystemDisk;
+use crate::fsync;
+use crate::index::Index;
 use crate::lock::ProcessLock;
 use crate::log;
 use crate::log::FORMAT;
@@ -44,6 +48,9 @@ use crate::record::LostContent;
 use crate::writer::Reply;
 use crate::writer::Request;
 use crate::writer::Writer;
+
+/// The segments of a journal in memory: there may be hundreds of them in the tests of a program.
+const MEMORY_BYTES: u64 = 512 * 1024;
 
 /// How a journal is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +135,8 @@ impl Journal {
     /// The system has no thread left.
     pub fn in_memory() -> Journal {
         let disk = Arc::new(MemoryDisk::new());
-        Journal::on(disk, Options::default()).expect("the system gives a thread to a journal in memory")
+        Journal::on(disk, Options { segment_bytes: MEMORY_BYTES })
+            .expect("the system gives a thread to a journal in memory")
     }
 
     /// A journal on a disk that no other process writes, without a lock and without a checkpoint.
@@ -152,20 +160,24 @@ impl Journal {
         }
         disk.sync_dir("").map_err(|e| DiskError::new("sync", disk.path(""), e))?;
         sweep(disk.as_ref())?;
-        let mut loaded = dir.as_deref().map(|dir| checkpoint::load(dir, disk.as_ref()));
-        let found = loaded.as_mut().and_then(|loaded| loaded.index.take());
-        let mut index = found.unwrap_or_default();
+        if let Some(dir) = &dir {
+            let index = dir.join("index");
+            fsync::sweep(&index).map_err(|e| DiskError::new("sweep", index, e))?;
+        }
+        let known = dir.as_deref().map_or(Known::Nothing, |dir| checkpoint::load_index(dir, disk.as_ref()));
+        let (mut index, other) = match known {
+            Known::Fits(index) => (index, None),
+            Known::Other(other) => (Index::default(), Some(other)),
+            Known::Nothing => (Index::default(), None),
+        };
         let tail = log::read(disk.as_ref(), &mut index, false)?;
         crate::fault::point("open/recovered");
-        let other = loaded.as_mut().and_then(|loaded| loaded.other.take());
         let lost = other.map(|other| index.less_than(&other)).unwrap_or_default();
         let mut active = Active::open(disk.clone(), options, index.end, tail)?;
         let shared = Arc::new(Shared::new(disk.clone(), index, true));
         record_lost(&shared, &mut active, lost)?;
         prune::finish(&shared, &mut active)?;
-        let states = loaded.as_mut().map(|loaded| std::mem::take(&mut loaded.states));
-        states.into_iter().flatten().for_each(|(run, kept)| shared.put_state(run, kept));
-        let checkpoints = loaded.and_then(|loaded| Checkpoints::start(loaded, disk.clone()));
+        let checkpoints = dir.as_deref().and_then(|dir| Checkpoints::start(dir, &shared));
         blob::remove(disk.as_ref(), |run| shared.index().run(run).is_none())?;
         let reader = Reader { shared: shared.clone() };
         let syncs = Arc::new(AtomicU64::new(0));
@@ -207,10 +219,10 @@ impl Journal {
         let run = RunId::new();
         let claim = self.inner.claims.claim(run).ok_or(AppendError::Claimed { run })?;
         let commit = self.inner.prepared(run, 0, commit).await?;
-        let kind = kind.to_owned();
+        let (kind, time) = (kind.to_owned(), commit.time);
         let asked = claim.clone();
         let head = self.inner.ask(|reply| Request::Begin { run, kind, commit, reply, claim: asked }).await?;
-        Ok(RunWriter { journal: self.clone(), run, head, claim })
+        Ok(RunWriter { journal: self.clone(), run, head, time, claim })
     }
 
     /// Goes on with a run, at its last entry.
@@ -222,7 +234,7 @@ impl Journal {
     pub fn continue_run(&self, run: RunId) -> Result<RunWriter, AppendError> {
         let claim = self.inner.claims.claim(run).ok_or(AppendError::Claimed { run })?;
         let head = self.inner.reader.shared.head_to_continue(run)?;
-        Ok(RunWriter { journal: self.clone(), run, head, claim })
+        Ok(RunWriter { journal: self.clone(), run, head, time: Timestamp::now(), claim })
     }
 
     /// Takes runs away for good, with their blobs, and returns when that is on the disk. A record of it stays, with
@@ -273,6 +285,7 @@ pub struct RunWriter {
     journal: Journal,
     run: RunId,
     head: Head,
+    time: Timestamp,
     claim: Arc<Claim>,
 }
 
@@ -285,6 +298,12 @@ impl RunWriter {
     /// The last entry that was acknowledged.
     pub fn head(&self) -> Head {
         self.head
+    }
+
+    /// The time of the entries that were acknowledged last: all entries of a commit have one. When the run was continued,
+    /// if none was.
+    pub fn time(&self) -> Timestamp {
+        self.time
     }
 
     /// Appends entries, and returns their head when they are on the disk: one sync, shared with everything
@@ -301,7 +320,9 @@ impl RunWriter {
         let (run, expected, claim) = (self.run, self.head, self.claim.clone());
         let inner = &self.journal.inner;
         let commit = inner.prepared(run, expected.seq, commit).await?;
+        let time = commit.time;
         self.head = inner.ask(|reply| Request::Append { run, expected, commit, reply, claim }).await?;
+        self.time = time;
         Ok(self.head)
     }
 

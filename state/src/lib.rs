@@ -1,17 +1,21 @@
 //! The journal of fulcrum: what a run did, in order, on the disk before anything depends on it.
 //!
 //! It is for one process on one node that appends small entries and must find every acknowledged one
-//! after a kill or a power cut. It is not a database for queries, not a log shared by processes, and it
-//! knows nothing of steps, plans or Kubernetes: a body is text.
+//! after a kill or a power cut, and for any number of processes that read. It is not a database for queries, and it
+//! knows nothing of steps, plans or Kubernetes: a body is JSON text.
+//!
+//! An append-only log of text lines is the only copy of what is kept (docs/formats/journal.md). What makes opening fast,
+//! an index and the states of runs in sled, is made anew from the log if it is lost.
 //!
 //! # Promises
 //!
-//! * [`Journal::append`] and [`Journal::begin`] return when their entries are on the disk, all of them;
+//! * [`RunWriter::append`] and [`Journal::begin`] return when their entries and blobs are on the disk, all of them;
 //!   if they fail, either all of them or none are there.
-//! * [`Journal::put_blob`] returns when the blob and its name are on the disk.
 //! * Reading never returns an entry that was not appended, and never leaves one out in silence: what is
-//!   damaged, missing or too new is an error that names the run and the number of the entry.
-//! * After a failed commit nothing is claimed any more: the journal is poisoned until it is opened again.
+//!   damaged or missing is an error that names the run, the number of the entry, and the place in the file.
+//! * Damage to one run hides no other.
+//! * After a failed sync nothing is claimed any more: the journal is poisoned until it is opened again.
+//! * A run that could be begun can be ended on a disk that is full.
 //!
 //! # Invariants
 //!
@@ -19,20 +23,18 @@
 //!
 //! ```text
 //! entries of the run            = 1 ..= header.head.seq, without a gap
-//! entry[1].prev                 = genesis(run, kind, created)
+//! entry[1].prev                 = genesis(run, kind, created, after)
 //! entry[n].prev                 = entry[n-1].hash
-//! entry[n].hash                 = link(run, n, prev, time, body)
-//! header.head.hash              = entry[header.head.seq].hash
-//! witness.head.seq             <= header.head.seq          (else acknowledged entries are gone)
-//! length of an encoded entry   <= 4 KiB
+//! entry[n].hash                 = link(run, n, prev, time, over, blobs, body)
 //! ```
 //!
 //! # What is assumed of the disk
 //!
 //! * What `fsync`, or `fdatasync` for the content of a file, has returned for is kept through a power cut.
-//! * A rename within one directory is atomic.
+//! * An aligned piece of 512 bytes is written as a whole or not at all.
+//! * A rename within one file system is atomic.
 //! * Bytes may change behind our back; this is found when they are read, not repaired.
-//! * Nobody else writes below the state directory while the lock is held.
+//! * Only this user writes below the state directory, and only while the lock is held.
 
 // What a run and an entry are called.
 mod id;
@@ -48,6 +50,9 @@ mod record;
 
 // What a caller commits, as records.
 mod commit;
+
+// What a record says, without its body.
+mod meta;
 
 // What is where.
 mod index;

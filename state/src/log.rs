@@ -9,11 +9,12 @@ use crate::DiskError;
 use crate::disk::Disk;
 use crate::disk::DiskFile;
 use crate::index::Index;
-use crate::index::Meta;
 use crate::index::Place;
 use crate::index::Position;
+use crate::meta::Meta;
 use crate::record;
 use crate::record::Kind;
+use crate::record::Prefix;
 use crate::record::SegmentContent;
 use crate::scan::Found;
 use crate::scan::Scanner;
@@ -25,7 +26,7 @@ pub(crate) const MAX_COMMIT_BYTES: usize = 1024 * 1024;
 /// The directory of the segments.
 pub(crate) const LOG: &str = "log";
 
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 /// How often, and after how long, a reader looks again at a record that another process may be writing.
 const LOOKS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(4);
@@ -115,12 +116,21 @@ pub(crate) struct Tail {
     pub(crate) previous: u64,
 }
 
+/// True if nothing was written behind the index's end: then there is no need to look at all of the space there.
+pub(crate) fn is_read(disk: &dyn Disk, index: &Index) -> Result<bool, DiskError> {
+    let Some(end) = index.end else { return Ok(false) };
+    if segments(disk, LOG)?.contains(&(end.segment + 1)) && is_begun(disk, end.segment + 1, 0)? {
+        return Ok(false);
+    }
+    Ok(!is_begun(disk, end.segment, end.offset)?)
+}
+
 /// Takes what is behind the index's end into the index.
 pub(crate) fn read(disk: &dyn Disk, index: &mut Index, patient: bool) -> Result<Tail, DiskError> {
     let numbers = segments(disk, LOG)?;
     let mut last = None;
     for number in numbers.iter().rev() {
-        if is_begun(disk, *number)? {
+        if is_begun(disk, *number, 0)? {
             last = Some(*number);
             break;
         }
@@ -146,13 +156,13 @@ fn index_has_more(index: &Index, segment: u32) -> bool {
     index.end.is_some_and(|end| end.segment >= segment && end.offset > 0)
 }
 
-/// True if something was written into the segment.
-fn is_begun(disk: &dyn Disk, segment: u32) -> Result<bool, DiskError> {
+/// True if something was written into the segment at a place.
+fn is_begun(disk: &dyn Disk, segment: u32, offset: u32) -> Result<bool, DiskError> {
     let name = segment_name(segment);
     let failed = |e| DiskError::new("read", disk.path(&name), e);
     let file = disk.open(&name, false).map_err(failed)?;
     let mut start = [0; 512];
-    let read = file.read_at(&mut start, 0).map_err(failed)?;
+    let read = file.read_at(&mut start, offset.into()).map_err(failed)?;
     Ok(start[..read].iter().any(|byte| *byte != 0))
 }
 
@@ -181,27 +191,12 @@ impl Reading<'_> {
         loop {
             match scanner.next().map_err(failed)? {
                 Found::Record { at, prefix, content } => {
-                    let meta = Meta::read(prefix.kind, content);
                     if prefix.first {
-                        if !self.pending.is_empty() {
-                            let detail = "the commit before has no last record".to_owned();
-                            self.damaged(segment, at, detail, &[]);
-                        }
-                        self.flush();
                         commit_at = at;
                     }
-                    let len = prefix.len;
-                    match meta {
-                        Some(meta) => self.take(meta, segment, at, len),
-                        None => {
-                            let detail = "its checksum is right, its content cannot be read".to_owned();
-                            let bytes = content.to_vec();
-                            self.damaged(segment, at, detail, &bytes);
-                        }
-                    }
+                    self.record(segment, at, prefix, content);
                     if prefix.last {
-                        self.flush();
-                        commit_at = at + len as u64;
+                        commit_at = at + prefix.len as u64;
                     }
                 }
                 Found::Bad { from, proved, .. } if !proved && is_last && looks > 0 => {
@@ -226,6 +221,23 @@ impl Reading<'_> {
                     return Ok(tail);
                 }
             }
+        }
+    }
+
+    fn record(&mut self, segment: u32, at: u64, prefix: Prefix, content: &[u8]) {
+        if prefix.first && !self.pending.is_empty() {
+            self.damaged(segment, at, "the commit before has no last record".into(), &[]);
+            self.flush();
+        }
+        match Meta::read(prefix.kind, content) {
+            Some(meta) => self.take(meta, segment, at, prefix.len),
+            None => {
+                let detail = "its checksum is right, its content cannot be read".to_owned();
+                self.damaged(segment, at, detail, content);
+            }
+        }
+        if prefix.last {
+            self.flush();
         }
     }
 

@@ -1,10 +1,12 @@
 //! Reading a journal: beside the process that writes it, or within it. It needs no lock and writes nothing.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::RwLock;
 use std::sync::RwLockReadGuard;
@@ -20,6 +22,7 @@ use crate::ReadError;
 use crate::RunHeader;
 use crate::RunId;
 use crate::blob;
+use crate::checkpoint;
 use crate::dir;
 use crate::disk::Disk;
 use crate::disk::SystemDisk;
@@ -46,9 +49,16 @@ pub struct Reader {
 pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
     index: RwLock<Index>,
-    states: Mutex<HashMap<RunId, KeptState>>,
+    states: Mutex<States>,
     /// True if the process that has this also writes the journal.
     writes: bool,
+}
+
+/// The states of runs, and which of them are new.
+#[derive(Default)]
+struct States {
+    kept: HashMap<RunId, KeptState>,
+    new: HashSet<RunId>,
 }
 
 /// The state of the state machine of a run.
@@ -70,7 +80,9 @@ impl Reader {
     pub fn open(dir: impl AsRef<Path>) -> Result<Reader, OpenError> {
         let dir = dir.as_ref();
         dir::check_readable(dir)?;
-        Reader::on(Arc::new(SystemDisk::new(dir.into()))).map_err(OpenError::Disk)
+        let disk: Arc<dyn Disk> = Arc::new(SystemDisk::new(dir.into()));
+        let index = checkpoint::index_to_read(dir, &disk);
+        Reader::from(disk, index).map_err(OpenError::Disk)
     }
 
     /// Reads the journal on a disk.
@@ -79,7 +91,10 @@ impl Reader {
     ///
     /// [`DiskError`] if it cannot be read.
     pub fn on(disk: Arc<dyn Disk>) -> Result<Reader, DiskError> {
-        let mut index = Index::default();
+        Reader::from(disk, Index::default())
+    }
+
+    fn from(disk: Arc<dyn Disk>, mut index: Index) -> Result<Reader, DiskError> {
         log::read(disk.as_ref(), &mut index, true)?;
         Ok(Reader { shared: Arc::new(Shared::new(disk, index, false)) })
     }
@@ -150,9 +165,9 @@ impl Reader {
     /// the first blob.
     pub fn verify(&self, run: RunId) -> Result<Head, ReadError> {
         let mut entries = self.entries(run);
-        while let Some(entry) = entries.next() {
+        for entry in entries.by_ref() {
             for digest in entry?.blobs {
-                self.shared.blob(&digest)?;
+                self.shared.blob(&digest).map_err(|error| self.shared.or_pruned(run, error))?;
             }
         }
         entries.head().ok_or_else(|| self.shared.unknown(&self.shared.index(), run))
@@ -184,35 +199,75 @@ impl Shared {
 
     /// Takes in what another process has written since.
     pub(crate) fn refresh(&self) -> Result<(), ReadError> {
-        if !self.writes {
+        let is_read = || log::is_read(self.disk.as_ref(), &self.index());
+        if !self.writes && !is_read().map_err(ReadError::Disk)? {
             log::read(self.disk.as_ref(), &mut self.index_mut(), true).map_err(ReadError::Disk)?;
         }
         Ok(())
     }
 
     pub(crate) fn state(&self, run: RunId) -> Option<KeptState> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).get(&run).cloned()
+        self.states().kept.get(&run).cloned()
     }
 
     /// Keeps a state, if it is of the head of the run.
     pub(crate) fn keep_state(&self, run: RunId, head: Head, state: Vec<u8>) {
-        let mut index = self.index_mut();
-        let Some(found) = index.run(run).filter(|found| found.header.head == head) else { return };
-        let kept = KeptState { head, at: found.last, state };
-        index.state_changed(run);
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).insert(run, kept);
-    }
-
-    /// The state that the checkpoint keeps of a run; none of one that is over.
-    pub(crate) fn state_to_keep(&self, header: &RunHeader) -> Option<KeptState> {
-        match header.over {
-            true => None,
-            false => self.state(header.run),
+        let at = self.index().run(run).filter(|found| found.header.head == head).map(|found| found.last);
+        if let Some(at) = at {
+            let mut states = self.states();
+            states.kept.insert(run, KeptState { head, at, state });
+            states.new.insert(run);
         }
     }
 
+    /// Takes in a state that was kept before, if the run is not over.
     pub(crate) fn put_state(&self, run: RunId, kept: KeptState) {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).insert(run, kept);
+        let is_open = self.index().run(run).is_some_and(|found| !found.header.over);
+        let mut states = self.states();
+        match is_open {
+            true => _ = states.kept.insert(run, kept),
+            // It is removed from where it was kept.
+            false => _ = states.new.insert(run),
+        }
+    }
+
+    pub(crate) fn has_new_states(&self) -> bool {
+        !self.states().new.is_empty()
+    }
+
+    /// The states that changed; `None` for a run that is over.
+    pub(crate) fn take_new_states(&self) -> Vec<(RunId, Option<KeptState>)> {
+        let index = self.index();
+        let mut states = self.states();
+        let is_open = |run: &RunId| index.run(*run).is_some_and(|found| !found.header.over);
+        let over: Vec<RunId> = states.kept.keys().filter(|run| !is_open(run)).copied().collect();
+        for run in over {
+            states.kept.remove(&run);
+            states.new.insert(run);
+        }
+        let new = std::mem::take(&mut states.new);
+        new.into_iter().map(|run| (run, states.kept.get(&run).cloned())).collect()
+    }
+
+    /// They changed, and that is not kept yet.
+    pub(crate) fn still_new(&self, runs: impl Iterator<Item = RunId>) {
+        self.states().new.extend(runs);
+    }
+
+    fn states(&self) -> MutexGuard<'_, States> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The error, unless the run was pruned while it was read.
+    fn or_pruned(&self, run: RunId, error: ReadError) -> ReadError {
+        if let Err(error) = self.refresh() {
+            return error;
+        }
+        let index = self.index();
+        match index.run(run) {
+            Some(_) => error,
+            None => self.unknown(&index, run),
+        }
     }
 
     /// Why a run is not in the index.

@@ -14,6 +14,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
+use serde::Deserializer;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -195,7 +196,7 @@ pub(crate) struct EntryContent<'a> {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) blobs: Vec<Digest>,
     /// The body, if it is JSON.
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(default, borrow, deserialize_with = "also_null", skip_serializing_if = "Option::is_none")]
     pub(crate) body: Option<&'a RawValue>,
     /// The body, if it is any text: of a journal of format 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -242,6 +243,11 @@ pub(crate) struct LostContent {
     /// The first that is missing.
     pub(crate) seq: u64,
     pub(crate) detail: String,
+}
+
+/// A body that is `null` is there all the same.
+fn also_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
@@ -293,4 +299,81 @@ impl BlobContent {
 /// A record as JSON. Nothing that is written here can fail to be JSON.
 pub(crate) fn json(content: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(content).expect("maps with text keys, numbers and text are JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(kind: Kind, content: &impl Serialize) -> String {
+        let mut bytes = Vec::new();
+        write(&mut bytes, kind, &json(content));
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// Frozen: what is written so is read for ever (docs/formats/journal.md).
+    #[test]
+    fn every_record_is_the_line_that_it_always_was() {
+        let run = RunId::from_bytes([0x11; 16]);
+        let digest = |fill| Digest::from_bytes([fill; 32]);
+        let head = Head { seq: 2, hash: digest(0xaa) };
+        let after = Some(Predecessor { run, head });
+        let (created, time) = (Timestamp::from_micros(5), Timestamp::from_micros(6));
+        let body = RawValue::from_string("{\"n\": 1}".into()).unwrap();
+        let (prev, hash) = (digest(0xbb), digest(0xcc));
+        let entry =
+            |over, blobs, body, text| EntryContent { run, seq: 3, time, prev, hash, over, blobs, body, text };
+        let runs = vec![PrunedRun { run, head }];
+        let lines = [
+            line(Kind::Segment, &SegmentContent { format: 2, segment: 2, after: 900, emptied: false }),
+            line(Kind::Run, &RunContent { run, kind: "pivot".into(), created, after }),
+            line(Kind::Blob, &BlobContent::inline(run, digest(1), b"a\nb")),
+            line(Kind::Blob, &BlobContent::inline(run, digest(1), &[0, 255])),
+            line(Kind::Blob, &BlobContent::file(run, digest(1), 70_000)),
+            line(Kind::Entry, &entry(false, vec![], Some(&body), None)),
+            line(Kind::Entry, &entry(true, vec![digest(1)], None, Some("any".into()))),
+            line(Kind::Prune, &PruneContent { time, reason: "asked".into(), last: Some(run), runs }),
+            line(Kind::Lost, &LostContent { run, seq: 4, detail: "gone".into() }),
+        ];
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/records");
+        if std::env::var_os("FULCRUM_WRITE_GOLDEN").is_some() {
+            std::fs::write(golden, lines.concat()).unwrap();
+        }
+        assert_eq!(lines.concat(), std::fs::read_to_string(golden).unwrap());
+    }
+
+    #[test]
+    fn a_record_with_one_other_byte_is_none() {
+        let content = LostContent { run: RunId::from_bytes([7; 16]), seq: 4, detail: "gone".into() };
+        let mut record = line(Kind::Lost, &content).into_bytes();
+        mark_first(&mut record);
+        mark_last(&mut record);
+        let prefix = Prefix::read(&record).unwrap();
+        assert!(prefix.first && prefix.last && prefix.kind == Kind::Lost && prefix.matches(&record));
+        for at in 0..record.len() {
+            for bit in 0..8 {
+                let mut other = record.clone();
+                other[at] ^= 1 << bit;
+                let whole = Prefix::read(&other).is_some_and(|prefix| {
+                    other.get(..prefix.len).is_some_and(|record| prefix.matches(record))
+                });
+                assert!(!whole, "byte {at}, bit {bit}");
+            }
+        }
+        blank(&mut record);
+        let blank = Prefix::read(&record).unwrap();
+        assert!(blank.first && blank.last && blank.kind == Kind::Blank && blank.matches(&record));
+        assert!(record[PREFIX_BYTES..].trim_ascii().is_empty());
+    }
+
+    #[test]
+    fn a_blob_is_kept_as_text_if_it_is_some() {
+        for value in
+            [b"".to_vec(), b"text\n".to_vec(), vec![0; 900], (0..=255).collect(), "\u{1}".repeat(99).into()]
+        {
+            let blob = BlobContent::inline(RunId::new(), Digest::of(&value), &value);
+            assert!(json(&blob).len() < value.len() * 2 + 300 && !json(&blob).contains(&0));
+            assert_eq!(blob.value().unwrap(), value);
+        }
+    }
 }

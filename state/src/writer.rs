@@ -17,7 +17,6 @@ use crate::Head;
 use crate::Predecessor;
 use crate::ReadError;
 use crate::RunId;
-use crate::Timestamp;
 use crate::active::Active;
 use crate::active::WriteError;
 use crate::carry;
@@ -110,7 +109,7 @@ impl Writer {
             Some(head) => Predecessor { run: before.run, head: *head },
             None => before,
         });
-        let (staged, head) = Staged::begin(run, kind, Timestamp::now(), after, commit)?;
+        let (staged, head) = Staged::begin(run, kind, after, commit)?;
         self.join(run, head, staged, group, true)?;
         group.last = Some(Predecessor { run, head });
         Ok(head)
@@ -203,6 +202,9 @@ impl Writer {
         self.unpoisoned()?;
         for some in runs.chunks(prune::RUNS_MAX) {
             let content = prune::content(&self.shared.index(), some, reason)?;
+            if content.runs.is_empty() {
+                continue;
+            }
             let staged = Staged::prune(content);
             self.write(staged, None).map_err(|failure| failure.error())?;
         }
@@ -210,7 +212,9 @@ impl Writer {
         let finished = prune::finish(&self.shared, &mut self.active);
         // What was carried over from format 1 may be in there, too.
         let forgotten = finished.and_then(|()| match &self.dir {
-            Some(dir) => carry::forget(dir).map_err(|e| DiskError::new("remove what is old in", dir.clone(), e)),
+            Some(dir) => {
+                carry::forget(dir).map_err(|e| DiskError::new("remove what is old in", dir.clone(), e))
+            }
             None => Ok(()),
         });
         match forgotten {

@@ -3,7 +3,11 @@
 //!
 //! `FULCRUM_SWEEP=<rounds>` makes it long; counts and seeds are printed.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "what fails here fails the test, and says what was done")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "what fails here fails the test, and says what was done"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -108,7 +112,11 @@ impl Model {
                         .map(|entry| entry.unwrap_or_else(|error| panic!("{what}: {error}")).body)
                         .collect();
                     let said = bodies.iter().filter(|(_, said)| *said).count();
-                    assert!(found.len() >= said && found.len() % 2 == 0, "{what}: {} of {said}", found.len());
+                    assert!(
+                        found.len() >= said && found.len().is_multiple_of(2),
+                        "{what}: {} of {said}",
+                        found.len()
+                    );
                     let wanted: Vec<String> = bodies.iter().map(|(body, _)| body.clone()).collect();
                     assert_eq!(found[..], wanted[..found.len()], "{what}");
                     reader.verify(*run).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -155,13 +163,20 @@ fn a_fault_at_any_call_and_another_in_the_recovery_take_nothing_away() {
     let mut count = 0;
     for round in 0..rounds() {
         for n in 1..=calls {
-            for fault in ["eio", "enospc", "full", "cut"] {
+            for (at, fault) in ["eio", "enospc", "full", "cut"].into_iter().enumerate() {
+                // In short, each call has one of the faults.
+                if rounds() == 1 && n % 8 != at as u64 {
+                    continue;
+                }
                 broken(n, fault, round * 1000 + n);
                 count += 1;
             }
         }
     }
-    eprintln!("{count} double faults at {calls} calls, seeds round * 1000 + call, {} rounds: 0 failures", rounds());
+    eprintln!(
+        "{count} double faults at {calls} calls, seeds round * 1000 + call, {} rounds: 0 failures",
+        rounds()
+    );
 }
 
 /// The bodies and blobs of every run, as far as they are whole.
@@ -208,7 +223,7 @@ fn every_flipped_byte_is_found_or_changes_nothing() {
     let whole = disk.files()[name].clone();
     let end = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
     let (wanted, _, _) = content(&open(&disk).unwrap().reader(), &blobs);
-    let step = if rounds() > 1 { 1 } else { 11 };
+    let step = if rounds() > 1 { 1 } else { 41 };
     let (mut found, mut harmless) = (0, 0);
     for at in (0..end).step_by(step).chain((end..end + 2000).step_by(step * 10)) {
         let flip = 1 << (at % 8);
@@ -237,5 +252,5 @@ fn every_flipped_byte_is_found_or_changes_nothing() {
         assert!(hit <= 1, "{what}: {hit} runs are hit");
     }
     eprintln!("{found} flips were found and named, {harmless} changed nothing");
-    assert!(found > 100);
+    assert!(found > 50);
 }

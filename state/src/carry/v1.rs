@@ -28,6 +28,9 @@ const SLOT_BYTES: usize = 256;
 const ENTRY: [u8; 3] = *b"fE\x01";
 const HEADER: [u8; 3] = *b"fH\x01";
 
+/// Keys and values.
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// An open journal of format 1.
 pub(super) struct Journal {
     db: Option<sled::Db>,
@@ -123,7 +126,8 @@ impl Journal {
         };
         let hash = chain::genesis(run, &header.kind, header.created, None);
         let mut last = Head { seq: 0, hash };
-        let mut found = Run { run, header: Some((header.kind, header.created)), entries: Vec::new(), lost: None };
+        let mut found =
+            Run { run, header: Some((header.kind, header.created)), entries: Vec::new(), lost: None };
         for (key, value) in self.pairs("entries", run.as_bytes())? {
             let seq = key.last_chunk::<8>().map_or(0, |seq| u64::from_be_bytes(*seq));
             // What lies beyond the header is a commit that a crash cut short.
@@ -145,9 +149,9 @@ impl Journal {
         Ok(found)
     }
 
-    fn pairs(&self, tree: &str, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Unreadable> {
+    fn pairs(&self, tree: &str, prefix: &[u8]) -> Result<Pairs, Unreadable> {
         let Some(db) = &self.db else { return Ok(Vec::new()) };
-        let read = || -> sled::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let read = || -> sled::Result<Pairs> {
             let pairs = db.open_tree(tree)?.scan_prefix(prefix);
             pairs.map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
         };
