@@ -167,7 +167,7 @@ async fn a_changed_byte_is_found_and_the_entry_named() {
     let world = crate::support::TestSite::boot().await;
     let journal = world.journal();
     let run = world.pivot(&journal).await.run;
-    let head = journal.verify(run).unwrap();
+    let head = journal.reader().verify(run).unwrap();
     drop(journal);
     let verify = |dir: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fulcrum"));

@@ -60,6 +60,6 @@ pub use observe::{Observer, Silent};
 pub use plan::{Durability, Plan, PlanError, StepId, StepSpec};
 pub use policy::{Backoff, Policy};
 pub use run::{Phase, Rollback, Run};
-pub use step::{Context, Look, Pending, Seen, Step, StepError, StepRegistry};
+pub use step::{Context, Look, Pending, Step, StepError, StepRegistry};
 
 pub use fulcrum_state as state;

@@ -144,14 +144,6 @@ impl<E: Into<StepError>> From<E> for Pending {
     }
 }
 
-/// What a look returned before there was [`Look`].
-#[doc(hidden)]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen<T> {
-    Ready(T),
-    NotYet(String),
-}
-
 impl Context {
     /// The run that the step belongs to.
     pub fn run(&self) -> RunId {
@@ -224,26 +216,6 @@ impl Context {
                 () = self.stopped() => return Err(StepError::stopped()),
             }
         }
-    }
-
-    /// [`Context::wait`] for looks that return [`Seen`]: only until they return [`Look`].
-    #[doc(hidden)]
-    pub async fn wait_seen<T, F: Future<Output = Result<Seen<T>, StepError>>>(
-        &self,
-        what: &str,
-        pause: Duration,
-        mut look: impl FnMut() -> F,
-    ) -> Result<T, StepError> {
-        self.wait(what, pause, || {
-            let seen = look();
-            async move {
-                match seen.await? {
-                    Seen::Ready(value) => Ok(value),
-                    Seen::NotYet(seen) => Err(Pending::NotYet(seen)),
-                }
-            }
-        })
-        .await
     }
 }
 
