@@ -140,7 +140,7 @@ async fn resume(dir: &Path) {
         let engine = engine(&journal);
         async move { engine.resume(run).await.unwrap() }
     });
-    while watched.header(run).unwrap().unwrap().head.seq < next {
+    while watched.reader().header(run).unwrap().unwrap().head.seq < next {
         tokio::task::yield_now().await;
     }
     println!("{} {}", begun.elapsed().as_micros(), memory_mb(std::process::id()).unwrap());

@@ -145,7 +145,9 @@ impl Screen {
                 self.ended(step, time);
                 self.line("stopped", &shown(step));
             }
-            Event::Probed { step, result, .. } => self.line("found  ", &format!("{}: {result:?}", shown(step))),
+            Event::Probed { step, result, .. } => {
+                self.line("found  ", &format!("{}: {result:?}", shown(step)))
+            }
             Event::RollbackStarted { reason, .. } => self.line("undoing", reason),
             Event::Begun { .. } | Event::Resumed { .. } | Event::Paused { .. } | Event::Ended { .. } => {}
         }
