@@ -146,7 +146,9 @@ impl Screen {
                 self.ended(step, time);
                 self.line("stopped", &shown(step));
             }
-            Event::Probed { step, result } => self.line("found  ", &format!("{}: {result:?}", shown(step))),
+            Event::Probed { step, result, .. } => {
+                self.line("found  ", &format!("{}: {result:?}", shown(step)))
+            }
             Event::RollbackStarted { reason, .. } => self.line("undoing", reason),
             Event::Begun { .. } | Event::Resumed { .. } | Event::Paused { .. } | Event::Ended { .. } => {}
         }
@@ -169,7 +171,7 @@ fn json_line(run: RunId, time: Timestamp, event: &Event) -> Option<Value> {
             line("undo-failed", step, *attempt, Some(&failure.error))
         }
         Event::UndoCut { step, attempt } => line("undo-stopped", step, *attempt, None),
-        Event::Probed { step, result } => {
+        Event::Probed { step, result, .. } => {
             json!({ "event": "probed", "run": run, "step": shown(step), "finding": result, "time": rfc3339(time) })
         }
         Event::RollbackStarted { reason, .. } => {
