@@ -1,7 +1,7 @@
 //! The command: exit codes and words, as a person or a script meets them. What needs a real node is in
 //! `tests/lab`; what needs root skips without it, and says so.
 
-use crate::support::World;
+use crate::support::TestSite;
 use fulcrum_engine::state::Journal;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -120,7 +120,7 @@ fn an_api_that_does_not_answer_is_named() {
         return;
     }
     let fulcrum = Fulcrum::new();
-    let options = fulcrum_simulator::RehearsalOptions::new(fulcrum.path("manifests"));
+    let options = fulcrum_simulator::SimulatorOptions::new(fulcrum.path("manifests"));
     fulcrum_simulator::write_control_plane(&options).unwrap();
     let (code, said) = fulcrum.refused(&["pivot", "--yes"]);
     assert_eq!(code, 3, "{said}");
@@ -164,7 +164,7 @@ fn a_journal_that_is_open_elsewhere_or_newer_is_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_byte_is_found_and_the_entry_named() {
-    let world = crate::support::World::boot().await;
+    let world = crate::support::TestSite::boot().await;
     let journal = world.journal();
     let run = world.pivot(&journal).await.run;
     let head = journal.verify(run).unwrap();
@@ -206,7 +206,7 @@ async fn a_changed_byte_is_found_and_the_entry_named() {
 /// The plan and the copies of the manifests are files: without them a run is told, and not taken up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_the_journal_names_is_missed_by_its_name() {
-    let world = crate::support::World::boot().await;
+    let world = crate::support::TestSite::boot().await;
     let journal = world.journal();
     let run = world.pivot_until(&journal, "archive").await.run;
     drop(journal);
@@ -231,7 +231,7 @@ async fn old_runs_are_pruned_and_the_others_stay_whole() {
     if !root() {
         return;
     }
-    let world = World::boot().await;
+    let world = TestSite::boot().await;
     let mut runs = Vec::new();
     for _ in 0..3 {
         let journal = world.journal();

@@ -2,14 +2,14 @@
 //! up, forward or back, and as if nothing had happened. The machinery is `rehearse --crash`'s own; CI runs all
 //! of it in a release build, and here some, of every step and of every kind.
 
-use crate::support::{World, setup};
+use crate::support::{TestSite, setup};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Outcome, ProbeResult, Step, StepError, StepRegistry, StepSpec};
 use fulcrum_simulator::rehearsal::{
-    Broken, Case, Drill, Fault, Point, Steps, Struck, Then, Verb, Verdict, When, cases,
+    Broken, Case, ChildExit, Fault, FaultRehearsal, Point, Steps, Then, Verb, Verdict, When, cases,
 };
 use fulcrum_steps::plan;
-use fulcrum_steps::settings::{Handover, Wanted};
+use fulcrum_steps::settings::{HandoverMode, Wanted};
 use fulcrum_steps::step::library;
 use futures::StreamExt;
 use serde_json::Value;
@@ -21,24 +21,25 @@ use std::sync::Arc;
 const SIDE_BY_SIDE: usize = 5;
 /// The ways, how many steps each has, and one in how many of its cases is tried here. That is prime to the 30 of
 /// each step, so that each step is met and, over many steps, each kind of case: the test sees to that.
-const WAYS: [(Handover, usize, usize); 3] =
-    [(Handover::Steer, 32, 23), (Handover::Bridge, 23, 29), (Handover::Restart, 19, 29)];
+const WAYS: [(HandoverMode, usize, usize); 3] =
+    [(HandoverMode::Steer, 32, 23), (HandoverMode::Bridge, 23, 29), (HandoverMode::Restart, 19, 29)];
 
 fn fulcrum() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_fulcrum"))
 }
 
-async fn all_cases(way: Handover, said: &str) -> Vec<Case> {
-    let world = World::boot_with(&setup().with_handover(Wanted::Way(way))).await;
+async fn all_cases(way: HandoverMode, said: &str) -> Vec<Case> {
+    let world = TestSite::boot_with(&setup().with_handover(Wanted::Way(way))).await;
     let settings = world.preflight().await.unwrap().settings;
     cases(&plan::pivot(&settings, crate::support::SOON).unwrap(), said).unwrap()
 }
 
-async fn try_all(way: Handover, cases: Vec<Case>, steps: Option<Steps>) -> Vec<Broken> {
+async fn try_all(way: HandoverMode, cases: Vec<Case>, steps: Option<Steps>) -> Vec<Broken> {
     let dir = tempfile::tempdir().unwrap();
     let setup = setup().with_handover(Wanted::Way(way));
-    let drill = Drill { setup, program: fulcrum().to_owned(), root: dir.path().to_owned(), steps };
-    drill.try_all(cases, SIDE_BY_SIDE).collect().await
+    let rehearsal =
+        FaultRehearsal { setup, program: fulcrum().to_owned(), root: dir.path().to_owned(), steps };
+    rehearsal.try_all(cases, SIDE_BY_SIDE).collect().await
 }
 
 /// What is tried here of everything: one in so many, all kinds of it.
@@ -64,7 +65,7 @@ async fn a_run_broken_anywhere_is_brought_to_its_end() {
 async fn what_a_reboot_takes_away_the_guard_brings_back() {
     for said in ["retire-static/kube-apiserver@started:reboot", "retire-static/kube-apiserver@effect:reboot"]
     {
-        let tried = try_all(Handover::Steer, all_cases(Handover::Steer, said).await, None).await;
+        let tried = try_all(HandoverMode::Steer, all_cases(HandoverMode::Steer, said).await, None).await;
         for Broken { case, verdict, .. } in tried {
             let expected = match case.then {
                 Then::Rollback => Verdict::RolledBack,
@@ -98,15 +99,15 @@ async fn killed_again_and_again() {
         ("await-ready/kube-apiserver", When::Done, "seal", When::Effect, "way-back/raise-bridge"),
     ];
     for (first, when, second, then, third) in rounds {
-        let world = World::boot().await;
+        let world = TestSite::boot().await;
         for (verb, point) in [
             (Verb::Pivot, point(first, when)),
             (Verb::Resume, point(second, then)),
             (Verb::Rollback, point(third, When::UndoStarted)),
             (Verb::Rollback, point(third, When::UndoEffect)),
         ] {
-            let struck = world.strike(fulcrum(), verb, Some((&point, Fault::Kill, Then::Resume))).await;
-            assert_eq!(struck.unwrap(), Struck::Killed, "{point}");
+            let exit = world.inject_fault(fulcrum(), verb, Some((&point, Fault::Kill, Then::Resume))).await;
+            assert_eq!(exit.unwrap(), ChildExit::Killed, "{point}");
         }
         assert_eq!(world.mend(Then::Rollback).await.unwrap(), Outcome::RolledBack, "{first}");
     }
@@ -114,8 +115,8 @@ async fn killed_again_and_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_nobody_breaks_completes_in_a_child() {
-    let world = World::boot().await;
-    assert_eq!(world.strike(fulcrum(), Verb::Pivot, None).await.unwrap(), Struck::Ended);
+    let world = TestSite::boot().await;
+    assert_eq!(world.inject_fault(fulcrum(), Verb::Pivot, None).await.unwrap(), ChildExit::Ended);
     world.assert_pivoted("in a child").await;
     assert_eq!(world.mend(Then::Resume).await.unwrap(), Outcome::Completed, "a completed run is over");
 }
@@ -123,14 +124,14 @@ async fn a_run_that_nobody_breaks_completes_in_a_child() {
 /// A point that is never reached is no pass.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_point_that_is_never_reached_is_a_failure() {
-    let world = World::boot().await;
+    let world = TestSite::boot().await;
     let nowhere = Point { step: "lock".into(), when: When::UndoDone };
-    let struck = world.strike(fulcrum(), Verb::Pivot, Some((&nowhere, Fault::Kill, Then::Resume))).await;
-    let error = struck.unwrap_err().to_string();
+    let exit = world.inject_fault(fulcrum(), Verb::Pivot, Some((&nowhere, Fault::Kill, Then::Resume))).await;
+    let error = exit.unwrap_err().to_string();
     assert!(error.contains("it was never at lock@undo-done, and ended well"), "{error}");
 }
 
-/// What the drill is for: steps that forget something are found out, and the case can be said again.
+/// What the rehearsal is for: steps that forget something are found out, and the case can be said again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_that_forgets_its_undo_is_found_out() {
     let steps: Steps = Arc::new(|site| {
@@ -141,7 +142,7 @@ async fn a_step_that_forgets_its_undo_is_found_out() {
         })
     });
     let said = "label-node@effect:kill:rollback";
-    let tried = try_all(Handover::Steer, all_cases(Handover::Steer, said).await, Some(steps)).await;
+    let tried = try_all(HandoverMode::Steer, all_cases(HandoverMode::Steer, said).await, Some(steps)).await;
     let [Broken { case, verdict: Verdict::Failed(why), .. }] = tried.as_slice() else { panic!("{tried:?}") };
     assert_eq!(case.to_string(), said);
     assert!(why.contains("node node-1, label") && why.ends_with("is left"), "{why}");

@@ -1,17 +1,17 @@
 //! The pivot and the way back against the rehearsal cluster.
 
-use crate::support::{SOON, World, outcome, reason, setup};
+use crate::support::{SOON, TestSite, outcome, reason, setup};
 use fulcrum_engine::Outcome;
 use fulcrum_simulator::{ApiFault, Origin, Outcome as Fate};
 use fulcrum_steps::cluster::{AUDIT_HEAD_ANNOTATION, Lock};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::plan;
-use fulcrum_steps::settings::{Handover, Wanted};
+use fulcrum_steps::settings::{HandoverMode, Wanted};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn there_and_back() {
-    let world = World::boot().await;
+    let world = TestSite::boot().await;
     let journal = world.journal();
     let pivoted = world.pivot(&journal).await;
     assert_eq!(outcome(&pivoted), Outcome::Completed, "{}", reason(&pivoted));
@@ -35,8 +35,8 @@ async fn a_new_server_that_never_serves_is_undone() {
         ("kube-scheduler", Flaw::ImageMissing),
         ("kube-controller-manager", Flaw::Crashes),
     ] {
-        let world = World::boot().await;
-        world.rehearsal.flaw((component, Origin::Api), flaw);
+        let world = TestSite::boot().await;
+        world.simulator.flaw((component, Origin::Api), flaw);
         let journal = world.journal();
         let settings = world.preflight().await.unwrap().settings;
         let plan = plan::pivot(&settings, Duration::from_secs(3)).unwrap();
@@ -49,12 +49,12 @@ async fn a_new_server_that_never_serves_is_undone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_api_down_the_rollback_restores_the_files_first() {
-    let world = World::boot().await;
+    let world = TestSite::boot().await;
     let journal = world.journal();
     let ending = world.pivot_until(&journal, "retire-static/kube-apiserver").await;
     // The DaemonSet's API server dies and stays dead: nothing answers until the static one is back.
-    world.rehearsal.hold_down(("kube-apiserver", Origin::Api));
-    world.rehearsal.until("the API to be down", SOON, |seen| !seen.api_up).await.unwrap();
+    world.simulator.hold_down(("kube-apiserver", Origin::Api));
+    world.simulator.until("the API to be down", SOON, |seen| !seen.api_up).await.unwrap();
     let back = world.rollback(&journal, ending.run).await;
     assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
     world.assert_static("after a rollback with the API down").await;
@@ -62,13 +62,13 @@ async fn with_the_api_down_the_rollback_restores_the_files_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_completed_pivot_is_rolled_back_with_the_api_down() {
-    let world = World::boot().await;
+    let world = TestSite::boot().await;
     let journal = world.journal();
     let pivoted = world.pivot(&journal).await;
     for component in Component::ALL {
-        world.rehearsal.hold_down((component.name(), Origin::Api));
+        world.simulator.hold_down((component.name(), Origin::Api));
     }
-    world.rehearsal.until("the API to be down", SOON, |seen| !seen.api_up).await.unwrap();
+    world.simulator.until("the API to be down", SOON, |seen| !seen.api_up).await.unwrap();
     let back = world.rollback(&journal, pivoted.run).await;
     assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
     world.assert_static("all of it was down").await;
@@ -76,7 +76,7 @@ async fn a_completed_pivot_is_rolled_back_with_the_api_down() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pivot_copes_with_an_api_that_stumbles() {
-    let world = World::boot().await;
+    let world = TestSite::boot().await;
     let journal = world.journal();
     let settings = world.preflight().await.unwrap().settings;
     for (method, path, outcome) in [
@@ -86,7 +86,7 @@ async fn a_pivot_copes_with_an_api_that_stumbles() {
         ("GET", "pods", Fate::InternalError),
         ("DELETE", "leases", Fate::LosesAnswer),
     ] {
-        world.rehearsal.inject(ApiFault { method: Some(method), path: path.into(), times: 1, outcome });
+        world.simulator.inject(ApiFault { method: Some(method), path: path.into(), times: 1, outcome });
     }
     let plan = plan::pivot(&settings, SOON).unwrap();
     let ending = world.engine(&journal, settings).await.start(plan).await.unwrap();
@@ -96,10 +96,10 @@ async fn a_pivot_copes_with_an_api_that_stumbles() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reboot_halfway_is_taken_up() {
-    let world = World::boot().await;
+    let world = TestSite::boot().await;
     let journal = world.journal();
     let ending = world.pivot_until(&journal, "await-ready/kube-scheduler").await;
-    world.rehearsal.reboot();
+    world.simulator.reboot();
     // At once: what the API says of the pods is old, and nothing of them runs yet.
     let ending = world.resume(&journal, ending.run).await;
     assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
@@ -109,7 +109,7 @@ async fn a_reboot_halfway_is_taken_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_elses_edit_is_not_overwritten() {
     // The way that edits manifests itself.
-    let world = World::boot_with(&setup().with_handover(Wanted::Way(Handover::Restart))).await;
+    let world = TestSite::boot_with(&setup().with_handover(Wanted::Way(HandoverMode::Restart))).await;
     let journal = world.journal();
     let ending = world.pivot_until(&journal, "share-port/kube-scheduler").await;
     let name = Component::Scheduler.manifest_file();
@@ -132,7 +132,7 @@ async fn somebody_elses_edit_is_not_overwritten() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edit_during_the_run_is_not_cut_away() {
     for breakpoint in ["archive", "await-ready/kube-scheduler"] {
-        let world = World::boot().await;
+        let world = TestSite::boot().await;
         let journal = world.journal();
         let paused = world.pivot_until(&journal, breakpoint).await;
         let name = Component::Scheduler.manifest_file();
@@ -165,7 +165,7 @@ async fn what_a_pivot_may_not_touch_is_refused() {
         ),
     ];
     for (spoil, expected) in cases {
-        let world = World::boot().await;
+        let world = TestSite::boot().await;
         spoil(&world.manifests());
         let refused = world.preflight().await.unwrap_err().to_string();
         assert!(refused.contains(expected), "{refused}");
@@ -174,7 +174,7 @@ async fn what_a_pivot_may_not_touch_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_run_at_a_time_in_the_cluster() {
-    let world = World::boot().await;
+    let world = TestSite::boot().await;
     Lock::of("other-node", "some-run").take(&world.cluster).await.unwrap();
     let refused = world.preflight().await.unwrap_err().to_string();
     assert!(refused.contains("other-node/some-run"), "{refused}");
@@ -182,7 +182,7 @@ async fn one_run_at_a_time_in_the_cluster() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_control_plane_that_is_pivoted_by_other_means_is_refused() {
-    let world = World::boot().await;
+    let world = TestSite::boot().await;
     let report = world.preflight().await.unwrap();
     let daemonset = report.static_pods[0].daemonset(&report.settings.target(None));
     world.cluster.create_daemonset(&daemonset, false).await.unwrap();

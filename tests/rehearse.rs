@@ -1,6 +1,6 @@
 //! `fulcrum rehearse`, as a person meets it. What it finds out is tested in `crash_matrix`.
 
-use fulcrum_simulator::{RehearsalOptions, write_control_plane};
+use fulcrum_simulator::{SimulatorOptions, write_control_plane};
 use fulcrum_steps::host::ManifestsDir;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -20,7 +20,7 @@ impl Place {
         for name in ["tmp", "manifests"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
-        write_control_plane(&RehearsalOptions::new(dir.path().join("manifests"))).unwrap();
+        write_control_plane(&SimulatorOptions::new(dir.path().join("manifests"))).unwrap();
         Self { dir }
     }
 
@@ -159,7 +159,7 @@ fn there_and_back_is_shown_and_leaves_nothing_behind() {
 #[test]
 fn every_release_goes_there_and_back() {
     let place = Place::new();
-    for version in ["1.20", "1.24", "1.30", "1.36"] {
+    for version in ["1.20", "1.24", "1.30", "1.37"] {
         let output = place.command(&["rehearse", "--kubernetes", version, "-o", "json"]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{version}: {}", text(&output.stderr));
         let lines = text(&output.stdout);
@@ -184,7 +184,7 @@ fn a_version_that_is_not_known_is_said() {
     let place = Place::new();
     let output = place.rehearse(&["--kubernetes", "1.19"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("say 1.20 to 1.36"));
+    assert!(text(&output.stderr).contains("say 1.20 to 1.37"));
     // A kubelet that a real pivot refuses is refused here.
     let output = place.rehearse(&["--kubernetes", "1.20.2"]);
     assert_eq!(output.status.code(), Some(3));

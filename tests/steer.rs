@@ -1,28 +1,28 @@
 //! `--handover steer` against the rehearsal cluster: what is not touched, and when.
 
-use crate::support::{SOON, World, outcome, reason};
+use crate::support::{SOON, TestSite, outcome, reason};
 use fulcrum_engine::{Outcome, Plan};
 use fulcrum_simulator::{Ability, Flaw, Origin};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::{Listener, Steering};
 use fulcrum_steps::plan;
-use fulcrum_steps::settings::{Handover, Settings};
+use fulcrum_steps::settings::{HandoverMode, Settings};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The pids of the static components.
-fn static_pids(world: &World) -> BTreeMap<String, u32> {
-    let processes = world.rehearsal.snapshot().processes.into_iter();
+fn static_pids(world: &TestSite) -> BTreeMap<String, u32> {
+    let processes = world.simulator.snapshot().processes.into_iter();
     let ours = |name: &str| Component::ALL.iter().any(|component| component.name() == name);
     let ours = processes.filter(|process| process.origin == Origin::Static && ours(&process.component));
     ours.map(|process| (process.component, process.pid)).collect()
 }
 
-async fn listeners(world: &World, component: Component) -> Vec<Listener> {
+async fn listeners(world: &TestSite, component: Component) -> Vec<Listener> {
     world.host.listeners(component.default_port()).await.unwrap()
 }
 
-async fn shared(world: &World) -> Vec<bool> {
+async fn shared(world: &TestSite) -> Vec<bool> {
     let mut shared = Vec::new();
     for component in Component::ALL {
         for listener in listeners(world, component).await {
@@ -32,16 +32,16 @@ async fn shared(world: &World) -> Vec<bool> {
     shared
 }
 
-async fn planned(world: &World, within: Duration, soak: Duration) -> (Settings, Plan) {
+async fn planned(world: &TestSite, within: Duration, soak: Duration) -> (Settings, Plan) {
     let settings = Settings { soak, ..world.preflight().await.unwrap().settings };
     let plan = plan::pivot(&settings, within).unwrap();
-    assert_eq!(settings.handover, Handover::Steer);
+    assert_eq!(settings.handover, HandoverMode::Steer);
     (settings, plan)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn static_pods_run_untouched_until_the_cut() {
-    let world = World::boot().await;
+    let world = TestSite::boot().await;
     let before = static_pids(&world);
     assert_eq!(before.len(), 3);
     let paused = world.pivot_until(&world.journal(), "switch").await;
@@ -57,8 +57,8 @@ async fn static_pods_run_untouched_until_the_cut() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_never_serves_leaves_the_static_pods_untouched() {
-    let world = World::boot().await;
-    world.rehearsal.flaw(("kube-apiserver", Origin::Api), Flaw::NeverReady);
+    let world = TestSite::boot().await;
+    world.simulator.flaw(("kube-apiserver", Origin::Api), Flaw::NeverReady);
     let before = static_pids(&world);
     let (settings, plan) = planned(&world, Duration::from_secs(3), Duration::ZERO).await;
     let ending = world.engine(&world.journal(), settings).await.start(plan).await.unwrap();
@@ -72,7 +72,7 @@ async fn an_api_server_that_never_serves_leaves_the_static_pods_untouched() {
 /// One answer that is not the new server's, while the old one still listens.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_answer_in_the_soak_switches_back() {
-    let world = World::boot().await;
+    let world = TestSite::boot().await;
     let before = static_pids(&world);
     let (settings, plan) = planned(&world, SOON, SOON).await;
     let engine = world.engine(&world.journal(), settings).await;
@@ -86,7 +86,7 @@ async fn a_wrong_answer_in_the_soak_switches_back() {
         assert!(tokio::time::Instant::now() < end && !run.is_finished(), "it was never switched");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    world.rehearsal.hold_down(("kube-apiserver", Origin::Api));
+    world.simulator.hold_down(("kube-apiserver", Origin::Api));
     let ending = run.await.unwrap();
     assert_eq!(outcome(&ending), Outcome::RolledBack, "{}", reason(&ending));
     assert!(reason(&ending).contains("step switch failed"), "{}", reason(&ending));
@@ -97,21 +97,21 @@ async fn a_wrong_answer_in_the_soak_switches_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_way_is_what_the_node_allows() {
-    let chosen = async |world: &World| {
+    let chosen = async |world: &TestSite| {
         let report = world.preflight().await.unwrap();
-        let said = report.verdicts.iter().find(|verdict| verdict.check == "handover").unwrap().to_string();
+        let said = report.results.iter().find(|verdict| verdict.check == "handover").unwrap().to_string();
         (report.settings.handover, said)
     };
-    let world = World::boot().await;
-    assert_eq!(chosen(&world).await.0, Handover::Steer);
-    world.rehearsal.connect_over_loopback("kubectl", 6443);
+    let world = TestSite::boot().await;
+    assert_eq!(chosen(&world).await.0, HandoverMode::Steer);
+    world.simulator.connect_over_loopback("kubectl", 6443);
     let (way, said) = chosen(&world).await;
-    assert!(way == Handover::Bridge && said.contains("kubectl"), "{said}");
-    world.rehearsal.lack(Ability::Redirects);
+    assert!(way == HandoverMode::Bridge && said.contains("kubectl"), "{said}");
+    world.simulator.lack(Ability::Redirects);
     let (way, said) = chosen(&world).await;
-    assert!(way == Handover::Restart && said.contains("nor bridge"), "{said}");
-    let world = World::boot().await;
-    world.rehearsal.lack(Ability::Steering);
+    assert!(way == HandoverMode::Restart && said.contains("nor bridge"), "{said}");
+    let world = TestSite::boot().await;
+    world.simulator.lack(Ability::Steering);
     let (way, said) = chosen(&world).await;
-    assert!(way == Handover::Bridge && said.contains("steer cannot work"), "{said}");
+    assert!(way == HandoverMode::Bridge && said.contains("steer cannot work"), "{said}");
 }

@@ -3,8 +3,8 @@
 use crate::exit::EXIT_CODES;
 use clap::{Parser, Subcommand, ValueEnum};
 use fulcrum_simulator::rehearsal::Version;
-use fulcrum_steps::guard::OnReboot;
-use fulcrum_steps::settings::{Handover, Wanted};
+use fulcrum_steps::settings::OnReboot;
+use fulcrum_steps::settings::{HandoverMode, Wanted};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -230,7 +230,7 @@ pub(crate) struct Rehearse {
     /// else what kubeadm writes].
     #[arg(long, value_name = "DIR")]
     pub(crate) manifests_dir: Option<PathBuf>,
-    /// Which Kubernetes is simulated, 1.20 to 1.36 [default: what the API server's image says, else 1.35].
+    /// Which Kubernetes is simulated, 1.20 to 1.37 [default: what the API server's image says, else 1.35].
     #[arg(long, value_name = "VERSION")]
     pub(crate) kubernetes: Option<Version>,
     /// How the control plane changes hands; the simulated node allows all ways.
@@ -299,9 +299,9 @@ impl From<HandoverArg> for Wanted {
     fn from(arg: HandoverArg) -> Self {
         match arg {
             HandoverArg::Auto => Self::Auto,
-            HandoverArg::Steer => Self::Way(Handover::Steer),
-            HandoverArg::Bridge => Self::Way(Handover::Bridge),
-            HandoverArg::Restart => Self::Way(Handover::Restart),
+            HandoverArg::Steer => Self::Way(HandoverMode::Steer),
+            HandoverArg::Bridge => Self::Way(HandoverMode::Bridge),
+            HandoverArg::Restart => Self::Way(HandoverMode::Restart),
         }
     }
 }

@@ -5,10 +5,11 @@
 
 mod args;
 mod command;
+mod env;
 mod exit;
+mod journal;
 mod render;
 mod shell;
-mod world;
 
 use args::{Args, Command};
 use clap::Parser;

@@ -15,18 +15,26 @@
 //! | [`handover`] | what several steps do when a port or a lease changes hands |
 //! | [`preflight`] | every check before the first change |
 //! | [`step`] | the steps, one file each |
+//! | [`placement`] | what the scheduler makes of a pod and a node |
 //! | [`plan`] | the DAG |
 //! | [`guard`] | what brings the control plane back after a reboot or a failure |
+//! | [`release`] | what differs from one release of Kubernetes to the next |
 
 pub mod cluster;
 pub mod component;
 pub mod guard;
 pub mod handover;
 pub mod host;
+mod look;
 pub mod manifest;
+pub mod placement;
 pub mod plan;
 pub mod preflight;
+pub mod release;
+pub mod run_info;
 pub mod settings;
 pub mod site;
 pub mod step;
+pub mod step_name;
 pub mod timeouts;
+pub mod unit;

@@ -2,8 +2,7 @@
 
 use crate::cluster::{OPT_IN_LABEL, RUN_ANNOTATION};
 use crate::component::Component;
-use crate::guard::OnReboot;
-use crate::host::Question;
+use crate::host::{ManifestsDir, Question};
 use crate::manifest::Target;
 use fulcrum_engine::state::RunId;
 use serde::{Deserialize, Serialize};
@@ -24,6 +23,12 @@ pub struct Settings {
     pub node_addresses: Vec<IpAddr>,
     /// The kubelet's manifests directory.
     pub manifests_dir: PathBuf,
+    /// What the manifests are called there, where it is not as kubeadm calls them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub manifest_names: BTreeMap<Component, String>,
+    /// Whether the API server writes the endpoints of `default/kubernetes`; if not, they are left alone.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub publishes_itself: bool,
     /// How the API is reached.
     pub kubeconfig: PathBuf,
     /// The label of control-plane nodes.
@@ -31,7 +36,7 @@ pub struct Settings {
     /// The cluster's minor version.
     pub kubernetes_minor: u32,
     /// How the listener changes hands.
-    pub handover: Handover,
+    pub handover: HandoverMode,
     /// How long the new API server is watched after the switch, with the old one still there.
     #[serde(default)]
     pub soak: Duration,
@@ -51,7 +56,7 @@ pub struct Settings {
 /// How the control plane changes hands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Handover {
+pub enum HandoverMode {
     /// The live listeners become shareable, and the kernel is told whose turn it is: no restart.
     Steer,
     /// As with `restart`, but meanwhile new connections go to a third API server on another port: no lost
@@ -61,15 +66,15 @@ pub enum Handover {
     Restart,
 }
 
-/// Why a run is undone: exactly …
-pub const ROLLBACK: &str = "rollback was asked for";
-/// … or to static pods that share their ports. The reason is journalled once, when undoing begins, and holds for
-/// whoever takes the run up later.
-pub const ROLLBACK_KEEPING: &str = "rollback with --keep-port-sharing was asked for";
-
-/// Whether a run that is undone for this reason ends in static pods that share their ports.
-pub fn keeps_port_sharing(reason: Option<&str>) -> bool {
-    reason == Some(ROLLBACK_KEEPING)
+/// What the guard does with a run that a reboot has cut in half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnReboot {
+    /// It goes on, in the direction in which it was going.
+    #[default]
+    Resume,
+    /// It is undone.
+    Rollback,
 }
 
 /// How it is asked to change hands.
@@ -79,10 +84,10 @@ pub enum Wanted {
     #[default]
     Auto,
     /// In this way or not at all.
-    Way(Handover),
+    Way(HandoverMode),
 }
 
-impl fmt::Display for Handover {
+impl fmt::Display for HandoverMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Steer => "steer",
@@ -93,6 +98,11 @@ impl fmt::Display for Handover {
 }
 
 impl Settings {
+    /// The kubelet's manifests directory, with the names that the manifests have in it.
+    pub fn manifests(&self) -> ManifestsDir {
+        ManifestsDir::new(&self.manifests_dir).naming(&self.manifest_names)
+    }
+
     /// What a DaemonSet needs to know, for the given run.
     pub fn target(&self, run: Option<RunId>) -> Target {
         let annotation = run.map(|run| (RUN_ANNOTATION.to_owned(), run.to_string()));
@@ -105,4 +115,13 @@ impl Settings {
             annotations: annotation.into_iter().collect(),
         }
     }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_yes(value: &bool) -> bool {
+    *value
 }

@@ -2,14 +2,15 @@
 
 use crate::cluster::Cluster;
 use crate::component::Component;
-use crate::host::{HostError, Node, Process, Question};
+use crate::host::{Node, Process, Question};
 use crate::manifest::StaticPod;
+use crate::run_info::RollbackMode;
 use crate::settings::Settings;
-use crate::timeouts::Patience;
+use crate::timeouts::Timeouts;
 use fulcrum_engine::state::RunId;
-use fulcrum_engine::{Context, Seen, StepError};
+use fulcrum_engine::{Context, Look, Pending, StepError};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The node, the cluster, and what was decided.
 #[derive(Debug, Clone)]
@@ -20,14 +21,12 @@ pub struct Site {
     pub cluster: Cluster,
     /// What was decided when the run was planned.
     pub settings: Settings,
-    /// Where copies of the manifests are kept, a directory a run: for the steps, and for a person
-    /// who has nothing else left.
-    pub archive: PathBuf,
+    /// Where the journal, the archive and the standby are.
+    pub state_dir: PathBuf,
     /// How long things are given.
-    pub patience: Patience,
-    /// The way back ends in static pods that share their ports, instead of exactly as it was before: then they
-    /// can be steered to, and nothing has to be bridged. See [`keeps_port_sharing`](crate::settings::keeps_port_sharing).
-    pub keep_port_sharing: bool,
+    pub timeouts: Timeouts,
+    /// How the run is rolled back, if it is.
+    pub rollback_mode: RollbackMode,
 }
 
 /// Where the component of this manifest is asked on its own node.
@@ -49,6 +48,12 @@ const ANSWERS_IN_A_ROW: u32 = 3;
 const QUESTIONS_MAX: u32 = 24;
 
 impl Site {
+    /// The address that its API server publishes and that is held while one goes and another stays; `None` if it publishes
+    /// none.
+    pub fn published(&self) -> Option<IpAddr> {
+        self.settings.node_addresses.first().copied().filter(|_| self.settings.publishes_itself)
+    }
+
     /// The port that the component serves on.
     pub fn port(&self, component: Component) -> u16 {
         self.question(component).address.port()
@@ -64,14 +69,20 @@ impl Site {
         format!("k8s-app={}", component.daemonset_name())
     }
 
-    /// Where the journal, the archive and the standby are.
-    pub fn state_dir(&self) -> &Path {
-        self.archive.parent().unwrap_or(&self.archive)
+    /// Where copies of the manifests are kept, a directory for each run: for the steps, and for a person who has
+    /// nothing else left.
+    pub(crate) fn archive(&self) -> PathBuf {
+        self.state_dir.join("archive")
+    }
+
+    /// Whether the static pods come back with shared ports: then they are steered to, and nothing is bridged.
+    pub(crate) fn keeps_port_sharing(&self) -> bool {
+        self.rollback_mode == RollbackMode::KeepPortSharing
     }
 
     /// Where the archived manifest of `component` is for `run`.
     pub fn archived(&self, run: RunId, component: Component) -> PathBuf {
-        self.archive.join(run.to_string()).join(component.manifest_file())
+        self.archive().join(run.to_string()).join(component.manifest_file())
     }
 
     /// Whether a process that is `the_one` serves the component: it listens, and answers 200 several
@@ -79,39 +90,42 @@ impl Site {
     /// connections, see [`Question::mark`].
     ///
     /// # Errors
-    /// When the host cannot be looked at.
+    /// [`Pending::NotYet`] with what was seen instead; [`Pending::Failed`] when the host cannot be looked at.
     pub async fn serves(
         &self,
         component: Component,
         mark: Option<u32>,
         the_one: impl Fn(&Process) -> bool,
-    ) -> Result<Seen<Process>, HostError> {
+    ) -> Look<Process> {
         let question = Question { mark, ..self.question(component) };
         let listeners = self.node.host.listeners(question.address.port()).await?;
         let Some(listener) = listeners.iter().find(|listener| the_one(&listener.process)) else {
             let others: Vec<String> = listeners.iter().map(|listener| describe(&listener.process)).collect();
             let others = if others.is_empty() { "nobody".to_owned() } else { others.join(" and ") };
-            return Ok(Seen::NotYet(format!("on port {} listens {others}", question.address.port())));
+            return Err(Pending::NotYet(format!("on port {} listens {others}", question.address.port())));
         };
         let mut answers = 0;
         for _ in 0..QUESTIONS_MAX {
             let answer = match self.node.host.ask(&question).await {
                 Ok(answer) => answer,
-                Err(error) => return Ok(Seen::NotYet(error.to_string())),
+                Err(error) => return Err(Pending::NotYet(error.to_string())),
             };
             if answer.process.is_none_or(|process| process.pid != listener.process.pid) {
                 continue;
             }
             if answer.status != 200 {
                 let who = describe(&listener.process);
-                return Ok(Seen::NotYet(format!("{who} answers {} to {}", answer.status, question.path)));
+                return Err(Pending::NotYet(format!("{who} answers {} to {}", answer.status, question.path)));
             }
             answers += 1;
             if answers == ANSWERS_IN_A_ROW {
-                return Ok(Seen::Ready(listener.process.clone()));
+                return Ok(listener.process.clone());
             }
         }
-        Ok(Seen::NotYet(format!("{} gave {answers} of {QUESTIONS_MAX} answers", describe(&listener.process))))
+        Err(Pending::NotYet(format!(
+            "{} gave {answers} of {QUESTIONS_MAX} answers",
+            describe(&listener.process)
+        )))
     }
 
     /// Waits until a process that is `the_one` serves the component.
@@ -123,8 +137,7 @@ impl Site {
         mark: Option<u32>,
         the_one: impl Fn(&Process) -> bool,
     ) -> Result<Process, StepError> {
-        cx.wait_seen(what, self.patience.poll, async || Ok(self.serves(component, mark, &the_one).await?))
-            .await
+        cx.wait(what, self.timeouts.poll, async || self.serves(component, mark, &the_one).await).await
     }
 
     /// What the component is asked.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How long things are given. Not part of the plan: it is the machine that is slow or fast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct Timeouts {
     /// How often a wait looks again.
     pub poll: Duration,
     /// A leader's lease that is not renewed for this long has lost its holder: leaders renew every 2 s.
@@ -40,7 +40,7 @@ pub struct Patience {
     pub api: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     /// For a real node.
     fn default() -> Self {
         Self {

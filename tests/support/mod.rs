@@ -1,4 +1,4 @@
-//! The drill's world, for tests: what goes wrong here is a failed test.
+//! The rehearsal's world, for tests: what goes wrong here is a failed test.
 
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
@@ -13,15 +13,15 @@ use tempfile::TempDir;
 pub(crate) use fulcrum_simulator::rehearsal::SOON;
 
 /// A static control plane that serves, with a directory of its own.
-pub(crate) struct World {
-    world: rehearsal::World,
+pub(crate) struct TestSite {
+    world: rehearsal::SimulatedSite,
     _dir: TempDir,
 }
 
-impl Deref for World {
-    type Target = rehearsal::World;
+impl Deref for TestSite {
+    type Target = rehearsal::SimulatedSite;
 
-    fn deref(&self) -> &rehearsal::World {
+    fn deref(&self) -> &rehearsal::SimulatedSite {
         &self.world
     }
 }
@@ -31,7 +31,7 @@ pub(crate) fn setup() -> Setup {
     Setup::built_in(Version::DEFAULT).unwrap()
 }
 
-impl World {
+impl TestSite {
     /// Boots it, and waits until the cluster knows its static pods.
     pub(crate) async fn boot() -> Self {
         Self::boot_with(&setup()).await
@@ -39,7 +39,7 @@ impl World {
 
     pub(crate) async fn boot_with(setup: &Setup) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let world = rehearsal::World::boot(setup, dir.path()).await.unwrap();
+        let world = rehearsal::SimulatedSite::boot(setup, dir.path()).await.unwrap();
         world.settle().await.unwrap();
         Self { world, _dir: dir }
     }

@@ -6,9 +6,10 @@ use crate::shell::Shell;
 use fulcrum_engine::engine::Control;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
-use fulcrum_engine::{Ending, Engine, EngineError, Observer, Outcome, PauseCause, StepId};
+use fulcrum_engine::{Ending, Engine, EngineError, Observer, Outcome, PauseCause};
 use fulcrum_steps::site::Site;
 use fulcrum_steps::step::library;
+use fulcrum_steps::step_name::{shown, stored};
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -22,22 +23,22 @@ pub(super) async fn engine(
     pause_after: &[String],
     shell: &Shell,
 ) -> Result<(Engine, Arc<Progress>), Failure> {
-    let session = crate::world::session(site.node.host.as_ref()).await?;
+    let session = crate::env::session(site.node.host.as_ref()).await?;
     let progress = Arc::new(Progress::new(shell));
     let watching: Arc<dyn Observer> = Arc::clone(&progress) as _;
     let engine = Engine::new(journal, library(Arc::clone(site)), session)
         .observer(watching)
-        .pause_after(pause_after.iter().map(|step| StepId::from(step.as_str())));
+        .pause_after(pause_after.iter().map(|step| stored(step)));
     pause_on_signals(engine.control())?;
     Ok((engine, progress))
 }
 
 /// Checks that breakpoints name steps that the plan has.
 pub(super) fn check_breakpoints(plan: &fulcrum_engine::Plan, pause_after: &[String]) -> Result<(), Failure> {
-    match pause_after.iter().find(|step| plan.step(&StepId::from(step.as_str())).is_none()) {
+    match pause_after.iter().find(|step| plan.step(&stored(step)).is_none()) {
         None => Ok(()),
         Some(step) => {
-            let known: Vec<&str> = plan.steps().iter().map(|step| step.id.as_str()).collect();
+            let known: Vec<String> = plan.steps().iter().map(|step| shown(&step.id)).collect();
             Err(Failure::refused(format!(
                 "--pause-after {step}: no such step; there are {}",
                 known.join(", ")

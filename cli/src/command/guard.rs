@@ -2,22 +2,23 @@
 
 use super::carry_on::{conclude, engine, signals};
 use crate::args::{Global, Guard, GuardCommand, GuardPace};
+use crate::env::{PROGRAM, access, require_root, site};
 use crate::exit::{Exit, Failure};
+use crate::journal::open_journal;
 use crate::shell::Shell;
-use crate::world::{PROGRAM, access, open_journal, require_root, site};
 use async_trait::async_trait;
 use fulcrum_engine::state::Journal;
-use fulcrum_engine::{Engine, PauseCause, Role, Session};
+use fulcrum_engine::{Engine, PauseCause, Session};
 use fulcrum_steps::component::Component;
-use fulcrum_steps::guard::{
-    BY_GUARD, Ended, Ground, Guard as Daemon, GuardError, Orders, Pace, Standby, Told, UNIT, arm, disarm,
-    installed,
-};
-use fulcrum_steps::host::{ManifestsDir, Systemd, Units};
+use fulcrum_steps::guard::{Ended, Guard as Daemon, GuardEnv, GuardError, Intervals, JournalView};
+use fulcrum_steps::handover::standby::Standby;
+use fulcrum_steps::host::{Systemd, Units};
 use fulcrum_steps::plan;
+use fulcrum_steps::run_info::{LockPurpose, SessionRole};
 use fulcrum_steps::settings::Settings;
 use fulcrum_steps::site::Site;
 use fulcrum_steps::step::library;
+use fulcrum_steps::unit::{Orders, UNIT, arm, disarm, installed};
 use serde_json::json;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -60,8 +61,8 @@ async fn run(global: &Global, pace: &GuardPace) -> Result<Exit, Failure> {
         }
         told.cancel();
     });
-    let ground = Machine { state_dir: std::path::absolute(&global.state_dir)?, stop: stop.clone() };
-    let daemon = Daemon { ground: &ground, pace: Pace::new(pace.patience, pace.hold_off), stop };
+    let env = Machine { state_dir: std::path::absolute(&global.state_dir)?, stop: stop.clone() };
+    let daemon = Daemon { env: &env, intervals: Intervals::new(pace.patience, pace.hold_off), stop };
     let ended = daemon.run(|| {
         // Without systemd there is nobody to tell.
         if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
@@ -117,14 +118,14 @@ async fn status(global: &Global, pace: &GuardPace, shell: &Shell) -> Result<Exit
 /// By hand what the guard does by itself after a boot.
 async fn hand_over(global: &Global, yes: bool, shell: &Shell) -> Result<Exit, Failure> {
     require_root()?;
-    let journal = open_journal(&global.state_dir, "resume")?;
+    let journal = open_journal(&global.state_dir, LockPurpose::HandOver)?;
     let broken = |error: GuardError| Failure::new(Exit::Damaged, error);
-    let Some(told) = Told::read(&journal).map_err(broken)?.filter(Told::is_at_rest) else {
+    let Some(told) = JournalView::read(&journal).map_err(broken)?.filter(JournalView::is_at_rest) else {
         return Err(Failure::refused(
             "there is no completed pivot, or a run is unfinished: see `fulcrum status`",
         ));
     };
-    let manifests = ManifestsDir::new(&told.settings.manifests_dir);
+    let manifests = told.settings.manifests();
     let standby = Standby::of(&global.state_dir, told.pivot);
     let mut components = Vec::new();
     for component in Component::ALL {
@@ -142,7 +143,7 @@ async fn hand_over(global: &Global, yes: bool, shell: &Shell) -> Result<Exit, Fa
     }
     let settings = Settings { of_pivot: Some(told.pivot), ..told.settings.clone() };
     let (access, host) = access(&settings.kubeconfig).await?;
-    crate::world::refuse_another_cluster(&access.cluster, &settings).await?;
+    crate::env::refuse_another_cluster(&access.cluster, &settings).await?;
     if !yes {
         shell
             .confirm(&format!("Hand the control plane of node {} over to its DaemonSets?", settings.node))?;
@@ -170,7 +171,7 @@ struct Machine {
 }
 
 #[async_trait]
-impl Ground for Machine {
+impl GuardEnv for Machine {
     fn state_dir(&self) -> PathBuf {
         self.state_dir.clone()
     }
@@ -195,8 +196,8 @@ impl Ground for Machine {
         let session = Session {
             boot_id: self.boot_id().await?,
             pid: std::process::id(),
-            program: format!("{PROGRAM} {BY_GUARD}"),
-            role: Role::default(),
+            program: PROGRAM.to_owned(),
+            role: SessionRole::Guard.role(),
         };
         let engine = Engine::new(journal, library(Arc::clone(site)), session);
         let (stop, control) = (self.stop.clone(), engine.control());

@@ -1,13 +1,15 @@
 //! `fulcrum history`.
 
 use crate::args::{Global, History, HistoryCommand, Prune};
+use crate::env::require_root;
 use crate::exit::{Exit, Failure};
+use crate::journal::{find_run, open_journal, open_journal_to_read};
 use crate::render::RunHistory;
 use crate::shell::Shell;
-use crate::world::{find_run, open_journal, open_journal_to_read, require_root};
 use fulcrum_engine::load::load;
-use fulcrum_engine::state::{Journal, RunHeader, RunId};
+use fulcrum_engine::state::{Journal, RunHeader};
 use fulcrum_steps::plan::PIVOT;
+use fulcrum_steps::run_info::{LockPurpose, RunInfo};
 
 pub(crate) async fn history(global: &Global, args: &History, shell: &Shell) -> Result<Exit, Failure> {
     if !global.state_dir.exists() {
@@ -23,7 +25,7 @@ pub(crate) async fn history(global: &Global, args: &History, shell: &Shell) -> R
     if let Some(HistoryCommand::Prune(prune_args)) = &args.command {
         return prune(global, prune_args, shell).await;
     }
-    let journal = open_journal_to_read(&global.state_dir, "history")?;
+    let journal = open_journal_to_read(&global.state_dir, LockPurpose::History)?;
     let mut headers = journal.runs()?;
     if let Some(said) = &args.run {
         let run = find_run(&journal, Some(said))?;
@@ -93,7 +95,7 @@ fn why(journal: &Journal, header: &RunHeader) -> Option<String> {
     if header.kind == PIVOT {
         return None;
     }
-    load(journal, header.run).ok()?.plan().shared()["why"].as_str().map(str::to_owned)
+    RunInfo::of(load(journal, header.run).ok()?.plan()).ok()?.why
 }
 
 fn read(journal: &Journal, header: &RunHeader, history: &mut RunHistory) -> Result<(), Failure> {
@@ -106,18 +108,16 @@ fn read(journal: &Journal, header: &RunHeader, history: &mut RunHistory) -> Resu
 /// Whether nothing goes by this run any more: it is rolled back, or it was the guard's and is over, as is its pivot.
 fn is_history(journal: &Journal, header: &RunHeader) -> Result<bool, Failure> {
     let state = load(journal, header.run)?;
-    let pivot = serde_json::from_value::<RunId>(state.plan().shared()["of_pivot"].clone());
-    let pivot = match pivot {
-        Ok(pivot) => journal.header(pivot)?.map(|header| load(journal, header.run)).transpose()?,
-        Err(_) => return Ok(state.is_rolled_back()),
-    };
+    let of_pivot = RunInfo::of(state.plan()).ok().and_then(|info| info.settings.of_pivot);
+    let Some(pivot) = of_pivot else { return Ok(state.is_rolled_back()) };
+    let pivot = journal.header(pivot)?.map(|header| load(journal, header.run)).transpose()?;
     Ok(state.is_over() && pivot.is_none_or(|pivot| pivot.is_rolled_back()))
 }
 
 /// Takes away what can be: runs that are rolled back, but the newest `keep` runs.
 async fn prune(global: &Global, args: &Prune, shell: &Shell) -> Result<Exit, Failure> {
     require_root()?;
-    let journal = open_journal(&global.state_dir, "history prune")?;
+    let journal = open_journal(&global.state_dir, LockPurpose::Prune)?;
     let mut old = Vec::new();
     for header in journal.runs()?.iter().rev().skip(args.keep) {
         if is_history(&journal, header)? {

@@ -2,29 +2,32 @@
 
 use super::carry_on::{check_breakpoints, conclude, engine, nothing_to_do};
 use crate::args::{Global, Pivot};
+use crate::env::{access, require_root, site};
 use crate::exit::{Exit, Failure};
+use crate::journal::{last_pivot, last_run, open_journal};
 use crate::render::{plan_data, plan_talk};
 use crate::shell::Shell;
-use crate::world::{access, last_pivot, last_run, open_journal, require_root, site};
+use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::component::Component;
-use fulcrum_steps::host::{ManifestsDir, Systemd};
+use fulcrum_steps::host::{ManifestsDir, Node, Systemd};
 use fulcrum_steps::plan;
-use fulcrum_steps::preflight::{Ask, Report, preflight};
+use fulcrum_steps::preflight::{PreflightInput, Report, find_manifests, preflight};
+use fulcrum_steps::run_info::LockPurpose;
 use std::sync::Arc;
 
 pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Result<Exit, Failure> {
     require_root()?;
     if args.dry_run {
-        return dry_run(args, shell).await;
+        return dry_run(global, args, shell).await;
     }
-    let journal = open_journal(&global.state_dir, "pivot")?;
+    let journal = open_journal(&global.state_dir, LockPurpose::Pivot)?;
     if let Some(exit) = already(&journal, args, shell).await? {
         return Ok(exit);
     }
     let (access, host) = access(&args.place.kubeconfig).await?;
-    let report = check(args, access.cluster.clone(), Arc::clone(&host), shell).await?;
+    let report = check(global, args, access.cluster.clone(), Arc::clone(&host), shell).await?;
     let plan =
         plan::pivot(&report.settings, args.timeout).map_err(|error| Failure::new(Exit::Other, error))?;
     check_breakpoints(&plan, &args.pause_after)?;
@@ -38,9 +41,9 @@ pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Resul
 }
 
 /// The checks and the plan, without a journal: nothing is written anywhere.
-async fn dry_run(args: &Pivot, shell: &Shell) -> Result<Exit, Failure> {
+async fn dry_run(global: &Global, args: &Pivot, shell: &Shell) -> Result<Exit, Failure> {
     let (access, host) = access(&args.place.kubeconfig).await?;
-    let report = check(args, access.cluster.clone(), host, shell).await?;
+    let report = check(global, args, access.cluster.clone(), host, shell).await?;
     let plan =
         plan::pivot(&report.settings, args.timeout).map_err(|error| Failure::new(Exit::Other, error))?;
     check_breakpoints(&plan, &args.pause_after)?;
@@ -51,25 +54,26 @@ async fn dry_run(args: &Pivot, shell: &Shell) -> Result<Exit, Failure> {
 }
 
 async fn check(
+    global: &Global,
     args: &Pivot,
     cluster: Cluster,
     host: Arc<dyn fulcrum_steps::host::Host>,
     shell: &Shell,
 ) -> Result<Report, Failure> {
-    let ask = Ask {
-        // Absolute: the run may be taken up from another directory.
-        manifests: ManifestsDir::new(std::path::absolute(&args.place.manifests_dir)?),
-        host,
+    // Absolute: the run may be taken up from another directory.
+    let manifests = ManifestsDir::new(std::path::absolute(&args.place.manifests_dir)?);
+    let input = PreflightInput {
+        node: Node { manifests, host, units: Arc::new(Systemd::default()) },
         cluster,
+        state_dir: global.state_dir.clone(),
         kubeconfig: std::path::absolute(&args.place.kubeconfig)?,
         node_name: args.node_name.clone(),
         handover: args.handover.into(),
         soak: args.soak,
-        units: Arc::new(Systemd::default()),
         guard: !args.no_guard,
         on_reboot: args.on_reboot.into(),
     };
-    preflight(&ask).await.map_err(|refused| {
+    preflight(&input).await.map_err(|refused| {
         shell.talk("refused; nothing was changed:");
         Failure::new(Exit::Refused, refused)
     })
@@ -89,8 +93,9 @@ async fn already(journal: &Journal, args: &Pivot, shell: &Shell) -> Result<Optio
             ),
         ));
     }
-    let Some((run, state)) = last_pivot(journal)? else { return Ok(None) };
-    let manifests = ManifestsDir::new(&args.place.manifests_dir);
+    let Some(run) = last_pivot(journal)? else { return Ok(None) };
+    let state = load(journal, run)?;
+    let manifests = find_manifests(ManifestsDir::new(&args.place.manifests_dir));
     let static_left =
         Component::ALL.iter().any(|component| manifests.file(component.manifest_file()).exists());
     if state.is_rolled_back() || !manifests.path().exists() {

@@ -8,10 +8,10 @@ use crate::render::{Progress, plan_talk, show_tour};
 use crate::shell::Shell;
 use fulcrum_engine::{Observer, Outcome};
 use fulcrum_simulator::rehearsal::{
-    DrillError, SOON, Setup, SetupError, Summary, Version, World, obey, there_and_back,
+    RehearsalError, SOON, Setup, SetupError, SimulatedSite, Summary, Version, run_child, there_and_back,
 };
 use fulcrum_steps::plan;
-use fulcrum_steps::preflight::Refused;
+use fulcrum_steps::preflight::{Level, Refused};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,7 +53,7 @@ pub(crate) async fn rehearse(args: &Rehearse, shell: &Shell) -> Result<Exit, Fai
 
 /// What a child of `rehearse --crash` does.
 pub(crate) async fn rehearsal_child(orders: &str) -> Result<Exit, Failure> {
-    obey(orders).await.map_err(|error| Failure::new(Exit::Other, error))?;
+    run_child(orders).await.map_err(|error| Failure::new(Exit::Other, error))?;
     Ok(Exit::Done)
 }
 
@@ -70,6 +70,9 @@ fn find_setup(args: &Rehearse, shell: &Shell) -> Result<Setup, Failure> {
                 SetupError::Disk(_) => Failure::new(Exit::Other, error),
             }
         })?;
+    for warning in setup.verdicts().iter().filter(|verdict| verdict.level == Level::Warn) {
+        shell.talk(format_args!("warning: {warning}"));
+    }
     let version: Version = setup.version();
     match setup.from() {
         Some(dir) => {
@@ -81,16 +84,20 @@ fn find_setup(args: &Rehearse, shell: &Shell) -> Result<Setup, Failure> {
 }
 
 async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure> {
-    let from_drill = |error| from_drill(error, shell);
-    let world = World::boot(setup, root).await.map_err(from_drill)?;
-    let report = world.preflight().await.map_err(|refused| refuse(refused, shell))?;
+    let from_rehearsal = |error| from_rehearsal(error, shell);
+    let world = SimulatedSite::boot(setup, root).await.map_err(from_rehearsal)?;
+    let mut report = world.preflight().await.map_err(|refused| refuse(refused, shell))?;
+    // Of the copies the same is said once more, by another path.
+    let is_said =
+        |check: &str| setup.results().iter().any(|said| (said.check, said.level) == (check, Level::Warn));
+    report.results.retain(|verdict| verdict.level != Level::Warn || !is_said(verdict.check));
     let plan = plan::pivot(&report.settings, SOON).map_err(|error| Failure::new(Exit::Other, error))?;
     plan_talk(&report, &plan, shell);
     let progress = Arc::new(Progress::new(shell));
     let watching: Arc<dyn Observer> = Arc::clone(&progress) as _;
     let summary = there_and_back(&world, setup, watching).await;
     progress.finish();
-    let summary = summary.map_err(from_drill)?;
+    let summary = summary.map_err(from_rehearsal)?;
     show_tour(&summary, shell);
     Ok(exit_of(&summary))
 }
@@ -108,10 +115,10 @@ pub(super) fn refuse(refused: Refused, shell: &Shell) -> Failure {
     Failure::new(Exit::Refused, refused)
 }
 
-/// What a drill's error means here.
-pub(super) fn from_drill(error: DrillError, shell: &Shell) -> Failure {
+/// What a rehearsal's error means here.
+pub(super) fn from_rehearsal(error: RehearsalError, shell: &Shell) -> Failure {
     match error {
-        DrillError::Refused(refused) => refuse(refused, shell),
+        RehearsalError::Refused(refused) => refuse(refused, shell),
         other => Failure::new(Exit::Other, other),
     }
 }

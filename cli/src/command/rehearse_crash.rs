@@ -1,11 +1,11 @@
 //! `fulcrum rehearse --crash`: runs broken at named points.
 
-use super::rehearse::from_drill;
+use super::rehearse::from_rehearsal;
 use crate::args::Rehearse;
 use crate::exit::{Exit, Failure};
 use crate::render::CrashTable;
 use crate::shell::Shell;
-use fulcrum_simulator::rehearsal::{Drill, SOON, Setup, World, cases};
+use fulcrum_simulator::rehearsal::{FaultRehearsal, SOON, Setup, SimulatedSite, cases};
 use fulcrum_steps::plan;
 use fulcrum_steps::settings::Wanted;
 use futures::StreamExt;
@@ -22,17 +22,18 @@ pub(super) async fn crash(
     shell: &Shell,
 ) -> Result<Exit, Failure> {
     let settings = {
-        let world = World::boot(&setup, root).await.map_err(|error| from_drill(error, shell))?;
+        let world = SimulatedSite::boot(&setup, root).await.map_err(|error| from_rehearsal(error, shell))?;
         world.preflight().await.map_err(|refused| super::rehearse::refuse(refused, shell))?.settings
     };
     let plan = plan::pivot(&settings, SOON).map_err(|error| Failure::new(Exit::Other, error))?;
     let cases = cases(&plan, what).map_err(Failure::refused)?;
-    let drill = Drill { setup, program: std::env::current_exe()?, root: root.to_owned(), steps: None };
+    let rehearsal =
+        FaultRehearsal { setup, program: std::env::current_exe()?, root: root.to_owned(), steps: None };
     let side_by_side = args.side_by_side.unwrap_or_else(|| {
         SIDE_BY_SIDE * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
     });
     let mut table = CrashTable::new(&cases, side_by_side, reproduce(args), shell);
-    let mut tried = std::pin::pin!(drill.try_all(cases, side_by_side));
+    let mut tried = std::pin::pin!(rehearsal.try_all(cases, side_by_side));
     while let Some(broken) = tried.next().await {
         table.add(broken);
     }

@@ -6,10 +6,11 @@ use crate::args::{Global, Resume};
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
 use fulcrum_engine::Run;
+use fulcrum_steps::run_info::LockPurpose;
 
 pub(crate) async fn resume(global: &Global, args: &Resume, shell: &Shell) -> Result<Exit, Failure> {
     let (said, kubeconfig) = (args.run.as_deref(), args.kubeconfig.as_ref());
-    let taken = take_up(global, "resume", said, kubeconfig, Run::is_over, shell).await?;
+    let taken = take_up(global, LockPurpose::Resume, said, kubeconfig, Run::is_over, shell).await?;
     let TakenUp { journal, run, state, site, .. } = match taken {
         Ok(taken) => taken,
         Err(exit) => return Ok(exit),

@@ -7,25 +7,29 @@ use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
 use fulcrum_engine::{PauseCause, Run};
-use fulcrum_steps::settings::{ROLLBACK, ROLLBACK_KEEPING};
+use fulcrum_steps::run_info::{LockPurpose, RollbackMode};
 use fulcrum_steps::site::Site;
 use std::sync::Arc;
 
 pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) -> Result<Exit, Failure> {
     let (said, kubeconfig) = (args.run.as_deref(), args.kubeconfig.as_ref());
-    let taken = take_up(global, "rollback", said, kubeconfig, Run::is_rolled_back, shell).await?;
+    let taken = take_up(global, LockPurpose::Rollback, said, kubeconfig, Run::is_rolled_back, shell).await?;
     let TakenUp { journal, run, state, site, followers } = match taken {
         Ok(taken) => taken,
         Err(exit) => return Ok(exit),
     };
-    let reason = if args.keep_port_sharing { ROLLBACK_KEEPING } else { ROLLBACK };
-    if state.rollback().is_some() && args.keep_port_sharing && !site.keep_port_sharing {
+    let asked = if args.keep_port_sharing { RollbackMode::KeepPortSharing } else { RollbackMode::Exact };
+    // A rollback that has begun keeps its mode.
+    let mode = if state.rollback().is_some() { site.rollback_mode } else { asked };
+    if args.keep_port_sharing && mode != asked {
         return Err(Failure::refused(format!(
             "run {run} is being undone exactly already, which cannot be changed halfway: `fulcrum rollback` goes on"
         )));
     }
-    let keep = site.keep_port_sharing || args.keep_port_sharing;
-    let how = if keep { "to static pods that share their ports" } else { "exactly" };
+    let how = match mode {
+        RollbackMode::KeepPortSharing => "to static pods that share their ports",
+        RollbackMode::Exact => "exactly",
+    };
     if !args.consent.yes {
         shell.confirm(&format!(
             "Undo run {run} ({}) on node {}, {how}?",
@@ -46,7 +50,7 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
     let mut site = site;
     // Nobody else has it yet.
     if let Some(site) = Arc::get_mut(&mut site) {
-        site.keep_port_sharing = keep;
+        site.rollback_mode = mode;
     }
     let (engine, progress) = engine(journal, &site, &[], shell).await?;
     if let Some(limit) = args.timeout {
@@ -56,7 +60,7 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
             control.pause(format!("not done within {limit:?}"), PauseCause::Person);
         });
     }
-    conclude(engine.roll_back(run, reason).await, &progress, shell).map(|exit| match exit {
+    conclude(engine.roll_back(run, mode.asked_for()).await, &progress, shell).map(|exit| match exit {
         Exit::Undone => Exit::Done,
         other => other,
     })

@@ -1,16 +1,19 @@
 //! `fulcrum status`: what the disk, the journal and the API say, each as far as it can be asked.
 
 use crate::args::{Global, Status};
+use crate::env::access;
 use crate::exit::{Exit, Failure};
+use crate::journal::open_journal_to_read;
 use crate::render::{ComponentStatus, DaemonsetStatus, NodeState, RunStatus, StatusReport};
 use crate::shell::Shell;
-use crate::world::{access, open_journal_to_read};
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{RunHeader, lock_holder};
 use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::ManifestsDir;
 use fulcrum_steps::plan::RENEW_STANDBY;
+use fulcrum_steps::preflight::find_manifests;
+use fulcrum_steps::run_info::{LockPurpose, RunInfo};
 use serde_json::Value;
 
 pub(crate) async fn status(global: &Global, args: &Status, shell: &Shell) -> Result<Exit, Failure> {
@@ -23,7 +26,7 @@ pub(crate) async fn status(global: &Global, args: &Status, shell: &Shell) -> Res
         Ok((access, _)) => (Some(access.cluster), None),
         Err(failure) => (None, Some(format!("{:#}", failure.error))),
     };
-    let manifests = ManifestsDir::new(&args.place.manifests_dir);
+    let manifests = find_manifests(ManifestsDir::new(&args.place.manifests_dir));
     let mut components = Vec::new();
     for component in Component::ALL {
         let daemonset = match (&cluster, &api_error) {
@@ -59,10 +62,11 @@ fn run_status(global: &Global) -> Result<(Option<RunStatus>, Option<String>), Fa
     if !global.state_dir.join("db").exists() {
         return Ok((None, None));
     }
-    let journal = open_journal_to_read(&global.state_dir, "status")?;
+    let journal = open_journal_to_read(&global.state_dir, LockPurpose::Status)?;
     let last = journal.runs()?.into_iter().rfind(|header| header.kind != RENEW_STANDBY);
     let Some(RunHeader { run, .. }) = last else { return Ok((None, None)) };
     let state = load(&journal, run)?;
-    let node = state.plan().shared()["node"].as_str().map(str::to_owned);
-    Ok((Some(RunStatus::of(run, &state)), node))
+    let info = RunInfo::of(state.plan()).ok();
+    let (node, why) = info.map_or((None, None), |info| (Some(info.settings.node), info.why));
+    Ok((Some(RunStatus::of(run, &state, why)), node))
 }

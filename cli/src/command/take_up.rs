@@ -2,15 +2,15 @@
 
 use super::carry_on::nothing_to_do;
 use crate::args::Global;
+use crate::env::{access, refuse_another_cluster, require_root, site};
 use crate::exit::{Exit, Failure};
+use crate::journal::{find_run, followers, last_pivot, open_journal};
 use crate::shell::Shell;
-use crate::world::{
-    access, find_run, followers, last_pivot, open_journal, refuse_another_cluster, require_root, site,
-};
 use fulcrum_engine::Run;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
-use fulcrum_steps::settings::{Settings, keeps_port_sharing};
+use fulcrum_steps::run_info::{LockPurpose, RollbackMode, RunInfo};
+use fulcrum_steps::settings::Settings;
 use fulcrum_steps::site::Site;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(super) struct TakenUp {
 /// Finds the run for `command`; `Err(Exit)` inside if there is none, or it is over already.
 pub(super) async fn take_up(
     global: &Global,
-    command: &str,
+    command: LockPurpose,
     said: Option<&str>,
     kubeconfig: Option<&PathBuf>,
     is_over: impl Fn(&Run) -> bool,
@@ -38,7 +38,7 @@ pub(super) async fn take_up(
     let journal = open_journal(&global.state_dir, command)?;
     // What is rolled back is a pivot: the guard's own runs go with it.
     let meant = match (command, said) {
-        ("rollback", None) => last_pivot(&journal)?.map(|(run, _)| run),
+        (LockPurpose::Rollback, None) => last_pivot(&journal)?,
         _ => find_run(&journal, said)?,
     };
     let Some(run) = meant else {
@@ -49,7 +49,7 @@ pub(super) async fn take_up(
         return Ok(Err(nothing_to_do(Some(run), &format!("run {run} is {}", state.phase()), shell)));
     }
     let followers = followers(&journal, run)?;
-    if let (Some(later), true) = (followers.first(), command != "rollback") {
+    if let (Some(later), true) = (followers.first(), command != LockPurpose::Rollback) {
         let text = format!(
             "run {later} of the guard came after run {run}; `fulcrum resume` without a run goes on with it"
         );
@@ -59,7 +59,7 @@ pub(super) async fn take_up(
     let (access, host) = access(kubeconfig.unwrap_or(&settings.kubeconfig)).await?;
     refuse_another_cluster(&access.cluster, &settings).await?;
     let mut site = site(settings, &access, host, &global.state_dir);
-    site.keep_port_sharing = keeps_port_sharing(state.rollback().map(|rollback| rollback.reason.as_str()));
+    site.rollback_mode = RollbackMode::of(state.rollback());
     let site = Arc::new(site);
     mend(&site, shell).await;
     Ok(Ok(TakenUp { journal, run, state, site, followers }))
@@ -77,7 +77,7 @@ async fn mend(site: &Site, shell: &Shell) {
 
 /// What was decided when the run was planned.
 pub(super) fn settings(state: &Run) -> Result<Settings, Failure> {
-    serde_json::from_value(state.plan().shared().clone()).map_err(|error| {
+    RunInfo::of(state.plan()).map(|info| info.settings).map_err(|error| {
         let program = state.session().map_or("?", |session| session.program.as_str());
         let text = format!(
             "the settings stored with the run are not understood ({error}); it was started by {program}"

@@ -3,6 +3,7 @@
 use crate::shell::Shell;
 use fulcrum_engine::StepId;
 use fulcrum_simulator::rehearsal::{Broken, Case, Fault, Verdict};
+use fulcrum_steps::step_name::shown;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -99,11 +100,7 @@ impl<'a> CrashTable<'a> {
             };
             let longest = of_step().map(|broken| broken.took).max().unwrap_or(Duration::ZERO);
             let (there, back) = (cells(false).join(" "), cells(true).join(" "));
-            shell.data(format_args!(
-                "{:48} {there}   {back} {:>6.1} s",
-                step.as_str(),
-                longest.as_secs_f64()
-            ));
+            shell.data(format_args!("{:48} {there}   {back} {:>6.1} s", shown(step), longest.as_secs_f64()));
         }
     }
 

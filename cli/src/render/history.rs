@@ -4,6 +4,7 @@ use super::time::rfc3339;
 use fulcrum_engine::LoadError;
 use fulcrum_engine::history::{Attempt, AttemptResult, Direction, History};
 use fulcrum_engine::state::{Entry, RunHeader};
+use fulcrum_steps::step_name::shown;
 use serde_json::{Value, json};
 
 pub(crate) struct RunHistory {
@@ -50,7 +51,7 @@ impl RunHistory {
 
 fn attempt_json(attempt: &Attempt) -> Value {
     json!({
-        "step": attempt.step,
+        "step": shown(&attempt.step),
         "direction": attempt.direction,
         "attempt": attempt.attempt,
         "started": rfc3339(attempt.started),
@@ -59,6 +60,7 @@ fn attempt_json(attempt: &Attempt) -> Value {
         "boot_id": attempt.session.boot_id,
         "pid": attempt.session.pid,
         "program": attempt.session.program,
+        "role": attempt.session.role,
         "detail": attempt.detail,
         "entry": attempt.seq,
     })
@@ -68,8 +70,8 @@ fn attempt_json(attempt: &Attempt) -> Value {
 fn attempt_text(attempt: &Attempt) -> String {
     let took = attempt.ended.map(|ended| format!("{:7.1} s", ended.since(attempt.started).as_secs_f64()));
     let name = match attempt.direction {
-        Direction::Run => attempt.step.to_string(),
-        Direction::Undo => format!("undo {}", attempt.step),
+        Direction::Run => shown(&attempt.step),
+        Direction::Undo => format!("undo {}", shown(&attempt.step)),
     };
     let result = match attempt.result {
         AttemptResult::Open => "open",

@@ -4,7 +4,8 @@ use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
 use fulcrum_engine::Plan;
 use fulcrum_steps::preflight::{Level, Report};
-use fulcrum_steps::settings::Handover;
+use fulcrum_steps::settings::HandoverMode;
+use fulcrum_steps::step_name::shown;
 use serde_json::{Value, json};
 
 /// The checks' warnings and the steps, in words.
@@ -14,28 +15,30 @@ pub(crate) fn plan_talk(report: &Report, plan: &Plan, shell: &Shell) {
         "node {}, Kubernetes 1.{}, {} checks passed",
         settings.node,
         settings.kubernetes_minor,
-        report.verdicts.iter().filter(|verdict| verdict.level == Level::Pass).count()
+        report.results.iter().filter(|verdict| verdict.level == Level::Pass).count()
     ));
-    for verdict in report.verdicts.iter().filter(|verdict| verdict.level > Level::Pass || shell.verbose > 0) {
+    for verdict in report.results.iter().filter(|verdict| verdict.level > Level::Pass || shell.verbose > 0) {
         let mark = if verdict.level == Level::Pass { "passed " } else { "warning" };
         shell.talk(format_args!("  {mark} {verdict}"));
     }
     shell.talk(format_args!("hand-over: {}; {}", settings.handover, what_it_means(settings.handover)));
     if shell.verbose > 0 {
         for step in plan.steps() {
-            let after: Vec<&str> = step.after.iter().map(|step| step.as_str()).collect();
-            shell.talk(format_args!("  {:48} after {}", step.id, after.join(", ")));
+            let after: Vec<String> = step.after.iter().map(shown).collect();
+            shell.talk(format_args!("  {:48} after {}", shown(&step.id), after.join(", ")));
         }
     }
 }
 
-fn what_it_means(handover: Handover) -> &'static str {
+fn what_it_means(handover: HandoverMode) -> &'static str {
     match handover {
-        Handover::Steer => "no restart of the static pods, and no request lost",
-        Handover::Bridge => {
+        HandoverMode::Steer => "no restart of the static pods, and no request lost",
+        HandoverMode::Bridge => {
             "each static pod is restarted once, while a third API server takes new connections: no request lost"
         }
-        Handover::Restart => "each static pod is restarted once, and the API is away for some seconds then",
+        HandoverMode::Restart => {
+            "each static pod is restarted once, and the API is away for some seconds then"
+        }
     }
 }
 
@@ -44,12 +47,12 @@ pub(crate) fn plan_data(report: &Report, plan: &Plan, shell: &Shell) -> Result<(
     let target = report.settings.target(None);
     let daemonsets: Vec<Value> = report.static_pods.iter().map(|pod| pod.daemonset(&target)).collect();
     if shell.json() {
-        shell.data_json(&json!({ "plan": plan, "checks": report.verdicts, "daemonsets": daemonsets }));
+        shell.data_json(&json!({ "plan": plan, "checks": report.results, "daemonsets": daemonsets }));
         return Ok(());
     }
     shell.data(format_args!("# the steps, each after those that it depends on"));
     for step in plan.steps() {
-        shell.data(format_args!("#   {}", step.id));
+        shell.data(format_args!("#   {}", shown(&step.id)));
     }
     for daemonset in daemonsets {
         let yaml = serde_saphyr::to_string(&daemonset).map_err(|error| Failure::new(Exit::Other, error))?;

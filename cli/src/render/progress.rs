@@ -7,6 +7,7 @@ use super::time::rfc3339;
 use crate::shell::Shell;
 use fulcrum_engine::state::{RunId, Timestamp};
 use fulcrum_engine::{Event, Observer, StepId};
+use fulcrum_steps::step_name::shown;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -99,7 +100,7 @@ impl Screen {
             bar.set_message(text.to_owned());
         }
         if self.shell.verbose > 0 {
-            self.line("       ", &format!("{step}: {text}"));
+            self.line("       ", &format!("{}: {text}", shown(step)));
         }
     }
 
@@ -108,7 +109,7 @@ impl Screen {
         if let Ok(style) = ProgressStyle::with_template("  {spinner} {prefix} {elapsed} {wide_msg}") {
             bar.set_style(style);
         }
-        bar.set_prefix(format!("{}{step}", if undo { "undo " } else { "" }));
+        bar.set_prefix(format!("{}{}", if undo { "undo " } else { "" }, shown(step)));
         bar.enable_steady_tick(Duration::from_millis(200));
         self.in_flight.insert(step.clone(), (time, bar));
     }
@@ -130,21 +131,21 @@ impl Screen {
             Event::UndoStarted { step, .. } => self.started(step, time, true),
             Event::AttemptDone { step, .. } => {
                 let took = self.ended(step, time);
-                self.line("done   ", &format!("{step} ({:.1} s)", took.as_secs_f64()));
+                self.line("done   ", &format!("{} ({:.1} s)", shown(step), took.as_secs_f64()));
             }
             Event::UndoDone { step, .. } => {
                 let took = self.ended(step, time);
-                self.line("undone ", &format!("{step} ({:.1} s)", took.as_secs_f64()));
+                self.line("undone ", &format!("{} ({:.1} s)", shown(step), took.as_secs_f64()));
             }
             Event::AttemptFailed { step, failure, .. } | Event::UndoFailed { step, failure, .. } => {
                 self.ended(step, time);
-                self.line("failed ", &format!("{step}: {}", failure.error));
+                self.line("failed ", &format!("{}: {}", shown(step), failure.error));
             }
             Event::AttemptCut { step, .. } | Event::UndoCut { step, .. } => {
                 self.ended(step, time);
-                self.line("stopped", step.as_str());
+                self.line("stopped", &shown(step));
             }
-            Event::Probed { step, result } => self.line("found  ", &format!("{step}: {result:?}")),
+            Event::Probed { step, result } => self.line("found  ", &format!("{}: {result:?}", shown(step))),
             Event::RollbackStarted { reason, .. } => self.line("undoing", reason),
             Event::Begun { .. } | Event::Resumed { .. } | Event::Paused { .. } | Event::Ended { .. } => {}
         }
@@ -153,7 +154,7 @@ impl Screen {
 
 /// One object a line; the last one, `finished`, is the command's.
 fn json_line(run: RunId, time: Timestamp, event: &Event) -> Option<Value> {
-    let line = |name: &str, step: &StepId, attempt: u32, error: Option<&str>| json!({ "event": name, "run": run, "step": step, "attempt": attempt, "time": rfc3339(time), "error": error });
+    let line = |name: &str, step: &StepId, attempt: u32, error: Option<&str>| json!({ "event": name, "run": run, "step": shown(step), "attempt": attempt, "time": rfc3339(time), "error": error });
     Some(match event {
         Event::AttemptStarted { step, attempt, .. } => line("step-started", step, *attempt, None),
         Event::AttemptDone { step, attempt, .. } => line("step-done", step, *attempt, None),
@@ -168,7 +169,7 @@ fn json_line(run: RunId, time: Timestamp, event: &Event) -> Option<Value> {
         }
         Event::UndoCut { step, attempt } => line("undo-stopped", step, *attempt, None),
         Event::Probed { step, result } => {
-            json!({ "event": "probed", "run": run, "step": step, "finding": result, "time": rfc3339(time) })
+            json!({ "event": "probed", "run": run, "step": shown(step), "finding": result, "time": rfc3339(time) })
         }
         Event::RollbackStarted { reason, .. } => {
             json!({ "event": "undoing", "run": run, "reason": reason, "time": rfc3339(time) })

@@ -82,7 +82,7 @@ impl RunStatus {
         }
     }
 
-    pub(crate) fn of(run: RunId, state: &Run) -> Self {
+    pub(crate) fn of(run: RunId, state: &Run, why: Option<String>) -> Self {
         let (outcome, reason) = match state.phase() {
             Phase::Ended(outcome, reason) => (outcome.to_string(), Some(reason.clone())),
             Phase::Paused { reason, .. } => ("paused".to_owned(), Some(reason.clone())),
@@ -91,7 +91,6 @@ impl RunStatus {
             }
         };
         let plan = state.plan();
-        let why = plan.shared()["why"].as_str().map(str::to_owned);
         let (workflow, pid) = (Some(plan.workflow().to_owned()), state.session().map(|session| session.pid));
         Self { run: Some(run), workflow, why, outcome, reason, pid }
     }

@@ -4,6 +4,7 @@ use crate::shell::Shell;
 use fulcrum_engine::Outcome;
 use fulcrum_simulator::rehearsal::{Asked, ComponentSeen, Summary};
 use fulcrum_steps::component::Component;
+use fulcrum_steps::step_name::shown;
 use std::time::Duration;
 
 /// The phases of which the control plane is shown.
@@ -29,7 +30,7 @@ pub(crate) fn show_tour(summary: &Summary, shell: &Shell) {
 fn steps(summary: &Summary, shell: &Shell) {
     shell.data(format_args!("{:48} {:>8} {:>8}", "step", "forward", "back"));
     for time in &summary.steps {
-        shell.data(format_args!("{:48} {:>8} {:>8}", time.step.as_str(), ms(time.run), ms(time.undo)));
+        shell.data(format_args!("{:48} {:>8} {:>8}", shown(&time.step), ms(time.run), ms(time.undo)));
     }
 }
 

@@ -3,8 +3,9 @@
 use super::error::{Cause, ClusterError};
 use super::names::NAMESPACE;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Event, EventSource, Namespace, Node, ObjectReference, Pod, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::core::v1::{
+    Endpoints, Event, EventSource, Namespace, Node, ObjectReference, Pod, Service,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
@@ -149,6 +150,16 @@ impl Cluster {
         Ok(within(&format!("list the pods {labels} of {NAMESPACE}"), self.pods().list(&which)).await?.items)
     }
 
+    /// The pods of every namespace that are on this node.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn pods_of_node(&self, node: &str) -> Result<Vec<Pod>, ClusterError> {
+        let pods: Api<Pod> = Api::all(self.client.clone());
+        let which = ListParams::default().fields(&format!("spec.nodeName={node}"));
+        Ok(within(&format!("list the pods of node {node}"), pods.list(&which)).await?.items)
+    }
+
     /// Deletes a pod; no error if it is gone.
     ///
     /// # Errors
@@ -258,20 +269,30 @@ impl Cluster {
         within(&attempt, events.create(&PostParams::default(), &event)).await.map(|_| ())
     }
 
-    /// The addresses under which pods find the API server: the ready ones of service
-    /// `default/kubernetes`.
+    /// The addresses under which pods find the API server: the ready ones of service `default/kubernetes`. Releases
+    /// before 1.21 serve slices under another version, or none: see [`crate::release`].
     ///
     /// # Errors
     /// When the API server cannot be asked.
     pub async fn api_endpoints(&self) -> Result<Vec<IpAddr>, ClusterError> {
-        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), "default");
         let which = ListParams::default().labels("kubernetes.io/service-name=kubernetes");
-        let slices = within("list the endpoints of service default/kubernetes", slices.list(&which)).await?;
-        let endpoints = slices.items.into_iter().flat_map(|slice| slice.endpoints);
-        let ready = endpoints.filter(|endpoint| {
-            endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
-        });
-        Ok(ready.flat_map(|endpoint| endpoint.addresses).filter_map(|address| address.parse().ok()).collect())
+        for version in SLICE_VERSIONS {
+            let kind = GroupVersionKind::gvk("discovery.k8s.io", version, "EndpointSlice");
+            let slices: Api<DynamicObject> =
+                Api::namespaced_with(self.client.clone(), "default", &ApiResource::from_gvk(&kind));
+            let attempt = "list the endpoints of service default/kubernetes";
+            match within(attempt, slices.list(&which)).await {
+                Err(error) if error.code() == Some(404) => {}
+                found => {
+                    return Ok(found?.items.iter().flat_map(|slice| ready_in_slice(&slice.data)).collect());
+                }
+            }
+        }
+        let endpoints: Api<Endpoints> = Api::namespaced(self.client.clone(), "default");
+        let found = within("get Endpoints default/kubernetes", endpoints.get_opt("kubernetes")).await?;
+        let subsets = found.and_then(|endpoints| endpoints.subsets).unwrap_or_default();
+        let ready = subsets.into_iter().flat_map(|subset| subset.addresses.unwrap_or_default());
+        Ok(ready.filter_map(|address| address.ip.parse().ok()).collect())
     }
 
     /// Where pods find the API server: the addresses and ports of service `default/kubernetes` itself.
@@ -304,6 +325,17 @@ impl Cluster {
         let kind = GroupVersionKind::gvk("apps", "v1", "DaemonSet");
         Api::namespaced_with(self.client.clone(), NAMESPACE, &ApiResource::from_gvk(&kind))
     }
+}
+
+/// The versions under which EndpointSlices are served, the newest first.
+pub(super) const SLICE_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
+
+/// The addresses in a slice that are ready; one that says nothing of it is.
+fn ready_in_slice(slice: &Value) -> Vec<IpAddr> {
+    let endpoints = slice["endpoints"].as_array().into_iter().flatten();
+    let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] != false);
+    let addresses = ready.flat_map(|endpoint| endpoint["addresses"].as_array().into_iter().flatten());
+    addresses.filter_map(|address| address.as_str()?.parse().ok()).collect()
 }
 
 /// One call, with its deadline and with what it was for.

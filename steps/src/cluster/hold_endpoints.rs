@@ -4,7 +4,7 @@
 //! back at its next tick, up to 10 s later, and until then pods find no API server. So both objects are watched,
 //! and the address is put back as soon as it has gone.
 
-use super::client::Cluster;
+use super::client::{Cluster, SLICE_VERSIONS};
 use super::error::ClusterError;
 use super::watching::{WATCH_SECONDS, next, soon};
 use kube::Api;
@@ -25,7 +25,8 @@ const AGAIN_AFTER: Duration = Duration::from_millis(10);
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Endpoints,
-    EndpointSlice,
+    /// Of this version of its group.
+    EndpointSlice(&'static str),
 }
 
 impl Cluster {
@@ -39,7 +40,8 @@ impl Cluster {
                 held.send_replace(true);
             }
         };
-        let [one, other] = [Kind::Endpoints, Kind::EndpointSlice].map(|kind| self.hold(kind, at, &begun));
+        let [one, other] =
+            [Kind::Endpoints, Kind::EndpointSlice(SLICE_VERSIONS[0])].map(|kind| self.hold(kind, at, &begun));
         tokio::select! {
             never = one => never,
             never = other => never,
@@ -48,10 +50,22 @@ impl Cluster {
 
     async fn hold(&self, kind: Kind, at: SocketAddr, begun: &(impl Fn() + Sync)) -> Infallible {
         let mut begun = Some(begun);
+        let mut kind = kind;
         loop {
             // On connections of its own: those that are open may lead to the server that ends.
             if let Err(error) = kind.hold(&self.afresh(), at, &mut begun).await {
                 tracing::debug!("{error}; trying again");
+                match (error.code(), kind.older()) {
+                    (Some(404), Some(older)) => kind = older,
+                    // There are none here: the Endpoints are all that there is to hold.
+                    (Some(404), None) if matches!(kind, Kind::EndpointSlice(_)) => {
+                        if let Some(begun) = begun.take() {
+                            begun();
+                        }
+                        return std::future::pending().await;
+                    }
+                    _ => {}
+                }
             }
             tokio::time::sleep(AGAIN_AFTER).await;
         }
@@ -59,6 +73,13 @@ impl Cluster {
 }
 
 impl Kind {
+    /// The version that an older release serves instead.
+    fn older(self) -> Option<Self> {
+        let Self::EndpointSlice(version) = self else { return None };
+        let at = SLICE_VERSIONS.iter().position(|known| *known == version)?;
+        SLICE_VERSIONS.get(at + 1).map(|older| Self::EndpointSlice(older))
+    }
+
     /// Until its watch ends. `begun` is called once, when it has begun.
     async fn hold(
         self,
@@ -139,7 +160,7 @@ impl Kind {
                 }
                 Some(json!({ "subsets": subsets }))
             }
-            Self::EndpointSlice => {
+            Self::EndpointSlice(_) => {
                 let family = if at.is_ipv4() { "IPv4" } else { "IPv6" };
                 let mut endpoints = list("endpoints");
                 let there =
@@ -157,7 +178,9 @@ impl Kind {
     fn api(self, cluster: &Cluster) -> Api<DynamicObject> {
         let kind = match self {
             Self::Endpoints => GroupVersionKind::gvk("", "v1", "Endpoints"),
-            Self::EndpointSlice => GroupVersionKind::gvk("discovery.k8s.io", "v1", "EndpointSlice"),
+            Self::EndpointSlice(version) => {
+                GroupVersionKind::gvk("discovery.k8s.io", version, "EndpointSlice")
+            }
         };
         let mut resource = ApiResource::from_gvk(&kind);
         if let Self::Endpoints = self {
@@ -178,7 +201,7 @@ mod tests {
         let slice = |endpoints: Value, ports: &Value| json!({ "addressType": "IPv4", "endpoints": endpoints, "ports": ports });
         let [mine, other] =
             ["10.0.0.1", "10.0.0.2"].map(|ip| json!({ "addresses": [ip], "conditions": { "ready": true } }));
-        let put = |object: Value| Kind::EndpointSlice.with_address(&object, at);
+        let put = |object: Value| Kind::EndpointSlice("v1").with_address(&object, at);
         assert_eq!(put(slice(json!([mine, other]), &ports)), None);
         let both = json!({ "endpoints": [other, mine], "ports": ports });
         assert_eq!(put(slice(json!([other]), &ports)), Some(both));

@@ -18,4 +18,4 @@ pub use names::{
     AUDIT_HEAD_ANNOTATION, LOCK_LEASE, NAMESPACE, OPT_IN_LABEL, ROLE_LABEL, ROLE_LABEL_BEFORE_1_24,
     RUN_ANNOTATION,
 };
-pub use pods::{config_hash, has_restarted, is_going, is_ready, pod_story};
+pub use pods::{config_hash, has_restarted, is_going, is_ready, pod_story, unschedulable};

@@ -15,6 +15,14 @@ pub fn is_going(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
+/// Why the scheduler finds no node for the pod, in its words; `None` if it has found one, or not looked yet.
+pub fn unschedulable(pod: &Pod) -> Option<&str> {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let mut scheduled = conditions.into_iter().filter(|condition| condition.type_ == "PodScheduled");
+    let found = scheduled.find(|condition| condition.status == "False")?;
+    (found.reason.as_deref() == Some("Unschedulable")).then(|| found.message.as_deref().unwrap_or_default())
+}
+
 /// Whether a container of the pod has ended and was, or will be, started again.
 pub fn has_restarted(pod: &Pod) -> bool {
     let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());

@@ -1,15 +1,17 @@
 //! The guard's start: what is put back before the kubelet starts, and the run that follows.
 
 use super::GuardError;
-use super::decide::{BootFacts, Copy, Decision, Next, Standing, Workflow, at_boot};
-use super::facts::Told;
-use super::ground::Ground;
+use super::decide::{BootFacts, Decision, ManifestCopy, Next, Standing, Workflow, at_boot};
+use super::env::GuardEnv;
+use super::journal_view::JournalView;
 use super::line::Line;
-use super::watch::Pace;
+use super::watch::Intervals;
 use crate::component::Component;
 use crate::host::ManifestsDir;
 use crate::manifest::{StaticPod, same_spec, standby_of};
 use crate::plan;
+use crate::run_info::{LockPurpose, RollbackMode};
+use crate::settings::Settings;
 use crate::site::Site;
 use fulcrum_engine::Ending;
 use fulcrum_engine::state::{Journal, OpenError};
@@ -24,7 +26,7 @@ pub struct Start {
     /// What was done, and what follows.
     pub decision: Decision,
     /// What it goes by; `None` if no pivot was ever begun.
-    pub told: Option<Told>,
+    pub told: Option<JournalView>,
 }
 
 /// Decides, from the journal and the disk alone, and puts back what has to be back before the kubelet starts. What is
@@ -32,23 +34,23 @@ pub struct Start {
 ///
 /// # Errors
 /// When the journal cannot be read, or a manifest not be put back; those that could be are.
-pub async fn boot(ground: &dyn Ground, hold_off: Duration) -> Result<Start, GuardError> {
-    let boot_id = ground.boot_id().await?;
-    let journal = open_to_read(ground)?;
+pub async fn boot(env: &dyn GuardEnv, hold_off: Duration) -> Result<Start, GuardError> {
+    let boot_id = env.boot_id().await?;
+    let journal = open_to_read(env)?;
     let told = match &journal {
-        Some((journal, _damaged)) => Told::read(journal)?,
+        Some((journal, _damaged)) => JournalView::read(journal)?,
         None => None,
     };
     let Some(known) = &told else {
         return Ok(Start { decision: at_boot(&BootFacts { boot_id, ..BootFacts::default() }), told });
     };
-    let manifests = ManifestsDir::new(&known.settings.manifests_dir);
+    let manifests = known.settings.manifests();
     let mut decision = at_boot(&known.at_boot(&manifests, boot_id, hold_off));
     if journal.as_ref().is_some_and(|(_, damaged)| *damaged) {
         // It cannot be opened later.
         decision.put_back.append(&mut decision.put_back_later);
     }
-    put_back(ground, known, &manifests, &decision.put_back)?;
+    put_back(env, known, &manifests, &decision.put_back)?;
     Ok(Start { decision, told })
 }
 
@@ -64,36 +66,36 @@ pub enum Carried {
 }
 
 /// Carries out what follows, once the API answers. Until then the journal is closed. `stop` ends that wait; a run is
-/// stopped by its engine. What is put back later is put back within [`Pace::patience`], answer or not.
+/// stopped by its engine. What is put back later is put back within [`Intervals::patience`], answer or not.
 ///
 /// # Errors
 /// When the journal cannot be opened or written, or there is no way to the cluster.
 pub async fn carry_on(
-    ground: &dyn Ground,
+    env: &dyn GuardEnv,
     start: &Start,
-    pace: &Pace,
+    intervals: &Intervals,
     stop: &CancellationToken,
 ) -> Result<Carried, GuardError> {
     let (next, Some(told)) = (start.decision.next, &start.told) else { return Ok(Carried::Nothing) };
     if matches!(next, Next::Rest | Next::Watch) {
         return Ok(Carried::Nothing);
     }
-    let Some(site) = reach(ground, start, told, pace, stop).await? else { return Ok(Carried::Nothing) };
+    let Some(site) = reach(env, start, told, intervals, stop).await? else { return Ok(Carried::Nothing) };
     let manifests = &site.node.manifests;
     if next == Next::HandOverIfProven
-        && let Err(why) = proven(ground, told, &site, &static_ones(manifests)).await?
+        && let Err(why) = proven(env, told, &site, &static_ones(manifests)).await?
     {
         return Ok(Carried::StaysStatic(why));
     }
-    let journal = Journal::open(ground.state_dir(), "guard")?;
-    let Some(told) = Told::read(&journal)? else { return Ok(Carried::Nothing) };
-    let decision = at_boot(&told.at_boot(manifests, ground.boot_id().await?, pace.hold_off));
+    let journal = Journal::open(env.state_dir(), LockPurpose::Guard.text())?;
+    let Some(told) = JournalView::read(&journal)? else { return Ok(Carried::Nothing) };
+    let decision = at_boot(&told.at_boot(manifests, env.boot_id().await?, intervals.hold_off));
     if decision.next != next {
         return Ok(Carried::Nothing);
     }
     // With the journal open, so that nobody is at a rollback, which puts back something else.
-    put_back(ground, &told, manifests, &decision.put_back_later)?;
-    let engine = ground.engine(journal, &site).await?;
+    put_back(env, &told, manifests, &decision.put_back_later)?;
+    let engine = env.engine(journal, &site).await?;
     let ending = match next {
         Next::Resume(run) => engine.resume(run).await?,
         Next::Unwind(run) => engine.roll_back(run, "a reboot has cut it in half").await?,
@@ -107,19 +109,19 @@ pub async fn carry_on(
 
 /// [`reached`], and what is put back later if that fails or takes too long. `None` if it was stopped.
 async fn reach(
-    ground: &dyn Ground,
+    env: &dyn GuardEnv,
     start: &Start,
-    told: &Told,
-    pace: &Pace,
+    told: &JournalView,
+    intervals: &Intervals,
     stop: &CancellationToken,
 ) -> Result<Option<Arc<Site>>, GuardError> {
-    let mut reached = std::pin::pin!(reached(ground, told, start.decision.next));
+    let mut reached = std::pin::pin!(reached(env, told, start.decision.next));
     let in_time = tokio::select! {
-        in_time = tokio::time::timeout(pace.patience, &mut reached) => in_time,
+        in_time = tokio::time::timeout(intervals.patience, &mut reached) => in_time,
         () = stop.cancelled() => return Ok(None),
     };
     if !matches!(in_time, Ok(Ok(_))) {
-        put_back_the_rest(ground, start, pace).await?;
+        put_back_the_rest(env, start, intervals).await?;
     }
     match in_time {
         Ok(site) => site.map(Some),
@@ -131,17 +133,17 @@ async fn reach(
 }
 
 /// The site of what follows, once the API answers if that is needed.
-async fn reached(ground: &dyn Ground, told: &Told, next: Next) -> Result<Arc<Site>, GuardError> {
-    let site = site_of(ground, told, next).await?;
+async fn reached(env: &dyn GuardEnv, told: &JournalView, next: Next) -> Result<Arc<Site>, GuardError> {
+    let site = site_of(env, told, next).await?;
     if needs_the_api(told, next) {
-        let lined_up = nobody_steers(told, next, &ground.boot_id().await?);
+        let lined_up = nobody_steers(told, next, &env.boot_id().await?);
         api_answers(&site, lined_up).await;
     }
     Ok(site)
 }
 
 /// Whether no run has decided yet, on this boot, who gets new connections, and what has been put back shares its port.
-fn nobody_steers(told: &Told, next: Next, boot_id: &str) -> bool {
+fn nobody_steers(told: &JournalView, next: Next, boot_id: &str) -> bool {
     match next {
         Next::HandOver | Next::HandOverIfProven => true,
         Next::Resume(run) => {
@@ -154,7 +156,7 @@ fn nobody_steers(told: &Told, next: Next, boot_id: &str) -> bool {
 /// Waits until the API is ready. The kubelet starts the DaemonSets' pods as soon as it is answered at all, a second before
 /// that: their API server shares the port, and would get half of the connections, ready or not. So they are `lined_up`.
 async fn api_answers(site: &Site, lined_up: bool) {
-    let (poll, ready) = (site.patience.poll, CancellationToken::new());
+    let (poll, ready) = (site.timeouts.poll, CancellationToken::new());
     let answers = async {
         while site.cluster.readyz().await.is_err() {
             tokio::time::sleep(poll).await;
@@ -175,19 +177,23 @@ async fn api_answers(site: &Site, lined_up: bool) {
 
 /// Puts back what was to be put back later. Nobody is at a rollback meanwhile, which puts back something else: the journal
 /// is open.
-async fn put_back_the_rest(ground: &dyn Ground, start: &Start, pace: &Pace) -> Result<(), GuardError> {
+async fn put_back_the_rest(
+    env: &dyn GuardEnv,
+    start: &Start,
+    intervals: &Intervals,
+) -> Result<(), GuardError> {
     if start.decision.put_back_later.is_empty() {
         return Ok(());
     }
-    let journal = Journal::open(ground.state_dir(), "guard")?;
-    let Some(told) = Told::read(&journal)? else { return Ok(()) };
-    let manifests = ManifestsDir::new(&told.settings.manifests_dir);
-    let decision = at_boot(&told.at_boot(&manifests, ground.boot_id().await?, pace.hold_off));
-    put_back(ground, &told, &manifests, &decision.put_back_later)
+    let journal = Journal::open(env.state_dir(), LockPurpose::Guard.text())?;
+    let Some(told) = JournalView::read(&journal)? else { return Ok(()) };
+    let manifests = told.settings.manifests();
+    let decision = at_boot(&told.at_boot(&manifests, env.boot_id().await?, intervals.hold_off));
+    put_back(env, &told, &manifests, &decision.put_back_later)
 }
 
 /// What stands in while the API is down must not wait for it, and what is being undone may be what brings it back.
-fn needs_the_api(told: &Told, next: Next) -> bool {
+fn needs_the_api(told: &JournalView, next: Next) -> bool {
     let Next::Resume(run) = next else { return true };
     !told.run(run).is_some_and(|run| {
         run.workflow == Workflow::StandIn || run.standing == Standing::Unfinished { unwinding: true }
@@ -202,8 +208,8 @@ pub(super) fn static_ones(manifests: &ManifestsDir) -> Vec<Component> {
 
 /// Whether the DaemonSets of these are there, and are what has proven itself; or why they are not.
 async fn proven(
-    ground: &dyn Ground,
-    told: &Told,
+    env: &dyn GuardEnv,
+    told: &JournalView,
     site: &Site,
     components: &[Component],
 ) -> Result<Result<(), String>, GuardError> {
@@ -212,7 +218,7 @@ async fn proven(
         let Some(live) = site.cluster.daemonset(name).await? else {
             return Ok(Err(format!("DaemonSet {name} is gone")));
         };
-        if !is_proven(ground, told, site, *component, &live)? {
+        if !is_proven(env, told, site, *component, &live)? {
             return Ok(Err(format!("DaemonSet {name} is not what has last been seen to serve")));
         }
     }
@@ -221,13 +227,13 @@ async fn proven(
 
 /// Whether what the DaemonSet says is what the standby was made from.
 pub(super) fn is_proven(
-    ground: &dyn Ground,
-    told: &Told,
+    env: &dyn GuardEnv,
+    told: &JournalView,
     site: &Site,
     component: Component,
     live: &Value,
 ) -> Result<bool, GuardError> {
-    let standby = told.standby(&ground.state_dir()).get(component);
+    let standby = told.standby(&env.state_dir()).get(component);
     let standby = standby.map_err(GuardError::disk("read the standby"))?;
     let made = standby_of(component, live, &site.settings.target(None)).ok();
     if made.is_some() && made == standby.map(|image| image.content) {
@@ -243,45 +249,44 @@ pub(super) fn is_proven(
 }
 
 /// The site of the run that follows: one of the guard's own knows which pivot it belongs to.
-async fn site_of(ground: &dyn Ground, told: &Told, next: Next) -> Result<Arc<Site>, GuardError> {
+async fn site_of(env: &dyn GuardEnv, told: &JournalView, next: Next) -> Result<Arc<Site>, GuardError> {
     let own = match next {
         Next::Resume(run) | Next::Unwind(run) => run != told.pivot,
         _ => true,
     };
-    let mut settings = told.settings.clone();
-    settings.of_pivot = own.then_some(told.pivot);
-    let site = ground.site(settings).await?;
+    let settings = Settings { of_pivot: own.then_some(told.pivot), ..told.settings.clone() };
+    let site = env.site(settings).await?;
     // A bridge that was cut short may have left connections that go nowhere.
     if let Some(mended) = site.mend_redirect().await? {
         tracing::warn!("{mended}");
     }
-    Ok(match told.keeps_port_sharing && !own {
-        true => Arc::new(Site { keep_port_sharing: true, ..Site::clone(&site) }),
-        false => site,
-    })
+    let rollback_mode = if own { RollbackMode::default() } else { told.rollback_mode };
+    Ok(Arc::new(Site { rollback_mode, ..Site::clone(&site) }))
 }
 
 /// The journal, and whether it is damaged: then it is what can be read of it. `None` if there is none.
-fn open_to_read(ground: &dyn Ground) -> Result<Option<(Journal, bool)>, GuardError> {
-    if !ground.state_dir().join("db").exists() {
+fn open_to_read(env: &dyn GuardEnv) -> Result<Option<(Journal, bool)>, GuardError> {
+    if !env.state_dir().join("db").exists() {
         return Ok(None);
     }
-    Ok(Some(match Journal::open(ground.state_dir(), "guard") {
-        Err(OpenError::Damaged { .. }) => (Journal::salvage(ground.state_dir(), "guard")?, true),
+    Ok(Some(match Journal::open(env.state_dir(), LockPurpose::Guard.text()) {
+        Err(OpenError::Damaged { .. }) => {
+            (Journal::salvage(env.state_dir(), LockPurpose::Guard.text())?, true)
+        }
         opened => (opened?, false),
     }))
 }
 
 /// As much as can be: one that is missing must not keep the others away.
 fn put_back(
-    ground: &dyn Ground,
-    told: &Told,
+    env: &dyn GuardEnv,
+    told: &JournalView,
     manifests: &ManifestsDir,
-    which: &[(Component, Copy)],
+    which: &[(Component, ManifestCopy)],
 ) -> Result<(), GuardError> {
     let mut failed = None;
     for (component, copy) in which {
-        if let Err(error) = put_one_back(ground, told, manifests, *component, *copy) {
+        if let Err(error) = put_one_back(env, told, manifests, *component, *copy) {
             tracing::error!(%error, "{component} is not put back");
             failed.get_or_insert(error);
         }
@@ -290,18 +295,18 @@ fn put_back(
 }
 
 fn put_one_back(
-    ground: &dyn Ground,
-    told: &Told,
+    env: &dyn GuardEnv,
+    told: &JournalView,
     manifests: &ManifestsDir,
     component: Component,
-    copy: Copy,
+    copy: ManifestCopy,
 ) -> Result<(), GuardError> {
     let name = component.manifest_file();
     let retired = told.retired.get(&component);
     let image = match copy {
-        Copy::Retired => retired.cloned(),
-        Copy::Standby => {
-            let standby = told.standby(&ground.state_dir());
+        ManifestCopy::Retired => retired.cloned(),
+        ManifestCopy::Standby => {
+            let standby = told.standby(&env.state_dir());
             let kept = standby.begin(retired.map(|image| (&component, image)));
             kept.map_err(GuardError::disk(format!("keep the standby {name}")))?;
             standby.get(component).map_err(GuardError::disk(format!("read the standby {name}")))?
@@ -312,7 +317,7 @@ fn put_one_back(
     written.map_err(GuardError::disk(format!("put {name} back")))
 }
 
-impl Told {
+impl JournalView {
     /// What is decided by at boot.
     pub(super) fn at_boot(&self, manifests: &ManifestsDir, boot_id: String, hold_off: Duration) -> BootFacts {
         BootFacts {

@@ -5,21 +5,11 @@
 
 use crate::component::Component;
 use crate::host::Steering;
+use crate::settings::OnReboot;
 use fulcrum_engine::state::{RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-
-/// What the guard does with a run that a reboot has cut in half.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnReboot {
-    /// It goes on, in the direction in which it was going.
-    #[default]
-    Resume,
-    /// It is undone.
-    Rollback,
-}
 
 /// What is known when the guard starts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -91,10 +81,10 @@ pub enum Standing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The manifests to put back at once.
-    pub put_back: Vec<(Component, Copy)>,
+    pub put_back: Vec<(Component, ManifestCopy)>,
     /// Those to put back when the API answers, before what follows: without it these components could do nothing but take
     /// the time of those that bring it back.
-    pub put_back_later: Vec<(Component, Copy)>,
+    pub put_back_later: Vec<(Component, ManifestCopy)>,
     /// What follows.
     pub next: Next,
     /// In words.
@@ -103,7 +93,7 @@ pub struct Decision {
 
 /// Which copy of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Copy {
+pub enum ManifestCopy {
     /// What the run had taken away: its undo would put the same back.
     Retired,
     /// The standby: that, or what has proven itself since.
@@ -150,7 +140,7 @@ pub fn at_boot(facts: &BootFacts) -> Decision {
 fn amid_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
     let rebooted = pivot.boot_id != facts.boot_id;
     let gone = missing(facts).filter(|component| rebooted && pivot.retired.contains(component));
-    let put_back = gone.map(|component| (component, Copy::Retired)).collect();
+    let put_back = gone.map(|component| (component, ManifestCopy::Retired)).collect();
     let run = pivot.run;
     let (next, why) = match pivot.standing {
         Standing::Paused => (Next::Rest, format!("run {run} was paused by a person, who goes on with it")),
@@ -187,7 +177,7 @@ fn after_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
     };
     // What goes on from the middle knows all of them as there, and where nothing goes on nobody comes later.
     let at_once = |component: &Component| next != Next::HandOver || *component == Component::ApiServer;
-    let gone = missing(facts).filter(|_| rebooted).map(|component| (component, Copy::Standby));
+    let gone = missing(facts).filter(|_| rebooted).map(|component| (component, ManifestCopy::Standby));
     let (put_back, put_back_later) = gone.partition(|(component, _)| at_once(component));
     Decision { put_back, put_back_later, next, why }
 }

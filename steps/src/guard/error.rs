@@ -3,7 +3,7 @@
 use crate::cluster::ClusterError;
 use crate::host::HostError;
 use fulcrum_engine::state::{OpenError, ReadError};
-use fulcrum_engine::{EngineError, LoadError, PlanError};
+use fulcrum_engine::{EngineError, LoadError, PlanError, StepError};
 use std::io;
 
 /// The guard could not do what it is for.
@@ -24,6 +24,9 @@ pub enum GuardError {
     /// The machine.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// What serves on this machine could not be told.
+    #[error("{0}")]
+    Look(StepError),
     /// The API.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -47,6 +50,12 @@ pub enum GuardError {
     /// A run could not go on.
     #[error(transparent)]
     Engine(#[from] EngineError),
+}
+
+impl From<StepError> for GuardError {
+    fn from(error: StepError) -> Self {
+        Self::Look(error)
+    }
 }
 
 impl GuardError {

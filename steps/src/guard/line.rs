@@ -3,7 +3,7 @@
 use super::decide::{InLine, line_up};
 use crate::component::Component;
 use crate::host::{Hindrance, HostError, Steering};
-use crate::settings::Handover;
+use crate::settings::HandoverMode;
 use crate::site::{Site, in_static_pod};
 
 /// How often those that listen are tried to be lined up before others do.
@@ -52,7 +52,7 @@ impl Line {
             .iter()
             .map(|one| InLine { inode: one.inode, is_static: in_static_pod(&one.process) })
             .collect();
-        if site.settings.handover != Handover::Steer && in_line.iter().any(|one| one.is_static) {
+        if site.settings.handover != HandoverMode::Steer && in_line.iter().any(|one| one.is_static) {
             self.tries = TRIES_MAX;
             return Ok(());
         }

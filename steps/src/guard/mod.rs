@@ -10,29 +10,22 @@
 //!
 //! What is decided is decided by values, in [`decide`]; the rest gathers them and carries the decision out.
 
-mod arm;
 mod boot;
 pub mod decide;
+mod env;
 mod error;
-mod facts;
-mod ground;
 mod idle;
+mod journal_view;
 mod line;
 mod renew;
 mod roll_out;
-mod standby;
-mod unit;
 mod watch;
 
 #[cfg(test)]
 mod tests;
 
-pub use arm::{ArmError, HOLD_OFF, Installed, Orders, PATIENCE, arm, disarm, installed};
 pub use boot::{Carried, Start, boot, carry_on};
-pub use decide::OnReboot;
+pub use env::GuardEnv;
 pub use error::GuardError;
-pub use facts::{BY_GUARD, Told};
-pub use ground::Ground;
-pub use standby::Standby;
-pub use unit::UNIT;
-pub use watch::{Ended, Guard, HOW_TO_GO_ON, Pace};
+pub use journal_view::JournalView;
+pub use watch::{Ended, Guard, HOW_TO_GO_ON, Intervals};

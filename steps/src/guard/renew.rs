@@ -5,10 +5,11 @@ use super::boot::{is_proven, static_ones};
 use super::watch::Watch;
 use crate::component::Component;
 use crate::host::Process;
+use crate::look::once;
 use crate::manifest::standby_of;
 use crate::plan;
 use crate::site::{Site, in_api_pod};
-use fulcrum_engine::{Plan, Seen};
+use fulcrum_engine::Plan;
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -30,7 +31,7 @@ impl Watch<'_> {
             if self.proven.get(&component) == Some(&version) {
                 continue;
             }
-            if is_proven(self.guard.ground, self.told, &self.site, component, &live)? {
+            if is_proven(self.guard.env, self.told, &self.site, component, &live)? {
                 self.proving.remove(&component);
                 self.proven.insert(component, version);
                 continue;
@@ -43,15 +44,17 @@ impl Watch<'_> {
             if since.0 != generation {
                 *since = (generation, Instant::now());
             }
-            if since.1.elapsed() >= self.guard.pace.proof && self.fits(component, &live) {
+            if since.1.elapsed() >= self.guard.intervals.proof && self.fits(component, &live) {
                 proven.push(component);
             }
         }
         if proven.is_empty() {
             return Ok(None);
         }
-        let why =
-            format!("the DaemonSets have changed, and have served for {:?} since", self.guard.pace.proof);
+        let why = format!(
+            "the DaemonSets have changed, and have served for {:?} since",
+            self.guard.intervals.proof
+        );
         let plan = plan::renew_standby(&self.told.settings, self.told.pivot, &proven, &why)?;
         Ok(Some((plan, proven)))
     }
@@ -83,6 +86,6 @@ impl Watch<'_> {
         let [pod] = pods.as_slice() else { return Ok(false) };
         let uid = pod.metadata.uid.as_deref();
         let the_one = |process: &Process| in_api_pod(process) && process.pod_uid.as_deref() == uid;
-        Ok(matches!(self.site.serves(component, None, the_one).await?, Seen::Ready(_)))
+        Ok(once(self.site.serves(component, None, the_one).await)?.is_ok())
     }
 }

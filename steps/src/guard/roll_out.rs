@@ -3,8 +3,9 @@
 use crate::component::Component;
 use crate::handover::hold_back::HoldBack;
 use crate::host::{HostError, Listener, MARK_NEWCOMER, Process, Steering};
+use crate::look::once;
 use crate::site::Site;
-use fulcrum_engine::Seen;
+use fulcrum_engine::StepError;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -70,9 +71,9 @@ impl Pair {
     }
 
     /// Whether the newer one answers well.
-    async fn answers(&self, site: &Site) -> Result<bool, HostError> {
+    async fn answers(&self, site: &Site) -> Result<bool, StepError> {
         let is_new = |process: &Process| process.pid == self.new.process.pid;
-        Ok(matches!(site.serves(API, Some(MARK_NEWCOMER), is_new).await?, Seen::Ready(_)))
+        Ok(once(site.serves(API, Some(MARK_NEWCOMER), is_new).await)?.is_ok())
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -90,13 +91,13 @@ impl Pair {
 impl RollOut<'_> {
     /// Over connections that are newer than the last switch: an older one leads to the server that ends.
     async fn hold_endpoints(&self) -> Infallible {
-        let Some(address) = self.site.settings.node_addresses.first() else {
+        let Some(address) = self.site.published() else {
             return std::future::pending().await;
         };
         let held = watch::Sender::new(false);
         loop {
             tokio::select! {
-                never = self.site.cluster.hold_endpoints(*address, self.site.port(API), &held) => match never {},
+                never = self.site.cluster.hold_endpoints(address, self.site.port(API), &held) => match never {},
                 () = self.switched.notified() => {}
             }
         }
@@ -145,7 +146,7 @@ impl RollOut<'_> {
     }
 
     /// Two, and whether the newer one answers well and will stay.
-    async fn look(&self) -> Result<Option<(Pair, bool)>, HostError> {
+    async fn look(&self) -> Result<Option<(Pair, bool)>, StepError> {
         let Some(pair) = Pair::look(self.site).await? else { return Ok(None) };
         let goes = locked(&self.going).contains(&pair.new.process.pod_uid);
         let answers = !goes && pair.answers(self.site).await?;
@@ -178,12 +179,12 @@ impl RollOut<'_> {
         }
         let stopped = async {
             while site.node.host.listening(&[port]).await?.contains(&(port, goes.inode)) {
-                sleep(LOOK_AGAIN.min(site.patience.poll)).await;
+                sleep(LOOK_AGAIN.min(site.timeouts.poll)).await;
             }
             Ok::<_, HostError>(())
         };
         // What is held is let go by then.
-        match (held, timeout(site.patience.hold, stopped).await) {
+        match (held, timeout(site.timeouts.hold, stopped).await) {
             (Some(held), Ok(Ok(()))) => held.end(site).await,
             (_, seen) => tracing::debug!(?seen, "a pod that goes was not seen to stop listening"),
         }

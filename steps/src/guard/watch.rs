@@ -1,17 +1,19 @@
 //! Watching a control plane that runs by itself, and what is done when it does not any more.
 
+use super::GuardError;
 use super::boot::{Carried, Start, boot, carry_on, static_ones};
 use super::decide::{Decision, Next, Pulse, Watched, stand_in};
-use super::facts::Told;
-use super::ground::Ground;
+use super::env::GuardEnv;
 use super::idle::JournalEye;
+use super::journal_view::JournalView;
 use super::line::Line;
 use super::roll_out;
-use super::{GuardError, UNIT};
 use crate::component::Component;
 use crate::host::give_back_memory;
 use crate::plan;
+use crate::run_info::{LockPurpose, LockUse, RunInfo};
 use crate::site::Site;
+use crate::unit::UNIT;
 use fulcrum_engine::Plan;
 use fulcrum_engine::state::{Journal, OpenError};
 use serde_json::Value;
@@ -24,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How patient the guard is, and how often it looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pace {
+pub struct Intervals {
     /// How long a control plane may be silent.
     pub patience: Duration,
     /// How long after a first failure a second one is left to a person.
@@ -39,7 +41,7 @@ pub struct Pace {
     pub proof: Duration,
 }
 
-impl Pace {
+impl Intervals {
     /// For a real node.
     pub fn new(patience: Duration, hold_off: Duration) -> Self {
         let seconds = Duration::from_secs;
@@ -51,9 +53,9 @@ impl Pace {
 /// The guard.
 pub struct Guard<'a> {
     /// What it stands on.
-    pub ground: &'a dyn Ground,
+    pub env: &'a dyn GuardEnv,
     /// How patient it is.
-    pub pace: Pace,
+    pub intervals: Intervals,
     /// Ends it.
     pub stop: CancellationToken,
 }
@@ -74,9 +76,9 @@ impl Guard<'_> {
     /// once what the kubelet needs is in place, or cannot be put there: a node whose kubelet never starts is no better.
     pub async fn run(&self, ready: impl FnOnce()) -> Ended {
         let mut ready = Some(ready);
-        let mut eye = JournalEye::new(&self.ground.state_dir());
+        let mut eye = JournalEye::new(&self.env.state_dir());
         loop {
-            let start = boot(self.ground, self.pace.hold_off).await;
+            let start = boot(self.env, self.intervals.hold_off).await;
             eye.seen();
             if let Some(ready) = ready.take_if(|_| !someone_reads(&start)) {
                 ready();
@@ -85,7 +87,7 @@ impl Guard<'_> {
                 Ok(start) => self.go_on(start, &mut eye).await,
                 Err(GuardError::Open(OpenError::Locked { .. })) => {
                     tokio::select! {
-                        () = eye.until_free(self.pace.tick) => Ok(None),
+                        () = eye.until_free(self.intervals.tick) => Ok(None),
                         () = self.stop.cancelled() => return Ended::Stopped,
                     }
                 }
@@ -97,7 +99,7 @@ impl Guard<'_> {
                 Err(error) => tracing::error!(%error, "the guard tries again"),
             }
             tokio::select! {
-                () = tokio::time::sleep(self.pace.tick) => {}
+                () = tokio::time::sleep(self.intervals.tick) => {}
                 () = self.stop.cancelled() => return Ended::Stopped,
             }
         }
@@ -107,7 +109,7 @@ impl Guard<'_> {
     async fn go_on(&self, start: Start, eye: &mut JournalEye) -> Result<Option<Ended>, GuardError> {
         let Decision { next, put_back, put_back_later, why } = &start.decision;
         tracing::info!(?next, ?put_back, ?put_back_later, "{why}");
-        let carried = carry_on(self.ground, &start, &self.pace, &self.stop).await?;
+        let carried = carry_on(self.env, &start, &self.intervals, &self.stop).await?;
         if self.stop.is_cancelled() {
             return Ok(Some(Ended::Stopped));
         }
@@ -122,7 +124,7 @@ impl Guard<'_> {
             (Carried::Nothing, _) => return Ok(None),
         }
         let Some(told) = &start.told else { return Ok(None) };
-        let site = self.ground.site(told.settings.clone()).await?;
+        let site = self.env.site(told.settings.clone()).await?;
         Watch::new(self, told, site).until_something_happens(eye).await
     }
 
@@ -130,11 +132,11 @@ impl Guard<'_> {
     async fn rest(&self, start: &Start, eye: &mut JournalEye) -> Option<Ended> {
         use super::decide::Standing;
         let over = start.told.as_ref().is_none_or(|told| told.pivot_facts().standing == Standing::RolledBack);
-        if over && self.ground.unit_is_gone(UNIT) {
+        if over && self.env.unit_is_gone(UNIT) {
             return Some(Ended::NothingToGuard);
         }
         tokio::select! {
-            () = eye.until_touched(self.pace.tick) => None,
+            () = eye.until_touched(self.intervals.tick) => None,
             () = self.stop.cancelled() => Some(Ended::Stopped),
         }
     }
@@ -148,16 +150,13 @@ pub const HOW_TO_GO_ON: &str =
 /// missed for it.
 fn someone_reads(start: &Result<Start, GuardError>) -> bool {
     let Err(GuardError::Open(OpenError::Locked { holder, .. })) = start else { return false };
-    holder.as_ref().is_some_and(|holder| !WORKS.contains(&holder.purpose.as_str()))
+    holder.as_ref().is_some_and(|holder| LockPurpose::use_of(&holder.purpose) == LockUse::Reading)
 }
-
-/// What those call themselves who work on a run.
-const WORKS: [&str; 5] = ["pivot", "resume", "rollback", "guard", "rehearse"];
 
 /// One stretch of watching.
 pub(super) struct Watch<'a> {
     pub(super) guard: &'a Guard<'a>,
-    pub(super) told: &'a Told,
+    pub(super) told: &'a JournalView,
     pub(super) site: Arc<Site>,
     signs: BTreeMap<Component, Sign>,
     /// Who listens, as port and inode.
@@ -177,7 +176,7 @@ struct Sign {
 }
 
 impl<'a> Watch<'a> {
-    fn new(guard: &'a Guard<'a>, told: &'a Told, site: Arc<Site>) -> Self {
+    fn new(guard: &'a Guard<'a>, told: &'a JournalView, site: Arc<Site>) -> Self {
         let sign = |component| (component, Sign { last: Instant::now(), renewed: None });
         Self {
             guard,
@@ -193,7 +192,7 @@ impl<'a> Watch<'a> {
     }
 
     async fn until_something_happens(mut self, eye: &mut JournalEye) -> Result<Option<Ended>, GuardError> {
-        let standby = self.told.standby(&self.guard.ground.state_dir());
+        let standby = self.told.standby(&self.guard.env.state_dir());
         standby.begin(&self.told.retired).map_err(GuardError::disk("keep the standby"))?;
         let (mut asked, mut studied, mut tidied) = (None, None, None);
         loop {
@@ -202,12 +201,12 @@ impl<'a> Watch<'a> {
                 give_back_memory();
             }
             tokio::select! {
-                () = tokio::time::sleep(self.guard.pace.tick) => {}
+                () = tokio::time::sleep(self.guard.intervals.tick) => {}
                 () = self.guard.stop.cancelled() => return Ok(Some(Ended::Stopped)),
             }
             if eye.is_touched() {
                 tokio::select! {
-                    () = eye.until_free(self.guard.pace.tick) => {}
+                    () = eye.until_free(self.guard.intervals.tick) => {}
                     // A rollback that has the journal open ends the guard, and waits for its end.
                     () = self.guard.stop.cancelled() => return Ok(Some(Ended::Stopped)),
                 }
@@ -216,11 +215,11 @@ impl<'a> Watch<'a> {
                 }
             }
             self.look().await?;
-            if due(&mut asked, self.guard.pace.ask) && self.site.cluster.readyz().await.is_ok() {
+            if due(&mut asked, self.guard.intervals.ask) && self.site.cluster.readyz().await.is_ok() {
                 self.alive(Component::ApiServer);
             }
-            let answers = self.silent(Component::ApiServer) < self.guard.pace.ask * 2;
-            if answers && due(&mut studied, self.guard.pace.study) {
+            let answers = self.silent(Component::ApiServer) < self.guard.intervals.ask * 2;
+            if answers && due(&mut studied, self.guard.intervals.study) {
                 self.study().await;
                 if let Some((plan, components)) = self.renewal().await? {
                     tracing::info!(?components, "the standby is renewed");
@@ -237,11 +236,11 @@ impl<'a> Watch<'a> {
 
     /// Whether whoever had the journal open has only read it: that must not make the guard forget what it has seen.
     fn is_still_true(&self, eye: &mut JournalEye) -> Result<bool, GuardError> {
-        let journal = match Journal::open(self.guard.ground.state_dir(), "guard") {
+        let journal = match Journal::open(self.guard.env.state_dir(), LockPurpose::Guard.text()) {
             Err(OpenError::Locked { .. }) => return Ok(true), // It is looked at again.
             opened => opened?,
         };
-        let told = Told::read(&journal)?;
+        let told = JournalView::read(&journal)?;
         drop(journal);
         eye.seen();
         Ok(told.is_some_and(|told| told.runs == self.told.runs))
@@ -249,10 +248,10 @@ impl<'a> Watch<'a> {
 
     /// A run of the guard's own, unless somebody else has begun one.
     async fn start(&self, plan: Plan) -> Result<Option<Ended>, GuardError> {
-        let journal = Journal::open(self.guard.ground.state_dir(), "guard")?;
-        let settings = serde_json::from_value(plan.shared().clone())?;
-        let site = self.guard.ground.site(settings).await?;
-        let ending = self.guard.ground.engine(journal, &site).await?.start(plan).await?;
+        let journal = Journal::open(self.guard.env.state_dir(), LockPurpose::Guard.text())?;
+        let settings = RunInfo::of(&plan)?.settings;
+        let site = self.guard.env.site(settings).await?;
+        let ending = self.guard.env.engine(journal, &site).await?.start(plan).await?;
         tracing::info!(run = %ending.run, "{}", ending.phase);
         Ok(Some(if self.guard.stop.is_cancelled() { Ended::Stopped } else { Ended::RunIsOver }))
     }
@@ -282,7 +281,7 @@ impl<'a> Watch<'a> {
 
     /// While a pod of a roll-out comes and goes.
     fn attend(&mut self, until: Instant) {
-        let (site, tick) = (Arc::clone(&self.site), self.guard.pace.tick);
+        let (site, tick) = (Arc::clone(&self.site), self.guard.intervals.tick);
         let task = tokio::spawn(async move { match roll_out::attend(&site, tick).await {} });
         self.attending = Some((task, until));
     }
@@ -315,7 +314,7 @@ impl<'a> Watch<'a> {
     }
 
     fn pulses(&mut self) -> Watched {
-        let silent = self.silent(Component::ApiServer) >= self.guard.pace.ask * 2;
+        let silent = self.silent(Component::ApiServer) >= self.guard.intervals.ask * 2;
         if silent {
             self.alive(Component::ControllerManager);
             self.alive(Component::Scheduler);
@@ -327,7 +326,7 @@ impl<'a> Watch<'a> {
             let listens = self.sockets.iter().any(|(at, _)| *at == port);
             hosted.insert(component, Pulse { silent: self.silent(component), listens });
         }
-        Watched { patience: self.guard.pace.patience, hosted }
+        Watched { patience: self.guard.intervals.patience, hosted }
     }
 }
 

@@ -5,10 +5,11 @@
 
 use crate::component::Component;
 use crate::host::{Hindrance, HostError, MARK_SERVING, Process, Question, RedirectState};
+use crate::look::once;
 use crate::manifest::{BRIDGE, StaticPod};
-use crate::settings::Handover;
+use crate::settings::HandoverMode;
 use crate::site::{Site, describe, in_static_pod};
-use fulcrum_engine::{Seen, StepError};
+use fulcrum_engine::{Look, Pending, StepError};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -23,7 +24,7 @@ const QUESTIONS: u32 = 3;
 impl Site {
     /// How the component is asked so that the real port is reached, also while new connections to it are redirected.
     pub(crate) fn unredirected(&self, component: Component) -> Option<u32> {
-        let redirected = component == Component::ApiServer && self.settings.handover != Handover::Restart;
+        let redirected = component == Component::ApiServer && self.settings.handover != HandoverMode::Restart;
         redirected.then_some(MARK_SERVING)
     }
 
@@ -47,34 +48,31 @@ impl Site {
     }
 
     /// Whether the bridge serves on this port.
-    pub(crate) async fn bridge_serves(&self, port: u16) -> Result<Seen<Process>, HostError> {
+    pub(crate) async fn bridge_serves(&self, port: u16) -> Look<Process> {
         let mut question = Question { mark: None, ..self.question(Component::ApiServer) };
         question.address.set_port(port);
         let answer = match self.node.host.ask(&question).await {
             Ok(answer) => answer,
-            Err(error) => return Ok(Seen::NotYet(error.to_string())),
+            Err(error) => return Err(Pending::NotYet(error.to_string())),
         };
-        Ok(match answer.process.filter(in_static_pod) {
-            Some(process) if answer.status == 200 => Seen::Ready(process),
-            Some(process) => {
-                let who = describe(&process);
-                Seen::NotYet(format!("{who} answers {} to {}", answer.status, question.path))
-            }
-            None => Seen::NotYet(format!("on port {port} answers a process in no static pod")),
-        })
+        Err(Pending::NotYet(match answer.process.filter(in_static_pod) {
+            Some(process) if answer.status == 200 => return Ok(process),
+            Some(process) => format!("{} answers {} to {}", describe(&process), answer.status, question.path),
+            None => format!("a process in no static pod answers on port {port}"),
+        }))
     }
 
     /// Whether an API server, whichever, answers on the real port.
-    pub(crate) async fn api_serves(&self) -> Seen<()> {
+    pub(crate) async fn api_serves(&self) -> Result<(), String> {
         let mark = self.unredirected(Component::ApiServer);
         let question = Question { mark, ..self.question(Component::ApiServer) };
         match self.node.host.ask(&question).await {
-            Ok(answer) if answer.status == 200 => Seen::Ready(()),
+            Ok(answer) if answer.status == 200 => Ok(()),
             Ok(answer) => {
                 let who = answer.process.as_ref().map_or("a process that is gone".to_owned(), describe);
-                Seen::NotYet(format!("{who} answers {} to {}", answer.status, question.path))
+                Err(format!("{who} answers {} to {}", answer.status, question.path))
             }
-            Err(error) => Seen::NotYet(error.to_string()),
+            Err(error) => Err(error.to_string()),
         }
     }
 
@@ -110,9 +108,9 @@ impl Site {
             return Ok(None);
         }
         let mut seen = match self.bridge_port() {
-            Ok(Some(port)) => match self.ask_bridge(port).await? {
-                Seen::Ready(()) => return Ok(None),
-                Seen::NotYet(seen) => seen,
+            Ok(Some(port)) => match self.ask_bridge(port).await {
+                Ok(()) => return Ok(None),
+                Err(seen) => seen,
             },
             Ok(None) => format!("{} is not there", self.node.manifests.file(BRIDGE_FILE).display()),
             Err(error) => error.to_string(),
@@ -122,15 +120,16 @@ impl Site {
         Ok(Some(seen))
     }
 
-    async fn ask_bridge(&self, port: u16) -> Result<Seen<()>, HostError> {
+    async fn ask_bridge(&self, port: u16) -> Result<(), String> {
         let mut last = String::new();
         for _ in 0..QUESTIONS {
-            match self.bridge_serves(port).await? {
-                Seen::Ready(_) => return Ok(Seen::Ready(())),
-                Seen::NotYet(seen) => last = seen,
+            match once(self.bridge_serves(port).await) {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(seen)) => last = seen,
+                Err(error) => last = error.to_string(),
             }
-            tokio::time::sleep(self.patience.poll).await;
+            tokio::time::sleep(self.timeouts.poll).await;
         }
-        Ok(Seen::NotYet(last))
+        Err(last)
     }
 }

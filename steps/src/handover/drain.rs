@@ -8,7 +8,7 @@ use super::hold_back::HoldBack;
 use crate::component::Component;
 use crate::host::Process;
 use crate::site::Site;
-use fulcrum_engine::{Context, Seen, StepError};
+use fulcrum_engine::{Context, Look, Pending, StepError};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 /// New connections go to another server now. Lets those arrive that were on their way to the one that is about to go.
 pub(crate) async fn arrivals(site: &Site, cx: &Context) {
     cx.note("letting connections arrive that are being set up");
-    let _ = timeout(site.patience.handshake, cx.stopped()).await;
+    let _ = timeout(site.timeouts.handshake, cx.stopped()).await;
 }
 
 /// A process that is on its way out, if there was one.
@@ -77,11 +77,11 @@ impl Drain {
     }
 
     /// Whether it has gone; ends it when its time is up.
-    pub(crate) async fn look(&self, site: &Site) -> Result<Seen<()>, StepError> {
-        let Some(old) = &self.old else { return Ok(Seen::Ready(())) };
+    pub(crate) async fn look(&self, site: &Site) -> Look<()> {
+        let Some(old) = &self.old else { return Ok(()) };
         let uid = old.pod_uid.as_deref().unwrap_or_default();
         if !site.node.host.pod_processes(uid).await?.iter().any(|process| process.pid == old.pid) {
-            return Ok(Seen::Ready(()));
+            return Ok(());
         }
         let listeners = site.node.host.listeners(self.port).await?;
         let listens = listeners.iter().any(|listener| listener.process.pid == old.pid);
@@ -94,7 +94,7 @@ impl Drain {
         if self.silent_for(listens) >= self.given {
             site.node.host.end(old).await?;
         }
-        Ok(Seen::NotYet(match listens {
+        Err(Pending::NotYet(match listens {
             true => format!("pid {} still listens", old.pid),
             false => format!("pid {} no longer listens and finishes what it has in hand", old.pid),
         }))

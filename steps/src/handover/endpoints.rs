@@ -13,16 +13,16 @@ pub(crate) async fn while_held<T>(
     component: Component,
     work: impl Future<Output = Result<T, StepError>>,
 ) -> Result<T, StepError> {
-    let address = site.settings.node_addresses.first();
+    let address = site.published();
     let Some(address) = address.filter(|_| component == Component::ApiServer) else { return work.await };
     let (held, mut is_held) = watch::channel(false);
     let work = async {
         // With the API down they cannot be held, and the work may be what brings it back.
-        let _ = timeout(site.patience.held, is_held.wait_for(|held| *held)).await;
+        let _ = timeout(site.timeouts.held, is_held.wait_for(|held| *held)).await;
         work.await
     };
     tokio::select! {
         done = work => done,
-        never = site.cluster.hold_endpoints(*address, site.port(component), &held) => match never {},
+        never = site.cluster.hold_endpoints(address, site.port(component), &held) => match never {},
     }
 }

@@ -25,13 +25,13 @@ impl HoldBack {
     ) -> Option<Self> {
         let process = process.filter(|_| component == Component::ApiServer)?;
         let held = Self { process: process.clone(), port };
-        held.hold(site, site.patience.hold).await;
+        held.hold(site, site.timeouts.hold).await;
         Some(held)
     }
 
     /// It does not listen any more: its clients are told in this moment.
     pub(crate) async fn end(self, site: &Site) {
-        self.hold(site, site.patience.goodbye).await;
+        self.hold(site, site.timeouts.goodbye).await;
     }
 
     /// Without it a few requests may fail, and nothing else: it stops nobody.

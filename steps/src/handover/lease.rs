@@ -6,12 +6,12 @@
 //! A candidate looks whether the lease is free every 2 to 4.4 s. When it does can be seen by what it sends, for it does
 //! nothing else. So the leader is taken away shortly before: nobody leads for 3 s at most, instead of up to 4.4.
 
-use super::seen;
 use crate::cluster::ClusterError;
 use crate::component::Component;
 use crate::host::HostError;
+use crate::look::answered;
 use crate::site::{Site, in_api_pod};
-use crate::timeouts::Patience;
+use crate::timeouts::Timeouts;
 use fulcrum_engine::{Context, StepError};
 use k8s_openapi::api::coordination::v1::Lease;
 use tokio::time::timeout;
@@ -24,8 +24,8 @@ pub(crate) async fn leader(
     component: Component,
 ) -> Result<Option<String>, StepError> {
     let Some(name) = component.lease_name() else { return Ok(None) };
-    let get = async || seen(site.cluster.lease(name).await);
-    let lease = cx.wait_seen(&format!("the API, to read Lease {name}"), site.patience.poll, get).await?;
+    let get = async || answered(site.cluster.lease(name).await);
+    let lease = cx.wait(&format!("the API, to read Lease {name}"), site.timeouts.poll, get).await?;
     let host = format!("{}_", site.settings.node);
     Ok(lease.as_ref().and_then(holder).filter(|holder| holder.starts_with(&host)).map(str::to_owned))
 }
@@ -33,7 +33,7 @@ pub(crate) async fn leader(
 /// Waits for a moment at which the component's candidate, in the DaemonSet's pod, will soon look at its lease. Best effort,
 /// as is [`give_back`]: without it, only time is lost.
 pub(crate) async fn await_candidate(site: &Site, cx: &Context, component: Component) {
-    let Patience { candidate, looked, poll, .. } = site.patience;
+    let Timeouts { candidate, looked, poll, .. } = site.timeouts;
     let slack = poll * 3;
     let port = site.port(component);
     cx.note("waiting for the next one to have looked at the lease");
@@ -65,7 +65,7 @@ pub(crate) async fn await_candidate(site: &Site, cx: &Context, component: Compon
 /// leader's renewal period apart.
 pub(crate) async fn give_back(site: &Site, cx: &Context, component: Component, gone: Option<&str>) {
     let Some(name) = component.lease_name() else { return };
-    let given = timeout(site.patience.lease_quiet * 3, try_to(site, cx, name, gone)).await;
+    let given = timeout(site.timeouts.lease_quiet * 3, try_to(site, cx, name, gone)).await;
     match given {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "the lease of {component} was not given back"),
@@ -87,7 +87,7 @@ async fn try_to(site: &Site, cx: &Context, name: &str, gone: Option<&str>) -> Re
         return Ok(());
     }
     cx.note(format!("looking whether Lease {name} is still renewed"));
-    tokio::time::sleep(site.patience.lease_quiet).await;
+    tokio::time::sleep(site.timeouts.lease_quiet).await;
     site.cluster.give_back_lease(&lease).await
 }
 

@@ -1,12 +1,13 @@
 //! The two API servers that listen side by side with `--handover steer`, and who of them gets new connections.
 
 use crate::component::Component;
-use crate::guard::Standby;
+use crate::handover::standby::Standby;
 use crate::host::{Hindrance, HostError, Listener, Steering};
-use crate::settings::Handover;
+use crate::look::once;
+use crate::settings::HandoverMode;
 use crate::site::{Site, in_api_pod, in_static_pod};
 use fulcrum_engine::state::RunId;
-use fulcrum_engine::{Context, Seen, StepError};
+use fulcrum_engine::{Context, Look, Pending, StepError};
 
 /// Who listens on the API server's port.
 pub(crate) struct Pair {
@@ -68,7 +69,7 @@ pub(crate) fn is_cut(site: &Site, run: RunId, component: Component) -> Result<bo
     Ok(match site.node.manifests.read(component.manifest_file())? {
         None => true,
         Some(image) => {
-            Standby::of(site.state_dir(), run).stands_in(component, &image, &site.archived(run, component))?
+            Standby::of(&site.state_dir, run).stands_in(component, &image, &site.archived(run, component))?
         }
     })
 }
@@ -76,7 +77,7 @@ pub(crate) fn is_cut(site: &Site, run: RunId, component: Component) -> Result<bo
 /// Shares the listener of a static process that was restarted in mid-run, by whomever, and makes the API server first
 /// in line, as the one before it was: beside a listener that is not shared nobody else can begin to listen.
 pub(crate) async fn share_again(site: &Site, cx: &Context, component: Component) -> Result<(), StepError> {
-    if site.settings.handover != Handover::Steer || is_cut(site, cx.run(), component)? {
+    if site.settings.handover != HandoverMode::Steer || is_cut(site, cx.run(), component)? {
         return Ok(());
     }
     let listeners = site.node.host.listeners(site.port(component)).await?;
@@ -88,18 +89,18 @@ pub(crate) async fn share_again(site: &Site, cx: &Context, component: Component)
         Component::ApiServer => Pair::look(site).await?.share_and_line_up(site, old).await.map(drop),
         _ => site.node.host.share(old).await,
     };
-    settled(shared).map(drop)
+    once(settled(shared)).map(drop)
 }
 
 /// For waits: whoever has gone or closed its socket meanwhile is looked for again; what the machine does not
 /// allow or cannot do, it will not do later either.
-pub(crate) fn settled<T>(result: Result<T, HostError>) -> Result<Seen<T>, StepError> {
+pub(crate) fn settled<T>(result: Result<T, HostError>) -> Look<T> {
     match result {
-        Ok(value) => Ok(Seen::Ready(value)),
+        Ok(value) => Ok(value),
         Err(error) if matches!(error.hindrance, Hindrance::NotPermitted | Hindrance::Unsupported) => {
-            Err(StepError::fatal(error.to_string()))
+            Err(StepError::fatal(error.to_string()).into())
         }
-        Err(error) => Ok(Seen::NotYet(error.to_string())),
+        Err(error) => Err(Pending::NotYet(error.to_string())),
     }
 }
 

@@ -2,13 +2,13 @@
 //! static pod before that.
 
 use super::drain::Drain;
-use super::seen;
 use crate::cluster::{OPT_IN_LABEL, RUN_ANNOTATION};
 use crate::component::Component;
 use crate::host::{Process, Question};
+use crate::look::answered;
 use crate::site::{Site, in_api_pod};
 use fulcrum_engine::state::RunId;
-use fulcrum_engine::{Context, Seen, StepError};
+use fulcrum_engine::{Context, Look, Pending, StepError};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
@@ -27,96 +27,71 @@ impl<'a> Removal<'a> {
     /// Tells the DaemonSet and its pods to go; `false` if it is somebody else's by now, which stays. To be
     /// repeated until they have gone: its controller may be making another pod just now. The pods are told by
     /// name as well: the garbage collector is part of a controller manager that may be starting just now.
-    pub(crate) async fn tell(&self) -> Result<Seen<bool>, StepError> {
+    pub(crate) async fn tell(&self) -> Look<bool> {
         let name = self.component.daemonset_name();
-        let live = match seen(self.site.cluster.daemonset(name).await)? {
-            Seen::Ready(live) => live,
-            Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
-        };
+        let live = answered(self.site.cluster.daemonset(name).await)?;
         if let Some(live) = live {
             if made_by(&live).as_deref() != Some(&self.run.to_string()) {
-                return Ok(Seen::Ready(false));
+                return Ok(false);
             }
-            if let Seen::NotYet(seen) = self.refuse_if_shared().await? {
-                return Ok(Seen::NotYet(seen));
-            }
+            self.refuse_if_shared().await?;
             let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
-            if let Seen::NotYet(seen) = seen(self.site.cluster.delete_daemonset(name, uid).await)? {
-                return Ok(Seen::NotYet(seen));
-            }
+            answered(self.site.cluster.delete_daemonset(name, uid).await)?;
         }
-        let pods = match self.pods().await? {
-            Seen::Ready(pods) => pods,
-            Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
-        };
+        let pods = self.pods().await?;
         for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
             let (Some(name), Some(uid)) = (&pod.metadata.name, &pod.metadata.uid) else { continue };
-            if let Seen::NotYet(seen) = seen(self.site.cluster.delete_pod(name, uid).await)? {
-                return Ok(Seen::NotYet(seen));
-            }
+            answered(self.site.cluster.delete_pod(name, uid).await)?;
         }
-        Ok(Seen::Ready(true))
+        Ok(true)
     }
 
     /// A node that was opted in by hand runs on this DaemonSet too.
-    async fn refuse_if_shared(&self) -> Result<Seen<()>, StepError> {
-        let nodes = match seen(self.site.cluster.nodes_labelled(OPT_IN_LABEL).await)? {
-            Seen::Ready(nodes) => nodes,
-            Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
-        };
+    async fn refuse_if_shared(&self) -> Look<()> {
+        let nodes = answered(self.site.cluster.nodes_labelled(OPT_IN_LABEL).await)?;
         let others: Vec<&String> = nodes.iter().filter(|node| **node != self.site.settings.node).collect();
         if others.is_empty() {
-            return Ok(Seen::Ready(()));
+            return Ok(());
         }
-        Err(StepError::fatal(format!(
+        Err(Pending::Failed(StepError::fatal(format!(
             "DaemonSet {} also runs on {others:?}, which bear the label {OPT_IN_LABEL}: take it away from them \
              when their control planes run without it",
             self.component.daemonset_name()
-        )))
+        ))))
     }
 
-    async fn pods(&self) -> Result<Seen<Vec<Pod>>, StepError> {
-        seen(self.site.cluster.pods_labelled(&Site::pod_labels(self.component)).await)
+    async fn pods(&self) -> Look<Vec<Pod>> {
+        answered(self.site.cluster.pods_labelled(&Site::pod_labels(self.component)).await)
     }
 
     /// Its process, to be seen off, also if it does not listen any more.
-    pub(crate) async fn drain(&self) -> Result<Seen<Drain>, StepError> {
-        let drain = Drain::of(self.site, self.component, in_api_pod, self.site.patience.drain).await?;
+    pub(crate) async fn drain(&self) -> Look<Drain> {
+        let drain = Drain::of(self.site, self.component, in_api_pod, self.site.timeouts.drain).await?;
         if drain.is_some() {
-            return Ok(Seen::Ready(drain));
+            return Ok(drain);
         }
-        let pods = match self.pods().await? {
-            Seen::Ready(pods) => pods,
-            Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
-        };
+        let pods = self.pods().await?;
         for uid in pods.iter().filter_map(|pod| pod.metadata.uid.as_deref()) {
             let processes = self.site.node.host.pod_processes(uid).await?;
             if let Some(process) = processes.into_iter().find(|process| runs(self.component, process)) {
-                return Ok(Seen::Ready(drain.or(Some(process))));
+                return Ok(drain.or(Some(process)));
             }
         }
-        Ok(Seen::Ready(drain))
+        Ok(drain)
     }
 
     /// Waits until the pods are gone, and with them the last process.
     pub(crate) async fn wait_gone(&self, cx: &Context, old: &Drain) -> Result<(), StepError> {
         let what = format!("the pods of DaemonSet {} to be gone", self.component.daemonset_name());
-        cx.wait_seen(&what, self.site.patience.poll, async || {
-            if let Seen::NotYet(seen) = self.tell().await? {
-                return Ok(Seen::NotYet(seen));
-            }
-            if let Seen::NotYet(seen) = old.look(self.site).await? {
-                return Ok(Seen::NotYet(seen));
-            }
-            let pods = match self.pods().await? {
-                Seen::Ready(pods) => pods,
-                Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
-            };
+        cx.wait(&what, self.site.timeouts.poll, async || {
+            self.tell().await?;
+            old.look(self.site).await?;
+            let pods = self.pods().await?;
             if !pods.is_empty() {
                 let names: Vec<&str> = pods.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
-                return Ok(Seen::NotYet(format!("{} still there", names.join(", "))));
+                return Err(Pending::NotYet(format!("{} still there", names.join(", "))));
             }
-            Ok(self.listener().await?.map_or(Seen::Ready(()), |process| still_listens(&process)))
+            self.listener().await?.map_or(Ok(()), |process| still_listens(&process))
         })
         .await
     }
@@ -139,8 +114,8 @@ impl<'a> Removal<'a> {
     }
 }
 
-pub(crate) fn still_listens<T>(process: &Process) -> Seen<T> {
-    Seen::NotYet(format!("pid {} still listens", process.pid))
+pub(crate) fn still_listens<T>(process: &Process) -> Look<T> {
+    Err(Pending::NotYet(format!("pid {} still listens", process.pid)))
 }
 
 /// The run that made a DaemonSet, if it was fulcrum.

@@ -3,9 +3,11 @@
 //! The kubelet reads every file there that does not begin with a dot, whatever its name ends with; so
 //! nothing is ever staged under a plain name, and no copy is left beside a manifest.
 
+use crate::component::Component;
 use fulcrum_state::{Digest, fsync};
 use serde::{Deserialize, Serialize};
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +17,12 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestsDir {
     path: PathBuf,
+    /// The components whose file is not called as kubeadm calls it.
+    names: BTreeMap<Component, String>,
 }
+
+/// The largest file that the kubelet reads.
+const READ_BYTES_MAX: u64 = 10 << 20;
 
 /// A file as it was: what an exact undo needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +40,14 @@ pub struct FileImage {
 impl ManifestsDir {
     /// The directory at `path`, which need not exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), names: BTreeMap::new() }
+    }
+
+    /// The same, where the manifests of these components are called otherwise than kubeadm calls them: each is found, and
+    /// comes back, under its own name.
+    #[must_use]
+    pub fn naming(self, names: &BTreeMap<Component, String>) -> Self {
+        Self { names: names.clone(), ..self }
     }
 
     /// Where it is.
@@ -41,9 +55,11 @@ impl ManifestsDir {
         &self.path
     }
 
-    /// Where a file of it is.
+    /// Where a file of it is. A component's manifest is asked for by [`Component::manifest_file`], whatever it is called here.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.path.join(name)
+        let component = Component::ALL.into_iter().find(|component| component.manifest_file() == name);
+        let own = component.and_then(|component| self.names.get(&component));
+        self.path.join(own.map_or(name, String::as_str))
     }
 
     /// The names of the files that the kubelet reads, sorted.
@@ -85,6 +101,25 @@ impl ManifestsDir {
         };
         let mode = metadata.mode() & 0o7777;
         Ok(Some(FileImage { content, mode, uid: metadata.uid(), gid: metadata.gid() }))
+    }
+
+    /// What the kubelet reads in this file, which may be a link to one; `None` where it reads nothing: no file, a directory, a
+    /// pipe, more than 10 MiB.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn read_as_the_kubelet(&self, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
+        let path = self.path.join(name);
+        let absent = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(None),
+            _ => Err(with_path("read", &path, &error)),
+        };
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() && metadata.len() <= READ_BYTES_MAX => {}
+            Ok(_) => return Ok(None),
+            Err(error) => return absent(error),
+        }
+        fs::read(&path).map(Some).or_else(absent)
     }
 
     /// Makes the file be exactly `image`. Atomic and durable: after a crash there is the old file or
@@ -161,5 +196,33 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "another file's is another's business");
         manifests.sweep("a.yaml").unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "what a kill has left is gone");
+    }
+    #[test]
+    fn a_manifest_is_kept_under_its_own_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = [(Component::Scheduler, "40-scheduler.yaml".to_owned())].into();
+        let manifests = ManifestsDir::new(dir.path()).naming(&names);
+        let file = Component::Scheduler.manifest_file();
+        fs::write(dir.path().join("40-scheduler.yaml"), "kind: Pod\n").unwrap();
+        let image = manifests.read(file).unwrap().unwrap();
+        manifests.remove(file).unwrap();
+        assert!(manifests.names().unwrap().is_empty());
+        manifests.write(file, &image).unwrap();
+        assert_eq!(manifests.names().unwrap(), ["40-scheduler.yaml"]);
+        assert_eq!(manifests.file("kube-apiserver.yaml"), dir.path().join("kube-apiserver.yaml"));
+    }
+
+    #[test]
+    fn the_kubelet_follows_links_and_reads_no_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifests = ManifestsDir::new(dir.path().join("m"));
+        fs::create_dir_all(manifests.path().join("old")).unwrap();
+        fs::write(dir.path().join("elsewhere"), "x").unwrap();
+        for (link, to) in [("link", "../elsewhere"), ("dangling", "nowhere")] {
+            std::os::unix::fs::symlink(to, manifests.path().join(link)).unwrap();
+        }
+        let read = |name: &str| manifests.read_as_the_kubelet(OsStr::new(name)).unwrap();
+        assert_eq!(read("link").as_deref(), Some(&b"x"[..]));
+        assert_eq!((read("dangling"), read("old"), read("absent")), (None, None, None));
     }
 }

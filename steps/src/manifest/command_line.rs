@@ -8,6 +8,9 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 
 use super::error::ManifestError;
+use super::program;
+use super::static_pod::kind_of;
+use super::variables::Variables;
 use crate::component::Component;
 
 /// A container's `command` followed by its `args`, with the place where the component's own flags begin.
@@ -18,6 +21,8 @@ pub(super) struct CommandLine {
     in_command: usize,
     /// The first word after the program's name.
     flags_from: usize,
+    /// What `$(NAME)` in them stands for.
+    variables: Variables,
 }
 
 /// One flag as it stands in the list of words.
@@ -34,9 +39,7 @@ pub(super) struct Flag {
 impl CommandLine {
     /// Reads the words of the container at `path`; `None` if it does not run the component.
     ///
-    /// The program is the first word that is the component's name, with or without a directory. It need not
-    /// be the first of all (`hyperkube kube-apiserver`, `go-runner … kube-apiserver`). A container that has
-    /// the component's name and only gives flags to its image's entrypoint counts as well.
+    /// A container that has the component's name and only gives flags to its image's entrypoint counts as well.
     pub(super) fn read(
         container: &Map<String, Value>,
         path: &str,
@@ -46,15 +49,26 @@ impl CommandLine {
         let args = words(container, path, "args")?;
         let in_command = command.len();
         let words = [command, args].concat();
-        let program = words.iter().position(|word| program_name(word) == Some(component.name()));
+        let variables = Variables::of(container);
+        let program = program::flags_from(&words, component);
         let entrypoint = in_command == 0
             && container.get("name").and_then(Value::as_str) == Some(component.name())
             && words.first().is_none_or(|word| word.starts_with('-'));
         Ok(match program {
-            Some(at) => Some(CommandLine { words, in_command, flags_from: at + 1 }),
-            None if entrypoint => Some(CommandLine { words, in_command, flags_from: 0 }),
+            Some(flags_from) => {
+                let flags_from = flags_from.min(words.len());
+                Some(CommandLine { words, in_command, flags_from, variables })
+            }
+            None if entrypoint => Some(CommandLine { words, in_command, flags_from: 0, variables }),
             None => None,
         })
+    }
+
+    /// Reads the words of a process; `None` if it does not run the component.
+    pub(super) fn started(words: Vec<String>, component: Component) -> Option<CommandLine> {
+        let flags_from = program::flags_from(&words, component)?.min(words.len());
+        let in_command = words.len();
+        Some(CommandLine { words, in_command, flags_from, variables: Variables::default() })
     }
 
     /// Whether the program is the first word.
@@ -87,9 +101,19 @@ impl CommandLine {
         flags
     }
 
-    /// The value of a flag; the last one wins.
+    /// The value of a flag, with what the manifest says of the variables in it; the last one wins.
     pub(super) fn get(&self, name: &str) -> Option<String> {
+        self.written(name).map(|value| self.variables.expand(&value))
+    }
+
+    /// The value of a flag as it is written.
+    pub(super) fn written(&self, name: &str) -> Option<String> {
         self.flags().into_iter().rev().find(|flag| flag.name == name).map(|flag| flag.value)
+    }
+
+    /// The field of the pod that a flag's value is, by way of a variable.
+    pub(super) fn field(&self, name: &str) -> Option<String> {
+        self.variables.field(&self.written(name)?).map(str::to_owned)
     }
 
     /// A boolean flag as Go reads it; `None` if it is absent or no boolean.
@@ -148,10 +172,7 @@ fn words(container: &Map<String, Value>, path: &str, key: &str) -> Result<Vec<St
         None | Some(Value::Null) => return Ok(Vec::new()),
         Some(Value::Array(list)) => list,
         Some(other) => {
-            return Err(ManifestError::WordNotAString {
-                at: format!("{path}.{key}"),
-                seen: other.to_string(),
-            });
+            return Err(ManifestError::WordsNotAList { at: format!("{path}.{key}"), seen: kind_of(other) });
         }
     };
     list.iter()
@@ -164,11 +185,6 @@ fn words(container: &Map<String, Value>, path: &str, key: &str) -> Result<Vec<St
             }),
         })
         .collect()
-}
-
-/// The file name of a word that can be a program.
-fn program_name(word: &str) -> Option<&str> {
-    if word.starts_with('-') { None } else { word.rsplit('/').next() }
 }
 
 /// Whether a word begins a flag; a negative number and a lone dash do not.

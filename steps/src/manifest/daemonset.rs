@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::handlers;
 use super::static_pod::StaticPod;
 use crate::component::Component;
+use crate::release::{Release, Trait};
 
 /// The label that selects a self-hosted component's pods, as kubeadm's pivot had it. A selector cannot be
 /// changed later, so that it stays this one label.
@@ -24,8 +25,14 @@ pub(super) const ENDPOINT_ANNOTATION: &str =
 /// kubelet's probes of the new one, so that Ready comes too early; this covers the start.
 const MIN_READY_SECONDS: u32 = 20;
 
-/// The first minor release in which `maxSurge` of a DaemonSet can be relied upon.
-const SURGE_SINCE: u32 = 25;
+/// The `dnsPolicy` of a pod that asks the node's resolver.
+pub(super) const NODE_RESOLVER: &str = "Default";
+
+/// The priority class that static pods are treated as having.
+pub const CRITICAL: &str = "system-node-critical";
+
+/// Names for the variable with the node's address: the second where the manifest has the first for a purpose of its own.
+pub(super) const HOST_IP: [&str; 2] = ["HOST_IP", "FULCRUM_HOST_IP"];
 
 /// The role of control-plane nodes before 1.24.
 const OLD_ROLE: &str = "node-role.kubernetes.io/master";
@@ -71,7 +78,7 @@ impl StaticPod {
             "selector": { "matchLabels": { SELECTOR_LABEL: name } },
             "template": { "metadata": self.template_metadata(target), "spec": self.template_spec(target) },
         });
-        if target.kubernetes_minor >= SURGE_SINCE {
+        if Release(target.kubernetes_minor).has(Trait::SurgingDaemonSets) {
             spec["minReadySeconds"] = MIN_READY_SECONDS.into();
             spec["updateStrategy"] =
                 json!({ "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } });
@@ -111,10 +118,14 @@ impl StaticPod {
         place_on_control_plane(&mut spec, target);
         // A static pod has no service account; a token would be one thing more that its start depends on.
         spec.entry("automountServiceAccountToken").or_insert(false.into());
-        // A pod on the host's network asks the node's resolver unless told so. `Default` and `None` are not
-        // what kubeadm writes: someone who chose them meant it.
+        // On the host's network `ClusterFirst` means the node's resolver. Said outright: nobody shall make it the cluster's,
+        // which the API server would need to start, and which needs the API server (kubernetes/kubeadm#1236).
         if spec.get("dnsPolicy").is_none_or(|policy| policy.is_null() || policy == "ClusterFirst") {
-            spec.insert("dnsPolicy".to_owned(), "ClusterFirstWithHostNet".into());
+            spec.insert("dnsPolicy".to_owned(), NODE_RESOLVER.into());
+        }
+        // To the kubelet every static pod is critical; a DaemonSet's is if its class says so, and is evicted first if not.
+        if self.priority_class().is_none() {
+            spec.insert("priorityClassName".to_owned(), CRITICAL.into());
         }
         for list in ["initContainers", "containers"] {
             for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
@@ -126,17 +137,22 @@ impl StaticPod {
         let component =
             spec.get_mut("containers").and_then(|list| list.get_mut(self.container)?.as_object_mut());
         if let Some(container) = component {
-            self.adapt_component(container);
+            self.adapt_component(container, target);
         }
         spec.into()
     }
 
     /// The flags, and for the API server the variable that one of them needs.
-    fn adapt_component(&self, container: &mut Map<String, Value>) {
+    fn adapt_component(&self, container: &mut Map<String, Value>, target: &Target) {
         let mut line = self.line.clone();
-        if self.component == Component::ApiServer {
-            set_host_ip(container);
-            line.set("advertise-address", "$(HOST_IP)");
+        // Only the very address that the variable will stand for: any other stays as it is written.
+        let literal = line.written("advertise-address");
+        let node = target.node_addresses.get(..1).unwrap_or_default();
+        if self.component == Component::ApiServer
+            && literal.is_some_and(|literal| handlers::is_one_of(&literal, node))
+        {
+            let name = set_host_ip(container);
+            line.set("advertise-address", &format!("$({name})"));
         }
         if !self.permits_port_sharing() {
             line.set("permit-port-sharing", "true");
@@ -155,7 +171,8 @@ fn place_on_control_plane(spec: &mut Map<String, Value>, target: &Target) {
 
     let mut tolerations = spec.get("tolerations").and_then(Value::as_array).cloned().unwrap_or_default();
     // Up to 1.24 kubeadm tainted with the old role, also where it already labelled with the new one.
-    let second = (target.kubernetes_minor <= 24 && target.role_label != OLD_ROLE).then_some(OLD_ROLE);
+    let tainted = Release(target.kubernetes_minor).has(Trait::MasterTaint);
+    let second = (tainted && target.role_label != OLD_ROLE).then_some(OLD_ROLE);
     for taint in [target.role_label.as_str()].into_iter().chain(second) {
         if !tolerations.iter().any(|toleration| tolerates(toleration, taint)) {
             tolerations.push(json!({ "key": taint, "operator": "Exists", "effect": "NoSchedule" }));
@@ -181,21 +198,20 @@ fn tolerates(toleration: &Value, taint: &str) -> bool {
     key && matches!(text("effect"), "" | "NoSchedule")
 }
 
-/// Gives the container an environment variable HOST_IP with the address of the node that its pod runs on. Its
+/// Gives the container an environment variable with the address of the node that its pod runs on, and says its name. Its
 /// value is substituted in the flags, but only in those of the container that defines it.
-fn set_host_ip(container: &mut Map<String, Value>) {
-    let ours = json!({ "name": "HOST_IP", "valueFrom": { "fieldRef": { "fieldPath": "status.hostIP" } } });
+fn set_host_ip(container: &mut Map<String, Value>) -> &'static str {
+    let value = json!({ "fieldRef": { "fieldPath": "status.hostIP" } });
     let mut env = container.get("env").and_then(Value::as_array).cloned().unwrap_or_default();
-    let is_host_ip = |variable: &Value| variable.get("name").and_then(Value::as_str) == Some("HOST_IP");
-    match env.iter().position(is_host_ip) {
-        Some(at) => {
-            env[at] = ours;
-            let mut place = 0..;
-            env.retain(|variable| place.next() == Some(at) || !is_host_ip(variable));
-        }
-        None => env.push(ours),
+    let there = |env: &[Value], name: &str| env.iter().rfind(|variable| variable["name"] == name).cloned();
+    let is_ours = |variable: &Value| variable["valueFrom"]["fieldRef"]["fieldPath"] == "status.hostIP";
+    let [usual, other] = HOST_IP;
+    let name = if there(&env, usual).as_ref().is_none_or(is_ours) { usual } else { other };
+    if there(&env, name).is_none() {
+        env.push(json!({ "name": name, "valueFrom": value }));
     }
     container.insert("env".to_owned(), env.into());
+    name
 }
 
 /// Whether an endpoint `host:port` is one of the node's. In a template it would be said of every node.

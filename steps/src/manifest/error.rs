@@ -53,6 +53,17 @@ pub enum ManifestError {
         /// The component that was expected.
         component: Component,
     },
+    /// `command` or `args` is no list; the kubelet refuses such a pod.
+    #[error(
+        "{at} is {seen}, not a list of words; write the program and each flag as an item of its own (the kubelet may still \
+         be running the pod from an earlier version of the file)"
+    )]
+    WordsNotAList {
+        /// The path in the document, e.g. `spec.containers[0].command`.
+        at: String,
+        /// What kind of value is there.
+        seen: &'static str,
+    },
     /// A word of `command` or `args` is not a string; the kubelet refuses such a pod.
     #[error("{at} is {seen}, not a string; put it in quotes")]
     WordNotAString {

@@ -31,11 +31,13 @@ const HOOKS: [&[&str]; 5] = [
 
 impl HealthProbe {
     /// What the container's readiness probe asks, else its liveness probe, else what the component answers to
-    /// when nothing is configured. Probes of other kinds than `httpGet` are passed over.
+    /// when nothing is configured. Probes of other kinds than `httpGet` are passed over, and those of another port than the
+    /// component's: there answers somebody else, who asks it in turn.
     pub(super) fn of(container: &Map<String, Value>, component: Component, port: u16) -> HealthProbe {
         ["readinessProbe", "livenessProbe"]
             .into_iter()
-            .find_map(|probe| HealthProbe::from_http_get(container, container.get(probe)?.get("httpGet")?))
+            .filter_map(|probe| HealthProbe::from_http_get(container, container.get(probe)?.get("httpGet")?))
+            .find(|probe| probe.port == port)
             .unwrap_or_else(|| HealthProbe {
                 host: None,
                 port,
@@ -73,15 +75,23 @@ pub(super) fn check(container: &Map<String, Value>, path: &str) -> Result<(), Ma
     Ok(())
 }
 
-/// Whether the kubelet asks it over loopback.
-pub(super) fn asks_loopback(container: &Map<String, Value>) -> bool {
-    HOOKS.iter().any(|hook| {
-        ["httpGet", "tcpSocket"].iter().any(|action| {
-            let host = walk(container, hook).and_then(|hook| hook.get(*action)?.get("host")?.as_str());
-            host.is_some_and(|host| {
+/// Whether the kubelet asks this port over loopback.
+pub(super) fn asks_loopback(container: &Map<String, Value>, port: u16) -> bool {
+    asked(container).any(|(host, asked)| {
+        asked == port
+            && host.is_some_and(|host| {
                 host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
             })
-        })
+    })
+}
+
+/// Every port that the container's probes and handlers ask, with the host that they name.
+pub(super) fn asked(container: &Map<String, Value>) -> impl Iterator<Item = (Option<&str>, u16)> {
+    let actions = HOOKS.iter().flat_map(|hook| ["httpGet", "tcpSocket", "grpc"].map(|action| (hook, action)));
+    actions.filter_map(|(hook, action)| {
+        let place = walk(container, hook)?.get(action)?;
+        let host = place.get("host").and_then(Value::as_str).filter(|host| !host.is_empty());
+        Some((host, port_number(container, place.get("port")?)?))
     })
 }
 

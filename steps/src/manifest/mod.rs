@@ -6,22 +6,32 @@
 
 mod bridge;
 mod command_line;
+mod companions;
 mod compare;
 mod daemonset;
 mod error;
+mod glance;
 mod handlers;
+mod program;
 mod quantity;
 mod standby;
+mod started;
 mod static_pod;
+mod variables;
 mod yaml;
 
 #[cfg(test)]
 mod tests;
 
 pub use bridge::BRIDGE;
+pub use companions::Companion;
 pub use compare::{Difference, same_spec};
-pub use daemonset::Target;
+pub use daemonset::{CRITICAL, Target};
 pub use error::ManifestError;
+pub use glance::{Glance, glance};
 pub use handlers::HealthProbe;
+pub use quantity::nanos;
 pub use standby::{StandbyError, standby_of};
-pub use static_pod::StaticPod;
+pub use started::Started;
+pub use static_pod::{Advertised, StaticPod};
+pub use yaml::read_as_the_kubelet;

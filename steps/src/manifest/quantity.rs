@@ -7,7 +7,7 @@ const NANO: i128 = 1_000_000_000;
 
 /// A quantity (`250m`, `0.25`, `1Gi`, `1e3`, or a bare number) in billionths, rounded up as the API server
 /// does; `None` if it is none or too large for one.
-pub(super) fn nanos(value: &Value) -> Option<i128> {
+pub fn nanos(value: &Value) -> Option<i128> {
     match value {
         Value::String(text) => parse(text),
         Value::Number(number) => parse(&number.to_string()),

@@ -1,8 +1,8 @@
 //! Making a static pod out of what a DaemonSet runs: the way back from [`StaticPod::daemonset`].
 
-use super::daemonset::{SELECTOR_LABEL, Target, our_toleration};
+use super::daemonset::{HOST_IP, NODE_RESOLVER, SELECTOR_LABEL, Target, our_toleration};
 use super::error::ManifestError;
-use super::static_pod::StaticPod;
+use super::static_pod::{Advertised, StaticPod};
 use crate::component::Component;
 use serde_json::{Map, Value, json};
 
@@ -93,7 +93,7 @@ fn unplaced(mut spec: Map<String, Value>, target: &Target) -> Map<String, Value>
     }
     for (field, ours) in [
         ("automountServiceAccountToken", json!(false)),
-        ("dnsPolicy", json!("ClusterFirstWithHostNet")),
+        ("dnsPolicy", json!(NODE_RESOLVER)),
         ("nodeSelector", json!({})),
         ("tolerations", json!([])),
     ] {
@@ -107,8 +107,10 @@ fn unplaced(mut spec: Map<String, Value>, target: &Target) -> Map<String, Value>
 /// The API server of this node says its own address, and needs no variable for it.
 fn own_address(document: &mut Value, target: &Target) -> Result<(), ManifestError> {
     let pod = StaticPod::parse(Component::ApiServer, document.to_string().as_bytes())?;
-    let (Some(address), Some("$(HOST_IP)")) =
-        (target.node_addresses.first(), pod.flag("advertise-address").as_deref())
+    let written = pod.line.written("advertise-address").unwrap_or_default();
+    let ours = HOST_IP.into_iter().find(|name| written == format!("$({name})"));
+    let (Some(address), Some(name), Advertised::NodeAddress) =
+        (target.node_addresses.first(), ours, pod.advertised())
     else {
         return Ok(());
     };
@@ -119,7 +121,7 @@ fn own_address(document: &mut Value, target: &Target) -> Result<(), ManifestErro
     line.write(container);
     if let Some(env) = container.get_mut("env").and_then(Value::as_array_mut) {
         env.retain(|variable| {
-            variable["name"] != "HOST_IP" || variable["valueFrom"]["fieldRef"]["fieldPath"] != "status.hostIP"
+            variable["name"] != name || variable["valueFrom"]["fieldRef"]["fieldPath"] != "status.hostIP"
         });
         if env.is_empty() {
             container.remove("env");

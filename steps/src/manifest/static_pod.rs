@@ -81,14 +81,42 @@ impl StaticPod {
         self.flag("bind-address")?.parse().ok()
     }
 
-    /// `--advertise-address` of an API server; `None` if it is absent (the API server chooses one) or no
-    /// literal address.
-    pub fn advertise_address(&self) -> Option<IpAddr> {
-        self.flag("advertise-address")?.parse().ok()
+    /// Under which address an API server publishes itself.
+    pub fn advertised(&self) -> Advertised {
+        let literal = |text: &str| text.parse::<IpAddr>().ok();
+        let Some(text) = self.flag("advertise-address").filter(|text| !text.is_empty()) else {
+            let bound = self.bind_address().filter(|ip| !ip.is_unspecified() && !ip.is_loopback());
+            return bound.map_or(Advertised::Chosen, Advertised::Address);
+        };
+        match (literal(&text), self.line.field("advertise-address").as_deref()) {
+            (Some(address), _) if address.is_unspecified() => Advertised::Chosen,
+            (Some(address), _) => Advertised::Address(address),
+            // On the host's network the pod's address is the node's.
+            (None, Some("status.hostIP" | "status.podIP")) => Advertised::NodeAddress,
+            (None, _) => Advertised::Unclear(text),
+        }
     }
 
-    /// Where to ask whether the component is ready: its readiness probe, else its liveness probe, else the
-    /// component's defaults.
+    /// The address that the API server publishes if the manifest says it literally, or by a variable whose value it has.
+    pub fn advertise_address(&self) -> Option<IpAddr> {
+        match self.advertised() {
+            Advertised::Address(address) => Some(address),
+            Advertised::NodeAddress | Advertised::Chosen | Advertised::Unclear(_) => None,
+        }
+    }
+
+    /// Whether the API server writes the endpoints of service `default/kubernetes`; it does unless told otherwise.
+    pub fn publishes_itself(&self) -> bool {
+        self.flag("endpoint-reconciler-type").as_deref() != Some("none")
+    }
+
+    /// The pod's priority class, if the manifest names one.
+    pub fn priority_class(&self) -> Option<&str> {
+        self.document["spec"]["priorityClassName"].as_str().filter(|name| !name.is_empty())
+    }
+
+    /// Where to ask whether the component is ready, always at its own port: what its readiness probe asks there, else its
+    /// liveness probe, else the component's defaults.
     pub fn health(&self) -> HealthProbe {
         self.health.clone()
     }
@@ -96,7 +124,7 @@ impl StaticPod {
     /// Whether the kubelet asks the component over loopback.
     pub fn is_asked_over_loopback(&self) -> bool {
         let container = self.document["spec"]["containers"][self.container].as_object();
-        container.is_some_and(handlers::asks_loopback)
+        container.is_some_and(|container| handlers::asks_loopback(container, self.port))
     }
 
     /// The value of a flag, named without dashes. The last occurrence wins; `--name=value`, the two words
@@ -136,6 +164,19 @@ impl StaticPod {
         }
         format!("{document:#}\n").into_bytes()
     }
+}
+
+/// Under which address an API server publishes itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Advertised {
+    /// This one: `--advertise-address`, or the only address that it binds.
+    Address(IpAddr),
+    /// Its node's, by a variable that the kubelet sets.
+    NodeAddress,
+    /// It chooses one of the machine's: the one that the default route leaves by.
+    Chosen,
+    /// What the manifest says cannot be known from it.
+    Unclear(String),
 }
 
 fn check_pod(document: &Value, component: Component) -> Result<(), ManifestError> {
@@ -214,12 +255,19 @@ fn find_component(
         })
 }
 
+/// How much of a container's words a message shows.
+const DESCRIBED_CHARS: usize = 100;
+
 /// A container's name and the beginning of what it runs, for a message.
 fn describe(container: &Map<String, Value>) -> String {
     let words = ["command", "args"].into_iter().filter_map(|key| container.get(key)?.as_array()).flatten();
     let start: Vec<_> = words.filter_map(Value::as_str).take(3).collect();
-    let runs =
-        if start.is_empty() { "its image's entrypoint".to_owned() } else { format!("`{}`", start.join(" ")) };
+    let mut start = start.join(" ").replace(char::is_control, " ");
+    if let Some((cut, _)) = start.char_indices().nth(DESCRIBED_CHARS) {
+        start.truncate(cut);
+        start.push('…');
+    }
+    let runs = if start.is_empty() { "its image's entrypoint".to_owned() } else { format!("`{start}`") };
     format!("container {} running {runs}", container_name(container))
 }
 
@@ -227,7 +275,7 @@ fn container_name(container: &Map<String, Value>) -> String {
     container.get("name").and_then(Value::as_str).unwrap_or("(without a name)").to_owned()
 }
 
-fn kind_of(value: &Value) -> &'static str {
+pub(super) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

@@ -22,12 +22,16 @@
 //!   what the person meant cannot be known. The same holds for a second document.
 
 use serde_json::{Number, Value};
+use serde_saphyr::options::DuplicateKeyPolicy;
+use serde_saphyr::{Error, UserMessageFormatter};
 
 use super::error::ManifestError;
 
 /// The single document in `bytes`.
 pub(super) fn read(bytes: &[u8]) -> Result<Value, ManifestError> {
     let not_yaml = |detail: String| ManifestError::NotYaml { detail };
+    // In words for whoever wrote the file: the library's own are for whoever calls it.
+    let words = |error: &Error| error.render_with_formatter(&UserMessageFormatter).replace('\n', " ");
     let options = serde_saphyr::options! {
         legacy_octal_numbers: true,
         // The message goes into one line of an error; it has the line and the column.
@@ -37,14 +41,14 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, ManifestError> {
     let mut document = if bytes.trim_ascii_start().starts_with(b"{") {
         // What JSON writes is not all valid in YAML (control characters in strings), but a key that is used
         // twice is only noticed there.
-        if let Err(error @ serde_saphyr::Error::DuplicateMappingKey { .. }) = documents {
-            return Err(not_yaml(error.to_string()));
+        if let Err(error @ Error::DuplicateMappingKey { .. }) = documents {
+            return Err(not_yaml(words(&error)));
         }
         serde_json::from_slice(bytes).map_err(|error| {
             not_yaml(format!("{error} (the kubelet takes a file that begins with `{{` as JSON)"))
         })?
     } else {
-        let mut documents = documents.map_err(|error| not_yaml(error.to_string()))?;
+        let mut documents = documents.map_err(|error| not_yaml(words(&error)))?;
         match documents.len() {
             1 => documents.swap_remove(0),
             0 => return Err(ManifestError::Empty),
@@ -53,6 +57,41 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, ManifestError> {
     };
     whole_numbers(&mut document);
     Ok(document)
+}
+
+/// What the kubelet makes of `bytes`, which is more than [`read`] accepts: the first document, whatever follows it, and the
+/// last of keys that are alike. `None` if the kubelet cannot read it either.
+pub fn read_as_the_kubelet(bytes: &[u8]) -> Option<Value> {
+    if bytes.trim_ascii_start().starts_with(b"{")
+        && let Ok(document) = serde_json::from_slice(bytes)
+    {
+        return Some(document);
+    }
+    let options = serde_saphyr::options! {
+        legacy_octal_numbers: true,
+        with_snippet: false,
+        duplicate_keys: DuplicateKeyPolicy::LastWins,
+    };
+    let text = first_document(std::str::from_utf8(bytes).ok()?);
+    serde_saphyr::from_str_with_options(&text, options).ok()
+}
+
+/// The text up to the line that ends the first document. No such line can be a part of one.
+fn first_document(text: &str) -> String {
+    let marks = |line: &str, mark: &str| {
+        line.strip_prefix(mark).is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+    };
+    let mut begun = false;
+    let mut document = String::new();
+    for line in text.trim_start_matches('\u{feff}').lines() {
+        if begun && (marks(line, "---") || marks(line, "...")) {
+            break;
+        }
+        begun |= marks(line, "---") || !(line.trim().is_empty() || line.starts_with(['#', '%']));
+        document.push_str(line);
+        document.push('\n');
+    }
+    document
 }
 
 /// Turns floating-point numbers that are whole into integers, as Go writes them.

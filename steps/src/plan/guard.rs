@@ -1,12 +1,13 @@
 //! The guard's own runs.
 
-use super::pivot::{of, pod, step};
+use super::pivot::{pod, step};
 use crate::component::Component;
-use crate::settings::{Handover, Settings};
+use crate::run_info::RunInfo;
+use crate::settings::{HandoverMode, Settings};
 use crate::step::Job;
+use crate::step_name::StepKind;
 use fulcrum_engine::{Durability, Plan, PlanError, Policy, StepId, StepSpec};
 use fulcrum_state::RunId;
-use serde_json::{Value, json};
 use std::time::Duration;
 
 /// From static pods that stand in to the DaemonSets that exist.
@@ -38,49 +39,50 @@ pub fn hand_over(
     components: &[Component],
     why: &str,
 ) -> Result<Plan, PlanError> {
-    let mut steps = vec![step("lock", Job::Lock)];
-    let steered = settings.handover == Handover::Steer;
+    let mut steps = vec![step(StepKind::Lock, Job::Lock)];
+    let steered = settings.handover == HandoverMode::Steer;
     let api = steered && components.contains(&Component::ApiServer);
-    let all = |what: &str| -> Vec<StepId> {
-        components.iter().map(|component| of(what, *component).into()).collect()
+    let all = |kind: StepKind| -> Vec<StepId> {
+        components.iter().map(|component| kind.of(*component).id()).collect()
     };
-    let mut shared: Vec<StepId> = vec!["lock".into()];
+    let mut shared: Vec<StepId> = vec![StepKind::Lock.into()];
     if steered {
         for component in components {
-            let share = step(&of("share-port", *component), Job::ShareLive { component: *component });
-            steps.push(share.after(["lock"]).durability(Durability::Process));
+            let share = step(StepKind::SharePort.of(*component), Job::ShareLive { component: *component });
+            steps.push(share.after([StepKind::Lock]).durability(Durability::Process));
         }
-        shared = all("share-port");
+        shared = all(StepKind::SharePort);
     }
     if api {
-        let line_up = step("line-up", Job::LineUp).after([of("share-port", Component::ApiServer)]);
+        let line_up =
+            step(StepKind::PreferStatic, Job::LineUp).after([StepKind::SharePort.of(Component::ApiServer)]);
         steps.push(line_up.durability(Durability::Process));
-        shared.push("line-up".into());
+        shared.push(StepKind::PreferStatic.into());
     }
     for component in components {
-        let wait = step(&of("await-ready", *component), Job::AwaitReady { component: *component });
+        let wait = step(StepKind::AwaitReady.of(*component), Job::AwaitReady { component: *component });
         let wait = wait.policy(Policy::tries(1, POD_AFTER_BOOT)).after(shared.clone());
         steps.push(wait.durability(Durability::Process));
     }
-    let mut ready = all("await-ready");
+    let mut ready = all(StepKind::AwaitReady);
     if api {
-        steps.push(pod("switch", Job::Switch).after(ready).durability(Durability::Process));
-        ready = vec!["switch".into()];
+        steps.push(pod(StepKind::Switch, Job::Switch).after(ready).durability(Durability::Process));
+        ready = vec![StepKind::Switch.into()];
     }
     for component in components {
-        let retire = pod(&of("retire-static", *component), Job::RetireStandby { component: *component });
+        let retire = pod(StepKind::RetireStatic.of(*component), Job::RetireStandby { component: *component });
         steps.push(retire.after(ready.clone()).durability(Durability::Boot));
     }
-    let mut last = all("retire-static");
+    let mut last = all(StepKind::RetireStatic);
     if api {
-        let keep = step("keep-line-up", Job::KeepLineUp);
-        let keep = keep.after([of("retire-static", Component::ApiServer)]);
+        let keep = step(StepKind::PreferServing, Job::KeepLineUp);
+        let keep = keep.after([StepKind::RetireStatic.of(Component::ApiServer)]);
         steps.push(keep.durability(Durability::Process));
-        last.push("keep-line-up".into());
+        last.push(StepKind::PreferServing.into());
     }
     steps.push(super::pivot::verify(last).durability(Durability::Boot));
-    steps.push(step("seal", Job::Seal).after(["verify"]));
-    Ok(Plan::new(HAND_OVER, steps)?.with_shared(shared_with(settings, pivot, why)))
+    steps.push(step(StepKind::RecordHead, Job::Seal).after([StepKind::Verify]));
+    Ok(Plan::new(HAND_OVER, steps)?.with_shared(RunInfo::of_guard(settings, pivot, why).shared()))
 }
 
 /// The static pods of these components come back; why is told to the cluster when it can be.
@@ -95,12 +97,11 @@ pub fn stand_in(
 ) -> Result<Plan, PlanError> {
     let mut steps = Vec::new();
     for component in components {
-        steps.push(pod(&of("stand-in", *component), Job::StandIn { component: *component }));
+        steps.push(pod(StepKind::FallBack.of(*component), Job::StandIn { component: *component }));
     }
     let last: Vec<StepId> = steps.iter().map(|spec: &StepSpec| spec.id.clone()).collect();
-    let args = json!({ "job": "announce", "why": why });
-    steps.push(super::pivot::patient("announce", args).after(last));
-    Ok(Plan::new(STAND_IN, steps)?.with_shared(shared_with(settings, pivot, why)))
+    steps.push(step(StepKind::Announce, Job::Announce { why: why.to_owned() }).after(last));
+    Ok(Plan::new(STAND_IN, steps)?.with_shared(RunInfo::of_guard(settings, pivot, why).shared()))
 }
 
 /// The standby of these components becomes what their DaemonSets run.
@@ -114,17 +115,10 @@ pub fn renew_standby(
     why: &str,
 ) -> Result<Plan, PlanError> {
     let renew = |component: &Component| {
-        step(&of("renew-standby", *component), Job::RenewStandby { component: *component })
+        step(StepKind::RenewStandby.of(*component), Job::RenewStandby { component: *component })
     };
     let plan = Plan::new(RENEW_STANDBY, components.iter().map(renew).collect())?;
-    Ok(plan.with_shared(shared_with(settings, pivot, why)))
-}
-
-fn shared_with(settings: &Settings, pivot: RunId, why: &str) -> Value {
-    let settings = Settings { of_pivot: Some(pivot), ..settings.clone() };
-    let mut shared = json!(settings);
-    shared["why"] = why.into();
-    shared
+    Ok(plan.with_shared(RunInfo::of_guard(settings, pivot, why).shared()))
 }
 
 #[cfg(test)]
@@ -136,14 +130,14 @@ mod tests {
     /// A reboot takes the cut away: the guard has put the static manifests back.
     #[test]
     fn what_a_reboot_undoes_is_looked_at_again_and_nothing_is_cut_before_everything_serves() {
-        for handover in [Handover::Steer, Handover::Bridge, Handover::Restart] {
+        for handover in [HandoverMode::Steer, HandoverMode::Bridge, HandoverMode::Restart] {
             let plan = hand_over(&settings(handover), RunId::new(), &Component::ALL, "a boot").unwrap();
-            for retire in each("retire-static") {
+            for retire in each(StepKind::RetireStatic) {
                 let spec = plan.step(&retire).unwrap();
                 assert_eq!(spec.durability, Durability::Boot);
                 let cut_after = match handover {
-                    Handover::Steer => vec!["switch".into()],
-                    _ => each("await-ready"),
+                    HandoverMode::Steer => vec!["switch".into()],
+                    _ => each(StepKind::AwaitReady),
                 };
                 assert_eq!(spec.after, cut_after);
             }

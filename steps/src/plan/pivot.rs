@@ -1,10 +1,12 @@
 //! The pivot of one node.
 
 use crate::component::Component;
-use crate::settings::{Handover, Settings};
+use crate::run_info::RunInfo;
+use crate::settings::{HandoverMode, Settings};
 use crate::step::{BridgeAct, Job, RedirectAct};
+use crate::step_name::{StepKind, StepName};
 use fulcrum_engine::{Backoff, Durability, Plan, PlanError, Policy, StepId, StepSpec};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::time::Duration;
 
 /// The workflow's name in the journal.
@@ -43,57 +45,59 @@ const ARMED_WITHIN: Duration = Duration::from_secs(120);
 pub fn pivot(settings: &Settings, deadline: Duration) -> Result<Plan, PlanError> {
     let mut steps = vec![
         // The same checks have passed a moment ago: a pod that is not Ready just now may be again soon.
-        step("preflight", Job::Preflight).policy(Policy::tries(10, CALL_WITHIN)),
-        step("lock", Job::Lock).after(["preflight"]),
-        step("archive", Job::Archive).after(["lock"]),
+        step(StepKind::Preflight, Job::Preflight).policy(Policy::tries(10, CALL_WITHIN)),
+        step(StepKind::Lock, Job::Lock).after([StepKind::Preflight]),
+        step(StepKind::Archive, Job::Archive).after([StepKind::Lock]),
     ];
-    let before_changes = if settings.guard { "arm-guard" } else { "archive" };
+    let before_changes = if settings.guard { StepKind::ArmGuard } else { StepKind::Archive };
     if settings.guard {
-        let arm = step("arm-guard", Job::ArmGuard).after(["archive"]);
+        let arm = step(StepKind::ArmGuard, Job::ArmGuard).after([StepKind::Archive]);
         steps.push(arm.policy(Policy::tries(3, ARMED_WITHIN)));
     }
-    steps.push(step("label-node", Job::LabelNode).after([before_changes]));
+    steps.push(step(StepKind::LabelNode, Job::LabelNode).after([before_changes]));
     let last: Vec<StepId> = match settings.handover {
-        Handover::Steer => steer(&mut steps),
-        Handover::Bridge => bridge(&mut steps),
-        Handover::Restart => restart(&mut steps, "label-node"),
+        HandoverMode::Steer => steer(&mut steps),
+        HandoverMode::Bridge => bridge(&mut steps),
+        HandoverMode::Restart => restart(&mut steps, StepKind::LabelNode),
     };
     steps.push(verify(last));
-    steps.push(step("seal", Job::Seal).after(["verify"]));
+    steps.push(step(StepKind::RecordHead, Job::Seal).after([StepKind::Verify]));
     if settings.guard {
         void_at_boot(&mut steps);
     }
-    Ok(Plan::new(PIVOT, steps)?.with_deadline(deadline).with_shared(json!(settings)))
+    Ok(Plan::new(PIVOT, steps)?
+        .with_deadline(deadline)
+        .with_shared(RunInfo { settings: settings.clone(), why: None }.shared()))
 }
 
 /// With a guard the cut does not survive a reboot: the guard has put the manifests back. So what was found after it
 /// counts no more either.
 fn void_at_boot(steps: &mut [StepSpec]) {
     for spec in steps {
-        let id = spec.id.as_str();
-        if id == "verify" || id.starts_with("retire-static/") {
+        let kind = StepName::parse(spec.id.as_str()).map(StepName::kind);
+        if matches!(kind, Some(StepKind::Verify | StepKind::RetireStatic)) {
             spec.durability = Durability::Boot;
         }
     }
 }
 
 pub(super) fn verify(last: Vec<StepId>) -> StepSpec {
-    step("verify", Job::Verify).after(last).policy(Policy::tries(1, POD_WITHIN))
+    step(StepKind::Verify, Job::Verify).after(last).policy(Policy::tries(1, POD_WITHIN))
 }
 
 /// The static pods are restarted so that their ports can be shared. Returns the last steps, as do the others.
-fn restart(steps: &mut Vec<StepSpec>, after: &str) -> Vec<StepId> {
+fn restart(steps: &mut Vec<StepSpec>, after: StepKind) -> Vec<StepId> {
     for component in Component::ALL {
         // Side by side: a leader loses its lease while the API server restarts anyway, and its restart
         // takes as long.
-        steps.push(pod(&of("share-port", component), Job::SharePort { component }).after([after]));
+        steps.push(pod(StepKind::SharePort.of(component), Job::SharePort { component }).after([after]));
     }
-    start_new(steps, &each("share-port"));
+    start_new(steps, &each(StepKind::SharePort));
     for component in Component::ALL {
-        let retire = pod(&of("retire-static", component), Job::RetireStatic { component });
-        steps.push(retire.after(each("await-ready")));
+        let retire = pod(StepKind::RetireStatic.of(component), Job::RetireStatic { component });
+        steps.push(retire.after(each(StepKind::AwaitReady)));
     }
-    each("retire-static")
+    each(StepKind::RetireStatic)
 }
 
 /// The same, while a third API server on another port takes the new connections.
@@ -102,99 +106,97 @@ fn bridge(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
     let [begin, end] = [RedirectAct::Begin, RedirectAct::End].map(Some);
     // A resume that finds the bridge dead has ended the redirect to it; where both are made again, both must end
     // again.
-    let raise_bridge = pod("raise-bridge", Job::Bridge { forward: raise, back: lower }).after(["label-node"]);
+    let raise_bridge =
+        pod(StepKind::RaiseBridge, Job::Bridge { forward: raise, back: lower }).after([StepKind::LabelNode]);
     steps.push(raise_bridge.durability(Durability::Process));
-    let redirect = step("redirect", Job::Redirect { forward: begin, back: end }).after(["raise-bridge"]);
+    let redirect =
+        step(StepKind::Redirect, Job::Redirect { forward: begin, back: end }).after([StepKind::RaiseBridge]);
     steps.push(redirect.durability(Durability::Process));
-    let retired = restart(steps, "redirect");
-    let end_redirect = step("end-redirect", Job::Redirect { forward: end, back: begin }).after(retired);
+    let retired = restart(steps, StepKind::Redirect);
+    let end_redirect =
+        step(StepKind::EndRedirect, Job::Redirect { forward: end, back: begin }).after(retired);
     steps.push(end_redirect.durability(Durability::Process));
-    let lower_bridge =
-        pod("lower-bridge", Job::Bridge { forward: lower, back: raise }).after(["end-redirect"]);
+    let lower_bridge = pod(StepKind::LowerBridge, Job::Bridge { forward: lower, back: raise })
+        .after([StepKind::EndRedirect]);
     steps.push(lower_bridge.durability(Durability::Process));
-    vec!["lower-bridge".into()]
+    vec![StepKind::LowerBridge.into()]
 }
 
 /// The kernel is told whose turn it is, and nothing is restarted.
 fn steer(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
     for component in Component::ALL {
-        let share = pod(&of("share-port", component), Job::ShareLive { component });
-        steps.push(share.after(["label-node"]).durability(Durability::Process));
+        let share = pod(StepKind::SharePort.of(component), Job::ShareLive { component });
+        steps.push(share.after([StepKind::LabelNode]).durability(Durability::Process));
     }
     let api = Component::ApiServer;
-    let line_up = pod("line-up", Job::LineUp).after([of("share-port", api)]);
+    let line_up = pod(StepKind::PreferStatic, Job::LineUp).after([StepKind::SharePort.of(api)]);
     steps.push(line_up.durability(Durability::Process));
-    start_new(steps, &[each("share-port"), vec!["line-up".into()]].concat());
-    let switch = pod("switch", Job::Switch).after(each("await-ready"));
+    start_new(steps, &[each(StepKind::SharePort), vec![StepKind::PreferStatic.into()]].concat());
+    let switch = pod(StepKind::Switch, Job::Switch).after(each(StepKind::AwaitReady));
     steps.push(switch.durability(Durability::Process));
     way_back(steps);
     for component in Component::ALL {
         let after = match component {
-            Component::ApiServer => "way-back/raise-bridge".to_owned(),
-            _ => of("way-back/vacate-port", component),
+            Component::ApiServer => StepKind::PrepareRaiseBridge.into(),
+            _ => StepKind::PrepareVacatePort.of(component),
         };
-        let retire = pod(&of("retire-static", component), Job::RetireStatic { component }).after([after]);
+        let retire =
+            pod(StepKind::RetireStatic.of(component), Job::RetireStatic { component }).after([after]);
         // What does not survive a crash or a boot is looked at again before the cut, whatever lies between.
-        steps.push(retire.after(["switch"]).after(each("await-ready")));
+        steps.push(retire.after([StepKind::Switch]).after(each(StepKind::AwaitReady)));
     }
-    let keep = step("keep-line-up", Job::KeepLineUp).after([of("retire-static", api)]);
+    let keep = step(StepKind::PreferServing, Job::KeepLineUp).after([StepKind::RetireStatic.of(api)]);
     steps.push(keep.durability(Durability::Process));
-    [each("retire-static"), vec!["keep-line-up".into()]].concat()
+    [each(StepKind::RetireStatic), vec![StepKind::PreferServing.into()]].concat()
 }
 
 /// What the exact way back needs is prepared before the cut, so that a rollback needs no API for it; what is
 /// prepared in this order is *done* by the undos, in the reverse one.
 fn way_back(steps: &mut Vec<StepSpec>) {
     let api = Component::ApiServer;
-    let [restore, vacate] = ["way-back/restore-static", "way-back/vacate-port"];
+    let (restore, vacate) = (StepKind::PrepareRestoreStatic, StepKind::PrepareVacatePort);
     let bridge = |act| Job::Bridge { forward: None, back: Some(act) };
     let redirect = |act| Job::Redirect { forward: None, back: Some(act) };
-    steps.push(pod("way-back/lower-bridge", bridge(BridgeAct::Lower)).after(["switch"]));
-    let end = step("way-back/end-redirect", redirect(RedirectAct::End));
-    steps.push(end.after(["way-back/lower-bridge"]));
+    steps.push(pod(StepKind::PrepareLowerBridge, bridge(BridgeAct::Lower)).after([StepKind::Switch]));
+    let end = step(StepKind::PrepareEndRedirect, redirect(RedirectAct::End));
+    steps.push(end.after([StepKind::PrepareLowerBridge]));
     for component in Component::ALL {
-        let after = if component == api { "way-back/end-redirect" } else { "switch" };
-        steps.push(pod(&of(restore, component), Job::RestoreStatic { component }).after([after]));
-        let vacate = pod(&of(vacate, component), Job::VacatePort { component });
-        steps.push(vacate.after([of(restore, component)]));
+        let after = if component == api { StepKind::PrepareEndRedirect } else { StepKind::Switch };
+        steps.push(pod(restore.of(component), Job::RestoreStatic { component }).after([after]));
+        let vacate = pod(vacate.of(component), Job::VacatePort { component });
+        steps.push(vacate.after([restore.of(component)]));
     }
-    let begin = step("way-back/redirect", redirect(RedirectAct::Begin));
-    steps.push(begin.after([of(vacate, api)]));
-    steps.push(pod("way-back/raise-bridge", bridge(BridgeAct::Raise)).after(["way-back/redirect"]));
+    let begin = step(StepKind::PrepareRedirect, redirect(RedirectAct::Begin));
+    steps.push(begin.after([vacate.of(api)]));
+    steps
+        .push(pod(StepKind::PrepareRaiseBridge, bridge(BridgeAct::Raise)).after([StepKind::PrepareRedirect]));
 }
 
 /// The DaemonSets, and the wait until their pods serve.
 fn start_new(steps: &mut Vec<StepSpec>, after: &[StepId]) {
     for component in Component::ALL {
         // After all three: each restart could take away what the creation of another's pod needs.
-        let create = step(&of("create-daemonset", component), Job::CreateDaemonset { component });
+        let create = step(StepKind::CreateDaemonset.of(component), Job::CreateDaemonset { component });
         steps.push(create.after(after.iter().cloned()).policy(Policy::tries(3, CALL_WITHIN)));
-        let wait = pod(&of("await-ready", component), Job::AwaitReady { component });
+        let wait = pod(StepKind::AwaitReady.of(component), Job::AwaitReady { component });
         // What a pod answered before a restart of this program says little; before a reboot, nothing.
-        steps.push(wait.after([of("create-daemonset", component)]).durability(Durability::Process));
+        steps.push(wait.after([StepKind::CreateDaemonset.of(component)]).durability(Durability::Process));
     }
 }
 
-pub(super) fn of(what: &str, component: Component) -> String {
-    format!("{what}/{component}")
-}
-
-pub(super) fn each(what: &str) -> Vec<StepId> {
-    Component::ALL.map(|component| of(what, component).into()).to_vec()
+pub(super) fn each(kind: StepKind) -> Vec<StepId> {
+    Component::ALL.map(|component| kind.of(component).id()).to_vec()
 }
 
 /// A step that waits for a pod.
-pub(super) fn pod(name: &str, job: Job) -> StepSpec {
+pub(super) fn pod(name: impl Into<StepId>, job: Job) -> StepSpec {
     step(name, job).policy(Policy::tries(1, POD_WITHIN))
 }
 
 /// A step that is patient on the way back: a rollback waits for an API that is down, and what ends it is a
 /// person, not a count. 60 attempts of up to three minutes.
-pub(super) fn step(name: &str, job: Job) -> StepSpec {
-    patient(name, serde_json::to_value(job).unwrap_or(Value::Null))
-}
-
-pub(super) fn patient(name: &str, args: Value) -> StepSpec {
+pub(super) fn step(name: impl Into<StepId>, job: Job) -> StepSpec {
+    let args = serde_json::to_value(job).unwrap_or(Value::Null);
     let backoff = Backoff { initial: Duration::from_millis(500), max: Duration::from_secs(15) };
     let undo = Policy { attempts: 60, backoff, timeout: POD_WITHIN };
     StepSpec::new(name, args).policy(Policy::tries(5, CALL_WITHIN)).undo_policy(undo)
@@ -203,14 +205,17 @@ pub(super) fn patient(name: &str, args: Value) -> StepSpec {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use serde_json::json;
     use std::collections::BTreeMap;
 
-    pub(in super::super) fn settings(handover: Handover) -> Settings {
+    pub(in super::super) fn settings(handover: HandoverMode) -> Settings {
         Settings {
             cluster_uid: "u".into(),
             node: "cp1".into(),
             node_addresses: vec![],
             manifests_dir: "/m".into(),
+            manifest_names: BTreeMap::new(),
+            publishes_itself: true,
             kubeconfig: "/k".into(),
             role_label: crate::cluster::ROLE_LABEL.into(),
             kubernetes_minor: 35,
@@ -223,9 +228,9 @@ pub(super) mod tests {
         }
     }
 
-    const ALL: [Handover; 3] = [Handover::Steer, Handover::Bridge, Handover::Restart];
+    const ALL: [HandoverMode; 3] = [HandoverMode::Steer, HandoverMode::Bridge, HandoverMode::Restart];
 
-    fn plan_of(handover: Handover) -> Plan {
+    fn plan_of(handover: HandoverMode) -> Plan {
         pivot(&settings(handover), Duration::from_secs(600)).unwrap()
     }
 
@@ -238,9 +243,9 @@ pub(super) mod tests {
     #[test]
     fn nothing_is_cut_before_everything_new_is_ready() {
         for plan in ALL.map(plan_of) {
-            for (retire, ready) in each("retire-static")
+            for (retire, ready) in each(StepKind::RetireStatic)
                 .iter()
-                .flat_map(|r| each("await-ready").into_iter().map(move |a| (r, a)))
+                .flat_map(|r| each(StepKind::AwaitReady).into_iter().map(move |a| (r, a)))
             {
                 assert!(comes_after(&plan, retire, &ready), "{retire} {ready}");
             }
@@ -251,7 +256,7 @@ pub(super) mod tests {
     /// it happens while new connections go to the bridge.
     #[test]
     fn the_exact_way_back_goes_over_the_bridge() {
-        let plan = plan_of(Handover::Steer);
+        let plan = plan_of(HandoverMode::Steer);
         let order = [
             "way-back/raise-bridge",
             "way-back/redirect",

@@ -1,11 +1,14 @@
 //! Checks of what the API says.
 
+use super::check_result::CheckResult;
+use super::fit::fit_checks;
 use super::host::HostFacts;
-use super::verdict::Verdict;
 use crate::cluster::{ROLE_LABEL, ROLE_LABEL_BEFORE_1_24, RUN_ANNOTATION, config_hash, is_ready, pod_story};
 use crate::component::Component;
 use crate::host::Listener;
-use crate::site::Site;
+use crate::manifest::{Advertised, Difference, StaticPod, same_spec};
+use crate::release::{NEWEST_TRIED, OLDEST, Release, Trait};
+use crate::site::{Site, describe};
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -18,7 +21,12 @@ pub(super) struct ClusterFacts {
     pub(super) node: Node,
     /// The nodes of the same role, this one among them.
     pub(super) peers: Vec<String>,
+    /// Those of the control plane's namespace.
     pub(super) pods: Vec<Pod>,
+    /// Those of every namespace that are on this node.
+    pub(super) pods_here: Vec<Pod>,
+    /// Under which addresses pods find the API.
+    pub(super) published: Vec<IpAddr>,
     pub(super) daemonsets: BTreeMap<Component, Value>,
     pub(super) lock: Option<String>,
 }
@@ -37,37 +45,68 @@ pub(super) fn role_label(node: &Node) -> Option<&'static str> {
     [ROLE_LABEL, ROLE_LABEL_BEFORE_1_24].into_iter().find(bears)
 }
 
+/// Why this host is none of the cluster's nodes.
+#[derive(Debug)]
+pub(super) enum NotFound {
+    /// It will be none later, either.
+    Refused(Box<CheckResult>),
+    /// The kubelet may only not have said so yet.
+    NotYet(Box<CheckResult>),
+}
+
 /// The node that this host is, as the cluster calls it. The hostname proves nothing: what counts is the
-/// mirror pod that stands for the very process that listens here.
+/// mirror pod that stands for the very process that listens here, on `port`.
 pub(super) fn find_node(
     pods: &[Pod],
     listeners: &[Listener],
+    port: u16,
     said: Option<&str>,
-) -> Result<String, Box<Verdict>> {
+) -> Result<String, NotFound> {
+    let refuse = |seen: String, remedy: &str| Box::new(CheckResult::refuse("node", seen, remedy));
     let here: Vec<&str> =
         listeners.iter().filter_map(|listener| listener.process.pod_uid.as_deref()).collect();
     let found = pods.iter().find(|pod| config_hash(pod).is_some_and(|hash| here.contains(&hash)));
     let node = found.and_then(|pod| pod.spec.as_ref()?.node_name.as_deref());
     match (node, said) {
-        (Some(node), Some(said)) if node != said => Err(Box::new(Verdict::refuse(
-            "node",
-            format!("the cluster knows this host as node {node}, not {said}"),
-            "leave --node-name out, or run this on the node that you mean",
-        ))),
-        (Some(node), _) => Ok(node.to_owned()),
-        (None, _) => Err(Box::new(Verdict::refuse(
-            "node",
-            match here.is_empty() {
-                true => "no static API server listens on this host".to_owned(),
-                false => format!(
-                    "the cluster has no mirror pod of the API server that runs here (static pod {})",
-                    here.join(", ")
-                ),
-            },
-            "the kubeconfig may be another cluster's: its API server must be the one of this host; if it is, the \
-             kubelet cannot register its static pods, and its log says why",
-        ))),
+        (Some(node), Some(said)) if node != said => {
+            let seen = format!("the cluster knows this host as node {node}, not {said}");
+            let remedy = "leave --node-name out, or run this on the node that you mean";
+            return Err(NotFound::Refused(refuse(seen, remedy)));
+        }
+        (Some(node), _) => return Ok(node.to_owned()),
+        (None, _) => {}
     }
+    if here.is_empty() {
+        let others: Vec<String> = listeners.iter().map(|listener| describe(&listener.process)).collect();
+        let others = if others.is_empty() { "nobody does".to_owned() } else { others.join(" and ") };
+        let remedy =
+            "the API server must run from its static manifest: the kubelet's log says why it does not";
+        let seen = format!("no static API server listens on port {port} of this host: {others}");
+        return Err(NotFound::Refused(refuse(seen, remedy)));
+    }
+    let name = |pod: &Pod| pod.metadata.name.clone().unwrap_or_default();
+    let is_server =
+        |pod: &&Pod| config_hash(pod).is_some() && name(pod).starts_with(Component::ApiServer.name());
+    let other = pods.iter().filter(is_server).find(|pod| is_ready(pod));
+    Err(match other {
+        Some(pod) => NotFound::Refused(refuse(
+            format!(
+                "the API server that runs here is of the static pod {}, and the cluster's {} stands for another",
+                here.join(", "),
+                name(pod)
+            ),
+            "if that is this node, the kubelet has just read a changed manifest: try again in a minute; if not, the \
+             kubeconfig is another cluster's",
+        )),
+        None => NotFound::NotYet(refuse(
+            format!(
+                "the cluster has no mirror pod of the API server that runs here (static pod {})",
+                here.join(", ")
+            ),
+            "just after a start the kubelet takes a while to register its static pods: try again in a minute; if it stays \
+             so, its log says why, or the kubeconfig is another cluster's",
+        )),
+    })
 }
 
 /// The node's own addresses, internal ones first: the kubelet's `status.hostIP` is the first.
@@ -80,55 +119,128 @@ pub(super) fn node_addresses(node: &Node) -> Vec<IpAddr> {
     addresses.into_iter().map(|(_, address)| address).collect()
 }
 
-pub(super) async fn cluster_checks(site: &Site, host: &HostFacts, facts: &ClusterFacts) -> Vec<Verdict> {
-    let mut verdicts = vec![Verdict::pass("node", format!("this host is node {}", facts.name))];
-    verdicts.push(version_check(facts));
-    verdicts.push(role_check(facts));
-    for pod in host.static_pods.values() {
-        verdicts.extend(taint_checks(facts, &pod.daemonset(&site.settings.target(None))));
+pub(super) async fn cluster_checks(site: &Site, host: &HostFacts, facts: &ClusterFacts) -> Vec<CheckResult> {
+    let mut results = vec![CheckResult::pass("node", format!("this host is node {}", facts.name))];
+    results.extend(version_checks(facts));
+    results.push(role_check(facts));
+    let daemonsets: Vec<Value> =
+        host.static_pods.values().map(|pod| pod.daemonset(&site.settings.target(None))).collect();
+    for daemonset in &daemonsets {
+        results.extend(taint_checks(facts, daemonset));
     }
-    verdicts.extend(Component::ALL.map(|component| mirror_check(site, facts, component)));
-    verdicts.extend(daemonset_checks(facts));
-    verdicts.extend(advertise_check(site, host));
-    verdicts.extend(lock_check(facts));
+    results.extend(fit_checks(&facts.node, &facts.pods_here, &daemonsets));
+    results.extend(Component::ALL.map(|component| mirror_check(site, facts, component)));
+    results.extend(daemonset_checks(facts));
+    results.extend(advertise_check(site, host, facts));
+    results.extend(insecure_port_checks(host, facts));
+    results.extend(lock_check(facts));
     for pod in host.static_pods.values().filter(|pod| !facts.daemonsets.contains_key(&pod.component())) {
-        let daemonset = pod.daemonset(&site.settings.target(None));
-        if let Err(error) = site.cluster.create_daemonset(&daemonset, true).await {
-            let remedy =
-                "the API server would not take the DaemonSet: see the manifest, and what admits objects";
-            verdicts.push(Verdict::refuse("admission", error.to_string(), remedy));
-        }
+        results.extend(admission_check(site, host, pod).await);
     }
-    verdicts
+    results
 }
 
-fn version_check(facts: &ClusterFacts) -> Verdict {
+/// What the API server would make of the DaemonSet: it must take it, and leave it as it is.
+async fn admission_check(site: &Site, host: &HostFacts, pod: &StaticPod) -> Option<CheckResult> {
+    let path = host.path(pod.component());
+    let ours = pod.daemonset(&site.settings.target(None));
+    let made = match site.cluster.create_daemonset(&ours, true).await {
+        Ok(made) => made,
+        Err(error) => {
+            let remedy =
+                format!("the API server would not take the DaemonSet: see {path}, and what admits objects");
+            return Some(CheckResult::refuse("admission", error.to_string(), remedy));
+        }
+    };
+    let differences = same_spec(&ours, &made).err()?;
+    let list: Vec<String> = differences.iter().map(|one| change(one, &path)).collect();
+    Some(CheckResult::refuse(
+        "admission",
+        list.join("; "),
+        "what it would make is not what the static pod is: mend the manifest, or what changes objects as they are admitted",
+    ))
+}
+
+fn change(difference: &Difference, path: &str) -> String {
+    let field = difference.path.strip_prefix("spec.template.").unwrap_or(&difference.path);
+    match (&difference.ours, &difference.live) {
+        (Some(_), None) => format!("{path}: the API server does not know {field}, and drops it"),
+        _ => format!("{path}: the API server would change {difference}"),
+    }
+}
+
+fn version_checks(facts: &ClusterFacts) -> Vec<CheckResult> {
     let kubelet = facts.node.status.as_ref().and_then(|status| status.node_info.as_ref());
     let kubelet = kubelet.map_or("", |info| info.kubelet_version.as_str());
-    match (version(&facts.version), version(kubelet)) {
-        (None | Some((..20, _)), _) => Verdict::refuse(
+    let release = facts.minor().map(Release);
+    let known = match (release, version(kubelet)) {
+        (Some(release), _) if release < Release(OLDEST) => None,
+        (None, _) => None,
+        (_, Some((20, ..=3))) => {
+            return vec![CheckResult::refuse(
+                "version",
+                format!("the kubelet is {kubelet}"),
+                "1.20.0 to 1.20.3 can reject DaemonSet pods after a reboot: upgrade it to 1.20.4 or later",
+            )];
+        }
+        (release, _) => release,
+    };
+    let Some(release) = known else {
+        return vec![CheckResult::refuse(
             "version",
             format!("the API server is {}", facts.version),
             "fulcrum needs 1.20 or later: --permit-port-sharing and a kubelet that keeps DaemonSet pods",
-        ),
-        (_, Some((20, ..=3))) => Verdict::refuse(
+        )];
+    };
+    let seen =
+        format!("API server {}, kubelet {kubelet}; known of {release}: {}", facts.version, release.known());
+    let mut results = vec![CheckResult::pass("version", seen)];
+    if !release.is_tried() {
+        results.push(CheckResult::warn(
             "version",
-            format!("the kubelet is {kubelet}"),
-            "1.20.0 to 1.20.3 can reject DaemonSet pods after a reboot: upgrade it to 1.20.4 or later",
-        ),
-        _ => Verdict::pass("version", format!("API server {}, kubelet {kubelet}", facts.version)),
+            format!(
+                "{release} is newer than any release that fulcrum was tried on, which is {}",
+                Release(NEWEST_TRIED)
+            ),
+            "`fulcrum rehearse`, and a pivot of a node that matters less, tell more",
+        ));
     }
+    results
 }
 
-fn role_check(facts: &ClusterFacts) -> Verdict {
+/// The ports without TLS that old controller managers and schedulers open: two processes cannot share one.
+fn insecure_port_checks(host: &HostFacts, facts: &ClusterFacts) -> Vec<CheckResult> {
+    if !facts.minor().is_some_and(|minor| Release(minor).has(Trait::InsecurePorts)) {
+        return Vec::new();
+    }
+    let open = |pod: &StaticPod| {
+        let component = pod.component();
+        let (flag, default) = match component {
+            Component::ApiServer => ("insecure-port", "0"),
+            Component::ControllerManager => ("port", "10252"),
+            Component::Scheduler => ("port", "10251"),
+        };
+        let port = pod.flag(flag).unwrap_or_else(|| default.to_owned());
+        (port != "0").then(|| {
+            CheckResult::refuse(
+                "insecure-port",
+                format!("{}: {component} opens port {port} without TLS (--{flag})", host.path(component)),
+                format!("two of it cannot have that port at a time: set --{flag}=0"),
+            )
+        })
+    };
+    host.static_pods.values().filter_map(open).collect()
+}
+
+fn role_check(facts: &ClusterFacts) -> CheckResult {
     match role_label(&facts.node) {
-        Some(label) if facts.peers.len() < 2 => Verdict::pass("role", format!("the node bears {label}")),
-        Some(label) => Verdict::refuse(
+        Some(label) if facts.peers.len() < 2 => CheckResult::pass("role", format!("the node bears {label}")),
+        Some(label) => CheckResult::refuse(
             "role",
             format!("{label} is on {} nodes: {}", facts.peers.len(), facts.peers.join(", ")),
             "this version pivots a control plane of one node only: the others' are left alone",
         ),
-        None => Verdict::refuse(
+        None => CheckResult::refuse(
             "role",
             format!("node {} bears neither {ROLE_LABEL}= nor {ROLE_LABEL_BEFORE_1_24}=", facts.name),
             format!(
@@ -140,7 +252,7 @@ fn role_check(facts: &ClusterFacts) -> Verdict {
 }
 
 /// Taints of the node that the DaemonSet's own tolerations, and those that its controller adds, do not cover.
-fn taint_checks(facts: &ClusterFacts, daemonset: &Value) -> Vec<Verdict> {
+fn taint_checks(facts: &ClusterFacts, daemonset: &Value) -> Vec<CheckResult> {
     let name = daemonset["metadata"]["name"].as_str().unwrap_or_default();
     let tolerations: Vec<Toleration> =
         serde_json::from_value(daemonset["spec"]["template"]["spec"]["tolerations"].clone())
@@ -152,7 +264,7 @@ fn taint_checks(facts: &ClusterFacts, daemonset: &Value) -> Vec<Verdict> {
             && !tolerations.iter().any(|toleration| tolerates(toleration, taint))
     };
     let refuse = |taint: &Taint| {
-        Verdict::refuse(
+        CheckResult::refuse(
             "taint",
             format!(
                 "node {} has the taint {}:{}, which {name} does not tolerate",
@@ -189,15 +301,17 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     key && (effect.is_empty() || effect == taint.effect)
 }
 
-fn mirror_check(site: &Site, facts: &ClusterFacts, component: Component) -> Verdict {
+fn mirror_check(site: &Site, facts: &ClusterFacts, component: Component) -> CheckResult {
     let name = site.mirror_pod(component);
     let pod = facts.pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(&name));
     match pod {
         Some(pod) if config_hash(pod).is_some() && is_ready(pod) => {
-            Verdict::pass("mirror-pod", format!("{name} is Ready"))
+            CheckResult::pass("mirror-pod", format!("{name} is Ready"))
         }
-        Some(pod) => Verdict::refuse("mirror-pod", pod_story(pod), "a pivot starts from Ready static pods"),
-        None => Verdict::refuse(
+        Some(pod) => {
+            CheckResult::refuse("mirror-pod", pod_story(pod), "a pivot starts from Ready static pods")
+        }
+        None => CheckResult::refuse(
             "mirror-pod",
             format!("there is no pod {name}"),
             "the kubelet has not registered the static pod: its log says why",
@@ -205,7 +319,7 @@ fn mirror_check(site: &Site, facts: &ClusterFacts, component: Component) -> Verd
     }
 }
 
-fn daemonset_checks(facts: &ClusterFacts) -> Vec<Verdict> {
+fn daemonset_checks(facts: &ClusterFacts) -> Vec<CheckResult> {
     let refuse = |(component, daemonset): (&Component, &Value)| {
         let name = component.daemonset_name();
         let by = daemonset["metadata"]["annotations"][RUN_ANNOTATION].as_str();
@@ -215,27 +329,46 @@ fn daemonset_checks(facts: &ClusterFacts) -> Vec<Verdict> {
         };
         let remedy = "this control plane is already self-hosted, or another tool has left it half-pivoted: while \
                       the static pods serve, kubectl -n kube-system delete daemonset takes it away";
-        Verdict::refuse("daemonset", seen, remedy)
+        CheckResult::refuse("daemonset", seen, remedy)
     };
     facts.daemonsets.iter().map(refuse).collect()
 }
 
-/// The DaemonSet advertises `status.hostIP`; the static pod may advertise another address.
-fn advertise_check(site: &Site, host: &HostFacts) -> Option<Verdict> {
-    let advertised = host.static_pods.get(&Component::ApiServer)?.advertise_address()?;
+/// The address under which pods find the API must be the node's: the DaemonSet's pod publishes that one, and so is it held.
+fn advertise_check(site: &Site, host: &HostFacts, facts: &ClusterFacts) -> Option<CheckResult> {
+    let pod = host.static_pods.get(&Component::ApiServer)?;
     let node = *site.settings.node_addresses.first()?;
-    (advertised != node).then(|| {
-        Verdict::refuse(
-            "advertise-address",
-            format!("the API server advertises {advertised}, but the node's address is {node}"),
-            "the self-hosted one advertises the node's address: give the kubelet the same one with --node-ip",
-        )
-    })
+    let path = host.path(Component::ApiServer);
+    let (seen, remedy) = match pod.advertised() {
+        Advertised::Address(address) if address != node => (
+            format!("{path}: the API server publishes {address}, but the node's address is {node}"),
+            format!(
+                "give the kubelet the same address with --node-ip={address}, or say --advertise-address={node} if the \
+                     API server listens there"
+            ),
+        ),
+        Advertised::Unclear(text) => (
+            format!("{path}: it cannot be told what --advertise-address={text} stands for"),
+            format!("write the address itself: --advertise-address={node}"),
+        ),
+        _ if pod.publishes_itself() && !facts.published.is_empty() && !facts.published.contains(&node) => {
+            let published: Vec<String> = facts.published.iter().map(ToString::to_string).collect();
+            (
+                format!(
+                    "{path}: pods find the API at {}, but the node's address is {node}",
+                    published.join(", ")
+                ),
+                format!("say --advertise-address={node}, or give the kubelet the other one with --node-ip"),
+            )
+        }
+        Advertised::Address(_) | Advertised::NodeAddress | Advertised::Chosen => return None,
+    };
+    Some(CheckResult::refuse("advertise-address", seen, remedy))
 }
 
-fn lock_check(facts: &ClusterFacts) -> Option<Verdict> {
+fn lock_check(facts: &ClusterFacts) -> Option<CheckResult> {
     let holder = facts.lock.as_ref()?;
-    Some(Verdict::refuse(
+    Some(CheckResult::refuse(
         "lock",
         format!("run {holder} (node/run) holds the lock on this cluster's control plane"),
         "finish it there with `fulcrum resume`, or undo it with `fulcrum rollback`; only if that node is gone for \
@@ -278,14 +411,27 @@ mod tests {
         let process = Process { pid: 1, command: vec![], pod_uid: Some(hash.to_owned()), memory: 0 };
         let address = "[::]:6443".parse().unwrap();
         let here = [Listener { process, inode: 1, uid: 0, address }];
-        assert_eq!(find_node(std::slice::from_ref(&pod), &here, None).unwrap(), "cp1");
+        assert_eq!(find_node(std::slice::from_ref(&pod), &here, 6443, None).unwrap(), "cp1");
+        let refused = |pods: &[Pod], here: &[Listener], said| match find_node(pods, here, 6443, said) {
+            Err(NotFound::Refused(verdict)) => verdict.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert!(refused(std::slice::from_ref(&pod), &here, Some("cp2")).contains("cp1, not cp2"));
         assert!(
-            find_node(std::slice::from_ref(&pod), &here, Some("cp2"))
-                .unwrap_err()
-                .seen
-                .contains("cp1, not cp2")
+            refused(std::slice::from_ref(&pod), &[], None)
+                .contains("no static API server listens on port 6443")
         );
-        assert!(find_node(&[], &here, None).unwrap_err().remedy.contains("another cluster's"));
-        assert!(find_node(&[pod], &[], None).unwrap_err().seen.contains("no static API server"));
+        // Just after a start the kubelet has registered nothing yet.
+        assert!(matches!(find_node(&[], &here, 6443, None), Err(NotFound::NotYet(_))));
+        let mut other = pod;
+        other.metadata.annotations.as_mut().unwrap().insert("kubernetes.io/config.hash".into(), "f".into());
+        let waiting = find_node(std::slice::from_ref(&other), &here, 6443, None);
+        assert!(
+            matches!(waiting, Err(NotFound::NotYet(_))),
+            "the old one is not ready: its successor may come"
+        );
+        other.status =
+            serde_json::from_value(json!({ "conditions": [{ "type": "Ready", "status": "True" }] })).unwrap();
+        assert!(refused(&[other], &here, None).contains("stands for another"));
     }
 }

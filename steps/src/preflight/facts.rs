@@ -1,147 +1,197 @@
 //! Gathers the facts, in the order in which they can be had: the disk, the host, the cluster.
 
-use super::cluster::{ClusterFacts, cluster_checks, find_node, node_addresses, role_label};
+use super::check_result::{CheckResult, Refused, Report, gate};
+use super::cluster::{ClusterFacts, NotFound, cluster_checks, find_node, node_addresses, role_label};
 use super::handover::choose;
 use super::host::{HostFacts, disk_checks, host_checks};
-use super::verdict::{Refused, Report, Verdict, gate};
 use crate::cluster::{Cluster, ClusterError, ROLE_LABEL};
 use crate::component::Component;
-use crate::guard::OnReboot;
-use crate::host::{Host, ManifestsDir, Units};
+use crate::host::{Listener, ManifestsDir, Node};
 use crate::manifest::StaticPod;
-use crate::settings::{Handover, Settings, Wanted};
+use crate::run_info::RollbackMode;
+use crate::settings::{HandoverMode, OnReboot, Settings, Wanted};
 use crate::site::{Site, health_question};
-use crate::timeouts::Patience;
+use crate::timeouts::Timeouts;
+use k8s_openapi::api::core::v1::Pod;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
-/// What is to be checked, before a [`Site`] exists.
+/// What is to be checked, and what was asked for.
 #[derive(Debug, Clone)]
-pub struct Ask {
-    /// Where the kubelet looks for static pods.
-    pub manifests: ManifestsDir,
-    /// The kernel.
-    pub host: Arc<dyn Host>,
+pub struct PreflightInput {
+    /// The machine.
+    pub node: Node,
     /// The API.
     pub cluster: Cluster,
-    /// The kubeconfig that leads there.
+    /// Where the journal will be.
+    pub state_dir: PathBuf,
+    /// The kubeconfig that leads to the API.
     pub kubeconfig: PathBuf,
-    /// The node's name, if the operator said it; else the cluster is asked.
+    /// The node's name, if a person gave it. Otherwise the cluster is asked.
     pub node_name: Option<String>,
     /// How the control plane shall change hands.
     pub handover: Wanted,
     /// How long the new API server is watched after the switch.
     pub soak: Duration,
-    /// What is started at boot.
-    pub units: Arc<dyn Units>,
     /// Whether a guard is to be armed.
     pub guard: bool,
-    /// What it is to do with the run if a reboot cuts it in half.
+    /// What the guard does with the run if a reboot cuts it in half.
     pub on_reboot: OnReboot,
 }
+
+impl PreflightInput {
+    /// What the run on `site` was planned from, to be checked once more.
+    pub(crate) fn again(site: &Site) -> Self {
+        let settings = &site.settings;
+        Self {
+            node: site.node.clone(),
+            cluster: site.cluster.clone(),
+            state_dir: site.state_dir.clone(),
+            kubeconfig: settings.kubeconfig.clone(),
+            node_name: Some(settings.node.clone()),
+            handover: Wanted::Way(settings.handover),
+            soak: settings.soak,
+            guard: settings.guard,
+            on_reboot: settings.on_reboot,
+        }
+    }
+
+    fn site(&self, settings: Settings) -> Site {
+        let node = Node { manifests: settings.manifests(), ..self.node.clone() };
+        Site {
+            node,
+            cluster: self.cluster.clone(),
+            settings,
+            state_dir: self.state_dir.clone(),
+            timeouts: Timeouts::default(),
+            rollback_mode: RollbackMode::default(),
+        }
+    }
+}
+/// How long the kubelet may take to register the static pods that it runs.
+const REGISTERED_WITHIN: Duration = Duration::from_secs(10);
+/// How often it is looked whether it has.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Makes every check. Changes nothing.
 ///
 /// # Errors
 /// When a check refuses: with all that could be checked by then.
-pub async fn preflight(ask: &Ask) -> Result<Report, Refused> {
-    let (facts, mut verdicts) = disk_facts(&ask.manifests)?;
-    let cluster = match cluster_facts(ask, &facts).await {
+pub async fn preflight(input: &PreflightInput) -> Result<Report, Refused> {
+    let (facts, mut results) = disk_facts(&input.node.manifests)?;
+    let cluster = match cluster_facts(input, &facts).await {
         Ok(cluster) => cluster,
         Err(verdict) => {
-            verdicts.push(*verdict);
-            return Err(Refused { verdicts });
+            results.push(*verdict);
+            return Err(Refused { results });
         }
     };
-    let (handover, chosen) = choose(ask, &facts.static_pods).await;
-    let settings = settings(ask, handover, &facts, &cluster);
-    let site = site(ask, settings);
-    verdicts.extend(host_checks(&site, &facts).await);
-    verdicts.extend(cluster_checks(&site, &facts, &cluster).await);
-    verdicts.extend(chosen);
-    gate(&verdicts)?;
+    let (handover, chosen) = choose(input, &facts.static_pods).await;
+    let settings = settings(input, handover, &facts, &cluster);
+    let site = input.site(settings);
+    results.extend(host_checks(&site, &facts).await);
+    results.extend(cluster_checks(&site, &facts, &cluster).await);
+    results.extend(chosen);
+    gate(&results)?;
     let static_pods = facts.static_pods.into_values().collect();
-    Ok(Report { settings: site.settings, static_pods, verdicts })
+    Ok(Report { settings: site.settings, static_pods, results })
 }
 
 /// The checks of the manifests alone, which [`preflight`] makes first.
 ///
 /// # Errors
 /// When one of them refuses.
-pub fn preflight_disk(manifests: &ManifestsDir) -> Result<Vec<Verdict>, Refused> {
-    disk_facts(manifests).map(|(_, verdicts)| verdicts)
+pub fn preflight_disk(manifests: &ManifestsDir) -> Result<Vec<CheckResult>, Refused> {
+    disk_facts(manifests).map(|(_, results)| results)
 }
 
-fn disk_facts(manifests: &ManifestsDir) -> Result<(HostFacts, Vec<Verdict>), Refused> {
-    let mut facts = HostFacts { manifests: manifests.clone(), static_pods: BTreeMap::new() };
-    let verdicts = disk_checks(&mut facts);
-    gate(&verdicts)?;
-    Ok((facts, verdicts))
+fn disk_facts(manifests: &ManifestsDir) -> Result<(HostFacts, Vec<CheckResult>), Refused> {
+    let mut facts = HostFacts::new(manifests);
+    let results = disk_checks(&mut facts);
+    gate(&results)?;
+    Ok((facts, results))
 }
 
 /// What the cluster says, or why it could not be asked.
-async fn cluster_facts(ask: &Ask, facts: &HostFacts) -> Result<ClusterFacts, Box<Verdict>> {
+async fn cluster_facts(input: &PreflightInput, facts: &HostFacts) -> Result<ClusterFacts, Box<CheckResult>> {
     let unreachable = |error: ClusterError| {
         let remedy = "the API must answer before a pivot begins: `kubectl get --raw /readyz` with the same \
                       kubeconfig, and the kubelet's log, say more";
-        Box::new(Verdict::refuse("api", error.to_string(), remedy))
+        Box::new(CheckResult::refuse("api", error.to_string(), remedy))
     };
-    let version = ask.cluster.version().await.map_err(unreachable)?;
-    let pods = ask.cluster.pods_labelled("").await.map_err(unreachable)?;
+    let version = input.cluster.version().await.map_err(unreachable)?;
     let port = facts.static_pods.get(&Component::ApiServer).map_or(6443, StaticPod::port);
-    let listeners = ask.host.listeners(port).await.map_err(|error| {
-        Box::new(Verdict::refuse("host", error.to_string(), "fulcrum reads /proc as root"))
+    let listeners = input.node.host.listeners(port).await.map_err(|error| {
+        Box::new(CheckResult::refuse("host", error.to_string(), "fulcrum reads /proc as root"))
     })?;
-    let name = find_node(&pods, &listeners, ask.node_name.as_deref())?;
-    let node = ask.cluster.node(&name).await.map_err(unreachable)?.ok_or_else(|| {
+    let (pods, name) = find_this_node(input, &listeners, port, unreachable).await?;
+    let node = input.cluster.node(&name).await.map_err(unreachable)?.ok_or_else(|| {
         let remedy = "leave --node-name out: the cluster is asked";
-        Box::new(Verdict::refuse("node", format!("the cluster has no node {name}"), remedy))
+        Box::new(CheckResult::refuse("node", format!("the cluster has no node {name}"), remedy))
     })?;
     let mut daemonsets = BTreeMap::new();
     for component in Component::ALL {
-        let found = ask.cluster.daemonset(component.daemonset_name()).await.map_err(unreachable)?;
+        let found = input.cluster.daemonset(component.daemonset_name()).await.map_err(unreachable)?;
         daemonsets.extend(found.map(|daemonset| (component, daemonset)));
     }
-    let uid = ask.cluster.uid().await.map_err(unreachable)?;
+    let uid = input.cluster.uid().await.map_err(unreachable)?;
     let peers =
-        ask.cluster.nodes_labelled(role_label(&node).unwrap_or(ROLE_LABEL)).await.map_err(unreachable)?;
-    let lock = ask.cluster.lock_holder().await.map_err(unreachable)?;
-    Ok(ClusterFacts { version, uid, name, node, peers, pods, daemonsets, lock })
+        input.cluster.nodes_labelled(role_label(&node).unwrap_or(ROLE_LABEL)).await.map_err(unreachable)?;
+    let lock = input.cluster.lock_holder().await.map_err(unreachable)?;
+    let pods_here = input.cluster.pods_of_node(&name).await.map_err(unreachable)?;
+    let published = input.cluster.api_endpoints().await.map_err(unreachable)?;
+    Ok(ClusterFacts { version, uid, name, node, peers, pods, pods_here, published, daemonsets, lock })
 }
 
-fn settings(ask: &Ask, handover: Handover, facts: &HostFacts, cluster: &ClusterFacts) -> Settings {
+/// The pods of the control plane's namespace, and the name of this node. Just after a start the kubelet has not registered
+/// its static pods yet: that is waited for, but not long.
+async fn find_this_node(
+    input: &PreflightInput,
+    listeners: &[Listener],
+    port: u16,
+    unreachable: impl Fn(ClusterError) -> Box<CheckResult>,
+) -> Result<(Vec<Pod>, String), Box<CheckResult>> {
+    let began = Instant::now();
+    loop {
+        let pods = input.cluster.pods_labelled("").await.map_err(&unreachable)?;
+        match find_node(&pods, listeners, port, input.node_name.as_deref()) {
+            Ok(name) => return Ok((pods, name)),
+            Err(NotFound::Refused(verdict)) => return Err(verdict),
+            Err(NotFound::NotYet(verdict)) if began.elapsed() > REGISTERED_WITHIN => return Err(verdict),
+            Err(NotFound::NotYet(_)) => sleep(LOOK_AGAIN).await,
+        }
+    }
+}
+
+fn settings(
+    input: &PreflightInput,
+    handover: HandoverMode,
+    facts: &HostFacts,
+    cluster: &ClusterFacts,
+) -> Settings {
     let node_addresses = node_addresses(&cluster.node);
     let question =
         |(component, pod): (&Component, &StaticPod)| (*component, health_question(pod, &node_addresses));
     Settings {
         cluster_uid: cluster.uid.clone(),
         node: cluster.name.clone(),
-        manifests_dir: ask.manifests.path().to_owned(),
-        kubeconfig: ask.kubeconfig.clone(),
+        manifests_dir: input.node.manifests.path().to_owned(),
+        manifest_names: facts.names.clone(),
+        publishes_itself: facts
+            .static_pods
+            .get(&Component::ApiServer)
+            .is_none_or(StaticPod::publishes_itself),
+        kubeconfig: input.kubeconfig.clone(),
         role_label: role_label(&cluster.node).unwrap_or_default().to_owned(),
         kubernetes_minor: cluster.minor().unwrap_or_default(),
         handover,
-        soak: ask.soak,
-        guard: ask.guard,
-        on_reboot: ask.on_reboot,
+        soak: input.soak,
+        guard: input.guard,
+        on_reboot: input.on_reboot,
         of_pivot: None,
         health: facts.static_pods.iter().map(question).collect(),
         node_addresses,
-    }
-}
-
-fn site(ask: &Ask, settings: Settings) -> Site {
-    let (manifests, host, units) = (ask.manifests.clone(), Arc::clone(&ask.host), Arc::clone(&ask.units));
-    let node = crate::host::Node { manifests, host, units };
-    let patience = Patience::default();
-    Site {
-        node,
-        cluster: ask.cluster.clone(),
-        settings,
-        archive: PathBuf::new(),
-        patience,
-        keep_port_sharing: false,
     }
 }

@@ -1,11 +1,11 @@
 //! In which way the control plane can change hands on this node, and in which it will.
 
-use super::facts::Ask;
-use super::verdict::Verdict;
+use super::check_result::CheckResult;
+use super::facts::PreflightInput;
 use crate::component::Component;
 use crate::host::Listener;
 use crate::manifest::StaticPod;
-use crate::settings::{Handover, Wanted};
+use crate::settings::{HandoverMode, Wanted};
 use crate::site::{describe, in_static_pod};
 use std::collections::BTreeMap;
 
@@ -18,66 +18,72 @@ type Reason = String;
 
 /// The way, and what is to be said about it; if a verdict refuses, it cannot be taken.
 pub(super) async fn choose(
-    ask: &Ask,
+    input: &PreflightInput,
     static_pods: &BTreeMap<Component, StaticPod>,
-) -> (Handover, Vec<Verdict>) {
-    let steer = can_steer(ask, static_pods).await;
-    let redirect = ask.host.redirect_support().await.map_err(|error| error.to_string());
-    decide(ask.handover, steer, redirect)
+) -> (HandoverMode, Vec<CheckResult>) {
+    let steer = can_steer(input, static_pods).await;
+    let redirect = input.node.host.redirect_support().await.map_err(|error| error.to_string());
+    decide(input.handover, steer, redirect)
 }
 
 fn decide(
     wanted: Wanted,
     steer: Result<(), Reason>,
     redirect: Result<(), Reason>,
-) -> (Handover, Vec<Verdict>) {
-    let pass = |way: Handover, why: &str| (way, vec![Verdict::pass(CHECK, format!("{way}: {why}"))]);
-    let warn = |way: Handover, why: String| {
+) -> (HandoverMode, Vec<CheckResult>) {
+    let pass = |way: HandoverMode, why: &str| (way, vec![CheckResult::pass(CHECK, format!("{way}: {why}"))]);
+    let warn = |way: HandoverMode, why: String| {
         let remedy = format!("--handover {way} goes on knowingly");
-        (way, vec![Verdict::warn(CHECK, format!("{way}: {why}"), remedy)])
+        (way, vec![CheckResult::warn(CHECK, format!("{way}: {why}"), remedy)])
     };
-    let refuse = |way: Handover, why: Reason, remedy: &str| {
-        (way, vec![Verdict::refuse(CHECK, format!("{way} cannot work here: {why}"), remedy)])
+    let refuse = |way: HandoverMode, why: Reason, remedy: &str| {
+        (way, vec![CheckResult::refuse(CHECK, format!("{way} cannot work here: {why}"), remedy)])
     };
     match (wanted, steer, redirect) {
-        (Wanted::Auto | Wanted::Way(Handover::Steer), Ok(()), redirect) => {
-            let (way, mut verdicts) = pass(Handover::Steer, "the live listeners can be shared and steered");
-            verdicts.extend(redirect.err().map(|why| {
+        (Wanted::Auto | Wanted::Way(HandoverMode::Steer), Ok(()), redirect) => {
+            let (way, mut results) =
+                pass(HandoverMode::Steer, "the live listeners can be shared and steered");
+            results.extend(redirect.err().map(|why| {
                 let seen = format!("the exact way back will leave the API away for some seconds: {why}");
-                Verdict::warn(CHECK, seen, "install nftables before a rollback, and there will be no gap")
+                CheckResult::warn(CHECK, seen, "install nftables before a rollback, and there will be no gap")
             }));
-            (way, verdicts)
+            (way, results)
         }
-        (Wanted::Way(Handover::Steer), Err(why), _) => {
-            refuse(Handover::Steer, why, "mend that, or leave --handover out: another way is found")
+        (Wanted::Way(HandoverMode::Steer), Err(why), _) => {
+            refuse(HandoverMode::Steer, why, "mend that, or leave --handover out: another way is found")
         }
-        (Wanted::Auto, Err(why), Ok(())) => warn(Handover::Bridge, format!("since steer cannot work: {why}")),
+        (Wanted::Auto, Err(why), Ok(())) => {
+            warn(HandoverMode::Bridge, format!("since steer cannot work: {why}"))
+        }
         (Wanted::Auto, Err(why), Err(nor)) => {
-            warn(Handover::Restart, format!("since steer cannot work: {why}; nor bridge: {nor}"))
+            warn(HandoverMode::Restart, format!("since steer cannot work: {why}; nor bridge: {nor}"))
         }
-        (Wanted::Way(Handover::Bridge), _, Ok(())) => {
-            pass(Handover::Bridge, "new connections can be redirected")
+        (Wanted::Way(HandoverMode::Bridge), _, Ok(())) => {
+            pass(HandoverMode::Bridge, "new connections can be redirected")
         }
-        (Wanted::Way(Handover::Bridge), _, Err(why)) => refuse(Handover::Bridge, why, NFT_REMEDY),
-        (Wanted::Way(Handover::Restart), ..) => pass(Handover::Restart, "it works everywhere"),
+        (Wanted::Way(HandoverMode::Bridge), _, Err(why)) => refuse(HandoverMode::Bridge, why, NFT_REMEDY),
+        (Wanted::Way(HandoverMode::Restart), ..) => pass(HandoverMode::Restart, "it works everywhere"),
     }
 }
 
-async fn can_steer(ask: &Ask, static_pods: &BTreeMap<Component, StaticPod>) -> Result<(), Reason> {
+async fn can_steer(
+    input: &PreflightInput,
+    static_pods: &BTreeMap<Component, StaticPod>,
+) -> Result<(), Reason> {
     for pod in static_pods.values() {
-        let listener = the_listener(ask, pod).await?;
-        ask.host.steering_support(&listener).await.map_err(|error| error.to_string())?;
+        let listener = the_listener(input, pod).await?;
+        input.node.host.steering_support(&listener).await.map_err(|error| error.to_string())?;
         if pod.component() == Component::ApiServer {
-            tell_itself_apart(ask, pod, &listener).await?;
+            tell_itself_apart(input, pod, &listener).await?;
         }
     }
     Ok(())
 }
 
 /// The one socket that listens on the component's port.
-async fn the_listener(ask: &Ask, pod: &StaticPod) -> Result<Listener, Reason> {
+async fn the_listener(input: &PreflightInput, pod: &StaticPod) -> Result<Listener, Reason> {
     let (component, port) = (pod.component(), pod.port());
-    let listeners = ask.host.listeners(port).await.map_err(|error| error.to_string())?;
+    let listeners = input.node.host.listeners(port).await.map_err(|error| error.to_string())?;
     match listeners.as_slice() {
         [one] if in_static_pod(&one.process) => Ok(one.clone()),
         [one] => Err(format!("on port {port} listens {}, not a static {component}", describe(&one.process))),
@@ -88,7 +94,11 @@ async fn the_listener(ask: &Ask, pod: &StaticPod) -> Result<Listener, Reason> {
 
 /// While it starts, a new API server asks itself over loopback, and would get no answer from the old one. So what
 /// comes over loopback goes to the new one, and must be its own.
-async fn tell_itself_apart(ask: &Ask, pod: &StaticPod, listener: &Listener) -> Result<(), Reason> {
+async fn tell_itself_apart(
+    input: &PreflightInput,
+    pod: &StaticPod,
+    listener: &Listener,
+) -> Result<(), Reason> {
     let port = pod.port();
     if !listener.address.ip().is_unspecified() {
         return Err(format!(
@@ -101,7 +111,7 @@ async fn tell_itself_apart(ask: &Ask, pod: &StaticPod, listener: &Listener) -> R
             "the kubelet asks the API server over loopback, as a new one asks itself while it starts".into(),
         );
     }
-    let clients = ask.host.local_clients(port).await.map_err(|error| error.to_string())?;
+    let clients = input.node.host.local_clients(port).await.map_err(|error| error.to_string())?;
     if clients.is_empty() {
         return Ok(());
     }
@@ -121,7 +131,7 @@ mod tests {
     fn the_best_way_is_taken_and_its_reason_given() {
         let (yes, no) = (|| Ok(()), |why: &str| Err(why.to_owned()));
         let way = |way| Wanted::Way(way);
-        use {Handover as H, Level as L};
+        use {HandoverMode as H, Level as L};
         for (wanted, steer, redirect, handover, level, words) in [
             (Wanted::Auto, yes(), yes(), H::Steer, L::Pass, "steer: the live"),
             (Wanted::Auto, yes(), no("no nft"), H::Steer, L::Warn, "no nft"),
@@ -139,8 +149,8 @@ mod tests {
             (way(H::Bridge), no("old kernel"), yes(), H::Bridge, L::Pass, "redirected"),
             (way(H::Restart), yes(), yes(), H::Restart, L::Pass, "everywhere"),
         ] {
-            let (chosen, verdicts) = decide(wanted, steer, redirect);
-            let worst = verdicts.iter().max_by_key(|verdict| verdict.level).unwrap();
+            let (chosen, results) = decide(wanted, steer, redirect);
+            let worst = results.iter().max_by_key(|verdict| verdict.level).unwrap();
             assert_eq!((chosen, worst.level), (handover, level), "{worst}");
             assert!(worst.to_string().contains(words), "{worst}");
         }

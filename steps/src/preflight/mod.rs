@@ -3,11 +3,14 @@
 //! First the facts are gathered, then pure checks look at them: all that can be said is said at once, with
 //! what was seen and what to do. What refuses has changed nothing.
 
+mod check_result;
 mod cluster;
 mod facts;
+mod fit;
 mod handover;
 mod host;
-mod verdict;
+mod manifest;
 
-pub use facts::{Ask, preflight, preflight_disk};
-pub use verdict::{Level, Refused, Report, Verdict};
+pub use check_result::{CheckResult, Level, Refused, Report};
+pub use facts::{PreflightInput, preflight, preflight_disk};
+pub use host::find_manifests;

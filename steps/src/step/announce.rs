@@ -1,7 +1,7 @@
 //! `announce`: says in the cluster why the static pods came back, as an Event on the node, once the API answers. It is
 //! for people: that it could not be said is no failure.
 
-use crate::handover::seen;
+use crate::look::answered;
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, ProbeResult, Step, StepError};
@@ -27,9 +27,10 @@ impl Step for Announce {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let site = &self.site;
-        let say =
-            async || seen(site.cluster.node_event(&site.settings.node, "StaticPodsStandIn", &self.why).await);
-        let said = cx.wait_seen("the API, to say why", site.patience.poll, say);
+        let say = async || {
+            answered(site.cluster.node_event(&site.settings.node, "StaticPodsStandIn", &self.why).await)
+        };
+        let said = cx.wait("the API, to say why", site.timeouts.poll, say);
         match tokio::time::timeout(SAID_WITHIN, said).await {
             Ok(Err(error)) if cx.stopped().now_or_never().is_some() => Err(error),
             Ok(Err(error)) => Ok(json!({ "said": false, "error": error.to_string() })),

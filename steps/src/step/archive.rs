@@ -6,9 +6,10 @@
 use crate::component::Component;
 use crate::host::{FileImage, ManifestsDir};
 use crate::site::Site;
+use crate::step_name::StepKind;
 use async_trait::async_trait;
 use fulcrum_engine::state::{Digest, fsync};
-use fulcrum_engine::{Context, ProbeResult, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Step, StepError, StepId};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -37,8 +38,8 @@ impl Step for Archive {
             let path = self.site.archived(cx.run(), component);
             if let Some(dir) = path.parent() {
                 fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-                fsync::sync_dir(&self.site.archive)?;
-                fsync::sync_dir(self.site.archive.parent().unwrap_or(dir))?;
+                fsync::sync_dir(&self.site.archive())?;
+                fsync::sync_dir(&self.site.state_dir)?;
             }
             fsync::write_atomic(
                 &path,
@@ -58,7 +59,9 @@ impl Step for Archive {
 
 /// Whether this is the manifest that the `archive` step copied.
 pub(super) fn holds(cx: &Context, component: Component, image: &FileImage) -> bool {
-    let archived = cx.output("archive").map(|digests| &digests[component.manifest_file()]);
+    let archived = cx
+        .output(StepId::from(StepKind::Archive).as_str())
+        .map(|digests| &digests[component.manifest_file()]);
     archived == Some(&json!(image.digest()))
 }
 
@@ -78,7 +81,9 @@ pub(super) fn read(site: &Site, cx: &Context, component: Component) -> Result<Ve
     let bytes = fs::read(&path).map_err(|error| {
         StepError::fatal(format!("read the archived manifest {}: {error}", path.display()))
     })?;
-    let expected = cx.output("archive").map(|digests| digests[component.manifest_file()].clone());
+    let expected = cx
+        .output(StepId::from(StepKind::Archive).as_str())
+        .map(|digests| digests[component.manifest_file()].clone());
     if expected != Some(json!(Digest::of(&bytes))) {
         return Err(StepError::fatal(format!(
             "the archived manifest {} is not what was archived (its digest differs from the journal's); \

@@ -1,8 +1,8 @@
 //! `arm-guard`: what brings the control plane back after a reboot is installed before anything is changed. Undo:
 //! it is taken away, unless it was there before.
 
-use crate::guard::{HOLD_OFF, Orders, PATIENCE, arm, disarm, installed};
 use crate::site::Site;
+use crate::unit::{HOLD_OFF, Orders, PATIENCE, arm, disarm, installed};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ pub(super) struct ArmGuard {
 impl ArmGuard {
     fn orders(&self) -> Orders {
         Orders {
-            state_dir: self.site.state_dir().to_owned(),
+            state_dir: self.site.state_dir.clone(),
             manifests_dir: self.site.settings.manifests_dir.clone(),
             patience: PATIENCE,
             hold_off: HOLD_OFF,
@@ -48,7 +48,7 @@ impl Step for ArmGuard {
 
     async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
         arm(self.site.node.units.as_ref(), &self.orders()).await?;
-        Ok(json!({ "unit": crate::guard::UNIT }))
+        Ok(json!({ "unit": crate::unit::UNIT }))
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {

@@ -6,18 +6,22 @@
 //! wait for the kubelet, which with kubeadm's probes begins to ask after 10 s and asks every 10 s. What the kubelet
 //! thinks of the pods is `verify`'s business.
 
-use crate::cluster::{has_restarted, is_going, pod_story};
+use crate::cluster::{has_restarted, is_going, pod_story, unschedulable};
 use crate::component::Component;
 use crate::handover::pair::share_again;
-use crate::handover::seen;
 use crate::host::{MARK_NEWCOMER, Process};
-use crate::settings::Handover;
+use crate::look::{answered, once};
+use crate::settings::HandoverMode;
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
+use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long the scheduler may find no node for a pod: its view of labels and of what has ended comes a little late.
+const UNSCHEDULABLE_FOR: Duration = Duration::from_secs(15);
 
 pub(super) struct AwaitReady {
     pub(super) site: Arc<Site>,
@@ -26,37 +30,60 @@ pub(super) struct AwaitReady {
 
 impl AwaitReady {
     /// With `mend`, what keeps the pod from listening is mended if it can be.
-    async fn look(&self, mend: Option<&Context>) -> Result<Seen<Value>, StepError> {
+    async fn look(&self, mend: Option<&Context>) -> Look<Value> {
         let labels = Site::pod_labels(self.component);
-        let pods = match seen(self.site.cluster.pods_on(&self.site.settings.node, &labels).await)? {
-            Seen::Ready(pods) => pods,
-            Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
-        };
+        let pods = answered(self.site.cluster.pods_on(&self.site.settings.node, &labels).await)?;
         // One that is being deleted serves until it is told to end.
         let pod_of = |process: &Process| {
             let uid = process.pod_uid.as_deref()?;
             pods.iter().find(|pod| pod.metadata.uid.as_deref() == Some(uid) && !is_going(pod))
         };
         let the_one = |process: &Process| pod_of(process).is_some();
-        Ok(match self.site.serves(self.component, self.mark(), the_one).await? {
-            Seen::Ready(process) => {
+        match once(self.site.serves(self.component, self.mark(), the_one).await)? {
+            Ok(process) => {
                 let name = pod_of(&process).map(|pod| &pod.metadata.name);
-                Seen::Ready(json!({ "pod": name, "uid": process.pod_uid, "pid": process.pid }))
+                Ok(json!({ "pod": name, "uid": process.pod_uid, "pid": process.pid }))
             }
-            Seen::NotYet(seen) => {
+            Err(seen) => {
                 if let Some(cx) = mend.filter(|_| pods.iter().any(has_restarted)) {
                     share_again(&self.site, cx, self.component).await?;
                 }
-                Seen::NotYet(format!("{}; {seen}", self.story(&pods).await?))
+                Err(Pending::NotYet(format!("{}; {seen}", self.story(&pods).await?)))
             }
-        })
+        }
     }
 
     /// Only the API server is lined up, or behind a bridge; the others answer as the kernel picks them.
     fn mark(&self) -> Option<u32> {
         let lined_up =
-            self.site.settings.handover == Handover::Steer && self.component == Component::ApiServer;
+            self.site.settings.handover == HandoverMode::Steer && self.component == Component::ApiServer;
         if lined_up { Some(MARK_NEWCOMER) } else { self.site.unredirected(self.component) }
+    }
+
+    /// Its pods that are on no node yet.
+    async fn unbound(&self) -> Result<Vec<Pod>, StepError> {
+        let labels = Site::pod_labels(self.component);
+        let pods = once(answered(self.site.cluster.pods_labelled(&labels).await))?.unwrap_or_default();
+        let bound = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+        Ok(pods.into_iter().filter(|pod| !bound(pod) && !is_going(pod)).collect())
+    }
+
+    /// A pod that the scheduler has found no node for, for so long, is not waited for: nothing that a pivot does makes room.
+    async fn refuse_unschedulable(&self, since: &Mutex<Option<Instant>>) -> Result<(), StepError> {
+        let waiting = self.unbound().await?;
+        let mut since = since.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((pod, why)) = waiting.iter().find_map(|pod| Some((pod, unschedulable(pod)?))) else {
+            *since = None;
+            return Ok(());
+        };
+        if since.get_or_insert_with(Instant::now).elapsed() < UNSCHEDULABLE_FOR {
+            return Ok(());
+        }
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        Err(StepError::fatal(format!(
+            "the scheduler has found no node for pod {name} for {} s: {why}; mend what it says, and pivot again",
+            UNSCHEDULABLE_FOR.as_secs()
+        )))
     }
 
     /// What there is of pods.
@@ -64,10 +91,14 @@ impl AwaitReady {
         if !pods.is_empty() {
             return Ok(pods.iter().map(pod_story).collect::<Vec<_>>().join("; "));
         }
+        let waiting = self.unbound().await?;
+        if !waiting.is_empty() {
+            return Ok(waiting.iter().map(pod_story).collect::<Vec<_>>().join("; "));
+        }
         let name = self.component.daemonset_name();
-        let daemonset = match seen(self.site.cluster.daemonset(name).await)? {
-            Seen::Ready(daemonset) => daemonset,
-            Seen::NotYet(seen) => return Ok(seen),
+        let daemonset = match once(answered(self.site.cluster.daemonset(name).await))? {
+            Ok(daemonset) => daemonset,
+            Err(seen) => return Ok(seen),
         };
         Ok(match daemonset {
             None => format!("DaemonSet {name} is gone"),
@@ -82,15 +113,23 @@ impl AwaitReady {
 #[async_trait]
 impl Step for AwaitReady {
     async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
-        Ok(match self.look(None).await? {
-            Seen::Ready(_) => ProbeResult::Done,
-            Seen::NotYet(seen) => ProbeResult::Partial(seen),
+        Ok(match once(self.look(None).await)? {
+            Ok(_) => ProbeResult::Done,
+            Err(seen) => ProbeResult::Partial(seen),
         })
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = format!("the pod of DaemonSet {} to serve", self.component.daemonset_name());
-        cx.wait_seen(&what, self.site.patience.poll, async || self.look(Some(cx)).await).await
+        let since = Mutex::new(None);
+        let look = async || {
+            let seen = self.look(Some(cx)).await;
+            if matches!(seen, Err(Pending::NotYet(_))) {
+                self.refuse_unschedulable(&since).await?;
+            }
+            seen
+        };
+        cx.wait(&what, self.site.timeouts.poll, look).await
     }
 
     /// It changed nothing.

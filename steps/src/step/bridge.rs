@@ -8,13 +8,13 @@ use crate::component::Component;
 use crate::handover::bridge::BRIDGE_FILE;
 use crate::handover::drain::Drain;
 use crate::handover::pair::is_cut;
-use crate::handover::seen;
 use crate::host::{FileImage, RedirectState};
+use crate::look::{answered, once};
 use crate::manifest::{BRIDGE, StaticPod};
-use crate::settings::Handover;
+use crate::settings::HandoverMode;
 use crate::site::{Site, in_static_pod};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
+use fulcrum_engine::{Context, Pending, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,8 +64,7 @@ impl Bridge {
             }
         };
         let what = format!("{BRIDGE} to serve on port {port}");
-        cx.wait_seen(&what, self.site.patience.poll, async || Ok(self.site.bridge_serves(port).await?))
-            .await?;
+        cx.wait(&what, self.site.timeouts.poll, async || self.site.bridge_serves(port).await).await?;
         Ok(port)
     }
 
@@ -74,7 +73,7 @@ impl Bridge {
         if !is_cut(&self.site, cx.run(), API)? {
             return Ok(Some("the static API server has not been cut".to_owned()));
         }
-        if self.site.keep_port_sharing && self.site.settings.handover == Handover::Steer {
+        if self.site.keeps_port_sharing() && self.site.settings.handover == HandoverMode::Steer {
             return Ok(Some(
                 "the static API server will share the port: there is nothing to bridge".to_owned(),
             ));
@@ -83,12 +82,12 @@ impl Bridge {
             return Ok(Some(format!("the way back has a gap: {error}")));
         }
         let began = Instant::now();
-        cx.wait_seen("an API server to answer", self.site.patience.poll, async || {
-            Ok(match self.site.api_serves().await {
-                Seen::Ready(()) => Seen::Ready(None),
-                Seen::NotYet(seen) if began.elapsed() < self.site.patience.api => Seen::NotYet(seen),
-                Seen::NotYet(seen) => Seen::Ready(Some(format!("there is nothing to bridge: {seen}"))),
-            })
+        cx.wait("an API server to answer", self.site.timeouts.poll, async || {
+            match self.site.api_serves().await {
+                Ok(()) => Ok(None),
+                Err(seen) if began.elapsed() < self.site.timeouts.api => Err(Pending::NotYet(seen)),
+                Err(seen) => Ok(Some(format!("there is nothing to bridge: {seen}"))),
+            }
         })
         .await
     }
@@ -99,11 +98,11 @@ impl Bridge {
             cx.note(why);
             return Ok(());
         }
-        let raised = timeout(self.site.patience.bridge, self.raise(cx, &original)).await;
+        let raised = timeout(self.site.timeouts.bridge, self.raise(cx, &original)).await;
         let why = match raised {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("it did not serve within {:?}", self.site.patience.bridge),
+            Err(_) => format!("it did not serve within {:?}", self.site.timeouts.bridge),
         };
         if timeout(Duration::ZERO, cx.stopped()).await.is_ok() {
             return Err(StepError::stopped());
@@ -127,15 +126,13 @@ impl Bridge {
             return Ok(());
         }
         let old = match port {
-            Some(port) => Drain::at(&self.site, port, in_static_pod, self.site.patience.drain).await?,
+            Some(port) => Drain::at(&self.site, port, in_static_pod, self.site.timeouts.drain).await?,
             None => Drain::none(),
         };
         old.hold_back(&self.site, API).await;
         manifests.remove(BRIDGE_FILE)?;
-        cx.wait_seen(&format!("{BRIDGE} to end"), self.site.patience.poll, async || {
-            old.look(&self.site).await
-        })
-        .await?;
+        cx.wait(&format!("{BRIDGE} to end"), self.site.timeouts.poll, async || old.look(&self.site).await)
+            .await?;
         self.wait_forgotten(cx).await?;
         if state != RedirectState::Absent {
             host.forget_redirect().await?;
@@ -148,14 +145,14 @@ impl Bridge {
     async fn wait_forgotten(&self, cx: &Context) -> Result<(), StepError> {
         let mirror = format!("{BRIDGE}-{}", self.site.settings.node);
         let began = Instant::now();
-        cx.wait_seen(&format!("static pod {mirror} to be gone"), self.site.patience.poll, async || {
-            Ok(match seen(self.site.cluster.pod(&mirror).await)? {
-                Seen::Ready(Some(pod)) if config_hash(&pod).is_some() => {
-                    Seen::NotYet("its mirror pod is still there".to_owned())
+        cx.wait(&format!("static pod {mirror} to be gone"), self.site.timeouts.poll, async || {
+            match once(answered(self.site.cluster.pod(&mirror).await))? {
+                Ok(Some(pod)) if config_hash(&pod).is_some() => {
+                    Err(Pending::NotYet("its mirror pod is still there".to_owned()))
                 }
-                Seen::NotYet(seen) if began.elapsed() < self.site.patience.api => Seen::NotYet(seen),
-                _ => Seen::Ready(()),
-            })
+                Err(seen) if began.elapsed() < self.site.timeouts.api => Err(Pending::NotYet(seen)),
+                _ => Ok(()),
+            }
         })
         .await
     }
@@ -179,9 +176,9 @@ impl Step for Bridge {
             // What it was for is over: the DaemonSet's process serves alone.
             (Some(BridgeAct::Raise), _) if is_cut(&self.site, cx.run(), API)? => ProbeResult::Done,
             (Some(BridgeAct::Raise), None) => ProbeResult::Absent,
-            (Some(BridgeAct::Raise), Some(port)) => match self.site.bridge_serves(port).await? {
-                Seen::Ready(_) => ProbeResult::Done,
-                Seen::NotYet(seen) => ProbeResult::Partial(seen),
+            (Some(BridgeAct::Raise), Some(port)) => match once(self.site.bridge_serves(port).await)? {
+                Ok(_) => ProbeResult::Done,
+                Err(seen) => ProbeResult::Partial(seen),
             },
             (Some(BridgeAct::Lower), _) => ProbeResult::Absent,
         })

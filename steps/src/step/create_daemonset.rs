@@ -9,11 +9,12 @@ use crate::component::Component;
 use crate::handover::endpoints::while_held;
 use crate::handover::lease;
 use crate::handover::removal::{Removal, made_by};
-use crate::handover::seen;
+use crate::look::answered;
 use crate::manifest::{StaticPod, same_spec};
 use crate::site::Site;
+use crate::step_name::StepKind;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -32,8 +33,8 @@ impl CreateDaemonset {
 
     async fn live(&self, cx: &Context) -> Result<Option<Value>, StepError> {
         let name = self.component.daemonset_name();
-        let get = async || seen(self.site.cluster.daemonset(name).await);
-        cx.wait_seen(&format!("the API, to read DaemonSet {name}"), self.site.patience.poll, get).await
+        let get = async || answered(self.site.cluster.daemonset(name).await);
+        cx.wait(&format!("the API, to read DaemonSet {name}"), self.site.timeouts.poll, get).await
     }
 
     /// Whether `live` is what this run makes, or why not.
@@ -82,14 +83,11 @@ impl Step for CreateDaemonset {
         };
         let what = format!("the API, to create DaemonSet {}", self.component.daemonset_name());
         let made = cx
-            .wait_seen(&what, self.site.patience.poll, async || {
+            .wait(&what, self.site.timeouts.poll, async || {
                 match self.site.cluster.create_daemonset(&ours, false).await {
                     // Perhaps this very call, sent twice: what is there decides.
-                    Err(error) if error.is_conflict() => Ok(Seen::Ready(None)),
-                    other => Ok(match seen(other)? {
-                        Seen::Ready(made) => Seen::Ready(Some(made)),
-                        Seen::NotYet(seen) => Seen::NotYet(seen),
-                    }),
+                    Err(error) if error.is_conflict() => Ok(None),
+                    other => Ok(Some(answered(other)?)),
                 }
             })
             .await?;
@@ -111,12 +109,12 @@ impl Step for CreateDaemonset {
         let removal = Removal::new(&self.site, self.component, cx.run());
         let what = format!("the API, to delete DaemonSet {}", self.component.daemonset_name());
         let drain = async || removal.drain().await;
-        let old = cx.wait_seen(&what, self.site.patience.poll, drain).await?;
+        let old = cx.wait(&what, self.site.timeouts.poll, drain).await?;
         let gone = while_held(&self.site, self.component, async {
             if removal.listener().await?.is_some() {
                 old.hold_back(&self.site, self.component).await;
             }
-            if !cx.wait_seen(&what, self.site.patience.poll, async || removal.tell().await).await? {
+            if !cx.wait(&what, self.site.timeouts.poll, async || removal.tell().await).await? {
                 return Ok(false);
             }
             removal.wait_gone(cx, &old).await.map(|()| true)
@@ -131,5 +129,5 @@ impl Step for CreateDaemonset {
 
 /// Who led before the DaemonSet's pod existed, if that was noted.
 pub(super) fn led_before(cx: &Context, component: Component) -> Option<&str> {
-    cx.output(&format!("create-daemonset/{component}"))?["leader"].as_str()
+    cx.output(StepKind::CreateDaemonset.of(component).id().as_str())?["leader"].as_str()
 }

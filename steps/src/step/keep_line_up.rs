@@ -4,7 +4,7 @@ use crate::handover::pair::{Pair, settled};
 use crate::host::Steering;
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
+use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -13,23 +13,21 @@ pub(super) struct KeepLineUp {
 }
 
 impl KeepLineUp {
-    async fn line_up(&self) -> Result<Seen<Value>, StepError> {
+    async fn line_up(&self) -> Look<Value> {
         let pair = Pair::look(&self.site).await?;
         let Some(new) = &pair.new else {
-            return Ok(Seen::NotYet("no kube-apiserver of the DaemonSet listens".to_owned()));
+            return Err(Pending::NotYet("no kube-apiserver of the DaemonSet listens".to_owned()));
         };
         let serving = match pair.steering(&self.site).await? {
-            Some(Steering::LineUp { serving, .. }) => return Ok(Seen::Ready(json!({ "serving": serving }))),
+            Some(Steering::LineUp { serving, .. }) => return Ok(json!({ "serving": serving })),
             Some(Steering::To { serving }) => serving,
             None => new.inode,
         };
         // A roll-out that has begun already has its newcomer in line.
         let newcomer = Some(new.inode).filter(|inode| *inode != serving);
         let steering = Steering::LineUp { serving, newcomer };
-        Ok(match settled(pair.steer(&self.site, steering).await)? {
-            Seen::Ready(()) => Seen::Ready(json!({ "serving": serving })),
-            Seen::NotYet(seen) => Seen::NotYet(seen),
-        })
+        settled(pair.steer(&self.site, steering).await)?;
+        Ok(json!({ "serving": serving }))
     }
 }
 
@@ -42,7 +40,7 @@ impl Step for KeepLineUp {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "the new kube-apiserver to be first in line";
-        cx.wait_seen(what, self.site.patience.poll, async || self.line_up().await).await
+        cx.wait(what, self.site.timeouts.poll, async || self.line_up().await).await
     }
 
     /// While the DaemonSet's API server listens it is right; it goes with its listener. One that is steered back

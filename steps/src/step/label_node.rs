@@ -1,7 +1,7 @@
 //! `label-node`: opts this node in to the self-hosted control plane. Undo: as it was before.
 
 use crate::cluster::OPT_IN_LABEL;
-use crate::handover::seen;
+use crate::look::answered;
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, ProbeResult, Step, StepError};
@@ -16,8 +16,8 @@ impl LabelNode {
     /// The label's value now; `None` if the node does not bear it.
     async fn label(&self, cx: &Context) -> Result<Option<String>, StepError> {
         let name = &self.site.settings.node;
-        let get = async || seen(self.site.cluster.node(name).await);
-        let node = cx.wait_seen("the API, to read the node's labels", self.site.patience.poll, get).await?;
+        let get = async || answered(self.site.cluster.node(name).await);
+        let node = cx.wait("the API, to read the node's labels", self.site.timeouts.poll, get).await?;
         let node =
             node.ok_or_else(|| StepError::fatal(format!("the cluster has no node {name} any more")))?;
         Ok(node.metadata.labels.and_then(|labels| labels.get(OPT_IN_LABEL).cloned()))
@@ -25,8 +25,8 @@ impl LabelNode {
 
     async fn set(&self, cx: &Context, value: Option<&str>) -> Result<(), StepError> {
         let site = &self.site;
-        let set = async || seen(site.cluster.label_node(&site.settings.node, OPT_IN_LABEL, value).await);
-        cx.wait_seen("the API, to label the node", site.patience.poll, set).await
+        let set = async || answered(site.cluster.label_node(&site.settings.node, OPT_IN_LABEL, value).await);
+        cx.wait("the API, to label the node", site.timeouts.poll, set).await
     }
 }
 

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What a step does: the `args` of its spec.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "each job is described where its step is")]
 pub enum Job {
@@ -51,7 +51,7 @@ pub enum Job {
     ArmGuard,
     RetireStandby { component: Component },
     StandIn { component: Component },
-    Announce,
+    Announce { why: String },
     RenewStandby { component: Component },
     KeepLineUp,
     Verify,
@@ -103,9 +103,7 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
             Job::RetireStandby { component } => Arc::new(RetireStatic { site, component, standby: true }),
             Job::ArmGuard => Arc::new(ArmGuard { site }),
             Job::StandIn { component } => Arc::new(StandIn { site, component }),
-            Job::Announce => {
-                Arc::new(Announce { site, why: spec.args["why"].as_str().unwrap_or("?").to_owned() })
-            }
+            Job::Announce { why } => Arc::new(Announce { site, why }),
             Job::RenewStandby { component } => Arc::new(RenewStandby { site, component }),
             Job::Verify => Arc::new(Verify { site }),
             Job::Seal => Arc::new(Seal { site }),

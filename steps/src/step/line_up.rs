@@ -4,9 +4,10 @@
 use crate::component::Component;
 use crate::handover::pair::{Pair, gone, is_cut, settled};
 use crate::host::Steering;
+use crate::look::once;
 use crate::site::{Site, in_api_pod};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
+use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -15,19 +16,16 @@ pub(super) struct LineUp {
 }
 
 impl LineUp {
-    async fn line_up(&self, cx: &Context) -> Result<Seen<Value>, StepError> {
+    async fn line_up(&self, cx: &Context) -> Look<Value> {
         if is_cut(&self.site, cx.run(), Component::ApiServer)? {
-            return Ok(Seen::Ready(Value::Null));
+            return Ok(Value::Null);
         }
         let pair = Pair::look(&self.site).await?;
         let Some(old) = &pair.old else {
-            return Ok(Seen::NotYet("the static kube-apiserver does not listen".to_owned()));
+            return Err(Pending::NotYet("the static kube-apiserver does not listen".to_owned()));
         };
         // One that was restarted since `share-port` shares its listener no more.
-        Ok(match settled(pair.share_and_line_up(&self.site, old).await)? {
-            Seen::Ready(steering) => Seen::Ready(json!(steering)),
-            Seen::NotYet(seen) => Seen::NotYet(seen),
-        })
+        Ok(json!(settled(pair.share_and_line_up(&self.site, old).await)?))
     }
 }
 
@@ -45,9 +43,9 @@ impl Step for LineUp {
             }
             // `switch` has come after it.
             Some(Steering::To { serving: who }) if Some(who) == serving(&pair.new) => {
-                match self.site.serves(Component::ApiServer, None, in_api_pod).await? {
-                    Seen::Ready(_) => ProbeResult::Done,
-                    Seen::NotYet(seen) => ProbeResult::Partial(format!("it was switched, but {seen}")),
+                match once(self.site.serves(Component::ApiServer, None, in_api_pod).await)? {
+                    Ok(_) => ProbeResult::Done,
+                    Err(seen) => ProbeResult::Partial(format!("it was switched, but {seen}")),
                 }
             }
             _ => ProbeResult::Absent,
@@ -56,7 +54,7 @@ impl Step for LineUp {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "the static kube-apiserver to be first in line";
-        cx.wait_seen(what, self.site.patience.poll, async || self.line_up(cx).await).await
+        cx.wait(what, self.site.timeouts.poll, async || self.line_up(cx).await).await
     }
 
     async fn undo(&self, _cx: &Context) -> Result<(), StepError> {

@@ -3,10 +3,10 @@
 //! Its undo lets go. A run that completes lets go in `seal`, whose undo takes the lock back.
 
 use crate::cluster::{Lock, LockError};
-use crate::handover::seen;
+use crate::look::answered;
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
+use fulcrum_engine::{Context, Pending, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -18,14 +18,12 @@ pub(super) struct TakeLock {
 impl Step for TakeLock {
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         let lock = Lock::of(&self.site.settings.node, cx.run());
-        let holder = async || seen(self.site.cluster.lock_holder().await);
-        Ok(
-            match cx.wait_seen("the API, to see who holds the lock", self.site.patience.poll, holder).await? {
-                None => ProbeResult::Absent,
-                Some(holder) if lock.is(&holder) => ProbeResult::Done,
-                Some(holder) => ProbeResult::Foreign(format!("the lock is held by {holder}")),
-            },
-        )
+        let holder = async || answered(self.site.cluster.lock_holder().await);
+        Ok(match cx.wait("the API, to see who holds the lock", self.site.timeouts.poll, holder).await? {
+            None => ProbeResult::Absent,
+            Some(holder) if lock.is(&holder) => ProbeResult::Done,
+            Some(holder) => ProbeResult::Foreign(format!("the lock is held by {holder}")),
+        })
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
@@ -36,19 +34,19 @@ impl Step for TakeLock {
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let lock = Lock::of(&self.site.settings.node, cx.run());
-        let release = async || seen(lock.release(&self.site.cluster).await);
-        cx.wait_seen("the API, to let go of the lock", self.site.patience.poll, release).await
+        let release = async || answered(lock.release(&self.site.cluster).await);
+        cx.wait("the API, to let go of the lock", self.site.timeouts.poll, release).await
     }
 }
 
 /// Takes the lock; an API that is away for a moment is waited for, another holder is not.
 pub(super) async fn take(site: &Site, cx: &Context, lock: &Lock) -> Result<(), StepError> {
-    cx.wait_seen("the lock", site.patience.poll, async || match lock.take(&site.cluster).await {
-        Ok(()) => Ok(Seen::Ready(())),
+    cx.wait("the lock", site.timeouts.poll, async || match lock.take(&site.cluster).await {
+        Ok(()) => Ok(()),
         Err(LockError::Cluster(error)) if error.is_passing() || error.is_conflict() => {
-            Ok(Seen::NotYet(error.to_string()))
+            Err(Pending::NotYet(error.to_string()))
         }
-        Err(error) => Err(StepError::fatal(error.to_string())),
+        Err(error) => Err(StepError::fatal(error.to_string()).into()),
     })
     .await
 }

@@ -4,11 +4,11 @@ use super::library::RedirectAct;
 use crate::component::Component;
 use crate::handover::drain::arrivals;
 use crate::handover::pair::is_cut;
-use crate::handover::seen;
 use crate::host::{Redirect, RedirectState};
+use crate::look::answered;
 use crate::site::{Site, describe};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
+use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,51 +32,46 @@ impl RedirectStep {
     }
 
     /// Where to, as of now.
-    async fn target(&self, cx: &Context) -> Result<Seen<Redirect>, StepError> {
+    async fn target(&self, cx: &Context) -> Look<Redirect> {
         let Some(to) = self.site.bridge_port()? else {
-            return Ok(Seen::NotYet("there is no bridge".to_owned()));
+            return Err(Pending::NotYet("there is no bridge".to_owned()));
         };
-        if let Seen::NotYet(seen) = self.site.bridge_serves(to).await? {
-            return Ok(Seen::NotYet(seen));
-        }
+        self.site.bridge_serves(to).await?;
         let Some(address) = self.site.outward() else {
-            return Ok(Seen::NotYet("this node has no address but loopback ones".to_owned()));
+            return Err(Pending::NotYet("this node has no address but loopback ones".to_owned()));
         };
         let (port, services) = (self.site.port(API), Self::services(cx)?);
-        Ok(Seen::Ready(Redirect { port, to, services, address }))
+        Ok(Redirect { port, to, services, address })
     }
 
     async fn begin(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "the bridge, before connections go there";
-        let redirect = cx.wait_seen(what, self.site.patience.poll, async || self.target(cx).await).await?;
+        let redirect = cx.wait(what, self.site.timeouts.poll, async || self.target(cx).await).await?;
         self.site.node.host.redirect(&redirect).await?;
         let what = "new connections to arrive at the bridge";
-        cx.wait_seen(what, self.site.patience.poll, async || self.arrive_at(redirect.to).await).await?;
+        cx.wait(what, self.site.timeouts.poll, async || self.arrive_at(redirect.to).await).await?;
         arrivals(&self.site, cx).await;
         Ok(json!(redirect))
     }
 
     /// Whether who does not know of the bridge is answered by it.
-    async fn arrive_at(&self, to: u16) -> Result<Seen<()>, StepError> {
-        let bridge = match self.site.bridge_serves(to).await? {
-            Seen::Ready(bridge) => bridge,
-            Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
-        };
-        let Some(question) = self.site.outward_question() else { return Ok(Seen::Ready(())) };
-        Ok(match self.site.node.host.ask(&question).await {
-            Ok(answer) if answer.process.as_ref().is_some_and(|who| who.pid == bridge.pid) => Seen::Ready(()),
+    async fn arrive_at(&self, to: u16) -> Look<()> {
+        let bridge = self.site.bridge_serves(to).await?;
+        let Some(question) = self.site.outward_question() else { return Ok(()) };
+        match self.site.node.host.ask(&question).await {
+            Ok(answer) if answer.process.as_ref().is_some_and(|who| who.pid == bridge.pid) => Ok(()),
             Ok(answer) => {
                 let who = answer.process.as_ref().map_or("a process that is gone".to_owned(), describe);
-                Seen::NotYet(format!("at {} answers {who}", question.address))
+                Err(Pending::NotYet(format!("{who} answers at {}", question.address)))
             }
-            Err(error) => Seen::NotYet(error.to_string()),
-        })
+            Err(error) => Err(Pending::NotYet(error.to_string())),
+        }
     }
 
     /// Begins it if it can: going back is more important than the gap.
     async fn begin_for_the_way_back(&self, cx: &Context) -> Result<(), StepError> {
         if is_cut(&self.site, cx.run(), API)? && self.site.bridge_port()?.is_some() {
-            let begun = timeout(self.site.patience.bridge, self.begin(cx)).await;
+            let begun = timeout(self.site.timeouts.bridge, self.begin(cx)).await;
             let why = match begun {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(error)) => error.to_string(),
@@ -100,13 +95,11 @@ impl RedirectStep {
             return Ok(());
         }
         let what = format!("an API server to answer on port {}", self.site.port(API));
-        cx.wait_seen(&what, self.site.patience.poll, async || {
+        cx.wait(&what, self.site.timeouts.poll, async || {
             for _ in 0..ANSWERS_IN_A_ROW {
-                if let Seen::NotYet(seen) = self.site.api_serves().await {
-                    return Ok(Seen::NotYet(seen));
-                }
+                self.site.api_serves().await.map_err(Pending::NotYet)?;
             }
-            Ok(Seen::Ready(()))
+            Ok(())
         })
         .await?;
         self.site.node.host.end_redirect().await?;
@@ -122,9 +115,9 @@ impl Step for RedirectStep {
     }
 
     async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
-        let get = async || seen(self.site.cluster.api_service().await);
+        let get = async || answered(self.site.cluster.api_service().await);
         let what = "the API, to read service default/kubernetes";
-        Ok(serde_json::to_vec(&cx.wait_seen(what, self.site.patience.poll, get).await?)?)
+        Ok(serde_json::to_vec(&cx.wait(what, self.site.timeouts.poll, get).await?)?)
     }
 
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {

@@ -2,9 +2,9 @@
 //! would have come back before.
 
 use crate::component::Component;
-use crate::guard::Standby;
-use crate::handover::seen;
+use crate::handover::standby::Standby;
 use crate::host::FileImage;
+use crate::look::answered;
 use crate::manifest::standby_of;
 use crate::site::Site;
 use async_trait::async_trait;
@@ -20,7 +20,7 @@ pub(super) struct RenewStandby {
 impl RenewStandby {
     fn standby(&self) -> Result<Standby, StepError> {
         match self.site.settings.of_pivot {
-            Some(pivot) => Ok(Standby::of(self.site.state_dir(), pivot)),
+            Some(pivot) => Ok(Standby::of(&self.site.state_dir, pivot)),
             None => Err(StepError::fatal("the run does not say which pivot's standby is meant")),
         }
     }
@@ -49,9 +49,9 @@ impl Step for RenewStandby {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let name = self.component.daemonset_name();
-        let get = async || seen(self.site.cluster.daemonset(name).await);
+        let get = async || answered(self.site.cluster.daemonset(name).await);
         let live =
-            cx.wait_seen(&format!("the API, to read DaemonSet {name}"), self.site.patience.poll, get).await?;
+            cx.wait(&format!("the API, to read DaemonSet {name}"), self.site.timeouts.poll, get).await?;
         let live = live.ok_or_else(|| StepError::fatal(format!("DaemonSet {name} is gone")))?;
         let content = standby_of(self.component, &live, &self.site.settings.target(None))
             .map_err(|refused| StepError::fatal(format!("DaemonSet {name}: {refused}")))?;

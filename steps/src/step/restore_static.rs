@@ -3,16 +3,17 @@
 
 use super::archive;
 use crate::component::Component;
-use crate::guard::Standby;
 use crate::handover::drain::arrivals;
 use crate::handover::endpoints::while_held;
 use crate::handover::pair::{Pair, settled};
 use crate::handover::removal::Removal;
+use crate::handover::standby::Standby;
 use crate::host::{FileImage, MARK_NEWCOMER, Process, Steering};
+use crate::look::once;
 use crate::manifest::StaticPod;
 use crate::site::{Site, in_api_pod, in_static_pod, shares_its_port};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
+use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -58,14 +59,14 @@ impl RestoreStatic {
             return Ok(());
         }
         let what = "the static kube-apiserver to take new connections";
-        cx.wait_seen(what, self.site.patience.poll, async || {
+        cx.wait(what, self.site.timeouts.poll, async || {
             let pair = Pair::look(&self.site).await?;
             match (&pair.old, &pair.new) {
                 (Some(old), Some(_)) => {
                     settled(pair.steer(&self.site, Steering::To { serving: old.inode }).await)
                 }
-                (Some(_), None) => Ok(Seen::Ready(())), // It has them all.
-                (None, _) => Ok(Seen::NotYet("it does not listen".to_owned())),
+                (Some(_), None) => Ok(()), // It has them all.
+                (None, _) => Err(Pending::NotYet("it does not listen".to_owned())),
             }
         })
         .await?;
@@ -76,22 +77,13 @@ impl RestoreStatic {
 
     /// Whether the static pod serves. A DaemonSet that could not be deleted before, with the API down, is deleted as soon as
     /// there is an API, and until then its process is kept from the port unless it serves.
-    async fn look(
-        &self,
-        removal: &Removal<'_>,
-        the_one: impl Fn(&Process) -> bool,
-    ) -> Result<Seen<()>, StepError> {
+    async fn look(&self, removal: &Removal<'_>, the_one: impl Fn(&Process) -> bool) -> Look<()> {
         let mark = self.site.unredirected(self.component);
-        let seen = match self.site.serves(self.component, mark, the_one).await? {
-            Seen::Ready(_) => return Ok(Seen::Ready(())),
-            Seen::NotYet(seen) => seen,
-        };
-        if removal.listener().await?.is_some()
-            && let Seen::NotYet(_) = removal.tell().await?
-        {
+        let Err(seen) = once(self.site.serves(self.component, mark, the_one).await)? else { return Ok(()) };
+        if removal.listener().await?.is_some() && once(removal.tell().await)?.is_err() {
             removal.end_if_it_does_not_serve().await?;
         }
-        Ok(Seen::NotYet(seen))
+        Err(Pending::NotYet(seen))
     }
 }
 
@@ -117,7 +109,7 @@ impl Step for RestoreStatic {
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let Some(saved) = Self::saved(cx)? else { return Ok(()) };
         let pod = StaticPod::parse(self.component, saved.content.as_bytes())?;
-        let shared = pod.permits_port_sharing() || self.site.keep_port_sharing;
+        let shared = pod.permits_port_sharing() || self.site.keeps_port_sharing();
         let target = match shared == pod.permits_port_sharing() {
             true => saved.clone(),
             false => saved.with_content(String::from_utf8(pod.with_port_sharing())?),
@@ -131,21 +123,20 @@ impl Step for RestoreStatic {
             // Put there by the guard: `vacate-port` takes it away, unless it was cut short.
             Some(current)
                 if current != target
-                    && Standby::of(self.site.state_dir(), cx.run()).is(self.component, &current)? =>
+                    && Standby::of(&self.site.state_dir, cx.run()).is(self.component, &current)? =>
             {
                 self.site.node.manifests.write(self.name(), &target)?;
             }
             Some(current) if current != target => return Err(StepError::fatal(self.edited())),
             Some(_) => {}
         }
-        if self.site.keep_port_sharing {
+        if self.site.keeps_port_sharing() {
             return self.steer_back(cx).await;
         }
         let what = format!("the static {} to serve again", self.component);
         let the_one = |process: &Process| in_static_pod(process) && shares_its_port(process) == shared;
         let removal = Removal::new(&self.site, self.component, cx.run());
-        let served =
-            cx.wait_seen(&what, self.site.patience.poll, async || self.look(&removal, the_one).await);
+        let served = cx.wait(&what, self.site.timeouts.poll, async || self.look(&removal, the_one).await);
         // One that starts, too, may take the node's address out of the endpoints until it is ready.
         while_held(&self.site, self.component, served).await
     }

@@ -6,19 +6,20 @@ use super::archive;
 use super::create_daemonset::led_before;
 use crate::cluster::config_hash;
 use crate::component::Component;
-use crate::guard::Standby;
 use crate::handover::drain::Drain;
 use crate::handover::endpoints::while_held;
 use crate::handover::lease;
 use crate::handover::pair::{Pair, share_again};
-use crate::handover::seen;
+use crate::handover::standby::Standby;
 use crate::host::{FileImage, MARK_NEWCOMER, Steering};
+use crate::look::answered;
 use crate::manifest::StaticPod;
-use crate::settings::Handover;
+use crate::settings::HandoverMode;
 use crate::site::{Site, in_api_pod, in_static_pod, shares_its_port};
+use crate::step_name::StepKind;
 use async_trait::async_trait;
 use fulcrum_engine::state::Digest;
-use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
+use fulcrum_engine::{Context, Pending, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -40,18 +41,19 @@ impl RetireStatic {
     }
 
     fn steers(&self) -> bool {
-        self.site.settings.handover == Handover::Steer
+        self.site.settings.handover == HandoverMode::Steer
     }
 
     /// Digest of the manifest that `share-port` left; with `--handover steer`, the archived one. If that step was
     /// found done after a crash it has returned nothing: then what it makes of the archived manifest.
     fn left_by_share_port(&self, cx: &Context) -> Result<Value, StepError> {
         if let Some(pivot) = self.site.settings.of_pivot.filter(|_| self.standby) {
-            let standby = Standby::of(self.site.state_dir(), pivot).get(self.component)?;
+            let standby = Standby::of(&self.site.state_dir, pivot).get(self.component)?;
             return Ok(json!(standby.map(|image| image.digest())));
         }
-        let told =
-            cx.output(&format!("share-port/{}", self.component)).map(|output| output["manifest"].clone());
+        let told = cx
+            .output(StepKind::SharePort.of(self.component).id().as_str())
+            .map(|output| output["manifest"].clone());
         if let Some(digest) = told.filter(|digest| !digest.is_null()) {
             return Ok(digest);
         }
@@ -83,23 +85,21 @@ impl RetireStatic {
     async fn successor_serves(&self, cx: &Context) -> Result<(), StepError> {
         let what = format!("the DaemonSet's {} to answer, before the static one goes", self.component);
         let began = Instant::now();
-        cx.wait_seen(&what, self.site.patience.poll, async || {
+        cx.wait(&what, self.site.timeouts.poll, async || {
             match self.not_steered().await? {
                 // The kernel does not go back to what it was told: an API server was restarted since.
-                Some(seen) if began.elapsed() > self.site.patience.settle => {
-                    return Err(StepError::fatal(format!("{seen}; nothing was cut: pivot again")));
+                Some(seen) if began.elapsed() > self.site.timeouts.settle => {
+                    return Err(StepError::fatal(format!("{seen}; nothing was cut: pivot again")).into());
                 }
-                Some(seen) => return Ok(Seen::NotYet(seen)),
+                Some(seen) => return Err(Pending::NotYet(seen)),
                 None => {}
             }
             let mark = self.site.unredirected(self.component);
-            Ok(match self.site.serves(self.component, mark, in_api_pod).await? {
-                Seen::Ready(_) => Seen::Ready(()),
-                Seen::NotYet(seen) => {
-                    share_again(&self.site, cx, self.component).await?;
-                    Seen::NotYet(seen)
-                }
-            })
+            let served = self.site.serves(self.component, mark, in_api_pod).await;
+            if let Err(Pending::NotYet(_)) = served {
+                share_again(&self.site, cx, self.component).await?;
+            }
+            served.map(drop)
         })
         .await
     }
@@ -123,24 +123,21 @@ impl RetireStatic {
     /// Its process first: its lease is given back then, and not when the API has forgotten its mirror pod.
     async fn wait_gone(&self, cx: &Context, old: &Drain) -> Result<(), StepError> {
         let what = format!("the static {} to end", self.component);
-        cx.wait_seen(&what, self.site.patience.poll, async || {
-            if let Seen::NotYet(seen) = old.look(&self.site).await? {
-                return Ok(Seen::NotYet(seen));
-            }
-            Ok(self.left().await?.map_or(Seen::Ready(()), Seen::NotYet))
+        cx.wait(&what, self.site.timeouts.poll, async || {
+            old.look(&self.site).await?;
+            self.left().await?.map_or(Ok(()), |left| Err(Pending::NotYet(left)))
         })
         .await?;
         lease::give_back(&self.site, cx, self.component, led_before(cx, self.component)).await;
         let mirror = self.site.mirror_pod(self.component);
         let what = format!("static pod {mirror} to be gone");
-        cx.wait_seen(&what, self.site.patience.poll, async || {
-            Ok(match seen(self.site.cluster.pod(&mirror).await)? {
-                Seen::Ready(Some(pod)) if config_hash(&pod).is_some() => {
-                    Seen::NotYet("its mirror pod is still there".to_owned())
+        cx.wait(&what, self.site.timeouts.poll, async || {
+            match answered(self.site.cluster.pod(&mirror).await)? {
+                Some(pod) if config_hash(&pod).is_some() => {
+                    Err(Pending::NotYet("its mirror pod is still there".to_owned()))
                 }
-                Seen::Ready(_) => Seen::Ready(()),
-                Seen::NotYet(seen) => Seen::NotYet(seen),
-            })
+                _ => Ok(()),
+            }
         })
         .await
     }
@@ -176,7 +173,7 @@ impl Step for RetireStatic {
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
-        let old = Drain::of(&self.site, self.component, in_static_pod, self.site.patience.drain).await?;
+        let old = Drain::of(&self.site, self.component, in_static_pod, self.site.timeouts.drain).await?;
         let manifests = &self.site.node.manifests;
         // What is edited meanwhile is seen below.
         if manifests.read(self.name())?.is_some() && led_before(cx, self.component).is_some() {
@@ -209,7 +206,7 @@ impl Step for RetireStatic {
             None => self.site.node.manifests.write(self.name(), &saved)?,
             Some(current) if current == saved => {}
             // The guard has put it there, after this pivot had completed.
-            Some(current) if Standby::of(self.site.state_dir(), cx.run()).is(self.component, &current)? => {
+            Some(current) if Standby::of(&self.site.state_dir, cx.run()).is(self.component, &current)? => {
                 self.site.node.manifests.write(self.name(), &saved)?;
             }
             Some(_) => return Err(StepError::fatal(self.edited())),

@@ -5,7 +5,7 @@
 use super::lock;
 use crate::cluster::{AUDIT_HEAD_ANNOTATION, Lock};
 use crate::component::Component;
-use crate::handover::seen;
+use crate::look::answered;
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, ProbeResult, Step, StepError};
@@ -28,25 +28,24 @@ impl Step for Seal {
         let annotation = json!({ AUDIT_HEAD_ANNOTATION: format!("{}:{}", head.seq, head.hash) });
         for component in Component::ALL {
             let name = component.daemonset_name();
-            let annotate = async || seen(self.site.cluster.annotate_daemonset(name, &annotation).await);
-            cx.wait_seen(&format!("the API, to seal DaemonSet {name}"), self.site.patience.poll, annotate)
-                .await?;
+            let annotate = async || answered(self.site.cluster.annotate_daemonset(name, &annotation).await);
+            cx.wait(&format!("the API, to seal DaemonSet {name}"), self.site.timeouts.poll, annotate).await?;
         }
         let lock = Lock::of(&self.site.settings.node, cx.run());
-        let release = async || seen(lock.release(&self.site.cluster).await);
-        cx.wait_seen("the API, to let go of the lock", self.site.patience.poll, release).await?;
+        let release = async || answered(lock.release(&self.site.cluster).await);
+        cx.wait("the API, to let go of the lock", self.site.timeouts.poll, release).await?;
         Ok(json!({ "head": head }))
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        let answers = async || seen(self.site.cluster.readyz().await);
-        let look = cx.wait_seen("the API, to take the lock back", self.site.patience.poll, answers);
-        match tokio::time::timeout(self.site.patience.api, look).await {
+        let answers = async || answered(self.site.cluster.readyz().await);
+        let look = cx.wait("the API, to take the lock back", self.site.timeouts.poll, answers);
+        match tokio::time::timeout(self.site.timeouts.api, look).await {
             Ok(Err(error)) => Err(error),
             Err(_) => Ok(()),
             Ok(Ok(())) => {
                 let lock = Lock::of(&self.site.settings.node, cx.run());
-                let taken = tokio::time::timeout(self.site.patience.api, lock::take(&self.site, cx, &lock));
+                let taken = tokio::time::timeout(self.site.timeouts.api, lock::take(&self.site, cx, &lock));
                 taken.await.unwrap_or(Ok(()))
             }
         }

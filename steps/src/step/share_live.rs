@@ -6,7 +6,7 @@ use crate::handover::pair::{gone, is_cut, settled};
 use crate::host::{HostError, Listener};
 use crate::site::{Site, in_static_pod, shares_its_port};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
+use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -22,17 +22,15 @@ impl ShareLive {
     }
 
     /// The listener that is shared now; `None` after the cut, when there is none to share.
-    async fn share(&self, cx: &Context) -> Result<Seen<Option<Listener>>, StepError> {
+    async fn share(&self, cx: &Context) -> Look<Option<Listener>> {
         if is_cut(&self.site, cx.run(), self.component)? {
-            return Ok(Seen::Ready(None));
+            return Ok(None);
         }
         let Some(listener) = self.listener().await? else {
-            return Ok(Seen::NotYet(format!("the static {} does not listen", self.component)));
+            return Err(Pending::NotYet(format!("the static {} does not listen", self.component)));
         };
-        Ok(match settled(self.site.node.host.share(&listener).await)? {
-            Seen::Ready(()) => Seen::Ready(Some(listener)),
-            Seen::NotYet(seen) => Seen::NotYet(seen),
-        })
+        settled(self.site.node.host.share(&listener).await)?;
+        Ok(Some(listener))
     }
 }
 
@@ -50,7 +48,7 @@ impl Step for ShareLive {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = format!("the listener of the static {} to be shared", self.component);
-        let shared = cx.wait_seen(&what, self.site.patience.poll, async || self.share(cx).await).await?;
+        let shared = cx.wait(&what, self.site.timeouts.poll, async || self.share(cx).await).await?;
         Ok(match shared {
             Some(listener) => json!({ "pid": listener.process.pid, "inode": listener.inode }),
             None => Value::Null,

@@ -10,11 +10,12 @@ use crate::handover::drain::Drain;
 use crate::handover::endpoints::while_held;
 use crate::handover::lease;
 use crate::host::{FileImage, Process};
+use crate::look::once;
 use crate::manifest::StaticPod;
-use crate::settings::Handover;
+use crate::settings::HandoverMode;
 use crate::site::{Site, in_static_pod, shares_its_port};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -54,7 +55,7 @@ impl SharePort {
     /// The static server that is about to be restarted, if it listens.
     async fn old(&self, shared: bool) -> Result<Drain, StepError> {
         let the_one = |process: &Process| in_static_pod(process) && shares_its_port(process) != shared;
-        Drain::of(&self.site, self.component, the_one, self.site.patience.drain_alone).await
+        Drain::of(&self.site, self.component, the_one, self.site.timeouts.drain_alone).await
     }
 
     /// Writes the manifest, if it is not there yet, and waits until the kubelet has restarted the pod. While a bridge
@@ -66,7 +67,7 @@ impl SharePort {
         old: Drain,
         shared: bool,
     ) -> Result<u32, StepError> {
-        let bridged = self.site.settings.handover == Handover::Bridge;
+        let bridged = self.site.settings.handover == HandoverMode::Bridge;
         let restarted = async {
             if let Some(manifest) = manifest {
                 if bridged {
@@ -87,12 +88,12 @@ impl SharePort {
         if old.is_some() {
             let what = format!("the kubelet to end the static {}", self.component);
             let look = async || old.look(&self.site).await;
-            cx.wait_seen(&what, self.site.patience.poll, look).await?;
+            cx.wait(&what, self.site.timeouts.poll, look).await?;
             lease::give_back(&self.site, cx, self.component, None).await;
         } else {
             // Whoever serves now may be what the kubelet is about to restart: it has not yet acted on the
             // write of an attempt that was cut short.
-            let settle = self.site.patience.settle;
+            let settle = self.site.timeouts.settle;
             let _ = tokio::time::timeout(settle, cx.stopped()).await;
         }
         let with = if shared { "with" } else { "without" };
@@ -129,9 +130,9 @@ impl Step for SharePort {
         if current.as_ref() == Some(&after) {
             let the_one = |process: &_| in_static_pod(process) && shares_its_port(process);
             let mark = self.site.unredirected(self.component);
-            return Ok(match self.site.serves(self.component, mark, the_one).await? {
-                Seen::Ready(_) => ProbeResult::Done,
-                Seen::NotYet(seen) => ProbeResult::Partial(format!("the manifest is there, but {seen}")),
+            return Ok(match once(self.site.serves(self.component, mark, the_one).await)? {
+                Ok(_) => ProbeResult::Done,
+                Err(seen) => ProbeResult::Partial(format!("the manifest is there, but {seen}")),
             });
         }
         Ok(if current == Some(before) { ProbeResult::Absent } else { ProbeResult::Foreign(self.edited()) })
@@ -153,7 +154,7 @@ impl Step for SharePort {
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let Some((before, after)) = self.both(cx)? else { return Ok(()) };
-        if self.site.keep_port_sharing {
+        if self.site.keeps_port_sharing() {
             return Ok(());
         }
         self.site.node.manifests.sweep(self.component.manifest_file())?;

@@ -2,10 +2,11 @@
 //! is down, and this is what brings it back. Undo: nothing; whoever stands in goes by a hand-over.
 
 use crate::component::Component;
-use crate::guard::Standby;
+use crate::handover::standby::Standby;
+use crate::look::once;
 use crate::site::{Site, in_static_pod};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
+use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -20,9 +21,9 @@ impl Step for StandIn {
         let Some(_) = self.site.node.manifests.read(self.component.manifest_file())? else {
             return Ok(ProbeResult::Absent);
         };
-        Ok(match self.site.serves(self.component, None, in_static_pod).await? {
-            Seen::Ready(_) => ProbeResult::Done,
-            Seen::NotYet(seen) => ProbeResult::Partial(seen),
+        Ok(match once(self.site.serves(self.component, None, in_static_pod).await)? {
+            Ok(_) => ProbeResult::Done,
+            Err(seen) => ProbeResult::Partial(seen),
         })
     }
 
@@ -34,7 +35,7 @@ impl Step for StandIn {
             let Some(pivot) = self.site.settings.of_pivot else {
                 return Err(StepError::fatal("the run does not say which pivot's standby is meant"));
             };
-            let standby = Standby::of(self.site.state_dir(), pivot).get(self.component)?;
+            let standby = Standby::of(&self.site.state_dir, pivot).get(self.component)?;
             let standby = standby.ok_or_else(|| StepError::fatal(format!("no standby {name} was kept")))?;
             manifests.write(name, &standby)?;
         }

@@ -4,9 +4,10 @@
 use crate::component::Component;
 use crate::handover::pair::{Pair, gone, is_cut, settled, share_again};
 use crate::host::{Listener, MARK_NEWCOMER, Steering};
+use crate::look::once;
 use crate::site::{Site, describe, in_api_pod};
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
+use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -19,26 +20,24 @@ pub(super) struct Switch {
 
 impl Switch {
     /// Gives the new one all new connections; says which it is.
-    async fn to_new(&self, cx: &Context) -> Result<Seen<Listener>, StepError> {
-        if let Seen::NotYet(seen) = self.site.serves(API, Some(MARK_NEWCOMER), in_api_pod).await? {
+    async fn to_new(&self, cx: &Context) -> Look<Listener> {
+        if let Err(seen) = once(self.site.serves(API, Some(MARK_NEWCOMER), in_api_pod).await)? {
             share_again(&self.site, cx, API).await?;
-            return Ok(Seen::NotYet(seen));
+            return Err(Pending::NotYet(seen));
         }
         let pair = Pair::look(&self.site).await?;
         let Some(new) = &pair.new else {
-            return Ok(Seen::NotYet("the new kube-apiserver does not listen".to_owned()));
+            return Err(Pending::NotYet("the new kube-apiserver does not listen".to_owned()));
         };
-        Ok(match settled(pair.steer(&self.site, Steering::To { serving: new.inode }).await)? {
-            Seen::Ready(()) => Seen::Ready(new.clone()),
-            Seen::NotYet(seen) => Seen::NotYet(seen),
-        })
+        settled(pair.steer(&self.site, Steering::To { serving: new.inode }).await)?;
+        Ok(new.clone())
     }
 
     /// Asks as clients do, until the time is up; says how often. Connections that were on their way to the old one
     /// when it was switched arrive meanwhile.
     async fn soak(&self, cx: &Context, new: &Listener) -> Result<u32, StepError> {
         let question = self.site.question(API);
-        let soak = self.site.settings.soak.max(self.site.patience.handshake);
+        let soak = self.site.settings.soak.max(self.site.timeouts.handshake);
         let end = Instant::now() + soak;
         cx.note(format!("watching {} for {soak:?}", describe(&new.process)));
         let mut answers = 0;
@@ -56,7 +55,7 @@ impl Switch {
                 return Ok(answers);
             }
             tokio::select! {
-                () = tokio::time::sleep(self.site.patience.poll) => {}
+                () = tokio::time::sleep(self.site.timeouts.poll) => {}
                 () = cx.stopped() => return Err(StepError::stopped()),
             }
         }
@@ -76,7 +75,7 @@ impl Switch {
 
     async fn switch(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "the new kube-apiserver to take new connections";
-        let new = cx.wait_seen(what, self.site.patience.poll, async || self.to_new(cx).await).await?;
+        let new = cx.wait(what, self.site.timeouts.poll, async || self.to_new(cx).await).await?;
         let answers = self.soak(cx, &new).await?;
         Ok(json!({ "pid": new.process.pid, "inode": new.inode, "answers": answers }))
     }
@@ -96,9 +95,9 @@ impl Step for Switch {
         if cx.output(cx.step().as_str()).is_none() {
             return Ok(ProbeResult::Partial("it was not watched to the end".to_owned()));
         }
-        Ok(match self.site.serves(API, None, in_api_pod).await? {
-            Seen::Ready(_) => ProbeResult::Done,
-            Seen::NotYet(seen) => ProbeResult::Partial(seen),
+        Ok(match once(self.site.serves(API, None, in_api_pod).await)? {
+            Ok(_) => ProbeResult::Done,
+            Err(seen) => ProbeResult::Partial(seen),
         })
     }
 

@@ -8,9 +8,10 @@ use crate::handover::lease;
 use crate::handover::pair::{Pair, is_cut, settled};
 use crate::handover::removal::{Removal, still_listens};
 use crate::host::Steering;
+use crate::look::once;
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
+use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,27 +26,23 @@ impl VacatePort {
     /// Nobody may listen there when the static pod is put back: a process that was told to go, static or not, would be
     /// taken for the one that is to come. When they have all been told, the API is needed no more: it may have been
     /// the last of them. `false` if it was not to be had in time to tell them.
-    async fn nobody_listens(
-        &self,
-        removal: &Removal<'_>,
-        told: &AtomicBool,
-        began: Instant,
-    ) -> Result<Seen<bool>, StepError> {
-        let answer = removal.tell().await?;
+    async fn nobody_listens(&self, removal: &Removal<'_>, told: &AtomicBool, began: Instant) -> Look<bool> {
+        let answer = once(removal.tell().await)?;
         let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
         match answer {
-            Seen::Ready(true) => told.store(true, Ordering::Relaxed),
-            Seen::Ready(false) => {
+            Ok(true) => told.store(true, Ordering::Relaxed),
+            Ok(false) => {
                 return Err(StepError::fatal(format!(
                     "DaemonSet {} is not this run's any more: delete it, and roll back again",
                     self.component.daemonset_name()
-                )));
+                ))
+                .into());
             }
-            Seen::NotYet(_) if told.load(Ordering::Relaxed) => {}
-            Seen::NotYet(_) if began.elapsed() >= self.site.patience.api => return Ok(Seen::Ready(false)),
-            Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
+            Err(_) if told.load(Ordering::Relaxed) => {}
+            Err(_) if began.elapsed() >= self.site.timeouts.api => return Ok(false),
+            Err(seen) => return Err(Pending::NotYet(seen)),
         }
-        Ok(listeners.first().map_or(Seen::Ready(true), |listener| still_listens(&listener.process)))
+        listeners.first().map_or(Ok(true), |listener| still_listens(&listener.process))
     }
 
     /// With shared ports nobody has to go first: the DaemonSet's API server keeps all traffic while the static one
@@ -54,9 +51,9 @@ impl VacatePort {
         if self.component != Component::ApiServer {
             return Ok(());
         }
-        cx.wait_seen("the DaemonSet's API server to be first in line", self.site.patience.poll, async || {
+        cx.wait("the DaemonSet's API server to be first in line", self.site.timeouts.poll, async || {
             let pair = Pair::look(&self.site).await?;
-            let Some(new) = &pair.new else { return Ok(Seen::Ready(())) }; // Nobody to line up behind.
+            let Some(new) = &pair.new else { return Ok(()) }; // Nobody to line up behind.
             let newcomer = pair.old.as_ref().map(|old| old.inode);
             let steering = Steering::LineUp { serving: new.inode, newcomer };
             settled(pair.steer(&self.site, steering).await)
@@ -87,7 +84,7 @@ impl Step for VacatePort {
         if !is_cut(&self.site, cx.run(), self.component)? {
             return Ok(());
         }
-        if self.site.keep_port_sharing {
+        if self.site.keeps_port_sharing() {
             return self.line_up(cx).await;
         }
         // What stands in goes too: the exact one is put back when nobody listens.
@@ -96,13 +93,13 @@ impl Step for VacatePort {
         let (began, told) = (Instant::now(), AtomicBool::new(false));
         let leader = lease::leader(&self.site, cx, self.component);
         // Without it, only time is lost.
-        let leader = timeout(self.site.patience.api, leader).await.ok().transpose()?.flatten();
+        let leader = timeout(self.site.timeouts.api, leader).await.ok().transpose()?.flatten();
         let port = self.site.port(self.component);
         let free = while_held(&self.site, self.component, async {
             let listener = removal.listener().await?;
             let held = HoldBack::begin(&self.site, self.component, listener.as_ref(), port).await;
             let look = async || self.nobody_listens(&removal, &told, began).await;
-            let free = cx.wait_seen(&format!("port {port} to be free"), self.site.patience.poll, look).await;
+            let free = cx.wait(&format!("port {port} to be free"), self.site.timeouts.poll, look).await;
             if let Some(held) = held {
                 held.end(&self.site).await;
             }

@@ -2,13 +2,14 @@
 
 use crate::cluster::NAMESPACE;
 use crate::component::Component;
-use crate::handover::seen;
+use crate::look::answered;
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Seen, Step, StepError};
+use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub(super) struct Verify {
@@ -17,68 +18,66 @@ pub(super) struct Verify {
 
 impl Verify {
     /// The API is ready, and pods find it.
-    async fn api(&self) -> Result<Seen<()>, StepError> {
-        if let Seen::NotYet(seen) = seen(self.site.cluster.readyz().await)? {
-            return Ok(Seen::NotYet(seen));
+    async fn api(&self) -> Look<()> {
+        answered(self.site.cluster.readyz().await)?;
+        let endpoints = answered(self.site.cluster.api_endpoints().await)?;
+        let Some(own) = self.site.published() else { return Ok(()) };
+        if !endpoints.contains(&own) {
+            let all: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
+            let all = if all.is_empty() { "no ready endpoint".to_owned() } else { all.join(", ") };
+            return Err(Pending::NotYet(format!("service default/kubernetes has {all}, not {own}")));
         }
-        let endpoints = match seen(self.site.cluster.api_endpoints().await)? {
-            Seen::Ready(endpoints) => endpoints,
-            Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
-        };
-        if endpoints.is_empty() {
-            return Ok(Seen::NotYet("service default/kubernetes has no ready endpoint".to_owned()));
+        self.listens_at(own).await
+    }
+
+    /// Some process listens where pods are sent to.
+    async fn listens_at(&self, own: IpAddr) -> Look<()> {
+        let port = self.site.port(Component::ApiServer);
+        let listeners = self.site.node.host.listeners(port).await?;
+        let takes = |at: IpAddr| at == own || at.is_unspecified() && (at.is_ipv6() || own.is_ipv4());
+        if listeners.iter().any(|listener| takes(listener.address.ip().to_canonical())) {
+            return Ok(());
         }
-        Ok(Seen::Ready(()))
+        Err(Pending::NotYet(format!("pods are sent to {own}, where no process listens on port {port}")))
     }
 
     /// Somebody leads, and has said so since `since`: only a process that runs can.
-    async fn led(&self, component: Component, since: Timestamp) -> Result<Seen<()>, StepError> {
-        let Some(name) = component.lease_name() else { return Ok(Seen::Ready(())) };
-        let lease = match seen(self.site.cluster.lease(name).await)? {
-            Seen::Ready(lease) => lease,
-            Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
-        };
+    async fn led(&self, component: Component, since: Timestamp) -> Look<()> {
+        let Some(name) = component.lease_name() else { return Ok(()) };
+        let lease = answered(self.site.cluster.lease(name).await)?;
         let (holder, renewed) = lease.map_or((None, None), holder_and_renewal);
-        Ok(match renewed {
-            Some(renewed) if renewed > since && holder.is_some() => Seen::Ready(()),
-            _ => Seen::NotYet(format!(
+        match renewed {
+            Some(renewed) if renewed > since && holder.is_some() => Ok(()),
+            _ => Err(Pending::NotYet(format!(
                 "Lease {NAMESPACE}/{name} was last renewed {} by {}",
                 renewed.map_or("never".to_owned(), |time| time.to_string()),
                 holder.as_deref().unwrap_or("nobody")
-            )),
-        })
+            ))),
+        }
     }
 
     /// The DaemonSet's own count.
-    async fn counted(&self, component: Component) -> Result<Seen<()>, StepError> {
+    async fn counted(&self, component: Component) -> Look<()> {
         let name = component.daemonset_name();
-        let daemonset = match seen(self.site.cluster.daemonset(name).await)? {
-            Seen::Ready(daemonset) => daemonset,
-            Seen::NotYet(seen) => return Ok(Seen::NotYet(seen)),
-        };
+        let daemonset = answered(self.site.cluster.daemonset(name).await)?;
         let Some(daemonset) = daemonset else {
-            return Ok(Seen::NotYet(format!("DaemonSet {name} is gone")));
+            return Err(Pending::NotYet(format!("DaemonSet {name} is gone")));
         };
         let number = |field: &str| daemonset["status"][field].as_u64().unwrap_or(0);
         let (desired, ready) = (number("desiredNumberScheduled"), number("numberReady"));
         if desired == 0 || ready < desired {
-            return Ok(Seen::NotYet(format!("DaemonSet {name} has {ready} of {desired} pods ready")));
+            return Err(Pending::NotYet(format!("DaemonSet {name} has {ready} of {desired} pods ready")));
         }
-        Ok(Seen::Ready(()))
+        Ok(())
     }
 
-    async fn all(&self, since: Timestamp) -> Result<Seen<()>, StepError> {
-        if let Seen::NotYet(seen) = self.api().await? {
-            return Ok(Seen::NotYet(seen));
-        }
+    async fn all(&self, since: Timestamp) -> Look<()> {
+        self.api().await?;
         for component in Component::ALL {
-            for look in [self.counted(component).await?, self.led(component, since).await?] {
-                if let Seen::NotYet(seen) = look {
-                    return Ok(Seen::NotYet(seen));
-                }
-            }
+            self.counted(component).await?;
+            self.led(component, since).await?;
         }
-        Ok(Seen::Ready(()))
+        Ok(())
     }
 }
 
@@ -91,7 +90,7 @@ impl Step for Verify {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let since = Timestamp::now();
-        cx.wait_seen("the cluster to work without static pods", self.site.patience.poll, async || {
+        cx.wait("the cluster to work without static pods", self.site.timeouts.poll, async || {
             self.all(since).await
         })
         .await?;

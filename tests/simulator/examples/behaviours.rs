@@ -16,7 +16,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints what it finds")]
 
 use fulcrum_simulator::behaviours::{ALL, Ground, SECOND_PORT, Tempo};
-use fulcrum_simulator::{Rehearsal, RehearsalOptions, write_control_plane};
+use fulcrum_simulator::{Simulator, SimulatorOptions, write_control_plane};
 use fulcrum_steps::cluster::connect;
 use fulcrum_steps::host::{ManifestsDir, Proc};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -60,12 +60,12 @@ async fn run() -> Result<usize, Box<dyn Error>> {
         return Ok(check(&ground, &asked.words).await);
     }
     let dir = tempfile::tempdir()?;
-    let options = RehearsalOptions::new(dir.path());
+    let options = SimulatorOptions::new(dir.path());
     write_control_plane(&options)?;
-    let rehearsal = Rehearsal::start(options)?;
-    let clients = (rehearsal.client(), rehearsal.client_at(SECOND_PORT));
+    let simulator = Simulator::start(options)?;
+    let clients = (simulator.client(), simulator.client_at(SECOND_PORT));
     let manifests = ManifestsDir::new(dir.path());
-    let ground = Ground::survey(clients, manifests, rehearsal.host(), Tempo::REHEARSAL).await?;
+    let ground = Ground::survey(clients, manifests, simulator.host(), Tempo::REHEARSAL).await?;
     Ok(check(&ground, &asked.words).await)
 }
 

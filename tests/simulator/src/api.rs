@@ -7,6 +7,7 @@ use super::resource::Resource;
 use super::route::{Query, Route};
 use super::store::{Deleted, Deletion, Key, Part, Store, text};
 use super::world::{Now, World};
+use fulcrum_steps::release::Release;
 use http::Method;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -43,8 +44,18 @@ fn version(world: &World) -> Value {
     })
 }
 
+/// What the path names, if this release serves it.
+pub(super) fn served(world: &World, path: &str) -> Result<Route, Failure> {
+    let route = Route::of(path)?;
+    let release = Release(world.options.kubernetes_version.1.into());
+    match release.serves(route.resource.group, &route.version) {
+        true => Ok(route),
+        false => Err(Failure::no_path(path)),
+    }
+}
+
 fn objects(world: &mut World, asked: &Asked, now: Now) -> Result<Reply, Failure> {
-    let (route, query) = (Route::of(&asked.path)?, Query::of(&asked.query));
+    let (route, query) = (served(world, &asked.path)?, Query::of(&asked.query));
     if query.get("dryRun").is_some() || (asked.method == Method::DELETE && body_asks_dry_run(asked)) {
         // The same on a copy that is thrown away.
         return on_store(&mut world.store.scratch(), &route, &query, asked, now);

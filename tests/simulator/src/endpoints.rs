@@ -65,7 +65,7 @@ fn address(world: &World, server: &super::process::Proc) -> (String, u16) {
     (ip, server.program.ports.first().map_or(6443, |port| port.number))
 }
 
-fn publish(world: &mut World, ip: &str, port: u16, now: Now) {
+pub(super) fn publish(world: &mut World, ip: &str, port: u16, now: Now) {
     let subsets =
         json!([{"addresses": [{"ip": ip}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}]);
     let endpoint = json!([{"addresses": [ip], "conditions": {"ready": true}}]);

@@ -1,9 +1,9 @@
 //! The rehearsal from outside: starting it, talking to it, breaking it, watching it.
 
 use super::fault::{Ability, ApiFault, Disk, Flaw, Which};
-use super::host::RehearsalHost;
+use super::host::SimulatedHost;
 use super::log::Happened;
-use super::options::RehearsalOptions;
+use super::options::SimulatorOptions;
 use super::server::{self, Server};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 /// A running rehearsal. Dropping it ends everything that is simulated; files stay as they are.
 #[derive(Debug)]
-pub struct Rehearsal {
+pub struct Simulator {
     shared: Arc<Shared>,
     /// Where everybody expects the API.
     port: u16,
@@ -38,12 +38,12 @@ pub struct WaitError {
     pub seen: Box<Snapshot>,
 }
 
-impl Rehearsal {
+impl Simulator {
     /// Starts the world: from here on the kubelet reads the manifests directory.
     ///
     /// # Errors
     /// If no thread can be started for it.
-    pub fn start(options: RehearsalOptions) -> io::Result<Self> {
+    pub fn start(options: SimulatorOptions) -> io::Result<Self> {
         let (tick, dir) = (options.pace.tick, options.manifests_dir.clone());
         let port = options.api_port;
         let shared = Arc::new(Shared::new(options));
@@ -66,7 +66,7 @@ impl Rehearsal {
 
     /// The machine, for the steps. Needs a tokio runtime.
     pub fn host(&self) -> Arc<dyn Host> {
-        Arc::new(RehearsalHost::new(self.client()))
+        Arc::new(SimulatedHost::new(self.client()))
     }
 
     /// Serves API and machine as plain HTTP on a listener, and tells its address.
@@ -100,7 +100,7 @@ impl Rehearsal {
         // Nothing is encrypted, and to read all that a machine trusts takes longer than to start this program.
         config.root_cert = Some(Vec::new());
         let client = kube::Client::try_from(config)?;
-        Ok((client.clone(), Arc::new(RehearsalHost::new(client))))
+        Ok((client.clone(), Arc::new(SimulatedHost::new(client))))
     }
 
     /// Kills the processes meant, as SIGKILL would; the kubelet starts them again. Says how many.
@@ -211,7 +211,7 @@ impl Rehearsal {
     }
 }
 
-impl Drop for Rehearsal {
+impl Drop for Simulator {
     fn drop(&mut self) {
         self.shared.stop();
         if let Some(driver) = self.driver.take() {

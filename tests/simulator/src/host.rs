@@ -100,17 +100,17 @@ fn inodes(group: &[Listener]) -> Vec<u64> {
 
 /// The steps' side.
 #[derive(Clone)]
-pub(super) struct RehearsalHost {
+pub(super) struct SimulatedHost {
     client: kube::Client,
 }
 
-impl std::fmt::Debug for RehearsalHost {
+impl std::fmt::Debug for SimulatedHost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RehearsalHost").finish_non_exhaustive()
+        f.debug_struct("SimulatedHost").finish_non_exhaustive()
     }
 }
 
-impl RehearsalHost {
+impl SimulatedHost {
     pub(super) fn new(client: kube::Client) -> Self {
         Self { client }
     }
@@ -148,7 +148,7 @@ impl RehearsalHost {
 }
 
 #[async_trait]
-impl Host for RehearsalHost {
+impl Host for SimulatedHost {
     async fn boot_id(&self) -> Result<String, HostError> {
         self.get("boot-id", "asking the rehearsal for the boot id").await
     }
@@ -248,7 +248,7 @@ impl Host for RehearsalHost {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Rehearsal, RehearsalOptions, write_control_plane};
+    use crate::{Simulator, SimulatorOptions, write_control_plane};
     use fulcrum_steps::host::MARK_NEWCOMER;
 
     /// The pid of whoever answers at this address.
@@ -262,13 +262,13 @@ mod tests {
     #[tokio::test]
     async fn a_port_changes_hands() {
         let dir = tempfile::tempdir().unwrap();
-        let options = RehearsalOptions::new(dir.path());
+        let options = SimulatorOptions::new(dir.path());
         let node = format!("{}:6443", options.node_address);
         write_control_plane(&options).unwrap();
-        let rehearsal = Rehearsal::start(options).unwrap();
+        let simulator = Simulator::start(options).unwrap();
         let soon = Duration::from_secs(10);
-        rehearsal.until("an API server", soon, |s| s.api_up).await.unwrap();
-        let host = rehearsal.host();
+        simulator.until("an API server", soon, |s| s.api_up).await.unwrap();
+        let host = simulator.host();
         let [old] = &host.listeners(6443).await.unwrap()[..] else { panic!("one listens") };
         host.steering_support(old).await.unwrap();
         host.share(old).await.unwrap();
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(second.matches("name: second").count(), 1, "{second}");
         std::fs::write(dir.path().join("second.yaml"), second).unwrap();
         let two = |s: &crate::Snapshot| s.processes.iter().filter(|p| p.listening == [6443]).count() == 2;
-        rehearsal.until("two listeners", soon, two).await.unwrap();
+        simulator.until("two listeners", soon, two).await.unwrap();
         let group = host.listeners(6443).await.unwrap();
         let (first, new) = (group[0].process.pid, group[1].process.pid);
         let line_up = Steering::LineUp { serving, newcomer: Some(group[1].inode) };
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(host.redirect_state().await.unwrap(), RedirectState::Active);
         assert_eq!(who(&*host, "127.0.0.1:6443", None).await, new);
         host.forget_redirect().await.unwrap();
-        rehearsal.reboot();
+        simulator.reboot();
         let gone = host.share(old).await.unwrap_err();
         assert_eq!(gone.hindrance, fulcrum_steps::host::Hindrance::ProcessGone);
     }

@@ -5,13 +5,14 @@
 
 use super::fault::Disk;
 use super::local_pod::{Around, LocalPod};
-use super::options::RehearsalOptions;
+use super::options::SimulatorOptions;
 use super::process::Owner;
 use super::resource::Resource;
 use super::snapshot::Origin;
 use super::store::{Deletion, Key, text};
 use super::world::{Now, World};
 use super::{mirror, status};
+use fulcrum_steps::manifest::read_as_the_kubelet;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -142,10 +143,8 @@ fn from_files(world: &mut World, now: Now, files: &Files) -> Vec<Arc<Desired>> {
     desired
 }
 
-fn parse(name: &str, content: &[u8], options: &RehearsalOptions) -> Result<Desired, String> {
-    let content = std::str::from_utf8(content).map_err(|e| e.to_string())?;
-    // By way of a value: to read all that a pod can have straight from YAML would be a tenth of the program.
-    let pod: serde_json::Value = serde_saphyr::from_str(content).map_err(|e| e.to_string())?;
+fn parse(name: &str, content: &[u8], options: &SimulatorOptions) -> Result<Desired, String> {
+    let pod = read_as_the_kubelet(content).ok_or("it is neither YAML nor JSON")?;
     let pod: Pod = serde_json::from_value(pod).map_err(|e| e.to_string())?;
     let mut object = serde_json::to_value(&pod).map_err(|e| e.to_string())?;
     let path = options.manifests_dir.join(name);

@@ -8,23 +8,23 @@
 //! It is not Kubernetes: no containers, no network, no TLS, no authentication, one node; all probes go at
 //! one pace, and every image is on the node unless its registry is in the domain `invalid`.
 //!
-//! What can be broken, all from the [`Rehearsal`]:
+//! What can be broken, all from the [`Simulator`]:
 //!
 //! | what | with |
 //! |---|---|
-//! | the API answers with an error, late, or never; the answer is lost | [`Rehearsal::inject`] an [`ApiFault`] |
-//! | open watches are cut | [`Rehearsal::cut_watches`] |
-//! | older versions are forgotten: 410 Expired | [`Rehearsal::compact`], [`RehearsalOptions::history`] |
-//! | a component never listens, is never ready, crashes, has no image | [`Rehearsal::flaw`] a [`Flaw`] |
-//! | a process is killed, and perhaps kept down | [`Rehearsal::crash`], [`Rehearsal::hold_down`] |
-//! | the kubelet is slow | [`Rehearsal::slow_kubelet`] |
-//! | the disk is full: pods are evicted, nothing starts | [`Rehearsal::disk`] |
-//! | the kernel cannot steer, or not redirect | [`Rehearsal::lack`] |
-//! | somebody is connected over loopback | [`Rehearsal::connect_over_loopback`] |
-//! | the power goes: processes lost, objects and files kept | [`Rehearsal::reboot`] |
+//! | the API answers with an error, late, or never; the answer is lost | [`Simulator::inject`] an [`ApiFault`] |
+//! | open watches are cut | [`Simulator::cut_watches`] |
+//! | older versions are forgotten: 410 Expired | [`Simulator::compact`], [`SimulatorOptions::history`] |
+//! | a component never listens, is never ready, crashes, has no image | [`Simulator::flaw`] a [`Flaw`] |
+//! | a process is killed, and perhaps kept down | [`Simulator::crash`], [`Simulator::hold_down`] |
+//! | the kubelet is slow | [`Simulator::slow_kubelet`] |
+//! | the disk is full: pods are evicted, nothing starts | [`Simulator::disk`] |
+//! | the kernel cannot steer, or not redirect | [`Simulator::lack`] |
+//! | somebody is connected over loopback | [`Simulator::connect_over_loopback`] |
+//! | the power goes: processes lost, objects and files kept | [`Simulator::reboot`] |
 //!
 //! A second API server is a static pod with another name, another `--secure-port` and
-//! `--endpoint-reconciler-type=none`; [`Rehearsal::client_at`] reaches it. One that still names the first
+//! `--endpoint-reconciler-type=none`; [`Simulator::client_at`] reaches it. One that still names the first
 //! one's port among its container's `ports` is rejected by the kubelet, here as there.
 //!
 //! One struct, `World`, holds everything behind one lock. A thread calls `World::advance` every
@@ -34,8 +34,8 @@
 mod handle;
 mod options;
 mod pace;
-pub use handle::{Rehearsal, WaitError};
-pub use options::RehearsalOptions;
+pub use handle::{Simulator, WaitError};
+pub use options::SimulatorOptions;
 pub use pace::Pace;
 
 // What tests ask for and assert on.
@@ -93,7 +93,7 @@ mod host;
 mod server;
 mod shared;
 mod units;
-pub use units::RehearsalUnits;
+pub use units::SimulatedUnits;
 
 // What it has in common with a real cluster.
 pub mod behaviours;

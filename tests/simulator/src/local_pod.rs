@@ -3,7 +3,7 @@
 use super::fault::{Disk, Faults, Flaw};
 use super::kubelet::Desired;
 use super::log::Log;
-use super::options::RehearsalOptions;
+use super::options::SimulatorOptions;
 use super::probe::{self, Probes};
 use super::process::{Machine, Owner};
 use super::program::Program;
@@ -21,7 +21,7 @@ pub(super) struct Around<'a> {
     pub(super) machine: &'a mut Machine,
     pub(super) faults: &'a Faults,
     pub(super) log: &'a mut Log,
-    pub(super) options: &'a RehearsalOptions,
+    pub(super) options: &'a SimulatorOptions,
     pub(super) now: Now,
 }
 
@@ -274,7 +274,7 @@ fn is_nowhere(image: &str) -> bool {
 
 /// Command and arguments with `$(NAME)` replaced by the container's environment. Without either it is the
 /// image's entry point, taken to be named after the image, as `/pause` is.
-fn command(pod: &core::Pod, container: &core::Container, options: &RehearsalOptions) -> Vec<String> {
+fn command(pod: &core::Pod, container: &core::Container, options: &SimulatorOptions) -> Vec<String> {
     let mut environment = Vec::new();
     for variable in container.env.iter().flatten() {
         let field = variable.value_from.as_ref().and_then(|v| v.field_ref.as_ref());

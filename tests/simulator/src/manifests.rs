@@ -1,6 +1,6 @@
 //! The built-in control plane: what kubeadm 1.35 writes, for a rehearsal without manifests of its own.
 
-use super::options::RehearsalOptions;
+use super::options::SimulatorOptions;
 use std::io::{self, Write};
 
 /// File name and text; `{address}`, `{node}` and `{version}` are filled in.
@@ -16,7 +16,7 @@ const CONTROL_PLANE: [(&str, &str); 4] = [
 ///
 /// # Errors
 /// If the directory does not exist or a file cannot be written.
-pub fn write_control_plane(options: &RehearsalOptions) -> io::Result<()> {
+pub fn write_control_plane(options: &SimulatorOptions) -> io::Result<()> {
     let (major, minor, patch) = options.kubernetes_version;
     for (name, text) in CONTROL_PLANE {
         let text = text

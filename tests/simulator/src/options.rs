@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// What a rehearsal is started with.
 #[derive(Debug, Clone)]
-pub struct RehearsalOptions {
+pub struct SimulatorOptions {
     /// Name of the one node.
     pub node_name: String,
     /// Its address: `InternalIP`, `status.hostIP`, and what `kubernetes` points to.
@@ -22,6 +22,10 @@ pub struct RehearsalOptions {
     pub memory: u64,
     /// The port under which everybody knows the API: clients, kubelet, controllers.
     pub api_port: u16,
+    /// Whether etcd runs outside of pods, where nothing here can break it.
+    pub etcd_outside: bool,
+    /// Whether a person has written the endpoints of `kubernetes`, because no API server does.
+    pub endpoints_by_hand: bool,
     /// How many changes are kept for watches. A watch from a version before them is told 410 Expired.
     pub history: usize,
     /// How long things take.
@@ -30,7 +34,7 @@ pub struct RehearsalOptions {
     pub seed: u64,
 }
 
-impl RehearsalOptions {
+impl SimulatorOptions {
     /// A kubeadm 1.35.3 node `node-1` that reads `manifests_dir`: control-plane role, label and taint.
     pub fn new(manifests_dir: impl Into<PathBuf>) -> Self {
         let role = "node-role.kubernetes.io/control-plane";
@@ -43,6 +47,8 @@ impl RehearsalOptions {
             kubernetes_version: (1, 35, 3),
             memory: 4 << 30,
             api_port: 6443,
+            etcd_outside: false,
+            endpoints_by_hand: false,
             history: 1000,
             pace: Pace::default(),
             seed: 1,

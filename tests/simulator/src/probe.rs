@@ -3,13 +3,13 @@
 //! With a shared port that can be another process than the one meant. All probes go at one pace; how many
 //! failures count as one is the manifest's to say.
 
-use super::options::RehearsalOptions;
+use super::options::SimulatorOptions;
 use super::process::Machine;
 use super::program::Program;
 use super::world::Now;
 use k8s_openapi::api::core::v1::{Container, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// What the kubelet thinks of a container.
@@ -47,7 +47,7 @@ enum Target {
 impl Probes {
     /// `command` is what runs in the container. A program of which nothing is known here is not asked: it is
     /// ready as soon as it runs.
-    pub(super) fn of(container: &Container, command: &[String], options: &RehearsalOptions) -> Self {
+    pub(super) fn of(container: &Container, command: &[String], options: &SimulatorOptions) -> Self {
         let program = Program::of(command);
         let known = !program.ports.is_empty() || program.name == "pause";
         let asked = |probe: &Option<Probe>| {
@@ -92,7 +92,7 @@ impl Asked {
 pub(super) fn advance(
     probes: &mut Probes,
     machine: &mut Machine,
-    options: &RehearsalOptions,
+    options: &SimulatorOptions,
     now: Now,
 ) -> bool {
     if now.at < probes.next {
@@ -123,7 +123,7 @@ fn answers(target: &Target, machine: &mut Machine) -> bool {
 }
 
 /// `None` for what is no HTTP probe: taken to succeed.
-fn target(probe: &Probe, container: &Container, options: &RehearsalOptions) -> Option<Target> {
+fn target(probe: &Probe, container: &Container, options: &SimulatorOptions) -> Option<Target> {
     let get = probe.http_get.as_ref()?;
     let port = match &get.port {
         IntOrString::Int(number) => Some(*number),
@@ -134,6 +134,7 @@ fn target(probe: &Probe, container: &Container, options: &RehearsalOptions) -> O
     };
     let host = match get.host.as_deref() {
         None | Some("") => Some(options.node_address),
+        Some("localhost") => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         Some(host) => host.parse().ok(),
     };
     let (Some(port), Some(host)) = (port.and_then(|p| u16::try_from(p).ok()), host) else {

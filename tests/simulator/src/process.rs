@@ -49,6 +49,8 @@ pub(super) enum Life {
 /// Everything that a boot wipes out.
 #[derive(Debug)]
 pub(super) struct Machine {
+    /// Whether etcd runs outside of pods, and always works.
+    pub(super) etcd_outside: bool,
     pub(super) address: IpAddr,
     pub(super) boot_id: String,
     pub(super) memory: u64,
@@ -91,6 +93,7 @@ impl Proc {
 impl Machine {
     pub(super) fn new(address: IpAddr, memory: u64, seed: u64) -> Self {
         Self {
+            etcd_outside: false,
             address,
             boot_id: uuid::Uuid::now_v7().to_string(),
             memory,
@@ -235,7 +238,8 @@ impl Machine {
             self.procs.get(&s.pid).is_some_and(|p| p.program.name == "etcd" && p.life == Life::Working)
         };
         proc.life == Life::Working
-            && proc.program.etcd.is_none_or(|port| self.sockets.on(port).any(etcd_works))
+            && (self.etcd_outside
+                || proc.program.etcd.is_none_or(|port| self.sockets.on(port).any(etcd_works)))
     }
 
     pub(super) fn is_api_server(&self, pid: u32) -> bool {

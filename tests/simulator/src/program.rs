@@ -1,6 +1,8 @@
 //! What a command line makes a simulated process do. Nothing but the command line decides it.
 
 use super::fault::Flaw;
+use fulcrum_steps::component::Component;
+use fulcrum_steps::manifest::Started;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Where a process will listen.
@@ -39,38 +41,51 @@ pub(super) struct Program {
 const ANY: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 impl Program {
-    /// Ports and addresses default to what the real programs default to.
+    /// Ports and addresses default to what the real programs default to. The components' words are read by the product's own
+    /// rules: what it takes for a component is one, and with the same flags.
     pub(super) fn of(command: &[String]) -> Self {
-        let name = command.first().and_then(|c| c.rsplit('/').next()).unwrap_or_default().to_owned();
-        let flag = |flag: &str| flag_value(command, flag);
+        match Started::of(command) {
+            Some(started) => Self::of_component(&started),
+            None => Self::of_other(command),
+        }
+    }
+
+    fn of_other(command: &[String]) -> Self {
+        let base = |word: &String| word.rsplit('/').next().unwrap_or_default().to_owned();
+        let etcd = command.iter().position(|word| !word.starts_with('-') && base(word) == "etcd");
+        let command = &command[etcd.unwrap_or(0)..];
         let mut program = Self {
-            shares_port: flag("permit-port-sharing").is_some_and(|v| v == "true" || v.is_empty()),
-            flaw: flag("simulate").and_then(Flaw::named),
-            only_prints: ["version", "help"].iter().any(|name| flag(name).is_some_and(|v| v != "false")),
-            name,
+            flaw: flag_value(command, "simulate").and_then(Flaw::named),
+            only_prints: prints(|name| flag_value(command, name).map(str::to_owned)),
+            name: command.first().map(base).unwrap_or_default(),
             ..Self::default()
         };
-        let default_port = match program.name.as_str() {
-            "kube-apiserver" => 6443,
-            "kube-controller-manager" => 10257,
-            "kube-scheduler" => 10259,
-            "etcd" => {
-                program.ports = etcd_ports(command);
-                return program;
-            }
-            _ => return program,
-        };
-        let number = flag("secure-port").and_then(|v| v.parse().ok()).unwrap_or(default_port);
+        if program.name == "etcd" {
+            program.ports = etcd_ports(command);
+        }
+        program
+    }
+
+    fn of_component(started: &Started) -> Self {
+        let (component, flag) = (started.component(), |name: &str| started.flag(name));
+        let number = flag("secure-port").and_then(|v| v.parse().ok()).unwrap_or(component.default_port());
         let bind = flag("bind-address").and_then(|v| v.parse().ok()).unwrap_or(ANY);
-        program.ports = vec![Port { number, bind, tls: true }];
-        if program.name == "kube-apiserver" {
-            program.etcd = flag("etcd-servers").and_then(local_etcd);
+        let mut program = Self {
+            shares_port: started.is_on("permit-port-sharing") == Some(true),
+            flaw: flag("simulate").as_deref().and_then(Flaw::named),
+            only_prints: prints(flag),
+            name: component.name().to_owned(),
+            ports: vec![Port { number, bind, tls: true }],
+            ..Self::default()
+        };
+        if component == Component::ApiServer {
+            program.etcd = flag("etcd-servers").as_deref().and_then(local_etcd);
             program.advertises = flag("advertise-address").and_then(|v| v.parse().ok());
-            program.leaves_endpoints = flag("endpoint-reconciler-type") == Some("none");
-        } else if flag("leader-elect") == Some("false") {
+            program.leaves_endpoints = flag("endpoint-reconciler-type").as_deref() == Some("none");
+        } else if started.is_on("leader-elect") == Some(false) {
             program.unelected = true;
         } else {
-            program.lease = Some(flag("leader-elect-resource-name").unwrap_or(&program.name).to_owned());
+            program.lease = Some(flag("leader-elect-resource-name").unwrap_or(program.name.clone()));
         }
         program
     }
@@ -85,6 +100,11 @@ impl Program {
         };
         mib << 20
     }
+}
+
+/// Whether a flag makes the program print something and end.
+fn prints(flag: impl Fn(&str) -> Option<String>) -> bool {
+    ["version", "help"].iter().any(|name| flag(name).is_some_and(|value| value != "false"))
 }
 
 /// The value of `--flag=value`; empty for a bare `--flag`. The last one counts, as in the real programs.
@@ -142,6 +162,15 @@ mod tests {
         assert_eq!(scheduler.lease.as_deref(), Some("kube-scheduler"));
         assert!(!scheduler.shares_port);
         assert!(program("kube-controller-manager --leader-elect=false").unelected);
+
+        // What the product takes for a component is one here.
+        let wrapped =
+            program("/go-runner --log-file=/x /bin/kube-apiserver --secure-port 7443 --permit_port_sharing");
+        assert_eq!((wrapped.name.as_str(), wrapped.ports[0].number), ("kube-apiserver", 7443));
+        assert!(wrapped.shares_port);
+        let words = ["/bin/sh", "-c", "exec \"$0\" \"$@\"", "kube-scheduler", "--leader-elect=false"];
+        assert!(Program::of(&words.map(Into::into)).unelected);
+        assert_eq!(Program::of(&["sh", "-c", "exec kube-apiserver --a"].map(Into::into)).ports, []);
 
         let etcd = program("etcd --listen-client-urls=https://127.0.0.1:2379,https://10.0.0.10:2379");
         assert_eq!(

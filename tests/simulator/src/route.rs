@@ -6,6 +6,7 @@ use super::resource::Resource;
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Route {
+    pub(super) version: String,
     pub(super) resource: &'static Resource,
     /// `None`: cluster-scoped, or all namespaces.
     pub(super) namespace: Option<String>,
@@ -16,13 +17,13 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// Understands `/api/v1/…` and `/apis/<group>/v1/…`.
+    /// Understands `/api/v1/…` and `/apis/<group>/<version>/…`; whether the release serves that is not asked here.
     pub(super) fn of(path: &str) -> Result<Self, Failure> {
         let unknown = || Failure::no_path(path);
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-        let (group, rest) = match parts.as_slice() {
-            ["api", "v1", rest @ ..] => ("", rest),
-            ["apis", group, "v1", rest @ ..] => (*group, rest),
+        let (group, version, rest) = match parts.as_slice() {
+            ["api", version, rest @ ..] => ("", *version, rest),
+            ["apis", group, version, rest @ ..] => (*group, *version, rest),
             _ => return Err(unknown()),
         };
         let (namespace, rest) = match rest {
@@ -47,7 +48,7 @@ impl Route {
         if misplaced {
             return Err(unknown());
         }
-        Ok(Self { resource, namespace, name: name.map(Into::into), status })
+        Ok(Self { version: version.to_owned(), resource, namespace, name: name.map(Into::into), status })
     }
 }
 

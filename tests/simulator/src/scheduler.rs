@@ -3,6 +3,8 @@
 use super::election;
 use super::store::{Key, text, time};
 use super::world::{Now, World};
+use fulcrum_steps::manifest::nanos;
+use fulcrum_steps::placement::{admits, repels, requests};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -53,25 +55,39 @@ fn obstacle(pod: &Value, node: &Value, bound: &[&Value]) -> Option<&'static str>
         Some("node(s) had untolerated taint(s)")
     } else if bound.iter().any(|other| ports_conflict(pod, other)) {
         Some("node(s) didn't have free ports for the requested pod ports")
+    } else if bound.iter().any(|other| repels(pod, other, node)) {
+        Some("node(s) didn't match pod anti-affinity rules")
+    } else if bound.iter().any(|other| repels(other, pod, node)) {
+        Some("node(s) didn't satisfy existing pods anti-affinity rules")
+    } else if let Some(lacking) = lacking(pod, node, bound) {
+        Some(lacking)
     } else {
         None
     }
 }
 
-/// Whether the spec's node selector, and an affinity to nodes by name, admit the node.
+/// The first resource that the pod asks for more of than is left. Nobody is evicted for it.
+fn lacking(pod: &Value, node: &Value, bound: &[&Value]) -> Option<&'static str> {
+    let ended = |pod: &&&Value| matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
+    let lacks = |resource: &str| {
+        let Some(allocatable) = nanos(&node["status"]["allocatable"][resource]) else { return false };
+        let taken: i128 =
+            bound.iter().filter(|pod| !ended(pod)).map(|pod| requests(&pod["spec"], resource)).sum();
+        let wanted = requests(&pod["spec"], resource);
+        wanted > 0 && taken + wanted > allocatable
+    };
+    [("cpu", "Insufficient cpu"), ("memory", "Insufficient memory"), ("pods", "Too many pods")]
+        .into_iter()
+        .find(|(resource, _)| lacks(resource))
+        .map(|(_, words)| words)
+}
+
+/// Whether the spec's node selector and its node affinity admit the node.
 pub(super) fn selects(spec: &Value, node: &Value) -> bool {
     let labels = &node["metadata"]["labels"];
     let selector = spec["nodeSelector"].as_object();
     let by_label = selector.is_none_or(|s| s.iter().all(|(key, value)| labels.get(key) == Some(value)));
-    let affinity = &spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
-    let terms = affinity["nodeSelectorTerms"].as_array();
-    let names_it = |term: &Value| {
-        let fields = term["matchFields"].as_array();
-        fields.is_none_or(|f| {
-            f.iter().all(|f| f["values"].as_array().is_some_and(|v| v.contains(&node["metadata"]["name"])))
-        })
-    };
-    by_label && terms.is_none_or(|terms| terms.iter().any(names_it))
+    by_label && admits(spec, node)
 }
 
 /// Whether every taint with one of these effects is tolerated.

@@ -5,7 +5,7 @@ use super::connection::{Connection, answers_instead};
 use super::failure::Failure;
 use super::fault::Outcome;
 use super::host;
-use super::options::RehearsalOptions;
+use super::options::SimulatorOptions;
 use super::reader::Reader;
 use super::watch::{self, Told, Watch};
 use super::world::{Now, World};
@@ -40,7 +40,7 @@ pub(super) enum Fate {
 }
 
 impl Shared {
-    pub(super) fn new(options: RehearsalOptions) -> Self {
+    pub(super) fn new(options: SimulatorOptions) -> Self {
         let now = Now { at: Duration::ZERO, wall: Timestamp::now() };
         Self {
             world: Mutex::new(World::new(options, now)),

@@ -2,7 +2,7 @@
 
 use super::fault::Disk;
 use super::local_pod::{Container, LocalPod, State};
-use super::options::RehearsalOptions;
+use super::options::SimulatorOptions;
 use super::store::{Key, text, time};
 use super::world::{Now, World};
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ fn note_image(images: &mut Value, image: &str) {
     }
 }
 
-fn pod_status(local: &LocalPod, old: &Value, options: &RehearsalOptions, now: Now) -> Value {
+fn pod_status(local: &LocalPod, old: &Value, options: &SimulatorOptions, now: Now) -> Value {
     if let Some((reason, why)) = &local.failed {
         let started = time(local.started_at);
         return json!({"phase": "Failed", "reason": reason, "message": why, "startTime": started});

@@ -144,6 +144,7 @@ impl Store {
             return Err(Failure::not_found("namespaces", namespace));
         }
         name_it(resource, &mut object)?;
+        validate::drop_unknown(resource, &mut object);
         defaults::fill(resource, &mut object);
         validate::object(resource, &object, None)?;
         let Some(plural) = Resource::named(resource.plural).map(|r| r.plural) else {

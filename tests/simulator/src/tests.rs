@@ -20,7 +20,7 @@ const MANAGER: &str = "kube-controller-manager";
 
 /// A rehearsal of a whole control plane, and its directory.
 struct Bench {
-    rehearsal: Rehearsal,
+    simulator: Simulator,
     dir: tempfile::TempDir,
 }
 
@@ -32,17 +32,17 @@ impl Bench {
 
     async fn up_at(pace: Pace) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = RehearsalOptions { pace, ..RehearsalOptions::new(dir.path()) };
+        let options = SimulatorOptions { pace, ..SimulatorOptions::new(dir.path()) };
         write_control_plane(&options).unwrap();
-        let bench = Self { rehearsal: Rehearsal::start(options).unwrap(), dir };
+        let bench = Self { simulator: Simulator::start(options).unwrap(), dir };
         bench.until("a control plane", |s| s.api_up && s.leaders.len() == 2).await;
         bench
     }
 
     async fn until(&self, what: &str, holds: impl FnMut(&Snapshot) -> bool + Send) -> Snapshot {
-        match self.rehearsal.until(what, SOON, holds).await {
+        match self.simulator.until(what, SOON, holds).await {
             Ok(seen) => seen,
-            Err(e) => panic!("{e}\n{:#?}", self.rehearsal.log()),
+            Err(e) => panic!("{e}\n{:#?}", self.simulator.log()),
         }
     }
 
@@ -63,7 +63,7 @@ impl Bench {
             }
         };
         if tokio::time::timeout(SOON, look).await.is_err() {
-            panic!("{name}: last seen {last:#?}\n{:#?}", self.rehearsal.log());
+            panic!("{name}: last seen {last:#?}\n{:#?}", self.simulator.log());
         }
     }
 
@@ -71,7 +71,7 @@ impl Bench {
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
     {
-        Api::namespaced(self.rehearsal.client(), "kube-system")
+        Api::namespaced(self.simulator.client(), "kube-system")
     }
 
     fn manifest(&self, component: &str) -> PathBuf {
@@ -125,12 +125,12 @@ async fn a_manifest_becomes_a_mirror_pod_and_ends_with_its_file() {
     bench.until_object(&pods, "kube-scheduler-node-1", |p| p.is_some_and(is_ready)).await;
     let pod = pods.get("kube-scheduler-node-1").await.unwrap();
     let hash = pod.metadata.annotations.unwrap()["kubernetes.io/config.hash"].clone();
-    let seen = bench.rehearsal.snapshot();
+    let seen = bench.simulator.snapshot();
     assert_eq!(seen.of("kube-scheduler", Origin::Static).next().unwrap().pod_uid, hash);
-    let processes = bench.rehearsal.host().pod_processes(&hash).await.unwrap();
+    let processes = bench.simulator.host().pod_processes(&hash).await.unwrap();
     assert_eq!(processes.len(), 2, "the sandbox belongs to the pod: {processes:?}");
     let owners = pod.metadata.owner_references.unwrap();
-    let node = Api::<Node>::all(bench.rehearsal.client()).get("node-1").await.unwrap();
+    let node = Api::<Node>::all(bench.simulator.client()).get("node-1").await.unwrap();
     assert_eq!((owners[0].kind.as_str(), &owners[0].uid), ("Node", &node.metadata.uid.unwrap()));
 
     // A copy that begins with a dot is no pod; the file renamed away is none either.
@@ -160,7 +160,7 @@ async fn a_port_is_shared_only_by_two_that_permit_it() {
         })
         .await;
     let crashed = |p: &crate::Happened| p.what.contains("port 10257 is in use");
-    bench.until("a crash", |_| bench.rehearsal.log().iter().any(crashed)).await;
+    bench.until("a crash", |_| bench.simulator.log().iter().any(crashed)).await;
 
     bench.rewrite(
         MANAGER,
@@ -168,21 +168,21 @@ async fn a_port_is_shared_only_by_two_that_permit_it() {
         "    - --bind-address=127.0.0.1\n    - --permit-port-sharing=true\n",
     );
     bench.until("both listen", |s| s.serves(MANAGER, Origin::Static) && s.serves(MANAGER, Origin::Api)).await;
-    let listeners = bench.rehearsal.host().listeners(10257).await.unwrap();
+    let listeners = bench.simulator.host().listeners(10257).await.unwrap();
     assert_eq!(listeners.len(), 2);
     assert!(listeners[0].inode < listeners[1].inode);
     let question =
         Question { address: ([127, 0, 0, 1], 10257).into(), path: "/healthz".into(), tls: true, mark: None };
     let mut answered = std::collections::BTreeSet::new();
     for _ in 0..64 {
-        let answer = bench.rehearsal.host().ask(&question).await.unwrap();
+        let answer = bench.simulator.host().ask(&question).await.unwrap();
         assert_eq!(answer.status, 200);
         answered.insert(answer.process.unwrap().pid);
     }
     assert_eq!(answered, listeners.iter().map(|l| l.process.pid).collect());
     assert!(
         bench
-            .rehearsal
+            .simulator
             .host()
             .ask(&Question { address: ([192, 0, 2, 10], 10257).into(), ..question })
             .await
@@ -194,16 +194,16 @@ async fn a_port_is_shared_only_by_two_that_permit_it() {
 async fn without_an_api_server_there_is_no_api() {
     let bench = Bench::up().await;
     let maps = bench.api::<ConfigMap>();
-    assert_eq!(bench.rehearsal.client().apiserver_version().await.unwrap().git_version, "v1.35.3");
-    bench.rehearsal.hold_down(SERVER);
-    assert!(!bench.rehearsal.snapshot().api_up);
+    assert_eq!(bench.simulator.client().apiserver_version().await.unwrap().git_version, "v1.35.3");
+    bench.simulator.hold_down(SERVER);
+    assert!(!bench.simulator.snapshot().api_up);
     assert_eq!(reason(maps.list(&ListParams::default()).await.unwrap_err()).0, 0, "a connection error");
-    assert!(!bench.rehearsal.host().boot_id().await.unwrap().is_empty(), "the machine still answers");
+    assert!(!bench.simulator.host().boot_id().await.unwrap().is_empty(), "the machine still answers");
     bench.until("leaders give up", |s| s.leaders.is_empty()).await;
 
-    bench.rehearsal.repair(SERVER);
+    bench.simulator.repair(SERVER);
     let before = bench.until("the API is back and led", |s| s.api_up && s.leaders.len() == 2).await;
-    assert_eq!(bench.rehearsal.crash(SERVER), 1);
+    assert_eq!(bench.simulator.crash(SERVER), 1);
     bench
         .until("the kubelet restarts it", |s| {
             s.serves(SERVER, Origin::Static)
@@ -252,10 +252,10 @@ async fn the_api_refuses_what_a_real_one_refuses() {
     );
 
     let fault = |outcome| ApiFault { method: Some("POST"), path: "configmaps".into(), times: 1, outcome };
-    bench.rehearsal.inject(fault(Outcome::LosesAnswer));
+    bench.simulator.inject(fault(Outcome::LosesAnswer));
     assert_eq!(reason(maps.create(&post, &map).await.unwrap_err()).0, 0, "no answer");
     assert_eq!(reason(maps.create(&post, &map).await.unwrap_err()).1, "AlreadyExists", "but it was done");
-    bench.rehearsal.inject(fault(Outcome::InternalError));
+    bench.simulator.inject(fault(Outcome::InternalError));
     assert_eq!(reason(maps.create(&post, &map).await.unwrap_err()).0, 500);
 }
 
@@ -282,7 +282,7 @@ async fn a_daemon_set_runs_its_pod_until_it_is_deleted() {
     bench.until("it serves", |s| s.serves(MANAGER, Origin::Api)).await;
     let mine = ListParams::default().labels(&format!("k8s-app={name}")).fields("spec.nodeName=node-1");
     let pod = pods.list(&mine).await.unwrap().items.remove(0);
-    assert_eq!(bench.rehearsal.host().pod_processes(&pod.metadata.uid.unwrap()).await.unwrap().len(), 2);
+    assert_eq!(bench.simulator.host().pod_processes(&pod.metadata.uid.unwrap()).await.unwrap().len(), 2);
 
     let surge = json!({"spec": {
         "updateStrategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
@@ -313,8 +313,8 @@ async fn a_host_port_keeps_the_pod_pending() {
         serde_json::from_value(json!([{"name": "probe-port", "containerPort": 10259}])).unwrap();
     bench.api::<DaemonSet>().create(&PostParams::default(), &set).await.unwrap();
     let refused = |p: &Happened| p.what.contains("didn't have free ports");
-    bench.until("the scheduler refuses", |_| bench.rehearsal.log().iter().any(refused)).await;
-    assert!(!bench.rehearsal.snapshot().runs("kube-scheduler", Origin::Api));
+    bench.until("the scheduler refuses", |_| bench.simulator.log().iter().any(refused)).await;
+    assert!(!bench.simulator.snapshot().runs("kube-scheduler", Origin::Api));
 }
 
 /// After a boot the API tells what was true before it, and a DaemonSet's pod needs the API to come back.
@@ -341,7 +341,7 @@ async fn a_reboot_leaves_objects_and_files_only() {
     assert!(before.api_up);
     bench.until("its address is back", |s| s.endpoints == ["192.0.2.10"]).await;
 
-    bench.rehearsal.reboot();
+    bench.simulator.reboot();
     // Static pods start in one round: when this one serves, an API server on disk would have started.
     let after = bench.until("the kubelet has started the rest", |s| s.serves("etcd", Origin::Static)).await;
     assert_ne!(after.boot_id, before.boot_id);
@@ -351,7 +351,7 @@ async fn a_reboot_leaves_objects_and_files_only() {
     bench.until("the API is back", |s| s.api_up).await;
     let set = sets.get("self-hosted-kube-apiserver").await.unwrap();
     assert_eq!(set.status.unwrap().number_ready, 1, "the API's word is old");
-    assert!(!bench.rehearsal.snapshot().runs(SERVER, Origin::Api));
+    assert!(!bench.simulator.snapshot().runs(SERVER, Origin::Api));
     bench.until("the DaemonSet's server is back too", |s| s.serves(SERVER, Origin::Api)).await;
 }
 
@@ -359,12 +359,12 @@ async fn a_reboot_leaves_objects_and_files_only() {
 async fn flaws_show_in_the_status() {
     let bench = Bench::up().await;
     let sets = bench.api::<DaemonSet>();
-    bench.rehearsal.flaw((SERVER, Origin::Api), Flaw::ImageMissing);
+    bench.simulator.flaw((SERVER, Origin::Api), Flaw::ImageMissing);
     sets.create(&PostParams::default(), &daemon_set(SERVER, &[])).await.unwrap();
     let mut made = String::new();
     bench
         .until("a pod", |_| {
-            let log = bench.rehearsal.log();
+            let log = bench.simulator.log();
             made =
                 log.iter().find_map(|l| l.what.strip_prefix("made pod ").map(Into::into)).unwrap_or_default();
             !made.is_empty()
@@ -373,10 +373,10 @@ async fn flaws_show_in_the_status() {
     let shows = |pod: Option<&Pod>| format!("{pod:?}").contains("ImagePullBackOff");
     bench.until_object(&bench.api::<Pod>(), &made, shows).await;
 
-    bench.rehearsal.repair((SERVER, Origin::Api));
+    bench.simulator.repair((SERVER, Origin::Api));
     bench
         .until("it runs, and finds the port taken", |_| {
-            bench.rehearsal.log().iter().any(|l| l.what.contains("port 6443 is in use"))
+            bench.simulator.log().iter().any(|l| l.what.contains("port 6443 is in use"))
         })
         .await;
 }
@@ -385,17 +385,17 @@ async fn flaws_show_in_the_status() {
 async fn another_process_can_use_it_over_tcp() {
     let bench = Bench::up().await;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = bench.rehearsal.serve_on(listener).unwrap();
-    let (client, host) = Rehearsal::connect(address).unwrap();
+    let address = bench.simulator.serve_on(listener).unwrap();
+    let (client, host) = Simulator::connect(address).unwrap();
     let nodes = Api::<Node>::all(client);
     assert_eq!(nodes.list(&ListParams::default()).await.unwrap().items.len(), 1);
     assert_eq!(host.listeners(6443).await.unwrap().len(), 1);
     assert!(host.memory_available().await.unwrap() > 0);
-    bench.rehearsal.hold_down(SERVER);
+    bench.simulator.hold_down(SERVER);
     assert_eq!(reason(nodes.get("node-1").await.unwrap_err()).0, 0, "the connection is closed");
-    assert_eq!(host.boot_id().await.unwrap(), bench.rehearsal.snapshot().boot_id);
+    assert_eq!(host.boot_id().await.unwrap(), bench.simulator.snapshot().boot_id);
     assert!(host.listeners(6443).await.unwrap().is_empty());
-    bench.rehearsal.repair(SERVER);
+    bench.simulator.repair(SERVER);
     bench.until("the API is back", |s| s.api_up).await;
     nodes.get("node-1").await.unwrap();
 }

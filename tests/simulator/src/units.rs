@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 
 /// The units of a rehearsal, below one directory.
 #[derive(Debug, Clone)]
-pub struct RehearsalUnits {
+pub struct SimulatedUnits {
     dir: PathBuf,
     program: PathBuf,
     home: PathBuf,
 }
 
-impl RehearsalUnits {
+impl SimulatedUnits {
     /// Those below `root`, which is made as far as it is not there.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl RehearsalUnits {
 }
 
 #[async_trait]
-impl Units for RehearsalUnits {
+impl Units for SimulatedUnits {
     async fn support(&self) -> Result<(), HostError> {
         Ok(())
     }

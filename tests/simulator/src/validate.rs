@@ -188,3 +188,35 @@ fn containers(spec: &Value, at: &str) -> Option<String> {
     }
     None
 }
+
+/// The fields of a DaemonSet that the API server does not know are dropped, as it does with a warning. What is known is what
+/// the types of the API have.
+pub(super) fn drop_unknown(resource: &Resource, object: &mut Value) {
+    if resource.kind != "DaemonSet" {
+        return;
+    }
+    let known = serde_json::from_value::<DaemonSet>(object.clone()).and_then(serde_json::to_value);
+    if let Ok(known) = known {
+        keep_known(object, &known);
+    }
+}
+
+fn keep_known(value: &mut Value, known: &Value) {
+    match (value, known) {
+        (Value::Object(fields), Value::Object(known)) => {
+            fields.retain(|key, value| known.contains_key(key) || says_nothing(value));
+            for (key, value) in fields {
+                keep_known(value, known.get(key).unwrap_or(&Value::Null));
+            }
+        }
+        (Value::Array(list), Value::Array(known)) => {
+            list.iter_mut().zip(known).for_each(|(value, known)| keep_known(value, known));
+        }
+        _ => {}
+    }
+}
+
+/// What the types leave out although they know the field.
+fn says_nothing(value: &Value) -> bool {
+    value.is_null()
+}

@@ -4,11 +4,11 @@
 //! began to serve (its watch cache begins with a list), and when its process goes, the connection is cut.
 //! A client goes on from the last version that it saw, at another server if there is one.
 
-use super::api::Asked;
+use super::api::{Asked, served};
 use super::failure::Failure;
 use super::list::{forbidden, parse_version};
 use super::resource::Resource;
-use super::route::{Query, Route};
+use super::route::Query;
 use super::select::Selector;
 use super::store::text;
 use super::world::{Now, World};
@@ -60,7 +60,7 @@ pub(super) fn is_asked(asked: &Asked) -> bool {
 impl Watch {
     /// Opens one at the API server with this pid.
     pub(super) fn open(world: &World, asked: &Asked, server: u32, now: Now) -> Result<Self, Failure> {
-        let (route, query) = (Route::of(&asked.path)?, Query::of(&asked.query));
+        let (route, query) = (served(world, &asked.path)?, Query::of(&asked.query));
         check_options(&query, world.options.kubernetes_version)?;
         let from = parse_version(query.get("resourceVersion").unwrap_or_default())?;
         let timeout = query.get("timeoutSeconds").and_then(|seconds| seconds.parse().ok());

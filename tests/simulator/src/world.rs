@@ -5,7 +5,7 @@ use super::endpoints::Endpoints;
 use super::fault::{Faults, Flaw, Which};
 use super::kubelet::{Files, Kubelet};
 use super::log::Log;
-use super::options::RehearsalOptions;
+use super::options::SimulatorOptions;
 use super::process::Machine;
 use super::resource::Resource;
 use super::snapshot::{Running, Snapshot};
@@ -28,7 +28,7 @@ pub(super) struct Now {
 /// The simulated cluster. The store is what outlives a boot.
 #[derive(Debug)]
 pub(super) struct World {
-    pub(super) options: RehearsalOptions,
+    pub(super) options: SimulatorOptions,
     pub(super) store: Store,
     pub(super) machine: Machine,
     pub(super) kubelet: Kubelet,
@@ -45,7 +45,7 @@ pub(super) struct World {
 
 impl World {
     /// A cluster that `kubeadm init` has just left: namespaces and the node, nothing running yet.
-    pub(super) fn new(options: RehearsalOptions, now: Now) -> Self {
+    pub(super) fn new(options: SimulatorOptions, now: Now) -> Self {
         let mut world = Self {
             store: Store::new(options.history),
             machine: Machine::new(options.node_address, options.memory, options.seed),
@@ -72,6 +72,11 @@ impl World {
         world.seed("services", "default", service, now);
         let node = node(&world);
         world.seed("nodes", "", node, now);
+        world.machine.etcd_outside = world.options.etcd_outside;
+        if world.options.endpoints_by_hand {
+            let (ip, port) = (world.options.node_address.to_string(), world.options.api_port);
+            endpoints::publish(&mut world, &ip, port, now);
+        }
         world
     }
 

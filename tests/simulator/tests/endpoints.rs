@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
 
-use fulcrum_simulator::{Origin, Rehearsal, RehearsalOptions, Snapshot, write_control_plane};
+use fulcrum_simulator::{Origin, Simulator, SimulatorOptions, Snapshot, write_control_plane};
 use fulcrum_steps::cluster::Cluster;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 /// How long pods find no API server when one of two on the same address ends.
 async fn gap(holding: bool) -> Duration {
     let dir = tempfile::tempdir().unwrap();
-    let mut options = RehearsalOptions::new(dir.path());
+    let mut options = SimulatorOptions::new(dir.path());
     // The tick at which the other one would put it back.
     options.pace.endpoints = Duration::from_secs(3);
     let at = SocketAddr::new(options.node_address, options.api_port);
@@ -26,22 +26,22 @@ async fn gap(holding: bool) -> Duration {
     let second = second.replace("containerPort: 6443", "containerPort: 6444");
     let second = second.replace("livenessProbe:", "not-live:").replace("startupProbe:", "not-started:");
     std::fs::write(dir.path().join("second.yaml"), second).unwrap();
-    let rehearsal = Rehearsal::start(options).unwrap();
+    let simulator = Simulator::start(options).unwrap();
     let soon = Duration::from_secs(10);
     let two = |s: &Snapshot| s.of("kube-apiserver", Origin::Static).filter(|p| p.ready).count() == 2;
-    rehearsal.until("two API servers", soon, two).await.unwrap();
-    let cluster = Cluster::new(rehearsal.client());
+    simulator.until("two API servers", soon, two).await.unwrap();
+    let cluster = Cluster::new(simulator.client());
     let held = tokio::spawn(async move {
         if holding {
             match cluster.hold_endpoints(at.ip(), at.port(), &watch::Sender::new(false)).await {}
         }
     });
     std::fs::remove_file(path).unwrap();
-    while !rehearsal.log().iter().any(|line| line.what.contains("taken out")) {
+    while !simulator.log().iter().any(|line| line.what.contains("taken out")) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let taken_out = std::time::Instant::now();
-    rehearsal.until("endpoints", soon, |s| s.endpoints == [at.ip().to_string()]).await.unwrap();
+    simulator.until("endpoints", soon, |s| s.endpoints == [at.ip().to_string()]).await.unwrap();
     held.abort();
     taken_out.elapsed()
 }

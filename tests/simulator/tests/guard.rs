@@ -7,16 +7,16 @@ use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Engine, Outcome, Silent};
-use fulcrum_simulator::rehearsal::{SOON, Setup, Version, World};
+use fulcrum_simulator::rehearsal::{SOON, Setup, SimulatedSite, Version};
 use fulcrum_simulator::{ApiFault, Origin};
 use fulcrum_steps::component::Component;
-use fulcrum_steps::guard::{
-    Ended, Ground, Guard, GuardError, HOLD_OFF, PATIENCE, Pace, Standby, boot, carry_on,
-};
+use fulcrum_steps::guard::{Ended, Guard, GuardEnv, GuardError, Intervals, boot, carry_on};
+use fulcrum_steps::handover::standby::Standby;
 use fulcrum_steps::host::{Listener, Steering};
 use fulcrum_steps::plan::{HAND_OVER, PIVOT, RENEW_STANDBY, STAND_IN};
-use fulcrum_steps::settings::{Handover, Settings, Wanted};
+use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
 use fulcrum_steps::site::Site;
+use fulcrum_steps::unit::{HOLD_OFF, PATIENCE};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -29,19 +29,26 @@ use tokio_util::sync::CancellationToken;
 
 const API: &str = "kube-apiserver";
 
-fn pace() -> Pace {
+fn intervals() -> Intervals {
     let ms = Duration::from_millis;
-    Pace { patience: ms(300), hold_off: HOLD_OFF, tick: ms(4), ask: ms(10), study: ms(20), proof: ms(100) }
+    Intervals {
+        patience: ms(300),
+        hold_off: HOLD_OFF,
+        tick: ms(4),
+        ask: ms(10),
+        study: ms(20),
+        proof: ms(100),
+    }
 }
 
-async fn pivoted() -> (World, RunId, TempDir) {
-    pivoted_by(Handover::Steer).await
+async fn pivoted() -> (SimulatedSite, RunId, TempDir) {
+    pivoted_by(HandoverMode::Steer).await
 }
 
-async fn pivoted_by(handover: Handover) -> (World, RunId, TempDir) {
+async fn pivoted_by(handover: HandoverMode) -> (SimulatedSite, RunId, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let setup = Setup::built_in(Version::DEFAULT).unwrap().with_handover(Wanted::Way(handover));
-    let world = World::boot(&setup, dir.path()).await.unwrap();
+    let world = SimulatedSite::boot(&setup, dir.path()).await.unwrap();
     let ending = world.pivot(&world.journal().unwrap(), Arc::new(Silent)).await.unwrap();
     assert!(matches!(ending.phase, Phase::Ended(Outcome::Completed, _)), "{}", ending.phase);
     world.is_self_hosted().await.unwrap();
@@ -52,22 +59,22 @@ async fn pivoted_by(handover: Handover) -> (World, RunId, TempDir) {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_boot_the_static_api_server_is_first_in_line_before_it_is_ready() {
     let (world, _run, _dir) = pivoted().await;
-    world.rehearsal.power_off();
+    world.simulator.power_off();
     let start = boot(&world, HOLD_OFF).await.unwrap();
     unready_for(&world, u32::MAX);
-    world.rehearsal.power_on();
+    world.simulator.power_on();
     let stop = CancellationToken::new();
     let lined_up = async {
         let both = |seen: &fulcrum_simulator::Snapshot| {
             [Origin::Static, Origin::Api].into_iter().all(|origin| seen.of(API, origin).any(|one| one.ready))
         };
-        world.rehearsal.until("two API servers", SOON, both).await.unwrap();
+        world.simulator.until("two API servers", SOON, both).await.unwrap();
         let group = world.host.listeners(Component::ApiServer.default_port()).await.unwrap();
         until_connections_go_to(&world, &group, 0).await;
     };
-    let pace = Pace::new(PATIENCE, HOLD_OFF);
+    let intervals = Intervals::new(PATIENCE, HOLD_OFF);
     tokio::select! {
-        carried = carry_on(&world, &start, &pace, &stop) => panic!("it did not wait: {carried:?}"),
+        carried = carry_on(&world, &start, &intervals, &stop) => panic!("it did not wait: {carried:?}"),
         () = lined_up => {}
     }
 }
@@ -77,11 +84,11 @@ async fn after_a_boot_the_static_api_server_is_first_in_line_before_it_is_ready(
 async fn what_is_put_back_later_does_not_wait_for_the_api_for_ever() {
     let (world, _run, _dir) = pivoted().await;
     let there = || Component::ALL.map(|component| world.manifests().file(component.manifest_file()).exists());
-    let (pace, stop) = (pace(), CancellationToken::new());
-    world.rehearsal.power_off();
+    let (intervals, stop) = (intervals(), CancellationToken::new());
+    world.simulator.power_off();
     let start = boot(&world, HOLD_OFF).await.unwrap();
     assert_eq!(there(), [true, false, false]);
-    let ended = carry_on(&NoWay(&world), &start, &pace, &stop).await;
+    let ended = carry_on(&NoWay(&world), &start, &intervals, &stop).await;
     assert!(matches!(ended, Err(GuardError::NoWay(_))), "{ended:?}");
     assert_eq!(there(), [true; 3]);
     world.manifests().remove(Component::Scheduler.manifest_file()).unwrap();
@@ -92,16 +99,16 @@ async fn what_is_put_back_later_does_not_wait_for_the_api_for_ever() {
         }
     };
     tokio::select! {
-        carried = carry_on(&world, &start, &pace, &stop) => panic!("there was nobody to answer: {carried:?}"),
+        carried = carry_on(&world, &start, &intervals, &stop) => panic!("there was nobody to answer: {carried:?}"),
         waited = tokio::time::timeout(SOON, put_back) => waited.expect("the scheduler's manifest"),
     }
 }
 
 /// Without a way to the cluster.
-struct NoWay<'a>(&'a World);
+struct NoWay<'a>(&'a SimulatedSite);
 
 #[async_trait]
-impl Ground for NoWay<'_> {
+impl GuardEnv for NoWay<'_> {
     fn state_dir(&self) -> PathBuf {
         self.0.state_dir()
     }
@@ -115,20 +122,20 @@ impl Ground for NoWay<'_> {
         Err(GuardError::NoWay("there is none".to_owned()))
     }
     async fn engine(&self, journal: Journal, site: &Arc<Site>) -> Result<Engine, GuardError> {
-        Ground::engine(self.0, journal, site).await
+        GuardEnv::engine(self.0, journal, site).await
     }
 }
 
 /// As they say that they are not ready so often, there is time to see who listens first.
-fn unready_for(world: &World, times: u32) {
+fn unready_for(world: &SimulatedSite, times: u32) {
     let (path, outcome) = ("/readyz".to_owned(), fulcrum_simulator::Outcome::InternalError);
-    world.rehearsal.inject(ApiFault { method: None, path, times, outcome });
+    world.simulator.inject(ApiFault { method: None, path, times, outcome });
 }
 
 /// Nobody is lined up where the hand-over itself lines nobody up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reboot_is_survived_whatever_the_way_of_the_hand_over() {
-    for handover in [Handover::Steer, Handover::Bridge, Handover::Restart] {
+    for handover in [HandoverMode::Steer, HandoverMode::Bridge, HandoverMode::Restart] {
         let (world, run, _dir) = pivoted_by(handover).await;
         unready_for(&world, 20);
         tokio::time::timeout(SOON * 2, world.reboot()).await.expect("a hand-over").unwrap();
@@ -138,8 +145,8 @@ async fn a_reboot_is_survived_whatever_the_way_of_the_hand_over() {
 }
 
 /// What happens while the guard is there.
-async fn guarded(world: &World, happens: impl Future<Output = ()>) {
-    let guard = Guard { ground: world, pace: pace(), stop: CancellationToken::new() };
+async fn guarded(world: &SimulatedSite, happens: impl Future<Output = ()>) {
+    let guard = Guard { env: world, intervals: intervals(), stop: CancellationToken::new() };
     let again_and_again = async {
         loop {
             match guard.run(|| {}).await {
@@ -155,7 +162,7 @@ async fn guarded(world: &World, happens: impl Future<Output = ()>) {
 }
 
 /// Kinds and outcomes of the runs, once nobody is at work on one.
-async fn story(world: &World) -> Vec<(String, Option<Outcome>)> {
+async fn story(world: &SimulatedSite) -> Vec<(String, Option<Outcome>)> {
     let Ok(journal) = Journal::open(world.state_dir(), "status") else { return Vec::new() };
     let outcome = |run| match load(&journal, run).unwrap().phase() {
         Phase::Ended(outcome, _) => Some(*outcome),
@@ -165,7 +172,7 @@ async fn story(world: &World) -> Vec<(String, Option<Outcome>)> {
     runs.into_iter().map(|header| (header.kind, outcome(header.run))).collect()
 }
 
-async fn until_the_story_is(world: &World, expected: &[&str]) {
+async fn until_the_story_is(world: &SimulatedSite, expected: &[&str]) {
     let done = |story: &[(String, Option<Outcome>)]| {
         story.iter().map(|(kind, _)| kind.as_str()).eq(expected.iter().copied())
             && story.iter().all(|(_, outcome)| *outcome == Some(Outcome::Completed))
@@ -181,8 +188,8 @@ async fn until_the_story_is(world: &World, expected: &[&str]) {
 }
 
 /// A flag is added to the API server, whose pods have to be Ready for so many seconds then.
-async fn roll_out_slowly(world: &World, flag: &str, min_ready: u32) {
-    let daemonsets: Api<DaemonSet> = Api::namespaced(world.rehearsal.client(), "kube-system");
+async fn roll_out_slowly(world: &SimulatedSite, flag: &str, min_ready: u32) {
+    let daemonsets: Api<DaemonSet> = Api::namespaced(world.simulator.client(), "kube-system");
     let name = Component::ApiServer.daemonset_name();
     let mut live = serde_json::to_value(daemonsets.get(name).await.unwrap()).unwrap();
     let container = &mut live["spec"]["template"]["spec"]["containers"][0];
@@ -192,11 +199,11 @@ async fn roll_out_slowly(world: &World, flag: &str, min_ready: u32) {
     daemonsets.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
 }
 
-async fn roll_out(world: &World, flag: &str) {
+async fn roll_out(world: &SimulatedSite, flag: &str) {
     roll_out_slowly(world, flag, 20).await;
 }
 
-async fn goes_back_exactly(world: &World, run: RunId) {
+async fn goes_back_exactly(world: &SimulatedSite, run: RunId) {
     let ending = world.rollback(&world.journal().unwrap(), run, Arc::new(Silent)).await.unwrap();
     assert!(matches!(ending.phase, Phase::Ended(Outcome::RolledBack, _)), "{:?}", ending.phase);
     world.is_as_before().await.unwrap();
@@ -234,7 +241,7 @@ async fn daemonsets_that_are_deleted_are_stood_in_for_and_the_node_stays_static(
         let back = |seen: &fulcrum_simulator::Snapshot| {
             Component::ALL.iter().all(|component| seen.serves(component.name(), Origin::Static))
         };
-        world.rehearsal.until("static pods", SOON, back).await.unwrap();
+        world.simulator.until("static pods", SOON, back).await.unwrap();
         // Nobody tries to hand over to what is gone. Whoever went later has a run of its own.
         tokio::time::sleep(Duration::from_millis(300)).await;
     })
@@ -252,7 +259,7 @@ async fn a_bad_roll_out_is_stood_in_for_by_what_was_proven() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         roll_out(&world, "--simulate=never-listens").await;
         let back = |seen: &fulcrum_simulator::Snapshot| seen.serves(API, Origin::Static);
-        world.rehearsal.until("a static API server", SOON, back).await.unwrap();
+        world.simulator.until("a static API server", SOON, back).await.unwrap();
         until_the_story_is(&world, &[PIVOT, STAND_IN]).await;
     })
     .await;
@@ -286,11 +293,11 @@ async fn in_a_roll_out_connections_go_to_whoever_stays() {
         let both = |seen: &fulcrum_simulator::Snapshot| {
             seen.of(API, Origin::Api).filter(|server| server.ready).count() == 2
         };
-        world.rehearsal.until("two API servers", SOON, both).await.unwrap();
+        world.simulator.until("two API servers", SOON, both).await.unwrap();
         let group = world.host.listeners(port).await.unwrap();
         until_connections_go_to(&world, &group, 1).await;
         // The kubelet does not get to it, once it has looked for the last time.
-        world.rehearsal.slow_kubelet(1_000_000);
+        world.simulator.slow_kubelet(1_000_000);
         tokio::time::sleep(Duration::from_millis(200)).await;
         let pods = world.cluster.pods_labelled(&Site::pod_labels(Component::ApiServer)).await.unwrap();
         let newer = pods.iter().find(|pod| pod.metadata.uid == group[1].process.pod_uid).unwrap();
@@ -301,7 +308,7 @@ async fn in_a_roll_out_connections_go_to_whoever_stays() {
     .await;
 }
 
-async fn until_connections_go_to(world: &World, group: &[Listener], place: usize) {
+async fn until_connections_go_to(world: &SimulatedSite, group: &[Listener], place: usize) {
     let goes_there = |steering: Option<Steering>| match steering {
         Some(Steering::To { serving } | Steering::LineUp { serving, .. }) => serving == group[place].inode,
         None => false,

@@ -1,12 +1,13 @@
 //! Decisions by value, and what holds of all of them.
 
 use crate::component::Component;
-use crate::guard::HOLD_OFF;
 use crate::guard::decide::{
-    BootFacts, Copy, InLine, Next, OnReboot, Pulse, RunFacts, Standing, Watched, Workflow, at_boot, line_up,
+    BootFacts, InLine, ManifestCopy, Next, Pulse, RunFacts, Standing, Watched, Workflow, at_boot, line_up,
     stand_in,
 };
 use crate::host::Steering;
+use crate::settings::OnReboot;
+use crate::unit::HOLD_OFF;
 use fulcrum_engine::state::{RunId, Timestamp};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -37,7 +38,7 @@ const ALL: [Component; 3] = Component::ALL;
 fn a_self_hosted_node_that_has_booted_gets_its_static_pods_back_and_hands_over() {
     let pivot = run(1, Workflow::Pivot, Standing::Completed, "before");
     let decision = at_boot(&facts(vec![pivot.clone()], &[]));
-    let [api, manager, scheduler] = ALL.map(|component| (component, Copy::Standby));
+    let [api, manager, scheduler] = ALL.map(|component| (component, ManifestCopy::Standby));
     assert_eq!(decision.put_back, [api]);
     assert_eq!(decision.put_back_later, [manager, scheduler], "they can do nothing before the API answers");
     assert_eq!(decision.next, Next::HandOver);
@@ -59,7 +60,10 @@ fn what_was_in_between_goes_on_as_was_said() {
     let booted = at_boot(&last(UNFINISHED, "before", false));
     assert_eq!(booted.next, Next::Resume(one));
     assert_eq!(booted.put_back.len(), 2, "the scheduler's is there: {booted:?}");
-    assert!(booted.put_back.iter().all(|(_, copy)| *copy == Copy::Retired), "an undo knows what it took");
+    assert!(
+        booted.put_back.iter().all(|(_, copy)| *copy == ManifestCopy::Retired),
+        "an undo knows what it took"
+    );
     let rollback = BootFacts { on_reboot: OnReboot::Rollback, ..last(UNFINISHED, "before", false) };
     assert_eq!(at_boot(&rollback).next, Next::Unwind(one));
     let undoing = BootFacts { on_reboot: OnReboot::Rollback, ..last(UNWINDING, "before", false) };
@@ -205,7 +209,7 @@ proptest! {
         if rebooted && pivot.standing != Standing::RolledBack {
             for component in ALL {
                 let taken = pivot.standing == Standing::Completed || pivot.retired.contains(&component);
-                let among = |all: &[(Component, Copy)]| all.iter().any(|(it, _)| *it == component);
+                let among = |all: &[(Component, ManifestCopy)]| all.iter().any(|(it, _)| *it == component);
                 let later = component != Component::ApiServer
                     && decision.next == Next::HandOver
                     && among(&decision.put_back_later);

@@ -77,33 +77,65 @@ fn the_role_is_tolerated_once() {
 }
 
 #[test]
-fn host_ip_is_defined_once_and_advertised_once() {
-    let container = |env: Value, command: Value| {
+fn this_nodes_address_is_advertised_by_a_variable_and_any_other_as_it_is() {
+    let container = |env: Value, words: &[&str]| {
         let mut document = fixture(Component::ApiServer);
         document["spec"]["containers"][0]["env"] = env;
-        document["spec"]["containers"][0]["command"] = command;
+        document["spec"]["containers"][0]["command"] = json!([&["kube-apiserver"], words].concat());
         let daemonset = parse(Component::ApiServer, &document).unwrap().daemonset(&target(35));
         daemonset["spec"]["template"]["spec"]["containers"][0].clone()
     };
-    let ours = json!({ "name": "HOST_IP", "valueFrom": { "fieldRef": { "fieldPath": "status.hostIP" } } });
-    let (other, stale) = (json!({ "name": "A", "value": "1" }), json!({ "name": "HOST_IP", "value": "x" }));
-    let env = |env: Value| container(env, json!(["kube-apiserver"]))["env"].clone();
+    let literal = "--advertise-address=192.0.2.10";
+    let field =
+        |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
+    let ours = field("HOST_IP", "status.hostIP");
+    let (other, theirs) = (json!({ "name": "A", "value": "1" }), json!({ "name": "HOST_IP", "value": "x" }));
+    let env = |env: Value| container(env, &[literal])["env"].clone();
     assert_eq!(env(json!([other])), json!([other, ours]));
-    assert_eq!(env(json!([stale, other, stale])), json!([ours, other]));
     assert_eq!(env(json!([other, ours])), json!([other, ours]));
+    // A variable that a person has made for something else keeps its value.
+    let second = field("FULCRUM_HOST_IP", "status.hostIP");
+    assert_eq!(env(json!([theirs, other])), json!([theirs, other, second]));
 
-    let command = |command: Value| container(Value::Null, command)["command"].clone();
-    let (flag, sharing) = ("--advertise-address=$(HOST_IP)", "--permit-port-sharing=true");
-    let program = "kube-apiserver";
-    assert_eq!(command(json!([program])), json!([program, flag, sharing]));
+    let command = |words: &[&str]| container(Value::Null, words)["command"].clone();
+    let (flag, sharing, program) =
+        ("--advertise-address=$(HOST_IP)", "--permit-port-sharing=true", "kube-apiserver");
+    assert_eq!(command(&[]), json!([program, sharing]), "it chooses one itself, as before");
     assert_eq!(
-        command(json!([program, "--advertise-address", "192.0.2.10", "--v=2"])),
+        command(&["--advertise-address", "192.0.2.10", "--v=2"]),
         json!([program, flag, "--v=2", sharing])
     );
+    let twice = ["--advertise-address=192.0.2.9", "--v=2", "--advertise_address=192.0.2.10"];
+    assert_eq!(command(&twice), json!([program, "--v=2", flag, sharing]));
     assert_eq!(
-        command(json!([program, "--advertise-address=192.0.2.9", "--v=2", "--advertise_address=192.0.2.10"])),
-        json!([program, "--v=2", flag, sharing])
+        command(&["--advertise-address=192.0.2.9"]),
+        json!([program, "--advertise-address=192.0.2.9", sharing])
     );
+    assert_eq!(command(&["--bind-address=192.0.2.9"]), json!([program, "--bind-address=192.0.2.9", sharing]));
+    let pod_ip = json!([field("POD_IP", "status.podIP")]);
+    let kept = container(pod_ip.clone(), &["--advertise-address=$(POD_IP)"]);
+    assert_eq!(
+        (&kept["command"], &kept["env"]),
+        (&json!([program, "--advertise-address=$(POD_IP)", sharing]), &pod_ip)
+    );
+}
+
+#[test]
+fn a_pod_that_is_critical_as_a_static_one_stays_so() {
+    let class = |class: Value, priority: Value| {
+        let mut document = fixture(Component::Scheduler);
+        document["spec"]["priorityClassName"] = class;
+        document["spec"]["priority"] = priority;
+        let daemonset = parse(Component::Scheduler, &document).unwrap().daemonset(&target(35));
+        let spec = &daemonset["spec"]["template"]["spec"];
+        assert_eq!(spec.get("priority"), None, "the API server computes it");
+        spec["priorityClassName"].clone()
+    };
+    for none in [Value::Null, json!("")] {
+        assert_eq!(class(none.clone(), Value::Null), "system-node-critical");
+        assert_eq!(class(none, json!(2_000_001_000)), "system-node-critical");
+    }
+    assert_eq!(class(json!("system-cluster-critical"), Value::Null), "system-cluster-critical");
 }
 
 #[test]
@@ -137,8 +169,9 @@ fn hosts_of_this_node_go_and_others_stay() {
 #[test]
 fn a_resolver_that_was_chosen_is_kept() {
     for (given, expected) in [
-        (Value::Null, "ClusterFirstWithHostNet"),
-        (json!("ClusterFirst"), "ClusterFirstWithHostNet"),
+        (Value::Null, "Default"),
+        (json!("ClusterFirst"), "Default"),
+        (json!("ClusterFirstWithHostNet"), "ClusterFirstWithHostNet"),
         (json!("Default"), "Default"),
         (json!("None"), "None"),
     ] {

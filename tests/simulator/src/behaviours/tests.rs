@@ -1,5 +1,5 @@
 use super::{ALL, Ground, SECOND_PORT, Tempo};
-use crate::{Rehearsal, RehearsalOptions, write_control_plane};
+use crate::{Simulator, SimulatorOptions, write_control_plane};
 use fulcrum_steps::host::ManifestsDir;
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rehearsal_behaves_as_a_cluster_does() {
     let dir = tempfile::tempdir().unwrap();
-    let options = RehearsalOptions::new(dir.path());
+    let options = SimulatorOptions::new(dir.path());
     write_control_plane(&options).unwrap();
-    let rehearsal = Rehearsal::start(options).unwrap();
-    let clients = (rehearsal.client(), rehearsal.client_at(SECOND_PORT));
+    let simulator = Simulator::start(options).unwrap();
+    let clients = (simulator.client(), simulator.client_at(SECOND_PORT));
     let manifests = ManifestsDir::new(dir.path());
-    let ground = Ground::survey(clients, manifests, rehearsal.host(), Tempo::REHEARSAL).await.unwrap();
+    let ground = Ground::survey(clients, manifests, simulator.host(), Tempo::REHEARSAL).await.unwrap();
     let before = files(&ground.manifests);
     let mut failed = Vec::new();
     for behaviour in ALL {

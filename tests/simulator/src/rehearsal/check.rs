@@ -2,11 +2,12 @@
 //! exactly as it was before.
 
 use super::pace::{POLL, SOON};
-use super::world::World;
+use super::simulated_site::SimulatedSite;
 use crate::{Origin, Snapshot, WaitError};
 use fulcrum_steps::cluster::{ClusterError, LOCK_LEASE};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::{FileImage, ManifestsDir};
+use fulcrum_steps::manifest::StaticPod;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -44,7 +45,7 @@ pub enum Difference {
 /// The objects that a run could leave changed, each with what counts of it.
 pub(super) type Inventory = BTreeMap<String, String>;
 
-impl World {
+impl SimulatedSite {
     /// The whole control plane runs from DaemonSets, and from nothing else; the lock is free.
     ///
     /// # Errors
@@ -55,10 +56,17 @@ impl World {
                 seen.serves(component.name(), Origin::Api) && !seen.runs(component.name(), Origin::Static)
             })
         };
-        self.rehearsal.until("the control plane to be self-hosted", SOON, hosted).await?;
-        let ours = Component::ALL.map(Component::manifest_file);
+        self.simulator.until("the control plane to be self-hosted", SOON, hosted).await?;
+        // Whatever they are called.
+        let is_ours = |image: &FileImage| {
+            let bytes = image.content.as_bytes();
+            let is = |component: &Component| {
+                StaticPod::parse(*component, bytes).is_ok_and(|pod| pod.name() == component.name())
+            };
+            Component::ALL.iter().any(is)
+        };
         let mut expected = self.before.clone();
-        expected.retain(|name, _| !ours.contains(&name.as_str()));
+        expected.retain(|_, image| !is_ours(image));
         self.compare_files(&expected)?;
         match self.cluster.lease(LOCK_LEASE).await? {
             None => Ok(()),
@@ -80,7 +88,7 @@ impl World {
                 seen.serves(name, Origin::Static) && exact && !seen.runs(name, Origin::Api)
             })
         };
-        self.rehearsal.until("the control plane to be static, as it was before", SOON, plain).await?;
+        self.simulator.until("the control plane to be static, as it was before", SOON, plain).await?;
         self.compare_files(&self.before)?;
         self.compare_objects().await
     }
@@ -126,7 +134,7 @@ impl World {
 
     /// Every object of kube-system that a run could touch, and what the node is marked with.
     pub(super) async fn inventory(&self) -> Result<Inventory, kube::Error> {
-        let client = self.rehearsal.client();
+        let client = self.simulator.client();
         let all = ListParams::default();
         let mut seen = Inventory::new();
         let daemonsets: Api<DaemonSet> = Api::namespaced(client.clone(), "kube-system");
@@ -152,7 +160,7 @@ impl World {
             let taints = node.spec.and_then(|spec| spec.taints).into_iter().flatten();
             seen.extend(taints.map(|taint| (format!("node {name}, taint {}", taint.key), taint.effect)));
         }
-        for address in self.rehearsal.snapshot().endpoints {
+        for address in self.simulator.snapshot().endpoints {
             seen.insert(format!("endpoint {address}"), String::new());
         }
         Ok(seen)

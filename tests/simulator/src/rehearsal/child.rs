@@ -5,7 +5,7 @@
 
 use super::pace::{API_AWAY, SOON};
 use super::point::{Fault, Point, Then};
-use super::world::{DrillError, World};
+use super::simulated_site::{RehearsalError, SimulatedSite};
 use fulcrum_steps::settings::Settings;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
@@ -48,25 +48,25 @@ pub enum Verb {
 
 /// What became of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Struck {
+pub enum ChildExit {
     /// It was killed at its point.
     Killed,
     /// It came to its end.
     Ended,
 }
 
-impl World {
+impl SimulatedSite {
     /// Runs `program` as a child that does `verb`, and lets the fault happen when it is at the point. What the
     /// fault leaves alive is told to go on, or with [`Then::Rollback`] to pause, and is waited for.
     ///
     /// # Errors
     /// When the child ends without having been at its point, fails, or hangs.
-    pub async fn strike(
+    pub async fn inject_fault(
         &self,
         program: &Path,
         verb: Verb,
         place: Option<(&Point, Fault, Then)>,
-    ) -> Result<Struck, DrillError> {
+    ) -> Result<ChildExit, RehearsalError> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let settings = match verb {
             Verb::Pivot => Some(self.preflight().await?.settings),
@@ -74,46 +74,46 @@ impl World {
         };
         let orders = Orders {
             verb,
-            api: self.rehearsal.serve_on(listener)?,
+            api: self.simulator.serve_on(listener)?,
             state_dir: self.state_dir(),
             settings,
             point: place.map(|(point, ..)| point.clone()),
         };
-        let mut leash = Leash::start(program, &serde_json::to_string(&orders)?)?;
-        let Some((point, fault, then)) = place else { return leash.end_well().await };
-        if !leash.reaches_its_point().await? {
-            let status = leash.end_well().await;
+        let mut child = ChildGuard::start(program, &serde_json::to_string(&orders)?)?;
+        let Some((point, fault, then)) = place else { return child.end_well().await };
+        if !child.reaches_its_point().await? {
+            let status = child.end_well().await;
             let how = status.map_or_else(|error| format!(": {error}"), |_| " well".to_owned());
-            return Err(DrillError::Child(format!("it was never at {point}, and ended{how}")));
+            return Err(RehearsalError::Child(format!("it was never at {point}, and ended{how}")));
         }
         match fault {
-            Fault::Kill => leash.kill().await,
+            Fault::Kill => child.kill().await,
             Fault::Reboot => {
-                let killed = leash.kill().await;
+                let killed = child.kill().await;
                 self.reboot().await?;
                 killed
             }
             Fault::Api => {
-                self.rehearsal.hold_down("kube-apiserver");
-                leash.tell(if then == Then::Rollback { PAUSE } else { GO_ON })?;
+                self.simulator.hold_down("kube-apiserver");
+                child.tell(if then == Then::Rollback { PAUSE } else { GO_ON })?;
                 tokio::time::sleep(API_AWAY).await;
-                self.rehearsal.repair("kube-apiserver");
-                leash.end_well().await
+                self.simulator.repair("kube-apiserver");
+                child.end_well().await
             }
         }
     }
 }
 
 /// A child that does not outlive this.
-struct Leash {
+struct ChildGuard {
     child: Child,
     stdin: Option<ChildStdin>,
     /// Where it says that it is at its point.
     said: Option<BufReader<std::process::ChildStdout>>,
 }
 
-impl Leash {
-    fn start(program: &Path, orders: &str) -> Result<Self, DrillError> {
+impl ChildGuard {
+    fn start(program: &Path, orders: &str) -> Result<Self, RehearsalError> {
         let mut command = Command::new(program);
         command.args(["rehearsal-child", orders]).env_remove("FULCRUM_STATE_DIR");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -123,7 +123,7 @@ impl Leash {
     }
 
     /// Waits until it is at its point; false if it came to its end instead.
-    async fn reaches_its_point(&mut self) -> Result<bool, DrillError> {
+    async fn reaches_its_point(&mut self) -> Result<bool, RehearsalError> {
         let Some(mut said) = self.said.take() else { return Ok(false) };
         let line = tokio::task::spawn_blocking(move || {
             let mut line = String::new();
@@ -134,37 +134,37 @@ impl Leash {
         Ok(line.trim_end() == AT_ITS_POINT)
     }
 
-    fn tell(&mut self, word: &str) -> Result<(), DrillError> {
+    fn tell(&mut self, word: &str) -> Result<(), RehearsalError> {
         match &mut self.stdin {
             Some(stdin) => Ok(writeln!(stdin, "{word}")?),
             None => Ok(()),
         }
     }
 
-    async fn kill(&mut self) -> Result<Struck, DrillError> {
+    async fn kill(&mut self) -> Result<ChildExit, RehearsalError> {
         self.child.kill()?;
         let status = self.child.wait()?;
         match status.signal() == Some(Signal::KILL.as_raw()) {
-            true => Ok(Struck::Killed),
-            false => Err(DrillError::Child(format!("it was to be killed, and ended with {status}"))),
+            true => Ok(ChildExit::Killed),
+            false => Err(RehearsalError::Child(format!("it was to be killed, and ended with {status}"))),
         }
     }
 
     /// Waits for its end, which must be a good one.
-    async fn end_well(&mut self) -> Result<Struck, DrillError> {
+    async fn end_well(&mut self) -> Result<ChildExit, RehearsalError> {
         let status = self.wait().await?;
         if status.success() {
-            return Ok(Struck::Ended);
+            return Ok(ChildExit::Ended);
         }
         let mut words = String::new();
         if let Some(mut stderr) = self.child.stderr.take() {
             stderr.read_to_string(&mut words)?;
         }
-        Err(DrillError::Child(format!("it ended with {status}: {}", words.trim_end())))
+        Err(RehearsalError::Child(format!("it ended with {status}: {}", words.trim_end())))
     }
 
     /// Its standard output closes as it ends.
-    async fn wait(&mut self) -> Result<ExitStatus, DrillError> {
+    async fn wait(&mut self) -> Result<ExitStatus, RehearsalError> {
         if let Some(mut said) = self.said.take() {
             let closed = tokio::task::spawn_blocking(move || said.read_to_end(&mut Vec::new()));
             within(closed).await??;
@@ -173,7 +173,7 @@ impl Leash {
     }
 }
 
-impl Drop for Leash {
+impl Drop for ChildGuard {
     fn drop(&mut self) {
         // Both fail only for a child that has gone.
         let _ = self.child.kill();
@@ -181,10 +181,10 @@ impl Drop for Leash {
     }
 }
 
-async fn within<T>(task: tokio::task::JoinHandle<T>) -> Result<T, DrillError> {
+async fn within<T>(task: tokio::task::JoinHandle<T>) -> Result<T, RehearsalError> {
     match tokio::time::timeout(SOON * 2, task).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(panicked)) => Err(DrillError::Child(panicked.to_string())),
-        Err(_) => Err(DrillError::Child(format!("it said nothing for {:?}", SOON * 2))),
+        Ok(Err(panicked)) => Err(RehearsalError::Child(panicked.to_string())),
+        Err(_) => Err(RehearsalError::Child(format!("it said nothing for {:?}", SOON * 2))),
     }
 }

@@ -1,17 +1,19 @@
 //! Breaking runs: each case in a world of its own.
 
 use super::Verb;
-use super::crew::Crew;
 use super::pace::CASE_WITHIN;
 use super::point::{Case, Then};
 use super::setup::Setup;
+use super::simulated_site::{RehearsalError, SimulatedSite, Steps};
 use super::tour::{outcome, reason};
-use super::world::{DrillError, Steps, World};
+use super::worker_pool::WorkerPool;
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Outcome, Run, Silent};
-use fulcrum_steps::guard::{HOLD_OFF, OnReboot, PATIENCE, Pace, UNIT, boot, carry_on};
+use fulcrum_steps::guard::{Intervals, boot, carry_on};
+use fulcrum_steps::settings::OnReboot;
+use fulcrum_steps::unit::{HOLD_OFF, PATIENCE, UNIT};
 use futures::stream::Stream;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -22,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 /// What is broken, and where.
 #[derive(Clone)]
-pub struct Drill {
+pub struct FaultRehearsal {
     /// The manifests.
     pub setup: Setup,
     /// The program that is run as the child that is broken: `fulcrum`.
@@ -65,29 +67,29 @@ impl Verdict {
     }
 }
 
-impl Drill {
+impl FaultRehearsal {
     /// Tries the cases, at most `side_by_side` at once; yields each when it is over. Dropping the stream ends
     /// every child and takes every world away. Needs a tokio runtime with threads of its own.
     pub fn try_all(&self, cases: Vec<Case>, side_by_side: usize) -> impl Stream<Item = Broken> + use<> {
-        Crew::start(self, cases, side_by_side)
+        WorkerPool::start(self, cases, side_by_side)
     }
 
     pub(super) async fn try_one(&self, case: Case) -> Broken {
         let began = Instant::now();
         let tried = tokio::time::timeout(CASE_WITHIN, self.break_and_mend(&case)).await;
-        let verdict = match tried.unwrap_or(Err(DrillError::TooLong(CASE_WITHIN))) {
+        let verdict = match tried.unwrap_or(Err(RehearsalError::TooLong(CASE_WITHIN))) {
             Ok(verdict) => verdict,
             Err(error) => Verdict::Failed(error.to_string()),
         };
         Broken { case, verdict, took: began.elapsed() }
     }
 
-    async fn break_and_mend(&self, case: &Case) -> Result<Verdict, DrillError> {
+    async fn break_and_mend(&self, case: &Case) -> Result<Verdict, RehearsalError> {
         let on_reboot = match case.then {
             Then::Resume => OnReboot::Resume,
             Then::Rollback => OnReboot::Rollback,
         };
-        let world = World::boot(&self.setup, &self.root).await?.with_on_reboot(on_reboot);
+        let world = SimulatedSite::boot(&self.setup, &self.root).await?.with_on_reboot(on_reboot);
         let world = match &self.steps {
             Some(steps) => world.with_steps(Arc::clone(steps)),
             None => world,
@@ -96,11 +98,14 @@ impl Drill {
         if case.point.when.is_undo() {
             let ending = world.pivot(&world.journal()?, Arc::new(Silent)).await?;
             if outcome(&ending) != Some(Outcome::Completed) {
-                return Err(DrillError::Ended(format!("before anything was broken: {}", reason(&ending))));
+                return Err(RehearsalError::Ended(format!(
+                    "before anything was broken: {}",
+                    reason(&ending)
+                )));
             }
             verb = Verb::Rollback;
         }
-        world.strike(&self.program, verb, Some((&case.point, case.fault, case.then))).await?;
+        world.inject_fault(&self.program, verb, Some((&case.point, case.fault, case.then))).await?;
         match world.mend(case.then).await? {
             Outcome::Completed => Ok(Verdict::Completed),
             _ => Ok(Verdict::RolledBack),
@@ -108,13 +113,13 @@ impl Drill {
     }
 }
 
-impl World {
+impl SimulatedSite {
     /// Brings the run to its end, forward or back, checks what it leaves, and leaves everything as it was before.
     /// Says how it ended first.
     ///
     /// # Errors
     /// When it ends otherwise than it must.
-    pub async fn mend(&self, then: Then) -> Result<Outcome, DrillError> {
+    pub async fn mend(&self, then: Then) -> Result<Outcome, RehearsalError> {
         let journal = self.journal()?;
         let (run, state) = only_run(&journal)?;
         let ended = match (then, over(&state)) {
@@ -134,21 +139,21 @@ impl World {
     ///
     /// # Errors
     /// When the guard cannot do it.
-    pub async fn reboot(&self) -> Result<(), DrillError> {
-        self.rehearsal.power_off();
+    pub async fn reboot(&self) -> Result<(), RehearsalError> {
+        self.simulator.power_off();
         let start = match self.units.starts(UNIT) {
             true => Some(boot(self, HOLD_OFF).await?),
             false => None,
         };
-        self.rehearsal.power_on();
+        self.simulator.power_on();
         if let Some(start) = start {
-            carry_on(self, &start, &Pace::new(PATIENCE, HOLD_OFF), &CancellationToken::new()).await?;
+            carry_on(self, &start, &Intervals::new(PATIENCE, HOLD_OFF), &CancellationToken::new()).await?;
         }
         Ok(())
     }
 
     /// Another session on the run, to its end.
-    async fn take_up(&self, journal: &Journal, run: RunId, then: Then) -> Result<Outcome, DrillError> {
+    async fn take_up(&self, journal: &Journal, run: RunId, then: Then) -> Result<Outcome, RehearsalError> {
         journal.verify(run)?;
         let ending = match then {
             Then::Resume => self.resume(journal, run).await?,
@@ -156,19 +161,19 @@ impl World {
         };
         match outcome(&ending) {
             Some(Outcome::NeedsOperator) | None => {
-                Err(DrillError::Ended(format!("otherwise: {}", reason(&ending))))
+                Err(RehearsalError::Ended(format!("otherwise: {}", reason(&ending))))
             }
             Some(outcome) if then == Then::Rollback && outcome != Outcome::RolledBack => {
-                Err(DrillError::Ended(format!("as {outcome} when it was to be rolled back")))
+                Err(RehearsalError::Ended(format!("as {outcome} when it was to be rolled back")))
             }
             Some(outcome) => Ok(outcome),
         }
     }
 }
 
-fn only_run(journal: &Journal) -> Result<(RunId, Run), DrillError> {
+fn only_run(journal: &Journal) -> Result<(RunId, Run), RehearsalError> {
     let header = journal.runs()?.into_iter().next();
-    let run = header.ok_or_else(|| DrillError::Child("it has begun no run".to_owned()))?.run;
+    let run = header.ok_or_else(|| RehearsalError::Child("it has begun no run".to_owned()))?.run;
     Ok((run, load(journal, run)?))
 }
 

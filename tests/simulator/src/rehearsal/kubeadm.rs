@@ -1,7 +1,7 @@
 //! What kubeadm wrote for each release: its manifests, from those of 1.35 back, and how it marked the node.
 
 use super::version::Version;
-use crate::{RehearsalOptions, write_control_plane};
+use crate::{SimulatorOptions, write_control_plane};
 use fulcrum_steps::cluster::{ROLE_LABEL, ROLE_LABEL_BEFORE_1_24};
 use fulcrum_steps::host::{FileImage, ManifestsDir};
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::io;
 /// The manifests, by file name.
 pub(super) fn manifests(version: Version) -> io::Result<BTreeMap<String, FileImage>> {
     let dir = tempfile::tempdir()?;
-    let mut options = RehearsalOptions::new(dir.path());
+    let mut options = SimulatorOptions::new(dir.path());
     mark_node(&mut options, version);
     write_control_plane(&options)?;
     let manifests = ManifestsDir::new(dir.path());
@@ -27,7 +27,7 @@ pub(super) fn manifests(version: Version) -> io::Result<BTreeMap<String, FileIma
 
 /// Version, role labels and taint of a control-plane node that kubeadm has made: both labels from 1.20 to
 /// 1.23, and the taint by the old name until then.
-pub(super) fn mark_node(options: &mut RehearsalOptions, version: Version) {
+pub(super) fn mark_node(options: &mut SimulatorOptions, version: Version) {
     options.kubernetes_version = (1, version.minor, version.patch);
     if version.minor < 24 {
         options.node_labels.insert(ROLE_LABEL_BEFORE_1_24.to_owned(), String::new());
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn every_release_has_the_shape_of_its_time() {
-        for minor in 20..=36 {
+        for minor in 20..=37 {
             let made = manifests(Version { minor, patch: 0 }).unwrap();
             assert_eq!(made.len(), 4);
             for component in Component::ALL {
@@ -143,7 +143,7 @@ mod tests {
             let scheduler = &made["kube-scheduler.yaml"].content;
             assert_eq!(scheduler.contains("--port=0"), minor < 23, "{minor}");
             assert_eq!(scheduler.contains("/livez"), minor >= 32, "{minor}");
-            let mut options = RehearsalOptions::new("/none");
+            let mut options = SimulatorOptions::new("/none");
             mark_node(&mut options, Version { minor, patch: 0 });
             assert_eq!(options.node_taints[0].ends_with("/master"), minor < 24);
         }

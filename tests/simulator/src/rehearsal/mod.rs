@@ -1,7 +1,7 @@
-//! A drill: the real pivot and the way back, on a simulated cluster, looked at closely.
+//! A rehearsal: the real pivot and the way back, on a simulated cluster, looked at closely.
 //!
 //! The plan, the steps, the engine and the journal are the real ones; only `Node` and `Cluster` lead to a
-//! [simulation](crate). A drill either goes [there and back](there_and_back) and tells what it was like, or
+//! [simulation](crate). A rehearsal either goes [there and back](there_and_back) and tells what it was like, or
 //! breaks something at a named [`Point`] and checks that the run is brought to its end all the same. It is
 //! not a test of Kubernetes: what the simulation is true in, and what not, is said there.
 
@@ -15,10 +15,10 @@ pub use version::{Version, VersionError};
 // One simulated cluster with a journal, and what must be true of it afterwards.
 mod check;
 mod pace;
-mod world;
+mod simulated_site;
 pub use check::Difference;
-pub use pace::{POLL, SOON, patience};
-pub use world::{DrillError, Steps, World};
+pub use pace::{POLL, SOON, timeouts};
+pub use simulated_site::{RehearsalError, SimulatedSite, Steps};
 
 // There and back: asked all the while.
 mod pulse;
@@ -32,11 +32,11 @@ pub use point::{Case, Fault, ParseCaseError, Point, Then, When, cases};
 
 // The process that is broken.
 mod child;
-mod obey;
-pub use child::{Orders, Struck, Verb};
-pub use obey::obey;
+mod run_child;
+pub use child::{ChildExit, Orders, Verb};
+pub use run_child::run_child;
 
 // Breaking it, and taking the run up.
 mod crash;
-mod crew;
-pub use crash::{Broken, Drill, Verdict};
+mod worker_pool;
+pub use crash::{Broken, FaultRehearsal, Verdict};

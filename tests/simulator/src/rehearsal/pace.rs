@@ -1,12 +1,12 @@
-//! Every length of time in a drill. How fast the simulated cluster itself is: [`crate::Pace`].
+//! Every length of time in a rehearsal. How fast the simulated cluster itself is: [`crate::Pace`].
 //!
 //! Both are scaled alike: what takes a real node a second takes a few milliseconds here, and what must
 //! be longer than something else still is.
 
-use fulcrum_steps::timeouts::Patience;
+use fulcrum_steps::timeouts::Timeouts;
 use std::time::Duration;
 
-/// How often the simulated cluster moves. Twice what `Pace` has by itself: half of what a drill costs is that,
+/// How often the simulated cluster moves. Twice what `Pace` has by itself: half of what a rehearsal costs is that,
 /// and `--crash` has many clusters side by side.
 pub(super) const TICK: Duration = Duration::from_millis(4);
 /// How often a wait looks again.
@@ -20,16 +20,16 @@ pub(super) const PULSE: Duration = Duration::from_millis(2);
 /// How long it is asked before the pivot, between, and after the way back.
 pub(super) const QUIET: Duration = Duration::from_millis(100);
 /// How long the API server is kept from running where a case says that it is away: longer than leaders live
-/// without it (`Pace::renew_deadline`), so that they end too.
+/// without it (`Intervals::renew_deadline`), so that they end too.
 pub(super) const API_AWAY: Duration = Duration::from_millis(60);
 /// How long the new API server is watched after the switch.
 pub(super) const SOAK: Duration = Duration::from_millis(20);
 
 /// How patient steps are with a simulated cluster.
-pub fn patience() -> Patience {
-    Patience {
+pub fn timeouts() -> Timeouts {
+    Timeouts {
         poll: POLL,
-        // Leaders renew every 8 ms (`Pace::lease_retry`).
+        // Leaders renew every 8 ms (`Intervals::lease_retry`).
         lease_quiet: POLL * 5,
         // Candidates look as often as leaders renew, which is as soon as a wait looks again.
         candidate: POLL * 2,

@@ -2,6 +2,7 @@
 //! again. `retire-static/kube-apiserver@effect:kill:resume`.
 
 use fulcrum_engine::{Event, Plan, StepId};
+use fulcrum_steps::step_name::{shown, stored};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -170,10 +171,10 @@ pub fn cases(plan: &Plan, said: &str) -> Result<Vec<Case>, ParseCaseError> {
     if let Some(word) = words.next() {
         return Err(wrong(format!("`{word}` is a word too many")));
     }
-    let known = |spec: &&fulcrum_engine::StepSpec| place == "everywhere" || spec.id.as_str() == step;
+    let known = |spec: &&fulcrum_engine::StepSpec| place == "everywhere" || spec.id == stored(step);
     let steps: Vec<&StepId> = plan.steps().iter().filter(known).map(|spec| &spec.id).collect();
     if steps.is_empty() {
-        let all: Vec<&str> = plan.steps().iter().map(|spec| spec.id.as_str()).collect();
+        let all: Vec<String> = plan.steps().iter().map(|spec| shown(&spec.id)).collect();
         return Err(wrong(format!("there is no step {step}; there are {}", all.join(", "))));
     }
     let points = steps.into_iter().flat_map(|step| When::ALL.map(|when| Point { step: step.clone(), when }));
@@ -217,7 +218,7 @@ impl fmt::Display for Then {
 
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.step, self.when)
+        write!(f, "{}@{}", shown(&self.step), self.when)
     }
 }
 
@@ -232,7 +233,7 @@ impl FromStr for Point {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (step, when) = text.split_once('@').ok_or_else(|| format!("`{text}` is not STEP@WHEN"))?;
-        Ok(Self { step: step.into(), when: parse(when, &When::ALL)? })
+        Ok(Self { step: stored(step), when: parse(when, &When::ALL)? })
     }
 }
 

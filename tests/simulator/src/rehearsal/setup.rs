@@ -3,11 +3,11 @@
 
 use super::kubeadm;
 use super::version::Version;
-use crate::RehearsalOptions;
+use crate::SimulatorOptions;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::{FileImage, ManifestsDir};
-use fulcrum_steps::manifest::StaticPod;
-use fulcrum_steps::preflight::{Refused, preflight_disk};
+use fulcrum_steps::manifest::{StaticPod, glance};
+use fulcrum_steps::preflight::{CheckResult, Refused, find_manifests, preflight_disk};
 use fulcrum_steps::settings::Wanted;
 use std::collections::BTreeMap;
 use std::io;
@@ -19,12 +19,36 @@ use std::path::{Path, PathBuf};
 pub struct Setup {
     files: BTreeMap<String, FileImage>,
     version: Version,
-    address: Option<IpAddr>,
+    api: Api,
+    /// What the checks of the files said.
+    results: Vec<CheckResult>,
     handover: Wanted,
     /// Where the files were read; `None` for the built-in ones.
     from: Option<PathBuf>,
     /// Whether what a world leaves on the disk outlives it.
     keep: bool,
+}
+
+/// What the API server's manifest says about the node.
+#[derive(Debug, Clone, Copy, Default)]
+struct Api {
+    address: Option<IpAddr>,
+    port: Option<u16>,
+    endpoints_by_hand: bool,
+}
+
+impl Api {
+    /// The node's address is the one that the kubelet asks, which is the node's as kubeadm has it; else the one that the API
+    /// server publishes.
+    fn of(server: &StaticPod) -> Self {
+        let asked = server.health().host.and_then(|host| host.parse::<IpAddr>().ok());
+        let asked = asked.filter(|ip| !ip.is_loopback() && !ip.is_unspecified());
+        Self {
+            address: asked.or_else(|| server.advertise_address()),
+            port: Some(server.port()),
+            endpoints_by_hand: !server.publishes_itself(),
+        }
+    }
 }
 
 /// There is nothing to rehearse.
@@ -55,7 +79,8 @@ impl Setup {
         Ok(Self {
             files: kubeadm::manifests(version)?,
             version,
-            address: None,
+            api: Api::default(),
+            results: Vec::new(),
             handover: Wanted::Auto,
             from: None,
             keep: false,
@@ -68,8 +93,8 @@ impl Setup {
     /// When the pivot itself would refuse what is on the disk, when no version can be found, or when a
     /// file that the kubelet reads cannot be read.
     pub fn own(dir: &Path, version: Option<Version>) -> Result<Self, SetupError> {
-        let manifests = ManifestsDir::new(dir);
-        preflight_disk(&manifests).map_err(SetupError::Refused)?;
+        let manifests = find_manifests(ManifestsDir::new(dir));
+        let results = preflight_disk(&manifests).map_err(SetupError::Refused)?;
         let mut files = BTreeMap::new();
         for name in manifests.names()? {
             let name = name.to_string_lossy().into_owned();
@@ -79,17 +104,17 @@ impl Setup {
             }
         }
         let name = Component::ApiServer.manifest_file();
-        let server = files
-            .get(name)
-            .and_then(|image| StaticPod::parse(Component::ApiServer, image.content.as_bytes()).ok());
+        let server = manifests.read(name)?;
+        let server =
+            server.and_then(|image| StaticPod::parse(Component::ApiServer, image.content.as_bytes()).ok());
         let image = server.as_ref().map_or("", StaticPod::image);
         let version = version.or_else(|| Version::of_image(image)).ok_or_else(|| SetupError::NoVersion {
             manifest: manifests.file(name),
             image: image.to_owned(),
         })?;
-        let address = server.as_ref().and_then(StaticPod::advertise_address);
+        let api = server.as_ref().map(Api::of).unwrap_or_default();
         let (handover, from) = (Wanted::Auto, Some(dir.to_owned()));
-        Ok(Self { files, version, address, handover, from, keep: false })
+        Ok(Self { files, version, api, results, handover, from, keep: false })
     }
 
     /// The manifests in `dir` if its three component files are there and can be read, else built-in ones.
@@ -97,7 +122,9 @@ impl Setup {
     /// # Errors
     /// As the one or the other.
     pub fn found_in(dir: &Path, version: Option<Version>) -> Result<Self, SetupError> {
-        let there = |component: Component| std::fs::File::open(dir.join(component.manifest_file())).is_ok();
+        let manifests = find_manifests(ManifestsDir::new(dir));
+        let there =
+            |component: Component| std::fs::File::open(manifests.file(component.manifest_file())).is_ok();
         match Component::ALL.into_iter().all(there) {
             true => Self::own(dir, version),
             false => Self::built_in(version.unwrap_or(Version::DEFAULT)),
@@ -121,6 +148,11 @@ impl Setup {
         self.keep
     }
 
+    /// What the checks of the files said, before anything was simulated.
+    pub fn results(&self) -> &[CheckResult] {
+        &self.results
+    }
+
     /// How the control plane shall change hands.
     pub fn handover(&self) -> Wanted {
         self.handover
@@ -137,7 +169,7 @@ impl Setup {
     }
 
     /// Puts copies of the manifests into `dir`, which belong to whoever runs this, and describes the node for them.
-    pub(super) fn install(&self, dir: &Path) -> io::Result<RehearsalOptions> {
+    pub(super) fn install(&self, dir: &Path) -> io::Result<SimulatorOptions> {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let manifests = ManifestsDir::new(dir);
         for (name, image) in &self.files {
@@ -145,10 +177,17 @@ impl Setup {
             let copy = FileImage { mode: image.mode | 0o600, uid, gid, ..image.clone() };
             manifests.write(name, &copy)?;
         }
-        let mut options = RehearsalOptions::new(dir);
+        let mut options = SimulatorOptions::new(dir);
         kubeadm::mark_node(&mut options, self.version);
         options.pace.tick = super::pace::TICK;
-        options.node_address = self.address.unwrap_or(options.node_address);
+        options.node_address = self.api.address.unwrap_or(options.node_address);
+        options.api_port = self.api.port.unwrap_or(options.api_port);
+        options.endpoints_by_hand = self.api.endpoints_by_hand;
+        let is_etcd = |image: &FileImage| {
+            glance(image.content.as_bytes())
+                .is_some_and(|pod| pod.name == "etcd" || pod.name.starts_with("etcd-"))
+        };
+        options.etcd_outside = !self.files.values().any(is_etcd);
         Ok(options)
     }
 }

@@ -3,8 +3,8 @@
 use super::pace::{QUIET, SOON};
 use super::pulse::{Asked, Pulse, millis};
 use super::setup::Setup;
+use super::simulated_site::{RehearsalError, SimulatedSite};
 use super::version::Version;
-use super::world::{DrillError, World};
 use crate::{Origin, Snapshot};
 use fulcrum_engine::history::{Direction, History};
 use fulcrum_engine::run::Phase;
@@ -86,20 +86,20 @@ pub struct Seen {
 /// When the checks refuse or the simulation itself fails. A run that ends otherwise than it must is no error
 /// here: it is in the [`Summary`].
 pub async fn there_and_back(
-    world: &World,
+    world: &SimulatedSite,
     setup: &Setup,
     watching: Arc<dyn Observer>,
-) -> Result<Summary, DrillError> {
+) -> Result<Summary, RehearsalError> {
     let node = world.preflight().await?.settings.node;
     let pulse = Pulse::start(world.cluster.clone(), node);
     let journal = world.journal()?;
-    let mut control_plane = BTreeMap::from([("before", look(&world.rehearsal.snapshot()))]);
+    let mut control_plane = BTreeMap::from([("before", look(&world.simulator.snapshot()))]);
     tokio::time::sleep(QUIET).await;
     pulse.phase("pivot");
     let pivoted = world.pivot(&journal, Arc::clone(&watching)).await?;
     pulse.phase("between");
     let mut wrong = arrived(world, &pivoted, Outcome::Completed).await.err();
-    control_plane.insert("between", look(&world.rehearsal.snapshot()));
+    control_plane.insert("between", look(&world.simulator.snapshot()));
     tokio::time::sleep(QUIET).await;
     let mut rollback = None;
     if outcome(&pivoted) != Some(Outcome::RolledBack) {
@@ -111,7 +111,7 @@ pub async fn there_and_back(
         tokio::time::sleep(QUIET).await;
         rollback = Some((outcome(&back), reason(&back)));
     }
-    control_plane.insert("after", look(&world.rehearsal.snapshot()));
+    control_plane.insert("after", look(&world.simulator.snapshot()));
     let requests = pulse.stop();
     let timed = requests.iter().filter(|asked| matches!(asked.phase, "pivot" | "rollback"));
     Ok(Summary {
@@ -136,13 +136,13 @@ impl Summary {
 }
 
 /// Whether a run ended as expected and has left what it must.
-async fn arrived(world: &World, ending: &Ending, expected: Outcome) -> Result<(), DrillError> {
-    let Some(outcome) = outcome(ending) else { return Err(DrillError::Ended(reason(ending))) };
+async fn arrived(world: &SimulatedSite, ending: &Ending, expected: Outcome) -> Result<(), RehearsalError> {
+    let Some(outcome) = outcome(ending) else { return Err(RehearsalError::Ended(reason(ending))) };
     world.ended_well(outcome).await?;
-    world.rehearsal.until("leaders", SOON, |seen| seen.leaders.len() == 2).await?;
+    world.simulator.until("leaders", SOON, |seen| seen.leaders.len() == 2).await?;
     match outcome == expected {
         true => Ok(()),
-        false => Err(DrillError::Ended(format!("as {outcome}: {}", reason(ending)))),
+        false => Err(RehearsalError::Ended(format!("as {outcome}: {}", reason(ending)))),
     }
 }
 
@@ -163,7 +163,7 @@ pub(super) fn reason(ending: &Ending) -> String {
 }
 
 /// From the journal: what is shown is what was written down.
-fn step_times(journal: &Journal, run: RunId) -> Result<Vec<StepTime>, DrillError> {
+fn step_times(journal: &Journal, run: RunId) -> Result<Vec<StepTime>, RehearsalError> {
     let mut history = History::default();
     for entry in journal.entries(run) {
         history.push(&entry?)?;

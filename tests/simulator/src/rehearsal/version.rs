@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// The releases whose shape a rehearsal knows: 1.20 is the oldest that can be pivoted.
-const MINORS: RangeInclusive<u16> = 20..=36;
+const MINORS: RangeInclusive<u16> = 20..=37;
 
 /// A release of Kubernetes 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,9 +89,9 @@ mod tests {
         {
             assert_eq!(text.parse(), Ok(Version { minor, patch }), "{text}");
         }
-        for text in ["", "35", "1", "2.35", "1.19", "1.37", "1.35.3.1", "1.x"] {
+        for text in ["", "35", "1", "2.35", "1.19", "1.38", "1.35.3.1", "1.x"] {
             let error = text.parse::<Version>().unwrap_err().to_string();
-            assert!(error.contains("1.20 to 1.36"), "{error}");
+            assert!(error.contains("1.20 to 1.38"), "{error}");
         }
         let of = |image| Version::of_image(image).map(|version| version.to_string());
         assert_eq!(of("registry.k8s.io/kube-apiserver:v1.35.3").as_deref(), Some("1.35.3"));

@@ -19,7 +19,7 @@ const PAIRS: [(&str, &str); 2] = [
 async fn a_daemon_set_is_filled_in_as_a_real_server_does() {
     let bench = Bench::up().await;
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "DaemonSet"));
-    let sets = Api::<DynamicObject>::namespaced_with(bench.rehearsal.client(), "kube-system", &kind);
+    let sets = Api::<DynamicObject>::namespaced_with(bench.simulator.client(), "kube-system", &kind);
     let dry = PostParams { dry_run: true, field_manager: None };
     for (sent, real) in PAIRS {
         let made = sets.create(&dry, &serde_json::from_str(sent).unwrap()).await.unwrap();

@@ -14,8 +14,8 @@ async fn a_slow_answer_is_an_answer() {
     let bench = Bench::up().await;
     let delay = Duration::from_millis(80);
     let outcome = Outcome::Slow(delay);
-    bench.rehearsal.inject(ApiFault { method: None, path: "nodes".into(), times: 1, outcome });
-    let nodes = Api::<Node>::all(bench.rehearsal.client());
+    bench.simulator.inject(ApiFault { method: None, path: "nodes".into(), times: 1, outcome });
+    let nodes = Api::<Node>::all(bench.simulator.client());
     let began = Instant::now();
     nodes.get("node-1").await.unwrap();
     assert!(began.elapsed() >= delay);
@@ -44,21 +44,21 @@ async fn a_full_disk_lets_nothing_start_and_spares_what_is_critical() {
     };
     bench.until_object(&sets, "plain", number_ready(1)).await;
 
-    bench.rehearsal.disk(Disk::UnderPressure);
+    bench.simulator.disk(Disk::UnderPressure);
     bench.until_object(&sets, "plain", number_ready(0)).await;
-    let nodes = Api::<Node>::all(bench.rehearsal.client());
+    let nodes = Api::<Node>::all(bench.simulator.client());
     let tainted = |node: Option<&Node>| format!("{node:?}").contains("node.kubernetes.io/disk-pressure");
     bench.until_object(&nodes, "node-1", tainted).await;
     let evicted = |p: &Happened| p.what.contains("Evicted");
-    assert!(bench.rehearsal.log().iter().any(evicted));
-    assert!(bench.rehearsal.snapshot().serves("kube-scheduler", Origin::Static), "static pods are critical");
+    assert!(bench.simulator.log().iter().any(evicted));
+    assert!(bench.simulator.snapshot().serves("kube-scheduler", Origin::Static), "static pods are critical");
 
-    bench.rehearsal.disk(Disk::Full);
-    bench.rehearsal.crash("kube-scheduler");
+    bench.simulator.disk(Disk::Full);
+    bench.simulator.crash("kube-scheduler");
     let refused = |pod: Option<&Pod>| waits_for(pod) == "CreateContainerError";
     bench.until_object(&pods, "kube-scheduler-node-1", refused).await;
 
-    bench.rehearsal.disk(Disk::Roomy);
+    bench.simulator.disk(Disk::Roomy);
     bench.until("the scheduler is back", |s| s.serves("kube-scheduler", Origin::Static)).await;
     bench.until_object(&sets, "plain", number_ready(1)).await;
     bench.until_object(&nodes, "node-1", |node| !tainted(node)).await;
@@ -68,9 +68,9 @@ async fn a_full_disk_lets_nothing_start_and_spares_what_is_critical() {
 async fn a_slow_kubelet_is_slow() {
     let bench = Bench::up().await;
     let took = async |factor: u32| {
-        bench.rehearsal.slow_kubelet(factor);
-        let before = bench.rehearsal.snapshot().of("kube-scheduler", Origin::Static).next().unwrap().pid;
-        bench.rehearsal.crash("kube-scheduler");
+        bench.simulator.slow_kubelet(factor);
+        let before = bench.simulator.snapshot().of("kube-scheduler", Origin::Static).next().unwrap().pid;
+        bench.simulator.crash("kube-scheduler");
         let began = Instant::now();
         let back = |s: &Snapshot| {
             s.serves("kube-scheduler", Origin::Static)
@@ -82,7 +82,7 @@ async fn a_slow_kubelet_is_slow() {
     let slow = took(100).await;
     // A hundred times the 2 ms that a start takes.
     assert!(slow >= Duration::from_millis(200), "{slow:?}");
-    bench.rehearsal.slow_kubelet(1);
+    bench.simulator.slow_kubelet(1);
     bench.until("it is itself again", |s| s.leaders.len() == 2).await;
 }
 
@@ -101,15 +101,15 @@ async fn a_second_server_is_a_way_in_while_the_first_is_down() {
     bench.until("both serve", |s| s.of(SERVER, Origin::Static).filter(|p| p.ready).count() == 2).await;
 
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = bench.rehearsal.serve_port_on(6444, listener).unwrap();
-    let (remote, _) = Rehearsal::connect(address).unwrap();
+    let address = bench.simulator.serve_port_on(6444, listener).unwrap();
+    let (remote, _) = Simulator::connect(address).unwrap();
     std::fs::rename(bench.manifest(SERVER), bench.dir.path().join(".kube-apiserver.yaml")).unwrap();
     let seen = bench.until("the first is gone", |s| !s.api_up && s.endpoints.is_empty()).await;
     assert!(seen.serves(SERVER, Origin::Static), "the second one serves, on its own port");
-    for client in [bench.rehearsal.client_at(6444), remote] {
+    for client in [bench.simulator.client_at(6444), remote] {
         Api::<Node>::all(client).get("node-1").await.unwrap();
     }
-    let nodes = Api::<Node>::all(bench.rehearsal.client());
+    let nodes = Api::<Node>::all(bench.simulator.client());
     assert_eq!(reason(nodes.get("node-1").await.unwrap_err()).0, 0, "nobody listens on the first's port");
     std::fs::rename(bench.dir.path().join(".kube-apiserver.yaml"), bench.manifest(SERVER)).unwrap();
     bench.until("the first is back", |s| s.api_up && s.endpoints == ["192.0.2.10"]).await;
@@ -124,10 +124,10 @@ async fn a_connection_stays_with_its_server() {
     bench.rewrite(SERVER, "    - --secure-port=6443\n", share);
     let shared = |s: &Snapshot| s.api_up && s.of(SERVER, Origin::Static).all(|p| p.shares_port);
     bench.until("a port that can be shared", shared).await;
-    let nodes = || Api::<Node>::all(bench.rehearsal.client());
+    let nodes = || Api::<Node>::all(bench.simulator.client());
     let stays = nodes();
     stays.get("node-1").await.unwrap();
-    bench.rehearsal.flaw((SERVER, Origin::Api), Flaw::NeverReady);
+    bench.simulator.flaw((SERVER, Origin::Api), Flaw::NeverReady);
     let set = daemon_set(SERVER, &["--permit-port-sharing=true", "--etcd-servers=https://127.0.0.1:2379"]);
     bench.api::<DaemonSet>().create(&PostParams::default(), &set).await.unwrap();
     let two = |s: &Snapshot| s.of(SERVER, Origin::Api).any(|p| p.listening == [6443]);
@@ -148,9 +148,9 @@ async fn a_control_plane_comes_back_from_a_reboot_at_any_instant() {
     let kept: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "kept"}})).unwrap();
     let kept = maps.create(&PostParams::default(), &kept).await.unwrap();
     for milliseconds in [0, 1, 3, 7, 12, 20, 35] {
-        let boot = bench.rehearsal.snapshot().boot_id;
-        bench.rehearsal.reboot();
-        let after = bench.rehearsal.snapshot();
+        let boot = bench.simulator.snapshot().boot_id;
+        bench.simulator.reboot();
+        let after = bench.simulator.snapshot();
         assert!(after.processes.is_empty() && after.leaders.is_empty() && after.boot_id != boot);
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     }

@@ -59,22 +59,22 @@ async fn kubes_watcher_follows_through_cuts_and_forgotten_history() {
         assert_eq!(next(&mut events).await, "apply 2");
 
         // The connection goes; the next watch goes on where this one was, and what happened meanwhile is told.
-        bench.rehearsal.cut_watches();
+        bench.simulator.cut_watches();
         change(&maps, "3").await;
         assert_eq!(next_good(&mut events).await, "apply 3");
 
         // The connection goes, and so does the history: the watcher is told 410, and lists again.
-        bench.rehearsal.inject(ApiFault {
+        bench.simulator.inject(ApiFault {
             method: Some("GET"),
             path: "watch=true".into(),
             times: 1,
             outcome: Outcome::InternalError,
         });
-        bench.rehearsal.cut_watches();
+        bench.simulator.cut_watches();
         let failed = next(&mut events).await;
         assert!(failed.contains("an injected fault"), "{failed}");
         change(&maps, "4").await;
-        bench.rehearsal.compact();
+        bench.simulator.compact();
         let expired = next(&mut events).await;
         assert!(expired.contains("Expired"), "{expired}");
         for said in ["init", "init 4", "init done"] {
@@ -89,8 +89,8 @@ async fn kubes_watcher_follows_through_cuts_and_forgotten_history() {
 async fn a_watch_over_tcp_ends_when_its_server_is_killed() {
     let bench = Bench::up().await;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = bench.rehearsal.serve_on(listener).unwrap();
-    let (client, _) = Rehearsal::connect(address).unwrap();
+    let address = bench.simulator.serve_on(listener).unwrap();
+    let (client, _) = Simulator::connect(address).unwrap();
     let maps = Api::<ConfigMap>::namespaced(client, "kube-system");
     let mut events: Events = Box::pin(watcher(maps.clone(), named()));
     for said in ["init", "init done"] {
@@ -98,8 +98,8 @@ async fn a_watch_over_tcp_ends_when_its_server_is_killed() {
     }
     maps.create(&PostParams::default(), &map("1")).await.unwrap();
     assert_eq!(next(&mut events).await, "apply 1");
-    let before = bench.rehearsal.snapshot().of(SERVER, Origin::Static).next().unwrap().pid;
-    bench.rehearsal.crash(SERVER);
+    let before = bench.simulator.snapshot().of(SERVER, Origin::Static).next().unwrap().pid;
+    bench.simulator.crash(SERVER);
     let back = |s: &Snapshot| s.api_up && s.of(SERVER, Origin::Static).all(|p| p.pid != before);
     bench.until("another process serves", back).await;
     // Leases have moved on since the last version that this watch saw, and the new server has no history.

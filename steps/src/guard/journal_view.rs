@@ -1,0 +1,126 @@
+//! From the journal to what is decided by.
+
+use super::GuardError;
+use super::decide::{RunFacts, Standing, Workflow};
+use crate::component::Component;
+use crate::handover::standby::Standby;
+use crate::host::FileImage;
+use crate::plan::{HAND_OVER, PIVOT, RENEW_STANDBY, STAND_IN};
+use crate::run_info::{RollbackMode, RunInfo, SessionRole};
+use crate::settings::Settings;
+use crate::step_name::StepKind;
+use fulcrum_engine::load::load;
+use fulcrum_engine::run::Phase;
+use fulcrum_engine::state::{Journal, RunHeader, RunId};
+use fulcrum_engine::{Outcome, PauseCause, Run, StepId};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What the journal tells of the last pivot and of what came after it.
+#[derive(Debug, Clone)]
+pub struct JournalView {
+    /// The pivot.
+    pub pivot: RunId,
+    /// What was decided when it was planned.
+    pub settings: Settings,
+    /// It and the runs after it, oldest first.
+    pub runs: Vec<RunFacts>,
+    /// How it is rolled back, if it is.
+    pub rollback_mode: RollbackMode,
+    /// The static manifests as the pivot took them away.
+    pub retired: BTreeMap<Component, FileImage>,
+}
+
+impl JournalView {
+    /// Reads it. `None` if no pivot was ever begun.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or was written by a newer version.
+    pub fn read(journal: &Journal) -> Result<Option<Self>, GuardError> {
+        let headers = journal.runs()?;
+        let from = headers.iter().rposition(|header| header.kind == PIVOT);
+        let Some(from) = from else { return Ok(None) };
+        let mut runs = Vec::new();
+        for header in &headers[from + 1..] {
+            let Some(workflow) = workflow(&header.kind) else { continue };
+            runs.push(facts(header, workflow, &load(journal, header.run)?));
+        }
+        let pivot = headers[from].run;
+        let run = load(journal, pivot)?;
+        runs.insert(0, facts(&headers[from], Workflow::Pivot, &run));
+        let mut retired = BTreeMap::new();
+        for component in Component::ALL {
+            let state = run.state(&retire(component));
+            if let Some(digest) = state.and_then(|state| state.pre_image) {
+                retired.insert(component, serde_json::from_slice(&journal.blob(&digest)?)?);
+            }
+        }
+        let settings = RunInfo::of(run.plan())?.settings;
+        let rollback_mode = RollbackMode::of(run.rollback());
+        Ok(Some(Self { pivot, settings, runs, rollback_mode, retired }))
+    }
+
+    /// The pivot.
+    pub fn pivot_facts(&self) -> &RunFacts {
+        &self.runs[0]
+    }
+
+    /// One of the runs.
+    pub(super) fn run(&self, run: RunId) -> Option<&RunFacts> {
+        self.runs.iter().find(|facts| facts.run == run)
+    }
+
+    /// Whether the pivot is completed, and no run after it is in between.
+    pub fn is_at_rest(&self) -> bool {
+        let over = |run: &RunFacts| matches!(run.standing, Standing::Completed | Standing::RolledBack);
+        self.pivot_facts().standing == Standing::Completed && self.runs.iter().all(over)
+    }
+
+    /// The standby of this pivot.
+    pub fn standby(&self, state_dir: &Path) -> Standby {
+        Standby::of(state_dir, self.pivot)
+    }
+}
+
+fn workflow(kind: &str) -> Option<Workflow> {
+    [
+        (PIVOT, Workflow::Pivot),
+        (HAND_OVER, Workflow::HandOver),
+        (STAND_IN, Workflow::StandIn),
+        (RENEW_STANDBY, Workflow::RenewStandby),
+    ]
+    .into_iter()
+    .find_map(|(name, workflow)| (name == kind).then_some(workflow))
+}
+
+fn facts(header: &RunHeader, workflow: Workflow, state: &Run) -> RunFacts {
+    let session = state.session();
+    let retired = Component::ALL.into_iter().filter(|component| {
+        state.state(&retire(*component)).is_some_and(|step| step.started() && step.pre_image.is_some())
+    });
+    RunFacts {
+        run: header.run,
+        begun: header.created,
+        workflow,
+        standing: standing(state),
+        boot_id: session.map(|session| session.boot_id.clone()).unwrap_or_default(),
+        by_guard: session.is_some_and(|session| SessionRole::of(session) == SessionRole::Guard),
+        retired: retired.collect(),
+    }
+}
+
+fn standing(state: &Run) -> Standing {
+    match state.phase() {
+        Phase::Ended(Outcome::Completed, _) => Standing::Completed,
+        Phase::Ended(Outcome::RolledBack, _) => Standing::RolledBack,
+        Phase::Ended(Outcome::NeedsOperator, _) => Standing::NeedsOperator,
+        Phase::Paused { cause, .. } if *cause != PauseCause::Signal => Standing::Paused,
+        Phase::Paused { .. } | Phase::New | Phase::Active => {
+            Standing::Unfinished { unwinding: state.rollback().is_some() }
+        }
+    }
+}
+
+fn retire(component: Component) -> StepId {
+    StepKind::RetireStatic.of(component).id()
+}

@@ -1,0 +1,136 @@
+//! What the kubelet makes of a file that lies beside the control plane's own manifests. It is more lenient than
+//! [`StaticPod::parse`](super::StaticPod::parse): what it runs all the same must be known, however it is written.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::{companions, yaml};
+use crate::component::Component;
+
+/// A pod, as far as it can get in another one's way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glance {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The components that its words name, in whatever way it starts them.
+    pub runs: BTreeSet<Component>,
+    /// The ports of the node that it takes, as far as can be told.
+    pub ports: BTreeSet<u16>,
+}
+
+/// The pod that the kubelet runs from a file with these bytes; `None` if it runs none.
+pub fn glance(bytes: &[u8]) -> Option<Glance> {
+    let document = yaml::read_as_the_kubelet(bytes)?;
+    if document["kind"] != "Pod" || document["apiVersion"] != "v1" {
+        return None;
+    }
+    let metadata = |key: &str| document["metadata"][key].as_str().filter(|text| !text.is_empty());
+    let on_the_host = document["spec"]["hostNetwork"] == true;
+    let mut found = Glance {
+        name: metadata("name")?.to_owned(),
+        namespace: metadata("namespace").unwrap_or("default").to_owned(),
+        runs: BTreeSet::new(),
+        ports: BTreeSet::new(),
+    };
+    for list in ["initContainers", "containers"] {
+        for container in document["spec"][list].as_array().into_iter().flatten().filter_map(Value::as_object)
+        {
+            look_at(container, on_the_host, &mut found);
+        }
+    }
+    Some(found)
+}
+
+fn look_at(container: &Map<String, Value>, on_the_host: bool, found: &mut Glance) {
+    if on_the_host {
+        found.ports.extend(companions::declared(container));
+    }
+    let ports = container.get("ports").and_then(Value::as_array).into_iter().flatten();
+    let host_ports = ports.filter_map(|port| u16::try_from(port["hostPort"].as_u64()?).ok());
+    found.ports.extend(host_ports.filter(|port| *port != 0));
+    // Also the words of a line for a shell.
+    let words = ["command", "args"].into_iter().filter_map(|key| container.get(key)?.as_array()).flatten();
+    let line: Vec<&str> = words
+        .filter_map(Value::as_str)
+        .flat_map(|word| word.split([' ', '\t', '\n', '"', '\'', ';']))
+        .collect();
+    let named = container.get("name").and_then(Value::as_str);
+    for component in Component::ALL {
+        let is_program =
+            |word: &&str| !word.starts_with('-') && word.rsplit('/').next() == Some(component.name());
+        let only_flags = named == Some(component.name()) && line.iter().all(|word| word.starts_with('-'));
+        if line.iter().any(|word| is_program(&word)) || only_flags {
+            found.runs.insert(component);
+            if on_the_host {
+                found.ports.insert(secure_port(&line).unwrap_or(component.default_port()));
+            }
+        }
+    }
+}
+
+fn secure_port(words: &[&str]) -> Option<u16> {
+    let last = words.iter().rposition(|word| word.starts_with("--secure-port"))?;
+    match words[last].strip_prefix("--secure-port")?.strip_prefix('=') {
+        Some(value) => value.parse().ok(),
+        None => words.get(last + 1)?.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVER: &str = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: kube-apiserver\n  namespace: kube-system\nspec:\n  \
+                          hostNetwork: true\n  containers:\n  - name: kube-apiserver\n    image: i\n    command:\n    - COMMAND\n";
+
+    fn server(command: &str) -> String {
+        SERVER.replace("COMMAND", command)
+    }
+
+    #[test]
+    fn what_the_kubelet_runs_is_seen_however_it_is_written() {
+        let plain = server("kube-apiserver");
+        let of = |text: &str| glance(text.as_bytes());
+        let found = of(&plain).unwrap();
+        assert_eq!((found.name.as_str(), found.namespace.as_str()), ("kube-apiserver", "kube-system"));
+        assert_eq!(found.runs, [Component::ApiServer].into());
+        assert_eq!(found.ports, [6443].into());
+        for (what, text) in [
+            ("a second document", format!("{plain}---\nkind: ConfigMap\n")),
+            ("a second document that is broken", format!("{plain}---\n]: [\n\t")),
+            ("a first line", format!("---\n{plain}")),
+            ("comments, a mark and an end", format!("\u{feff}# a copy\n%YAML 1.1\n---\n{plain}...\n]")),
+            (
+                "a key twice",
+                plain.replace("  hostNetwork: true\n", "  hostNetwork: false\n  hostNetwork: true\n"),
+            ),
+            ("a line for a shell", server("'exec kube-apiserver --secure-port=6443 2>>/var/log/api.log'")),
+            ("two words in it", server("'/usr/bin/kube-apiserver --secure-port 6443'")),
+        ] {
+            assert_eq!(of(&text).as_ref(), Some(&found), "{what}");
+        }
+        for nothing in
+            ["", "# gone\n", "kind: ConfigMap\n", "\u{0}\u{1}", "a: [", "kind: Pod\napiVersion: v1\n"]
+        {
+            assert_eq!(of(nothing), None, "{nothing:?}");
+        }
+        assert_eq!(of(&server("'kube-apiserver --secure-port=7443'")).unwrap().ports, [7443].into());
+    }
+
+    #[test]
+    fn ports_of_the_node_are_those_declared() {
+        let pod = |network: bool| {
+            let text = format!(
+                "{{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{{\"name\":\"p\"}},\"spec\":{{\"hostNetwork\":{network},\
+                 \"containers\":[{{\"name\":\"c\",\"ports\":[{{\"containerPort\":80}},{{\"containerPort\":81,\"hostPort\":6443}}]}}]}}}}"
+            );
+            glance(text.as_bytes()).unwrap()
+        };
+        assert_eq!(pod(true).ports, [80, 81, 6443].into());
+        assert_eq!(pod(false).ports, [6443].into());
+        assert!(pod(true).runs.is_empty());
+    }
+}

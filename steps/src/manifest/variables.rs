@@ -1,0 +1,101 @@
+//! `$(NAME)` in a container's words, as the kubelet replaces it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+/// What a container's environment variables stand for, as far as the manifest says it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Variables {
+    /// Those whose value is in the manifest.
+    known: BTreeMap<String, String>,
+    /// Those that the kubelet takes from a field of the pod, by that field's path.
+    fields: BTreeMap<String, String>,
+}
+
+impl Variables {
+    /// The variables of a container's `env`, in order: a value may refer to those before it, and the last one of a name
+    /// counts.
+    pub(super) fn of(container: &Map<String, Value>) -> Self {
+        let mut variables = Self::default();
+        for variable in container.get("env").and_then(Value::as_array).into_iter().flatten() {
+            let Some(name) = variable["name"].as_str() else { continue };
+            variables.known.remove(name);
+            variables.fields.remove(name);
+            if let Some(path) = variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
+                variables.fields.insert(name.to_owned(), path.to_owned());
+            } else if variable.get("valueFrom").is_none_or(Value::is_null) {
+                let value = variables.expand(variable["value"].as_str().unwrap_or_default());
+                variables.known.insert(name.to_owned(), value);
+            }
+        }
+        variables
+    }
+
+    /// `text` with each `$(NAME)` replaced whose value the manifest has; `$$` is a dollar. What is not known stays as it
+    /// is written, as the kubelet leaves it.
+    pub(super) fn expand(&self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('$') {
+            out.push_str(before);
+            if let Some(after) = after.strip_prefix('$') {
+                out.push('$');
+                rest = after;
+                continue;
+            }
+            let reference = after.strip_prefix('(').and_then(|inner| inner.split_once(')'));
+            match reference.and_then(|(name, after)| Some((self.known.get(name)?, after))) {
+                Some((value, after)) => {
+                    out.push_str(value);
+                    rest = after;
+                }
+                None => {
+                    out.push('$');
+                    rest = after;
+                }
+            }
+        }
+        out.push_str(rest);
+        out
+    }
+
+    /// The field of the pod that `text`, which is one reference and nothing else, stands for.
+    pub(super) fn field(&self, text: &str) -> Option<&str> {
+        let name = text.strip_prefix("$(")?.strip_suffix(')')?;
+        self.fields.get(name).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn references_are_replaced_as_the_kubelet_does() {
+        let container = json!({ "env": [
+            { "name": "A", "value": "1" },
+            { "name": "B", "value": "$(A)$(C)" },
+            { "name": "C", "value": "3" },
+            { "name": "IP", "valueFrom": { "fieldRef": { "fieldPath": "status.hostIP" } } },
+            { "name": "S", "valueFrom": { "secretKeyRef": { "name": "s", "key": "k" } } },
+            { "name": "E" },
+        ]});
+        let variables = Variables::of(container.as_object().unwrap());
+        for (text, expected) in [
+            ("--x=$(A)$(B)", "--x=11$(C)"),
+            ("$(C)", "3"),
+            ("$$(A)", "$(A)"),
+            ("$(IP)", "$(IP)"),
+            ("$(S)", "$(S)"),
+            ("[$(E)]", "[]"),
+            ("$A $( $", "$A $( $"),
+            ("$(nobody)$(A)", "$(nobody)1"),
+        ] {
+            assert_eq!(variables.expand(text), expected);
+        }
+        assert_eq!(variables.field("$(IP)"), Some("status.hostIP"));
+        assert_eq!((variables.field("$(A)"), variables.field("x$(IP)")), (None, None));
+    }
+}

@@ -1,0 +1,163 @@
+//! Checks of one manifest, and of what else lies beside it.
+
+use super::check_result::CheckResult;
+use super::host::HostFacts;
+use crate::cluster::NAMESPACE;
+use crate::component::Component;
+use crate::manifest::{CRITICAL, Companion, Glance, StaticPod, glance};
+use std::ffi::OsString;
+
+/// What the manifest at `path` says, by itself.
+pub(super) fn manifest_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
+    let component = pod.component();
+    let mut results =
+        vec![CheckResult::pass("manifest", format!("{component} serves on port {}", pod.port()))];
+    results.extend(name_check(path, pod));
+    if component.lease_name().is_some() {
+        results.extend(election_checks(path, pod));
+    }
+    if pod.priority_class().is_none() {
+        let seen = format!("{path} has no priorityClassName: its DaemonSet gets {CRITICAL}");
+        results.push(CheckResult::warn(
+            "priority",
+            seen,
+            "to the kubelet every static pod is that critical, and a DaemonSet's is not",
+        ));
+    }
+    results.extend(pod.companions().iter().map(|companion| companion_check(path, companion)));
+    results
+}
+
+/// The mirror pod is known by the pod's name, and looked for where the control plane lives.
+fn name_check(path: &str, pod: &StaticPod) -> Option<CheckResult> {
+    let (name, namespace) = (pod.name(), pod.namespace());
+    ((name, namespace) != (pod.component().name(), NAMESPACE)).then(|| {
+        CheckResult::refuse(
+            "manifest",
+            format!("{path}: the pod is called {namespace}/{name}, not {NAMESPACE}/{}", pod.component()),
+            format!(
+                "set metadata.name to {} and metadata.namespace to {NAMESPACE}: the kubelet restarts the pod once",
+                pod.component()
+            ),
+        )
+    })
+}
+
+fn election_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
+    let component = pod.component();
+    let refuse = |seen: String, remedy: &str| CheckResult::refuse("leader-election", seen, remedy);
+    let mut results = Vec::new();
+    if !pod.leader_elect() {
+        results.push(refuse(
+            format!("{path}: {component} runs with --leader-elect=false"),
+            "during the pivot two of it run side by side, and without election both would act: remove the flag",
+        ));
+    }
+    let elsewhere = |flag: &str, usual: &str| pod.flag(flag).filter(|value| value != usual);
+    if let Some(lock) = elsewhere("leader-elect-resource-lock", "leases") {
+        results.push(refuse(
+            format!("{path}: {component} elects its leader by --leader-elect-resource-lock={lock}"),
+            "the hand-over watches a Lease: set it to leases (first to endpointsleases on every node, if there are several), \
+             or remove the flag",
+        ));
+    }
+    for (flag, usual) in [
+        ("leader-elect-resource-name", component.name()),
+        ("leader-elect-resource-namespace", NAMESPACE),
+        ("leader-elect-retry-period", "2s"),
+        ("lock-object-name", component.name()),
+        ("lock-object-namespace", NAMESPACE),
+    ] {
+        if let Some(value) = elsewhere(flag, usual) {
+            results.push(refuse(
+                format!("{path}: {component} runs with --{flag}={value}, not {usual}"),
+                "the hand-over watches the usual Lease at the usual pace: remove the flag",
+            ));
+        }
+    }
+    if component == Component::Scheduler && pod.flag("config").is_some() {
+        results.push(CheckResult::warn(
+            "leader-election",
+            format!("{path}: the scheduler reads its configuration from a file, which is not looked into"),
+            "its leaderElection must be on, with the usual names",
+        ));
+    }
+    results
+}
+
+/// The second pod starts what else is in it, too, beside what runs already.
+fn companion_check(path: &str, companion: &Companion) -> CheckResult {
+    let Companion { name, ends, ports, sockets } = companion;
+    let list = |what: &str, all: Vec<String>| match all.is_empty() {
+        true => String::new(),
+        false => format!(" ({what} {})", all.join(", ")),
+    };
+    let ports = list("port", ports.iter().map(u16::to_string).collect());
+    let sockets = list("socket", sockets.iter().cloned().collect());
+    let kind = if *ends { "init container" } else { "container" };
+    if !ports.is_empty() {
+        return CheckResult::refuse(
+            "containers",
+            format!(
+                "{path}: {kind} {name} listens by itself{ports}{sockets}, and would run twice on this node"
+            ),
+            "for a while both pods run side by side, and the second cannot have the port: move the container into a static \
+             pod of its own, which stays, or take it out",
+        );
+    }
+    let (does, remedy) = match ends {
+        true => ("runs once more, while the static pod serves", "what it does to files must do no harm then"),
+        false => ("runs twice for a while", "two of it must get along, with files and sockets, too"),
+    };
+    CheckResult::warn("containers", format!("{path}: {kind} {name}{sockets} {does}"), remedy)
+}
+
+/// What lies beside the manifests, as the kubelet reads it.
+pub(super) fn other_files(facts: &HostFacts, names: &[OsString]) -> Vec<CheckResult> {
+    let own = Component::ALL.map(|component| facts.manifests.file(component.manifest_file()));
+    let mut results = Vec::new();
+    let mut no_pods = Vec::new();
+    for name in names.iter().filter(|name| !own.contains(&facts.manifests.path().join(name))) {
+        match facts.manifests.read_as_the_kubelet(name) {
+            Ok(Some(bytes)) => match glance(&bytes) {
+                Some(found) => results.extend(in_the_way(facts, &name.to_string_lossy(), &found)),
+                None => no_pods.push(name.to_string_lossy().into_owned()),
+            },
+            Ok(None) => no_pods.push(name.to_string_lossy().into_owned()),
+            Err(error) => {
+                results.push(CheckResult::warn("foreign-file", error.to_string(), "move it elsewhere"))
+            }
+        }
+    }
+    if !no_pods.is_empty() {
+        let dir = facts.manifests.path().display();
+        let seen = format!("{dir} has what is no pod: {}", no_pods.join(", "));
+        let remedy = "the kubelet reads every file there that does not begin with a dot, and logs an error for each of \
+                      these: move them elsewhere";
+        results.push(CheckResult::warn("foreign-file", seen, remedy));
+    }
+    results
+}
+
+/// A pod that the kubelet takes for one of the three, or that listens where one of them does.
+fn in_the_way(facts: &HostFacts, file: &str, found: &Glance) -> Option<CheckResult> {
+    let path = facts.manifests.path().join(file).display().to_string();
+    let own = |component: Component| match facts.static_pods.get(&component) {
+        Some(pod) => (pod.namespace(), pod.name(), pod.port()),
+        None => (NAMESPACE, component.name(), component.default_port()),
+    };
+    let why = Component::ALL.into_iter().find_map(|component| {
+        let (namespace, name, port) = own(component);
+        if (found.namespace.as_str(), found.name.as_str()) == (namespace, name) {
+            return Some(format!("{path} also makes the kubelet run the pod {namespace}/{name}"));
+        }
+        found.ports.contains(&port).then(|| {
+            let what =
+                if found.runs.contains(&component) { format!(", a {component}") } else { String::new() };
+            format!("{path} makes the kubelet run pod {}{what} on port {port} of {component}", found.name)
+        })
+    })?;
+    let remedy = "the kubelet reads every file there, whatever its name ends with, and of several documents the first: move \
+                  copies out of this directory";
+    Some(CheckResult::refuse("foreign-file", why, remedy))
+}

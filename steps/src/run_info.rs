@@ -1,0 +1,181 @@
+//! What the journal stores of a run beside its steps, and the one place where each part is decoded.
+
+use crate::settings::Settings;
+use fulcrum_engine::state::RunId;
+use fulcrum_engine::{Plan, Role, Rollback, Session};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// What was decided when a run was planned, and why it was begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// What was decided.
+    #[serde(flatten)]
+    pub settings: Settings,
+    /// Why, for a run of the guard's. A pivot is a person's command and says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl RunInfo {
+    /// What is stored with `plan`.
+    ///
+    /// # Errors
+    /// When a version wrote it that this one does not understand.
+    pub fn of(plan: &Plan) -> Result<Self, serde_json::Error> {
+        serde_json::from_value(plan.shared().clone())
+    }
+
+    /// A run of the guard's that belongs to `pivot`.
+    pub fn of_guard(settings: &Settings, pivot: RunId, why: &str) -> Self {
+        let settings = Settings { of_pivot: Some(pivot), ..settings.clone() };
+        Self { settings, why: Some(why.to_owned()) }
+    }
+
+    /// What is to be stored with a plan.
+    pub fn shared(&self) -> Value {
+        json!(self)
+    }
+}
+
+/// How a pivot is rolled back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RollbackMode {
+    /// Everything becomes exactly what it was before.
+    #[default]
+    Exact,
+    /// The static pods come back with shared ports. The kernel can steer to them, and no bridge is needed.
+    KeepPortSharing,
+}
+
+/// The mode's text in the journal.
+const KEEP_PORT_SHARING: &str = "keep-port-sharing";
+/// The reason that stood for the mode in journals that have no mode.
+const OLD_REASON: &str = "rollback with --keep-port-sharing was asked for";
+
+impl RollbackMode {
+    /// The mode of a rollback that has begun.
+    pub fn of(rollback: Option<&Rollback>) -> Self {
+        let keeps = |rollback: &Rollback| match rollback.mode.as_deref() {
+            Some(mode) => mode == KEEP_PORT_SHARING,
+            None => rollback.reason == OLD_REASON,
+        };
+        if rollback.is_some_and(keeps) { Self::KeepPortSharing } else { Self::Exact }
+    }
+
+    /// The rollback that a person asks for.
+    pub fn asked_for(self) -> Rollback {
+        match self {
+            Self::Exact => Rollback::new("rollback was asked for"),
+            Self::KeepPortSharing => Rollback::new(OLD_REASON).with_mode(KEEP_PORT_SHARING),
+        }
+    }
+}
+
+/// Who works on a run in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionRole {
+    /// A command that a person has given.
+    Command,
+    /// The guard.
+    Guard,
+}
+
+/// The guard's role in the journal.
+const GUARD: &str = "guard";
+
+impl SessionRole {
+    /// Who worked in this session. Journals without roles name the guard at the end of the program's name.
+    pub fn of(session: &Session) -> Self {
+        let guard = session.role.as_str() == GUARD
+            || (session.role.as_str().is_empty() && session.program.ends_with(GUARD));
+        if guard { Self::Guard } else { Self::Command }
+    }
+
+    /// The role that the journal stores.
+    pub fn role(self) -> Role {
+        match self {
+            Self::Command => Role::default(),
+            Self::Guard => Role::new(GUARD),
+        }
+    }
+}
+
+/// What a process that has the journal open does with it. The lock file has its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the command of its name")]
+pub enum LockPurpose {
+    Pivot,
+    Resume,
+    Rollback,
+    HandOver,
+    Guard,
+    Rehearse,
+    RehearsalChild,
+    Status,
+    History,
+    Prune,
+}
+
+/// What the process works on, as far as others must know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockUse {
+    /// A person's command works on a run.
+    Command,
+    /// The guard works on a run.
+    Guard,
+    /// The journal is read or pruned.
+    Reading,
+}
+
+impl LockPurpose {
+    const ALL: [(Self, &str, LockUse); 10] = [
+        (Self::Pivot, "pivot", LockUse::Command),
+        (Self::Resume, "resume", LockUse::Command),
+        (Self::Rollback, "rollback", LockUse::Command),
+        (Self::HandOver, "guard hand-over", LockUse::Command),
+        (Self::Guard, "guard", LockUse::Guard),
+        (Self::Rehearse, "rehearse", LockUse::Command),
+        (Self::RehearsalChild, "rehearsal-child", LockUse::Reading),
+        (Self::Status, "status", LockUse::Reading),
+        (Self::History, "history", LockUse::Reading),
+        (Self::Prune, "history prune", LockUse::Reading),
+    ];
+
+    /// The text for the lock file: the command that the process carries out.
+    pub fn text(self) -> &'static str {
+        Self::ALL.iter().find(|(purpose, ..)| *purpose == self).map_or("", |(_, text, _)| text)
+    }
+
+    /// What a process with this text in the lock file works on. An unknown one, of a newer version, only reads.
+    pub fn use_of(text: &str) -> LockUse {
+        Self::ALL.iter().find(|(_, known, _)| *known == text).map_or(LockUse::Reading, |(.., works)| *works)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Journals that were written before modes and roles existed say both in free text.
+    #[test]
+    fn old_journals_are_read_as_they_were_meant() {
+        let old = Rollback::new("rollback with --keep-port-sharing was asked for");
+        assert_eq!(RollbackMode::of(Some(&old)), RollbackMode::KeepPortSharing);
+        assert_eq!(RollbackMode::of(Some(&Rollback::new("a step failed"))), RollbackMode::Exact);
+        for mode in [RollbackMode::Exact, RollbackMode::KeepPortSharing] {
+            assert_eq!(RollbackMode::of(Some(&mode.asked_for())), mode);
+        }
+        let session = |program: &str, role| Session {
+            boot_id: String::new(),
+            pid: 1,
+            program: program.to_owned(),
+            role,
+        };
+        assert_eq!(SessionRole::of(&session("fulcrum 0.1.0 guard", Role::default())), SessionRole::Guard);
+        assert_eq!(SessionRole::of(&session("fulcrum 0.1.0", Role::default())), SessionRole::Command);
+        for role in [SessionRole::Command, SessionRole::Guard] {
+            assert_eq!(SessionRole::of(&session("fulcrum 0.2.0", role.role())), role);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The guard's systemd unit: its text, its installation and its removal.
+
+mod arm;
+mod text;
+
+pub use arm::{ArmError, HOLD_OFF, Installed, Orders, PATIENCE, arm, disarm, installed};
+pub use text::UNIT;
