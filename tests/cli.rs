@@ -196,7 +196,7 @@ async fn a_changed_byte_is_found_and_the_entry_named() {
     let output = history.arg("--state-dir").arg(world.state_dir()).arg("history").output().unwrap();
     let (told, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(output.status.code(), Some(8), "{said}");
-    assert!(told.contains("  await-ready/kube-scheduler ") && !told.contains("  seal "), "{told}");
+    assert!(told.contains("  await-ready/kube-scheduler ") && !told.contains("  record-head "), "{told}");
     assert!(
         said.contains("damaged at entry ") && said.contains(world.state_dir().to_str().unwrap()),
         "{said}"

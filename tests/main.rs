@@ -21,5 +21,9 @@ mod rehearse;
 // The command: exit codes and words.
 mod cli;
 
+// Journals that earlier builds have left.
+mod kept;
+
 // House rules that a compiler does not check.
 mod tidy;
+mod tidy_imports;

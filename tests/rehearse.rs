@@ -84,7 +84,7 @@ archive 0 ms 0 ms
 arm-guard 0 ms 0 ms
 label-node 0 ms 0 ms
 share-port/kube-apiserver 0 ms 0 ms
-line-up 0 ms 0 ms
+prefer-static 0 ms 0 ms
 share-port/kube-controller-manager 0 ms 0 ms
 share-port/kube-scheduler 0 ms 0 ms
 create-daemonset/kube-apiserver 0 ms 0 ms
@@ -94,22 +94,22 @@ await-ready/kube-controller-manager 0 ms 0 ms
 create-daemonset/kube-scheduler 0 ms 0 ms
 await-ready/kube-scheduler 0 ms 0 ms
 switch 0 ms 0 ms
-way-back/lower-bridge 0 ms 0 ms
-way-back/end-redirect 0 ms 0 ms
-way-back/restore-static/kube-apiserver 0 ms 0 ms
-way-back/vacate-port/kube-apiserver 0 ms 0 ms
-way-back/redirect 0 ms 0 ms
-way-back/raise-bridge 0 ms 0 ms
-way-back/restore-static/kube-controller-manager 0 ms 0 ms
-way-back/vacate-port/kube-controller-manager 0 ms 0 ms
-way-back/restore-static/kube-scheduler 0 ms 0 ms
-way-back/vacate-port/kube-scheduler 0 ms 0 ms
+prepare-rollback/lower-bridge 0 ms 0 ms
+prepare-rollback/end-redirect 0 ms 0 ms
+prepare-rollback/restore-static/kube-apiserver 0 ms 0 ms
+prepare-rollback/vacate-port/kube-apiserver 0 ms 0 ms
+prepare-rollback/redirect 0 ms 0 ms
+prepare-rollback/raise-bridge 0 ms 0 ms
+prepare-rollback/restore-static/kube-controller-manager 0 ms 0 ms
+prepare-rollback/vacate-port/kube-controller-manager 0 ms 0 ms
+prepare-rollback/restore-static/kube-scheduler 0 ms 0 ms
+prepare-rollback/vacate-port/kube-scheduler 0 ms 0 ms
 retire-static/kube-apiserver 0 ms 0 ms
-keep-line-up 0 ms 0 ms
+prefer-serving 0 ms 0 ms
 retire-static/kube-controller-manager 0 ms 0 ms
 retire-static/kube-scheduler 0 ms 0 ms
 verify 0 ms 0 ms
-seal 0 ms 0 ms
+record-head 0 ms 0 ms
 
 requests to the API time sent failed gap
 before 0 ms 0 0 0 ms
@@ -148,7 +148,7 @@ fn there_and_back_is_shown_and_leaves_nothing_behind() {
     assert_eq!(redacted(&text(&output.stdout)), SUMMARY, "a request that fails would be shown, too");
     let copies = format!("rehearsing Kubernetes 1.35.3 with copies of {}\n", place.manifests().display());
     assert!(talk.starts_with(&copies), "{talk}");
-    for line in ["  done    seal (", "  undone  preflight ("] {
+    for line in ["  done    record-head (", "  undone  preflight ("] {
         assert!(talk.contains(line), "{talk}");
     }
     assert_eq!(ManifestsDir::new(place.manifests()).read("kube-apiserver.yaml").unwrap(), before);
@@ -255,7 +255,7 @@ fn one_case_can_be_said_again() {
     assert!(rows.contains("retire-static/kube-apiserver 0/0 - - - - - 0.0 s\n"), "{rows}");
     assert!(rows.contains("0 passed, 0 failed; 0.0 s, 0 side by side\n"), "{rows}");
     assert!(said.contains("\n1 passed, 0 failed; "), "{said}");
-    let output = place.rehearse(&["--crash", "seal@noon"]);
+    let output = place.rehearse(&["--crash", "record-head@noon"]);
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("`noon` is none of started, effect, done"), "{output:?}");
     place.assert_nothing_left();

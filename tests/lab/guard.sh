@@ -63,4 +63,4 @@ last_kind_is() { journal_says ".runs | last | select(.kind == \"$1\" and .outcom
 hand_overs_from_now() { RUNS_SINCE=$(printf '%012x' "$(date +%s%3N)"); }
 self_hosted_again() { last_run_is hand-over completed "$RUNS_SINCE" && daemonsets_ready; }
 static_pods_serve() { mirror_pods_are "etcd-$NODE kube-apiserver-$NODE kube-controller-manager-$NODE kube-scheduler-$NODE"; }
-event_said() { kubectl get events -A -o json | jq -e '[.items[] | select(.reason == "StaticPodsStandIn")] | length > 0'; }
+event_said() { kubectl get events -A -o json | jq -e '[.items[] | select(.reason == "FellBackToStaticPods")] | length > 0'; }

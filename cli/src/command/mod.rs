@@ -4,6 +4,7 @@ mod carry_on;
 mod guard;
 mod history;
 mod pivot;
+mod refused;
 mod rehearse;
 mod rehearse_crash;
 mod resume;

@@ -1,6 +1,7 @@
 //! `fulcrum pivot`.
 
 use super::carry_on::{check_breakpoints, conclude, engine, nothing_to_do};
+use super::refused::refuse;
 use crate::args::{Global, Pivot};
 use crate::env::{access, require_root, site};
 use crate::exit::{Exit, Failure};
@@ -73,10 +74,7 @@ async fn check(
         guard: !args.no_guard,
         on_reboot: args.on_reboot.into(),
     };
-    preflight(&input).await.map_err(|refused| {
-        shell.talk("refused; nothing was changed:");
-        Failure::new(Exit::Refused, refused)
-    })
+    preflight(&input).await.map_err(|refused| refuse(refused, shell))
 }
 
 /// What the last run leaves to do: `Some` if there is nothing to start.

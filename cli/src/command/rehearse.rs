@@ -1,6 +1,7 @@
 //! `fulcrum rehearse`: the real pivot and the way back on a simulated cluster, in a private directory.
 
 use super::carry_on::signals;
+use super::refused::{from_rehearsal, refuse};
 use super::rehearse_crash::crash;
 use crate::args::Rehearse;
 use crate::exit::{Exit, Failure};
@@ -8,10 +9,10 @@ use crate::render::{Progress, plan_talk, show_tour};
 use crate::shell::Shell;
 use fulcrum_engine::{Observer, Outcome};
 use fulcrum_simulator::rehearsal::{
-    RehearsalError, SOON, Setup, SetupError, SimulatedSite, Summary, Version, run_child, there_and_back,
+    SOON, Setup, SetupError, SimulatedSite, Summary, Version, run_child, there_and_back,
 };
 use fulcrum_steps::plan;
-use fulcrum_steps::preflight::{Level, Refused};
+use fulcrum_steps::preflight::Level;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,7 +71,7 @@ fn find_setup(args: &Rehearse, shell: &Shell) -> Result<Setup, Failure> {
                 SetupError::Disk(_) => Failure::new(Exit::Other, error),
             }
         })?;
-    for warning in setup.verdicts().iter().filter(|verdict| verdict.level == Level::Warn) {
+    for warning in setup.results().iter().filter(|verdict| verdict.level == Level::Warn) {
         shell.talk(format_args!("warning: {warning}"));
     }
     let version: Version = setup.version();
@@ -107,19 +108,6 @@ fn exit_of(summary: &Summary) -> Exit {
         Some(Outcome::RolledBack) => Exit::Undone,
         _ if summary.is_exact() => Exit::Done,
         _ => Exit::NeedsOperator,
-    }
-}
-
-pub(super) fn refuse(refused: Refused, shell: &Shell) -> Failure {
-    shell.talk("refused; nothing was changed:");
-    Failure::new(Exit::Refused, refused)
-}
-
-/// What a rehearsal's error means here.
-pub(super) fn from_rehearsal(error: RehearsalError, shell: &Shell) -> Failure {
-    match error {
-        RehearsalError::Refused(refused) => refuse(refused, shell),
-        other => Failure::new(Exit::Other, other),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `fulcrum rehearse --crash`: runs broken at named points.
 
-use super::rehearse::from_rehearsal;
+use super::refused::{from_rehearsal, refuse};
 use crate::args::Rehearse;
 use crate::exit::{Exit, Failure};
 use crate::render::CrashTable;
@@ -23,7 +23,7 @@ pub(super) async fn crash(
 ) -> Result<Exit, Failure> {
     let settings = {
         let world = SimulatedSite::boot(&setup, root).await.map_err(|error| from_rehearsal(error, shell))?;
-        world.preflight().await.map_err(|refused| super::rehearse::refuse(refused, shell))?.settings
+        world.preflight().await.map_err(|refused| refuse(refused, shell))?.settings
     };
     let plan = plan::pivot(&settings, SOON).map_err(|error| Failure::new(Exit::Other, error))?;
     let cases = cases(&plan, what).map_err(Failure::refused)?;

@@ -4,6 +4,7 @@ use super::time::rfc3339;
 use fulcrum_engine::LoadError;
 use fulcrum_engine::history::{Attempt, AttemptResult, Direction, History};
 use fulcrum_engine::state::{Entry, RunHeader};
+use fulcrum_steps::plan;
 use fulcrum_steps::step_name::shown;
 use serde_json::{Value, json};
 
@@ -26,7 +27,7 @@ impl RunHistory {
     pub(crate) fn json(&self) -> Value {
         json!({
             "run": self.header.run,
-            "kind": self.header.kind,
+            "kind": plan::shown(&self.header.kind),
             "created": rfc3339(self.header.created),
             "why": self.why,
             "outcome": self.history.outcome,
@@ -38,7 +39,8 @@ impl RunHistory {
     /// A line for the run, then one for each attempt.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> + '_ {
         let outcome = self.history.outcome.map_or("unfinished".to_owned(), |outcome| outcome.to_string());
-        let (kind, run, created) = (&self.header.kind, self.header.run, rfc3339(self.header.created));
+        let (kind, run, created) =
+            (plan::shown(&self.header.kind), self.header.run, rfc3339(self.header.created));
         let why = self.why.iter().map(|why| format!("  because: {why}"));
         let reason = self.history.reason.iter().map(|reason| format!("  {reason}"));
         let attempts = self.history.attempts.iter().map(attempt_text);

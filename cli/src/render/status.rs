@@ -6,7 +6,7 @@ use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{LockHolder, RunId};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::HOW_TO_GO_ON;
-use fulcrum_steps::plan::{HAND_OVER, STAND_IN};
+use fulcrum_steps::plan::{FALL_BACK, HAND_OVER};
 use serde::Serialize;
 use std::fmt;
 
@@ -48,6 +48,8 @@ pub(crate) struct RunStatus {
     run: Option<RunId>,
     /// What it is for, and for the guard's own runs, why it was begun.
     workflow: Option<String>,
+    #[serde(skip)]
+    kind: Option<String>,
     why: Option<String>,
     outcome: String,
     reason: Option<String>,
@@ -75,6 +77,7 @@ impl RunStatus {
         Self {
             run: holder.run,
             workflow: None,
+            kind: None,
             why: None,
             outcome: "in-progress".to_owned(),
             reason,
@@ -91,15 +94,17 @@ impl RunStatus {
             }
         };
         let plan = state.plan();
-        let (workflow, pid) = (Some(plan.workflow().to_owned()), state.session().map(|session| session.pid));
-        Self { run: Some(run), workflow, why, outcome, reason, pid }
+        let kind = Some(plan.workflow().to_owned());
+        let workflow = Some(fulcrum_steps::plan::shown(plan.workflow()).to_owned());
+        let pid = state.session().map(|session| session.pid);
+        Self { run: Some(run), workflow, kind, why, outcome, reason, pid }
     }
 
     /// Whether the guard has brought static pods back, and they stay until a person says otherwise.
-    fn stands_in(&self) -> bool {
+    fn has_fallen_back(&self) -> bool {
         matches!(
-            (self.workflow.as_deref(), self.outcome.as_str()),
-            (Some(STAND_IN), "completed") | (Some(HAND_OVER), "rolled-back")
+            (self.kind.as_deref(), self.outcome.as_str()),
+            (Some(FALL_BACK), "completed") | (Some(HAND_OVER), "rolled-back")
         )
     }
 }
@@ -128,8 +133,8 @@ impl StatusReport {
             let workflow = run.workflow.as_ref().map(|workflow| format!(" ({workflow})")).unwrap_or_default();
             let why = run.why.as_ref().map(|why| format!("\n    because: {why}")).unwrap_or_default();
             shell.data(format_args!("  last run {id}{workflow}: {}{pid}{reason}{why}", run.outcome));
-            if run.stands_in() {
-                shell.talk(format_args!("static pods stand in for the DaemonSets: {HOW_TO_GO_ON}"));
+            if run.has_fallen_back() {
+                shell.talk(format_args!("the control plane has fallen back to static pods: {HOW_TO_GO_ON}"));
             }
         }
         if let Some(error) = &self.journal_error {

@@ -3,9 +3,9 @@
 use super::GuardError;
 use super::decide::{BootFacts, Decision, ManifestCopy, Next, Standing, Workflow, at_boot};
 use super::env::GuardEnv;
+use super::intervals::Intervals;
 use super::journal_view::JournalView;
 use super::line::Line;
-use super::watch::Intervals;
 use crate::component::Component;
 use crate::host::ManifestsDir;
 use crate::manifest::{StaticPod, same_spec, standby_of};
@@ -196,7 +196,7 @@ async fn put_back_the_rest(
 fn needs_the_api(told: &JournalView, next: Next) -> bool {
     let Next::Resume(run) = next else { return true };
     !told.run(run).is_some_and(|run| {
-        run.workflow == Workflow::StandIn || run.standing == Standing::Unfinished { unwinding: true }
+        run.workflow == Workflow::FallBack || run.standing == Standing::Unfinished { unwinding: true }
     })
 }
 

@@ -54,7 +54,7 @@ pub enum Workflow {
     /// The same once more, after the static pods were brought back; the DaemonSets exist.
     HandOver,
     /// The static pods are brought back while the DaemonSets do not serve.
-    StandIn,
+    FallBack,
     /// The manifests that would be brought back become what runs now.
     RenewStandby,
 }
@@ -186,15 +186,15 @@ fn after_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
 fn settled(facts: &BootFacts, last: &RunFacts, rebooted: bool) -> (Next, String) {
     let hosted = match last.workflow {
         Workflow::Pivot | Workflow::HandOver => last.standing == Standing::Completed,
-        Workflow::StandIn | Workflow::RenewStandby => false,
+        Workflow::FallBack | Workflow::RenewStandby => false,
     };
     let run = last.run;
     match (hosted, rebooted) {
         (false, _) if is_first_failure(facts, last) => (
             Next::HandOverIfProven,
-            format!("the static pods stand in since run {run}, for the first time in a while"),
+            format!("the static pods serve since run {run}, after the first failure in a while"),
         ),
-        (false, _) => (Next::Watch, format!("the static pods stand in since run {run}, and stay")),
+        (false, _) => (Next::Watch, format!("the static pods serve since run {run}, and stay")),
         (true, true) => (Next::HandOver, format!("self-hosted since run {run}, and the machine has booted")),
         (true, false) if facts.manifests.is_empty() => (Next::Watch, format!("self-hosted since run {run}")),
         (true, false) => (Next::Rest, "static manifests were put back by somebody else".to_owned()),
@@ -204,8 +204,8 @@ fn settled(facts: &BootFacts, last: &RunFacts, rebooted: bool) -> (Next, String)
 /// The static pods stand in, nobody has tried to hand over again since, and the time before was long ago.
 fn is_first_failure(facts: &BootFacts, last: &RunFacts) -> bool {
     let mut failures =
-        facts.runs.iter().filter(|run| run.workflow == Workflow::StandIn && run.run < last.run);
-    last.workflow == Workflow::StandIn
+        facts.runs.iter().filter(|run| run.workflow == Workflow::FallBack && run.run < last.run);
+    last.workflow == Workflow::FallBack
         && last.standing == Standing::Completed
         && failures.next_back().is_none_or(|before| last.begun.since(before.begun) > facts.hold_off)
 }
@@ -230,7 +230,7 @@ pub struct Pulse {
 }
 
 /// The components whose static pods are to stand in now, and why.
-pub fn stand_in(seen: &Watched) -> Option<(Vec<Component>, String)> {
+pub fn fall_back(seen: &Watched) -> Option<(Vec<Component>, String)> {
     let is_down = |component: &Component| {
         seen.hosted.get(component).is_some_and(|pulse| !pulse.listens && pulse.silent >= seen.patience)
     };

@@ -5,7 +5,7 @@ use super::decide::{RunFacts, Standing, Workflow};
 use crate::component::Component;
 use crate::handover::standby::Standby;
 use crate::host::FileImage;
-use crate::plan::{HAND_OVER, PIVOT, RENEW_STANDBY, STAND_IN};
+use crate::plan::{FALL_BACK, HAND_OVER, PIVOT, RENEW_STANDBY};
 use crate::run_info::{RollbackMode, RunInfo, SessionRole};
 use crate::settings::Settings;
 use crate::step_name::StepKind;
@@ -86,7 +86,7 @@ fn workflow(kind: &str) -> Option<Workflow> {
     [
         (PIVOT, Workflow::Pivot),
         (HAND_OVER, Workflow::HandOver),
-        (STAND_IN, Workflow::StandIn),
+        (FALL_BACK, Workflow::FallBack),
         (RENEW_STANDBY, Workflow::RenewStandby),
     ]
     .into_iter()

@@ -2,9 +2,10 @@
 
 use super::GuardError;
 use super::boot::{Carried, Start, boot, carry_on, static_ones};
-use super::decide::{Decision, Next, Pulse, Watched, stand_in};
+use super::decide::{Decision, Next, Pulse, Watched, fall_back};
 use super::env::GuardEnv;
 use super::idle::JournalEye;
+use super::intervals::Intervals;
 use super::journal_view::JournalView;
 use super::line::Line;
 use super::roll_out;
@@ -23,32 +24,6 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-/// How patient the guard is, and how often it looks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Intervals {
-    /// How long a control plane may be silent.
-    pub patience: Duration,
-    /// How long after a first failure a second one is left to a person.
-    pub hold_off: Duration,
-    /// How often it looks who listens.
-    pub tick: Duration,
-    /// How often the API is asked whether it is ready.
-    pub ask: Duration,
-    /// How often leases and DaemonSets are looked at.
-    pub study: Duration,
-    /// How long a changed DaemonSet must have served to count as proven.
-    pub proof: Duration,
-}
-
-impl Intervals {
-    /// For a real node.
-    pub fn new(patience: Duration, hold_off: Duration) -> Self {
-        let seconds = Duration::from_secs;
-        let study = (patience / 3).max(seconds(1));
-        Self { patience, hold_off, tick: seconds(1), ask: seconds(5), study, proof: seconds(60) }
-    }
-}
 
 /// The guard.
 pub struct Guard<'a> {
@@ -226,9 +201,9 @@ impl<'a> Watch<'a> {
                     return self.start(plan).await;
                 }
             }
-            if let Some((components, why)) = stand_in(&self.pulses()) {
-                tracing::warn!(?components, "the static pods stand in: {why}");
-                let plan = plan::stand_in(&self.told.settings, self.told.pivot, &components, &why)?;
+            if let Some((components, why)) = fall_back(&self.pulses()) {
+                tracing::warn!(?components, "falling back to the static pods: {why}");
+                let plan = plan::fall_back(&self.told.settings, self.told.pivot, &components, &why)?;
                 return self.start(plan).await;
             }
         }

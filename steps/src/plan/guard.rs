@@ -13,7 +13,7 @@ use std::time::Duration;
 /// From static pods that stand in to the DaemonSets that exist.
 pub const HAND_OVER: &str = "hand-over";
 /// The static pods come back while the DaemonSets do not serve.
-pub const STAND_IN: &str = "stand-in";
+pub const FALL_BACK: &str = "stand-in";
 /// What would come back becomes what runs now.
 pub const RENEW_STANDBY: &str = "renew-standby";
 
@@ -25,11 +25,11 @@ const POD_AFTER_BOOT: Duration = Duration::from_secs(420);
 /// it fails, the static pods stay, and the DaemonSets too.
 ///
 /// ```text
-/// lock → share-port/<c> → line-up → await-ready/<c> → (all three) → switch → retire-static/<c> → keep-line-up
-///     → verify → seal
+/// lock → share-port/<c> → prefer-static → await-ready/<c> → (all three) → switch → retire-static/<c> → prefer-serving
+///     → verify → record-head
 /// ```
 ///
-/// Where ports are shared by flag, `share-port`, `line-up`, `switch` and `keep-line-up` are not needed.
+/// Where ports are shared by flag, `share-port`, `prefer-static`, `switch` and `prefer-serving` are not needed.
 ///
 /// # Errors
 /// Never in practice: the DAG is the one above.
@@ -54,8 +54,8 @@ pub fn hand_over(
         shared = all(StepKind::SharePort);
     }
     if api {
-        let line_up =
-            step(StepKind::PreferStatic, Job::LineUp).after([StepKind::SharePort.of(Component::ApiServer)]);
+        let line_up = step(StepKind::PreferStatic, Job::PreferStatic)
+            .after([StepKind::SharePort.of(Component::ApiServer)]);
         steps.push(line_up.durability(Durability::Process));
         shared.push(StepKind::PreferStatic.into());
     }
@@ -75,13 +75,13 @@ pub fn hand_over(
     }
     let mut last = all(StepKind::RetireStatic);
     if api {
-        let keep = step(StepKind::PreferServing, Job::KeepLineUp);
+        let keep = step(StepKind::PreferServing, Job::PreferServing);
         let keep = keep.after([StepKind::RetireStatic.of(Component::ApiServer)]);
         steps.push(keep.durability(Durability::Process));
         last.push(StepKind::PreferServing.into());
     }
     steps.push(super::pivot::verify(last).durability(Durability::Boot));
-    steps.push(step(StepKind::RecordHead, Job::Seal).after([StepKind::Verify]));
+    steps.push(step(StepKind::RecordHead, Job::RecordHead).after([StepKind::Verify]));
     Ok(Plan::new(HAND_OVER, steps)?.with_shared(RunInfo::of_guard(settings, pivot, why).shared()))
 }
 
@@ -89,7 +89,7 @@ pub fn hand_over(
 ///
 /// # Errors
 /// Never in practice.
-pub fn stand_in(
+pub fn fall_back(
     settings: &Settings,
     pivot: RunId,
     components: &[Component],
@@ -97,11 +97,11 @@ pub fn stand_in(
 ) -> Result<Plan, PlanError> {
     let mut steps = Vec::new();
     for component in components {
-        steps.push(pod(StepKind::FallBack.of(*component), Job::StandIn { component: *component }));
+        steps.push(pod(StepKind::FallBack.of(*component), Job::FallBack { component: *component }));
     }
     let last: Vec<StepId> = steps.iter().map(|spec: &StepSpec| spec.id.clone()).collect();
     steps.push(step(StepKind::Announce, Job::Announce { why: why.to_owned() }).after(last));
-    Ok(Plan::new(STAND_IN, steps)?.with_shared(RunInfo::of_guard(settings, pivot, why).shared()))
+    Ok(Plan::new(FALL_BACK, steps)?.with_shared(RunInfo::of_guard(settings, pivot, why).shared()))
 }
 
 /// The standby of these components becomes what their DaemonSets run.

@@ -3,5 +3,10 @@
 mod guard;
 mod pivot;
 
-pub use guard::{HAND_OVER, RENEW_STANDBY, STAND_IN, hand_over, renew_standby, stand_in};
+pub use guard::{FALL_BACK, HAND_OVER, RENEW_STANDBY, fall_back, hand_over, renew_standby};
 pub use pivot::{PIVOT, pivot};
+
+/// A stored workflow's name as people read it.
+pub fn shown(kind: &str) -> &str {
+    if kind == FALL_BACK { "fall-back" } else { kind }
+}

@@ -25,19 +25,19 @@ const ARMED_WITHIN: Duration = Duration::from_secs(120);
 /// With `--handover steer`:
 ///
 /// ```text
-/// preflight → lock → archive → label-node → share-port/<c> → line-up → create-daemonset/<c> → await-ready/<c>
-///     → (all three) → switch → way-back/… → retire-static/<c> → keep-line-up → verify → seal
+/// preflight → lock → archive → label-node → share-port/<c> → prefer-static → create-daemonset/<c> → await-ready/<c>
+///     → (all three) → switch → prepare-rollback/… → retire-static/<c> → prefer-serving → verify → record-head
 /// ```
 ///
-/// The steps named `way-back/…` only prepare. Their *undo* is the exact way back, which reads from the right to
+/// The steps named `prepare-rollback/…` only prepare. Their *undo* is the exact way back, which reads from the right to
 /// the left:
 ///
 /// ```text
-/// way-back/lower-bridge → /end-redirect → /restore-static/<c> → /vacate-port/<c> → /redirect → /raise-bridge
+/// prepare-rollback/lower-bridge → /end-redirect → /restore-static/<c> → /vacate-port/<c> → /redirect → /raise-bridge
 /// ```
 ///
 /// With `--handover restart`, `share-port` restarts the static pods, which then share their ports by themselves;
-/// there is no `line-up`, `switch` or `way-back`. With `--handover bridge` it is the same, between `raise-bridge → redirect`
+/// there is no `prefer-static`, `switch` or `prepare-rollback`. With `--handover bridge` it is the same, between `raise-bridge → redirect`
 /// and `end-redirect → lower-bridge`.
 ///
 /// # Errors
@@ -61,7 +61,7 @@ pub fn pivot(settings: &Settings, deadline: Duration) -> Result<Plan, PlanError>
         HandoverMode::Restart => restart(&mut steps, StepKind::LabelNode),
     };
     steps.push(verify(last));
-    steps.push(step(StepKind::RecordHead, Job::Seal).after([StepKind::Verify]));
+    steps.push(step(StepKind::RecordHead, Job::RecordHead).after([StepKind::Verify]));
     if settings.guard {
         void_at_boot(&mut steps);
     }
@@ -129,7 +129,7 @@ fn steer(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
         steps.push(share.after([StepKind::LabelNode]).durability(Durability::Process));
     }
     let api = Component::ApiServer;
-    let line_up = pod(StepKind::PreferStatic, Job::LineUp).after([StepKind::SharePort.of(api)]);
+    let line_up = pod(StepKind::PreferStatic, Job::PreferStatic).after([StepKind::SharePort.of(api)]);
     steps.push(line_up.durability(Durability::Process));
     start_new(steps, &[each(StepKind::SharePort), vec![StepKind::PreferStatic.into()]].concat());
     let switch = pod(StepKind::Switch, Job::Switch).after(each(StepKind::AwaitReady));
@@ -145,7 +145,7 @@ fn steer(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
         // What does not survive a crash or a boot is looked at again before the cut, whatever lies between.
         steps.push(retire.after([StepKind::Switch]).after(each(StepKind::AwaitReady)));
     }
-    let keep = step(StepKind::PreferServing, Job::KeepLineUp).after([StepKind::RetireStatic.of(api)]);
+    let keep = step(StepKind::PreferServing, Job::PreferServing).after([StepKind::RetireStatic.of(api)]);
     steps.push(keep.durability(Durability::Process));
     [each(StepKind::RetireStatic), vec![StepKind::PreferServing.into()]].concat()
 }

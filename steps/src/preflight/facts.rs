@@ -4,75 +4,21 @@ use super::check_result::{CheckResult, Refused, Report, gate};
 use super::cluster::{ClusterFacts, NotFound, cluster_checks, find_node, node_addresses, role_label};
 use super::handover::choose;
 use super::host::{HostFacts, disk_checks, host_checks};
-use crate::cluster::{Cluster, ClusterError, ROLE_LABEL};
+use super::input::PreflightInput;
+use crate::cluster::{ClusterError, ROLE_LABEL};
 use crate::component::Component;
-use crate::host::{Listener, ManifestsDir, Node};
+use crate::host::{Listener, ManifestsDir};
 use crate::manifest::StaticPod;
-use crate::run_info::RollbackMode;
-use crate::settings::{HandoverMode, OnReboot, Settings, Wanted};
-use crate::site::{Site, health_question};
-use crate::timeouts::Timeouts;
+use crate::settings::{HandoverMode, Settings};
+use crate::site::health_question;
 use k8s_openapi::api::core::v1::Pod;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// What is to be checked, and what was asked for.
-#[derive(Debug, Clone)]
-pub struct PreflightInput {
-    /// The machine.
-    pub node: Node,
-    /// The API.
-    pub cluster: Cluster,
-    /// Where the journal will be.
-    pub state_dir: PathBuf,
-    /// The kubeconfig that leads to the API.
-    pub kubeconfig: PathBuf,
-    /// The node's name, if a person gave it. Otherwise the cluster is asked.
-    pub node_name: Option<String>,
-    /// How the control plane shall change hands.
-    pub handover: Wanted,
-    /// How long the new API server is watched after the switch.
-    pub soak: Duration,
-    /// Whether a guard is to be armed.
-    pub guard: bool,
-    /// What the guard does with the run if a reboot cuts it in half.
-    pub on_reboot: OnReboot,
-}
-
-impl PreflightInput {
-    /// What the run on `site` was planned from, to be checked once more.
-    pub(crate) fn again(site: &Site) -> Self {
-        let settings = &site.settings;
-        Self {
-            node: site.node.clone(),
-            cluster: site.cluster.clone(),
-            state_dir: site.state_dir.clone(),
-            kubeconfig: settings.kubeconfig.clone(),
-            node_name: Some(settings.node.clone()),
-            handover: Wanted::Way(settings.handover),
-            soak: settings.soak,
-            guard: settings.guard,
-            on_reboot: settings.on_reboot,
-        }
-    }
-
-    fn site(&self, settings: Settings) -> Site {
-        let node = Node { manifests: settings.manifests(), ..self.node.clone() };
-        Site {
-            node,
-            cluster: self.cluster.clone(),
-            settings,
-            state_dir: self.state_dir.clone(),
-            timeouts: Timeouts::default(),
-            rollback_mode: RollbackMode::default(),
-        }
-    }
-}
 /// How long the kubelet may take to register the static pods that it runs.
 const REGISTERED_WITHIN: Duration = Duration::from_secs(10);
-/// How often it is looked whether it has.
+/// How often the API is asked whether the kubelet has registered them.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Makes every check. Changes nothing.

@@ -1,7 +1,7 @@
 //! In which way the control plane can change hands on this node, and in which it will.
 
 use super::check_result::CheckResult;
-use super::facts::PreflightInput;
+use super::input::PreflightInput;
 use crate::component::Component;
 use crate::host::Listener;
 use crate::manifest::StaticPod;

@@ -9,8 +9,10 @@ mod facts;
 mod fit;
 mod handover;
 mod host;
+mod input;
 mod manifest;
 
 pub use check_result::{CheckResult, Level, Refused, Report};
-pub use facts::{PreflightInput, preflight, preflight_disk};
+pub use facts::{preflight, preflight_disk};
 pub use host::find_manifests;
+pub use input::PreflightInput;

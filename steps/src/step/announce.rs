@@ -28,7 +28,7 @@ impl Step for Announce {
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let site = &self.site;
         let say = async || {
-            answered(site.cluster.node_event(&site.settings.node, "StaticPodsStandIn", &self.why).await)
+            answered(site.cluster.node_event(&site.settings.node, "FellBackToStaticPods", &self.why).await)
         };
         let said = cx.wait("the API, to say why", site.timeouts.poll, say);
         match tokio::time::timeout(SAID_WITHIN, said).await {

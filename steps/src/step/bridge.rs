@@ -2,7 +2,7 @@
 //! hands. On the way back it is raised if it can be: a way back with a gap is better than none.
 
 use super::archive;
-use super::library::BridgeAct;
+use super::job::BridgeAct;
 use crate::cluster::config_hash;
 use crate::component::Component;
 use crate::handover::bridge::BRIDGE_FILE;

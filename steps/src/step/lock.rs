@@ -1,6 +1,6 @@
 //! `lock`: one run at a time on the cluster's control plane.
 //!
-//! Its undo lets go. A run that completes lets go in `seal`, whose undo takes the lock back.
+//! Its undo lets go. A run that completes lets go in `record-head`, whose undo takes the lock back.
 
 use crate::cluster::{Lock, LockError};
 use crate::look::answered;

@@ -1,6 +1,6 @@
 //! `redirect`, `end-redirect`: new connections to the API server's port go to the bridge.
 
-use super::library::RedirectAct;
+use super::job::RedirectAct;
 use crate::component::Component;
 use crate::handover::drain::arrivals;
 use crate::handover::pair::is_cut;

@@ -1,4 +1,4 @@
-//! `way-back/restore-static/<c>`: prepares on the way there, puts the exact manifest back on the way back, and waits
+//! `prepare-rollback/restore-static/<c>`: prepares on the way there, puts the exact manifest back on the way back, and waits
 //! until the static pod serves. The API is not needed for it: it may be this that brings it back.
 
 use super::archive;

@@ -1,6 +1,6 @@
 //! `retire-static/<c>`: the cut. Takes the static manifest away and waits until its process and its mirror
 //! pod are gone. Undo: puts it back and waits until it serves, without asking the API: it may be down, and
-//! this is what brings it back. With `--handover steer` the steps `way-back/…` do that, whose undos come next.
+//! this is what brings it back. With `--handover steer` the steps `prepare-rollback/…` do that, whose undos come next.
 
 use super::archive;
 use super::create_daemonset::led_before;

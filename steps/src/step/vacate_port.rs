@@ -1,4 +1,4 @@
-//! `way-back/vacate-port/<c>`: on the way back, the DaemonSet goes and with it its process from the port. That it
+//! `prepare-rollback/vacate-port/<c>`: on the way back, the DaemonSet goes and with it its process from the port. That it
 //! does not listen is enough: what it has in hand it finishes beside the static one.
 
 use crate::component::Component;

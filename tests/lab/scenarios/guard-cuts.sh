@@ -27,7 +27,7 @@ for step in retire-static/kube-apiserver verify; do
   remember_etcd
   check_static
 done
-for step in way-back/vacate-port/kube-apiserver way-back/restore-static/kube-apiserver create-daemonset/kube-scheduler; do
+for step in prepare-rollback/vacate-port/kube-apiserver prepare-rollback/restore-static/kube-apiserver create-daemonset/kube-scheduler; do
   need fulcrum_ends 0 pivot --yes
   need cut_at "$step" rollback --yes
   wait_until "$step: the rollback is brought to its end by the guard" 420 pivot_is rolled-back

@@ -30,7 +30,7 @@ need wait_until 'the API is gone' 180 api_silent
 began=$SECONDS
 wait_until 'the API is back within patience and one start' 75 api_answers
 note "back after $((SECONDS - began)) s of silence"
-wait_until 'the journal says that static pods stand in' 240 last_run_is stand-in completed
+wait_until 'the journal says that static pods stand in' 240 last_run_is fall-back completed
 check 'it is what was proven last that stands in' grep -q -- --event-ttl=2h0m0s "$MANIFESTS/kube-apiserver.yaml"
 expect_eq 'status says mixed' mixed "$(status_of .state)"
 check 'and why' grep -q 'no answer' <(node_exec fulcrum status --state-dir "$STATE_DIR")

@@ -36,11 +36,11 @@ wait_until 'the API is gone' 120 api_silent
 began=$SECONDS
 wait_until 'the API is back within patience and one start' 75 api_answers
 note "back after $((SECONDS - began)) s of silence"
-wait_until 'the journal says that static pods stand in' 240 last_run_is stand-in completed
+wait_until 'the journal says that static pods stand in' 240 last_run_is fall-back completed
 check 'status says why' grep -q 'no answer' <(node_exec fulcrum status --state-dir "$STATE_DIR")
 wait_until 'static pods serve' 120 static_pods_serve
 # A pod that has outlived the API server goes when that is back, and is stood in for by a run of its own.
-wait_until 'the guard has done what it had to' 60 last_run_is stand-in completed
+wait_until 'the guard has done what it had to' 60 last_run_is fall-back completed
 expect_eq 'status says static' static "$(status_of .state)"
 wait_until 'an Event on the node says so' 60 event_said
 need fulcrum_ends 0 rollback --yes

@@ -20,7 +20,7 @@ check 'attempts by both processes are there' holds '[.runs[].attempts[].pid] | u
 # Done, or cut short by the kill and then found done.
 done_once() { holds ".runs[].attempts | any(.step == \"$1\" and .direction == \"run\" and
   (.outcome == \"done\" or ((.detail // \"\") | startswith(\"probed: done\"))))"; }
-for step in preflight lock archive label-node verify seal \
+for step in preflight lock archive label-node verify record-head \
   {share-port,create-daemonset,await-ready,retire-static}/{kube-apiserver,kube-controller-manager,kube-scheduler}; do
   check "$step is done" done_once "$step"
 done

@@ -13,7 +13,7 @@ use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{Ended, Guard, GuardEnv, GuardError, Intervals, boot, carry_on};
 use fulcrum_steps::handover::standby::Standby;
 use fulcrum_steps::host::{Listener, Steering};
-use fulcrum_steps::plan::{HAND_OVER, PIVOT, RENEW_STANDBY, STAND_IN};
+use fulcrum_steps::plan::{FALL_BACK, HAND_OVER, PIVOT, RENEW_STANDBY};
 use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
 use fulcrum_steps::site::Site;
 use fulcrum_steps::unit::{HOLD_OFF, PATIENCE};
@@ -247,7 +247,7 @@ async fn daemonsets_that_are_deleted_are_stood_in_for_and_the_node_stays_static(
     })
     .await;
     let story = story(&world).await;
-    assert!(story.len() > 1 && story[1..].iter().all(|(kind, _)| kind == STAND_IN), "{story:?}");
+    assert!(story.len() > 1 && story[1..].iter().all(|(kind, _)| kind == FALL_BACK), "{story:?}");
     goes_back_exactly(&world, run).await;
 }
 
@@ -260,7 +260,7 @@ async fn a_bad_roll_out_is_stood_in_for_by_what_was_proven() {
         roll_out(&world, "--simulate=never-listens").await;
         let back = |seen: &fulcrum_simulator::Snapshot| seen.serves(API, Origin::Static);
         world.simulator.until("a static API server", SOON, back).await.unwrap();
-        until_the_story_is(&world, &[PIVOT, STAND_IN]).await;
+        until_the_story_is(&world, &[PIVOT, FALL_BACK]).await;
     })
     .await;
     goes_back_exactly(&world, run).await;

@@ -2,8 +2,8 @@
 
 use crate::component::Component;
 use crate::guard::decide::{
-    BootFacts, InLine, ManifestCopy, Next, Pulse, RunFacts, Standing, Watched, Workflow, at_boot, line_up,
-    stand_in,
+    BootFacts, InLine, ManifestCopy, Next, Pulse, RunFacts, Standing, Watched, Workflow, at_boot, fall_back,
+    line_up,
 };
 use crate::host::Steering;
 use crate::settings::OnReboot;
@@ -88,7 +88,7 @@ fn what_stands_in_stays_and_what_the_guard_was_at_goes_on() {
     };
     let two = RunId::from_bytes([2; 16]);
     for boot in ["before", "now"] {
-        assert_eq!(after(Workflow::StandIn, Standing::Completed, boot), Next::HandOverIfProven);
+        assert_eq!(after(Workflow::FallBack, Standing::Completed, boot), Next::HandOverIfProven);
         assert_eq!(after(Workflow::HandOver, Standing::RolledBack, boot), Next::Watch);
         assert_eq!(after(Workflow::HandOver, UNFINISHED, boot), Next::Resume(two));
         assert_eq!(after(Workflow::RenewStandby, UNFINISHED, boot), Next::Resume(two));
@@ -108,7 +108,7 @@ fn what_stands_in_stays_and_what_the_guard_was_at_goes_on() {
 fn a_second_failure_soon_after_the_first_stays_static() {
     let pivot = run(1, Workflow::Pivot, Standing::Completed, "now");
     let story = |second: u8| {
-        let failed = |number| run(number, Workflow::StandIn, Standing::Completed, "now");
+        let failed = |number| run(number, Workflow::FallBack, Standing::Completed, "now");
         let again = run(3, Workflow::HandOver, Standing::Completed, "now");
         at_boot(&facts(vec![pivot.clone(), failed(2), again, failed(second)], &ALL)).next
     };
@@ -121,7 +121,7 @@ fn whoever_is_silent_for_long_enough_and_holds_no_port_is_stood_in_for() {
     let seen = |pulses: [(u64, bool); 3]| {
         let pulse = |(silent, listens)| Pulse { silent: Duration::from_secs(silent), listens };
         let hosted = ALL.into_iter().zip(pulses.map(pulse)).collect();
-        stand_in(&Watched { patience: Duration::from_secs(30), hosted }).map(|(components, _)| components)
+        fall_back(&Watched { patience: Duration::from_secs(30), hosted }).map(|(components, _)| components)
     };
     let [api, manager, scheduler] = ALL;
     assert_eq!(seen([(0, true), (0, true), (0, true)]), None);
@@ -131,7 +131,7 @@ fn whoever_is_silent_for_long_enough_and_holds_no_port_is_stood_in_for() {
     assert_eq!(seen([(0, true), (45, false), (45, true)]), Some(vec![manager]));
     assert_eq!(seen([(5, false), (45, false), (29, false)]), Some(vec![manager]));
     assert_eq!(
-        stand_in(&Watched { patience: Duration::ZERO, hosted: BTreeMap::new() }),
+        fall_back(&Watched { patience: Duration::ZERO, hosted: BTreeMap::new() }),
         None,
         "nothing is hosted"
     );
@@ -158,7 +158,7 @@ fn any_run(number: u8) -> impl Strategy<Value = RunFacts> {
     let workflow = match number {
         0 => Just(Workflow::Pivot).boxed(),
         _ => {
-            prop::sample::select(vec![Workflow::HandOver, Workflow::StandIn, Workflow::RenewStandby]).boxed()
+            prop::sample::select(vec![Workflow::HandOver, Workflow::FallBack, Workflow::RenewStandby]).boxed()
         }
     };
     let standings = vec![

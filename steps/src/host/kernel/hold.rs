@@ -4,6 +4,7 @@
 //! itself knows: whatever becomes of us, nothing stays held. What is dropped is sent again by the client's kernel, as
 //! ever. Acknowledgements pass, so that what the server has to say arrives; so do the ends of connections.
 
+use super::operation::Operation;
 use super::sys::{attach_loaded_filter, load_filter};
 use crate::host::host::HostError;
 use crate::host::proc::descriptors;
@@ -14,16 +15,6 @@ use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
-
-/// One operation: the kernel's `bpf_insn`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-pub(super) struct Operation {
-    code: u8,
-    registers: u8,
-    skip: i16,
-    value: i32,
-}
 
 /// Holds back what arrives, from now on and for the time `most`, on those connections of process `pid` that are
 /// sockets with these inodes. Says how many there are. One that is closed meanwhile is not held, nor is one that

@@ -3,8 +3,8 @@
 //! Nothing is sent; a server sees a connection that is closed before it began.
 
 use super::diag::connection;
-use super::group::Shape;
 use super::program::PLACES;
+use super::shape::Shape;
 use super::sys::set_mark;
 use crate::host::host::{HostError, Listener, MARK_NEWCOMER, MARK_SERVING};
 use crate::host::procfs::socket_inode;

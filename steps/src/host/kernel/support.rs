@@ -1,8 +1,9 @@
 //! Whether the machine can do it, found out by doing it.
 
-use super::group::{Shape, through_member};
+use super::group::through_member;
 use super::places::visit;
 use super::program::{PLACES, line_up};
+use super::shape::Shape;
 use super::share::with_socket;
 use super::sys::attach_to_group;
 use crate::host::host::{Hindrance, HostError, Listener};

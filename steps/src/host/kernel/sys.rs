@@ -4,7 +4,7 @@
     reason = "setsockopt and bpf read memory that they are given an address of; the heap is C's"
 )]
 
-use super::hold::Operation;
+use super::operation::Operation;
 use super::program::Instruction;
 use rustix::io::Errno;
 use std::ffi::{CStr, c_int};

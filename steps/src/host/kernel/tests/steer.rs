@@ -1,6 +1,7 @@
 //! Who gets a new connection.
 
-use super::super::group::{Shape, through_member};
+use super::super::group::through_member;
+use super::super::shape::Shape;
 use super::super::{program, sys};
 use super::harness::{Server, V4, V6, Wanted, ask, connect, has_mptcp, in_namespace, taken_by};
 use crate::host::{Host, MARK_NEWCOMER, MARK_SERVING, Proc, Question, Steering};

@@ -1,4 +1,4 @@
-//! `seal`: the journal's head onto the DaemonSets, so that what is on the disk can be checked against the
+//! `record-head`: the journal's head onto the DaemonSets, so that what is on the disk can be checked against the
 //! cluster; and the lock is let go. Undo, the first thing that a rollback does: takes the lock back, if the
 //! API answers. If it does not, the manifests have to come back first.
 
@@ -12,13 +12,13 @@ use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub(super) struct Seal {
+pub(super) struct RecordHead {
     pub(super) site: Arc<Site>,
 }
 
 #[async_trait]
-impl Step for Seal {
-    /// Sealing again is harmless.
+impl Step for RecordHead {
+    /// Recording it again is harmless.
     async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         Ok(ProbeResult::Absent)
     }
@@ -29,7 +29,12 @@ impl Step for Seal {
         for component in Component::ALL {
             let name = component.daemonset_name();
             let annotate = async || answered(self.site.cluster.annotate_daemonset(name, &annotation).await);
-            cx.wait(&format!("the API, to seal DaemonSet {name}"), self.site.timeouts.poll, annotate).await?;
+            cx.wait(
+                &format!("the API, to record the head on DaemonSet {name}"),
+                self.site.timeouts.poll,
+                annotate,
+            )
+            .await?;
         }
         let lock = Lock::of(&self.site.settings.node, cx.run());
         let release = async || answered(lock.release(&self.site.cluster).await);

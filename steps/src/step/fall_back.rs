@@ -1,4 +1,4 @@
-//! `stand-in/<c>`: the standby manifest comes back, because the DaemonSet does not serve. Asks the host only: the API
+//! `fall-back/<c>`: the standby manifest comes back, because the DaemonSet does not serve. Asks the host only: the API
 //! is down, and this is what brings it back. Undo: nothing; whoever stands in goes by a hand-over.
 
 use crate::component::Component;
@@ -10,13 +10,13 @@ use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub(super) struct StandIn {
+pub(super) struct FallBack {
     pub(super) site: Arc<Site>,
     pub(super) component: Component,
 }
 
 #[async_trait]
-impl Step for StandIn {
+impl Step for FallBack {
     async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         let Some(_) = self.site.node.manifests.read(self.component.manifest_file())? else {
             return Ok(ProbeResult::Absent);

@@ -1,4 +1,4 @@
-//! `line-up`: the static API server keeps all traffic while the new one starts beside it; what the new one asks
+//! `prefer-static`: the static API server keeps all traffic while the new one starts beside it; what the new one asks
 //! itself over loopback reaches it. Undo: the kernel decides as before.
 
 use crate::component::Component;
@@ -11,11 +11,11 @@ use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub(super) struct LineUp {
+pub(super) struct PreferStatic {
     pub(super) site: Arc<Site>,
 }
 
-impl LineUp {
+impl PreferStatic {
     async fn line_up(&self, cx: &Context) -> Look<Value> {
         if is_cut(&self.site, cx.run(), Component::ApiServer)? {
             return Ok(Value::Null);
@@ -30,7 +30,7 @@ impl LineUp {
 }
 
 #[async_trait]
-impl Step for LineUp {
+impl Step for PreferStatic {
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         if is_cut(&self.site, cx.run(), Component::ApiServer)? {
             return Ok(ProbeResult::Done);

@@ -1,4 +1,4 @@
-//! `keep-line-up`: the next API server that joins, in a roll-out, gets no traffic until the old one leaves.
+//! `prefer-serving`: the next API server that joins, in a roll-out, gets no traffic until the old one leaves.
 
 use crate::handover::pair::{Pair, settled};
 use crate::host::Steering;
@@ -8,11 +8,11 @@ use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub(super) struct KeepLineUp {
+pub(super) struct PreferServing {
     pub(super) site: Arc<Site>,
 }
 
-impl KeepLineUp {
+impl PreferServing {
     async fn line_up(&self) -> Look<Value> {
         let pair = Pair::look(&self.site).await?;
         let Some(new) = &pair.new else {
@@ -32,7 +32,7 @@ impl KeepLineUp {
 }
 
 #[async_trait]
-impl Step for KeepLineUp {
+impl Step for PreferServing {
     /// Whether it holds cannot be told while only one listens; to do it again is harmless.
     async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         Ok(ProbeResult::Absent)

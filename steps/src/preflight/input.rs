@@ -1,0 +1,62 @@
+//! What is checked, and what was asked for.
+
+use crate::cluster::Cluster;
+use crate::host::Node;
+use crate::run_info::RollbackMode;
+use crate::settings::{OnReboot, Settings, Wanted};
+use crate::site::Site;
+use crate::timeouts::Timeouts;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What is to be checked, and what was asked for.
+#[derive(Debug, Clone)]
+pub struct PreflightInput {
+    /// The machine.
+    pub node: Node,
+    /// The API.
+    pub cluster: Cluster,
+    /// Where the journal will be.
+    pub state_dir: PathBuf,
+    /// The kubeconfig that leads to the API.
+    pub kubeconfig: PathBuf,
+    /// The node's name, if a person gave it. Otherwise the cluster is asked.
+    pub node_name: Option<String>,
+    /// How the control plane shall change hands.
+    pub handover: Wanted,
+    /// How long the new API server is watched after the switch.
+    pub soak: Duration,
+    /// Whether a guard is to be armed.
+    pub guard: bool,
+    /// What the guard does with the run if a reboot cuts it in half.
+    pub on_reboot: OnReboot,
+}
+
+impl PreflightInput {
+    /// What the run on `site` was planned from, to be checked once more.
+    pub(crate) fn again(site: &Site) -> Self {
+        let settings = &site.settings;
+        Self {
+            node: site.node.clone(),
+            cluster: site.cluster.clone(),
+            state_dir: site.state_dir.clone(),
+            kubeconfig: settings.kubeconfig.clone(),
+            node_name: Some(settings.node.clone()),
+            handover: Wanted::Way(settings.handover),
+            soak: settings.soak,
+            guard: settings.guard,
+            on_reboot: settings.on_reboot,
+        }
+    }
+
+    pub(super) fn site(&self, settings: Settings) -> Site {
+        Site {
+            node: Node { manifests: settings.manifests(), ..self.node.clone() },
+            cluster: self.cluster.clone(),
+            settings,
+            state_dir: self.state_dir.clone(),
+            timeouts: Timeouts::default(),
+            rollback_mode: RollbackMode::default(),
+        }
+    }
+}

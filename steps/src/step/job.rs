@@ -1,0 +1,86 @@
+//! What a step does, as its spec stores it.
+
+use crate::component::Component;
+use serde::{Deserialize, Serialize};
+
+/// What a step does: the `args` of its spec. The stored texts are frozen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "job", rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "each job is described where its step is")]
+pub enum Job {
+    Preflight,
+    Lock,
+    Archive,
+    LabelNode,
+    SharePort {
+        component: Component,
+    },
+    ShareLive {
+        component: Component,
+    },
+    #[serde(rename = "line-up")]
+    PreferStatic,
+    CreateDaemonset {
+        component: Component,
+    },
+    AwaitReady {
+        component: Component,
+    },
+    Switch,
+    Bridge {
+        forward: Option<BridgeAct>,
+        back: Option<BridgeAct>,
+    },
+    Redirect {
+        forward: Option<RedirectAct>,
+        back: Option<RedirectAct>,
+    },
+    RestoreStatic {
+        component: Component,
+    },
+    VacatePort {
+        component: Component,
+    },
+    RetireStatic {
+        component: Component,
+    },
+    ArmGuard,
+    RetireStandby {
+        component: Component,
+    },
+    #[serde(rename = "stand-in")]
+    FallBack {
+        component: Component,
+    },
+    Announce {
+        why: String,
+    },
+    RenewStandby {
+        component: Component,
+    },
+    #[serde(rename = "keep-line-up")]
+    PreferServing,
+    Verify,
+    #[serde(rename = "seal")]
+    RecordHead,
+}
+
+/// What a step does with the bridge, the API server on a second port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BridgeAct {
+    /// Starts it and waits until it serves.
+    Raise,
+    /// Ends it, when it has nothing left to do.
+    Lower,
+}
+
+/// What a step does with new connections to the API server's port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RedirectAct {
+    /// Sends them to the bridge.
+    Begin,
+    /// Lets them arrive where they were sent to.
+    End,
+}

@@ -1,0 +1,189 @@
+//! Journals that an earlier build has left in the middle of a pivot and in the middle of a rollback.
+//!
+//! The steps here only record that they were called: what is tested is that today's code reads what was stored, and
+//! goes on exactly where the earlier build was.
+
+use async_trait::async_trait;
+use fulcrum_engine::load::load;
+use fulcrum_engine::run::Phase;
+use fulcrum_engine::state::{Journal, RunId};
+use fulcrum_engine::{
+    Context, Engine, Outcome, ProbeResult, Session, Step, StepError, StepRegistry, StepSpec,
+};
+use fulcrum_steps::guard::JournalView;
+use fulcrum_steps::guard::decide::{BootFacts, Next, Standing, Workflow, at_boot};
+use fulcrum_steps::plan::PIVOT;
+use fulcrum_steps::run_info::{LockPurpose, RollbackMode, RunInfo};
+use fulcrum_steps::step::Job;
+use fulcrum_steps::step_name::StepName;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+
+/// A copy of a kept state directory.
+fn kept(name: &str) -> TempDir {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            match entry.path().is_dir() {
+                true => copy(&entry.path(), &target),
+                false => drop(std::fs::copy(entry.path(), target).unwrap()),
+            }
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("tests/fixtures/kept");
+    copy(&fixtures.join(name), dir.path());
+    dir
+}
+
+fn open(dir: &TempDir) -> Journal {
+    Journal::open(dir.path(), LockPurpose::Resume.text()).unwrap()
+}
+
+fn pivot(journal: &Journal) -> RunId {
+    journal.runs().unwrap().into_iter().find(|header| header.kind == PIVOT).unwrap().run
+}
+
+/// Which steps were run, and which were undone.
+#[derive(Default, Clone)]
+struct Calls(Arc<Mutex<(BTreeSet<String>, BTreeSet<String>)>>);
+
+struct Recorded(Calls);
+
+#[async_trait]
+impl Step for Recorded {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Done)
+    }
+
+    async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        self.0.0.lock().unwrap().0.insert(cx.step().to_string());
+        Ok(Value::Null)
+    }
+
+    async fn undo(&self, cx: &Context) -> Result<(), StepError> {
+        self.0.0.lock().unwrap().1.insert(cx.step().to_string());
+        Ok(())
+    }
+}
+
+/// Every stored step must still be one that this version knows, by its name and by its job.
+fn registry(calls: &Calls) -> impl StepRegistry + 'static {
+    let calls = calls.clone();
+    move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
+        serde_json::from_value::<Job>(spec.args.clone()).map_err(|error| error.to_string())?;
+        StepName::parse(spec.id.as_str()).ok_or_else(|| format!("{} has no name", spec.id))?;
+        Ok(Arc::new(Recorded(calls.clone())))
+    }
+}
+
+fn engine(journal: &Journal, calls: &Calls) -> Engine {
+    Engine::new(journal.clone(), registry(calls), Session::current("fulcrum test").unwrap())
+}
+
+/// What the guard would do with it after a reboot.
+fn next(view: &JournalView) -> Next {
+    let facts = BootFacts { runs: view.runs.clone(), boot_id: "another".to_owned(), ..BootFacts::default() };
+    at_boot(&facts).next
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_pivot_is_resumed_where_it_was() {
+    let dir = kept("mid-pivot");
+    let journal = open(&dir);
+    let run = pivot(&journal);
+    let view = JournalView::read(&journal).unwrap().unwrap();
+    assert_eq!(view.pivot_facts().standing, Standing::Unfinished { unwinding: false });
+    assert_eq!(next(&view), Next::Resume(run));
+    assert!(view.retired.contains_key(&fulcrum_steps::component::Component::ApiServer));
+    let calls = Calls::default();
+    let ending = engine(&journal, &calls).resume(run).await.unwrap();
+    assert!(matches!(ending.phase, Phase::Ended(Outcome::Completed, _)), "{}", ending.phase);
+    let ran = calls.0.lock().unwrap().0.clone();
+    assert!(ran.contains("verify") && ran.contains("seal"), "{ran:?}");
+    for done in ["archive", "create-daemonset/kube-apiserver", "switch", "retire-static/kube-apiserver"] {
+        assert!(!ran.contains(done), "{done} was done, or is found done: {ran:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_pivot_is_rolled_back() {
+    let dir = kept("mid-pivot");
+    let journal = open(&dir);
+    let run = pivot(&journal);
+    let calls = Calls::default();
+    let rollback = RollbackMode::Exact.asked_for();
+    let ending = engine(&journal, &calls).roll_back(run, rollback).await.unwrap();
+    assert!(matches!(ending.phase, Phase::Ended(Outcome::RolledBack, _)), "{}", ending.phase);
+    let undone = calls.0.lock().unwrap().1.clone();
+    for step in ["archive", "line-up", "way-back/raise-bridge", "retire-static/kube-apiserver"] {
+        assert!(undone.contains(step), "{step}: {undone:?}");
+    }
+    assert!(!undone.contains("seal"), "it was never begun");
+    let view = JournalView::read(&journal).unwrap().unwrap();
+    assert_eq!(
+        (view.pivot_facts().standing, view.rollback_mode),
+        (Standing::RolledBack, RollbackMode::Exact)
+    );
+}
+
+/// The reason said that ports stay shared, a pause by SIGTERM was no person's, and a program that ended with "guard"
+/// was the guard.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_rollback_goes_on_in_its_mode() {
+    let dir = kept("mid-rollback");
+    let journal = open(&dir);
+    let run = pivot(&journal);
+    let view = JournalView::read(&journal).unwrap().unwrap();
+    let workflows: Vec<Workflow> = view.runs.iter().map(|facts| facts.workflow).collect();
+    assert_eq!(workflows, [Workflow::Pivot, Workflow::HandOver, Workflow::FallBack, Workflow::HandOver]);
+    let facts = view.pivot_facts();
+    assert_eq!((facts.standing, facts.by_guard), (Standing::Unfinished { unwinding: true }, true));
+    assert_eq!(view.rollback_mode, RollbackMode::KeepPortSharing);
+    assert_eq!(next(&view), Next::Resume(run));
+    let fallback = load(&journal, view.runs[2].run).unwrap();
+    let info = RunInfo::of(fallback.plan()).unwrap();
+    assert_eq!(info.settings.of_pivot, Some(run));
+    assert!(info.why.unwrap().starts_with("kube-scheduler: nobody listens"));
+    let calls = Calls::default();
+    let ending = engine(&journal, &calls).resume(run).await.unwrap();
+    assert!(matches!(ending.phase, Phase::Ended(Outcome::RolledBack, _)), "{}", ending.phase);
+    let (ran, undone) = calls.0.lock().unwrap().clone();
+    assert!(ran.is_empty(), "{ran:?}");
+    assert!(undone.contains("archive") && !undone.contains("seal"), "{undone:?}");
+}
+
+#[test]
+fn a_kept_history_is_shown_with_todays_names() {
+    let dir = kept("mid-rollback");
+    let run = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fulcrum"));
+        let output =
+            command.env_clear().args(["--state-dir", dir.path().to_str().unwrap()]).args(args).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let history = run(&["history"]);
+    for words in [
+        "fall-back ",
+        "because: kube-scheduler: nobody listens on its port",
+        "  prefer-static ",
+        "  prepare-rollback/vacate-port/kube-apiserver ",
+        "  undo prefer-serving ",
+        "  fall-back/kube-scheduler ",
+        "  record-head ",
+    ] {
+        assert!(history.contains(words), "{words}: {history}");
+    }
+    for old in ["line-up", "way-back", " seal ", "stand-in"] {
+        assert!(!history.contains(old), "{old}: {history}");
+    }
+    let status = run(&["status", "--kubeconfig", "/nowhere", "--manifests-dir", "/nowhere"]);
+    assert!(status.contains("(hand-over): completed"), "{status}");
+    assert_eq!(run(&["history", "--verify"]).matches("intact").count(), 4);
+}
