@@ -156,6 +156,10 @@ impl Step for Forgetful {
         self.0.probe(cx).await
     }
 
+    async fn output(&self, cx: &Context) -> Result<Value, StepError> {
+        self.0.output(cx).await
+    }
+
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         self.0.run(cx).await
     }

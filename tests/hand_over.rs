@@ -50,7 +50,7 @@ async fn a_redirect_that_points_nowhere_is_mended() {
     world.simulator.until("nobody to answer", SOON, |seen| !seen.api_up).await.unwrap();
     let journal = world.journal();
     let settings = serde_json::from_value(
-        fulcrum_engine::load::load(&journal, pivoted.run).unwrap().plan().shared().clone(),
+        fulcrum_engine::load::load(&journal.reader(), pivoted.run).unwrap().plan().shared().clone(),
     );
     let _mends = world.engine(&journal, settings.unwrap()).await;
     assert_eq!(world.host.redirect_state().await.unwrap(), RedirectState::Ended);

@@ -47,7 +47,7 @@ fn open(dir: &TempDir) -> Journal {
 }
 
 fn pivot(journal: &Journal) -> RunId {
-    journal.runs().unwrap().into_iter().find(|header| header.kind == PIVOT).unwrap().run
+    journal.reader().runs().unwrap().into_iter().find(|header| header.kind == PIVOT).unwrap().run
 }
 
 /// Which steps were run, and which were undone.
@@ -147,7 +147,7 @@ async fn a_kept_rollback_goes_on_in_its_mode() {
     assert_eq!((facts.standing, facts.by_guard), (Standing::Unfinished { unwinding: true }, true));
     assert_eq!(view.rollback_mode, RollbackMode::KeepPortSharing);
     assert_eq!(next(&view), Next::Resume(run));
-    let fallback = load(&journal, view.runs[2].run).unwrap();
+    let fallback = load(&journal.reader(), view.runs[2].run).unwrap();
     let info = RunInfo::of(fallback.plan()).unwrap();
     assert_eq!(info.settings.of_pivot, Some(run));
     assert!(info.why.unwrap().starts_with("kube-scheduler: nobody listens"));

@@ -23,6 +23,11 @@ mod cli;
 
 // Journals that earlier builds have left.
 mod kept;
+// A terminal, or a pipe, that goes away while the command runs.
+mod terminal;
+
+// Manifests of real clusters: rehearsed, or refused with a reason.
+mod wild;
 
 // House rules that a compiler does not check.
 mod tidy;

@@ -19,12 +19,13 @@ async fn there_and_back() {
     let daemonset = world.cluster.daemonset("self-hosted-kube-apiserver").await.unwrap().unwrap();
     let sealed = daemonset["metadata"]["annotations"][AUDIT_HEAD_ANNOTATION].as_str().unwrap();
     let (seq, hash) = sealed.split_once(':').unwrap();
-    let entry = journal.entries(pivoted.run).nth(seq.parse::<usize>().unwrap() - 1).unwrap().unwrap();
+    let entry =
+        journal.reader().entries(pivoted.run).nth(seq.parse::<usize>().unwrap() - 1).unwrap().unwrap();
     assert_eq!(entry.hash.to_string(), hash, "what is on the cluster is in the journal");
     let back = world.rollback(&journal, pivoted.run).await;
     assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
     world.assert_static("after the rollback").await;
-    journal.verify(pivoted.run).unwrap();
+    journal.reader().verify(pivoted.run).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@
 
 use async_trait::async_trait;
 use fulcrum_engine::run::Phase;
-use fulcrum_engine::state::Journal;
+use fulcrum_engine::state::{Commit, Journal};
 use fulcrum_engine::{Context, Engine, Outcome, Plan, ProbeResult, Session, Step, StepError, StepSpec};
 use serde_json::Value;
 use std::io::Read;
@@ -78,22 +78,23 @@ async fn fill(dir: &Path) -> usize {
     let plan = Plan::new("bench", steps.collect()).unwrap();
     let kept = Journal::in_memory();
     let ending = engine(&kept).start(plan.clone()).await.unwrap();
-    let bodies: Vec<String> = kept.entries(ending.run).map(|entry| entry.unwrap().body).collect();
+    let bodies: Vec<String> = kept.reader().entries(ending.run).map(|entry| entry.unwrap().body).collect();
     assert_eq!(bodies.len(), RUN_ENTRIES);
 
     let journal = Journal::open(dir, "bench").unwrap();
-    journal.put_blob(serde_json::to_vec(&plan).unwrap()).await.unwrap();
+    let commit = Commit::of(&bodies).with_blob(serde_json::to_vec(&plan).unwrap());
     let mut tasks = JoinSet::new();
     for writer in 0..WRITERS {
-        let (journal, bodies) = (journal.clone(), bodies.clone());
+        let (journal, commit) = (journal.clone(), commit.clone());
         tasks.spawn(async move {
             for _ in (writer..RUNS).step_by(WRITERS) {
-                journal.begin("bench", bodies.clone()).await.unwrap();
+                journal.begin("bench", commit.clone()).await.unwrap();
             }
         });
     }
     tasks.join_all().await;
-    journal.begin("bench", bodies[..CUT_AFTER].to_vec()).await.unwrap();
+    let cut = Commit { bodies: bodies[..CUT_AFTER].to_vec(), ..commit };
+    journal.begin("bench", cut).await.unwrap();
     RUNS * RUN_ENTRIES + CUT_AFTER
 }
 
@@ -132,14 +133,14 @@ fn history(dir: &Path, what: &str) -> bool {
 async fn resume(dir: &Path) {
     let begun = Instant::now();
     let journal = Journal::open(dir, "bench").unwrap();
-    let run = journal.runs().unwrap().last().unwrap().run;
+    let run = journal.reader().runs().unwrap().last().unwrap().run;
     let next = CUT_AFTER as u64 + 1;
     let watched = journal.clone();
     let work = tokio::spawn({
         let engine = engine(&journal);
         async move { engine.resume(run).await.unwrap() }
     });
-    while watched.header(run).unwrap().unwrap().head.seq < next {
+    while watched.reader().header(run).unwrap().unwrap().head.seq < next {
         tokio::task::yield_now().await;
     }
     println!("{} {}", begun.elapsed().as_micros(), memory_mb(std::process::id()).unwrap());

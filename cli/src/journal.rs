@@ -14,14 +14,6 @@ pub(crate) fn open_journal(state_dir: &Path, purpose: LockPurpose) -> Result<Jou
     Journal::open(state_dir, purpose.text()).map_err(not_opened)
 }
 
-/// Opens the journal to be read: what is left of it, if it is damaged.
-pub(crate) fn open_journal_to_read(state_dir: &Path, purpose: LockPurpose) -> Result<Journal, Failure> {
-    match Journal::open(state_dir, purpose.text()) {
-        Err(OpenError::Damaged { .. }) => Journal::salvage(state_dir, purpose.text()).map_err(not_opened),
-        opened => opened.map_err(not_opened),
-    }
-}
-
 fn not_opened(error: OpenError) -> Failure {
     match &error {
         OpenError::Locked { holder: Some(holder), .. } => Failure::new(Exit::Unfinished, in_progress(holder)),
@@ -54,8 +46,8 @@ fn in_progress(holder: &LockHolder) -> anyhow::Error {
 /// done since is no obstacle, for every undo acts on what it sees; returns what of it is unfinished, newest first.
 pub(crate) fn followers(journal: &Journal, run: RunId) -> Result<Vec<RunId>, Failure> {
     let mut unfinished = Vec::new();
-    for later in journal.runs()?.into_iter().rev().take_while(|later| later.run > run) {
-        let state = load(journal, later.run)?;
+    for later in journal.reader().runs()?.into_iter().rev().take_while(|later| later.run > run) {
+        let state = load(&journal.reader(), later.run)?;
         match later.kind.as_str() {
             PIVOT if !state.is_rolled_back() => {
                 let text = format!("run {} came after run {run}; roll that one back first", later.run);
@@ -71,18 +63,18 @@ pub(crate) fn followers(journal: &Journal, run: RunId) -> Result<Vec<RunId>, Fai
 
 /// Every run of the journal, oldest first.
 pub(crate) fn runs(journal: &Journal) -> Result<Vec<RunId>, Failure> {
-    Ok(journal.runs()?.into_iter().map(|header| header.run).collect())
+    Ok(journal.reader().runs()?.into_iter().map(|header| header.run).collect())
 }
 
 /// The last run, with where it stands.
 pub(crate) fn last_run(journal: &Journal) -> Result<Option<(RunId, Run)>, Failure> {
     let Some(run) = runs(journal)?.last().copied() else { return Ok(None) };
-    Ok(Some((run, load(journal, run)?)))
+    Ok(Some((run, load(&journal.reader(), run)?)))
 }
 
 /// The last pivot.
 pub(crate) fn last_pivot(journal: &Journal) -> Result<Option<RunId>, Failure> {
-    Ok(journal.runs()?.into_iter().rfind(|header| header.kind == PIVOT).map(|header| header.run))
+    Ok(journal.reader().runs()?.into_iter().rfind(|header| header.kind == PIVOT).map(|header| header.run))
 }
 
 /// The run that was meant: by the beginning of its id, or the last one.

@@ -111,10 +111,29 @@ pub(crate) fn start_log(global: &Global, daemon: bool) {
         _ => "debug",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| Deaf(std::io::stderr()))
+        .log_internal_errors(false);
     let log = log.with_ansi(std::io::stderr().is_terminal());
     match global.log_format {
         Output::Text => log.init(),
         Output::Json => log.json().init(),
+    }
+}
+
+/// Takes all that it is given, whether or not anybody is there to read it: the log would otherwise complain, on the same
+/// closed stderr, and end the program.
+struct Deaf(std::io::Stderr);
+
+impl Write for Deaf {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let _ = self.0.write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let _ = self.0.flush();
+        Ok(())
     }
 }

@@ -38,9 +38,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let journal = Journal::open(root.join("journal"), "deploy")?;
     let engine =
         Engine::new(journal.clone(), registry, Session::current("deploy 1")?).observer(Arc::new(Printer));
-    let last = journal.runs()?.last().map(|header| header.run);
+    let last = journal.reader().runs()?.last().map(|header| header.run);
     let unfinished = match last {
-        Some(run) if !load(&journal, run)?.is_over() => Some(run),
+        Some(run) if !load(&journal.reader(), run)?.is_over() => Some(run),
         _ => None,
     };
     let ending = match (command.as_deref(), last, unfinished) {
@@ -188,7 +188,7 @@ impl Observer for Printer {
 
 fn print_history(journal: &Journal, run: RunId) -> Result<(), Box<dyn Error>> {
     let mut history = History::default();
-    for entry in journal.entries(run) {
+    for entry in journal.reader().entries(run) {
         history.push(&entry?)?;
     }
     for attempt in history.attempts {

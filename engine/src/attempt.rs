@@ -1,13 +1,14 @@
 //! One call of one method of a step: timed, stoppable, and safe from panics.
 
 use crate::event::ProbeResult;
-use crate::observe::Observer;
-use crate::plan::StepId;
-use crate::step::{Context, Step, StepError};
-use fulcrum_state::{Digest, Head, Journal, RunId};
+use crate::limits::check_output;
+use crate::observe::Watcher;
+use crate::outputs::Outputs;
+use crate::plan::{Plan, StepId};
+use crate::step::{Context, ErrorKind, Step, StepError};
+use fulcrum_state::{Digest, Head, Reader, RunId, RunWriter};
 use futures::FutureExt;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub(crate) struct Call {
     pub(crate) attempt: u32,
     pub(crate) timeout: Duration,
     pub(crate) pre_image: Option<Digest>,
+    /// Whether a probe that finds the step done is to read its output, too.
+    pub(crate) reads_output: bool,
     pub(crate) stop: CancellationToken,
 }
 
@@ -37,7 +40,7 @@ pub(crate) enum What {
 #[derive(Debug)]
 pub(crate) enum Returned {
     Rested,
-    Found(ProbeResult),
+    Found(ProbeResult, Value),
     Saved(Vec<u8>),
     Ran(Value),
     Undone,
@@ -54,11 +57,15 @@ pub(crate) struct Finished {
 /// What all calls of a run have in common.
 #[derive(Clone)]
 pub(crate) struct Shared {
-    pub(crate) journal: Journal,
-    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) reader: Reader,
+    pub(crate) watcher: Watcher,
     pub(crate) run: RunId,
     pub(crate) head: Head,
-    pub(crate) outputs: Arc<BTreeMap<StepId, Value>>,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) outputs: Outputs,
+    /// Held for as long as a call goes on, also after the engine was dropped: until then the run cannot be taken
+    /// up again in this process.
+    pub(crate) claim: Arc<tokio::sync::Mutex<RunWriter>>,
 }
 
 impl Call {
@@ -68,7 +75,12 @@ impl Call {
         let panicked = |panic: Box<dyn std::any::Any + Send>| {
             StepError::fatal(format!("the step panicked: {}", panic_text(&*panic)))
         };
-        let result = call.await.unwrap_or_else(|panic| Err(panicked(panic)));
+        let result = match call.await.unwrap_or_else(|panic| Err(panicked(panic))) {
+            Err(error) if error.kind() == ErrorKind::Stopped && !self.stop.is_cancelled() => {
+                Err(StepError::retry("the step says that it was asked to stop, which it was not"))
+            }
+            result => result,
+        };
         Finished { what: self.what, step: self.step, attempt: self.attempt, result }
     }
 
@@ -80,9 +92,10 @@ impl Call {
             }
             return Ok(Returned::Rested);
         }
+        let _claim = shared.claim;
         let pre_image = match &self.pre_image {
             None => None,
-            Some(digest) => Some(shared.journal.blob(digest)?),
+            Some(digest) => Some(shared.reader.blob(digest)?),
         };
         let cx = Context {
             run: shared.run,
@@ -90,9 +103,10 @@ impl Call {
             attempt: self.attempt,
             head: shared.head,
             pre_image,
+            plan: shared.plan,
             outputs: shared.outputs,
             stop: self.stop.clone(),
-            observer: shared.observer,
+            watcher: shared.watcher,
             noted: Arc::new(Mutex::new(String::new())),
         };
         match tokio::time::timeout(self.timeout, self.method(step, &cx)).await {
@@ -109,7 +123,13 @@ impl Call {
     async fn method(&self, step: &dyn Step, cx: &Context) -> Result<Returned, StepError> {
         match self.what {
             What::Rest => Ok(Returned::Rested),
-            What::Probe => step.probe(cx).await.map(Returned::Found),
+            What::Probe => {
+                let result = step.probe(cx).await?;
+                let reads = self.reads_output && result == ProbeResult::Done;
+                let output = if reads { step.output(cx).await? } else { Value::Null };
+                check_output(&output)?;
+                Ok(Returned::Found(result, output))
+            }
             What::Save => step.save(cx).await.map(Returned::Saved),
             What::Run => step.run(cx).await.map(Returned::Ran),
             What::Undo => step.undo(cx).await.map(|()| Returned::Undone),
@@ -117,7 +137,8 @@ impl Call {
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

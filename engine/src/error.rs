@@ -1,5 +1,6 @@
 //! Errors of the engine. A step that fails is no such error: it is how a run ends.
 
+use crate::limits::LimitError;
 use crate::plan::StepId;
 use crate::run::Phase;
 use crate::status::IllegalEvent;
@@ -27,10 +28,18 @@ pub enum EngineError {
     /// The run is over. Nothing is left to do.
     #[error("run {run} cannot be {verb}: it is {phase}")]
     Over { run: RunId, verb: &'static str, phase: Phase },
+    /// Another call of this process is at work on the run, or a step that such a call has left behind.
+    #[error("run {run} is at work in this process; wait until the call that works on it has returned")]
+    AtWork { run: RunId },
+    /// There is no such step to pause after.
+    #[error("there is no step {step} to pause after; the plan has {known}")]
+    UnknownBreakpoint { step: StepId, known: String },
+    /// A value that cannot be kept. Nothing was done.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     /// The state machine refused an event of the engine's own: a bug.
-    #[error("run {}: {source}; this is a bug in the engine, nothing further was done",
-        run.map_or("(new)".to_owned(), |run| run.to_string()))]
-    Illegal { run: Option<RunId>, source: IllegalEvent },
+    #[error("{source}; this is a bug in the engine, nothing further was done")]
+    Illegal { source: IllegalEvent },
     /// The engine lost track of what it had started: a bug.
     #[error("the run stopped: {cause}; this is a bug in the engine. Resume the run: its journal is whole")]
     Lost { cause: String },

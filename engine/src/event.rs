@@ -27,11 +27,14 @@ pub enum Event {
     AttemptFailed { step: StepId, attempt: u32, failure: Failure },
     /// The attempt was stopped before it had a result: by a pause, or because a rollback began.
     AttemptCut { step: StepId, attempt: u32 },
-    /// A step without a trustworthy result was probed.
+    /// A step without a trustworthy result was probed. `output` is what its attempt would have returned, if it
+    /// was found done and the attempt was cut short.
     Probed {
         step: StepId,
         #[serde(rename = "finding")]
         result: ProbeResult,
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        output: Value,
     },
     /// From here on the run is being rolled back. `mode` is the program's: the engine only keeps it.
     #[serde(rename = "unwind-started")]

@@ -4,359 +4,200 @@
 //! Nothing starts before the commit that names it is durable. When a commit fails, the loop drops what is in
 //! flight and ends. No claim is made about work that was not journalled: a resumed run probes it.
 
-use crate::attempt::{Call, Finished, Returned, Shared, What};
-use crate::clip::{REASON_BYTES_MAX, clip, clip_to};
-use crate::engine::{Ending, Engine};
+mod commit;
+mod flight;
+mod prepare;
+mod take_in;
+
+use crate::attempt::{Call, Finished, panic_text};
+use crate::clip::listed;
+use crate::engine::{Asked, Ending, Engine};
 use crate::error::EngineError;
-use crate::event::{Event, Failure, FailureKind, PauseCause, ProbeResult};
-use crate::load::BREAKPOINT;
+use crate::event::{Event, PauseCause};
+use crate::observe::Watcher;
+use crate::outputs::Outputs;
 use crate::plan::StepId;
 use crate::policy::Policy;
-use crate::run::{Action, Phase, Run};
-use crate::step::{ErrorKind, Step, StepError};
-use fulcrum_state::{Digest, Head, RunId, fault};
-use serde_json::Value;
+use crate::run::{Phase, Run};
+use crate::step::Step;
+use commit::Recorded;
+use flight::Flights;
+use fulcrum_state::RunWriter;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-/// A step's output that is larger is refused: a journal entry holds 4 KiB.
-const OUTPUT_BYTES_MAX: usize = 3000;
 /// How long to wait for a step that was dropped.
 const GONE_MAX: Duration = Duration::from_secs(10);
-
-mod commit;
 
 pub(crate) struct Executor<'a> {
     engine: &'a Engine,
     run: Run,
-    id: Option<RunId>,
-    head: Option<Head>,
+    /// `None` until the run is begun. Calls in flight hold it, too.
+    writer: Option<Arc<Mutex<RunWriter>>>,
     steps: BTreeMap<StepId, Arc<dyn Step>>,
+    outputs: Outputs,
     tasks: JoinSet<Finished>,
-    in_flight: BTreeMap<StepId, (What, CancellationToken)>,
-    /// Events applied but not yet committed, and the calls that may start once they are.
-    batch: Vec<Event>,
+    flights: Flights,
+    /// Events that were applied and are not committed, and the calls that may start once they are.
+    batch: Vec<Recorded>,
     calls: Vec<Call>,
+    entries_since_checkpoint: usize,
+    checkpoint_after: usize,
     /// What is known of steps beyond the journal: pauses that are over, pre-images that no entry names yet.
     rested: BTreeSet<StepId>,
-    pre_images: BTreeMap<StepId, Digest>,
+    pre_images: BTreeMap<StepId, Vec<u8>>,
     probe_failures: BTreeMap<StepId, u32>,
     pausing: Option<(String, PauseCause)>,
-    asked_to_pause: bool,
+    asked: Asked,
+    took_pause_in: bool,
     deadline: Option<Instant>,
+    watcher: Watcher,
 }
 
 impl<'a> Executor<'a> {
-    /// Ready to carry `run` on: `id` is `None` for a run that the journal does not have yet.
-    pub(crate) fn new(engine: &'a Engine, run: Run, id: Option<RunId>) -> Result<Self, EngineError> {
-        let mut steps = BTreeMap::new();
-        for spec in run.plan().steps() {
-            let step = engine.registry.step(spec).map_err(|reason| EngineError::UnknownStep {
-                step: spec.id.clone(),
-                reason,
-                started_by: run.session().unwrap_or(&engine.session).program.clone(),
-            })?;
-            steps.insert(spec.id.clone(), step);
+    /// Ready to carry `run` on; `back` says that it is rolled back.
+    pub(crate) fn new(
+        engine: &'a Engine,
+        run: Run,
+        writer: Option<RunWriter>,
+        back: bool,
+    ) -> Result<Self, EngineError> {
+        if let Some(step) = engine.pause_after.iter().find(|step| run.plan().step(step).is_none()) {
+            let known = listed(run.plan().steps().iter().map(|spec| spec.id.as_str()));
+            return Err(EngineError::UnknownBreakpoint { step: step.clone(), known });
         }
+        let steps = steps(engine, &run, back || run.rollback().is_some())?;
         let deadline = run.plan().deadline().and_then(|limit| Instant::now().checked_add(limit));
         Ok(Self {
             engine,
+            outputs: Outputs::new(run.states().iter().map(|state| state.output.clone())),
             run,
-            id,
-            head: None,
+            writer: writer.map(|writer| Arc::new(Mutex::new(writer))),
             steps,
             tasks: JoinSet::new(),
-            in_flight: BTreeMap::new(),
+            flights: Flights::default(),
             batch: Vec::new(),
             calls: Vec::new(),
+            entries_since_checkpoint: 0,
+            checkpoint_after: commit::CHECKPOINT_EVERY,
             rested: BTreeSet::new(),
             pre_images: BTreeMap::new(),
             probe_failures: BTreeMap::new(),
             pausing: None,
-            asked_to_pause: false,
+            asked: engine.control.asked(),
+            took_pause_in: false,
             deadline,
+            watcher: engine.watcher.clone(),
         })
     }
 
-    /// Records `first`, then works until the run ends or pauses. Nothing is in flight when it returns.
-    pub(crate) async fn carry_on(mut self, first: Vec<Event>) -> Result<Ending, EngineError> {
-        let ending = self.until_it_ends(first).await;
+    /// Records `first` (the plan goes with it if the run is new), then works until the run ends or pauses.
+    /// Nothing is in flight when it returns.
+    pub(crate) async fn carry_on(
+        mut self,
+        first: Vec<Event>,
+        plan: Option<Vec<u8>>,
+    ) -> Result<Ending, EngineError> {
+        let ending = self.until_it_ends(first, plan).await;
         // A dropped task ends at its next await. The next process on this run must not meet it.
         if tokio::time::timeout(GONE_MAX, self.tasks.shutdown()).await.is_err() {
-            tracing::error!(run = ?self.id, "a step blocks its thread: it goes on although it was dropped");
+            tracing::error!("a step blocks its thread: it goes on although it was dropped");
+        }
+        if ending.is_ok() {
+            self.engine.control.answered(&self.asked);
         }
         ending
     }
 
-    async fn until_it_ends(&mut self, first: Vec<Event>) -> Result<Ending, EngineError> {
+    async fn until_it_ends(
+        &mut self,
+        first: Vec<Event>,
+        mut plan: Option<Vec<u8>>,
+    ) -> Result<Ending, EngineError> {
         for event in first {
-            self.record(event)?;
+            self.record_with(event, plan.take())?;
         }
         loop {
             self.decide()?;
+            self.save_first().await?;
             self.commit().await?;
-            if let (Phase::Ended(..) | Phase::Paused { .. }, Some(run)) = (self.run.phase(), self.id) {
+            if let Some(run) = self.is_at_its_end().await {
                 return Ok(Ending { run, phase: self.run.phase().clone() });
             }
-            self.start_calls();
+            self.start_calls(|_| true).await;
             self.next_happening().await?;
+        }
+    }
+
+    async fn is_at_its_end(&self) -> Option<fulcrum_state::RunId> {
+        match (self.run.phase(), &self.writer) {
+            (Phase::Ended(..) | Phase::Paused { .. }, Some(writer)) => Some(writer.lock().await.run()),
+            _ => None,
         }
     }
 
     /// Waits until something happens, then takes in everything that has happened by then.
     async fn next_happening(&mut self) -> Result<(), EngineError> {
-        let pause = self.engine.control.pause.clone();
+        if self.tasks.is_empty() {
+            let cause = "nothing is in flight and nothing is decided".to_owned();
+            return Err(EngineError::Lost { cause });
+        }
         let limit = self.deadline.filter(|_| self.run.rollback().is_none());
+        let overdue = self.flights.next_overdue();
         tokio::select! {
             biased;
-            () = pause.cancelled(), if !self.asked_to_pause => {
-                self.asked_to_pause = true;
+            () = self.asked.pause.cancelled(), if !self.took_pause_in => {
+                self.took_pause_in = true;
                 self.pausing.get_or_insert(self.engine.control.why());
-                self.stop();
+                self.flights.stop();
             }
             Some(finished) = self.tasks.join_next() => {
-                self.take_in(finished).await?;
+                self.take_in(finished)?;
                 while let Some(finished) = self.tasks.try_join_next() {
-                    self.take_in(finished).await?;
+                    self.take_in(finished)?;
                 }
             }
             () = sleep_until(limit), if limit.is_some() => {
                 let limit = self.run.plan().deadline().unwrap_or_default();
-                let busy: Vec<&str> = self.in_flight.keys().map(StepId::as_str).collect();
-                let reason = format!("not done within {limit:?}; in flight: {}", busy.join(", "));
+                let reason = format!("not done within {limit:?}; in flight: {}", listed(self.flights.steps()));
                 self.record(Event::RollbackStarted { reason, mode: None })?;
             }
-            else => return Err(EngineError::Lost { cause: "nothing is in flight and nothing is decided".into() }),
+            () = sleep_until(overdue), if overdue.is_some() => self.flights.report_overdue(&self.watcher),
         }
         Ok(())
-    }
-
-    /// Turns the end of a call into events.
-    async fn take_in(
-        &mut self,
-        finished: Result<Finished, tokio::task::JoinError>,
-    ) -> Result<(), EngineError> {
-        // Panics of steps are caught in the call: this would be one of the engine's own.
-        let lost = |error: tokio::task::JoinError| EngineError::Lost { cause: error.to_string() };
-        let Finished { what, step, attempt, result } = finished.map_err(lost)?;
-        self.in_flight.remove(&step);
-        match (what, result) {
-            (What::Rest, _) => {
-                self.rested.insert(step);
-                Ok(())
-            }
-            (What::Probe, Ok(Returned::Found(result))) => self.probed(step, result),
-            (What::Probe, Err(error)) => self.probe_failed(step, &error),
-            (What::Save, Ok(Returned::Saved(bytes))) => {
-                let digest = self.engine.journal.put_blob(bytes).await?;
-                fault::point("blob/unnamed-pre-image");
-                self.pre_images.insert(step, digest);
-                Ok(())
-            }
-            (What::Save, Err(error)) => self.save_failed(step, attempt, error),
-            (What::Run, Ok(Returned::Ran(output))) => self.ran(step, attempt, output),
-            (What::Run, Err(error)) => self.record(match failure(&error) {
-                Some(failure) => Event::AttemptFailed { step, attempt, failure },
-                None => Event::AttemptCut { step, attempt },
-            }),
-            (What::Undo, Ok(Returned::Undone)) => self.record(Event::UndoDone { step, attempt }),
-            (What::Undo, Err(error)) => self.record(match failure(&error) {
-                Some(failure) => Event::UndoFailed { step, attempt, failure },
-                None => Event::UndoCut { step, attempt },
-            }),
-            (_, Ok(_)) => Ok(()), // A method cannot return another method's value.
-        }
-    }
-
-    fn ran(&mut self, step: StepId, attempt: u32, output: Value) -> Result<(), EngineError> {
-        let size = output.to_string().len();
-        if size > OUTPUT_BYTES_MAX {
-            let error =
-                format!("the step returned {size} bytes; at most {OUTPUT_BYTES_MAX} fit into the journal");
-            let failure = Failure { kind: FailureKind::Fatal, error };
-            return self.record(Event::AttemptFailed { step, attempt, failure });
-        }
-        if self.pausing.is_none() && self.engine.pause_after.contains(&step) {
-            self.pausing = Some((format!("{BREAKPOINT}{step}"), PauseCause::Breakpoint));
-        }
-        self.record(Event::AttemptDone { step, attempt, output })
-    }
-
-    fn probed(&mut self, step: StepId, result: ProbeResult) -> Result<(), EngineError> {
-        fault::point("probe/unrecorded");
-        self.probe_failures.remove(&step);
-        let result = match result {
-            ProbeResult::Partial(why) => ProbeResult::Partial(clip(&why)),
-            ProbeResult::Foreign(why) => ProbeResult::Foreign(clip(&why)),
-            ProbeResult::Unknown(why) => ProbeResult::Unknown(clip(&why)),
-            ProbeResult::Absent | ProbeResult::Done => result,
-        };
-        self.record(Event::Probed { step, result })
-    }
-
-    /// A probe has as many attempts as its step. In a rollback it has one: the undo looks for itself.
-    fn probe_failed(&mut self, step: StepId, error: &StepError) -> Result<(), EngineError> {
-        if error.kind() == ErrorKind::Stopped {
-            return Ok(());
-        }
-        let failures = self.probe_failures.entry(step.clone()).or_default();
-        *failures += 1;
-        let last = *failures >= self.policy(&step).attempts || self.run.rollback().is_some();
-        if last || error.kind() == ErrorKind::Fatal {
-            return self.probed(step, ProbeResult::Unknown(error.to_string()));
-        }
-        Ok(())
-    }
-
-    /// A save that fails counts as a failed attempt, though nothing was changed.
-    fn save_failed(&mut self, step: StepId, attempt: u32, error: StepError) -> Result<(), EngineError> {
-        self.rested.remove(&step); // What is paused for next is this failure.
-        if let (Some(failure), None) = (failure(&error), self.run.rollback()) {
-            self.record(Event::AttemptStarted { step: step.clone(), attempt, pre_image: None })?;
-            self.record(Event::AttemptFailed { step, attempt, failure })?;
-        }
-        Ok(())
-    }
-
-    /// Carries out what the state machine asks for, as far as it goes without the journal.
-    fn decide(&mut self) -> Result<(), EngineError> {
-        loop {
-            let actions = self.run.next_actions();
-            if let Some(Action::RollBack(reason)) = actions.first() {
-                self.record(Event::RollbackStarted { reason: clip(reason), mode: None })?;
-                continue;
-            }
-            if let Some(Action::End(outcome, reason)) = actions.first() {
-                let (outcome, reason) = (*outcome, clip_to(reason, REASON_BYTES_MAX));
-                return self.record(Event::Ended { outcome, reason });
-            }
-            for action in actions {
-                self.prepare(action)?;
-            }
-            return match &self.pausing {
-                Some((reason, cause)) if self.in_flight.is_empty() && *self.run.phase() == Phase::Active => {
-                    let (reason, cause) = (clip(reason), *cause);
-                    self.record(Event::Paused { reason, cause })
-                }
-                _ => Ok(()),
-            };
-        }
-    }
-
-    fn prepare(&mut self, action: Action) -> Result<(), EngineError> {
-        match action {
-            Action::Stop => self.stop(),
-            Action::Probe(step) if self.free(&step) => self.prepare_probe(&step),
-            Action::Run { step, attempt, failures } if self.free(&step) => {
-                self.prepare_run(step, attempt, failures)?;
-            }
-            Action::Undo { step, attempt, failures } if self.free(&step) => {
-                self.prepare_undo(step, attempt, failures)?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn prepare_probe(&mut self, step: &StepId) {
-        let failures = self.probe_failures.get(step).copied().unwrap_or(0);
-        if self.rest_is_over(step, failures, What::Run) {
-            self.call(What::Probe, step, 1);
-        }
-    }
-
-    fn prepare_run(&mut self, step: StepId, attempt: u32, failures: u32) -> Result<(), EngineError> {
-        if !self.rest_is_over(&step, failures, What::Run) {
-            return Ok(());
-        }
-        let saves = self.steps.get(&step).is_some_and(|step| step.saves());
-        let pre_image = self.pre_images.get(&step).copied();
-        let has_pre_image = self.run.state(&step).is_some_and(|state| state.pre_image.is_some());
-        if saves && !has_pre_image && pre_image.is_none() {
-            self.call(What::Save, &step, attempt);
-            self.rested.insert(step); // The pause was before the saving: none follows it.
-            return Ok(());
-        }
-        self.record(Event::AttemptStarted { step: step.clone(), attempt, pre_image })?;
-        self.call(What::Run, &step, attempt);
-        Ok(())
-    }
-
-    fn prepare_undo(&mut self, step: StepId, attempt: u32, failures: u32) -> Result<(), EngineError> {
-        if self.rest_is_over(&step, failures, What::Undo) {
-            self.record(Event::UndoStarted { step: step.clone(), attempt })?;
-            self.call(What::Undo, &step, attempt);
-        }
-        Ok(())
-    }
-
-    /// Nothing of this step is in flight, nothing holds new work back, and there is room.
-    fn free(&self, step: &StepId) -> bool {
-        let busy = self.in_flight.values().filter(|(what, _)| *what != What::Rest).count();
-        self.pausing.is_none() && !self.in_flight.contains_key(step) && busy < self.engine.parallelism
-    }
-
-    /// Whether the pause after `failures` failures is over; if it has not begun, it begins.
-    fn rest_is_over(&mut self, step: &StepId, failures: u32, direction: What) -> bool {
-        if self.rested.remove(step) || failures == 0 {
-            return true;
-        }
-        let policy = if direction == What::Undo { self.undo_policy(step) } else { self.policy(step) };
-        let timeout = policy.backoff.pause(failures, fastrand::f64());
-        self.queue(What::Rest, step, 0, timeout);
-        false
-    }
-
-    fn call(&mut self, what: What, step: &StepId, attempt: u32) {
-        let policy = if what == What::Undo { self.undo_policy(step) } else { self.policy(step) };
-        self.queue(what, step, attempt, policy.timeout);
-    }
-
-    fn queue(&mut self, what: What, step: &StepId, attempt: u32, timeout: Duration) {
-        let stop = CancellationToken::new();
-        self.in_flight.insert(step.clone(), (what, stop.clone()));
-        let pre_image = self.run.state(step).and_then(|state| state.pre_image);
-        self.calls.push(Call { what, step: step.clone(), attempt, timeout, pre_image, stop });
-    }
-
-    fn start_calls(&mut self) {
-        let (Some(run), Some(head)) = (self.id, self.head) else {
-            return; // Before the first commit there are no calls.
-        };
-        if self.calls.is_empty() {
-            return;
-        }
-        let shared = Shared {
-            journal: self.engine.journal.clone(),
-            observer: Arc::clone(&self.engine.observer),
-            run,
-            head,
-            outputs: Arc::new(self.run.outputs()),
-        };
-        for call in self.calls.drain(..) {
-            if let Some(step) = self.steps.get(&call.step) {
-                self.tasks.spawn(call.carry_out(Arc::clone(step), shared.clone()));
-            }
-        }
-    }
-
-    fn stop(&self) {
-        for (_, stop) in self.in_flight.values() {
-            stop.cancel();
-        }
     }
 
     fn record(&mut self, event: Event) -> Result<(), EngineError> {
-        self.run.apply(&event).map_err(|source| EngineError::Illegal { run: self.id, source })?;
-        if let Event::RollbackStarted { .. } = event {
-            self.stop(); // The results of what is in flight are not needed any more.
-            self.rested.clear();
+        self.record_with(event, None)
+    }
+
+    /// Applies an event, which is committed with the others of this turn, and with what is to be kept beside it.
+    fn record_with(&mut self, event: Event, blob: Option<Vec<u8>>) -> Result<(), EngineError> {
+        let before = match (&event, &blob) {
+            (Event::AttemptStarted { step, .. }, Some(_)) => self.run.state(step).cloned(),
+            _ => None,
+        };
+        self.run.apply(&event).map_err(|source| EngineError::Illegal { source })?;
+        match &event {
+            Event::RollbackStarted { .. } => {
+                self.flights.stop(); // The results of what is in flight are not needed any more.
+                self.rested.clear();
+            }
+            Event::AttemptDone { step, .. } | Event::Probed { step, .. } => {
+                let place = self.run.plan().place(step.as_str());
+                let output = self.run.state(step).and_then(|state| state.output.clone());
+                if let (Some(place), Some(output)) = (place, output) {
+                    self.outputs.put(place, output);
+                }
+            }
+            _ => {}
         }
-        self.batch.push(event);
+        self.batch.push(Recorded { event, blob, before });
         Ok(())
     }
 
@@ -369,13 +210,21 @@ impl<'a> Executor<'a> {
     }
 }
 
-fn failure(error: &StepError) -> Option<Failure> {
-    let kind = match error.kind() {
-        ErrorKind::Retry => FailureKind::Retry,
-        ErrorKind::Fatal => FailureKind::Fatal,
-        ErrorKind::Stopped => return None,
-    };
-    Some(Failure { kind, error: clip(&error.to_string()) })
+/// The steps of the plan. In a rollback, one that never began is not needed.
+fn steps(engine: &Engine, run: &Run, back: bool) -> Result<BTreeMap<StepId, Arc<dyn Step>>, EngineError> {
+    let mut steps = BTreeMap::new();
+    for (spec, state) in run.steps() {
+        let made = catch_unwind(AssertUnwindSafe(|| engine.registry.step(spec)));
+        match made.unwrap_or_else(|panic| Err(format!("it panicked: {}", panic_text(&*panic)))) {
+            Ok(step) => _ = steps.insert(spec.id.clone(), step),
+            Err(_) if back && !state.started() => {}
+            Err(reason) => {
+                let started_by = run.session().unwrap_or(&engine.session).program.clone();
+                return Err(EngineError::UnknownStep { step: spec.id.clone(), reason, started_by });
+            }
+        }
+    }
+    Ok(steps)
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -92,7 +92,7 @@ impl History {
             Event::AttemptCut { step, .. } | Event::UndoCut { step, .. } => {
                 self.end(entry, &step, AttemptResult::Stopped, None);
             }
-            Event::Probed { step, result } => self.probed(&step, &result),
+            Event::Probed { step, result, .. } => self.probed(&step, &result),
             Event::RollbackStarted { reason, .. } => self.reason = Some(reason),
             Event::Paused { reason, .. } => self.reason = Some(reason),
             Event::Ended { outcome, reason } => {

@@ -25,7 +25,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`step`] | the contract of a step |
-//! | [`plan`] | a DAG of steps as data; [`policy`]: attempts, back-off, timeouts |
+//! | [`plan`] | a DAG of steps as data; [`policy`]: attempts, back-off, timeouts; [`limits`]: what a value may measure |
 //! | [`event`] | what is journalled |
 //! | [`status`], [`run`] | the state machine: one step, the whole run; no I/O, no clock |
 //! | [`load`] | from the journal back to a run; [`history`]: from the journal to a list of attempts |
@@ -34,14 +34,17 @@
 //! | `testing` | what every workflow should hold, as checks (cargo feature `testing`) |
 
 mod attempt;
+mod checkpoint;
 mod clip;
 pub mod engine;
 mod error;
 pub mod event;
 mod executor;
 pub mod history;
+pub mod limits;
 pub mod load;
 pub mod observe;
+mod outputs;
 pub mod plan;
 pub mod policy;
 pub mod run;

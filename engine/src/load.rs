@@ -1,23 +1,40 @@
 //! From the journal back to a run, through the state machine that wrote it.
 
+use crate::checkpoint;
 use crate::error::LoadError;
 use crate::event::{Event, PauseCause};
 use crate::plan::Plan;
 use crate::run::Run;
-use fulcrum_state::{Entry, Journal, RunId, fault};
+use fulcrum_state::{Digest, Entries, Entry, Head, ReadError, Reader, RunId, fault};
 use std::sync::Arc;
 
 /// The run as its journal tells it.
 ///
 /// # Errors
 /// When the journal does not have it, is damaged, or was written by a newer version.
-pub fn load(journal: &Journal, run: RunId) -> Result<Run, LoadError> {
-    let mut loaded: Option<Run> = None;
-    for entry in journal.entries(run) {
-        let entry = entry.map_err(|source| LoadError::Read { run, source })?;
+pub fn load(reader: &Reader, run: RunId) -> Result<Run, LoadError> {
+    if let Some((head, state)) = checkpointed(reader, run)
+        && let Ok(loaded) = go_on(reader, run, Some(state), reader.entries_after(run, head))
+    {
+        return Ok(loaded);
+    }
+    go_on(reader, run, None, reader.entries(run))
+}
+
+/// The state that was kept last, if it is one that this version knows.
+fn checkpointed(reader: &Reader, run: RunId) -> Option<(Head, Run)> {
+    let (head, state) = reader.checkpoint(run)?;
+    let plan = read_plan(reader, run, &checkpoint::plan_of(&state)?).ok()?;
+    Some((head, checkpoint::decode(&state, Arc::new(plan))?))
+}
+
+/// Takes in the entries that follow.
+fn go_on(reader: &Reader, run: RunId, mut loaded: Option<Run>, entries: Entries) -> Result<Run, LoadError> {
+    for entry in entries {
+        let entry = entry.map_err(|source| unread(run, source))?;
         let event = decode(&entry)?;
         if let (None, Event::Begun { plan, .. }) = (&loaded, &event) {
-            loaded = Some(Run::new(Arc::new(read_plan(journal, run, plan)?)));
+            loaded = Some(Run::new(Arc::new(read_plan(reader, run, plan)?)));
             fault::point("load/begun");
         }
         let state = loaded.as_mut().ok_or_else(|| LoadError::Plan {
@@ -28,6 +45,14 @@ pub fn load(journal: &Journal, run: RunId) -> Result<Run, LoadError> {
     }
     fault::point("load/done");
     loaded.ok_or(LoadError::NoSuchRun(run))
+}
+
+/// Why the run cannot be read.
+pub(crate) fn unread(run: RunId, source: ReadError) -> LoadError {
+    match source {
+        ReadError::UnknownRun { .. } => LoadError::NoSuchRun(run),
+        source => LoadError::Read { run, source },
+    }
 }
 
 /// The event that an entry holds. What older versions said in words alone is filled in here.
@@ -60,7 +85,7 @@ fn cause_in_words(reason: &str) -> PauseCause {
     }
 }
 
-fn read_plan(journal: &Journal, run: RunId, digest: &fulcrum_state::Digest) -> Result<Plan, LoadError> {
-    let bytes = journal.blob(digest).map_err(|source| LoadError::Read { run, source })?;
+fn read_plan(reader: &Reader, run: RunId, digest: &Digest) -> Result<Plan, LoadError> {
+    let bytes = reader.blob(digest).map_err(|source| LoadError::Read { run, source })?;
     serde_json::from_slice(&bytes).map_err(|cause| LoadError::Plan { run, cause: cause.to_string() })
 }

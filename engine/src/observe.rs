@@ -1,12 +1,16 @@
 //! How a program watches a run: for progress bars, logs and tests.
 
+use crate::attempt::panic_text;
 use crate::event::Event;
 use crate::plan::StepId;
 use fulcrum_state::{RunId, Timestamp};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-/// Watches a run. The engine calls it between steps of its own work: a method must not block for long.
+/// Watches a run. The engine calls it between steps of its own work: a method must not block for long. A panic
+/// is logged and does the run no harm.
 pub trait Observer: Send + Sync {
-    /// `event` is durable in the journal of `run`.
+    /// `event` is durable in the journal of `run`; `time` is that of its entry.
     fn event(&self, run: RunId, time: Timestamp, event: &Event);
 
     /// A step says what it is doing or waiting for. Not journalled.
@@ -21,4 +25,30 @@ pub struct Silent;
 
 impl Observer for Silent {
     fn event(&self, _run: RunId, _time: Timestamp, _event: &Event) {}
+}
+
+/// An observer that cannot harm the run: a panic of its is logged, and that is all.
+#[derive(Clone)]
+pub(crate) struct Watcher(pub(crate) Option<Arc<dyn Observer>>);
+
+impl Watcher {
+    /// Whether anything is told at all.
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(crate) fn event(&self, run: RunId, time: Timestamp, event: &Event) {
+        self.guarded(|observer| observer.event(run, time, event));
+    }
+
+    pub(crate) fn note(&self, step: &StepId, text: &str) {
+        self.guarded(|observer| observer.note(step, text));
+    }
+
+    fn guarded(&self, tell: impl FnOnce(&dyn Observer)) {
+        let Some(observer) = &self.0 else { return };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| tell(observer.as_ref()))) {
+            tracing::error!(panic = panic_text(&*panic), "the observer panicked; the run goes on");
+        }
+    }
 }

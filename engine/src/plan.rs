@@ -1,12 +1,12 @@
 //! A DAG of steps, as data: it is stored with the run, and resuming loads it and never plans again.
 
+use crate::limits::{LimitError, NAME_BYTES_MAX, WORKFLOW_BYTES_MAX, check_depth, check_text};
 use crate::policy::{Policy, millis};
-use petgraph::algo::toposort;
-use petgraph::graphmap::DiGraphMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct StepId(String);
 /// What is to be done: named steps and their dependencies.
 ///
 /// A plan that exists is valid: names are unique, dependencies exist and have no cycle.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked", into = "Unchecked")]
 pub struct Plan {
     workflow: String,
@@ -27,10 +27,11 @@ pub struct Plan {
     steps: Vec<StepSpec>,
     places: BTreeMap<StepId, usize>,
     dependents: Vec<Vec<usize>>,
+    dependencies: Vec<Vec<usize>>,
 }
 
 /// One step of a plan.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepSpec {
     /// Its name.
     pub id: StepId,
@@ -71,50 +72,69 @@ pub enum PlanError {
     /// Steps that wait for each other.
     #[error("plan {workflow:?}: step {step} waits, through others, for itself")]
     Cycle { workflow: String, step: StepId },
+    /// A name or a value that cannot be kept.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
 }
 
 impl Plan {
-    /// Checks the steps, and sorts them so that each comes after its dependencies.
+    /// Checks the steps, and sorts them so that each comes after its dependencies. Otherwise the order stays
+    /// as it is.
     ///
     /// # Errors
-    /// A name that is there twice, a dependency that is missing, a cycle.
+    /// A name that is there twice, a dependency that is missing, a cycle; a name or arguments that cannot be kept
+    /// ([`limits`](crate::limits)).
     pub fn new(workflow: impl Into<String>, steps: Vec<StepSpec>) -> Result<Self, PlanError> {
         let workflow = workflow.into();
-        let mut graph = DiGraphMap::<&str, ()>::new();
+        check_text(|| "the name of a workflow".to_owned(), &workflow, WORKFLOW_BYTES_MAX)?;
         for spec in &steps {
-            if graph.contains_node(spec.id.as_str()) {
-                return Err(PlanError::Twice { workflow, step: spec.id.clone() });
-            }
-            graph.add_node(spec.id.as_str());
+            check_text(|| "the name of a step".to_owned(), spec.id.as_str(), NAME_BYTES_MAX)?;
+            check_depth(|| format!("the arguments of step {}", spec.id), &spec.args)?;
         }
-        for spec in &steps {
-            for before in &spec.after {
-                if !graph.contains_node(before.as_str()) {
-                    let (step, missing) = (spec.id.clone(), before.clone());
-                    return Err(PlanError::Missing { workflow, step, missing });
-                }
-                graph.add_edge(before.as_str(), spec.id.as_str(), ());
-            }
-        }
-        let order = toposort(&graph, None)
-            .map_err(|cycle| PlanError::Cycle { workflow: workflow.clone(), step: cycle.node_id().into() })?
-            .into_iter()
-            .map(StepId::from)
-            .collect::<Vec<_>>();
-        Ok(Self::in_order(workflow, steps, &order))
+        Self::sorted(workflow, steps)
     }
 
-    /// The steps sorted by `order`, with both directions of the edges at hand.
-    fn in_order(workflow: String, mut steps: Vec<StepSpec>, order: &[StepId]) -> Self {
-        let places: BTreeMap<StepId, usize> = order.iter().cloned().zip(0..).collect();
-        steps.sort_by_key(|spec| places.get(&spec.id).copied());
-        let mut dependents = vec![Vec::new(); steps.len()];
-        for (index, spec) in steps.iter().enumerate() {
-            for place in spec.after.iter().filter_map(|before| places.get(before)) {
-                dependents[*place].push(index);
+    /// A plan, whatever its texts measure: one that is stored was accepted once.
+    fn sorted(workflow: String, steps: Vec<StepSpec>) -> Result<Self, PlanError> {
+        let mut index = BTreeMap::new();
+        for (place, spec) in steps.iter().enumerate() {
+            if index.insert(spec.id.clone(), place).is_some() {
+                return Err(PlanError::Twice { workflow, step: spec.id.clone() });
             }
         }
-        Self { workflow, deadline: None, shared: Value::Null, steps, places, dependents }
+        let mut edges = Edges { before: Vec::new(), after: vec![Vec::new(); steps.len()] };
+        for (place, spec) in steps.iter().enumerate() {
+            let mut before = Vec::new();
+            for name in &spec.after {
+                let Some(dependency) = index.get(name) else {
+                    let (step, missing) = (spec.id.clone(), name.clone());
+                    return Err(PlanError::Missing { workflow, step, missing });
+                };
+                before.push(*dependency);
+                edges.after[*dependency].push(place);
+            }
+            edges.before.push(before);
+        }
+        match edges.order() {
+            Ok(order) => Ok(Self::in_order(workflow, steps, &order)),
+            Err(place) => Err(PlanError::Cycle { workflow, step: steps[place].id.clone() }),
+        }
+    }
+
+    /// The steps in this order, with both directions of the edges at hand.
+    fn in_order(workflow: String, steps: Vec<StepSpec>, order: &[usize]) -> Self {
+        let mut unsorted: Vec<Option<StepSpec>> = steps.into_iter().map(Some).collect();
+        let steps: Vec<StepSpec> = order.iter().filter_map(|place| unsorted[*place].take()).collect();
+        let places: BTreeMap<StepId, usize> =
+            steps.iter().enumerate().map(|(place, spec)| (spec.id.clone(), place)).collect();
+        let mut dependents = vec![Vec::new(); steps.len()];
+        let mut dependencies = Vec::with_capacity(steps.len());
+        for (index, spec) in steps.iter().enumerate() {
+            let before: Vec<usize> = spec.after.iter().filter_map(|id| places.get(id).copied()).collect();
+            before.iter().for_each(|place| dependents[*place].push(index));
+            dependencies.push(before);
+        }
+        Self { workflow, deadline: None, shared: Value::Null, steps, places, dependents, dependencies }
     }
 
     /// The longest that one session may go forward before the run is rolled back. A rollback has no limit.
@@ -153,11 +173,11 @@ impl Plan {
 
     /// The step with this name.
     pub fn step(&self, id: &StepId) -> Option<&StepSpec> {
-        self.place(id).map(|place| &self.steps[place])
+        self.place(id.as_str()).map(|place| &self.steps[place])
     }
 
     /// Where in [`Plan::steps`] it stands.
-    pub(crate) fn place(&self, id: &StepId) -> Option<usize> {
+    pub(crate) fn place(&self, id: &str) -> Option<usize> {
         self.places.get(id).copied()
     }
 
@@ -168,7 +188,7 @@ impl Plan {
 
     /// The places of the steps that the one at `place` depends on.
     pub(crate) fn dependencies(&self, place: usize) -> impl Iterator<Item = usize> + '_ {
-        self.steps[place].after.iter().filter_map(|id| self.place(id))
+        self.dependencies[place].iter().copied()
     }
 }
 
@@ -245,6 +265,39 @@ impl Borrow<str> for StepId {
     }
 }
 
+/// What depends on what, by places in a list of steps.
+struct Edges {
+    before: Vec<Vec<usize>>,
+    after: Vec<Vec<usize>>,
+}
+
+impl Edges {
+    /// The places, each after those that it depends on, and otherwise the first first. What is in order stays as
+    /// it is, so that a plan that is read back has the order that it was stored in. `Err`: a place on a cycle.
+    fn order(&self) -> Result<Vec<usize>, usize> {
+        let mut missing: Vec<usize> = self.before.iter().map(Vec::len).collect();
+        let ready = (0..missing.len()).filter(|place| missing[*place] == 0);
+        let mut ready: BinaryHeap<Reverse<usize>> = ready.map(Reverse).collect();
+        let mut order = Vec::with_capacity(missing.len());
+        while let Some(Reverse(place)) = ready.pop() {
+            order.push(place);
+            for next in &self.after[place] {
+                missing[*next] -= 1;
+                if missing[*next] == 0 {
+                    ready.push(Reverse(*next));
+                }
+            }
+        }
+        let waits = |place: &usize| missing[*place] > 0;
+        let Some(mut place) = (0..missing.len()).find(waits) else { return Ok(order) };
+        // Each that waits has one before it that waits: after so many places back, one is met again.
+        for _ in 0..missing.len() {
+            place = self.before[place].iter().copied().find(waits).unwrap_or(place);
+        }
+        Err(place)
+    }
+}
+
 /// A plan as it is stored: not yet known to be one.
 #[derive(Serialize, Deserialize)]
 struct Unchecked {
@@ -264,7 +317,7 @@ impl TryFrom<Unchecked> for Plan {
     type Error = PlanError;
 
     fn try_from(stored: Unchecked) -> Result<Self, PlanError> {
-        let mut plan = Self::new(stored.workflow, stored.steps)?;
+        let mut plan = Self::sorted(stored.workflow, stored.steps)?;
         plan.deadline = stored.deadline.map(|millis| millis.0);
         plan.shared = stored.shared;
         Ok(plan)
@@ -293,6 +346,43 @@ mod tests {
         let names: Vec<&str> = plan.steps().iter().map(|step| step.id.as_str()).collect();
         assert_eq!(names, ["a", "b", "c"]);
         assert_eq!(plan.dependents(0), [1, 2]);
+    }
+
+    #[test]
+    fn a_plan_that_is_read_back_has_its_steps_in_the_same_order() {
+        let wide = (0..40).map(|n| spec(&format!("w{}", n * 7 % 40), &[]));
+        let mut steps: Vec<StepSpec> = wide.collect();
+        steps.insert(0, spec("late", &["w3", "w9", "early"]));
+        steps.push(spec("early", &["w1"]));
+        let plan = Plan::new("p", steps).unwrap();
+        let back: Plan = serde_json::from_value(serde_json::to_value(&plan).unwrap()).unwrap();
+        let names = |plan: &Plan| plan.steps().iter().map(|step| step.id.to_string()).collect::<Vec<_>>();
+        assert_eq!(names(&back), names(&plan));
+        assert_eq!(names(&plan)[..3], ["w0", "w7", "w14"], "what may stay where it is stays");
+    }
+
+    #[test]
+    fn a_cycle_is_named_by_a_step_on_it() {
+        let steps = vec![spec("x", &["b"]), spec("a", &["b"]), spec("b", &["c"]), spec("c", &["a"])];
+        let error = Plan::new("p", steps).unwrap_err();
+        assert!(matches!(error, PlanError::Cycle { step, .. } if step.as_str() != "x"));
+    }
+
+    #[test]
+    fn names_and_arguments_that_cannot_be_kept_are_refused() {
+        let named = |workflow: &str, step: &str| Plan::new(workflow, vec![spec(step, &[])]).map(drop);
+        assert_eq!(named("w", &"x".repeat(256)), Ok(()));
+        for (workflow, step) in
+            [("w", "x".repeat(257)), ("w", "\u{1}".repeat(43)), (&*"w".repeat(65), "x".into())]
+        {
+            assert!(matches!(named(workflow, &step), Err(PlanError::Limit(_))), "{workflow} {step}");
+        }
+        let nested = |depth| (0..depth).fold(Value::Null, |inner, _| json!([inner]));
+        let with = |depth| Plan::new("w", vec![StepSpec::new("a", nested(depth))]);
+        let text = serde_json::to_string(&with(100).unwrap()).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), with(100).unwrap(), "it can be read back");
+        let error = with(101).unwrap_err().to_string();
+        assert!(error.contains("the arguments of step a: 101 levels of nesting"), "{error}");
     }
 
     #[test]

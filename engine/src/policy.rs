@@ -59,7 +59,8 @@ impl Backoff {
             return Duration::ZERO;
         }
         let doubled = self.initial.saturating_mul(1_u32.checked_shl(failures - 1).unwrap_or(u32::MAX));
-        doubled.min(self.max).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+        let half = doubled.min(self.max) / 2;
+        half.saturating_add(half.mul_f64(jitter.clamp(0.0, 1.0)))
     }
 }
 
@@ -87,5 +88,13 @@ mod tests {
         let pauses: Vec<u128> = [0, 1, 2, 3, 40].map(|n| backoff.pause(n, 1.0).as_millis()).to_vec();
         assert_eq!(pauses, [0, 100, 200, 350, 350]);
         assert_eq!(backoff.pause(1, 0.0).as_millis(), 50);
+    }
+
+    #[test]
+    fn no_pause_is_too_long_to_be_told() {
+        let backoff = Backoff { initial: Duration::MAX, max: Duration::MAX };
+        for (failures, jitter) in [(1, 0.0), (1, 1.0), (33, 0.999_999_999), (u32::MAX, 1.0)] {
+            assert!(backoff.pause(failures, jitter) >= Duration::MAX / 2);
+        }
     }
 }

@@ -3,22 +3,43 @@
 //! Live running and recovery go through the same [`Run::apply`]. The executor knows more (which probes are in
 //! flight, when a pause between attempts is over), none of which must survive a crash.
 
+mod actions;
+
 use crate::event::{Event, Outcome, PauseCause, ProbeResult, Session};
 use crate::plan::{Durability, Plan, StepId, StepSpec};
 use crate::status::{IllegalEvent, Status, StepState};
+use fulcrum_state::Digest;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+/// So many sessions in a row may die before a step has a result. The next one stops for a person.
+pub(crate) const DEATHS_MAX: u32 = 5;
+
 /// A run: its plan and where each step stands.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     plan: Arc<Plan>,
+    stored_plan: Option<Digest>,
     states: Vec<StepState>,
     phase: Phase,
     session: Option<Session>,
     rollback: Option<Rollback>,
+    /// Sessions in a row that died, each before a step had a result.
+    deaths: u32,
+    /// Whether a process is at work on it, or died while it was.
+    in_session: bool,
+}
+
+/// A run without its plan, borrowed.
+pub(crate) struct Kept<'a> {
+    pub(crate) stored_plan: Option<Digest>,
+    pub(crate) phase: &'a Phase,
+    pub(crate) session: Option<&'a Session>,
+    pub(crate) rollback: Option<&'a Rollback>,
+    pub(crate) deaths: u32,
+    pub(crate) in_session: bool,
+    pub(crate) states: &'a [StepState],
 }
 
 /// Why a run is rolled back, and how.
@@ -71,7 +92,16 @@ impl Run {
     /// A run of `plan` to which nothing has happened.
     pub fn new(plan: Arc<Plan>) -> Self {
         let states = vec![StepState::default(); plan.steps().len()];
-        Self { plan, states, phase: Phase::New, session: None, rollback: None }
+        Self {
+            plan,
+            stored_plan: None,
+            states,
+            phase: Phase::New,
+            session: None,
+            rollback: None,
+            deaths: 0,
+            in_session: false,
+        }
     }
 
     /// Takes in what happened.
@@ -80,9 +110,11 @@ impl Run {
     /// When the event cannot follow; the run is then unchanged.
     pub fn apply(&mut self, event: &Event) -> Result<(), IllegalEvent> {
         match (&self.phase, event) {
-            (Phase::New, Event::Begun { session, .. }) => {
+            (Phase::New, Event::Begun { session, plan, .. }) => {
+                self.stored_plan = Some(*plan);
                 self.session = Some(session.clone());
                 self.phase = Phase::Active;
+                self.in_session = true;
             }
             (
                 Phase::Active | Phase::Paused { .. } | Phase::Ended(Outcome::NeedsOperator, _),
@@ -99,22 +131,16 @@ impl Run {
             }
             (Phase::Active, Event::Paused { reason, cause }) if !self.in_flight() => {
                 self.phase = Phase::Paused { reason: reason.clone(), cause: *cause };
+                self.in_session = false;
             }
             (Phase::Active, Event::Ended { outcome, reason }) if self.may_end(*outcome) => {
                 self.phase = Phase::Ended(*outcome, reason.clone());
+                self.in_session = false;
             }
             (Phase::Active, event) => self.apply_to_step(event)?,
             (_, event) => return Err(self.illegal(event)),
         }
         Ok(())
-    }
-
-    /// What is to be done next, in the order of the plan. Depends on nothing but the events so far.
-    pub fn next_actions(&self) -> Vec<Action> {
-        if self.phase != Phase::Active {
-            return Vec::new();
-        }
-        if self.rollback.is_some() { self.actions_back() } else { self.actions_forward() }
     }
 
     /// The plan.
@@ -149,7 +175,7 @@ impl Run {
 
     /// Where a step stands.
     pub fn state(&self, step: &StepId) -> Option<&StepState> {
-        self.plan.place(step).map(|place| &self.states[place])
+        self.plan.place(step.as_str()).map(|place| &self.states[place])
     }
 
     /// Every step with its state, in the order of the plan.
@@ -157,13 +183,53 @@ impl Run {
         self.plan.steps().iter().zip(&self.states)
     }
 
-    /// What the steps that are done have returned.
-    pub fn outputs(&self) -> BTreeMap<StepId, Value> {
-        let with_output = self.steps().filter(|(_, state)| !state.output.is_null());
-        with_output.map(|(spec, state)| (spec.id.clone(), state.output.clone())).collect()
+    /// All that is known of it beside its plan.
+    pub(crate) fn kept(&self) -> Kept<'_> {
+        Kept {
+            stored_plan: self.stored_plan,
+            phase: &self.phase,
+            session: self.session.as_ref(),
+            rollback: self.rollback.as_ref(),
+            deaths: self.deaths,
+            in_session: self.in_session,
+            states: &self.states,
+        }
+    }
+
+    /// The run that was [`kept`](Run::kept), of this plan.
+    pub(crate) fn from_kept(plan: Arc<Plan>, kept: &Kept<'_>) -> Self {
+        Self {
+            plan,
+            stored_plan: kept.stored_plan,
+            states: kept.states.to_vec(),
+            phase: kept.phase.clone(),
+            session: kept.session.cloned(),
+            rollback: kept.rollback.cloned(),
+            deaths: kept.deaths,
+            in_session: kept.in_session,
+        }
+    }
+
+    /// Puts a step back into a state that it had, as if what came since had never been.
+    pub(crate) fn restore(&mut self, step: &StepId, state: StepState) {
+        if let Some(place) = self.plan.place(step.as_str()) {
+            self.states[place] = state;
+        }
+    }
+
+    /// What a step has returned, if it has and that is not null.
+    pub fn output(&self, step: &StepId) -> Option<&Value> {
+        self.state(step)?.output.as_deref()
+    }
+
+    /// The states in the order of the plan.
+    pub(crate) fn states(&self) -> &[StepState] {
+        &self.states
     }
 
     fn resume(&mut self, session: Session) {
+        self.deaths = if self.in_session { self.deaths + 1 } else { 0 };
+        self.in_session = true;
         let rebooted = self.session.as_ref().is_some_and(|last| last.boot_id != session.boot_id);
         for (spec, state) in self.plan.steps().iter().zip(&mut self.states) {
             let volatile = match spec.durability {
@@ -183,15 +249,26 @@ impl Run {
             state.rolled_back();
         }
         self.rollback = Some(rollback);
+        self.deaths = 0;
         self.phase = Phase::Active;
     }
 
     fn apply_to_step(&mut self, event: &Event) -> Result<(), IllegalEvent> {
-        let place = event.step().and_then(|step| self.plan.place(step));
+        let place = event.step().and_then(|step| self.plan.place(step.as_str()));
         let Some(place) = place.filter(|place| self.allowed(*place, event)) else {
             return Err(self.illegal(event));
         };
         let mut next = self.states[place].next(event, &self.plan.steps()[place])?;
+        let is_result = matches!(
+            event,
+            Event::AttemptDone { .. }
+                | Event::AttemptFailed { .. }
+                | Event::UndoDone { .. }
+                | Event::UndoFailed { .. }
+        );
+        if is_result {
+            self.deaths = 0;
+        }
         let settled = matches!(
             event,
             Event::AttemptDone { .. }
@@ -219,76 +296,6 @@ impl Run {
         }
     }
 
-    fn actions_forward(&self) -> Vec<Action> {
-        if let Some((step, why)) = self.first(|status| match status {
-            Status::Failed(why) => Some(why),
-            _ => None,
-        }) {
-            return vec![Action::RollBack(format!("step {step} failed: {why}"))];
-        }
-        if let Some(end) = self.stuck() {
-            return end;
-        }
-        if self.states.iter().all(|state| state.status == Status::Done) {
-            return vec![Action::End(Outcome::Completed, "every step is done".to_owned())];
-        }
-        let action = |place: usize| {
-            let (step, state) = (|| self.plan.steps()[place].id.clone(), &self.states[place]);
-            match state.status {
-                Status::NeedsProbe => Some(Action::Probe(step())),
-                Status::Waiting if self.may_run(place) => {
-                    let step = step();
-                    Some(Action::Run { step, attempt: state.attempts + 1, failures: state.failures })
-                }
-                _ => None,
-            }
-        };
-        (0..self.states.len()).filter_map(action).collect()
-    }
-
-    fn actions_back(&self) -> Vec<Action> {
-        let actions: Vec<Action> = self.undos().collect();
-        if !actions.is_empty() || self.in_flight() {
-            return actions;
-        }
-        let why = self.rollback.as_ref().map(|rollback| rollback.reason.clone()).unwrap_or_default();
-        if let Some((step, error)) = self.first(|status| match status {
-            Status::UndoFailed(error) | Status::Foreign(error) => Some(error),
-            _ => None,
-        }) {
-            let reason = format!("{why}; and step {step} could not be undone: {error}");
-            return vec![Action::End(Outcome::NeedsOperator, reason)];
-        }
-        vec![Action::End(Outcome::RolledBack, why)]
-    }
-
-    /// Undos of steps on which nothing depends any more, and probes before them: last step of the plan first.
-    fn undos(&self) -> impl Iterator<Item = Action> + '_ {
-        (0..self.states.len()).rev().filter_map(|place| {
-            let (step, state) = (|| self.plan.steps()[place].id.clone(), &self.states[place]);
-            match state.status {
-                Status::NeedsProbe if self.nothing_after(place) => Some(Action::Probe(step())),
-                Status::ToUndo if self.may_undo(place) => {
-                    let step = step();
-                    Some(Action::Undo { step, attempt: state.undos + 1, failures: state.failures })
-                }
-                _ => None,
-            }
-        })
-    }
-
-    /// A foreign find ends the run, once nothing is in flight any more.
-    fn stuck(&self) -> Option<Vec<Action>> {
-        let (step, why) = self.first(|status| match status {
-            Status::Foreign(why) => Some(why),
-            _ => None,
-        })?;
-        if self.in_flight() {
-            return Some(vec![Action::Stop]);
-        }
-        Some(vec![Action::End(Outcome::NeedsOperator, format!("step {step}: {why}"))])
-    }
-
     fn first<'a>(&'a self, pick: impl Fn(&'a Status) -> Option<&'a String>) -> Option<(&'a StepId, &'a str)> {
         self.steps().find_map(|(spec, state)| Some((&spec.id, pick(&state.status)?.as_str())))
     }
@@ -314,7 +321,8 @@ impl Run {
     }
 
     fn may_end(&self, outcome: Outcome) -> bool {
-        self.next_actions().iter().any(|action| matches!(action, Action::End(due, _) if *due == outcome))
+        let dies = self.deaths >= DEATHS_MAX && outcome == Outcome::NeedsOperator && !self.in_flight();
+        dies || self.due().iter().any(|action| matches!(action, Action::End(due, _) if *due == outcome))
     }
 
     fn illegal(&self, event: &Event) -> IllegalEvent {

@@ -5,9 +5,10 @@ use crate::plan::StepSpec;
 use fulcrum_state::Digest;
 use serde_json::Value;
 use std::fmt;
+use std::sync::Arc;
 
 /// Where one step stands: all that is known of it after a crash.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StepState {
     /// What may happen to it next.
     pub status: Status,
@@ -19,8 +20,10 @@ pub struct StepState {
     pub failures: u32,
     /// The blob with the step's pre-image.
     pub pre_image: Option<Digest>,
-    /// What it returned.
-    pub output: Value,
+    /// What it returned, or what a probe that found it done has read. `None` if it has no output.
+    pub output: Option<Arc<Value>>,
+    /// The attempt that had a result: the last one, unless that was cut short.
+    pub settled: u32,
 }
 
 /// What may happen to a step next.
@@ -76,7 +79,8 @@ impl StepState {
                 Status::Running
             }
             (Status::Running, Event::AttemptDone { attempt, output, .. }) if *attempt == self.attempts => {
-                next.output = output.clone();
+                next.output = some(output);
+                next.settled = *attempt;
                 next.failures = 0;
                 Status::Done
             }
@@ -87,7 +91,13 @@ impl StepState {
             (Status::Running, Event::AttemptCut { attempt, .. }) if *attempt == self.attempts => {
                 Status::NeedsProbe
             }
-            (Status::NeedsProbe, Event::Probed { result, .. }) => after_probe(result),
+            (Status::NeedsProbe, Event::Probed { result, output, .. }) => {
+                if *result == ProbeResult::Done && self.is_cut() {
+                    next.output = some(output);
+                    next.settled = self.attempts;
+                }
+                after_probe(result)
+            }
             (Status::ToUndo, Event::UndoStarted { attempt, .. }) if *attempt == self.undos + 1 => {
                 next.undos = *attempt;
                 Status::Undoing
@@ -130,10 +140,19 @@ impl StepState {
         };
     }
 
+    /// Whether its last attempt was cut short: what that would have returned is not known.
+    pub fn is_cut(&self) -> bool {
+        self.settled < self.attempts
+    }
+
     /// Whether an attempt was ever started: the step may have left something behind.
     pub fn started(&self) -> bool {
         self.attempts > 0
     }
+}
+
+fn some(output: &Value) -> Option<Arc<Value>> {
+    (!output.is_null()).then(|| Arc::new(output.clone()))
 }
 
 fn after_failure(

@@ -1,12 +1,12 @@
 //! The contract between a step and the engine.
 
 use crate::event::ProbeResult;
-use crate::observe::Observer;
-use crate::plan::{StepId, StepSpec};
+use crate::observe::Watcher;
+use crate::outputs::Outputs;
+use crate::plan::{Plan, StepId, StepSpec};
 use async_trait::async_trait;
 use fulcrum_state::{Head, RunId};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 ///   point, and after it had already succeeded.
 /// * `undo` copes with a `run` that never began, that was cut short anywhere, and that succeeded.
 ///   It must leave alone what it did not make.
-/// * `probe` and `save` change nothing.
+/// * `probe`, `output` and `save` change nothing.
 /// * Long waits go through [`Context::wait`], so that they end when the run is stopped and say what
 ///   they were waiting for when their time is up.
 ///
@@ -44,9 +44,17 @@ pub trait Step: Send + Sync {
     /// the run stops because something is there that is not its own.
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError>;
 
-    /// Does the work. The value is kept in the journal (at most about 3 KiB of JSON) for later steps:
-    /// [`Context::output`].
+    /// Does the work. The value is kept in the journal for later steps ([`Context::output`]), at most
+    /// [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) of it.
     async fn run(&self, cx: &Context) -> Result<Value, StepError>;
+
+    /// What `run` would have returned, read from what is there. Asked for after a probe that found the step
+    /// done, if its attempt was cut short before it could return. Without an output there is nothing to
+    /// implement.
+    async fn output(&self, cx: &Context) -> Result<Value, StepError> {
+        let _ = cx;
+        Ok(Value::Null)
+    }
 
     /// Takes the work back.
     async fn undo(&self, cx: &Context) -> Result<(), StepError>;
@@ -83,9 +91,10 @@ pub struct Context {
     pub(crate) attempt: u32,
     pub(crate) head: Head,
     pub(crate) pre_image: Option<Vec<u8>>,
-    pub(crate) outputs: Arc<BTreeMap<StepId, Value>>,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) outputs: Outputs,
     pub(crate) stop: CancellationToken,
-    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) watcher: Watcher,
     pub(crate) noted: Arc<Mutex<String>>,
 }
 
@@ -162,9 +171,9 @@ impl Context {
         self.pre_image.as_deref()
     }
 
-    /// What a step that is done has returned.
+    /// What a step that is done has returned; `None` if that is null.
     pub fn output(&self, step: &str) -> Option<&Value> {
-        self.outputs.get(step)
+        self.outputs.get(self.plan.place(step)?)
     }
 
     /// Says what the step is doing. Observers show it, and the error has it if the attempt runs out of
@@ -173,7 +182,7 @@ impl Context {
         let text = text.into();
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         if *noted != text {
-            self.observer.note(&self.step, &text);
+            self.watcher.note(&self.step, &text);
             *noted = text;
         }
     }
@@ -245,7 +254,8 @@ impl StepError {
         Self { kind: ErrorKind::Fatal, text: text.into() }
     }
 
-    /// The step stopped because it was asked to ([`Context::stopped`]).
+    /// The step stopped because it was asked to ([`Context::stopped`]). If it was not, this is a failure that may
+    /// be tried again.
     pub fn stopped() -> Self {
         Self { kind: ErrorKind::Stopped, text: "stopped when asked to".to_owned() }
     }

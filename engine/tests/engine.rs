@@ -8,7 +8,7 @@ use fulcrum_engine::event::Outcome;
 use fulcrum_engine::history::{AttemptResult, Direction, History};
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
-use fulcrum_engine::state::{Journal, MemoryStore, RunId};
+use fulcrum_engine::state::{Commit, Journal, MemoryDisk, Options, RunId};
 use fulcrum_engine::{
     Backoff, Context, Durability, Ending, Engine, EngineError, Event, Observer, PauseCause, Plan, Policy,
     ProbeResult, Session, Step, StepError, StepId, StepSpec,
@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use world::*;
+
+const EIO: i32 = 5;
 
 fn outcome(ending: &Ending) -> Outcome {
     match &ending.phase {
@@ -36,10 +38,9 @@ fn reason(ending: &Ending) -> String {
 /// A new journal with the first `count` entries of a run, as a crash after them leaves it.
 async fn cut_after(journal: &Journal, run: RunId, count: usize, plan: &Plan) -> (Journal, RunId) {
     let copy = Journal::in_memory();
-    copy.put_blob(serde_json::to_vec(plan).unwrap()).await.unwrap();
-    copy.put_blob(vec![7; 10_000]).await.unwrap();
-    let bodies = journal.entries(run).take(count).map(|entry| entry.unwrap().body).collect();
-    let (run, _) = copy.begin("diamond", bodies).await.unwrap();
+    let bodies = journal.reader().entries(run).take(count).map(|entry| entry.unwrap().body);
+    let commit = Commit::of(bodies).with_blob(serde_json::to_vec(plan).unwrap()).with_blob(vec![7; 10_000]);
+    let run = copy.begin("diamond", commit).await.unwrap().run();
     (copy, run)
 }
 
@@ -134,7 +135,7 @@ async fn a_save_that_fails_is_tried_again_after_a_pause() {
     let (journal, begun) = (Journal::in_memory(), std::time::Instant::now());
     let ending = Engine::new(journal.clone(), registry, session).start(plan).await.unwrap();
     assert_eq!(outcome(&ending), Outcome::Completed);
-    assert_eq!(load(&journal, ending.run).unwrap().outputs()["late"], 9);
+    assert_eq!(load(&journal.reader(), ending.run).unwrap().output(&"late".into()), Some(&9.into()));
     assert!(begun.elapsed() >= pause, "two pauses of at least a half each: {:?}", begun.elapsed());
 }
 
@@ -153,7 +154,7 @@ async fn side_by_side_is_bounded() {
 /// on: the caller may take it up at once, and no two methods of a step are ever in flight.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_the_journal_fails_nothing_goes_on_behind_the_callers_back() {
-    struct Slow(Arc<AtomicBool>, bool);
+    struct Slow(Arc<AtomicBool>, bool, MemoryDisk);
     #[async_trait::async_trait]
     impl Step for Slow {
         async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
@@ -168,6 +169,7 @@ async fn when_the_journal_fails_nothing_goes_on_behind_the_callers_back() {
                 while !self.0.load(Ordering::SeqCst) {
                     tokio::task::yield_now().await;
                 }
+                self.2.fail(1, u64::MAX, EIO);
             }
             Ok(Value::Null)
         }
@@ -175,13 +177,13 @@ async fn when_the_journal_fails_nothing_goes_on_behind_the_callers_back() {
             Ok(())
         }
     }
-    let store = MemoryStore::new();
-    let journal = Journal::with_store(store.clone()).unwrap();
+    let disk = MemoryDisk::new();
+    let journal = Journal::on(Arc::new(disk.clone()), Options::default()).unwrap();
     let busy = Arc::new(AtomicBool::new(false));
     let registry = {
-        let busy = Arc::clone(&busy);
+        let (busy, disk) = (Arc::clone(&busy), disk.clone());
         move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
-            Ok(Arc::new(Slow(Arc::clone(&busy), spec.id.as_str() == "slow")))
+            Ok(Arc::new(Slow(Arc::clone(&busy), spec.id.as_str() == "slow", disk.clone())))
         }
     };
     let session = Session {
@@ -191,7 +193,6 @@ async fn when_the_journal_fails_nothing_goes_on_behind_the_callers_back() {
         role: fulcrum_engine::Role::default(),
     };
     let plan = Plan::new("two", vec![step("slow", &[]), step("quick", &[])]).unwrap();
-    store.fail_commit(2);
     let error = Engine::new(journal, registry, session).start(plan).await.unwrap_err();
     assert!(matches!(error, EngineError::Journal(_)), "{error:?}");
     assert!(!busy.load(Ordering::SeqCst), "a step is still at work");
@@ -320,7 +321,7 @@ async fn history_lists_every_attempt_with_its_end() {
     script(&world, "d", &[Script::Fatal]);
     let ending = engine(&journal, &world).parallelism(1).start(diamond()).await.unwrap();
     let mut history = History::default();
-    for entry in journal.entries(ending.run) {
+    for entry in journal.reader().entries(ending.run) {
         history.push(&entry.unwrap()).unwrap();
     }
     let told: Vec<(String, Direction, u32, AttemptResult)> = history
@@ -341,7 +342,7 @@ async fn history_lists_every_attempt_with_its_end() {
 async fn a_step_that_the_program_does_not_know_changes_nothing() {
     let (journal, world) = (Journal::in_memory(), Shared::default());
     let ending = engine(&journal, &world).pause_after(["a".into()]).start(diamond()).await.unwrap();
-    let entries = journal.entries(ending.run).count();
+    let entries = journal.reader().entries(ending.run).count();
     let session = fulcrum_engine::Session {
         boot_id: "b".into(),
         pid: 2,
@@ -353,6 +354,6 @@ async fn a_step_that_the_program_does_not_know_changes_nothing() {
     let other = fulcrum_engine::Engine::new(journal.clone(), knows_nothing, session);
     let error = other.resume(ending.run).await.unwrap_err();
     assert!(error.to_string().contains("no a; use the version that started the run (test 1)"), "{error}");
-    assert_eq!(journal.entries(ending.run).count(), entries);
+    assert_eq!(journal.reader().entries(ending.run).count(), entries);
     let _: StepId = "a".into();
 }

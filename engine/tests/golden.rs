@@ -73,7 +73,7 @@ fn samples() -> BTreeMap<String, Event> {
         ProbeResult::Foreign(why()),
         ProbeResult::Unknown(why()),
     ] {
-        all.push(Event::Probed { step: step.clone(), result });
+        all.push(Event::Probed { step: step.clone(), result, output: Value::Null });
     }
     for cause in [PauseCause::Person, PauseCause::Signal, PauseCause::Breakpoint] {
         all.push(Event::Paused { reason: "SIGINT".into(), cause });
@@ -84,6 +84,9 @@ fn samples() -> BTreeMap<String, Event> {
     let mut samples: BTreeMap<_, _> = all.into_iter().map(|event| (file_name(&event), event)).collect();
     let bare = Event::AttemptStarted { step: step.clone(), attempt: 1, pre_image: None };
     samples.insert("attempt-started-without-pre-image".into(), bare);
+    let output = json!({ "leader": "x" });
+    let probed = Event::Probed { step: step.clone(), result: ProbeResult::Done, output };
+    samples.insert("probed-done-with-output".into(), probed);
     let with_role = session().with_role(Role::new("guard"));
     samples.insert("resumed-with-role".into(), Event::Resumed { session: with_role });
     let (reason, mode) = ("asked for".into(), Some("keep-port-sharing".into()));
@@ -174,6 +177,8 @@ fn a_pause_of_version_0_1_has_the_cause_that_its_reason_tells() {
             time: Timestamp::now(),
             prev: Digest::of(b""),
             hash: Digest::of(b""),
+            over: false,
+            blobs: Vec::new(),
             body: json!({ "event": "paused", "reason": reason }).to_string(),
         };
         let expected = Event::Paused { reason: reason.into(), cause: expected };

@@ -1,7 +1,8 @@
 //! A journal that version 0.1 wrote, and that every later version opens, reads, goes on with and undoes.
 //!
-//! It is in `fixtures/journal-1`: a run that failed and was rolled back, and one that was paused in the middle, with a
-//! pre-image. The test for a version that can no longer write schema 1 copies this file and leaves the fixture as it is.
+//! `fixtures/journal-1`: a run that failed and was rolled back, and one that was paused in the middle, with a
+//! pre-image. `fixtures/journal-1-cut-forward` and `-back`: runs whose process was killed twice by SIGKILL, the
+//! second time when it had just taken the run up; commit 8e89c5c wrote them. No fixture ever changes.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -80,14 +81,15 @@ fn plan(last_fails: bool) -> Plan {
 }
 
 fn runs(journal: &Journal) -> Vec<RunId> {
-    journal.runs().unwrap().into_iter().map(|header| header.run).collect()
+    journal.reader().runs().unwrap().into_iter().map(|header| header.run).collect()
 }
 
 /// What the fixture says of itself: every run, its head, and the bodies of its entries.
 fn told(journal: &Journal) -> String {
     let run = |run: &RunId| {
-        let head = journal.verify(*run).unwrap();
-        let bodies = journal.entries(*run).map(|entry| entry.unwrap().body + "\n").collect::<String>();
+        let head = journal.reader().verify(*run).unwrap();
+        let bodies =
+            journal.reader().entries(*run).map(|entry| entry.unwrap().body + "\n").collect::<String>();
         format!("run {run} head {} {}\n{bodies}", head.seq, head.hash)
     };
     runs(journal).iter().map(run).collect()
@@ -112,15 +114,38 @@ async fn a_journal_of_version_0_1_opens_for_ever() {
     let journal = Journal::open(root.path(), "look").unwrap();
     assert_eq!(told(&journal), std::fs::read_to_string(fixture().join("told")).unwrap());
     let [rolled_back, paused] = runs(&journal)[..] else { panic!("two runs, not {:?}", runs(&journal)) };
-    assert!(load(&journal, rolled_back).unwrap().is_rolled_back());
+    assert!(load(&journal.reader(), rolled_back).unwrap().is_rolled_back());
     let breakpoint =
         Phase::Paused { reason: "breakpoint after second".into(), cause: PauseCause::Breakpoint };
-    assert_eq!(*load(&journal, paused).unwrap().phase(), breakpoint);
+    assert_eq!(*load(&journal.reader(), paused).unwrap().phase(), breakpoint);
 
     let ending = engine(&journal).resume(paused).await.unwrap();
     assert!(matches!(ending.phase, Phase::Ended(Outcome::Completed, _)), "{}", ending.phase);
     let ending = engine(&journal).roll_back(paused, "as asked").await.unwrap();
     assert!(matches!(ending.phase, Phase::Ended(Outcome::RolledBack, _)), "{}", ending.phase);
+}
+
+#[tokio::test]
+async fn a_run_that_version_0_1_was_killed_in_goes_on() {
+    for (name, back) in [("forward", false), ("back", true)] {
+        let root = tempfile::tempdir().unwrap();
+        let fixture = fixture().with_file_name(format!("journal-1-cut-{name}"));
+        copy(&fixture.join("state"), root.path());
+        let journal = Journal::open(root.path(), "look").unwrap();
+        assert_eq!(told(&journal), std::fs::read_to_string(fixture.join("told")).unwrap());
+        let [run] = runs(&journal)[..] else { panic!("one run, not {:?}", runs(&journal)) };
+        let loaded = load(&journal.reader(), run).unwrap();
+        assert_eq!(loaded.rollback().map(|rollback| rollback.mode.clone()), back.then_some(None));
+        let session = loaded.session().unwrap();
+        assert_eq!((session.program.as_str(), session.role.as_str()), ("fulcrum 0.1.0 guard", ""));
+        let ending = engine(&journal).resume(run).await.unwrap();
+        let expected = if back { Outcome::RolledBack } else { Outcome::Completed };
+        assert!(matches!(ending.phase, Phase::Ended(outcome, _) if outcome == expected), "{}", ending.phase);
+        if !back {
+            let ending = engine(&journal).roll_back(run, "as asked").await.unwrap();
+            assert!(matches!(ending.phase, Phase::Ended(Outcome::RolledBack, _)), "{}", ending.phase);
+        }
+    }
 }
 
 /// Writes the fixture: once, by the version that it is of.

@@ -1,67 +1,59 @@
-//! Large values as files, named by the digest of their content. They are outside of sled, which would put
-//! them into files that it never syncs, and they stay readable when it does not.
+//! Large blobs: files named by their run and the digest of their content.
 
-use std::io;
-use std::path::Path;
 use std::path::PathBuf;
 
 use crate::Digest;
-use crate::StoreError;
-use crate::fsync;
+use crate::DiskError;
+use crate::RunId;
+use crate::disk::Disk;
+use crate::log;
 
-/// The directory `blobs/`.
-#[derive(Debug)]
-pub(crate) struct BlobDir {
-    path: PathBuf,
+/// The directory of the files.
+pub(crate) const BLOBS: &str = "blobs";
+
+fn name(run: RunId, digest: &Digest) -> String {
+    format!("{BLOBS}/{run}-{digest}")
 }
 
-impl BlobDir {
-    /// The blobs in `path`, a directory that is there.
-    pub(crate) fn new(path: PathBuf) -> BlobDir {
-        BlobDir { path }
-    }
-
-    pub(crate) fn path_of(&self, digest: &Digest) -> PathBuf {
-        self.path.join(digest.to_string())
-    }
-
-    /// Writes the blob, or only makes its name durable if it is there: the process that wrote it may have
-    /// been killed between the rename and the sync.
-    pub(crate) fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = self.path_of(digest);
-        if std::fs::read(&path).is_ok_and(|kept| kept == bytes) {
-            return sync(&self.path);
-        }
-        fsync::write_atomic(&path, bytes, Some(0o600), None).map_err(|e| StoreError::io("write", path, e))
-    }
-
-    /// The blobs that are there; other files are not looked at.
-    pub(crate) fn list(&self) -> Result<Vec<Digest>, StoreError> {
-        let failed = |e| StoreError::io("read", &self.path, e);
-        let mut found = Vec::new();
-        for file in std::fs::read_dir(&self.path).map_err(failed)? {
-            found.extend(
-                file.map_err(failed)?.file_name().to_str().and_then(|name| name.parse::<Digest>().ok()),
-            );
-        }
-        Ok(found)
-    }
-
-    pub(crate) fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
-        let path = self.path_of(digest);
-        fsync::remove_durable(&path).map_err(|e| StoreError::io("remove", path, e))
-    }
-
-    pub(crate) fn get(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = self.path_of(digest);
-        match std::fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(StoreError::io("read", path, e)),
-        }
-    }
+/// Writes a blob, and returns when it and its name are on the disk.
+pub(crate) fn put(disk: &dyn Disk, run: RunId, digest: &Digest, value: &[u8]) -> Result<(), DiskError> {
+    log::make_filled(disk, &name(run, digest), 0, value).map(drop)
 }
 
-fn sync(dir: &Path) -> Result<(), StoreError> {
-    fsync::sync_dir(dir).map_err(|e| StoreError::io("sync", dir, e))
+/// A blob that is a file of some run, and its path.
+pub(crate) fn find(disk: &dyn Disk, digest: &Digest) -> Result<Option<(PathBuf, Vec<u8>)>, DiskError> {
+    let ending = format!("-{digest}");
+    let Some(found) = names(disk)?.into_iter().find(|name| name.ends_with(&ending)) else { return Ok(None) };
+    let name = format!("{BLOBS}/{found}");
+    let path = disk.path(&name);
+    let read = || {
+        let file = disk.open(&name, false)?;
+        let mut value = vec![0; usize::try_from(file.size()?).unwrap_or(usize::MAX)];
+        let read = file.read_at(&mut value, 0)?;
+        value.truncate(read);
+        Ok(value)
+    };
+    let value = read().map_err(|e| DiskError::new("read", path.clone(), e))?;
+    Ok(Some((path, value)))
+}
+
+/// Takes the files of these runs away, and those that were never finished. `gone` says which runs.
+pub(crate) fn remove(disk: &dyn Disk, gone: impl Fn(RunId) -> bool) -> Result<(), DiskError> {
+    let mut removed = false;
+    for name in names(disk)? {
+        let run = name.get(..36).and_then(|run| run.parse().ok());
+        if name.ends_with(".tmp") || run.is_some_and(&gone) {
+            let name = format!("{BLOBS}/{name}");
+            disk.remove(&name).map_err(|e| DiskError::new("remove", disk.path(&name), e))?;
+            removed = true;
+        }
+    }
+    if removed {
+        disk.sync_dir(BLOBS).map_err(|e| DiskError::new("sync", disk.path(BLOBS), e))?;
+    }
+    Ok(())
+}
+
+fn names(disk: &dyn Disk) -> Result<Vec<String>, DiskError> {
+    disk.list(BLOBS).map_err(|e| DiskError::new("list", disk.path(BLOBS), e))
 }

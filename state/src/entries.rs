@@ -1,88 +1,258 @@
-//! Reading a run from the first entry to the last, checked on the way.
+//! Reading a run from an entry to the last, checked on the way.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::Damage;
+use crate::DiskError;
 use crate::Entry;
 use crate::Head;
 use crate::ReadError;
-use crate::RunHeader;
 use crate::RunId;
-use crate::StoreError;
-use crate::journal::Inner;
-use crate::reader::Page;
+use crate::chain;
+use crate::log;
+use crate::place;
+use crate::place::Extent;
+use crate::place::Place;
+use crate::place::Position;
+use crate::record::BlobContent;
+use crate::record::EntryContent;
+use crate::record::Kind;
+use crate::scan::Found;
+use crate::scan::Scanner;
+use crate::shared::Shared;
 
 /// The entries of a run in order: those that are whole up to the first damage, then the error, then
-/// nothing. One page of entries is in memory at a time.
+/// nothing. One entry and a part of the log are in memory at a time.
 ///
-/// Entries that are appended meanwhile may be seen or not. It keeps the journal open, with its lock.
+/// It ends with the entry that was the last when it was begun. It does not keep the journal open.
 #[must_use = "nothing is read until it is iterated"]
 pub struct Entries {
-    journal: Arc<Inner>,
+    shared: Arc<Shared>,
     run: RunId,
+    after: Option<Head>,
     state: State,
+    head: Option<Head>,
 }
 
 enum State {
     Start,
-    /// The header when it was read last, the last entry that was yielded, and what was read beyond it.
-    At {
-        header: RunHeader,
-        last: Head,
-        page: Page,
-    },
-    /// What was found without the store, which failed, and the error after it.
-    Salvaged {
-        rest: VecDeque<Entry>,
-        error: Option<ReadError>,
-    },
+    At(Box<Reading>),
     Done,
 }
 
+/// Where it is.
+struct Reading {
+    extents: VecDeque<Extent>,
+    scanner: Option<(Scanner, u32)>,
+    /// The last entry that was read; `None` before the one that the caller named.
+    last: Option<Head>,
+    /// The last entry of the run.
+    until: Head,
+    /// What is known to be damaged behind it.
+    damage: Option<Damage>,
+    /// What was seen on the way that is no record.
+    bad: Option<(u32, u64)>,
+}
+
 impl Entries {
-    pub(crate) fn new(journal: Arc<Inner>, run: RunId) -> Entries {
-        Entries { journal, run, state: State::Start }
+    pub(crate) fn new(shared: Arc<Shared>, run: RunId, after: Option<Head>) -> Entries {
+        Entries { shared, run, after, state: State::Start, head: None }
     }
 
-    /// Reads to the end, and returns the last entry.
-    pub(crate) fn verify(mut self) -> Result<Head, ReadError> {
-        let mut head = self.journal.reader.header(self.run)?.map(|header| header.genesis());
-        while let Some(entry) = self.advance()? {
-            head = Some(entry.head());
-        }
-        head.ok_or_else(|| self.journal.unknown(self.run))
+    /// The last entry that was read, or the head that the run began with.
+    pub(crate) fn head(&self) -> Option<Head> {
+        self.head
     }
 
     fn advance(&mut self) -> Result<Option<Entry>, ReadError> {
         if matches!(self.state, State::Start) {
-            let Some(header) = self.journal.reader.header(self.run)? else {
-                return Err(self.journal.unknown(self.run));
-            };
-            self.state = State::At { last: header.genesis(), header, page: Page::new() };
+            self.state = State::At(Box::new(self.start()?));
         }
-        match &mut self.state {
-            State::At { header, last, page } => {
-                match self.journal.reader.entry_after(self.run, header, *last, page) {
-                    Ok(next) => {
-                        *last = next.as_ref().map_or(*last, Entry::head);
-                        return Ok(next);
-                    }
-                    Err(ReadError::Store(StoreError::Damaged { detail, .. })) => {
-                        let (rest, error) = self.journal.reader.salvaged(header, *last, &detail)?;
-                        self.state = State::Salvaged { rest, error };
-                    }
-                    Err(error) => return Err(error),
+        loop {
+            let State::At(reading) = &mut self.state else { return Ok(None) };
+            if let Some(last) = reading.last {
+                self.head = Some(last);
+                if last.seq >= reading.until.seq {
+                    let damage = reading.damage.take();
+                    return damage.map_or(Ok(None), |damage| Err(self.error(&damage)));
                 }
             }
-            State::Start | State::Salvaged { .. } | State::Done => {}
+            let Some(entry) = reading.next_entry(&self.shared, self.run)? else {
+                return Err(self.missing());
+            };
+            let (after, found) = (self.after, entry.head());
+            let State::At(reading) = &mut self.state else { return Ok(None) };
+            match (reading.last, after) {
+                (None, Some(after)) if found.seq < after.seq => continue,
+                (None, Some(after)) => {
+                    if found != after || chain::link(&entry) != found.hash {
+                        let detail =
+                            format!("entry {} is {:.12}, not {:.12}", found.seq, found.hash, after.hash);
+                        return Err(self.damaged(after.seq, detail));
+                    }
+                    reading.last = Some(found);
+                }
+                (Some(last), _) => {
+                    self.check(&entry, last)?;
+                    let State::At(reading) = &mut self.state else { return Ok(None) };
+                    reading.last = Some(found);
+                    self.head = Some(found);
+                    return Ok(Some(entry));
+                }
+                (None, None) => return Err(self.missing()),
+            }
         }
-        match &mut self.state {
-            State::Salvaged { rest, error } => match rest.pop_front() {
-                Some(entry) => Ok(Some(entry)),
-                None => error.take().map_or(Ok(None), Err),
-            },
-            State::Start | State::At { .. } | State::Done => Ok(None),
+    }
+
+    fn start(&self) -> Result<Reading, ReadError> {
+        self.shared.refresh()?;
+        let index = self.shared.index();
+        let Some(state) = index.run(self.run) else { return Err(self.shared.unknown(&index, self.run)) };
+        let (header, mut extents) = (&state.header, VecDeque::from(state.extents.clone()));
+        let genesis = header.genesis();
+        if let Some(damage) = header.damage.as_ref().filter(|damage| damage.seq == Some(0)) {
+            return Err(self.error(damage));
         }
+        let last = match self.after {
+            Some(after) if after != genesis => {
+                if let Some(kept) = self.shared.state(self.run).filter(|kept| kept.head == after) {
+                    skip_to(&mut extents, kept.at);
+                }
+                None
+            }
+            _ => Some(genesis),
+        };
+        let (until, damage) = (header.head, header.damage.clone());
+        Ok(Reading { extents, scanner: None, last, until, damage, bad: None })
+    }
+
+    fn check(&self, entry: &Entry, last: Head) -> Result<(), ReadError> {
+        let want = last.seq + 1;
+        if entry.seq != want {
+            return Err(self.damaged(want, format!("it is missing, entry {} is there", entry.seq)));
+        }
+        if entry.prev != last.hash {
+            let detail = format!("it follows {:.12}, the entry before is {:.12}", entry.prev, last.hash);
+            return Err(self.damaged(want, detail));
+        }
+        match chain::link(entry) {
+            made if made == entry.hash => Ok(()),
+            made => {
+                let detail = format!("its hash is {made:.12}, recorded is {:.12}", entry.hash);
+                Err(self.damaged(want, detail))
+            }
+        }
+    }
+
+    /// Why the next entry is not where the index says.
+    fn missing(&self) -> ReadError {
+        if let Err(error) = self.shared.refresh() {
+            return error;
+        }
+        let index = self.shared.index();
+        if index.run(self.run).is_none() {
+            return self.shared.unknown(&index, self.run);
+        }
+        drop(index);
+        let seq = match &self.state {
+            State::At(reading) => reading.last.or(self.after).map_or(0, |last| last.seq + 1),
+            State::Start | State::Done => 0,
+        };
+        self.damaged(seq, "it is missing".into())
+    }
+
+    fn damaged(&self, seq: u64, detail: String) -> ReadError {
+        let (segment, offset) = match &self.state {
+            State::At(reading) => reading.place(),
+            State::Start | State::Done => (1, 0),
+        };
+        let path = PathBuf::from(place::segment_name(segment));
+        self.error(&Damage { run: Some(self.run), seq: Some(seq), path, offset, detail })
+    }
+
+    fn error(&self, damage: &Damage) -> ReadError {
+        let path = self.shared.path_of(&damage.path);
+        ReadError::damaged(self.run, &Damage { path, ..damage.clone() })
+    }
+}
+
+impl Reading {
+    /// The next entry of the run in the log; `None` behind the last part that has any.
+    fn next_entry(&mut self, shared: &Shared, run: RunId) -> Result<Option<Entry>, ReadError> {
+        loop {
+            let (mut scanner, segment) = match self.scanner.take() {
+                Some(open) => open,
+                None => match self.extents.pop_front() {
+                    Some(extent) => (shared.scanner(extent)?, extent.segment),
+                    None => return Ok(None),
+                },
+            };
+            let failed = |e| {
+                let path = log::segment_path(shared.disk.as_ref(), segment);
+                ReadError::Disk(DiskError::new("read", path, e))
+            };
+            let found = loop {
+                match scanner.next().map_err(failed)? {
+                    Found::Record { at, prefix, content } if is_of(content, run) => match prefix.kind {
+                        Kind::Entry => break Some(entry(content)),
+                        Kind::Blob => remember(shared, content, segment, at, prefix.len),
+                        _ => {}
+                    },
+                    Found::Record { .. } => {}
+                    Found::Bad { from, .. } => self.bad = Some((segment, from)),
+                    Found::End { .. } => break None,
+                }
+            };
+            match found {
+                Some(Some(entry)) => {
+                    self.scanner = Some((scanner, segment));
+                    return Ok(Some(entry));
+                }
+                // A record that is no entry is missed when the next one does not follow.
+                Some(None) => self.scanner = Some((scanner, segment)),
+                None => {}
+            }
+        }
+    }
+
+    fn place(&self) -> (u32, u64) {
+        let here = self.scanner.as_ref().map(|(scanner, segment)| (*segment, scanner.at()));
+        self.bad.or(here).unwrap_or((1, 0))
+    }
+}
+
+/// True if the content is that of a record of this run: its first field names it.
+fn is_of(content: &[u8], run: RunId) -> bool {
+    let named = content.strip_prefix(b"{\"run\":\"").and_then(|rest| rest.get(..36));
+    let mut text = [0; 36];
+    named.is_some_and(|named| named == run.text(&mut text).as_bytes())
+}
+
+fn entry(content: &[u8]) -> Option<Entry> {
+    serde_json::from_slice::<EntryContent<'_>>(content).ok()?.entry()
+}
+
+fn remember(shared: &Shared, content: &[u8], segment: u32, at: u64, len: usize) {
+    if let Ok(blob) = serde_json::from_slice::<BlobContent>(content) {
+        let at = Position { segment, offset: place::short(at) };
+        let place = Place { at, len: place::short(len as u64) };
+        shared.index_mut().remember_blob(blob.digest, place);
+    }
+}
+
+/// Leaves out what lies before a place.
+fn skip_to(extents: &mut VecDeque<Extent>, at: Position) {
+    while let Some(first) = extents.front_mut() {
+        if first.segment < at.segment || (first.segment == at.segment && first.to <= at.offset) {
+            extents.pop_front();
+            continue;
+        }
+        if first.segment == at.segment {
+            first.from = first.from.max(at.offset);
+        }
+        break;
     }
 }
 

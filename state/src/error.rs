@@ -3,12 +3,14 @@
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use crate::Damage;
+use crate::Head;
 use crate::LockHolder;
-use crate::MAX_ENTRY_BYTES;
+use crate::MAX_BODY_BYTES;
 use crate::MAX_KIND_BYTES;
 use crate::RunId;
-use crate::StoreError;
 
 /// Why a journal could not be opened. Nothing was changed, but for a directory that may have been made.
 #[derive(Debug, thiserror::Error)]
@@ -57,9 +59,36 @@ pub enum OpenError {
         /// What was seen.
         detail: String,
     },
-    /// The store failed while the journal was being recovered.
-    #[error("cannot recover the journal")]
-    Store(#[source] StoreError),
+    /// The directory is one that another user could change.
+    #[error("{} is not safe: {detail}", path.display())]
+    Unsafe {
+        /// The directory, or a file in it.
+        path: PathBuf,
+        /// What was seen, and what to do.
+        detail: String,
+    },
+    /// The directory holds something, and no journal.
+    #[error("{} holds {found:?} and is no journal; name an empty directory, or one that is not there", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// A name in it.
+        found: String,
+    },
+    /// Written by an earlier version, and only looked at.
+    #[error(
+        "{} has format {found}; open it once for writing (fulcrum resume or rollback does), which carries it over \
+         to format 2", path.display()
+    )]
+    Older {
+        /// The state directory.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+    },
+    /// The disk failed while the journal was being recovered.
+    #[error("cannot recover the journal; it must be on a local disk that this user may write")]
+    Disk(#[source] DiskError),
 }
 
 /// Why an append failed.
@@ -68,7 +97,7 @@ pub enum AppendError {
     /// The commit with this append failed. Whether it is on the disk is not known; the journal is
     /// poisoned.
     #[error("the journal could not commit; nothing more is recorded until it is opened again")]
-    Store(#[source] StoreError),
+    Disk(#[source] DiskError),
     /// An earlier commit failed; nothing was tried.
     #[error(
         "nothing more is recorded since a commit failed ({first}); a failed sync cannot be repeated, so look \
@@ -78,17 +107,64 @@ pub enum AppendError {
         /// The first failure.
         first: String,
     },
-    /// An entry has too many bytes. Nothing was appended.
+    /// The body of an entry has too many bytes. Nothing was appended.
     #[error(
-        "entry {seq} of run {run} would take {bytes} bytes, the most is {MAX_ENTRY_BYTES}; keep large values with put_blob and name their digest"
+        "entry {seq} of run {run} has {bytes} bytes, the most is {MAX_BODY_BYTES}; keep large values as blobs and \
+         name their digest"
     )]
     TooLarge {
         /// The run.
         run: RunId,
         /// The number that the entry would have had.
         seq: u64,
-        /// Its length when encoded.
+        /// The length of its body.
         bytes: usize,
+    },
+    /// The entries of a commit have too many bytes together. Nothing was appended.
+    #[error(
+        "a commit to run {run} has {bytes} bytes, the most is {most}; append its entries in several commits"
+    )]
+    CommitTooLarge {
+        /// The run.
+        run: RunId,
+        /// The length of the commit in the log.
+        bytes: usize,
+        /// The most that it may have.
+        most: usize,
+    },
+    /// A body is not one JSON value on one line. Nothing was appended.
+    #[error("entry {seq} of run {run} is not one JSON value on one line: {detail}")]
+    NotJson {
+        /// The run.
+        run: RunId,
+        /// The number that the entry would have had.
+        seq: u64,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A commit has blobs and no entry that they belong to. Nothing was appended.
+    #[error("a commit to run {run} has blobs and no entry; append them with the entry that names them")]
+    BlobsAlone {
+        /// The run.
+        run: RunId,
+    },
+    /// The run is being written by another part of this process.
+    #[error("run {run} is already at work in this process; wait until that has ended, or stop it")]
+    Claimed {
+        /// The run.
+        run: RunId,
+    },
+    /// The run has grown since the writer looked: an append of it was dropped before it was answered.
+    #[error(
+        "run {run} ends with entry {found}, not with entry {}; continue the run anew, and read it first", expected.seq
+    )]
+    Moved {
+        /// The run.
+        run: RunId,
+        /// The head that the append was to follow.
+        expected: Head,
+        /// The number of the last entry.
+        found: u64,
     },
     /// The kind of a run has too many bytes. Nothing was begun.
     #[error("the kind of a run has {bytes} bytes, the most is {MAX_KIND_BYTES}: {kind:?}")]
@@ -97,14 +173,6 @@ pub enum AppendError {
         kind: String,
         /// Its length.
         bytes: usize,
-    },
-    /// There is no such run here.
-    #[error("run {run} is not in the journal {}; list the runs", path.display())]
-    UnknownRun {
-        /// The run.
-        run: RunId,
-        /// Where it was looked for.
-        path: PathBuf,
     },
     /// The run cannot be read, so nothing is appended to it.
     #[error("run {run} cannot be continued")]
@@ -115,9 +183,9 @@ pub enum AppendError {
         #[source]
         source: ReadError,
     },
-    /// A blob could not be kept, for want of room. Nothing is wrong with the journal.
-    #[error("the blob could not be kept; make room, then try again")]
-    NoRoom(#[source] StoreError),
+    /// There is no room on the disk for it. Nothing was appended, and nothing is wrong with the journal.
+    #[error("the journal has no room for it; make room on the disk, then try again")]
+    NoRoom(#[source] DiskError),
     /// The thread that commits is gone. Whether the append is on the disk is not known.
     #[error("the thread that commits has ended; start again, and look for a panic in the log")]
     WriterGone,
@@ -126,7 +194,7 @@ pub enum AppendError {
 impl AppendError {
     /// True if this journal will not append anything any more.
     pub fn is_poisoned(&self) -> bool {
-        matches!(self, AppendError::Store(_) | AppendError::Poisoned { .. } | AppendError::WriterGone)
+        matches!(self, AppendError::Disk(_) | AppendError::Poisoned { .. } | AppendError::WriterGone)
     }
 }
 
@@ -134,33 +202,29 @@ impl AppendError {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The run is not what was acknowledged, from this entry on.
-    #[error("run {run} is damaged at entry {seq}: {detail}. The entries before it are whole; restore {} from a backup, or go by them", path.display())]
+    #[error(
+        "run {run} is damaged at entry {seq}, in {} at byte {offset}: {detail}. The entries before it are whole; \
+         restore the file from a backup, or go by them", path.display()
+    )]
     Damaged {
         /// The run.
         run: RunId,
         /// The first entry that is missing or not what was written; 0 if it is the header of the run.
         seq: u64,
-        /// Where it is kept.
+        /// The file in which that was seen.
         path: PathBuf,
+        /// Where in the file.
+        offset: u64,
         /// What was seen.
         detail: String,
     },
-    /// Written by a later version of fulcrum.
-    #[error(
-        "entry {seq} of run {run} in {} has schema {found}, this version reads schemas up to {supported}; use \
-         the version of fulcrum that wrote it, or a later one", path.display()
-    )]
-    Newer {
+    /// The run was pruned.
+    #[error("run {run} was pruned; its last entry was {}, {:.12}", head.seq, head.hash)]
+    Pruned {
         /// The run.
         run: RunId,
-        /// The entry; 0 for the header of the run.
-        seq: u64,
-        /// Where it is kept.
-        path: PathBuf,
-        /// The schema that it names.
-        found: u8,
-        /// The latest one that can be read.
-        supported: u8,
+        /// Its last entry.
+        head: Head,
     },
     /// A blob is not there.
     #[error("blob {digest} is missing: {} is not there; restore it from a backup", path.display())]
@@ -188,9 +252,9 @@ pub enum ReadError {
         /// Where it was looked for.
         path: PathBuf,
     },
-    /// The store could not be read.
+    /// The disk could not be read.
     #[error("cannot read the journal")]
-    Store(#[source] StoreError),
+    Disk(#[source] DiskError),
 }
 
 impl ReadError {
@@ -198,8 +262,7 @@ impl ReadError {
     pub fn is_damage(&self) -> bool {
         match self {
             ReadError::Damaged { .. } | ReadError::MissingBlob { .. } | ReadError::DamagedBlob { .. } => true,
-            ReadError::Store(source) => matches!(source, StoreError::Damaged { .. }),
-            ReadError::Newer { .. } | ReadError::UnknownRun { .. } => false,
+            ReadError::Disk(_) | ReadError::Pruned { .. } | ReadError::UnknownRun { .. } => false,
         }
     }
 }
@@ -208,6 +271,37 @@ fn by(holder: Option<&LockHolder>) -> String {
     match holder {
         Some(holder) => format!(" by {holder}"),
         None => String::new(),
+    }
+}
+
+/// The disk refused something.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("cannot {doing} {}", path.display())]
+pub struct DiskError {
+    /// What was being done.
+    pub doing: &'static str,
+    /// On what.
+    pub path: PathBuf,
+    /// What the system said.
+    #[source]
+    pub source: Arc<io::Error>,
+}
+
+impl DiskError {
+    pub(crate) fn new(doing: &'static str, path: PathBuf, source: io::Error) -> DiskError {
+        DiskError { doing, path, source: Arc::new(source) }
+    }
+
+    /// True if there was no room.
+    pub fn is_full(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+impl ReadError {
+    pub(crate) fn damaged(run: RunId, damage: &Damage) -> ReadError {
+        let (seq, path) = (damage.seq.unwrap_or(0), damage.path.clone());
+        ReadError::Damaged { run, seq, path, offset: damage.offset, detail: damage.detail.clone() }
     }
 }
 

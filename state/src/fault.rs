@@ -12,7 +12,7 @@
 //! command is built without the feature is what `the_command_is_built_without_fault_points` (engine/tests)
 //! asks of cargo. `cargo test --workspace` turns it on in everything that is built for the tests.
 //!
-//! It is not for errors that a caller sees: a disk that fails is [`MemoryStore::fail_commit`](crate::MemoryStore::fail_commit).
+//! It is not for errors that a caller sees: a disk that fails is [`MemoryDisk::fail`](crate::MemoryDisk::fail).
 
 /// A place to die at.
 #[cfg(not(feature = "fault-points"))]

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
 use serde::Serializer;
-use serde::de::Error as _;
+use serde::de::Visitor;
 use uuid::Uuid;
 
 /// The name of a run: a UUID of version 7. Later runs sort after earlier ones.
@@ -28,6 +28,11 @@ impl RunId {
     /// The 16 bytes, which sort as the names do.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
+    }
+
+    /// The name as text.
+    pub(crate) fn text<'a>(&self, buffer: &'a mut [u8; 36]) -> &'a str {
+        self.0.as_hyphenated().encode_lower(buffer)
     }
 
     /// The name that these bytes are.
@@ -73,6 +78,11 @@ impl Digest {
         &self.0
     }
 
+    /// The hash that is written so.
+    pub(crate) fn from_hex(digits: &[u8; 64]) -> Option<Digest> {
+        Some(Digest(*blake3::Hash::from_hex(digits).ok()?.as_bytes()))
+    }
+
     /// The hash that these bytes are; nothing is hashed.
     pub fn from_bytes(bytes: [u8; 32]) -> Digest {
         Digest(bytes)
@@ -110,7 +120,19 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Digest;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a digest of 64 hexadecimal digits")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Digest, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
     }
 }
 

@@ -1,7 +1,5 @@
-//! The handle of the journal: open, append, read.
+//! The one writer of a journal: open, begin, append, prune.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,83 +11,121 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 use crate::AppendError;
-use crate::Digest;
-use crate::Entries;
+use crate::Commit;
+use crate::DiskError;
 use crate::Head;
 use crate::MAX_KIND_BYTES;
-use crate::MemoryStore;
+use crate::MemoryDisk;
 use crate::OpenError;
 use crate::ReadError;
+use crate::Reader;
 use crate::RunHeader;
 use crate::RunId;
-use crate::SledStore;
-use crate::Store;
-use crate::StoreError;
-use crate::format;
+use crate::Timestamp;
+use crate::active::Active;
+use crate::blob;
+use crate::blob::BLOBS;
+use crate::carry;
+use crate::checkpoint;
+use crate::checkpoint::Checkpoints;
+use crate::checkpoint::Known;
+use crate::claim::Claim;
+use crate::claim::Claims;
+use crate::commit::Prepared;
+use crate::commit::Staged;
+use crate::dir;
+use crate::disk::Disk;
+use crate::disk::SystemDisk;
 use crate::fsync;
+use crate::index::Index;
 use crate::lock::ProcessLock;
-use crate::reader::Reader;
-use crate::salvaged_store::SalvagedStore;
+use crate::log;
+use crate::log::FORMAT;
+use crate::place::LOG;
+use crate::prune;
+use crate::record::LostContent;
+use crate::shared::Shared;
 use crate::writer::Reply;
 use crate::writer::Request;
 use crate::writer::Writer;
 
-/// An open journal. Clones are the same journal; it is closed when the last of them, and of the
-/// [`Entries`] made from them, is dropped. That waits for what is being committed, a few syncs at most, and
-/// afterwards the journal can be opened again at once.
+/// The segments of a journal in memory: there may be hundreds of them in the tests of a program.
+const MEMORY_BYTES: u64 = 512 * 1024;
+
+/// How a journal is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The most bytes of a segment of the log, 64 KiB at least. One commit takes half of it at most.
+    pub segment_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { segment_bytes: 16 * 1024 * 1024 }
+    }
+}
+
+impl Options {
+    fn clamped(self) -> Options {
+        Options { segment_bytes: self.segment_bytes.clamp(64 * 1024, 1 << 30) }
+    }
+}
+
+/// An open journal. Clones are the same journal; it is closed when the last of them and of its [`RunWriter`]s is
+/// dropped. That waits for what is being committed, and afterwards the journal can be opened again at once.
 #[derive(Clone)]
 pub struct Journal {
     inner: Arc<Inner>,
 }
 
-/// What the clones share. The order of dropping matters: the thread, then the store, then the lock.
-pub(crate) struct Inner {
+/// What the clones share. The order of dropping matters: the thread, then the lock.
+struct Inner {
     requests: Option<mpsc::Sender<Request>>,
     thread: Option<JoinHandle<()>>,
-    pub(crate) reader: Reader,
+    reader: Reader,
+    claims: Claims,
     syncs: Arc<AtomicU64>,
     dir: Option<PathBuf>,
     _lock: Option<Arc<ProcessLock>>,
 }
 
 impl Journal {
-    /// Opens the journal in `dir` and recovers it. The directory is made if it is not there (mode 0700).
+    /// Opens the journal in `dir` for writing and recovers it. The directory is made if it is not there (mode 0700).
     /// `purpose` is what [`LockHolder`](crate::LockHolder) tells others.
     ///
     /// # Errors
     ///
-    /// [`OpenError`]: in use by another process, of a newer format, damaged as a whole, or refused by the
-    /// system. Damage to single runs is no error here; reading them reports it.
+    /// [`OpenError`]: in use by another process, of a newer format, not safe, or refused by the system. Damage to single
+    /// runs is no error here; reading them reports it.
     pub fn open(dir: impl AsRef<Path>, purpose: &str) -> Result<Journal, OpenError> {
-        let dir = dir.as_ref();
-        format::check(dir)?;
-        make_dir(dir)?;
-        let lock = Arc::new(ProcessLock::take(dir, purpose)?);
-        crate::fault::point("open/locked");
-        // Again: another process may have written since.
-        format::check(dir)?;
-        crate::fault::point("open/before-format");
-        format::mark(dir)?;
-        let store = SledStore::open(dir).map_err(unopened)?;
-        let reader = Reader::new(Arc::new(store)).map_err(OpenError::Store)?;
-        Journal::start(reader, Some(dir.into()), Some(lock))
+        Journal::open_with(dir, purpose, Options::default())
     }
 
-    /// Opens what is left of a journal that [`open`](Journal::open) says is damaged, for reading only: the
-    /// runs that the witness names, their entries as far as they are found in the log, and the blobs.
-    /// [`verify`](Journal::verify) then says which entry is damaged; if it returns a head, the damage is in
-    /// the database around the entries, and all of them are there.
+    /// [`open`](Journal::open), with options.
     ///
     /// # Errors
     ///
-    /// [`OpenError`], if it is in use, of a newer format, or refused by the system.
-    pub fn salvage(dir: impl AsRef<Path>, purpose: &str) -> Result<Journal, OpenError> {
+    /// As [`open`](Journal::open).
+    pub fn open_with(dir: impl AsRef<Path>, purpose: &str, options: Options) -> Result<Journal, OpenError> {
         let dir = dir.as_ref();
-        format::check(dir)?;
+        dir::check(dir)?;
+        dir::make(dir)?;
         let lock = Arc::new(ProcessLock::take(dir, purpose)?);
-        let store = SalvagedStore::open(dir).map_err(OpenError::Store)?;
-        let reader = Reader::unwitnessed(Arc::new(store));
-        Journal::start(reader, Some(dir.into()), Some(lock))
+        crate::fault::point("open/locked");
+        // Again: another process may have written since.
+        let format = dir::check(dir)?;
+        crate::fault::point("open/before-format");
+        match format {
+            Some(FORMAT) => carry::finish(dir)?,
+            Some(_) => carry::carry_over(dir, options.clamped())?,
+            None => dir::mark(dir)?,
+        }
+        if dir::is_volatile(dir) {
+            tracing::warn!(dir = %dir.display(), "the journal lies in memory: a power cut or a reboot takes it away");
+        }
+        let disk = Arc::new(SystemDisk::new(dir.into()));
+        let started = Journal::start(disk, options, Some(dir.into()), Some(lock));
+        started.map_err(OpenError::Disk)
     }
 
     /// A journal that keeps nothing when the process ends.
@@ -98,141 +134,136 @@ impl Journal {
     ///
     /// The system has no thread left.
     pub fn in_memory() -> Journal {
-        let reader = Reader::unwitnessed(Arc::new(MemoryStore::new()));
-        Journal::start(reader, None, None).expect("the system gives a thread to a journal in memory")
+        let disk = Arc::new(MemoryDisk::new());
+        Journal::on(disk, Options { segment_bytes: MEMORY_BYTES })
+            .expect("the system gives a thread to a journal in memory")
     }
 
-    /// A journal on a store.
+    /// A journal on a disk that no other process writes, without a lock and without a checkpoint.
     ///
     /// # Errors
     ///
-    /// [`OpenError::Store`] if the witness cannot be read.
-    pub fn with_store(store: impl Store) -> Result<Journal, OpenError> {
-        let reader = Reader::new(Arc::new(store)).map_err(OpenError::Store)?;
-        Journal::start(reader, None, None)
+    /// [`DiskError`] if it cannot be recovered.
+    pub fn on(disk: Arc<dyn Disk>, options: Options) -> Result<Journal, DiskError> {
+        Journal::start(disk, options, None, None)
     }
 
     fn start(
-        reader: Reader,
+        disk: Arc<dyn Disk>,
+        options: Options,
         dir: Option<PathBuf>,
         lock: Option<Arc<ProcessLock>>,
-    ) -> Result<Journal, OpenError> {
+    ) -> Result<Journal, DiskError> {
+        let options = options.clamped();
+        for made in [LOG, BLOBS] {
+            disk.make_dir(made).map_err(|e| DiskError::new("make", disk.path(made), e))?;
+        }
+        disk.sync_dir("").map_err(|e| DiskError::new("sync", disk.path(""), e))?;
+        sweep(disk.as_ref())?;
+        if let Some(dir) = &dir {
+            let index = dir.join("index");
+            fsync::sweep(&index).map_err(|e| DiskError::new("sweep", index, e))?;
+        }
+        let known = dir.as_deref().map_or(Known::Nothing, |dir| checkpoint::load_index(dir, disk.as_ref()));
+        let (mut index, other) = match known {
+            Known::Fits(index) => (index, None),
+            Known::Other(other) => (Index::default(), Some(other)),
+            Known::Nothing => (Index::default(), None),
+        };
+        let tail = log::read(disk.as_ref(), &mut index, false)?;
+        crate::fault::point("open/recovered");
+        let lost = other.map(|other| index.less_than(&other)).unwrap_or_default();
+        let mut active = Active::open(disk.clone(), options, index.end, tail)?;
+        let shared = Arc::new(Shared::new(disk.clone(), index, true));
+        record_lost(&shared, &mut active, lost)?;
+        prune::finish(&shared, &mut active)?;
+        let checkpoints = dir.as_deref().and_then(|dir| Checkpoints::start(dir, &shared));
+        blob::remove(disk.as_ref(), |run| shared.index().run(run).is_none())?;
+        let reader = Reader { shared: shared.clone() };
         let syncs = Arc::new(AtomicU64::new(0));
         let (requests, queue) = mpsc::channel();
-        let writer = Writer::new(reader.clone(), lock.clone(), syncs.clone());
-        let thread = std::thread::Builder::new()
-            .name("fulcrum-journal".into())
-            .spawn(move || writer.work(&queue))
-            .map_err(|source| OpenError::Io {
-                doing: "start a thread for",
-                path: reader.store.place(),
-                source,
-            })?;
-        let inner = Inner { requests: Some(requests), thread: Some(thread), reader, syncs, dir, _lock: lock };
+        let writer = Writer {
+            shared,
+            active,
+            lock: lock.clone(),
+            dir: dir.clone(),
+            syncs: syncs.clone(),
+            checkpoints,
+            poison: None,
+        };
+        let thread = std::thread::Builder::new().name("fulcrum-journal".into());
+        let thread = thread.spawn(move || writer.work(&queue));
+        let thread = thread.map_err(|e| DiskError::new("start a thread for", disk.path(""), e))?;
+        let (requests, thread) = (Some(requests), Some(thread));
+        let inner = Inner { requests, thread, reader, claims: Claims::default(), syncs, dir, _lock: lock };
         Ok(Journal { inner: Arc::new(inner) })
+    }
+
+    /// A reader of this journal. It sees a commit once that is on the disk.
+    pub fn reader(&self) -> Reader {
+        self.inner.reader.clone()
     }
 
     /// Begins a run of this kind (at most [`MAX_KIND_BYTES`] bytes) with its first entries, and returns when
     /// they are on the disk: one sync. After a crash the run is there with all of them, or not at all.
     ///
+    /// A run is not begun if there is not also room to end it: then the disk is full, and this is [`AppendError::NoRoom`].
+    ///
     /// # Errors
     ///
     /// [`AppendError`]. If [`is_poisoned`](AppendError::is_poisoned), the run may be there all the same.
-    pub async fn begin(&self, kind: &str, bodies: Vec<String>) -> Result<(RunId, Head), AppendError> {
+    pub async fn begin(&self, kind: &str, commit: Commit) -> Result<RunWriter, AppendError> {
         if kind.len() > MAX_KIND_BYTES {
             return Err(AppendError::KindTooLong { kind: kind.into(), bytes: kind.len() });
         }
-        self.inner.ask(|reply| Request::Begin { kind: kind.into(), bodies, reply }).await
+        let run = RunId::new();
+        let claim = self.inner.claims.claim(run).ok_or(AppendError::Claimed { run })?;
+        let commit = self.inner.prepared(run, 0, commit).await?;
+        let (kind, time) = (kind.to_owned(), commit.time);
+        let asked = claim.clone();
+        let head = self.inner.ask(|reply| Request::Begin { run, kind, commit, reply, claim: asked }).await?;
+        Ok(RunWriter { journal: self.clone(), run, head, time, claim })
     }
 
-    /// Appends entries to a run, and returns when they are on the disk: one sync, shared with everything
-    /// else that is being appended. After a crash all of them are there or none. Without bodies nothing is
-    /// written, and the head is returned.
-    ///
-    /// A future that is dropped before it is done does not take its entries back.
+    /// Goes on with a run, at its last entry.
     ///
     /// # Errors
     ///
-    /// [`AppendError`]. If [`is_poisoned`](AppendError::is_poisoned), the entries may be there all the same.
-    pub async fn append(&self, run: RunId, bodies: Vec<String>) -> Result<Head, AppendError> {
-        self.inner.ask(|reply| Request::Append { run, bodies, reply }).await
+    /// [`AppendError::Claimed`] if it is being written in this process: a [`RunWriter`] of it is there, or what one was
+    /// asked is not answered. [`AppendError::Read`] if the run is damaged, pruned, or not there.
+    pub fn continue_run(&self, run: RunId) -> Result<RunWriter, AppendError> {
+        let claim = self.inner.claims.claim(run).ok_or(AppendError::Claimed { run })?;
+        let head = self.inner.reader.shared.head_to_continue(run)?;
+        Ok(RunWriter { journal: self.clone(), run, head, time: Timestamp::now(), claim })
     }
 
-    /// Keeps a large value, and returns its digest when it is on the disk. To put it again is no error. It
-    /// is not part of any run until an entry names it.
+    /// Takes runs away for good, with their blobs, and returns when that is on the disk. A record of it stays, with
+    /// their heads and the reason. The chains of the other runs do not change: each run has its own.
+    ///
+    /// After a crash in the middle, each of these runs is there as a whole or gone, and the next opening ends what was
+    /// begun. Runs that are not there are left out.
     ///
     /// # Errors
     ///
-    /// [`AppendError::NoRoom`]; any other failure of the disk poisons the journal.
-    pub async fn put_blob(&self, bytes: Vec<u8>) -> Result<Digest, AppendError> {
-        let digest = Digest::of(&bytes);
-        self.inner.ask(|reply| Request::Blob { digest, bytes, reply }).await
+    /// [`AppendError::Claimed`] if one of them is being written. [`AppendError`]; if
+    /// [`is_poisoned`](AppendError::is_poisoned), some of it may have been done.
+    pub async fn prune(&self, runs: Vec<RunId>, reason: &str) -> Result<(), AppendError> {
+        let claim = |run: &RunId| self.inner.claims.claim(*run).ok_or(AppendError::Claimed { run: *run });
+        let _claims = runs.iter().map(claim).collect::<Result<Vec<Arc<Claim>>, _>>()?;
+        let reason = reason.to_owned();
+        self.inner.ask(|reply| Request::Prune { runs, reason, reply }).await
     }
 
-    /// Takes runs away for good, with the blobs that no other run names, and returns when that is on the disk,
-    /// with the number of those blobs. The chains of the other runs do not change: each run has its own.
-    ///
-    /// After a crash in the middle, each of these runs is there as a whole or gone, and a second call ends what
-    /// was begun. A blob that was put since the journal was opened stays.
+    /// The runs whose last entry did not say that they are over, in the order in which they were begun.
     ///
     /// # Errors
     ///
-    /// [`AppendError`]. If [`is_poisoned`](AppendError::is_poisoned), some of it may have been done.
-    pub async fn remove(&self, runs: Vec<RunId>) -> Result<usize, AppendError> {
-        self.inner.ask(|reply| Request::Remove { runs, reply }).await
+    /// [`ReadError`]; none of a journal that is open for writing.
+    pub fn open_runs(&self) -> Result<Vec<RunHeader>, ReadError> {
+        self.inner.reader.open_runs()
     }
 
-    /// All runs, oldest first.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError`] if a header cannot be read.
-    pub fn runs(&self) -> Result<Vec<RunHeader>, ReadError> {
-        self.inner.reader.headers()
-    }
-
-    /// What is known of a run without reading it: what was acknowledged, even if it is lost.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError`] if the header cannot be read.
-    pub fn header(&self, run: RunId) -> Result<Option<RunHeader>, ReadError> {
-        self.inner.reader.header(run)
-    }
-
-    /// The entries of a run in order, checked on the way: the whole ones, then, if there is damage, one
-    /// error, then nothing.
-    pub fn entries(&self, run: RunId) -> Entries {
-        Entries::new(self.inner.clone(), run)
-    }
-
-    /// Reads the whole run, and returns its last entry if everything that was acknowledged is there and
-    /// is what was written. Blobs are not looked at.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::Damaged`] with the number of the first entry that is missing or has changed.
-    pub fn verify(&self, run: RunId) -> Result<Head, ReadError> {
-        self.entries(run).verify()
-    }
-
-    /// The value that was put, checked against its digest.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::MissingBlob`], [`ReadError::DamagedBlob`], or it could not be read.
-    pub fn blob(&self, digest: &Digest) -> Result<Vec<u8>, ReadError> {
-        let store = &self.inner.reader.store;
-        let path = || store.blob_place(digest);
-        let bytes = store.blob(digest).map_err(ReadError::Store)?;
-        let bytes = bytes.ok_or_else(|| ReadError::MissingBlob { digest: *digest, path: path() })?;
-        match Digest::of(&bytes) {
-            found if found == *digest => Ok(bytes),
-            found => Err(ReadError::DamagedBlob { digest: *digest, path: path(), found }),
-        }
-    }
-
-    /// How many commits were synced since it was opened. Blobs are not counted.
+    /// How many commits were synced since it was opened. Files of blobs are not counted.
     pub fn syncs(&self) -> u64 {
         self.inner.syncs.load(Ordering::Relaxed)
     }
@@ -241,20 +272,101 @@ impl Journal {
     pub fn dir(&self) -> Option<&Path> {
         self.inner.dir.as_deref()
     }
+
+    /// True if the state directory is in memory, and a power cut or a reboot takes it away.
+    pub fn is_volatile(&self) -> bool {
+        self.dir().is_none_or(dir::is_volatile)
+    }
+}
+
+/// The writer of one run: the only way to append to it. The run can be continued by another when this is dropped and
+/// what it was asked last is answered.
+pub struct RunWriter {
+    journal: Journal,
+    run: RunId,
+    head: Head,
+    time: Timestamp,
+    claim: Arc<Claim>,
+}
+
+impl RunWriter {
+    /// The run.
+    pub fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// The last entry that was acknowledged.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The time of the entries that were acknowledged last: all entries of a commit have one. When the run was continued,
+    /// if none was.
+    pub fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// Appends entries, and returns their head when they are on the disk: one sync, shared with everything
+    /// else that is being appended. After a crash all of them are there or none. Without entries nothing is
+    /// written, and the head is returned.
+    ///
+    /// A future that is dropped before it is done does not take its entries back. The next append of this writer is then
+    /// [`AppendError::Moved`].
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError`]. If [`is_poisoned`](AppendError::is_poisoned), the entries may be there all the same.
+    pub async fn append(&mut self, commit: Commit) -> Result<Head, AppendError> {
+        let (run, expected, claim) = (self.run, self.head, self.claim.clone());
+        let inner = &self.journal.inner;
+        let commit = inner.prepared(run, expected.seq, commit).await?;
+        let time = commit.time;
+        self.head = inner.ask(|reply| Request::Append { run, expected, commit, reply, claim }).await?;
+        self.time = time;
+        Ok(self.head)
+    }
+
+    /// Keeps the state of the run's state machine at its head, so that it need not read the run from its beginning. It is
+    /// not synced: after a crash it may be older, or not there.
+    pub fn checkpoint(&self, state: Vec<u8>) {
+        self.journal.inner.tell(Request::Checkpoint { run: self.run, head: self.head, state });
+    }
 }
 
 impl Inner {
-    pub(crate) fn unknown(&self, run: RunId) -> ReadError {
-        ReadError::UnknownRun { run, path: self.reader.store.place() }
+    /// Checks a commit, and writes what of it becomes files: beside the thread that commits, so that other runs do not
+    /// wait for it.
+    async fn prepared(&self, run: RunId, last: u64, commit: Commit) -> Result<Prepared, AppendError> {
+        let prepared = Prepared::new(run, last, commit)?;
+        if prepared.files.is_empty() {
+            return Ok(prepared);
+        }
+        let disk = self.reader.shared.disk.clone();
+        let (reply, answer) = oneshot::channel();
+        let write = move || {
+            let mut files = prepared.files.iter();
+            let result = files.try_for_each(|(digest, value)| blob::put(disk.as_ref(), run, digest, value));
+            let _ = reply.send(result.map(|()| prepared));
+        };
+        let thread = std::thread::Builder::new().name("fulcrum-blob".into()).spawn(write);
+        thread.map_err(|e| {
+            AppendError::NoRoom(DiskError::new("start a thread for", PathBuf::from(BLOBS), e))
+        })?;
+        let written = answer.await.map_err(|_| AppendError::WriterGone)?;
+        // It was written under a name that no reader knows, and that is swept.
+        written.map_err(AppendError::NoRoom)
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, AppendError> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.requests.as_ref().is_some_and(|requests| requests.send(request(reply)).is_ok());
-        if !sent {
+        if !self.tell(request(reply)) {
             return Err(AppendError::WriterGone);
         }
         answer.await.unwrap_or(Err(AppendError::WriterGone))
+    }
+
+    fn tell(&self, request: Request) -> bool {
+        self.requests.as_ref().is_some_and(|requests| requests.send(request).is_ok())
     }
 }
 
@@ -271,25 +383,25 @@ impl Drop for Inner {
     }
 }
 
-/// Makes the directory, only for this user, and its name durable.
-fn make_dir(dir: &Path) -> Result<(), OpenError> {
-    let failed = |doing| move |source| OpenError::Io { doing, path: dir.into(), source };
-    if !dir.is_dir() {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed("make"))?;
+/// Writes down which entries the checkpoint knew that the log does not have.
+fn record_lost(shared: &Shared, active: &mut Active, lost: Vec<(RunId, u64, u64)>) -> Result<(), DiskError> {
+    for (run, seq, had) in lost {
+        let detail = format!("{had} entries were acknowledged, as the checkpoint says");
+        tracing::error!(%run, seq, detail, "the journal lost entries");
+        let mut staged = Staged::default();
+        staged.lost(LostContent { run, seq, detail });
+        active.write_staged(staged, shared).map_err(|error| error.error())?;
     }
-    let dir = dir.canonicalize().map_err(failed("find"))?;
-    match dir.parent() {
-        Some(parent) => fsync::sync_dir(parent).map_err(failed("sync the parent of")),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
-fn unopened(error: StoreError) -> OpenError {
-    match error {
-        StoreError::Damaged { path, detail } => OpenError::Damaged { path, detail },
-        StoreError::Io { .. } => OpenError::Store(error),
+/// Takes away what a process that was killed had not finished.
+fn sweep(disk: &dyn Disk) -> Result<(), DiskError> {
+    for name in disk.list(LOG).map_err(|e| DiskError::new("list", disk.path(LOG), e))? {
+        if name.ends_with(".tmp") {
+            let name = format!("{LOG}/{name}");
+            disk.remove(&name).map_err(|e| DiskError::new("remove", disk.path(&name), e))?;
+        }
     }
+    Ok(())
 }
-
-#[cfg(test)]
-mod tests;

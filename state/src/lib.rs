@@ -1,17 +1,21 @@
 //! The journal of fulcrum: what a run did, in order, on the disk before anything depends on it.
 //!
 //! It is for one process on one node that appends small entries and must find every acknowledged one
-//! after a kill or a power cut. It is not a database for queries, not a log shared by processes, and it
-//! knows nothing of steps, plans or Kubernetes: a body is text.
+//! after a kill or a power cut, and for any number of processes that read. It is not a database for queries, and it
+//! knows nothing of steps, plans or Kubernetes: a body is JSON text.
+//!
+//! An append-only log of text lines is the only copy of what is kept (docs/formats/journal.md). What makes opening fast,
+//! an index and the states of runs in sled, is made anew from the log if it is lost.
 //!
 //! # Promises
 //!
-//! * [`Journal::append`] and [`Journal::begin`] return when their entries are on the disk, all of them;
+//! * [`RunWriter::append`] and [`Journal::begin`] return when their entries and blobs are on the disk, all of them;
 //!   if they fail, either all of them or none are there.
-//! * [`Journal::put_blob`] returns when the blob and its name are on the disk.
 //! * Reading never returns an entry that was not appended, and never leaves one out in silence: what is
-//!   damaged, missing or too new is an error that names the run and the number of the entry.
-//! * After a failed commit nothing is claimed any more: the journal is poisoned until it is opened again.
+//!   damaged or missing is an error that names the run, the number of the entry, and the place in the file.
+//! * Damage to one run hides no other.
+//! * After a failed sync nothing is claimed any more: the journal is poisoned until it is opened again.
+//! * A run that could be begun can be ended on a disk that is full.
 //!
 //! # Invariants
 //!
@@ -19,78 +23,97 @@
 //!
 //! ```text
 //! entries of the run            = 1 ..= header.head.seq, without a gap
-//! entry[1].prev                 = genesis(run, kind, created)
+//! entry[1].prev                 = genesis(run, kind, created, after)
 //! entry[n].prev                 = entry[n-1].hash
-//! entry[n].hash                 = link(run, n, prev, time, body)
-//! header.head.hash              = entry[header.head.seq].hash
-//! witness.head.seq             <= header.head.seq          (else acknowledged entries are gone)
-//! length of an encoded entry   <= 4 KiB
+//! entry[n].hash                 = link(run, n, prev, time, over, blobs, body)
 //! ```
 //!
 //! # What is assumed of the disk
 //!
 //! * What `fsync`, or `fdatasync` for the content of a file, has returned for is kept through a power cut.
-//! * A rename within one directory is atomic.
+//! * An aligned piece of 512 bytes is written as a whole or not at all.
+//! * A rename within one file system is atomic.
 //! * Bytes may change behind our back; this is found when they are read, not repaired.
-//! * Nobody else writes below the state directory while the lock is held.
+//! * Only this user writes below the state directory, and only while the lock is held.
 
 // What a run and an entry are called.
 mod id;
 
-// What is kept: entries and headers as values, and as bytes.
+// What is kept, as values.
 mod entry;
 
 // How entries hang together.
 mod chain;
 
-// The only I/O seam: what a place that keeps entries must do, and what may go wrong there.
-mod store;
+// A record of the log, as a line of text.
+mod record;
 
-pub mod conformance;
+// What a caller commits, as records.
+mod commit;
 
-// The place that keeps entries on the disk: sled, and the facts that it needs.
-mod sled_store;
+// What a record says, without its body.
+mod meta;
+
+// Places in the log.
+mod place;
+
+// What is where.
+mod index;
+
+// The only I/O seam: a directory with files.
+mod disk;
+
+// A disk in memory, with faults on request.
+mod memory;
+
+// The records of a segment, and what is no record.
+mod scan;
+
+// Segments, and reading them in order.
+mod log;
+
+// The end of the log, where commits are written.
+mod active;
+
+// Large blobs.
+mod blob;
+
+// Taking runs out of the log.
+mod prune;
+
+// The index as it was a while ago, in sled.
+mod checkpoint;
+
+// Journals of format 1.
+mod carry;
 
 // Panics of sled as errors.
 mod panics;
-
-// The heads that were acknowledged, beside the database.
-mod witness;
-
-// Which entry of a damaged log is the damaged one; the log as it was found; what can be read of it.
-mod salvage;
-
-mod evidence;
-
-mod salvaged_store;
-
-// Large values by their hash.
-mod blob;
-
-// Which of them nobody names any more.
-mod prune;
-
-// The place that keeps entries in memory, with faults on request.
-mod memory;
 
 // Places to die at, for tests.
 pub mod fault;
 
 pub mod fsync;
 
+// The state directory: ours, and of which format.
+mod dir;
+
 // One process at a time, and who it is.
 mod lock;
+
+// One writer of a run at a time.
+mod claim;
 
 // One thread that commits in groups.
 mod writer;
 
-// The format of the directory.
-mod format;
-
-// The handle: open, append, read.
+// The writer's handle: open, begin, append, prune.
 mod journal;
 
-// What a store has, against what its witness says.
+// What writer and readers know of a journal.
+mod shared;
+
+// The reader's handle.
 mod reader;
 
 // Reading a run, checked.
@@ -98,24 +121,30 @@ mod entries;
 
 mod error;
 
+pub use commit::Commit;
+pub use disk::Disk;
+pub use disk::DiskFile;
 pub use entries::Entries;
 pub use entry::Entry;
 pub use entry::Head;
-pub use entry::MAX_ENTRY_BYTES;
+pub use entry::MAX_BODY_BYTES;
+pub use entry::MAX_INLINE_BLOB_BYTES;
 pub use entry::MAX_KIND_BYTES;
+pub use entry::Predecessor;
 pub use entry::RunHeader;
 pub use error::AppendError;
+pub use error::DiskError;
 pub use error::OpenError;
 pub use error::ReadError;
 pub use id::Digest;
 pub use id::ParseIdError;
 pub use id::RunId;
 pub use id::Timestamp;
+pub use index::Damage;
 pub use journal::Journal;
+pub use journal::Options;
+pub use journal::RunWriter;
 pub use lock::LockHolder;
 pub use lock::lock_holder;
-pub use memory::MemoryStore;
-pub use sled_store::SledStore;
-pub use store::Batch;
-pub use store::Store;
-pub use store::StoreError;
+pub use memory::MemoryDisk;
+pub use reader::Reader;

@@ -15,6 +15,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
+use rustix::fs::OFlags;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -91,6 +92,8 @@ impl ProcessLock {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            // A link is not followed: what it leads to is not ours to write.
+            .custom_flags((OFlags::NOFOLLOW | OFlags::CLOEXEC).bits().cast_signed())
             .open(&path)
             .map_err(|source| OpenError::Io { doing: "open", path: path.clone(), source })?;
         let begun = Instant::now();

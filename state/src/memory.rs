@@ -1,5 +1,5 @@
-//! A store in memory, for tests: it can fail a commit, and its content can be copied and changed, as a
-//! crash or a bad disk would.
+//! A disk in memory, for tests and for journals that keep nothing. It can fail a call, have no room left, and lose
+//! its power: then of what was not synced, some pieces of 512 bytes are there and some are not.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,164 +9,263 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-use crate::Batch;
-use crate::Digest;
-use crate::RunId;
-use crate::Store;
-use crate::StoreError;
+use crate::disk::Disk;
+use crate::disk::DiskFile;
 
-/// A [`Store`] that keeps nothing when the process ends. Clones are the same store.
+const PIECE_BYTES: usize = 512;
+
+/// A [`Disk`] that keeps nothing when the process ends. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryStore {
+pub struct MemoryDisk {
     state: Arc<Mutex<State>>,
 }
 
+type Shared = Arc<Mutex<Content>>;
+
 #[derive(Clone, Debug, Default)]
-struct State {
-    entries: BTreeMap<(RunId, u64), Vec<u8>>,
-    headers: BTreeMap<RunId, Vec<u8>>,
-    witness: BTreeMap<RunId, Vec<u8>>,
-    blobs: BTreeMap<Digest, Vec<u8>>,
-    commits: u64,
-    failing: Option<u64>,
-    unreadable: Option<(RunId, u64)>,
+struct Content {
+    now: Vec<u8>,
+    durable: Vec<u8>,
+    /// What was written since the last sync lies in here.
+    unsynced: Option<(usize, usize)>,
 }
 
-impl MemoryStore {
-    /// An empty store.
-    pub fn new() -> MemoryStore {
-        MemoryStore::default()
+#[derive(Debug, Default)]
+struct State {
+    names: BTreeMap<String, Shared>,
+    durable_names: BTreeMap<String, Shared>,
+    calls: u64,
+    failing: Option<Failing>,
+    room: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failing {
+    from: u64,
+    to: u64,
+    code: i32,
+}
+
+impl MemoryDisk {
+    /// An empty disk.
+    pub fn new() -> MemoryDisk {
+        MemoryDisk::default()
     }
 
-    /// Makes the `n`th commit from now fail, 1 being the next. Nothing of it is kept.
-    pub fn fail_commit(&self, n: u64) {
+    /// How many calls there were that change something.
+    pub fn calls(&self) -> u64 {
+        self.state().calls
+    }
+
+    /// Makes `count` calls that change something fail with this error number of the system, the `n`th from now first,
+    /// 1 being the next.
+    pub fn fail(&self, n: u64, count: u64, code: i32) {
         let mut state = self.state();
-        state.failing = Some(state.commits + n);
+        let from = state.calls + n;
+        state.failing = Some(Failing { from, to: from.saturating_add(count), code });
     }
 
-    /// A store of its own with what is kept now: what a crash at this instant would leave.
-    pub fn image(&self) -> MemoryStore {
-        MemoryStore { state: Arc::new(Mutex::new(self.state().clone())) }
+    /// How many bytes all files together may have; `None` for any number.
+    pub fn set_room(&self, bytes: Option<u64>) {
+        self.state().room = bytes;
     }
 
-    /// Changes the bytes of an entry; `None` takes it away. The witness stays as it is.
-    pub fn damage_entry(&self, run: RunId, seq: u64, change: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) {
-        let mut state = self.state();
-        let bytes = state.entries.remove(&(run, seq)).unwrap_or_default();
-        if let Some(bytes) = change(bytes) {
-            state.entries.insert((run, seq), bytes);
+    /// How many bytes all files together have.
+    pub fn used(&self) -> u64 {
+        used(&self.state())
+    }
+
+    /// A disk of its own with what a power cut at this instant leaves: what was synced, and some of the pieces that
+    /// were not, chosen by `seed`.
+    pub fn power_cut(&self, seed: u64) -> MemoryDisk {
+        let state = self.state();
+        let mut random = seed;
+        let mut chosen = || {
+            // The generator "SplitMix64".
+            random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = random;
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (mixed ^ (mixed >> 31)) & 1 == 1
+        };
+        let mut names = BTreeMap::new();
+        // A name that was not synced is there or not; a synced one stays, also when it was removed since.
+        for (name, file) in &state.durable_names {
+            names.insert(name.clone(), torn(file, &mut chosen));
         }
-    }
-
-    /// Makes reading the entries of this run fail from `seq` on, as a bad page does. Their bytes are still
-    /// in [`Store::raw`].
-    pub fn fail_reads_from(&self, run: RunId, seq: u64) {
-        self.state().unreadable = Some((run, seq));
-    }
-
-    /// Changes the bytes of a header; `None` takes it away. The witness stays as it is.
-    pub fn damage_header(&self, run: RunId, change: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) {
-        let mut state = self.state();
-        let bytes = state.headers.remove(&run).unwrap_or_default();
-        if let Some(bytes) = change(bytes) {
-            state.headers.insert(run, bytes);
+        for (name, file) in &state.names {
+            if chosen() {
+                names.insert(name.clone(), torn(file, &mut chosen));
+            }
         }
+        let state = State { durable_names: names.clone(), names, ..State::default() };
+        MemoryDisk { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Changes the bytes of a blob; `None` takes it away.
-    pub fn damage_blob(&self, digest: &Digest, change: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) {
-        let mut state = self.state();
-        let bytes = state.blobs.remove(digest).unwrap_or_default();
-        if let Some(bytes) = change(bytes) {
-            state.blobs.insert(*digest, bytes);
+    /// A disk of its own with what is there now: what a kill at this instant leaves.
+    pub fn image(&self) -> MemoryDisk {
+        let state = self.state();
+        let copy = |file: &Shared| Arc::new(Mutex::new(content(file).clone()));
+        let names: BTreeMap<_, _> =
+            state.names.iter().map(|(name, file)| (name.clone(), copy(file))).collect();
+        let state = State { durable_names: names.clone(), names, ..State::default() };
+        MemoryDisk { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The files and what is in them.
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let state = self.state();
+        state.names.iter().map(|(name, file)| (name.clone(), content(file).now.clone())).collect()
+    }
+
+    /// Changes what is in a file, also what is durable of it.
+    pub fn change(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(file) = self.state().names.get(name) {
+            let mut file = content(file);
+            change(&mut file.now);
+            file.durable = file.now.clone();
         }
-    }
-
-    /// This store with the witness of another: a database that went back to an older state.
-    pub fn with_witness_of(&self, other: &MemoryStore) -> MemoryStore {
-        let older = self.image();
-        older.state().witness = other.state().witness.clone();
-        older
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic in one of the closures above leaves the maps whole.
+        // A panic in a test leaves the maps whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a call that changes something.
+    fn change_call(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        state.calls += 1;
+        match state.failing {
+            Some(failing) if (failing.from..failing.to).contains(&state.calls) => {
+                Err(io::Error::from_raw_os_error(failing.code))
+            }
+            _ => Ok(state),
+        }
     }
 }
 
-impl Store for MemoryStore {
-    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        let mut state = self.state();
-        state.commits += 1;
-        if state.failing == Some(state.commits) {
-            let text = format!("commit {} was told to fail", state.commits);
-            return Err(StoreError::io("sync", "memory", io::Error::other(text)));
-        }
-        for (run, seq, bytes) in &batch.entries {
-            state.entries.insert((*run, *seq), bytes.clone());
-        }
-        for (run, bytes) in &batch.headers {
-            state.headers.insert(*run, bytes.clone());
-            state.witness.insert(*run, bytes.clone());
-        }
-        Ok(())
-    }
+fn content(file: &Shared) -> MutexGuard<'_, Content> {
+    file.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-    fn entries_from(&self, run: RunId, seq: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+fn used(state: &State) -> u64 {
+    state.names.values().map(|file| content(file).now.len() as u64).sum()
+}
+
+fn torn(file: &Shared, chosen: &mut impl FnMut() -> bool) -> Shared {
+    let file = content(file);
+    let mut left = file.durable.clone();
+    if file.now.len() > left.len() && chosen() {
+        left.resize(file.now.len(), 0);
+    }
+    let whole = left.len();
+    for (at, piece) in left.chunks_mut(PIECE_BYTES).enumerate() {
+        let start = at * PIECE_BYTES;
+        let end = (start + piece.len()).min(file.now.len()).min(whole);
+        if start < end && piece[..end - start] != file.now[start..end] && chosen() {
+            piece[..end - start].copy_from_slice(&file.now[start..end]);
+        }
+    }
+    Arc::new(Mutex::new(Content { now: left.clone(), durable: left, unsynced: None }))
+}
+
+impl Disk for MemoryDisk {
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        let prefix = format!("{dir}/");
         let state = self.state();
-        let bad = state.unreadable.filter(|(bad, _)| *bad == run).map(|(_, from)| from);
-        if bad.is_some_and(|bad| bad <= seq) {
-            return Err(StoreError::Damaged { path: self.place(), detail: "it was told to fail".into() });
+        let names = state.names.keys().filter_map(|name| name.strip_prefix(&prefix));
+        Ok(names.filter(|name| !name.contains('/')).map(str::to_owned).collect())
+    }
+
+    fn make_dir(&self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn open(&self, name: &str, _: bool) -> io::Result<Box<dyn DiskFile>> {
+        let state = self.state();
+        let content = state.names.get(name).cloned().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(MemoryFile { disk: self.clone(), content }))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let mut state = self.change_call()?;
+        let content = Shared::default();
+        state.names.insert(name.to_owned(), content.clone());
+        drop(state);
+        Ok(Box::new(MemoryFile { disk: self.clone(), content }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.change_call()?;
+        let file = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        state.names.insert(to.to_owned(), file);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.change_call()?.names.remove(name);
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        let mut state = self.change_call()?;
+        let prefix = format!("{dir}/");
+        let names = state.names.clone();
+        state.durable_names.retain(|name, _| !name.starts_with(&prefix));
+        state.durable_names.extend(names.into_iter().filter(|(name, _)| name.starts_with(&prefix)));
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        PathBuf::from("memory").join(name)
+    }
+}
+
+struct MemoryFile {
+    disk: MemoryDisk,
+    content: Shared,
+}
+
+impl DiskFile for MemoryFile {
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let content = content(&self.content);
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.now.len());
+        let len = bytes.len().min(content.now.len() - start);
+        bytes[..len].copy_from_slice(&content.now[start..start + len]);
+        Ok(len)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let state = self.disk.change_call()?;
+        let end = usize::try_from(offset).unwrap_or(usize::MAX).saturating_add(bytes.len());
+        let more = end.saturating_sub(content(&self.content).now.len()) as u64;
+        if more > 0 && state.room.is_some_and(|room| used(&state) + more > room) {
+            return Err(io::ErrorKind::StorageFull.into());
         }
-        let found = state.entries.range((run, seq)..=(run, u64::MAX)).take(most);
-        let readable = found.take_while(|((_, seq), _)| bad.is_none_or(|bad| *seq < bad));
-        Ok(readable.map(|((_, seq), bytes)| (*seq, bytes.clone())).collect())
-    }
-
-    fn header(&self, run: RunId) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.state().headers.get(&run).cloned())
-    }
-
-    fn headers(&self) -> Result<Vec<(RunId, Vec<u8>)>, StoreError> {
-        Ok(self.state().headers.iter().map(|(run, bytes)| (*run, bytes.clone())).collect())
-    }
-
-    fn witnessed(&self) -> Result<Vec<(RunId, Vec<u8>)>, StoreError> {
-        Ok(self.state().witness.iter().map(|(run, bytes)| (*run, bytes.clone())).collect())
-    }
-
-    fn raw(&self) -> Result<Vec<u8>, StoreError> {
-        Ok(self.state().entries.values().flatten().copied().collect())
-    }
-
-    fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
-        self.state().blobs.insert(*digest, bytes.to_vec());
+        let mut content = content(&self.content);
+        if content.now.len() < end {
+            content.now.resize(end, 0);
+        }
+        let start = end - bytes.len();
+        content.now[start..end].copy_from_slice(bytes);
+        let (from, to) = content.unsynced.unwrap_or((start, end));
+        content.unsynced = Some((from.min(start), to.max(end)));
         Ok(())
     }
 
-    fn remove(&self, runs: &[RunId]) -> Result<(), StoreError> {
-        let mut state = self.state();
-        state.entries.retain(|(run, _), _| !runs.contains(run));
-        state.headers.retain(|run, _| !runs.contains(run));
-        state.witness.retain(|run, _| !runs.contains(run));
+    fn sync(&self) -> io::Result<()> {
+        let _state = self.disk.change_call()?;
+        let mut content = content(&self.content);
+        if let Some((from, to)) = content.unsynced.take() {
+            let Content { now, durable, .. } = &mut *content;
+            durable.resize(now.len(), 0);
+            durable[from..to].copy_from_slice(&now[from..to]);
+        }
         Ok(())
     }
 
-    fn blobs(&self) -> Result<Vec<Digest>, StoreError> {
-        Ok(self.state().blobs.keys().copied().collect())
-    }
-
-    fn remove_blobs(&self, digests: &[Digest]) -> Result<(), StoreError> {
-        self.state().blobs.retain(|digest, _| !digests.contains(digest));
-        Ok(())
-    }
-
-    fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.state().blobs.get(digest).cloned())
-    }
-
-    fn place(&self) -> PathBuf {
-        PathBuf::from("memory")
+    fn size(&self) -> io::Result<u64> {
+        Ok(content(&self.content).now.len() as u64)
     }
 }

@@ -1,56 +1,120 @@
-//! Which blobs nobody needs any more.
-//!
-//! The journal does not know what a body means. An entry names a blob by its digest in hexadecimal, so every
-//! 64 hexadecimal digits in a row that stand in some body are a name; one that is none by accident only
-//! keeps a blob that could go.
+//! Taking runs out of the log. A record says which, before anything of them goes; then each segment that has something
+//! of them is put in place anew, with blanks where they were, so that nothing else moves. A segment with nothing else
+//! in it is emptied. What a crash leaves of it is finished when the journal is opened next.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::HashSet;
 
-use crate::Digest;
-use crate::StoreError;
-use crate::reader::Page;
-use crate::reader::Reader;
+use crate::AppendError;
+use crate::DiskError;
+use crate::RunId;
+use crate::Timestamp;
+use crate::active::Active;
+use crate::blob;
+use crate::disk::Disk;
+use crate::index::Index;
+use crate::log;
+use crate::meta::Meta;
+use crate::place;
+use crate::record;
+use crate::record::LostContent;
+use crate::record::PruneContent;
+use crate::record::PrunedRun;
+use crate::scan::Found;
+use crate::scan::Scanner;
+use crate::shared::Shared;
 
-/// The blobs that no entry of any run names and that are not in `kept`. None, if a run cannot be read:
-/// what it names is not known then.
-pub(crate) fn unnamed_blobs(reader: &Reader, kept: &BTreeSet<Digest>) -> Result<Vec<Digest>, StoreError> {
-    let blobs: BTreeSet<Digest> = reader.store.blobs()?.into_iter().collect();
-    let mut unnamed: BTreeSet<Digest> = blobs.difference(kept).copied().collect();
-    let Ok(headers) = reader.headers() else { return Ok(Vec::new()) };
-    for mut header in headers {
-        let (run, mut last, mut page) = (header.run, header.genesis(), Page::new());
-        loop {
-            match reader.entry_after(run, &mut header, last, &mut page) {
-                Ok(Some(entry)) => {
-                    digests(&entry.body).for_each(|named| _ = unnamed.remove(&named));
-                    last = entry.head();
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::warn!(%run, %error, "no blob is removed: a run that may name one cannot be read");
-                    return Ok(Vec::new());
-                }
-            }
+/// The most runs that one record names: it fits well into a commit.
+pub(crate) const RUNS_MAX: usize = 500;
+
+/// The record of runs that go.
+pub(crate) fn content(index: &Index, runs: &[RunId], reason: &str) -> Result<PruneContent, AppendError> {
+    let mut gone = Vec::new();
+    for run in runs {
+        // A second call ends what was begun.
+        if let Some(state) = index.run(*run) {
+            gone.push(PrunedRun { run: *run, head: state.header.head });
         }
     }
-    Ok(unnamed.into_iter().collect())
+    let last = index.predecessor().map(|last| last.run);
+    Ok(PruneContent { time: Timestamp::now(), reason: reason.into(), last, runs: gone })
 }
 
-/// The digests that a body names.
-fn digests(body: &str) -> impl Iterator<Item = Digest> + '_ {
-    body.split(|c: char| !c.is_ascii_hexdigit())
-        .filter(|word| word.len() == 64)
-        .filter_map(|word| word.parse().ok())
+/// Takes away everything of the runs that are recorded as pruned.
+pub(crate) fn finish(shared: &Shared, active: &mut Active) -> Result<(), DiskError> {
+    let disk = shared.disk.as_ref();
+    let index = shared.index();
+    let runs: HashSet<RunId> = index.leftovers().iter().map(|(run, _)| *run).collect();
+    if runs.is_empty() {
+        return Ok(());
+    }
+    let mut segments = BTreeMap::new();
+    for extent in index.leftovers().iter().flat_map(|(_, extents)| extents) {
+        segments.insert(extent.segment, index.lives_in(extent.segment));
+    }
+    drop(index);
+    for (segment, lives) in segments {
+        let is_active = segment == active.end().segment;
+        rewrite(disk, segment, &runs, lives || is_active)?;
+        crate::fault::point("prune/segment");
+        if is_active {
+            active.reopen()?;
+        }
+    }
+    blob::remove(disk, |run| runs.contains(&run))?;
+    shared.index_mut().finished_prune();
+    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Puts a segment in place anew without these runs; if nothing else `lives` in it, only what is part of no run.
+fn rewrite(disk: &dyn Disk, segment: u32, runs: &HashSet<RunId>, lives: bool) -> Result<(), DiskError> {
+    let name = place::segment_name(segment);
+    let failed = |e| DiskError::new("rewrite", disk.path(&name), e);
+    let file = disk.open(&name, false).map_err(failed)?;
+    let size = file.size().map_err(failed)?;
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
+    let read = file.read_at(&mut bytes, 0).map_err(failed)?;
+    bytes.truncate(read);
+    let mut scanner = Scanner::new(file, 0, size);
+    let mut kept = Vec::new();
+    let mut after = 0;
+    let mut end = 0;
+    let mut damaged = false;
+    loop {
+        match scanner.next().map_err(failed)? {
+            Found::Record { at, prefix, content } => {
+                let (from, to) = (at as usize, at as usize + prefix.len);
+                end = to;
+                let meta = Meta::read(prefix.kind, content);
+                match &meta {
+                    Some(Meta::Segment(content)) => after = content.after,
+                    Some(Meta::Prune(_)) => kept.extend_from_slice(&bytes[from..to]),
+                    _ => {}
+                }
+                if meta.is_some_and(|meta| belongs(&meta, runs)) {
+                    record::blank(&mut bytes[from..to]);
+                }
+            }
+            Found::Bad { to, .. } => (damaged, end) = (true, to as usize),
+            Found::End { .. } => break,
+        }
+    }
+    if lives || damaged {
+        log::make_filled(disk, &name, size, &bytes[..end]).map(drop)
+    } else {
+        let mut header = log::segment_record(segment, after, true);
+        record::mark_first(&mut header);
+        record::mark_last(&mut header);
+        header.append(&mut kept);
+        log::make_filled(disk, &name, header.len() as u64, &header).map(drop)
+    }
+}
 
-    #[test]
-    fn a_digest_is_a_name_wherever_it_stands() {
-        let (first, second) = (Digest::of(b"1"), Digest::of(b"2"));
-        let body = format!("{{\"blob\":\"{first}\",\"why\":\"not {second}, nor {second}0\"}}");
-        assert_eq!(digests(&body).collect::<Vec<_>>(), [first, second]);
+fn belongs(meta: &Meta, runs: &HashSet<RunId>) -> bool {
+    match meta {
+        Meta::Run(content) => runs.contains(&content.run),
+        Meta::Blob { run, .. } | Meta::Lost(LostContent { run, .. }) => runs.contains(run),
+        Meta::Entry(entry) => runs.contains(&entry.run),
+        Meta::Segment(_) | Meta::Prune(_) | Meta::Blank => false,
     }
 }

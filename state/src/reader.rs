@@ -1,233 +1,144 @@
-//! Headers, and what the store lost: its content against its witness, compared once when it is opened.
+//! Reading a journal: beside the process that writes it, or within it. It needs no lock and writes nothing.
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::Damage;
+use crate::Digest;
+use crate::DiskError;
+use crate::Entries;
 use crate::Head;
+use crate::OpenError;
 use crate::ReadError;
 use crate::RunHeader;
 use crate::RunId;
-use crate::Store;
-use crate::StoreError;
-use crate::entry::DecodeError;
-use crate::entry::Entry;
-use crate::entry::SCHEMA;
-use crate::salvage::Copies;
-use crate::salvage::Next;
+use crate::checkpoint;
+use crate::dir;
+use crate::disk::Disk;
+use crate::disk::SystemDisk;
+use crate::index::Index;
+use crate::log;
+use crate::shared::Shared;
 
-/// Entries that are read of the store at once: one at a time costs a walk through the tree each.
-const PAGE_ENTRIES: usize = 256;
-
-/// Entries as the store has them, in order.
-pub(crate) type Page = VecDeque<(u64, Vec<u8>)>;
-
-/// Reads a store, and knows what is missing in it.
+/// Reads a journal. Clones read the same one.
+///
+/// One that was opened by itself sees what another process has written; of what that process is writing at this
+/// instant it sees nothing or a whole commit, which may not be on the disk yet.
 #[derive(Clone)]
-pub(crate) struct Reader {
-    pub(crate) store: Arc<dyn Store>,
-    lost: Arc<BTreeMap<RunId, Lost>>,
-}
-
-/// A run that is not what was acknowledged, by the witness.
-#[derive(Debug)]
-pub(crate) struct Lost {
-    /// The header as it was acknowledged.
-    header: RunHeader,
-    /// The first entry that is missing or another one.
-    pub(crate) seq: u64,
-    /// How it is known.
-    pub(crate) detail: String,
-}
-
-impl Lost {
-    /// Takes the number of the entry that is damaged, if that comes before the first that is missing.
-    fn locate(&mut self, log: &Copies<'_>) {
-        if let Some((seq, what)) = log.first_damage(&self.header)
-            && seq <= self.seq
-            && !log.is_empty()
-        {
-            self.seq = seq;
-            self.detail = format!("{what}; {}", self.detail);
-        }
-    }
+pub struct Reader {
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Reader {
-    /// Compares the store with its witness. What cannot be read is not judged here: whoever reads it will
-    /// get the error.
-    pub(crate) fn new(store: Arc<dyn Store>) -> Result<Reader, StoreError> {
-        let mut reader = Reader::unwitnessed(store);
-        // A torn witness knows nothing.
-        let witnessed = reader.store.witnessed()?.into_iter();
-        let headers = witnessed.filter_map(|(run, bytes)| RunHeader::decode(run, &bytes).ok());
-        let mut lost: BTreeMap<RunId, Lost> =
-            headers.filter_map(|header| reader.compare(header)).map(|lost| (lost.header.run, lost)).collect();
-        if !lost.is_empty() {
-            let raw = reader.store.raw()?;
-            let copies = Copies::find(&raw);
-            for (run, lost) in &mut lost {
-                lost.locate(&copies);
-                tracing::error!(%run, seq = lost.seq, detail = %lost.detail, "the journal lost entries");
+    /// Opens the journal in `dir` for reading. Nothing in it is changed, and no lock is taken.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]: it is not there, of another format, or the system refused to read it. Damage is no error here:
+    /// what is read reports it.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Reader, OpenError> {
+        let dir = dir.as_ref();
+        dir::check_readable(dir)?;
+        let disk: Arc<dyn Disk> = Arc::new(SystemDisk::new(dir.into()));
+        let index = checkpoint::index_to_read(dir, &disk);
+        Reader::from(disk, index).map_err(OpenError::Disk)
+    }
+
+    /// Reads the journal on a disk.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError`] if it cannot be read.
+    pub fn on(disk: Arc<dyn Disk>) -> Result<Reader, DiskError> {
+        Reader::from(disk, Index::default())
+    }
+
+    fn from(disk: Arc<dyn Disk>, mut index: Index) -> Result<Reader, DiskError> {
+        log::read(disk.as_ref(), &mut index, true)?;
+        Ok(Reader { shared: Arc::new(Shared::new(disk, index, false)) })
+    }
+
+    /// All runs, in the order in which they were begun. A run that is damaged says so in its header.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Disk`].
+    pub fn runs(&self) -> Result<Vec<RunHeader>, ReadError> {
+        self.shared.refresh()?;
+        Ok(self.shared.index().headers())
+    }
+
+    /// The runs whose last entry did not say that they are over, in the order in which they were begun.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Disk`].
+    pub fn open_runs(&self) -> Result<Vec<RunHeader>, ReadError> {
+        self.shared.refresh()?;
+        Ok(self.shared.index().open_headers())
+    }
+
+    /// What is known of a run without reading it. `None` if it is not there, or was pruned.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Disk`].
+    pub fn header(&self, run: RunId) -> Result<Option<RunHeader>, ReadError> {
+        self.shared.refresh()?;
+        Ok(self.shared.index().run(run).map(|state| state.header.clone()))
+    }
+
+    /// The entries of a run in order, checked on the way: the whole ones, then, if there is damage, one
+    /// error, then nothing.
+    pub fn entries(&self, run: RunId) -> Entries {
+        Entries::new(self.shared.clone(), run, None)
+    }
+
+    /// The entries of a run after one of them. It is an error if that one is not there, or is another.
+    pub fn entries_after(&self, run: RunId, head: Head) -> Entries {
+        Entries::new(self.shared.clone(), run, Some(head))
+    }
+
+    /// The state that [`RunWriter::checkpoint`](crate::RunWriter::checkpoint) kept last, and the head that it is of.
+    /// It may be older than the run, or not there; a reader that was opened by itself has none.
+    pub fn checkpoint(&self, run: RunId) -> Option<(Head, Vec<u8>)> {
+        self.shared.state(run).map(|kept| (kept.head, kept.state))
+    }
+
+    /// A blob, checked against its digest.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::MissingBlob`], [`ReadError::DamagedBlob`], or it could not be read.
+    pub fn blob(&self, digest: &Digest) -> Result<Vec<u8>, ReadError> {
+        self.shared.refresh()?;
+        self.shared.blob(digest)
+    }
+
+    /// Reads the whole run with its blobs, and returns its last entry if everything that was acknowledged is
+    /// there and is what was written.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`] with the number of the first entry that is missing or has changed, or the error of
+    /// the first blob.
+    pub fn verify(&self, run: RunId) -> Result<Head, ReadError> {
+        let mut entries = self.entries(run);
+        for entry in entries.by_ref() {
+            for digest in entry?.blobs {
+                self.shared.blob(&digest).map_err(|error| self.shared.or_pruned(run, error))?;
             }
         }
-        reader.store.recovered(!lost.is_empty());
-        reader.lost = Arc::new(lost);
-        Ok(reader)
+        entries.head().ok_or_else(|| self.shared.unknown(&self.shared.index(), run))
     }
 
-    /// A reader of a store that has no witness but itself.
-    pub(crate) fn unwitnessed(store: Arc<dyn Store>) -> Reader {
-        Reader { store, lost: Arc::default() }
-    }
-
-    fn compare(&self, acknowledged: RunHeader) -> Option<Lost> {
-        let (run, head) = (acknowledged.run, acknowledged.head);
-        let kept = self.stored_header(run).ok()?.map_or(0, |header| header.head.seq);
-        if kept < head.seq {
-            let detail = format!("{} entries were acknowledged, the database has {kept}", head.seq);
-            return Some(Lost { header: acknowledged, seq: kept + 1, detail });
-        }
-        let (seq, bytes) = self.store.entry_from(run, head.seq).ok()??;
-        let entry = Entry::decode(run, seq, &bytes).ok()?;
-        if seq == head.seq && entry.hash != head.hash {
-            let detail = format!("acknowledged was {:.12}, the database has {:.12}", head.hash, entry.hash);
-            return Some(Lost { header: acknowledged, seq, detail });
-        }
-        None
-    }
-
-    pub(crate) fn lost(&self, run: RunId) -> Option<&Lost> {
-        self.lost.get(&run)
-    }
-
-    /// The header of a run: what was acknowledged, even if it is lost.
-    pub(crate) fn header(&self, run: RunId) -> Result<Option<RunHeader>, ReadError> {
-        let kept = self.stored_header(run)?;
-        Ok(match (kept, self.lost(run)) {
-            (Some(kept), Some(lost)) if kept.head.seq < lost.header.head.seq => Some(lost.header.clone()),
-            (None, Some(lost)) => Some(lost.header.clone()),
-            (kept, _) => kept,
-        })
-    }
-
-    /// The header of a run that nothing is known to be missing of.
-    pub(crate) fn header_to_continue(&self, run: RunId) -> Result<Option<RunHeader>, ReadError> {
-        match self.lost(run) {
-            Some(lost) => Err(self.damaged(run, lost.seq, lost.detail.clone())),
-            None => self.stored_header(run),
-        }
-    }
-
-    /// The headers of all runs, oldest first, with those that are lost.
-    pub(crate) fn headers(&self) -> Result<Vec<RunHeader>, ReadError> {
-        let mut headers: BTreeMap<RunId, RunHeader> =
-            self.lost.iter().map(|(run, lost)| (*run, lost.header.clone())).collect();
-        for (run, bytes) in self.store.headers().map_err(ReadError::Store)? {
-            let header = self.decoded(run, 0, RunHeader::decode(run, &bytes))?;
-            if headers.get(&run).is_none_or(|lost| lost.head.seq <= header.head.seq) {
-                headers.insert(run, header);
-            }
-        }
-        Ok(headers.into_values().collect())
-    }
-
-    pub(crate) fn damaged(&self, run: RunId, seq: u64, detail: String) -> ReadError {
-        ReadError::Damaged { run, seq, path: self.store.place(), detail }
-    }
-
-    pub(crate) fn decoded<T>(
-        &self,
-        run: RunId,
-        seq: u64,
-        result: Result<T, DecodeError>,
-    ) -> Result<T, ReadError> {
-        result.map_err(|error| match error {
-            DecodeError::Newer { found } => {
-                ReadError::Newer { run, seq, path: self.store.place(), found, supported: SCHEMA }
-            }
-            DecodeError::Damaged(detail) => self.damaged(run, seq, detail),
-        })
-    }
-
-    fn stored_header(&self, run: RunId) -> Result<Option<RunHeader>, ReadError> {
-        match self.store.header(run).map_err(ReadError::Store)? {
-            Some(bytes) => self.decoded(run, 0, RunHeader::decode(run, &bytes)).map(Some),
-            None => Ok(None),
-        }
-    }
-}
-
-impl Reader {
-    /// The entry after `last`, checked against it, against the header and against the witness. What lies beyond
-    /// the header is not part of the run: a commit that a crash cut short. The header is read again when the run
-    /// seems to end: it may have grown. `page` is what was read of the store beyond `last`; it is filled when it
-    /// is empty.
-    pub(crate) fn entry_after(
-        &self,
-        run: RunId,
-        header: &mut RunHeader,
-        last: Head,
-        page: &mut Page,
-    ) -> Result<Option<Entry>, ReadError> {
-        let want = last.seq + 1;
-        let damaged = |detail| Err(self.damaged(run, want, detail));
-        if let Some(lost) = self.lost(run).filter(|lost| lost.seq == want) {
-            return damaged(lost.detail.clone());
-        }
-        if want > header.head.seq
-            && let Some(newer) = self.header(run)?
-        {
-            *header = newer;
-        }
-        if want > header.head.seq {
-            return Ok(None);
-        }
-        if page.is_empty() {
-            let most = PAGE_ENTRIES.min(usize::try_from(header.head.seq - last.seq).unwrap_or(PAGE_ENTRIES));
-            *page = self.store.entries_from(run, want, most).map_err(ReadError::Store)?.into();
-        }
-        let Some((seq, bytes)) = page.pop_front() else {
-            return damaged(format!("it is missing, the run has {}", header.head.seq));
-        };
-        if seq != want {
-            return damaged(format!("it is missing, entry {seq} is there"));
-        }
-        let entry = self.decoded(run, seq, Entry::decode(run, seq, &bytes))?;
-        if entry.prev != last.hash {
-            return damaged(format!("it follows {:.12}, the entry before is {:.12}", entry.prev, last.hash));
-        }
-        if seq == header.head.seq && entry.hash != header.head.hash {
-            return damaged(format!("the header says {:.12}, it is {:.12}", header.head.hash, entry.hash));
-        }
-        Ok(Some(entry))
-    }
-
-    /// The entries after `last` as they are found in the log, and what ends them before the head: the store
-    /// fails for a whole page, and the damage may be in another entry of it.
-    pub(crate) fn salvaged(
-        &self,
-        header: &RunHeader,
-        mut last: Head,
-        detail: &str,
-    ) -> Result<(VecDeque<Entry>, Option<ReadError>), ReadError> {
-        tracing::error!(run = %header.run, after = last.seq, detail, "the database cannot be read, its log is");
-        let raw = self.store.raw().map_err(ReadError::Store)?;
-        let copies = Copies::find(&raw);
-        let mut whole = VecDeque::new();
-        while last.seq < header.head.seq {
-            let what = match copies.next(header.run, last) {
-                Next::Whole(entry, _) => {
-                    last = entry.head();
-                    whole.push_back(entry);
-                    continue;
-                }
-                Next::Changed(..) => "it has changed in the log",
-                Next::Missing => "it is not in the log",
-            };
-            let error = self.damaged(header.run, last.seq + 1, format!("{what}; {detail}"));
-            return Ok((whole, Some(error)));
-        }
-        Ok((whole, None))
+    /// What is known to be damaged, in any run or none.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Disk`].
+    pub fn damage(&self) -> Result<Vec<Damage>, ReadError> {
+        self.shared.refresh()?;
+        Ok(self.shared.index().damage().to_vec())
     }
 }

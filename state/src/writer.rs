@@ -2,8 +2,8 @@
 //! side by side share syncs. It also latches the first failure: a sync that failed once may claim success
 //! when it is repeated, while the pages that it failed on are gone.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -12,163 +12,217 @@ use std::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
 use crate::AppendError;
-use crate::Batch;
-use crate::Digest;
+use crate::DiskError;
 use crate::Head;
-use crate::MAX_ENTRY_BYTES;
+use crate::Predecessor;
+use crate::ReadError;
 use crate::RunId;
-use crate::StoreError;
-use crate::Timestamp;
-use crate::chain;
-use crate::entry::Entry;
-use crate::entry::RunHeader;
+use crate::active::Active;
+use crate::active::WriteError;
+use crate::carry;
+use crate::checkpoint::Checkpoints;
+use crate::claim::Claim;
+use crate::commit::Prepared;
+use crate::commit::Staged;
 use crate::error::with_sources;
 use crate::lock::ProcessLock;
 use crate::prune;
-use crate::reader::Reader;
-
-/// The most bodies in one commit, so that a flood of appends cannot make one wait without end.
-const COMMIT_BODIES_MAX: usize = 1024;
+use crate::shared::Shared;
 
 /// What the journal asks of the thread.
 pub(crate) enum Request {
     /// A new run and its first entries.
-    Begin { kind: String, bodies: Vec<String>, reply: Reply<(RunId, Head)> },
+    Begin { run: RunId, kind: String, commit: Prepared, reply: Reply<Head>, claim: Arc<Claim> },
     /// More entries of a run.
-    Append { run: RunId, bodies: Vec<String>, reply: Reply<Head> },
-    /// Runs away, and the blobs that only they named.
-    Remove { runs: Vec<RunId>, reply: Reply<usize> },
-    /// A blob.
-    Blob { digest: Digest, bytes: Vec<u8>, reply: Reply<Digest> },
+    Append { run: RunId, expected: Head, commit: Prepared, reply: Reply<Head>, claim: Arc<Claim> },
+    /// Runs away.
+    Prune { runs: Vec<RunId>, reason: String, reply: Reply<()> },
+    /// The state of the state machine of a run at its head.
+    Checkpoint { run: RunId, head: Head, state: Vec<u8> },
 }
 
-/// Where the answer goes. Nobody may be there any more: that is no error, the entries are kept all the
-/// same.
+/// Where the answer goes. The caller may be gone: that is no error, the entries are kept all the same.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, AppendError>>;
 
 /// What the thread owns.
 pub(crate) struct Writer {
-    reader: Reader,
-    lock: Option<Arc<ProcessLock>>,
-    syncs: Arc<AtomicU64>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) active: Active,
+    pub(crate) lock: Option<Arc<ProcessLock>>,
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) syncs: Arc<AtomicU64>,
+    pub(crate) checkpoints: Option<Checkpoints>,
     /// The first failure.
-    poison: Option<String>,
-    /// Blobs that were put since the journal was opened: an entry that names one may still come.
-    put: BTreeSet<Digest>,
+    pub(crate) poison: Option<String>,
 }
 
 impl Writer {
-    pub(crate) fn new(reader: Reader, lock: Option<Arc<ProcessLock>>, syncs: Arc<AtomicU64>) -> Writer {
-        Writer { reader, lock, syncs, poison: None, put: BTreeSet::new() }
-    }
-
     /// Works until every sender is gone.
     pub(crate) fn work(mut self, requests: &Receiver<Request>) {
         while let Ok(first) = requests.recv() {
             let mut group = Group::default();
             self.take(first, &mut group);
-            while group.batch.entries.len() < COMMIT_BODIES_MAX
+            while group.staged.bytes.len() < self.active.commit_max()
                 && let Ok(next) = requests.try_recv()
             {
                 self.take(next, &mut group);
             }
             self.commit(group);
+            if let Some(checkpoints) = &mut self.checkpoints {
+                checkpoints.committed(&self.shared);
+            }
+        }
+        if let Some(checkpoints) = self.checkpoints.take() {
+            checkpoints.close(&self.shared);
         }
     }
 
     fn take(&mut self, request: Request, group: &mut Group) {
         match request {
-            Request::Begin { kind, bodies, reply } => {
-                let run = RunId::new();
-                let created = Timestamp::now();
-                let head = Head { seq: 0, hash: chain::genesis(run, &kind, created) };
-                let header = RunHeader { run, kind, created, head };
-                match self.unpoisoned().and_then(|()| group.add(header, bodies)) {
-                    Ok(head) => group.waiting.push(Waiting::Begin(reply, run, head)),
-                    Err(error) => {
-                        let _ = reply.send(Err(error));
-                    }
-                }
+            Request::Begin { run, kind, commit, reply, claim } => {
+                let result = self.begin(run, kind, commit, group);
+                group.wait(result, reply, claim);
             }
-            Request::Append { run, bodies, reply } => {
-                let added = self.header_for(run, group).and_then(|header| group.add(header, bodies));
-                match added {
-                    Ok(head) => group.waiting.push(Waiting::Append(reply, head)),
-                    Err(error) => {
-                        let _ = reply.send(Err(error));
-                    }
-                }
+            Request::Append { run, expected, commit, reply, claim } => {
+                let result = self.append(run, expected, commit, group);
+                group.wait(result, reply, claim);
             }
-            Request::Remove { runs, reply } => {
+            Request::Prune { runs, reason, reply } => {
                 // What was appended before has its place in the order of things.
                 self.commit(std::mem::take(group));
-                let _ = reply.send(self.remove(&runs));
+                let _ = reply.send(self.prune(&runs, &reason));
             }
-            Request::Blob { digest, bytes, reply } => {
-                let _ = reply.send(self.put_blob(digest, &bytes));
-            }
+            Request::Checkpoint { run, head, state } => self.shared.keep_state(run, head, state),
         }
     }
 
-    /// The header that the next entry of this run follows.
-    fn header_for(&self, run: RunId, group: &Group) -> Result<RunHeader, AppendError> {
+    fn begin(
+        &mut self,
+        run: RunId,
+        kind: String,
+        commit: Prepared,
+        group: &mut Group,
+    ) -> Result<Head, AppendError> {
         self.unpoisoned()?;
-        if let Some(header) = group.headers.get(&run) {
-            return Ok(header.clone());
-        }
-        match self.reader.header_to_continue(run) {
-            Ok(Some(header)) => Ok(header),
-            Ok(None) => Err(AppendError::UnknownRun { run, path: self.reader.store.place() }),
-            Err(source) => Err(AppendError::Read { run, source }),
-        }
-    }
-
-    /// A blob that did not fit harms nothing: it was written under a name that nobody reads. Any other
-    /// failure is one of the disk that the journal is on.
-    fn put_blob(&mut self, digest: Digest, bytes: &[u8]) -> Result<Digest, AppendError> {
-        self.unpoisoned()?;
-        match self.reader.store.put_blob(&digest, bytes) {
-            Ok(()) => {
-                self.put.insert(digest);
-                Ok(digest)
-            }
-            Err(error) if error.is_full() => Err(AppendError::NoRoom(error)),
-            Err(error) => Err(AppendError::Store(self.poisoned_by(error))),
-        }
-    }
-
-    fn remove(&mut self, runs: &[RunId]) -> Result<usize, AppendError> {
-        self.unpoisoned()?;
-        let store = &self.reader.store;
-        let removed = store.remove(runs).and_then(|()| {
-            let unnamed = prune::unnamed_blobs(&self.reader, &self.put)?;
-            store.remove_blobs(&unnamed)?;
-            Ok(unnamed.len())
+        let after = group.last.or_else(|| self.shared.index().predecessor());
+        let after = after.map(|before| match group.heads.get(&before.run) {
+            Some(head) => Predecessor { run: before.run, head: *head },
+            None => before,
         });
-        removed.map_err(|error| AppendError::Store(self.poisoned_by(error)))
+        let (staged, head) = Staged::begin(run, kind, after, commit)?;
+        self.join(run, head, staged, group, true)?;
+        group.last = Some(Predecessor { run, head });
+        Ok(head)
     }
 
-    fn commit(&mut self, mut group: Group) {
-        let failure = self.write(&mut group).err();
-        for waiting in group.waiting {
-            waiting.answer(failure.clone());
+    fn append(
+        &mut self,
+        run: RunId,
+        expected: Head,
+        commit: Prepared,
+        group: &mut Group,
+    ) -> Result<Head, AppendError> {
+        self.unpoisoned()?;
+        let head = match group.heads.get(&run) {
+            Some(head) => *head,
+            None => self.shared.head_to_continue(run)?,
+        };
+        if head != expected {
+            return Err(AppendError::Moved { run, expected, found: head.seq });
         }
+        let (staged, head) = Staged::append(run, head, commit)?;
+        if !staged.is_empty() {
+            self.join(run, head, staged, group, false)?;
+        }
+        Ok(head)
     }
 
-    fn write(&mut self, group: &mut Group) -> Result<(), Failure> {
-        // A blob that came after the appends of this group may have failed.
+    /// Puts what one caller commits into the group, or into the next one if it does not fit.
+    fn join(
+        &mut self,
+        run: RunId,
+        head: Head,
+        staged: Staged,
+        group: &mut Group,
+        begins: bool,
+    ) -> Result<(), AppendError> {
+        let most = self.active.commit_max();
+        if staged.bytes.len() > most {
+            return Err(AppendError::CommitTooLarge { run, bytes: staged.bytes.len(), most });
+        }
+        if group.staged.bytes.len() + staged.bytes.len() > most {
+            // What is staged here may follow what is in that group.
+            if let Some(failure) = self.commit(std::mem::take(group)) {
+                return Err(failure.error());
+            }
+        }
+        if begins {
+            let bytes = group.staged.bytes.len() + staged.bytes.len();
+            self.active.reserve(bytes).map_err(|error| self.not_written(error))?;
+        }
+        group.staged.join(staged);
+        group.heads.insert(run, head);
+        Ok(())
+    }
+
+    fn commit(&mut self, group: Group) -> Option<Failure> {
+        let Group { staged, waiting, heads, .. } = group;
+        let failure = if staged.is_empty() { None } else { self.write(staged, heads.keys().next()).err() };
+        for Waiting { reply, head, claim } in waiting {
+            let answer = match &failure {
+                None => Ok(head),
+                Some(failure) => Err(failure.error()),
+            };
+            // The run can be continued by the time that the caller knows the answer.
+            drop(claim);
+            let _ = reply.send(answer);
+        }
+        failure
+    }
+
+    fn write(&mut self, staged: Staged, first_run: Option<&RunId>) -> Result<(), Failure> {
         if let Some(first) = &self.poison {
             return Err(Failure::Poisoned(first.clone()));
         }
-        let Some(first_run) = group.headers.keys().next() else { return Ok(()) };
-        if let Some(lock) = &self.lock {
-            lock.works_on(*first_run);
+        if let (Some(lock), Some(run)) = (&self.lock, first_run) {
+            lock.works_on(*run);
         }
-        group.batch.headers = group.headers.iter().map(|(run, header)| (*run, header.encode())).collect();
-        self.reader.store.commit(&group.batch).map_err(|error| Failure::Store(self.poisoned_by(error)))?;
+        // The index is not held while the disk works: readers go on.
+        let written = self.active.write_staged(staged, &self.shared);
+        written.map_err(|error| match error {
+            WriteError::NoRoom(error) => Failure::NoRoom(error),
+            WriteError::Failed(error) => Failure::Disk(self.poisoned_by(error)),
+        })?;
         self.syncs.fetch_add(1, Ordering::Relaxed);
         crate::fault::point("commit/before-answer");
         Ok(())
+    }
+
+    fn prune(&mut self, runs: &[RunId], reason: &str) -> Result<(), AppendError> {
+        self.unpoisoned()?;
+        for some in runs.chunks(prune::RUNS_MAX) {
+            let content = prune::content(&self.shared.index(), some, reason)?;
+            if content.runs.is_empty() {
+                continue;
+            }
+            let staged = Staged::prune(content);
+            self.write(staged, None).map_err(|failure| failure.error())?;
+        }
+        crate::fault::point("prune/recorded");
+        let finished = prune::finish(&self.shared, &mut self.active);
+        // What was carried over from format 1 may be in there, too.
+        let forgotten = finished.and_then(|()| match &self.dir {
+            Some(dir) => {
+                carry::forget(dir).map_err(|e| DiskError::new("remove what is old in", dir.clone(), e))
+            }
+            None => Ok(()),
+        });
+        match forgotten {
+            Ok(()) => Ok(()),
+            // What is left is taken away when the journal is opened next.
+            Err(error) if error.is_full() => Err(AppendError::NoRoom(error)),
+            Err(error) => Err(AppendError::Disk(self.poisoned_by(error))),
+        }
     }
 
     fn unpoisoned(&self) -> Result<(), AppendError> {
@@ -178,7 +232,15 @@ impl Writer {
         }
     }
 
-    fn poisoned_by(&mut self, error: StoreError) -> StoreError {
+    /// A segment that cannot be made for want of room harms nothing.
+    fn not_written(&mut self, error: DiskError) -> AppendError {
+        match error.is_full() {
+            true => AppendError::NoRoom(error),
+            false => AppendError::Disk(self.poisoned_by(error)),
+        }
+    }
+
+    fn poisoned_by(&mut self, error: DiskError) -> DiskError {
         let first = with_sources(&error);
         tracing::error!(error = %first, "the journal is poisoned: nothing more is recorded");
         self.poison.get_or_insert(first);
@@ -186,18 +248,33 @@ impl Writer {
     }
 }
 
-/// Why a commit failed, for everyone who waited for it.
-#[derive(Clone)]
+impl Shared {
+    /// The head of a run that nothing is known to be missing of.
+    pub(crate) fn head_to_continue(&self, run: RunId) -> Result<Head, AppendError> {
+        let index = self.index();
+        let Some(state) = index.run(run) else {
+            return Err(AppendError::Read { run, source: self.unknown(&index, run) });
+        };
+        match &state.header.damage {
+            Some(damage) => Err(AppendError::Read { run, source: ReadError::damaged(run, damage) }),
+            None => Ok(state.header.head),
+        }
+    }
+}
+
+/// Why a commit failed, for every caller that waits for it.
 enum Failure {
-    Store(StoreError),
+    Disk(DiskError),
+    NoRoom(DiskError),
     Poisoned(String),
 }
 
-impl From<Failure> for AppendError {
-    fn from(failure: Failure) -> AppendError {
-        match failure {
-            Failure::Store(error) => AppendError::Store(error),
-            Failure::Poisoned(first) => AppendError::Poisoned { first },
+impl Failure {
+    fn error(&self) -> AppendError {
+        match self {
+            Failure::Disk(error) => AppendError::Disk(error.clone()),
+            Failure::NoRoom(error) => AppendError::NoRoom(error.clone()),
+            Failure::Poisoned(first) => AppendError::Poisoned { first: first.clone() },
         }
     }
 }
@@ -205,48 +282,25 @@ impl From<Failure> for AppendError {
 /// What one commit will write, and who waits for it.
 #[derive(Default)]
 struct Group {
-    batch: Batch,
-    headers: BTreeMap<RunId, RunHeader>,
+    staged: Staged,
+    heads: HashMap<RunId, Head>,
+    last: Option<Predecessor>,
     waiting: Vec<Waiting>,
 }
 
+struct Waiting {
+    reply: Reply<Head>,
+    head: Head,
+    claim: Arc<Claim>,
+}
+
 impl Group {
-    /// Adds entries after the head of `header`: all of them, or none and an error.
-    fn add(&mut self, mut header: RunHeader, bodies: Vec<String>) -> Result<Head, AppendError> {
-        let run = header.run;
-        let begins = header.head.seq == 0;
-        let mut encoded = Vec::with_capacity(bodies.len());
-        for body in bodies {
-            let entry = Entry::after(run, header.head, Timestamp::now(), body);
-            header.head = entry.head();
-            let bytes = entry.encode();
-            if bytes.len() > MAX_ENTRY_BYTES {
-                return Err(AppendError::TooLarge { run, seq: entry.seq, bytes: bytes.len() });
-            }
-            encoded.push((run, entry.seq, bytes));
-        }
-        let head = header.head;
-        if begins || !encoded.is_empty() {
-            self.headers.insert(run, header);
-        }
-        self.batch.entries.append(&mut encoded);
-        Ok(head)
-    }
-}
-
-enum Waiting {
-    Begin(Reply<(RunId, Head)>, RunId, Head),
-    Append(Reply<Head>, Head),
-}
-
-impl Waiting {
-    fn answer(self, failure: Option<Failure>) {
-        match self {
-            Waiting::Begin(reply, run, head) => {
-                let _ = reply.send(failure.map_or(Ok((run, head)), |failure| Err(failure.into())));
-            }
-            Waiting::Append(reply, head) => {
-                let _ = reply.send(failure.map_or(Ok(head), |failure| Err(failure.into())));
+    fn wait(&mut self, result: Result<Head, AppendError>, reply: Reply<Head>, claim: Arc<Claim>) {
+        match result {
+            Ok(head) => self.waiting.push(Waiting { reply, head, claim }),
+            Err(error) => {
+                drop(claim);
+                let _ = reply.send(Err(error));
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::args::{Global, History, HistoryCommand, Prune};
 use crate::env::require_root;
 use crate::exit::{Exit, Failure};
-use crate::journal::{find_run, open_journal, open_journal_to_read};
+use crate::journal::{find_run, open_journal};
 use crate::render::RunHistory;
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
@@ -25,8 +25,8 @@ pub(crate) async fn history(global: &Global, args: &History, shell: &Shell) -> R
     if let Some(HistoryCommand::Prune(prune_args)) = &args.command {
         return prune(global, prune_args, shell).await;
     }
-    let journal = open_journal_to_read(&global.state_dir, LockPurpose::History)?;
-    let mut headers = journal.runs()?;
+    let journal = open_journal(&global.state_dir, LockPurpose::History)?;
+    let mut headers = journal.reader().runs()?;
     if let Some(said) = &args.run {
         let run = find_run(&journal, Some(said))?;
         headers.retain(|header| Some(header.run) == run);
@@ -37,7 +37,7 @@ pub(crate) async fn history(global: &Global, args: &History, shell: &Shell) -> R
 fn verify(journal: &Journal, headers: &[RunHeader], shell: &Shell) -> Result<Exit, Failure> {
     let mut damaged = None;
     for header in headers {
-        match journal.verify(header.run) {
+        match journal.reader().verify(header.run) {
             Ok(head) if shell.json() => {
                 shell.data_json(&serde_json::json!({ "run": header.run, "entries": head.seq, "head": head.hash, "intact": true }));
             }
@@ -95,11 +95,11 @@ fn why(journal: &Journal, header: &RunHeader) -> Option<String> {
     if header.kind == PIVOT {
         return None;
     }
-    RunInfo::of(load(journal, header.run).ok()?.plan()).ok()?.why
+    RunInfo::of(load(&journal.reader(), header.run).ok()?.plan()).ok()?.why
 }
 
 fn read(journal: &Journal, header: &RunHeader, history: &mut RunHistory) -> Result<(), Failure> {
-    for entry in journal.entries(header.run) {
+    for entry in journal.reader().entries(header.run) {
         history.push(&entry?)?;
     }
     Ok(())
@@ -107,10 +107,11 @@ fn read(journal: &Journal, header: &RunHeader, history: &mut RunHistory) -> Resu
 
 /// Whether nothing goes by this run any more: it is rolled back, or it was the guard's and is over, as is its pivot.
 fn is_history(journal: &Journal, header: &RunHeader) -> Result<bool, Failure> {
-    let state = load(journal, header.run)?;
+    let state = load(&journal.reader(), header.run)?;
     let of_pivot = RunInfo::of(state.plan()).ok().and_then(|info| info.settings.of_pivot);
     let Some(pivot) = of_pivot else { return Ok(state.is_rolled_back()) };
-    let pivot = journal.header(pivot)?.map(|header| load(journal, header.run)).transpose()?;
+    let pivot =
+        journal.reader().header(pivot)?.map(|header| load(&journal.reader(), header.run)).transpose()?;
     Ok(state.is_over() && pivot.is_none_or(|pivot| pivot.is_rolled_back()))
 }
 
@@ -119,7 +120,7 @@ async fn prune(global: &Global, args: &Prune, shell: &Shell) -> Result<Exit, Fai
     require_root()?;
     let journal = open_journal(&global.state_dir, LockPurpose::Prune)?;
     let mut old = Vec::new();
-    for header in journal.runs()?.iter().rev().skip(args.keep) {
+    for header in journal.reader().runs()?.iter().rev().skip(args.keep) {
         if is_history(&journal, header)? {
             old.push(header.run);
         }
@@ -136,9 +137,10 @@ async fn prune(global: &Global, args: &Prune, shell: &Shell) -> Result<Exit, Fai
             _ => {}
         }
     }
-    let blobs = journal.remove(old.clone()).await.map_err(|error| Failure::new(Exit::Other, error))?;
+    let pruned = journal.prune(old.clone(), "history prune").await;
+    pruned.map_err(|error| Failure::new(Exit::Other, error))?;
     match shell.json() {
-        true => shell.data_json(&serde_json::json!({ "pruned": old, "blobs": blobs })),
+        true => shell.data_json(&serde_json::json!({ "pruned": old })),
         false => old.iter().for_each(|run| shell.data(format_args!("run {run} is removed"))),
     }
     Ok(Exit::Done)

@@ -92,7 +92,7 @@ async fn already(journal: &Journal, args: &Pivot, shell: &Shell) -> Result<Optio
         ));
     }
     let Some(run) = last_pivot(journal)? else { return Ok(None) };
-    let state = load(journal, run)?;
+    let state = load(&journal.reader(), run)?;
     let manifests = find_manifests(ManifestsDir::new(&args.place.manifests_dir));
     let static_left =
         Component::ALL.iter().any(|component| manifests.file(component.manifest_file()).exists());

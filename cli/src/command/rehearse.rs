@@ -12,7 +12,7 @@ use fulcrum_simulator::rehearsal::{
     SOON, Setup, SetupError, SimulatedSite, Summary, Version, run_child, there_and_back,
 };
 use fulcrum_steps::plan;
-use fulcrum_steps::preflight::Level;
+use fulcrum_steps::preflight::{Level, Refused};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -87,7 +87,8 @@ fn find_setup(args: &Rehearse, shell: &Shell) -> Result<Setup, Failure> {
 async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure> {
     let from_rehearsal = |error| from_rehearsal(error, shell);
     let world = SimulatedSite::boot(setup, root).await.map_err(from_rehearsal)?;
-    let mut report = world.preflight().await.map_err(|refused| refuse(refused, shell))?;
+    let checked = world.preflight().await;
+    let mut report = checked.map_err(|refused| refuse(of_originals(refused, &world, setup), shell))?;
     // Of the copies the same is said once more, by another path.
     let is_said =
         |check: &str| setup.results().iter().any(|said| (said.check, said.level) == (check, Level::Warn));
@@ -101,6 +102,19 @@ async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure
     let summary = summary.map_err(from_rehearsal)?;
     show_tour(&summary, shell);
     Ok(exit_of(&summary))
+}
+
+/// The copies are gone when this is read: a person is told of the files that they were made from.
+fn of_originals(mut refused: Refused, world: &SimulatedSite, setup: &Setup) -> Refused {
+    let copies = world.manifests().path().display().to_string();
+    if let Some(originals) = setup.from() {
+        for verdict in &mut refused.results {
+            for text in [&mut verdict.seen, &mut verdict.remedy] {
+                *text = text.replace(&copies, &originals.display().to_string());
+            }
+        }
+    }
+    refused
 }
 
 fn exit_of(summary: &Summary) -> Exit {

@@ -38,7 +38,7 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
         ))?;
     }
     for later in followers {
-        let settings = settings(&load(&journal, later)?)?;
+        let settings = settings(&load(&journal.reader(), later)?)?;
         let site = Arc::new(Site { settings, ..Site::clone(&site) });
         let (engine, progress) = engine(journal.clone(), &site, &[], shell).await?;
         match conclude(engine.roll_back(later, "the pivot before it is rolled back").await, &progress, shell)?

@@ -3,7 +3,7 @@
 use crate::args::{Global, Status};
 use crate::env::access;
 use crate::exit::{Exit, Failure};
-use crate::journal::open_journal_to_read;
+use crate::journal::open_journal;
 use crate::render::{ComponentStatus, DaemonsetStatus, NodeState, RunStatus, StatusReport};
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
@@ -59,13 +59,13 @@ fn run_status(global: &Global) -> Result<(Option<RunStatus>, Option<String>), Fa
     if let Some(holder) = lock_holder(&global.state_dir)? {
         return Ok((Some(RunStatus::in_progress(&holder)), None));
     }
-    if !global.state_dir.join("db").exists() {
+    if !global.state_dir.join("format").exists() {
         return Ok((None, None));
     }
-    let journal = open_journal_to_read(&global.state_dir, LockPurpose::Status)?;
-    let last = journal.runs()?.into_iter().rfind(|header| header.kind != RENEW_STANDBY);
+    let journal = open_journal(&global.state_dir, LockPurpose::Status)?;
+    let last = journal.reader().runs()?.into_iter().rfind(|header| header.kind != RENEW_STANDBY);
     let Some(RunHeader { run, .. }) = last else { return Ok((None, None)) };
-    let state = load(&journal, run)?;
+    let state = load(&journal.reader(), run)?;
     let info = RunInfo::of(state.plan()).ok();
     let (node, why) = info.map_or((None, None), |info| (Some(info.settings.node), info.why));
     Ok((Some(RunStatus::of(run, &state, why)), node))

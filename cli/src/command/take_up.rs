@@ -44,7 +44,7 @@ pub(super) async fn take_up(
     let Some(run) = meant else {
         return Ok(Err(nothing_to_do(None, "no run has been started here", shell)));
     };
-    let state = load(&journal, run)?;
+    let state = load(&journal.reader(), run)?;
     if is_over(&state) {
         return Ok(Err(nothing_to_do(Some(run), &format!("run {run} is {}", state.phase()), shell)));
     }

@@ -5,6 +5,7 @@ mod history;
 mod plan;
 mod progress;
 mod status;
+mod terminal;
 mod time;
 mod tour;
 

@@ -3,6 +3,7 @@
 //! All of it is written by a thread of its own. A terminal that has stopped reading blocks whoever writes
 //! to it, and one that has gone makes libraries panic; the run must notice neither.
 
+use super::terminal;
 use super::time::rfc3339;
 use crate::shell::Shell;
 use fulcrum_engine::state::{RunId, Timestamp};
@@ -78,7 +79,7 @@ struct Screen {
 impl Screen {
     fn new(shell: &Shell) -> Self {
         let shell = Shell { output: shell.output, verbose: shell.verbose };
-        Self { shell, bars: MultiProgress::new(), in_flight: BTreeMap::new() }
+        Self { shell, bars: MultiProgress::with_draw_target(terminal::target()), in_flight: BTreeMap::new() }
     }
 
     fn show(mut self, news: &Receiver<News>) {
@@ -145,7 +146,9 @@ impl Screen {
                 self.ended(step, time);
                 self.line("stopped", &shown(step));
             }
-            Event::Probed { step, result } => self.line("found  ", &format!("{}: {result:?}", shown(step))),
+            Event::Probed { step, result, .. } => {
+                self.line("found  ", &format!("{}: {result:?}", shown(step)))
+            }
             Event::RollbackStarted { reason, .. } => self.line("undoing", reason),
             Event::Begun { .. } | Event::Resumed { .. } | Event::Paused { .. } | Event::Ended { .. } => {}
         }
@@ -168,7 +171,7 @@ fn json_line(run: RunId, time: Timestamp, event: &Event) -> Option<Value> {
             line("undo-failed", step, *attempt, Some(&failure.error))
         }
         Event::UndoCut { step, attempt } => line("undo-stopped", step, *attempt, None),
-        Event::Probed { step, result } => {
+        Event::Probed { step, result, .. } => {
             json!({ "event": "probed", "run": run, "step": shown(step), "finding": result, "time": rfc3339(time) })
         }
         Event::RollbackStarted { reason, .. } => {

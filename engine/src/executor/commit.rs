@@ -1,45 +1,155 @@
 //! From events that were applied to entries that are durable.
 
 use super::Executor;
+use crate::attempt::What;
+use crate::checkpoint;
+use crate::clip::clip;
 use crate::error::EngineError;
-use fulcrum_state::{Head, RunId, Timestamp, fault};
+use crate::event::{Event, Outcome};
+use crate::status::StepState;
+use crate::step::StepError;
+use fulcrum_state::{AppendError, Commit, Head, RunId, Timestamp, fault};
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// The run's state is kept beside the journal once so many entries have come on top; a large state more seldom.
+pub(super) const CHECKPOINT_EVERY: usize = 512;
+const CHECKPOINT_BYTES_AN_ENTRY: usize = 512;
+
+/// The most bytes of bodies and blobs in one commit: a large batch is several. What is larger alone is a file.
+const COMMIT_BYTES_MAX: usize = 128 * 1024;
+
+/// An event that was applied, with what is kept beside its entry: a plan or a pre-image.
+pub(super) struct Recorded {
+    pub(super) event: Event,
+    pub(super) blob: Option<Vec<u8>>,
+    /// For an intent with a pre-image: the step before it.
+    pub(super) before: Option<StepState>,
+}
 
 impl Executor<'_> {
-    /// Makes the batch durable, then tells the observer.
+    /// Makes the batch durable, and tells the observer.
     pub(super) async fn commit(&mut self) -> Result<(), EngineError> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let batch = std::mem::take(&mut self.batch);
-        let encode =
-            |cause: serde_json::Error| EngineError::Encode { what: "an event", cause: cause.to_string() };
-        let bodies =
-            batch.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>().map_err(encode)?;
-        batch.iter().for_each(|event| fault::point_of("journal/before", event.kind()));
-        let (run, head) = self.append(bodies).await?;
-        batch.iter().for_each(|event| fault::point_of("journal/after", event.kind()));
-        (self.id, self.head) = (Some(run), Some(head));
-        let time = Timestamp::now();
-        for event in &batch {
-            self.engine.observer.event(run, time, event);
+        while !self.batch.is_empty() {
+            match self.append_some().await {
+                Err(EngineError::Journal(AppendError::NoRoom(error)))
+                    if self.batch.iter().any(|recorded| recorded.before.is_some()) =>
+                {
+                    self.give_up_pre_images(&StepError::from(error))?;
+                }
+                result => result?,
+            }
         }
         Ok(())
     }
 
-    async fn append(&mut self, bodies: Vec<String>) -> Result<(RunId, Head), EngineError> {
-        let journal = &self.engine.journal;
-        #[cfg(feature = "testing")]
-        if self.engine.entry_by_entry && bodies.len() > 1 {
-            let mut last = None;
-            for body in bodies {
-                last = Some(Box::pin(self.append(vec![body])).await?);
-                self.id = last.map(|(run, _)| run);
+    /// Appends the batch, or as much from its beginning as one commit holds, and takes it out.
+    async fn append_some(&mut self) -> Result<(), EngineError> {
+        let (mut commit, mut bytes) = (Commit::default(), 0);
+        for recorded in &mut self.batch {
+            let body = serde_json::to_string(&recorded.event)
+                .map_err(|cause| EngineError::Encode { what: "an event", cause: cause.to_string() })?;
+            bytes += body.len() + recorded.blob.as_ref().map_or(0, Vec::len);
+            if !commit.bodies.is_empty() && (bytes > COMMIT_BYTES_MAX || self.engine.entry_by_entry()) {
+                break;
             }
-            return last.ok_or_else(|| EngineError::Lost { cause: "an empty commit".into() });
+            commit.bodies.push(body);
+            commit.blobs.extend(recorded.blob.take());
         }
-        Ok(match self.id {
-            Some(run) => (run, journal.append(run, bodies).await?),
-            None => journal.begin(self.run.plan().workflow(), bodies).await?,
-        })
+        let count = commit.bodies.len();
+        commit.over = self.batch[..count].last().is_some_and(|recorded| {
+            let over = |outcome| matches!(outcome, Outcome::Completed | Outcome::RolledBack);
+            matches!(recorded.event, Event::Ended { outcome, .. } if over(outcome))
+        });
+        let before = self.head().await;
+        for recorded in &self.batch[..count] {
+            fault::point_of("journal/before", recorded.event.kind());
+        }
+        self.append(commit).await?;
+        for recorded in &self.batch[..count] {
+            fault::point_of("journal/after", recorded.event.kind());
+        }
+        let durable: Vec<Recorded> = self.batch.drain(..count).collect();
+        self.tell(before, &durable).await;
+        self.keep_checkpoint(count).await;
+        Ok(())
+    }
+
+    async fn append(&mut self, commit: Commit) -> Result<(), EngineError> {
+        #[cfg(feature = "testing")]
+        if let Some(mortality) = &self.engine.mortality {
+            mortality.before_an_entry()?;
+        }
+        let seq = match &self.writer {
+            Some(writer) => writer.lock().await.append(commit).await?.seq,
+            None => {
+                let writer = self.engine.journal.begin(self.run.plan().workflow(), commit).await?;
+                let seq = writer.head().seq;
+                self.writer = Some(Arc::new(Mutex::new(writer)));
+                seq
+            }
+        };
+        #[cfg(feature = "testing")]
+        if let Some(mortality) = &self.engine.mortality {
+            mortality.after_entry(seq)?;
+        }
+        let _ = seq;
+        Ok(())
+    }
+
+    async fn head(&self) -> Option<(RunId, Head)> {
+        let writer = self.writer.as_ref()?.lock().await;
+        Some((writer.run(), writer.head()))
+    }
+
+    /// Tells the observer of these events, with the times of its entries.
+    async fn tell(&self, before: Option<(RunId, Head)>, durable: &[Recorded]) {
+        let (true, Some((run, _))) = (self.watcher.is_there(), self.head().await) else { return };
+        let reader = self.engine.journal.reader();
+        let mut entries = match before {
+            Some((_, head)) => reader.entries_after(run, head),
+            None => reader.entries(run),
+        };
+        for recorded in durable {
+            // It was acknowledged a moment ago. If it cannot be read, that is found by whoever reads the run.
+            let time = entries.next().and_then(Result::ok).map_or_else(Timestamp::now, |entry| entry.time);
+            self.watcher.event(run, time, &recorded.event);
+        }
+    }
+
+    async fn keep_checkpoint(&mut self, entries: usize) {
+        self.entries_since_checkpoint += entries;
+        // The state is that of the head only when nothing is applied that is not durable.
+        if self.batch.is_empty()
+            && self.entries_since_checkpoint >= self.checkpoint_after
+            && let (Some(state), Some(writer)) = (checkpoint::encode(&self.run), &self.writer)
+        {
+            self.checkpoint_after = CHECKPOINT_EVERY.max(state.len() / CHECKPOINT_BYTES_AN_ENTRY);
+            writer.lock().await.checkpoint(state);
+            self.entries_since_checkpoint = 0;
+        }
+    }
+
+    /// There is no room for pre-images: their steps have failed before their first effect. The others of the
+    /// batch are not concerned.
+    fn give_up_pre_images(&mut self, error: &StepError) -> Result<(), EngineError> {
+        let batch = std::mem::take(&mut self.batch);
+        let (without, kept): (Vec<Recorded>, _) =
+            batch.into_iter().partition(|recorded| recorded.before.is_some());
+        self.batch = kept;
+        for Recorded { event, before, .. } in without {
+            let (Event::AttemptStarted { step, attempt, .. }, Some(before)) = (event, before) else {
+                continue;
+            };
+            self.run.restore(&step, before);
+            self.flights.forget(&step);
+            self.calls.retain(|call| call.step != step || call.what != What::Run);
+            let error = StepError::retry(clip(&format!("the pre-image cannot be kept: {error}")));
+            self.save_failed(step, attempt, &error)?;
+        }
+        self.decide()
     }
 }

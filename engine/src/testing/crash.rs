@@ -1,10 +1,8 @@
-//! A store that dies: it writes nothing after a chosen entry.
+//! Dying after an entry that was chosen.
 
-use fulcrum_state::{Batch, Digest, MemoryStore, RunId, Store, StoreError};
-use std::io;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::error::EngineError;
+use fulcrum_state::AppendError;
+use std::sync::{Mutex, PoisonError};
 
 /// Where a run dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,94 +13,55 @@ pub(crate) struct Death {
     pub(crate) late: bool,
 }
 
-/// Entries in memory, up to a death. What was written stays in the [`MemoryStore`] it was made on.
+/// A process that may die: it writes nothing after that.
 #[derive(Debug)]
-pub(crate) struct MortalStore {
-    kept: MemoryStore,
+pub(crate) struct Mortality {
     death: Option<Death>,
     state: Mutex<State>,
-    died: Arc<AtomicBool>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Alive,
     Dying,
     Dead,
 }
 
-impl MortalStore {
-    /// With the flag that says whether it died.
-    pub(crate) fn new(kept: MemoryStore, death: Option<Death>) -> (Self, Arc<AtomicBool>) {
-        let died = Arc::new(AtomicBool::new(false));
-        (Self { kept, death, state: Mutex::new(State::Alive), died: Arc::clone(&died) }, died)
+impl Mortality {
+    pub(crate) fn new(death: Option<Death>) -> Self {
+        Self { death, state: Mutex::new(State::Alive) }
     }
 
-    fn dead(&self, state: &mut State) -> StoreError {
-        *state = State::Dead;
-        self.died.store(true, Ordering::SeqCst);
-        let source = io::Error::other("the test has it die here");
-        StoreError::Io { doing: "write", path: self.place(), source: Arc::new(source) }
+    /// Whether it died.
+    pub(crate) fn died(&self) -> bool {
+        self.state(|state| *state == State::Dead)
+    }
+
+    pub(crate) fn before_an_entry(&self) -> Result<(), EngineError> {
+        self.state(|state| match state {
+            State::Alive => Ok(()),
+            _ => Err(dead(state)),
+        })
+    }
+
+    pub(crate) fn after_entry(&self, seq: u64) -> Result<(), EngineError> {
+        self.state(|state| match self.death {
+            Some(death) if seq >= death.entry && death.late => {
+                *state = State::Dying;
+                Ok(())
+            }
+            Some(death) if seq >= death.entry => Err(dead(state)),
+            _ => Ok(()),
+        })
+    }
+
+    fn state<T>(&self, see: impl FnOnce(&mut State) -> T) -> T {
+        see(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Store for MortalStore {
-    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if *state != State::Alive {
-            return Err(self.dead(&mut state));
-        }
-        self.kept.commit(batch)?;
-        let newest = batch.entries.iter().map(|(_, seq, _)| *seq).max().unwrap_or_default();
-        match self.death {
-            Some(death) if newest >= death.entry && death.late => *state = State::Dying,
-            Some(death) if newest >= death.entry => return Err(self.dead(&mut state)),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn entries_from(&self, run: RunId, seq: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-        self.kept.entries_from(run, seq, most)
-    }
-
-    fn header(&self, run: RunId) -> Result<Option<Vec<u8>>, StoreError> {
-        self.kept.header(run)
-    }
-
-    fn headers(&self) -> Result<Vec<(RunId, Vec<u8>)>, StoreError> {
-        self.kept.headers()
-    }
-
-    fn witnessed(&self) -> Result<Vec<(RunId, Vec<u8>)>, StoreError> {
-        self.kept.witnessed()
-    }
-
-    fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if *state != State::Alive {
-            return Err(self.dead(&mut state));
-        }
-        self.kept.put_blob(digest, bytes)
-    }
-
-    fn remove(&self, runs: &[RunId]) -> Result<(), StoreError> {
-        self.kept.remove(runs)
-    }
-
-    fn blobs(&self) -> Result<Vec<Digest>, StoreError> {
-        self.kept.blobs()
-    }
-
-    fn remove_blobs(&self, digests: &[Digest]) -> Result<(), StoreError> {
-        self.kept.remove_blobs(digests)
-    }
-
-    fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        self.kept.blob(digest)
-    }
-
-    fn place(&self) -> PathBuf {
-        self.kept.place()
-    }
+/// What a process would see of a journal that takes nothing any more.
+fn dead(state: &mut State) -> EngineError {
+    *state = State::Dead;
+    EngineError::Journal(AppendError::WriterGone)
 }

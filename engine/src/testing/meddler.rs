@@ -45,6 +45,10 @@ impl Step for Meddled {
         self.inner.probe(cx).await
     }
 
+    async fn output(&self, cx: &Context) -> Result<Value, StepError> {
+        self.inner.output(cx).await
+    }
+
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let told_to = || StepError::fatal("the test has it fail");
         match self.how {

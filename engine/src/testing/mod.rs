@@ -84,4 +84,5 @@ pub use checks::{
     every_run_twice_is_as_once, every_undo_twice_is_as_once, failure_at_every_step_rolls_back_to_nothing,
     prefixes_recover,
 };
+pub(crate) use crash::Mortality;
 pub use stage::{Broken, World};

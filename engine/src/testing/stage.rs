@@ -1,6 +1,6 @@
 //! One world with one journal, on which processes come and go.
 
-use super::crash::{Death, MortalStore};
+use super::crash::{Death, Mortality};
 use super::meddler::{Meddler, Meddling};
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -9,9 +9,9 @@ use crate::load::decode;
 use crate::plan::{Plan, StepId};
 use crate::run::Phase;
 use crate::step::StepRegistry;
-use fulcrum_state::{Journal, MemoryStore};
+use fulcrum_state::{Journal, MemoryDisk, Options};
 use std::fmt;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -79,7 +79,7 @@ pub(crate) enum Go {
 pub(crate) struct Stage<W: World> {
     pub(crate) world: W,
     pub(crate) before: W::Seen,
-    kept: MemoryStore,
+    journal: Journal,
     with: Option<(StepId, Meddling)>,
 }
 
@@ -87,16 +87,16 @@ impl<W: World> Stage<W> {
     pub(crate) async fn new(with: Option<(StepId, Meddling)>) -> Self {
         let world = W::fresh().await;
         let before = world.seen().await;
-        Self { world, before, kept: MemoryStore::new(), with }
+        // A small one: there are thousands.
+        let options = Options { segment_bytes: 512 * 1024 };
+        let journal = Journal::on(Arc::new(MemoryDisk::new()), options).expect("memory takes a journal");
+        Self { world, before, journal, with }
     }
 
     /// A process does it, to the end or to its death. Whether it lived.
     pub(crate) async fn process(&self, at: &str, go: Go, death: Option<Death>) -> Result<bool, Broken> {
-        let (store, died) = MortalStore::new(self.kept.clone(), death);
         let broken = |source| Broken::Engine { at: at.to_owned(), source };
-        let journal = Journal::with_store(store).map_err(|error| {
-            broken(EngineError::Lost { cause: format!("the journal in memory cannot be opened: {error}") })
-        })?;
+        let mortality = Arc::new(Mortality::new(death));
         let run = self.events().last().map(|(run, _)| *run);
         let (alive, mut gone) = mpsc::channel(1);
         let registry = Meddler { inner: self.world.registry(), with: self.with.clone(), alive };
@@ -106,8 +106,8 @@ impl<W: World> Stage<W> {
             program: "testing".into(),
             role: crate::event::Role::default(),
         };
-        let mut engine = Engine::new(journal, registry, session);
-        engine.entry_by_entry = true;
+        let mut engine = Engine::new(self.journal.clone(), registry, session);
+        engine.mortality = Some(Arc::clone(&mortality));
         let result = match (run, go) {
             (None, Go::Forward) => engine.start(self.world.plan()).await,
             (None, Go::Back) => return Ok(true), // It died before there was a run.
@@ -120,7 +120,7 @@ impl<W: World> Stage<W> {
         }
         match result {
             Ok(_) | Err(EngineError::Over { .. }) => Ok(true),
-            Err(_) if died.load(Ordering::SeqCst) => {
+            Err(_) if mortality.died() => {
                 self.world.crashed().await;
                 Ok(false)
             }
@@ -130,12 +130,11 @@ impl<W: World> Stage<W> {
 
     /// The entries so far.
     pub(crate) fn events(&self) -> Vec<(fulcrum_state::RunId, Event)> {
-        // A journal of its own: the process that wrote is gone.
-        let Ok(journal) = Journal::with_store(self.kept.clone()) else { return Vec::new() };
-        let Some(run) = journal.runs().ok().and_then(|runs| Some(runs.last()?.run)) else {
+        let reader = self.journal.reader();
+        let Some(run) = reader.runs().ok().and_then(|runs| Some(runs.last()?.run)) else {
             return Vec::new();
         };
-        let events = journal.entries(run).map_while(Result::ok).filter_map(|entry| decode(&entry).ok());
+        let events = reader.entries(run).map_while(Result::ok).filter_map(|entry| decode(&entry).ok());
         events.map(|event| (run, event)).collect()
     }
 

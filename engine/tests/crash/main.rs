@@ -31,21 +31,19 @@ const CHILDREN_AT_ONCE: usize = 3;
 
 /// The points of state and engine that the workflows pass, but for those around events, and those of a
 /// resumed run. One that is added has its name here.
-const POINTS: [&str; 14] = [
-    "blob/unnamed-plan",
-    "blob/unnamed-pre-image",
+const POINTS: [&str; 12] = [
     "commit/before-answer",
     "commit/before-sync",
-    "commit/before-witness",
     "commit/before-write",
     "file/before-dir-sync",
     "file/before-rename",
     "load/begun",
     "load/done",
-    "open/before-dir-sync",
     "open/before-format",
+    "open/checkpoint",
     "open/locked",
     "open/recovered",
+    "segment/before-dir-sync",
 ];
 /// Events that the workflows journal, each with a point before and after it.
 const EVENTS: [&str; 9] = [
@@ -207,10 +205,10 @@ fn after_crash(dir: &Path, case: &Case, before: &[String], crash: &Crash) -> Res
 /// The only run, verified, and its entries.
 fn read(dir: &Path) -> Result<(Option<RunId>, Vec<String>), String> {
     let journal = open(dir);
-    let runs = journal.runs().unwrap();
+    let runs = journal.reader().runs().unwrap();
     let Some(header) = runs.last() else { return Ok((None, Vec::new())) };
-    let head = journal.verify(header.run).map_err(|error| error.to_string())?;
-    let bodies: Vec<String> = journal.entries(header.run).map(|entry| entry.unwrap().body).collect();
+    let head = journal.reader().verify(header.run).map_err(|error| error.to_string())?;
+    let bodies: Vec<String> = journal.reader().entries(header.run).map(|entry| entry.unwrap().body).collect();
     if runs.len() > 1 || head.seq != bodies.len() as u64 {
         return Err(format!("{} runs, {} entries, the head is {}", runs.len(), bodies.len(), head.seq));
     }

@@ -1,7 +1,7 @@
 //! What the child does: workflows whose effects are files, made and taken back in two moves each.
 
 use async_trait::async_trait;
-use fulcrum_engine::state::{Journal, RunId, Timestamp, fault};
+use fulcrum_engine::state::{Journal, Options, RunId, Timestamp, fault};
 use fulcrum_engine::{
     Backoff, Context, Ending, Engine, EngineError, Event, Observer, Plan, Policy, ProbeResult, Session, Step,
     StepError, StepRegistry, StepSpec,
@@ -79,7 +79,9 @@ pub(crate) fn prepare(dir: &Path, plan: &Plan) {
 }
 
 pub(crate) fn open(dir: &Path) -> Journal {
-    Journal::open(dir.join("journal"), "crash test").unwrap()
+    // Small segments: a child lives for a hundredth of a second.
+    let options = Options { segment_bytes: 256 * 1024 };
+    Journal::open_with(dir.join("journal"), "crash test", options).unwrap()
 }
 
 /// What to do with the run in `<dir>/journal`, or with a new one if there is none.
@@ -112,7 +114,7 @@ pub(crate) async fn carry_out(
     let session = Session::current("crash test").unwrap();
     let engine = Engine::new(journal.clone(), registry(dir.join("fx")), session).parallelism(3);
     let engine = engine.observer(observer);
-    let run = journal.runs().unwrap().last().map(|header| header.run);
+    let run = journal.reader().runs().unwrap().last().map(|header| header.run);
     let ending = match (run, verb) {
         (None, Verb::RollBack) => return None,
         (None, _) => engine.start(plan(workflow)).await,

@@ -41,14 +41,14 @@ pub(crate) fn after_cut(
     }
     let journal =
         Journal::open(disk.join("state"), "check").map_err(|error| format!("not opened: {error:?}"))?;
-    let runs = journal.runs().map_err(|error| error.to_string())?;
+    let runs = journal.reader().runs().map_err(|error| error.to_string())?;
     let removed = |run| told.removing.contains(&run) && runs.iter().all(|header| header.run != run);
     told.events.retain(|run, _| !removed(*run));
     for (run, acknowledged) in &told.events {
         prefix(&journal, *run, acknowledged)?;
     }
     for header in &runs {
-        journal.verify(header.run).map_err(|error| error.to_string())?;
+        journal.reader().verify(header.run).map_err(|error| error.to_string())?;
     }
     if let Some(last) = runs.last().map(|header| header.run) {
         effects_are_as_journalled(&journal, last, &effects_dir(disk))?;
@@ -65,6 +65,7 @@ pub(crate) fn after_cut(
 
 fn events(journal: &Journal, run: RunId) -> Result<Vec<Event>, String> {
     let decoded = journal
+        .reader()
         .entries(run)
         .map(|entry| decode(&entry.map_err(|error| error.to_string())?).map_err(|error| error.to_string()));
     decoded.collect()
@@ -108,7 +109,7 @@ fn effects_are_as_journalled(journal: &Journal, run: RunId, dir: &Path) -> Resul
 }
 
 fn bring_to_an_end(journal: &Journal, run: RunId, disk: &Path, back: bool) -> Result<(), String> {
-    let state = load(journal, run).map_err(|error| error.to_string())?;
+    let state = load(&journal.reader(), run).map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     if !state.is_over() || (back && !state.is_rolled_back()) {
         let engine = engine(journal, disk, "boot-check");
@@ -117,7 +118,7 @@ fn bring_to_an_end(journal: &Journal, run: RunId, disk: &Path, back: bool) -> Re
         });
         let _: Ending = ending.map_err(|error| error.to_string())?;
     }
-    let state = load(journal, run).map_err(|error| error.to_string())?;
+    let state = load(&journal.reader(), run).map_err(|error| error.to_string())?;
     let expected = match state.phase() {
         Phase::Ended(Outcome::Completed, _) if !back => all_files(),
         Phase::Ended(Outcome::RolledBack, _) => Default::default(),

@@ -35,11 +35,11 @@ pub(crate) fn engine(journal: &Journal, disk: &Path, boot: &str) -> Engine {
 }
 
 async fn go_on(journal: &Journal, engine: &Engine) -> Option<()> {
-    let Some(last) = journal.runs().ok()?.last().map(|header| header.run) else {
+    let Some(last) = journal.reader().runs().ok()?.last().map(|header| header.run) else {
         return engine.start(plan()).await.ok().map(drop);
     };
     remove_old(journal).await?;
-    let state = load(journal, last).ok()?;
+    let state = load(&journal.reader(), last).ok()?;
     let ended = match (state.is_rolled_back(), state.is_over()) {
         (true, _) => engine.start(plan()).await,
         (false, true) => engine.roll_back(last, "it has completed").await,
@@ -50,13 +50,13 @@ async fn go_on(journal: &Journal, engine: &Engine) -> Option<()> {
 
 /// Keeps the last three runs.
 async fn remove_old(journal: &Journal) -> Option<()> {
-    let runs = journal.runs().ok()?;
+    let runs = journal.reader().runs().ok()?;
     let old: Vec<RunId> = runs.iter().rev().skip(3).map(|header| header.run).collect();
     if old.is_empty() {
         return Some(());
     }
     old.iter().for_each(|run| say(*run, "removing"));
-    journal.remove(old).await.ok().map(drop)
+    journal.prune(old, "old").await.ok().map(drop)
 }
 
 fn say(run: RunId, what: &str) {
@@ -72,4 +72,11 @@ impl Observer for Aloud {
     fn event(&self, run: RunId, _time: Timestamp, event: &Event) {
         say(run, &serde_json::to_string(event).unwrap_or_default());
     }
+}
+
+/// Writes and syncs a file of its own until the power is cut, as a database on the same disk does: what of the
+/// journal is not synced may reach the disk with it.
+pub(crate) fn sync_beside(disk: &Path) {
+    let Ok(mut file) = std::fs::File::create(disk.join("beside")) else { return };
+    while file.write_all(&[7; 4096]).and_then(|()| file.sync_all()).is_ok() {}
 }

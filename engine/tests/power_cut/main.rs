@@ -12,6 +12,7 @@
 //! ```text
 //! cargo test --workspace --locked --test power_cut                             # a few dozen cuts
 //! cargo test --workspace --locked --test power_cut -- --count 500 --seed 7     # more, from that seed
+//! cargo test --workspace --locked --test power_cut -- --count 2000 --beside    # another process syncs meanwhile
 //! ```
 //!
 //! Needs root, mkfs.ext4 and loop devices, and skips without. A program of its own, as it is its own child.
@@ -57,6 +58,12 @@ fn main() -> ExitCode {
     let names_another = |arg: &String| {
         !arg.starts_with('-') && arg.parse::<u64>().is_err() && !"power_cut".contains(arg.as_str())
     };
+    if let [mode, dir] = args.as_slice()
+        && mode == "beside"
+    {
+        child::sync_beside(Path::new(dir));
+        return ExitCode::SUCCESS;
+    }
     if args.iter().any(|arg| arg == "--list" || names_another(arg)) {
         return ExitCode::SUCCESS; // The test runner asks for its own kind of test.
     }
@@ -72,7 +79,8 @@ fn main() -> ExitCode {
     let seed = number(&args, "--seed").unwrap_or_else(|| {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_secs() % 1_000_000)
     });
-    cut_and_check(u32::try_from(count).unwrap(), seed)
+    let beside = args.iter().any(|arg| arg == "--beside");
+    cut_and_check(u32::try_from(count).unwrap(), seed, beside)
 }
 
 fn number(args: &[String], name: &str) -> Option<u64> {
@@ -80,8 +88,11 @@ fn number(args: &[String], name: &str) -> Option<u64> {
     args.get(at + 1)?.parse().ok()
 }
 
-fn cut_and_check(count: u32, seed: u64) -> ExitCode {
-    println!("{count} power cuts from seed {seed}");
+fn cut_and_check(count: u32, seed: u64, beside: bool) -> ExitCode {
+    println!(
+        "{count} power cuts from seed {seed}{}",
+        if beside { ", beside a process that syncs" } else { "" }
+    );
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut passed, mut failed, mut acknowledged, mut finished) = (0, 0, 0, 0);
     let mut disk = Disk::make();
@@ -89,7 +100,9 @@ fn cut_and_check(count: u32, seed: u64) -> ExitCode {
     for cut in 1..=count {
         let instant = (random.usize(0..EVENTS_MAX), Duration::from_micros(random.u64(0..AFTER_MICROS_MAX)));
         let boot = format!("boot-{cut}");
+        let other = beside.then(|| Talker::start(this_program().arg("beside").arg(disk.path())));
         acknowledged += run_until_cut(&disk, &boot, instant, &mut told);
+        drop(other);
         disk.power_on();
         let finish = random.u8(0..3) == 0 || cut == count || cut % CUTS_A_DISK == 0;
         finished += u32::from(finish);

@@ -3,7 +3,7 @@
 use crate::shape::{STEPS_MAX, Shape, holds, name, shape};
 use async_trait::async_trait;
 use fulcrum_engine::run::Phase;
-use fulcrum_engine::state::{Journal, RunId, Timestamp};
+use fulcrum_engine::state::{Journal, MemoryDisk, Options, RunId, Timestamp};
 use fulcrum_engine::{
     Context, Control, Ending, Engine, Event, Observer, Outcome, PauseCause, ProbeResult, Session, Step,
     StepError, StepId, StepSpec, load,
@@ -146,7 +146,7 @@ async fn check_interrupted(
     }
     let luck = (0..).map(name).zip(luck).collect();
     let world = Arc::new(Mutex::new(World { luck, ..World::default() }));
-    let (journal, all) = (Journal::in_memory(), plan.steps().len());
+    let (journal, all) = (self::journal(), plan.steps().len());
     let mut ending: Option<Ending> = None;
     for events in pauses {
         let engine = engine(&journal, &world, shape);
@@ -198,7 +198,7 @@ async fn check(shape: &Shape, luck: Vec<Vec<Luck>>) -> Result<(), String> {
         steps.map(|spec| (spec.id.clone(), luck[number(&spec.id)].clone())).collect();
     let failing = plan.steps().iter().any(|spec| fails(&luck[&spec.id], spec.policy.attempts));
     let world = Arc::new(Mutex::new(World { luck, ..World::default() }));
-    let journal = Journal::in_memory();
+    let journal = self::journal();
     let all = plan.steps().len();
     let ending = engine(&journal, &world, shape).start(plan).await.map_err(|error| error.to_string())?;
     let expected = if failing { Outcome::RolledBack } else { Outcome::Completed };
@@ -216,8 +216,14 @@ async fn check(shape: &Shape, luck: Vec<Vec<Luck>>) -> Result<(), String> {
     if busy_max > shape.parallelism {
         return Err(format!("{busy_max} steps at once, {} allowed", shape.parallelism));
     }
-    let read = load::load(&journal, ending.run).map_err(|error| error.to_string())?;
+    let read = load::load(&journal.reader(), ending.run).map_err(|error| error.to_string())?;
     if *read.phase() == ending.phase { Ok(()) } else { Err(format!("read back as {:?}", read.phase())) }
+}
+
+/// A small one: there are hundreds.
+fn journal() -> Journal {
+    let options = Options { segment_bytes: 512 * 1024 };
+    Journal::on(Arc::new(MemoryDisk::new()), options).unwrap()
 }
 
 fn number(id: &StepId) -> usize {

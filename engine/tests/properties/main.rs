@@ -113,7 +113,7 @@ fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Eve
         3 => Event::AttemptDone { step, attempt, output: Value::Null },
         4 => Event::AttemptFailed { step, attempt, failure },
         5 => Event::AttemptCut { step, attempt },
-        6 => Event::Probed { step, result },
+        6 => Event::Probed { step, result, output: Value::Null },
         7 => Event::RollbackStarted { reason, mode: None },
         8 => Event::UndoStarted { step, attempt },
         9 => Event::UndoDone { step, attempt },
@@ -152,7 +152,7 @@ fn asked_for(run: &Run, variant: u8, result: ProbeResult, failure: Failure) -> E
     match run.next_actions().into_iter().next() {
         Some(Action::Run { step, attempt, .. }) => Event::AttemptStarted { step, attempt, pre_image: None },
         Some(Action::Undo { step, attempt, .. }) => Event::UndoStarted { step, attempt },
-        Some(Action::Probe(step)) => Event::Probed { step, result },
+        Some(Action::Probe(step)) => Event::Probed { step, result, output: Value::Null },
         Some(Action::RollBack(reason)) => Event::RollbackStarted { reason, mode: None },
         Some(Action::End(outcome, reason)) => Event::Ended { outcome, reason },
         Some(Action::Stop) | None if run.session().is_some() => Event::Resumed { session },

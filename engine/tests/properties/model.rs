@@ -31,6 +31,9 @@ pub(crate) struct Model {
     /// Forward (false) and back (true).
     failures: BTreeMap<(bool, StepId), u32>,
     attempts: BTreeMap<(bool, StepId), u32>,
+    /// Processes that died in a row before a step had a result, and whether one is at work.
+    deaths: u32,
+    at_work: bool,
 }
 
 impl Model {
@@ -39,6 +42,7 @@ impl Model {
         if !self.may(event, plan) {
             return Err(format!("{event:?} must not follow on {self:?}"));
         }
+        self.count_deaths(event);
         match event {
             Event::Begun { session, .. } => {
                 (self.begun, self.active) = (true, true);
@@ -68,7 +72,7 @@ impl Model {
                 let most = plan.step(step).unwrap().undo_policy.attempts;
                 self.fail((true, step), failure.kind, most, |model| &mut model.left);
             }
-            Event::Probed { step, result } => {
+            Event::Probed { step, result, .. } => {
                 self.unclear.remove(step);
                 _ = match result {
                     ProbeResult::Done => self.done.insert(step.clone()),
@@ -81,6 +85,21 @@ impl Model {
         Ok(())
     }
 
+    fn count_deaths(&mut self, event: &Event) {
+        match event {
+            Event::Begun { .. } => self.at_work = true,
+            Event::Resumed { .. } if self.at_work => self.deaths += 1,
+            Event::Resumed { .. } => (self.deaths, self.at_work) = (0, true),
+            Event::Paused { .. } | Event::Ended { .. } => self.at_work = false,
+            Event::AttemptDone { .. }
+            | Event::AttemptFailed { .. }
+            | Event::UndoDone { .. }
+            | Event::UndoFailed { .. }
+            | Event::RollbackStarted { .. } => self.deaths = 0,
+            _ => {}
+        }
+    }
+
     fn may(&self, event: &Event, plan: &Plan) -> bool {
         let next = |back, step: &StepId| self.attempts.get(&(back, step.clone())).copied().unwrap_or(0) + 1;
         match event {
@@ -91,7 +110,8 @@ impl Model {
             Event::RollbackStarted { .. } => self.begun && !self.rolling_back,
             Event::Paused { .. } => self.active && self.open.is_empty(),
             Event::Ended { outcome, .. } => {
-                self.active && self.open.is_empty() && self.due(plan) == Some(*outcome)
+                let dies = self.deaths >= 5 && *outcome == Outcome::NeedsOperator;
+                self.active && self.open.is_empty() && (dies || self.due(plan) == Some(*outcome))
             }
             Event::AttemptStarted { step, attempt, .. } => {
                 self.may_start(step, plan) && *attempt == next(false, step)

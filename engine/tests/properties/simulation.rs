@@ -156,7 +156,7 @@ impl<'a> Simulation<'a> {
             self.count("a failure on the way back");
         }
         let result = match flight {
-            Flight::Probe => Event::Probed { result: self.result(&step, luck), step },
+            Flight::Probe => Event::Probed { result: self.result(&step, luck), output: Value::Null, step },
             Flight::Run(attempt) => {
                 // 2, 3: an attempt that fails, or runs out of time, when its effect is there.
                 if luck > 1 {

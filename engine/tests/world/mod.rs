@@ -1,5 +1,7 @@
 //! One world for all tests of the engine: steps that leave marks, and fail as they are told to.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use async_trait::async_trait;
 use fulcrum_engine::state::Journal;
 use fulcrum_engine::{

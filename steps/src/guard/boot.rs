@@ -14,7 +14,7 @@ use crate::run_info::{LockPurpose, RollbackMode};
 use crate::settings::Settings;
 use crate::site::Site;
 use fulcrum_engine::Ending;
-use fulcrum_engine::state::{Journal, OpenError};
+use fulcrum_engine::state::Journal;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub async fn boot(env: &dyn GuardEnv, hold_off: Duration) -> Result<Start, Guard
     let manifests = known.settings.manifests();
     let mut decision = at_boot(&known.at_boot(&manifests, boot_id, hold_off));
     if journal.as_ref().is_some_and(|(_, damaged)| *damaged) {
-        // It cannot be opened later.
+        // A run that is damaged cannot be carried on later.
         decision.put_back.append(&mut decision.put_back_later);
     }
     put_back(env, known, &manifests, &decision.put_back)?;
@@ -281,17 +281,14 @@ async fn site_of(env: &dyn GuardEnv, told: &JournalView, next: Next) -> Result<A
     Ok(Arc::new(Site { rollback_mode, ..Site::clone(&site) }))
 }
 
-/// The journal, and whether it is damaged: then it is what can be read of it. `None` if there is none.
+/// The journal, and whether a run in it is damaged. `None` if there is no journal.
 fn open_to_read(env: &dyn GuardEnv) -> Result<Option<(Journal, bool)>, GuardError> {
-    if !env.state_dir().join("db").exists() {
+    if !env.state_dir().join("format").exists() {
         return Ok(None);
     }
-    Ok(Some(match Journal::open(env.state_dir(), LockPurpose::Guard.text()) {
-        Err(OpenError::Damaged { .. }) => {
-            (Journal::salvage(env.state_dir(), LockPurpose::Guard.text())?, true)
-        }
-        opened => (opened?, false),
-    }))
+    let journal = Journal::open(env.state_dir(), LockPurpose::Guard.text())?;
+    let damaged = journal.reader().runs()?.iter().any(|header| header.damage.is_some());
+    Ok(Some((journal, damaged)))
 }
 
 /// As much as can be: one that is missing must not keep the others away.

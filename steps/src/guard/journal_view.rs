@@ -37,22 +37,22 @@ impl JournalView {
     /// # Errors
     /// When the journal cannot be read, or was written by a newer version.
     pub fn read(journal: &Journal) -> Result<Option<Self>, GuardError> {
-        let headers = journal.runs()?;
+        let headers = journal.reader().runs()?;
         let from = headers.iter().rposition(|header| header.kind == PIVOT);
         let Some(from) = from else { return Ok(None) };
         let mut runs = Vec::new();
         for header in &headers[from + 1..] {
             let Some(workflow) = workflow(&header.kind) else { continue };
-            runs.push(facts(header, workflow, &load(journal, header.run)?));
+            runs.push(facts(header, workflow, &load(&journal.reader(), header.run)?));
         }
         let pivot = headers[from].run;
-        let run = load(journal, pivot)?;
+        let run = load(&journal.reader(), pivot)?;
         runs.insert(0, facts(&headers[from], Workflow::Pivot, &run));
         let mut retired = BTreeMap::new();
         for component in Component::ALL {
             let state = run.state(&retire(component));
             if let Some(digest) = state.and_then(|state| state.pre_image) {
-                retired.insert(component, serde_json::from_slice(&journal.blob(&digest)?)?);
+                retired.insert(component, serde_json::from_slice(&journal.reader().blob(&digest)?)?);
             }
         }
         let settings = RunInfo::of(run.plan())?.settings;

@@ -123,9 +123,9 @@ pub(super) async fn cluster_checks(site: &Site, host: &HostFacts, facts: &Cluste
     let mut results = vec![CheckResult::pass("node", format!("this host is node {}", facts.name))];
     results.extend(version_checks(facts));
     results.push(role_check(facts));
-    let daemonsets: Vec<Value> =
-        host.static_pods.values().map(|pod| pod.daemonset(&site.settings.target(None))).collect();
-    for daemonset in &daemonsets {
+    let made = |pod: &StaticPod| (host.path(pod.component()), pod.daemonset(&site.settings.target(None)));
+    let daemonsets: Vec<_> = host.static_pods.values().map(made).collect();
+    for (_, daemonset) in &daemonsets {
         results.extend(taint_checks(facts, daemonset));
     }
     results.extend(fit_checks(&facts.node, &facts.pods_here, &daemonsets));

@@ -18,16 +18,19 @@ const RESOURCES: [(&str, i128, &str); 4] = [
     ("pods", 1_000_000_000, ""),
 ];
 
+/// A DaemonSet, and the path of the manifest that it is made from.
+pub(super) type Made = (String, Value);
+
 /// What keeps the pods of these DaemonSets away from the node, or makes others leave it.
-pub(super) fn fit_checks(node: &Node, pods: &[Pod], daemonsets: &[Value]) -> Vec<CheckResult> {
+pub(super) fn fit_checks(node: &Node, pods: &[Pod], daemonsets: &[Made]) -> Vec<CheckResult> {
     let living: Vec<Value> = pods.iter().filter(|pod| !has_ended(pod)).map(|pod| json!(pod)).collect();
     let mut results: Vec<CheckResult> =
         RESOURCES.iter().filter_map(|resource| room_check(node, &living, daemonsets, *resource)).collect();
     let node = json!(node);
-    for daemonset in daemonsets {
-        results.extend(selector_checks(&node, daemonset));
-        results.extend(affinity_checks(&node, &living, daemonset));
-        results.extend(scheduler_check(daemonset));
+    for (path, daemonset) in daemonsets {
+        results.extend(selector_checks(&node, path, daemonset));
+        results.extend(affinity_checks(&node, &living, path, daemonset));
+        results.extend(scheduler_check(path, daemonset));
     }
     results
 }
@@ -40,7 +43,7 @@ fn has_ended(pod: &Pod) -> bool {
 fn room_check(
     node: &Node,
     pods: &[Value],
-    daemonsets: &[Value],
+    daemonsets: &[Made],
     (resource, unit, name): (&str, i128, &str),
 ) -> Option<CheckResult> {
     let allocatable = node.status.as_ref()?.allocatable.as_ref()?.get(resource)?;
@@ -49,17 +52,16 @@ fn room_check(
     let taken: i128 = pods.iter().map(|pod| of(&pod["spec"])).sum();
     let evictable = |pod: &&Value| pod["spec"]["priority"].as_i64().unwrap_or(0) < CRITICAL_PRIORITY.into();
     let evicted: i128 = pods.iter().filter(evictable).map(|pod| of(&pod["spec"])).sum();
-    let templates = || daemonsets.iter().map(|daemonset| &daemonset["spec"]["template"]["spec"]);
+    let templates = || daemonsets.iter().map(|(_, daemonset)| &daemonset["spec"]["template"]["spec"]);
     let wanted: i128 = templates().map(of).sum();
     if wanted == 0 || taken + wanted <= allocatable {
         return None;
     }
     let show = |amount: i128| format!("{}{name}", amount / unit);
-    let each = daemonsets.iter().map(|daemonset| {
-        let name = daemonset["metadata"]["name"].as_str().unwrap_or_default();
-        format!("{name} {}", show(of(&daemonset["spec"]["template"]["spec"])))
-    });
-    let each: Vec<String> = each.collect();
+    let asking =
+        daemonsets.iter().map(|(path, daemonset)| (path, of(&daemonset["spec"]["template"]["spec"])));
+    let asking = asking.filter(|(_, amount)| *amount > 0);
+    let each: Vec<String> = asking.map(|(path, amount)| format!("{path} {}", show(amount))).collect();
     let seen = format!(
         "the DaemonSets' pods ask for {} of {resource} ({}), and of the node's {} only {} are free while the static pods run",
         show(wanted),
@@ -77,14 +79,12 @@ fn room_check(
         false => CheckResult::refuse(
             "fit",
             seen,
-            format!(
-                "lower resources.requests.{resource} in the static manifests, or move other pods off the node"
-            ),
+            format!("lower resources.requests.{resource} there, or move other pods off the node"),
         ),
     })
 }
 
-fn selector_checks(node: &Value, daemonset: &Value) -> Vec<CheckResult> {
+fn selector_checks(node: &Value, path: &str, daemonset: &Value) -> Vec<CheckResult> {
     let spec = &daemonset["spec"]["template"]["spec"];
     let labels = &node["metadata"]["labels"];
     let selector = spec["nodeSelector"].as_object().into_iter().flatten();
@@ -99,8 +99,10 @@ fn selector_checks(node: &Value, daemonset: &Value) -> Vec<CheckResult> {
                     value.as_str().unwrap_or_default(),
                     name_of(node)
                 ),
-                "nothing schedules a static pod, but its DaemonSet's would wait for ever: take it out of the static \
-                 manifest, or label the node",
+                format!(
+                    "nothing schedules a static pod, but its DaemonSet's would wait for ever: take it out of {path}, or \
+                     label the node"
+                ),
             )
         })
         .collect();
@@ -108,15 +110,14 @@ fn selector_checks(node: &Value, daemonset: &Value) -> Vec<CheckResult> {
         results.push(CheckResult::refuse(
             "fit",
             format!("the required nodeAffinity of {} does not admit node {}", name_of(daemonset), name_of(node)),
-            "nothing schedules a static pod, but its DaemonSet's would wait for ever: mend spec.affinity in the static \
-             manifest",
+            format!("nothing schedules a static pod, but its DaemonSet's would wait for ever: mend spec.affinity in {path}"),
         ));
     }
     results
 }
 
 /// A pod that is there and this one must not share a node: by its own rule, or by the other's.
-fn affinity_checks(node: &Value, pods: &[Value], daemonset: &Value) -> Vec<CheckResult> {
+fn affinity_checks(node: &Value, pods: &[Value], path: &str, daemonset: &Value) -> Vec<CheckResult> {
     let mut ours = daemonset["spec"]["template"].clone();
     ours["metadata"]["namespace"] = NAMESPACE.into();
     let refuse = |whose: &str, other: &Value| {
@@ -128,8 +129,10 @@ fn affinity_checks(node: &Value, pods: &[Value], daemonset: &Value) -> Vec<Check
                 name_of(node),
                 name_of(other)
             ),
-            "the static pod and the DaemonSet's must run side by side for a while, and a DaemonSet runs one pod a node by \
-             itself: take the rule out of the static manifest",
+            format!(
+                "the static pod and the DaemonSet's must run side by side for a while, and a DaemonSet runs one pod a node \
+                 by itself: take the rule out of {path}"
+            ),
         )
     };
     let own =
@@ -139,7 +142,7 @@ fn affinity_checks(node: &Value, pods: &[Value], daemonset: &Value) -> Vec<Check
     own.or(theirs).into_iter().collect()
 }
 
-fn scheduler_check(daemonset: &Value) -> Option<CheckResult> {
+fn scheduler_check(path: &str, daemonset: &Value) -> Option<CheckResult> {
     let spec = &daemonset["spec"]["template"]["spec"];
     if spec["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
         return Some(CheckResult::refuse(
@@ -148,7 +151,7 @@ fn scheduler_check(daemonset: &Value) -> Option<CheckResult> {
                 "{} has spec.schedulingGates, and its pods would wait until they are taken away",
                 name_of(daemonset)
             ),
-            "nothing schedules a static pod: take them out of the static manifest",
+            format!("nothing schedules a static pod: take them out of {path}"),
         ));
     }
     let scheduler =
@@ -156,8 +159,10 @@ fn scheduler_check(daemonset: &Value) -> Option<CheckResult> {
     Some(CheckResult::warn(
         "fit",
         format!("the pods of {} would be bound by the scheduler {scheduler}", name_of(daemonset)),
-        "it must be running, and go on running while the control plane changes hands; or take spec.schedulerName out of \
-         the static manifest",
+        format!(
+            "it must be running, and go on running while the control plane changes hands; or take spec.schedulerName out \
+             of {path}"
+        ),
     ))
 }
 
@@ -186,14 +191,14 @@ mod tests {
         .unwrap()
     }
 
-    fn daemonset(more: Value) -> Value {
+    fn daemonset(more: Value) -> Made {
         let mut spec = json!({ "priorityClassName": CRITICAL,
             "containers": [{ "name": "c", "resources": { "requests": { "cpu": "500m" } } }] });
         for (key, value) in more.as_object().unwrap() {
             spec[key] = value.clone();
         }
-        json!({ "metadata": { "name": "ds" }, "spec": { "template": {
-            "metadata": { "labels": { "component": "kube-apiserver" } }, "spec": spec } } })
+        let template = json!({ "metadata": { "labels": { "component": "kube-apiserver" } }, "spec": spec });
+        ("m.yaml".to_owned(), json!({ "metadata": { "name": "ds" }, "spec": { "template": template } }))
     }
 
     fn worst(results: &[CheckResult]) -> Option<Level> {
@@ -217,7 +222,7 @@ mod tests {
         assert_eq!(fit_checks(&node("2"), &[ended], &[daemonset(json!({}))]), []);
         let found = fit_checks(&node("2"), &[pod("a", critical, "1800m")], &[daemonset(json!({}))]);
         assert!(
-            found[0].seen.contains("ask for 500m of cpu (ds 500m), and of the node's 2000m only 200m"),
+            found[0].seen.contains("ask for 500m of cpu (m.yaml 500m), and of the node's 2000m only 200m"),
             "{}",
             found[0]
         );

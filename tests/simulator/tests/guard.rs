@@ -168,11 +168,11 @@ async fn guarded(world: &SimulatedSite, happens: impl Future<Output = ()>) {
 /// Kinds and outcomes of the runs, once nobody is at work on one.
 async fn story(world: &SimulatedSite) -> Vec<(String, Option<Outcome>)> {
     let Ok(journal) = Journal::open(world.state_dir(), "status") else { return Vec::new() };
-    let outcome = |run| match load(&journal, run).unwrap().phase() {
+    let outcome = |run| match load(&journal.reader(), run).unwrap().phase() {
         Phase::Ended(outcome, _) => Some(*outcome),
         _ => None,
     };
-    let runs = journal.runs().unwrap();
+    let runs = journal.reader().runs().unwrap();
     runs.into_iter().map(|header| (header.kind, outcome(header.run))).collect()
 }
 
@@ -223,8 +223,8 @@ async fn a_reboot_is_survived_and_so_is_the_next() {
     until_the_story_is(&world, &[PIVOT, HAND_OVER, HAND_OVER]).await;
     // All static pods were there again, and had to go.
     let journal = world.journal().unwrap();
-    for header in &journal.runs().unwrap()[1..] {
-        let plan = load(&journal, header.run).unwrap();
+    for header in &journal.reader().runs().unwrap()[1..] {
+        let plan = load(&journal.reader(), header.run).unwrap();
         let retired = Component::ALL.map(|component| format!("retire-static/{component}").into());
         assert!(retired.iter().all(|step| plan.plan().step(step).is_some()), "{:?}", plan.plan());
     }

@@ -154,7 +154,7 @@ impl SimulatedSite {
 
     /// Another session on the run, to its end.
     async fn take_up(&self, journal: &Journal, run: RunId, then: Then) -> Result<Outcome, RehearsalError> {
-        journal.verify(run)?;
+        journal.reader().verify(run)?;
         let ending = match then {
             Then::Resume => self.resume(journal, run).await?,
             Then::Rollback => self.rollback(journal, run, Arc::new(Silent)).await?,
@@ -172,9 +172,9 @@ impl SimulatedSite {
 }
 
 fn only_run(journal: &Journal) -> Result<(RunId, Run), RehearsalError> {
-    let header = journal.runs()?.into_iter().next();
+    let header = journal.reader().runs()?.into_iter().next();
     let run = header.ok_or_else(|| RehearsalError::Child("it has begun no run".to_owned()))?.run;
-    Ok((run, load(journal, run)?))
+    Ok((run, load(&journal.reader(), run)?))
 }
 
 fn over(state: &Run) -> Option<Outcome> {

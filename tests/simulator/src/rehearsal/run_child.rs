@@ -29,7 +29,7 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     let orders: Orders = serde_json::from_str(orders)?;
     let (client, host) = Simulator::connect(orders.api)?;
     let journal = Journal::open(&orders.state_dir, LockPurpose::RehearsalChild.text())?;
-    let run = journal.runs()?.first().map(|header| header.run);
+    let run = journal.reader().runs()?.first().map(|header| header.run);
     let none = || RehearsalError::Child("there is no run to take up".to_owned());
     let settings = match orders.settings {
         Some(settings) => settings,
@@ -135,6 +135,10 @@ struct Gated {
 impl Step for Gated {
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         self.step.probe(cx).await
+    }
+
+    async fn output(&self, cx: &Context) -> Result<Value, StepError> {
+        self.step.output(cx).await
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {

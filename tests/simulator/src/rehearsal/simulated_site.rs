@@ -375,7 +375,7 @@ pub(super) async fn engine(
 
 /// What was decided when the run was planned.
 pub(super) fn settings_of(journal: &Journal, run: RunId) -> Result<Settings, RehearsalError> {
-    Ok(RunInfo::of(load(journal, run)?.plan())?.settings)
+    Ok(RunInfo::of(load(&journal.reader(), run)?.plan())?.settings)
 }
 
 impl std::fmt::Debug for SimulatedSite {

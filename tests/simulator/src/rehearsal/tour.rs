@@ -165,10 +165,10 @@ pub(super) fn reason(ending: &Ending) -> String {
 /// From the journal: what is shown is what was written down.
 fn step_times(journal: &Journal, run: RunId) -> Result<Vec<StepTime>, RehearsalError> {
     let mut history = History::default();
-    for entry in journal.entries(run) {
+    for entry in journal.reader().entries(run) {
         history.push(&entry?)?;
     }
-    let plan = fulcrum_engine::load::load(journal, run)?;
+    let plan = fulcrum_engine::load::load(&journal.reader(), run)?;
     let time = |step: &StepId, direction: Direction| -> Duration {
         let attempts = history.attempts.iter().filter(|attempt| attempt.step == *step);
         let attempts = attempts.filter(|attempt| attempt.direction == direction);

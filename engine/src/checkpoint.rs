@@ -1,0 +1,192 @@
+//! The state of a run as bytes, kept beside the journal so that a long run is taken up without reading all of it.
+//!
+//! It is never needed: one that is missing, of another format or of another plan is ignored, and the run is
+//! read from its first entry.
+
+use crate::event::{Outcome, PauseCause, Role, Session};
+use crate::plan::Plan;
+use crate::run::{Kept, Phase, Rollback, Run};
+use crate::status::{Status, StepState};
+use bincode::{Decode, Encode, config};
+use fulcrum_state::Digest;
+use std::sync::Arc;
+
+/// Changes with the meaning of what follows it.
+const FORMAT: u32 = 1;
+
+/// The state; `None` before the run is begun.
+pub(crate) fn encode(run: &Run) -> Option<Vec<u8>> {
+    let kept = run.kept();
+    let state = StateV1 {
+        plan: kept.stored_plan?.to_string(),
+        phase: match kept.phase {
+            Phase::New => return None,
+            Phase::Active => PhaseV1::Active,
+            Phase::Paused { reason, cause } => PhaseV1::Paused(reason.clone(), cause_number(*cause)),
+            Phase::Ended(outcome, reason) => PhaseV1::Ended(outcome_number(*outcome), reason.clone()),
+        },
+        session: kept.session.map(|session| {
+            let role = session.role.as_str().to_owned();
+            (session.boot_id.clone(), session.pid, session.program.clone(), role)
+        }),
+        rollback: kept.rollback.map(|rollback| (rollback.reason.clone(), rollback.mode.clone())),
+        deaths: kept.deaths,
+        in_session: kept.in_session,
+        steps: kept.states.iter().map(StepV1::of).collect(),
+    };
+    bincode::encode_to_vec((FORMAT, state), config::standard()).ok()
+}
+
+/// The plan that a state is of.
+pub(crate) fn plan_of(bytes: &[u8]) -> Option<Digest> {
+    decode_state(bytes)?.plan.parse().ok()
+}
+
+/// The run, if the state is one of a run of this plan.
+pub(crate) fn decode(bytes: &[u8], plan: Arc<Plan>) -> Option<Run> {
+    let state = decode_state(bytes)?;
+    let phase = match state.phase {
+        PhaseV1::Active => Phase::Active,
+        PhaseV1::Paused(reason, cause) => {
+            let causes =
+                [PauseCause::Unknown, PauseCause::Person, PauseCause::Signal, PauseCause::Breakpoint];
+            let cause = causes.into_iter().find(|known| cause_number(*known) == cause)?;
+            Phase::Paused { reason, cause }
+        }
+        PhaseV1::Ended(outcome, reason) => {
+            let outcomes = [Outcome::Completed, Outcome::RolledBack, Outcome::NeedsOperator];
+            let outcome = outcomes.into_iter().find(|known| outcome_number(*known) == outcome)?;
+            Phase::Ended(outcome, reason)
+        }
+    };
+    let session = state.session.map(|(boot_id, pid, program, role)| Session {
+        boot_id,
+        pid,
+        program,
+        role: Role::new(role),
+    });
+    let states: Vec<StepState> = state.steps.into_iter().map(StepV1::into_state).collect::<Option<_>>()?;
+    let rollback = state.rollback.map(|(reason, mode)| Rollback { reason, mode });
+    let kept = Kept {
+        stored_plan: state.plan.parse().ok(),
+        phase: &phase,
+        session: session.as_ref(),
+        rollback: rollback.as_ref(),
+        deaths: state.deaths,
+        in_session: state.in_session,
+        states: &states,
+    };
+    (plan.steps().len() == kept.states.len()).then(|| Run::from_kept(plan, &kept))
+}
+
+fn decode_state(bytes: &[u8]) -> Option<StateV1> {
+    let (format, used): (u32, usize) = bincode::decode_from_slice(bytes, config::standard()).ok()?;
+    if format != FORMAT {
+        return None;
+    }
+    let rest = &bytes[used..];
+    let (state, used): (StateV1, usize) = bincode::decode_from_slice(rest, config::standard()).ok()?;
+    (used == rest.len()).then_some(state)
+}
+
+#[derive(Encode, Decode)]
+struct StateV1 {
+    plan: String,
+    phase: PhaseV1,
+    session: Option<(String, u32, String, String)>,
+    rollback: Option<(String, Option<String>)>,
+    deaths: u32,
+    in_session: bool,
+    steps: Vec<StepV1>,
+}
+
+#[derive(Encode, Decode)]
+enum PhaseV1 {
+    Active,
+    Paused(String, u8),
+    Ended(u8, String),
+}
+
+#[derive(Encode, Decode)]
+struct StepV1 {
+    status: u8,
+    why: String,
+    attempts: u32,
+    undos: u32,
+    failures: u32,
+    settled: u32,
+    pre_image: Option<String>,
+    /// JSON.
+    output: Option<String>,
+}
+
+impl StepV1 {
+    fn of(state: &StepState) -> Self {
+        let (status, why) = match &state.status {
+            Status::Waiting => (0, ""),
+            Status::Running => (1, ""),
+            Status::NeedsProbe => (2, ""),
+            Status::Done => (3, ""),
+            Status::Failed(why) => (4, why.as_str()),
+            Status::Foreign(why) => (5, why.as_str()),
+            Status::ToUndo => (6, ""),
+            Status::Undoing => (7, ""),
+            Status::Undone => (8, ""),
+            Status::UndoFailed(why) => (9, why.as_str()),
+        };
+        Self {
+            status,
+            why: why.to_owned(),
+            attempts: state.attempts,
+            undos: state.undos,
+            failures: state.failures,
+            settled: state.settled,
+            pre_image: state.pre_image.map(|digest| digest.to_string()),
+            output: state.output.as_ref().map(ToString::to_string),
+        }
+    }
+
+    fn into_state(self) -> Option<StepState> {
+        let status = match self.status {
+            0 => Status::Waiting,
+            1 => Status::Running,
+            2 => Status::NeedsProbe,
+            3 => Status::Done,
+            4 => Status::Failed(self.why),
+            5 => Status::Foreign(self.why),
+            6 => Status::ToUndo,
+            7 => Status::Undoing,
+            8 => Status::Undone,
+            9 => Status::UndoFailed(self.why),
+            _ => return None,
+        };
+        let pre_image = self.pre_image.map(|text| text.parse()).transpose().ok()?;
+        let output = self.output.map(|text| serde_json::from_str(&text)).transpose().ok()?.map(Arc::new);
+        Some(StepState {
+            status,
+            attempts: self.attempts,
+            undos: self.undos,
+            failures: self.failures,
+            settled: self.settled,
+            pre_image,
+            output,
+        })
+    }
+}
+
+fn cause_number(cause: PauseCause) -> u8 {
+    match cause {
+        PauseCause::Unknown => 0,
+        PauseCause::Person => 1,
+        PauseCause::Signal => 2,
+        PauseCause::Breakpoint => 3,
+    }
+}
+
+fn outcome_number(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Completed => 0,
+        Outcome::RolledBack => 1,
+        Outcome::NeedsOperator => 2,
+    }
+}

@@ -1,0 +1,192 @@
+//! From what the state machine asks for to events and calls.
+
+use super::Executor;
+use crate::attempt::{Call, Shared, What, panic_text};
+use crate::clip::{REASON_BYTES_MAX, clip, clip_to};
+use crate::error::EngineError;
+use crate::event::Event;
+use crate::plan::StepId;
+use crate::run::{Action, Phase};
+use crate::step::StepError;
+use fulcrum_state::Digest;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a commit waits for pre-images that are being saved: most are there at once, and their intents then
+/// share its sync.
+const SAVE_MAX: Duration = Duration::from_millis(5);
+
+impl Executor<'_> {
+    /// Carries out what the state machine asks for, as far as it goes without the journal.
+    pub(super) fn decide(&mut self) -> Result<(), EngineError> {
+        loop {
+            let actions = self.run.next_actions();
+            if let Some(Action::RollBack(reason)) = actions.first() {
+                self.record(Event::RollbackStarted { reason: clip(reason), mode: None })?;
+                continue;
+            }
+            if let Some(Action::End(outcome, reason)) = actions.first() {
+                let (outcome, reason) = (*outcome, clip_to(reason, REASON_BYTES_MAX));
+                return self.record(Event::Ended { outcome, reason });
+            }
+            let known = self.batch.len();
+            for action in actions {
+                self.prepare(action)?;
+            }
+            // One that failed before its attempt began has nothing in flight: what comes next is asked for now.
+            if self.batch[known..]
+                .iter()
+                .any(|recorded| matches!(recorded.event, Event::AttemptFailed { .. }))
+            {
+                continue;
+            }
+            return match &self.pausing {
+                Some((reason, cause)) if self.flights.is_empty() && *self.run.phase() == Phase::Active => {
+                    let (reason, cause) = (clip(reason), *cause);
+                    self.record(Event::Paused { reason, cause })
+                }
+                _ => Ok(()),
+            };
+        }
+    }
+
+    /// Has pre-images saved that are wanted now, so that they are committed together with what led to them. A
+    /// save changes nothing: it may come before that is durable.
+    pub(super) async fn save_first(&mut self) -> Result<(), EngineError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let until = Instant::now() + SAVE_MAX;
+        loop {
+            self.start_calls(|call| call.what == What::Save).await;
+            if !self.flights.any(What::Save) || self.writer.is_none() {
+                return Ok(());
+            }
+            let Ok(Some(finished)) = tokio::time::timeout_at(until, self.tasks.join_next()).await else {
+                return Ok(());
+            };
+            self.take_in(finished)?;
+            self.decide()?;
+        }
+    }
+
+    fn prepare(&mut self, action: Action) -> Result<(), EngineError> {
+        match action {
+            Action::Stop => self.flights.stop(),
+            Action::Probe(step) if self.free(&step) => self.prepare_probe(&step),
+            Action::Run { step, attempt, failures } if self.free(&step) => {
+                self.prepare_run(step, attempt, failures)?;
+            }
+            Action::Undo { step, attempt, failures } if self.free(&step) => {
+                self.prepare_undo(step, attempt, failures)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn prepare_probe(&mut self, step: &StepId) {
+        let failures = self.probe_failures.get(step).copied().unwrap_or(0);
+        if self.rest_is_over(step, failures, What::Run) {
+            self.call(What::Probe, step, 1);
+        }
+    }
+
+    fn prepare_run(&mut self, step: StepId, attempt: u32, failures: u32) -> Result<(), EngineError> {
+        if !self.rest_is_over(&step, failures, What::Run) {
+            return Ok(());
+        }
+        let has_one = self.run.state(&step).is_some_and(|state| state.pre_image.is_some());
+        let new_one = self.pre_images.remove(&step);
+        if !has_one && new_one.is_none() {
+            match self.saves(&step) {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.call(What::Save, &step, attempt);
+                    self.rested.insert(step); // The pause was before the saving: none follows it.
+                    return Ok(());
+                }
+                Err(error) => return self.save_failed(step, attempt, &error),
+            }
+        }
+        let pre_image = new_one.as_deref().map(Digest::of);
+        self.record_with(Event::AttemptStarted { step: step.clone(), attempt, pre_image }, new_one)?;
+        self.call(What::Run, &step, attempt);
+        Ok(())
+    }
+
+    fn saves(&self, step: &StepId) -> Result<bool, StepError> {
+        let Some(step) = self.steps.get(step) else { return Ok(false) };
+        catch_unwind(AssertUnwindSafe(|| step.saves()))
+            .map_err(|panic| StepError::fatal(format!("the step panicked: {}", panic_text(&*panic))))
+    }
+
+    fn prepare_undo(&mut self, step: StepId, attempt: u32, failures: u32) -> Result<(), EngineError> {
+        if self.rest_is_over(&step, failures, What::Undo) {
+            self.record(Event::UndoStarted { step: step.clone(), attempt })?;
+            self.call(What::Undo, &step, attempt);
+        }
+        Ok(())
+    }
+
+    /// Nothing of this step is in flight, nothing holds new work back, and there is room.
+    fn free(&self, step: &StepId) -> bool {
+        self.pausing.is_none() && !self.flights.has(step) && self.flights.busy() < self.engine.parallelism
+    }
+
+    /// Whether the pause after `failures` failures is over; if it has not begun, it begins.
+    fn rest_is_over(&mut self, step: &StepId, failures: u32, direction: What) -> bool {
+        if self.rested.remove(step) || failures == 0 {
+            return true;
+        }
+        let policy = if direction == What::Undo { self.undo_policy(step) } else { self.policy(step) };
+        let timeout = policy.backoff.pause(failures, fastrand::f64());
+        self.queue(What::Rest, step, 0, timeout);
+        false
+    }
+
+    fn call(&mut self, what: What, step: &StepId, attempt: u32) {
+        let policy = if what == What::Undo { self.undo_policy(step) } else { self.policy(step) };
+        self.queue(what, step, attempt, policy.timeout);
+    }
+
+    fn queue(&mut self, what: What, step: &StepId, attempt: u32, timeout: Duration) {
+        let stop = self.flights.add(step, what);
+        let state = self.run.state(step);
+        let pre_image = state.and_then(|state| state.pre_image);
+        let reads_output = state.is_some_and(|state| state.is_cut()) && self.run.rollback().is_none();
+        self.calls.push(Call { what, step: step.clone(), attempt, timeout, pre_image, reads_output, stop });
+    }
+
+    /// Starts those of the calls that are wanted. Before the run is begun there is none to start.
+    pub(super) async fn start_calls(&mut self, wanted: impl Fn(&Call) -> bool) {
+        let Some(writer) = &self.writer else { return };
+        let (now, later) = std::mem::take(&mut self.calls).into_iter().partition(wanted);
+        self.calls = later;
+        let now: Vec<Call> = now;
+        if now.is_empty() {
+            return;
+        }
+        let (run, head) = {
+            let writer = writer.lock().await;
+            (writer.run(), writer.head())
+        };
+        let shared = Shared {
+            reader: self.engine.journal.reader(),
+            watcher: self.watcher.clone(),
+            run,
+            head,
+            plan: Arc::clone(self.run.plan()),
+            outputs: self.outputs.clone(),
+            claim: Arc::clone(writer),
+        };
+        for call in now {
+            if let Some(step) = self.steps.get(&call.step) {
+                self.flights.starts(&call.step, call.timeout);
+                self.tasks.spawn(call.carry_out(Arc::clone(step), shared.clone()));
+            }
+        }
+    }
+}

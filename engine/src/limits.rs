@@ -1,0 +1,95 @@
+//! What a value may measure, checked where it enters and before the first effect: what was accepted can be
+//! journalled and read back.
+
+use crate::clip::json_len;
+use fulcrum_state::MAX_KIND_BYTES;
+use serde_json::Value;
+
+/// The most bytes of a step's name, as JSON.
+pub const NAME_BYTES_MAX: usize = 256;
+/// The most bytes of a workflow's name: it is the kind of its runs in the journal.
+pub const WORKFLOW_BYTES_MAX: usize = MAX_KIND_BYTES;
+/// The most bytes of a word of the program's own: a role, the mode of a rollback, a boot id.
+pub const WORD_BYTES_MAX: usize = 128;
+/// The most bytes of a session's program.
+pub const PROGRAM_BYTES_MAX: usize = 512;
+/// The most bytes of a step's output, as JSON.
+pub const OUTPUT_BYTES_MAX: usize = 3000;
+/// The most levels of arrays and objects in a value. The JSON reader goes to 128, and the engine's own come on
+/// top.
+pub const DEPTH_MAX: usize = 100;
+
+/// A text that is too long, or a value that is nested too deep.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {found} {unit}; at most {max} can be kept")]
+pub struct LimitError {
+    what: String,
+    unit: &'static str,
+    found: usize,
+    max: usize,
+}
+
+/// Checks the length of a text.
+pub(crate) fn check_text(what: impl FnOnce() -> String, text: &str, max: usize) -> Result<(), LimitError> {
+    match json_len(text) - 2 {
+        found if found > max => Err(LimitError { what: what(), unit: "bytes as JSON", found, max }),
+        _ => Ok(()),
+    }
+}
+
+/// Checks the size of a value that is kept in an entry.
+pub(crate) fn check_output(value: &Value) -> Result<(), LimitError> {
+    check_depth(|| "the step's output".to_owned(), value)?;
+    match value.to_string().len() {
+        found if found > OUTPUT_BYTES_MAX => {
+            let what = "the step's output".to_owned();
+            Err(LimitError { what, unit: "bytes as JSON", found, max: OUTPUT_BYTES_MAX })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks how deep a value is nested.
+pub(crate) fn check_depth(what: impl FnOnce() -> String, value: &Value) -> Result<(), LimitError> {
+    match depth(value) {
+        found if found > DEPTH_MAX => {
+            Err(LimitError { what: what(), unit: "levels of nesting", found, max: DEPTH_MAX })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Without recursion: the value may be nested as deep as memory allows.
+fn depth(value: &Value) -> usize {
+    let (mut deepest, mut open) = (0, vec![(value, 0)]);
+    while let Some((value, above)) = open.pop() {
+        let level = match value {
+            Value::Array(values) => {
+                open.extend(values.iter().map(|value| (value, above + 1)));
+                above + 1
+            }
+            Value::Object(values) => {
+                open.extend(values.values().map(|value| (value, above + 1)));
+                above + 1
+            }
+            _ => above,
+        };
+        deepest = deepest.max(level);
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_depth_of_a_value_is_that_of_its_deepest_part() {
+        for (value, expected) in
+            [(json!(7), 0), (json!([]), 1), (json!({ "a": [1], "b": { "c": [[2]] } }), 4)]
+        {
+            assert_eq!(depth(&value), expected, "{value}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What a run asks for next.
+
+use super::{Action, DEATHS_MAX, Phase, Run};
+use crate::clip::listed;
+use crate::event::Outcome;
+use crate::status::Status;
+
+impl Run {
+    /// What is to be done next, in the order of the plan. Depends on nothing but the events so far.
+    pub fn next_actions(&self) -> Vec<Action> {
+        if self.phase != Phase::Active {
+            return Vec::new();
+        }
+        if self.deaths >= DEATHS_MAX && !self.in_flight() {
+            return vec![Action::End(Outcome::NeedsOperator, self.why_it_dies())];
+        }
+        self.due()
+    }
+
+    /// What is to be done next, however often its process has died.
+    pub(super) fn due(&self) -> Vec<Action> {
+        if self.rollback.is_some() { self.actions_back() } else { self.actions_forward() }
+    }
+
+    fn actions_forward(&self) -> Vec<Action> {
+        // One look at each step: a plan may have thousands, and this is asked for at each of them.
+        let (mut failed, mut foreign, mut all_done) = (None, None, true);
+        for (place, state) in self.states.iter().enumerate() {
+            all_done &= state.status == Status::Done;
+            match &state.status {
+                Status::Failed(why) => _ = failed.get_or_insert((place, why)),
+                Status::Foreign(why) => _ = foreign.get_or_insert((place, why)),
+                _ => {}
+            }
+        }
+        let name = |place: usize| &self.plan.steps()[place].id;
+        match (failed, foreign) {
+            (Some((place, why)), _) => {
+                return vec![Action::RollBack(format!("step {} failed: {why}", name(place)))];
+            }
+            // A foreign find ends the run, once nothing is in flight any more.
+            (None, Some(_)) if self.in_flight() => return vec![Action::Stop],
+            (None, Some((place, why))) => {
+                return vec![Action::End(Outcome::NeedsOperator, format!("step {}: {why}", name(place)))];
+            }
+            (None, None) if all_done => {
+                return vec![Action::End(Outcome::Completed, "every step is done".to_owned())];
+            }
+            (None, None) => {}
+        }
+        let action = |place: usize| {
+            let (step, state) = (|| self.plan.steps()[place].id.clone(), &self.states[place]);
+            match state.status {
+                Status::NeedsProbe => Some(Action::Probe(step())),
+                Status::Waiting if self.may_run(place) => {
+                    let step = step();
+                    Some(Action::Run { step, attempt: state.attempts + 1, failures: state.failures })
+                }
+                _ => None,
+            }
+        };
+        (0..self.states.len()).filter_map(action).collect()
+    }
+
+    fn actions_back(&self) -> Vec<Action> {
+        let actions: Vec<Action> = self.undos().collect();
+        if !actions.is_empty() || self.in_flight() {
+            return actions;
+        }
+        let why = self.rollback.as_ref().map(|rollback| rollback.reason.clone()).unwrap_or_default();
+        if let Some((step, error)) = self.first(|status| match status {
+            Status::UndoFailed(error) | Status::Foreign(error) => Some(error),
+            _ => None,
+        }) {
+            let reason = format!("{why}; and step {step} could not be undone: {error}");
+            return vec![Action::End(Outcome::NeedsOperator, reason)];
+        }
+        vec![Action::End(Outcome::RolledBack, why)]
+    }
+
+    /// Undos of steps on which nothing depends any more, and probes before them: last step of the plan first.
+    fn undos(&self) -> impl Iterator<Item = Action> + '_ {
+        (0..self.states.len()).rev().filter_map(|place| {
+            let (step, state) = (|| self.plan.steps()[place].id.clone(), &self.states[place]);
+            match state.status {
+                Status::NeedsProbe if self.nothing_after(place) => Some(Action::Probe(step())),
+                Status::ToUndo if self.may_undo(place) => {
+                    let step = step();
+                    Some(Action::Undo { step, attempt: state.undos + 1, failures: state.failures })
+                }
+                _ => None,
+            }
+        })
+    }
+
+    fn why_it_dies(&self) -> String {
+        let open = self.steps().filter(|(_, state)| {
+            matches!(state.status, Status::NeedsProbe) || (state.status == Status::ToUndo && state.undos > 0)
+        });
+        let open = listed(open.map(|(spec, _)| spec.id.as_str()));
+        format!(
+            "its process died {} times in a row before a step had a result; unsettled: {open}",
+            self.deaths
+        )
+    }
+}

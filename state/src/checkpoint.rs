@@ -1,0 +1,178 @@
+//! What makes opening fast: the index as it was a while ago, in the file `index`, and the states of runs that are not
+//! over, in sled (`db/`).
+//!
+//! Nothing depends on either. They are written beside the commits, and never synced. If one cannot be read, is of
+//! another version, or does not fit the log, it is taken away and made anew. The index is a file of its own because
+//! a process that only reads can read it, and because sled takes longer to open the more it holds.
+
+// The index as a file.
+mod file;
+
+// The database with the states.
+mod store;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::RunId;
+use crate::disk::Disk;
+use crate::index::Index;
+use crate::place;
+use crate::record::Kind;
+use crate::record::PREFIX_BYTES;
+use crate::record::Prefix;
+use crate::scan::Found;
+use crate::scan::Scanner;
+use crate::shared::KeptState;
+use crate::shared::Shared;
+
+/// The index is written after so many commits.
+const COMMITS: u64 = 4096;
+/// States are written this long after the ones before.
+const WHILE: Duration = Duration::from_secs(1);
+
+/// The index as it was.
+pub(crate) enum Known {
+    /// It is that of the log, up to a place.
+    Fits(Index),
+    /// It is that of another log, or of one that lost its end.
+    Other(Index),
+    /// There is none that can be read.
+    Nothing,
+}
+
+/// The index as it was when it was written last.
+pub(crate) fn load_index(dir: &Path, disk: &dyn Disk) -> Known {
+    match file::load(dir) {
+        Ok(None) => Known::Nothing,
+        Ok(Some((index, prefix))) if fits(disk, &index, &prefix) => Known::Fits(index),
+        Ok(Some((index, _))) => {
+            tracing::warn!(dir = %dir.display(), "the index does not fit the log; it is made anew from the log");
+            Known::Other(index)
+        }
+        Err(error) => {
+            tracing::warn!(dir = %dir.display(), error, "the index cannot be read; it is made anew from the log");
+            Known::Nothing
+        }
+    }
+}
+
+/// True if the log has the record that was the last one when the index was written.
+fn fits(disk: &dyn Disk, index: &Index, prefix: &[u8]) -> bool {
+    let (Some(last), Some(end)) = (index.last_record(), index.end) else { return false };
+    let to = last.at.offset.saturating_add(last.len);
+    if (end.segment, end.offset) != (last.at.segment, to) {
+        return false;
+    }
+    let Ok(file) = disk.open(&place::segment_name(last.at.segment), false) else { return false };
+    let mut scanner = Scanner::new(file, last.at.offset.into(), to.into());
+    match scanner.next() {
+        // It may have been pruned since.
+        Ok(Found::Record { prefix: found, .. }) => {
+            found.kind == Kind::Blank || Prefix::read(prefix) == Some(found)
+        }
+        _ => false,
+    }
+}
+
+/// What is written next.
+struct Update {
+    index: Option<Vec<u8>>,
+    /// States that changed; `None` for one that is not needed any more.
+    states: Vec<(RunId, Option<KeptState>)>,
+}
+
+/// Writes index and states, in a thread of its own.
+pub(crate) struct Checkpoints {
+    updates: SyncSender<Update>,
+    thread: JoinHandle<()>,
+    commits: u64,
+    last: Instant,
+}
+
+impl Checkpoints {
+    /// Opens the database, gives `shared` the states that are in it, and starts the thread.
+    pub(crate) fn start(dir: &Path, shared: &Shared) -> Option<Checkpoints> {
+        let (mut store, states) = store::open(dir);
+        states.into_iter().for_each(|(run, kept)| shared.put_state(run, kept));
+        let (updates, queue) = mpsc::sync_channel::<Update>(1);
+        let dir = dir.to_owned();
+        let work = move || {
+            for Update { index, states } in queue {
+                if let Some(index) = index
+                    && let Err(error) = file::save(&dir, &index)
+                {
+                    tracing::warn!(dir = %dir.display(), %error, "the index cannot be written");
+                }
+                if let Some(store) = &mut store
+                    && !states.is_empty()
+                {
+                    store.write(states);
+                }
+            }
+        };
+        match std::thread::Builder::new().name("fulcrum-checkpoint".into()).spawn(work) {
+            Ok(thread) => Some(Checkpoints { updates, thread, commits: 0, last: Instant::now() }),
+            Err(error) => {
+                tracing::warn!(%error, "there will be no checkpoint; the next opening reads the log instead");
+                None
+            }
+        }
+    }
+
+    /// A commit was made, or a state kept.
+    pub(crate) fn committed(&mut self, shared: &Shared) {
+        self.commits += 1;
+        let index = self.commits >= COMMITS;
+        if !index && (self.last.elapsed() < WHILE || !shared.has_new_states()) {
+            return;
+        }
+        let update =
+            Update { index: index.then(|| encoded(shared)).flatten(), states: shared.take_new_states() };
+        self.last = Instant::now();
+        match self.updates.try_send(update) {
+            Ok(()) if index => self.commits = 0,
+            Ok(()) => {}
+            // While one is being written, the next waits for another commit.
+            Err(mpsc::TrySendError::Full(update) | mpsc::TrySendError::Disconnected(update)) => {
+                shared.still_new(update.states.into_iter().map(|(run, _)| run));
+            }
+        }
+    }
+
+    /// Writes the last one, if there was anything new, and waits for it.
+    pub(crate) fn close(self, shared: &Shared) {
+        let index = if shared.index().is_changed() { encoded(shared) } else { None };
+        let _ = self.updates.send(Update { index, states: shared.take_new_states() });
+        drop(self.updates);
+        if self.thread.join().is_err() {
+            tracing::warn!("the thread that writes the checkpoint had panicked");
+        }
+    }
+}
+
+fn encoded(shared: &Shared) -> Option<Vec<u8>> {
+    let index = shared.index();
+    if !index.leftovers().is_empty() {
+        // The record of a prune that was cut short must be read again.
+        return None;
+    }
+    let last = index.last_record()?;
+    let file = shared.disk.open(&place::segment_name(last.at.segment), false).ok()?;
+    let mut prefix = vec![0; PREFIX_BYTES];
+    let read = file.read_at(&mut prefix, last.at.offset.into()).ok()?;
+    (read == PREFIX_BYTES).then(|| file::encode(&index, prefix)).flatten()
+}
+
+/// An index that is read beside a writer; what follows is read from the log.
+pub(crate) fn index_to_read(dir: &Path, disk: &Arc<dyn Disk>) -> Index {
+    match load_index(dir, disk.as_ref()) {
+        Known::Fits(index) => index,
+        Known::Other(_) | Known::Nothing => Index::default(),
+    }
+}

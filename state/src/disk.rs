@@ -1,0 +1,177 @@
+//! The only I/O seam of the journal: a directory with files, named by their paths below it.
+//!
+//! The log knows nothing else of the system, so that a disk that fails, fills up or loses its power can be
+//! put in its place ([`MemoryDisk`](crate::MemoryDisk)).
+
+use std::fs::DirBuilder;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::FileExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use crate::fsync;
+
+/// A directory with files.
+pub trait Disk: Send + Sync + 'static {
+    /// The names in a directory; none if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// What the system refused.
+    fn list(&self, dir: &str) -> io::Result<Vec<String>>;
+    /// Makes a directory that only this user may read. That it is there is fine.
+    ///
+    /// # Errors
+    ///
+    /// What the system refused.
+    fn make_dir(&self, dir: &str) -> io::Result<()>;
+    /// Opens a file that is there; for writing, too, if `write`.
+    ///
+    /// # Errors
+    ///
+    /// What the system refused.
+    fn open(&self, name: &str, write: bool) -> io::Result<Box<dyn DiskFile>>;
+    /// Makes an empty file in place of what may be there.
+    ///
+    /// # Errors
+    ///
+    /// What the system refused.
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+    /// Gives a file or a directory another name, in place of the file that has it.
+    ///
+    /// # Errors
+    ///
+    /// What the system refused.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Takes a file away. That it is not there is fine.
+    ///
+    /// # Errors
+    ///
+    /// What the system refused.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Returns when the names in a directory are on the disk.
+    ///
+    /// # Errors
+    ///
+    /// What the system refused.
+    fn sync_dir(&self, dir: &str) -> io::Result<()>;
+    /// What the file is called outside.
+    fn path(&self, name: &str) -> PathBuf;
+}
+
+/// An open file.
+pub trait DiskFile: Send + Sync {
+    /// Reads at an offset; fewer bytes only at the end of the file.
+    ///
+    /// # Errors
+    ///
+    /// What the system refused.
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes at an offset.
+    ///
+    /// # Errors
+    ///
+    /// What the system refused.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Returns when the content is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// What the system refused.
+    fn sync(&self) -> io::Result<()>;
+    /// The length in bytes.
+    ///
+    /// # Errors
+    ///
+    /// What the system refused.
+    fn size(&self) -> io::Result<u64>;
+}
+
+/// A directory of the system.
+#[derive(Debug)]
+pub(crate) struct SystemDisk {
+    root: PathBuf,
+}
+
+impl SystemDisk {
+    pub(crate) fn new(root: PathBuf) -> SystemDisk {
+        SystemDisk { root }
+    }
+}
+
+impl Disk for SystemDisk {
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        let found = match std::fs::read_dir(self.root.join(dir)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            found => found?,
+        };
+        let name = |file: io::Result<std::fs::DirEntry>| Ok(file?.file_name().to_string_lossy().into_owned());
+        found.map(name).collect()
+    }
+
+    fn make_dir(&self, dir: &str) -> io::Result<()> {
+        match DirBuilder::new().mode(0o700).create(self.root.join(dir)) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    fn open(&self, name: &str, write: bool) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(OpenOptions::new().read(true).write(write).open(self.root.join(name))?))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        Ok(Box::new(options.open(self.root.join(name))?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.root.join(from), self.root.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match std::fs::remove_file(self.root.join(name)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        fsync::sync_dir(&self.root.join(dir))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+}
+
+impl DiskFile for File {
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut read = 0;
+        while read < bytes.len() {
+            match FileExt::read_at(self, &mut bytes[read..], offset + read as u64) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(read)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+}
