@@ -8,13 +8,14 @@ use crate::Options;
 use crate::commit::Staged;
 use crate::disk::Disk;
 use crate::disk::DiskFile;
-use crate::index::Place;
-use crate::index::Position;
 use crate::log;
-use crate::log::LOG;
 use crate::log::Tail;
-use crate::reader::Shared;
+use crate::place;
+use crate::place::LOG;
+use crate::place::Place;
+use crate::place::Position;
 use crate::record;
+use crate::shared::Shared;
 
 /// The first segment is small, so that a new journal costs little. Each is twice the one before, up to the most.
 const FIRST_BYTES: u64 = 2 * 1024 * 1024;
@@ -66,7 +67,7 @@ impl Active {
     ) -> Result<Active, DiskError> {
         let end = end.unwrap_or(Position { segment: 1, offset: 0 });
         let segments = log::segments(disk.as_ref(), LOG)?;
-        let name = log::segment_name(end.segment);
+        let name = place::segment_name(end.segment);
         let failed = |e| DiskError::new("open", disk.path(&name), e);
         let file = if segments.contains(&end.segment) {
             if tail.torn && !tail.damaged {
@@ -147,7 +148,7 @@ impl Active {
         crate::fault::point("commit/before-sync");
         let failed = |e| WriteError::Failed(DiskError::new("sync", self.path(), e));
         self.file.sync().map_err(failed)?;
-        let at = Position { segment: self.segment, offset: log::short(self.end + skipped as u64) };
+        let at = Position { segment: self.segment, offset: place::short(self.end + skipped as u64) };
         self.end += bytes.len() as u64;
         if self.end > self.size / 2 {
             self.start_spare();
@@ -172,12 +173,12 @@ impl Active {
 
     /// Where the next commit goes.
     pub(crate) fn end(&self) -> Position {
-        Position { segment: self.segment, offset: log::short(self.end) }
+        Position { segment: self.segment, offset: place::short(self.end) }
     }
 
     /// Goes on with the file that has the segment's name now.
     pub(crate) fn reopen(&mut self) -> Result<(), DiskError> {
-        let name = log::segment_name(self.segment);
+        let name = place::segment_name(self.segment);
         self.file = self.disk.open(&name, true).map_err(|e| DiskError::new("open", self.path(), e))?;
         Ok(())
     }
@@ -240,7 +241,7 @@ impl Drop for Active {
 
 /// A segment that was made ahead; one that has not its whole length is made again.
 fn open_spare(disk: &dyn Disk, options: Options, segment: u32) -> Made {
-    let name = log::segment_name(segment);
+    let name = place::segment_name(segment);
     let failed = |e| DiskError::new("open", disk.path(&name), e);
     let file = disk.open(&name, true).map_err(failed)?;
     match file.size().map_err(failed)? {

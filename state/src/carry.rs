@@ -26,19 +26,18 @@ use crate::blob;
 use crate::blob::BLOBS;
 use crate::commit::Staged;
 use crate::dir;
+use crate::dir::CARRIED;
 use crate::disk::Disk;
 use crate::disk::SystemDisk;
 use crate::fsync;
 use crate::index::Index;
-use crate::log::LOG;
 use crate::log::Tail;
-use crate::reader::Shared;
+use crate::place::LOG;
 use crate::record::BlobContent;
 use crate::record::LostContent;
 use crate::record::RunContent;
+use crate::shared::Shared;
 
-/// Where the new journal is built.
-const CARRIED: &str = "carried";
 /// Where the old one stays.
 const OLD: &str = "v1";
 
@@ -84,11 +83,6 @@ pub(crate) fn finish(dir: &Path) -> Result<(), OpenError> {
         fsync::sync_dir(dir).map_err(failed("sync", dir))?;
     }
     remove_all(&carried)
-}
-
-/// True if a carry-over was cut short after the format file was written.
-pub(crate) fn is_unfinished(dir: &Path) -> bool {
-    dir.join(CARRIED).join(LOG).exists()
 }
 
 /// Takes the old journal away.

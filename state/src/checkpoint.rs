@@ -22,14 +22,14 @@ use std::time::Instant;
 use crate::RunId;
 use crate::disk::Disk;
 use crate::index::Index;
-use crate::log;
-use crate::reader::KeptState;
-use crate::reader::Shared;
+use crate::place;
 use crate::record::Kind;
 use crate::record::PREFIX_BYTES;
 use crate::record::Prefix;
 use crate::scan::Found;
 use crate::scan::Scanner;
+use crate::shared::KeptState;
+use crate::shared::Shared;
 
 /// The index is written after so many commits.
 const COMMITS: u64 = 4096;
@@ -69,7 +69,7 @@ fn fits(disk: &dyn Disk, index: &Index, prefix: &[u8]) -> bool {
     if (end.segment, end.offset) != (last.at.segment, to) {
         return false;
     }
-    let Ok(file) = disk.open(&log::segment_name(last.at.segment), false) else { return false };
+    let Ok(file) = disk.open(&place::segment_name(last.at.segment), false) else { return false };
     let mut scanner = Scanner::new(file, last.at.offset.into(), to.into());
     match scanner.next() {
         // It may have been pruned since.
@@ -163,7 +163,7 @@ fn encoded(shared: &Shared) -> Option<Vec<u8>> {
         return None;
     }
     let last = index.last_record()?;
-    let file = shared.disk.open(&log::segment_name(last.at.segment), false).ok()?;
+    let file = shared.disk.open(&place::segment_name(last.at.segment), false).ok()?;
     let mut prefix = vec![0; PREFIX_BYTES];
     let read = file.read_at(&mut prefix, last.at.offset.into()).ok()?;
     (read == PREFIX_BYTES).then(|| file::encode(&index, prefix)).flatten()

@@ -190,7 +190,7 @@ impl Staged {
         let at = self.bytes.len();
         record::write(&mut self.bytes, kind, json);
         let len = self.bytes.len() - at;
-        self.metas.push((meta, crate::log::short(at as u64), crate::log::short(len as u64)));
+        self.metas.push((meta, crate::place::short(at as u64), crate::place::short(len as u64)));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -199,7 +199,7 @@ impl Staged {
 
     /// Puts other records behind these.
     pub(crate) fn join(&mut self, mut other: Staged) {
-        let base = crate::log::short(self.bytes.len() as u64);
+        let base = crate::place::short(self.bytes.len() as u64);
         self.bytes.append(&mut other.bytes);
         self.metas.extend(other.metas.into_iter().map(|(meta, at, len)| (meta, base + at, len)));
     }

@@ -11,12 +11,15 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::OpenError;
-use crate::carry;
 use crate::fsync;
 use crate::log::FORMAT;
+use crate::place::LOG;
 
 /// The file systems that keep nothing when the power goes, tmpfs and ramfs (statfs(2)).
 const VOLATILE: [u32; 2] = [0x0102_1994, 0x8584_58f6];
+
+/// Where a journal of format 1 is carried over to.
+pub(crate) const CARRIED: &str = "carried";
 
 #[derive(Serialize, Deserialize)]
 struct Format {
@@ -64,10 +67,15 @@ pub(crate) fn check_readable(dir: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::Io { doing: "look at", path: dir.into(), source };
     std::fs::metadata(dir).map_err(failed)?;
     match format(dir)? {
-        Some(FORMAT) if !carry::is_unfinished(dir) => Ok(()),
+        Some(FORMAT) if !is_unfinished(dir) => Ok(()),
         Some(found) => Err(OpenError::Older { path: dir.into(), found: found.min(FORMAT - 1) }),
         None => check_empty(dir),
     }
+}
+
+/// True if a carry-over was cut short after the format file was written.
+fn is_unfinished(dir: &Path) -> bool {
+    dir.join(CARRIED).join(LOG).exists()
 }
 
 fn check_owner(dir: &Path, found: &Metadata) -> Result<(), OpenError> {

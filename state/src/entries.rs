@@ -11,16 +11,17 @@ use crate::Head;
 use crate::ReadError;
 use crate::RunId;
 use crate::chain;
-use crate::index::Extent;
-use crate::index::Place;
-use crate::index::Position;
 use crate::log;
-use crate::reader::Shared;
+use crate::place;
+use crate::place::Extent;
+use crate::place::Place;
+use crate::place::Position;
 use crate::record::BlobContent;
 use crate::record::EntryContent;
 use crate::record::Kind;
 use crate::scan::Found;
 use crate::scan::Scanner;
+use crate::shared::Shared;
 
 /// The entries of a run in order: those that are whole up to the first damage, then the error, then
 /// nothing. One entry and a part of the log are in memory at a time.
@@ -167,7 +168,7 @@ impl Entries {
             State::At(reading) => reading.place(),
             State::Start | State::Done => (1, 0),
         };
-        let path = PathBuf::from(log::segment_name(segment));
+        let path = PathBuf::from(place::segment_name(segment));
         self.error(&Damage { run: Some(self.run), seq: Some(seq), path, offset, detail })
     }
 
@@ -235,8 +236,8 @@ fn entry(content: &[u8]) -> Option<Entry> {
 
 fn remember(shared: &Shared, content: &[u8], segment: u32, at: u64, len: usize) {
     if let Ok(blob) = serde_json::from_slice::<BlobContent>(content) {
-        let at = Position { segment, offset: log::short(at) };
-        let place = Place { at, len: log::short(len as u64) };
+        let at = Position { segment, offset: place::short(at) };
+        let place = Place { at, len: place::short(len as u64) };
         shared.index_mut().remember_blob(blob.digest, place);
     }
 }

@@ -18,6 +18,10 @@ use crate::Timestamp;
 use crate::meta::EntryMeta;
 use crate::meta::Hint;
 use crate::meta::Meta;
+use crate::place::Extent;
+use crate::place::Place;
+use crate::place::Position;
+use crate::place::segment_name;
 use crate::record::LostContent;
 use crate::record::PruneContent;
 use crate::record::RunContent;
@@ -41,28 +45,6 @@ pub struct Damage {
     pub offset: u64,
     /// What was seen.
     pub detail: String,
-}
-
-/// A place in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Position {
-    pub(crate) segment: u32,
-    pub(crate) offset: u32,
-}
-
-/// Where a record is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) at: Position,
-    pub(crate) len: u32,
-}
-
-/// A part of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Extent {
-    pub(crate) segment: u32,
-    pub(crate) from: u32,
-    pub(crate) to: u32,
 }
 
 /// A run.
@@ -234,7 +216,7 @@ impl Index {
                     self.push(header(run));
                 }
                 self.extend(run, place);
-                let path = PathBuf::from(crate::log::segment_name(place.at.segment));
+                let path = PathBuf::from(segment_name(place.at.segment));
                 self.lose(run, seq, detail, path, place);
             }
             Meta::Segment(_) | Meta::Blank => {}
@@ -365,6 +347,6 @@ fn header(run: RunId) -> RunHeader {
 
 fn damage(run: RunId, seq: u64, place: Place, detail: String) -> Damage {
     // The file is named where the directory is known.
-    let path = PathBuf::from(crate::log::segment_name(place.at.segment));
+    let path = PathBuf::from(segment_name(place.at.segment));
     Damage { run: Some(run), seq: Some(seq), path, offset: place.at.offset.into(), detail }
 }

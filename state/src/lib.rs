@@ -54,6 +54,9 @@ mod commit;
 // What a record says, without its body.
 mod meta;
 
+// Places in the log.
+mod place;
+
 // What is where.
 mod index;
 
@@ -106,6 +109,9 @@ mod writer;
 
 // The writer's handle: open, begin, append, prune.
 mod journal;
+
+// What writer and readers know of a journal.
+mod shared;
 
 // The reader's handle.
 mod reader;

@@ -9,9 +9,12 @@ use crate::DiskError;
 use crate::disk::Disk;
 use crate::disk::DiskFile;
 use crate::index::Index;
-use crate::index::Place;
-use crate::index::Position;
 use crate::meta::Meta;
+use crate::place::LOG;
+use crate::place::Place;
+use crate::place::Position;
+use crate::place::segment_name;
+use crate::place::short;
 use crate::record;
 use crate::record::Kind;
 use crate::record::Prefix;
@@ -23,20 +26,12 @@ use crate::scan::Scanner;
 pub(crate) const FORMAT: u64 = 2;
 /// The most bytes of one commit. What a commit that a crash cut short has left lies this near behind the end.
 pub(crate) const MAX_COMMIT_BYTES: usize = 1024 * 1024;
-/// The directory of the segments.
-pub(crate) const LOG: &str = "log";
-
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 /// How often, and after how long, a reader looks again at a record that another process may be writing.
 const LOOKS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(4);
 /// How much of a damaged record is looked at for where it belongs.
 const HINT_BYTES: usize = 512;
-
-/// The name of a segment.
-pub(crate) fn segment_name(segment: u32) -> String {
-    format!("{LOG}/{segment:010}.log")
-}
 
 /// The numbers of the segments in a log, in order.
 pub(crate) fn segments(disk: &dyn Disk, log: &str) -> Result<Vec<u32>, DiskError> {
@@ -283,11 +278,6 @@ impl Reading<'_> {
         let damage = Damage { run: None, seq: None, path, offset: at, detail };
         self.index.note(damage, bytes, place);
     }
-}
-
-/// Segments are shorter than 4 GiB.
-pub(crate) fn short(offset: u64) -> u32 {
-    u32::try_from(offset).unwrap_or(u32::MAX)
 }
 
 /// The path of a segment.

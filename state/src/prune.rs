@@ -15,13 +15,14 @@ use crate::disk::Disk;
 use crate::index::Index;
 use crate::log;
 use crate::meta::Meta;
-use crate::reader::Shared;
+use crate::place;
 use crate::record;
 use crate::record::LostContent;
 use crate::record::PruneContent;
 use crate::record::PrunedRun;
 use crate::scan::Found;
 use crate::scan::Scanner;
+use crate::shared::Shared;
 
 /// The most runs that one record names: it fits well into a commit.
 pub(crate) const RUNS_MAX: usize = 500;
@@ -67,7 +68,7 @@ pub(crate) fn finish(shared: &Shared, active: &mut Active) -> Result<(), DiskErr
 
 /// Puts a segment in place anew without these runs; if nothing else `lives` in it, only what is part of no run.
 fn rewrite(disk: &dyn Disk, segment: u32, runs: &HashSet<RunId>, lives: bool) -> Result<(), DiskError> {
-    let name = log::segment_name(segment);
+    let name = place::segment_name(segment);
     let failed = |e| DiskError::new("rewrite", disk.path(&name), e);
     let file = disk.open(&name, false).map_err(failed)?;
     let size = file.size().map_err(failed)?;

@@ -27,7 +27,7 @@ use crate::commit::Staged;
 use crate::error::with_sources;
 use crate::lock::ProcessLock;
 use crate::prune;
-use crate::reader::Shared;
+use crate::shared::Shared;
 
 /// What the journal asks of the thread.
 pub(crate) enum Request {

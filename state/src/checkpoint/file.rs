@@ -15,11 +15,11 @@ use crate::Predecessor;
 use crate::RunHeader;
 use crate::RunId;
 use crate::Timestamp;
-use crate::index::Extent;
 use crate::index::Index;
-use crate::index::Place;
-use crate::index::Position;
 use crate::index::RunState;
+use crate::place::Extent;
+use crate::place::Place;
+use crate::place::Position;
 
 const VERSION: u8 = 1;
 const NAME: &str = "index";

@@ -18,9 +18,9 @@ use bincode::config;
 use crate::Digest;
 use crate::Head;
 use crate::RunId;
-use crate::index::Position;
 use crate::panics::caught;
-use crate::reader::KeptState;
+use crate::place::Position;
+use crate::shared::KeptState;
 
 /// Every value begins with it; one of another version is not read.
 const VERSION: u8 = 1;
