@@ -79,9 +79,7 @@ fn room_check(
         false => Verdict::refuse(
             "fit",
             seen,
-            format!(
-                "lower resources.requests.{resource} there, or move other pods off the node"
-            ),
+            format!("lower resources.requests.{resource} there, or move other pods off the node"),
         ),
     })
 }
