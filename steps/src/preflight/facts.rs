@@ -1,8 +1,9 @@
 //! Gathers the facts, in the order in which they can be had: the disk, the host, the cluster.
 
-use super::cluster::{ClusterFacts, NotFound, cluster_checks, find_node, node_addresses, role_label};
+use super::cluster::{ClusterFacts, cluster_checks, node_addresses, role_label};
 use super::handover::choose;
 use super::host::{HostFacts, disk_checks, host_checks};
+use super::this_node::{NotFound, find_node};
 use super::verdict::{Refused, Report, Verdict, gate};
 use crate::cluster::{Cluster, ClusterError, ROLE_LABEL};
 use crate::component::Component;

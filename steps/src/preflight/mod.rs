@@ -9,6 +9,7 @@ mod fit;
 mod handover;
 mod host;
 mod manifest;
+mod this_node;
 mod verdict;
 
 pub use facts::{Ask, preflight, preflight_disk};
