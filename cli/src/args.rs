@@ -172,7 +172,7 @@ pub(crate) enum GuardCommand {
     Uninstall,
     /// Say whether it is installed, enabled and running.
     Status,
-    /// Where static pods stand in: let the DaemonSets take over again.
+    /// After a fallback to static pods: hand the control plane over to the DaemonSets again.
     HandOver {
         /// Do not ask.
         #[arg(short, long)]
@@ -182,10 +182,10 @@ pub(crate) enum GuardCommand {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct GuardPace {
-    /// How long the control plane may be silent before its static pods stand in.
+    /// How long the control plane may be silent before it falls back to its static pods.
     #[arg(long, default_value = "30s", value_parser = duration, value_name = "TIME")]
     pub(crate) patience: Duration,
-    /// How long after a failure another one leaves the static pods where they are.
+    /// After a second failure within this time the static pods stay.
     #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
     pub(crate) hold_off: Duration,
 }

@@ -63,10 +63,10 @@ impl Shell {
         }
     }
 
-    /// Asks for a yes. Without a terminal nobody can answer.
+    /// Asks for a yes. Refuses without a terminal.
     pub(crate) fn confirm(&self, question: &str) -> Result<(), Failure> {
         if !std::io::stdin().is_terminal() {
-            return Err(Failure::refused(format!("{question} Nobody can be asked here; say --yes")));
+            return Err(Failure::refused(format!("{question} There is no terminal to ask on; pass --yes")));
         }
         let _ = write!(std::io::stderr().lock(), "{question} [y/N] ");
         let mut answer = String::new();

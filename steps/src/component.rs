@@ -68,7 +68,7 @@ impl Component {
 
     /// The path to ask whether it is ready when its manifest has no probe. `/readyz` is younger than the
     /// oldest supported release in the controller manager and the scheduler.
-    pub const fn health_path(self) -> &'static str {
+    pub(crate) const fn health_path(self) -> &'static str {
         match self {
             Component::ApiServer => "/readyz",
             Component::ControllerManager | Component::Scheduler => "/healthz",

@@ -1,4 +1,4 @@
-//! Looks at what a step waits for, and looks that nobody repeats.
+//! Looks at what a step waits for, and single looks.
 
 use crate::cluster::ClusterError;
 use fulcrum_engine::{Look, Pending, StepError};

@@ -30,7 +30,7 @@ pub struct Site {
 }
 
 /// Where the component of this manifest is asked on its own node.
-pub fn health_question(pod: &StaticPod, node_addresses: &[IpAddr]) -> Question {
+pub(crate) fn health_question(pod: &StaticPod, node_addresses: &[IpAddr]) -> Question {
     let probe = pod.health();
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let named = probe.host.as_deref().and_then(|host| match host {
@@ -60,7 +60,7 @@ impl Site {
     }
 
     /// The mirror pod of the component's static pod.
-    pub fn mirror_pod(&self, component: Component) -> String {
+    pub(crate) fn mirror_pod(&self, component: Component) -> String {
         format!("{component}-{}", self.settings.node)
     }
 
@@ -101,8 +101,8 @@ impl Site {
         let listeners = self.node.host.listeners(question.address.port()).await?;
         let Some(listener) = listeners.iter().find(|listener| the_one(&listener.process)) else {
             let others: Vec<String> = listeners.iter().map(|listener| describe(&listener.process)).collect();
-            let others = if others.is_empty() { "nobody".to_owned() } else { others.join(" and ") };
-            return Err(Pending::NotYet(format!("on port {} listens {others}", question.address.port())));
+            let others = if others.is_empty() { "no process".to_owned() } else { others.join(" and ") };
+            return Err(Pending::NotYet(format!("{others} listens on port {}", question.address.port())));
         };
         let mut answers = 0;
         for _ in 0..QUESTIONS_MAX {
@@ -154,17 +154,17 @@ impl Site {
 
 /// Whether the process runs in a static pod: the kubelet uses the manifest's hash, 32 hex digits without
 /// dashes, as a static pod's uid; the API gives UUIDs.
-pub fn in_static_pod(process: &Process) -> bool {
+pub(crate) fn in_static_pod(process: &Process) -> bool {
     process.pod_uid.as_ref().is_some_and(|uid| !uid.contains('-'))
 }
 
 /// Whether the process runs in a pod that the API knows, as a DaemonSet's does.
-pub fn in_api_pod(process: &Process) -> bool {
+pub(crate) fn in_api_pod(process: &Process) -> bool {
     process.pod_uid.is_some() && !in_static_pod(process)
 }
 
 /// Whether the process was started with `--permit-port-sharing=true`; the last occurrence counts.
-pub fn shares_its_port(process: &Process) -> bool {
+pub(crate) fn shares_its_port(process: &Process) -> bool {
     let flag =
         |word: &String| word.trim_start_matches('-').strip_prefix("permit-port-sharing").map(str::to_owned);
     let last =

@@ -1,6 +1,8 @@
 //! Manifests as they are found on real nodes, a directory a kind: what a DaemonSet made of each has that the static pod has
 //! not, field by field, and what the checks of the disk say.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
+
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::ManifestsDir;
 use fulcrum_steps::manifest::{StaticPod, Target};

@@ -139,7 +139,7 @@ async fn hand_over(global: &Global, yes: bool, shell: &Shell) -> Result<Exit, Fa
         components.push(component);
     }
     if components.is_empty() {
-        return Ok(super::carry_on::nothing_to_do(None, "no static pod stands in", shell));
+        return Ok(super::carry_on::nothing_to_do(None, "there is no fallback: no static pod serves", shell));
     }
     let settings = Settings { of_pivot: Some(told.pivot), ..told.settings.clone() };
     let (access, host) = access(&settings.kubeconfig).await?;

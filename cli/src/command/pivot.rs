@@ -101,8 +101,8 @@ async fn already(journal: &Journal, args: &Pivot, shell: &Shell) -> Result<Optio
     }
     if static_left {
         return Err(Failure::refused(format!(
-            "run {run} completed, and static pods stand in for its DaemonSets since; let those take over again with \
-             `fulcrum guard hand-over`, or go back with `fulcrum rollback`"
+            "run {run} completed, and the node has fallen back to static pods since; hand over to the DaemonSets again \
+             with `fulcrum guard hand-over`, or go back with `fulcrum rollback`"
         )));
     }
     self_hosted(run, args, shell).await.map(Some)

@@ -147,7 +147,7 @@ impl Screen {
                 self.line("stopped", &shown(step));
             }
             Event::Probed { step, result, .. } => {
-                self.line("found  ", &format!("{}: {result:?}", shown(step)))
+                self.line("found  ", &format!("{}: {result:?}", shown(step)));
             }
             Event::RollbackStarted { reason, .. } => self.line("undoing", reason),
             Event::Begun { .. } | Event::Resumed { .. } | Event::Paused { .. } | Event::Ended { .. } => {}

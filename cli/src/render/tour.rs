@@ -75,7 +75,7 @@ fn serving(seen: &ComponentSeen) -> String {
         format!("{kind} {} (pid {}){port}{leads}", one.pod, one.pid)
     };
     match seen.serving.is_empty() {
-        true => "nobody".to_owned(),
+        true => "no process".to_owned(),
         false => seen.serving.iter().map(process).collect::<Vec<_>>().join(" and "),
     }
 }

@@ -43,7 +43,10 @@ impl Cluster {
 
     /// A cluster of which `connect` makes further clients.
     #[must_use]
-    pub fn renewed_by(self, connect: impl Fn() -> kube::Result<Client> + Send + Sync + 'static) -> Self {
+    pub(crate) fn renewed_by(
+        self,
+        connect: impl Fn() -> kube::Result<Client> + Send + Sync + 'static,
+    ) -> Self {
         Self { connect: Some(Arc::new(connect)), ..self }
     }
 
@@ -113,7 +116,12 @@ impl Cluster {
     ///
     /// # Errors
     /// When the API server cannot be asked, or there is no such node.
-    pub async fn label_node(&self, name: &str, label: &str, value: Option<&str>) -> Result<(), ClusterError> {
+    pub(crate) async fn label_node(
+        &self,
+        name: &str,
+        label: &str,
+        value: Option<&str>,
+    ) -> Result<(), ClusterError> {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let patch = Patch::Merge(json!({ "metadata": { "labels": { label: value } } }));
         let parameters = PatchParams::default();
@@ -135,7 +143,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When the API server cannot be asked.
-    pub async fn pods_on(&self, node: &str, labels: &str) -> Result<Vec<Pod>, ClusterError> {
+    pub(crate) async fn pods_on(&self, node: &str, labels: &str) -> Result<Vec<Pod>, ClusterError> {
         let which = ListParams::default().labels(labels).fields(&format!("spec.nodeName={node}"));
         let attempt = format!("list the pods {labels} of {NAMESPACE} on node {node}");
         Ok(within(&attempt, self.pods().list(&which)).await?.items)
@@ -154,7 +162,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When the API server cannot be asked.
-    pub async fn pods_of_node(&self, node: &str) -> Result<Vec<Pod>, ClusterError> {
+    pub(crate) async fn pods_of_node(&self, node: &str) -> Result<Vec<Pod>, ClusterError> {
         let pods: Api<Pod> = Api::all(self.client.clone());
         let which = ListParams::default().fields(&format!("spec.nodeName={node}"));
         Ok(within(&format!("list the pods of node {node}"), pods.list(&which)).await?.items)
@@ -183,7 +191,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When the API server cannot be asked, refuses, or has one of that name
-    /// ([`ClusterError::is_conflict`]: perhaps from this very call, tried twice).
+    /// (a conflict: perhaps from this very call, tried twice).
     pub async fn create_daemonset(&self, daemonset: &Value, dry_run: bool) -> Result<Value, ClusterError> {
         let name = daemonset["metadata"]["name"].as_str().unwrap_or_default();
         let attempt = format!("create DaemonSet {NAMESPACE}/{name}");
@@ -201,7 +209,11 @@ impl Cluster {
     ///
     /// # Errors
     /// When the API server cannot be asked, or there is no such DaemonSet.
-    pub async fn annotate_daemonset(&self, name: &str, annotations: &Value) -> Result<(), ClusterError> {
+    pub(crate) async fn annotate_daemonset(
+        &self,
+        name: &str,
+        annotations: &Value,
+    ) -> Result<(), ClusterError> {
         let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
         let attempt = format!("annotate DaemonSet {NAMESPACE}/{name}");
         within(&attempt, self.daemonsets().patch(name, &PatchParams::default(), &patch)).await.map(|_| ())
@@ -229,7 +241,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When the API server cannot be asked.
-    pub async fn give_back_lease(&self, seen: &Lease) -> Result<(), ClusterError> {
+    pub(crate) async fn give_back_lease(&self, seen: &Lease) -> Result<(), ClusterError> {
         let mut lease = seen.clone();
         let name = lease.metadata.name.clone().unwrap_or_default();
         let spec = lease.spec.get_or_insert_default();
@@ -240,11 +252,16 @@ impl Cluster {
         gone(within(&attempt, self.leases().replace(&name, &PostParams::default(), &lease)).await.map(|_| ()))
     }
 
-    /// Says something about the node, to whoever looks at its events.
+    /// Records an event about the node.
     ///
     /// # Errors
     /// When the API server cannot be asked, or refuses.
-    pub async fn node_event(&self, node: &str, reason: &str, message: &str) -> Result<(), ClusterError> {
+    pub(crate) async fn node_event(
+        &self,
+        node: &str,
+        reason: &str,
+        message: &str,
+    ) -> Result<(), ClusterError> {
         let now = Time(k8s_openapi::jiff::Timestamp::now());
         let event = Event {
             metadata: ObjectMeta { generate_name: Some("fulcrum-".to_owned()), ..ObjectMeta::default() },
@@ -274,7 +291,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When the API server cannot be asked.
-    pub async fn api_endpoints(&self) -> Result<Vec<IpAddr>, ClusterError> {
+    pub(crate) async fn api_endpoints(&self) -> Result<Vec<IpAddr>, ClusterError> {
         let which = ListParams::default().labels("kubernetes.io/service-name=kubernetes");
         for version in SLICE_VERSIONS {
             let kind = GroupVersionKind::gvk("discovery.k8s.io", version, "EndpointSlice");
@@ -299,7 +316,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When the API server cannot be asked.
-    pub async fn api_service(&self) -> Result<Vec<SocketAddr>, ClusterError> {
+    pub(crate) async fn api_service(&self) -> Result<Vec<SocketAddr>, ClusterError> {
         let services: Api<Service> = Api::namespaced(self.client.clone(), "default");
         let service = within("get service default/kubernetes", services.get_opt("kubernetes")).await?;
         let spec = service.and_then(|service| service.spec).unwrap_or_default();

@@ -59,14 +59,14 @@ impl ClusterError {
     }
 
     /// The object is there already.
-    pub fn is_conflict(&self) -> bool {
+    pub(crate) fn is_conflict(&self) -> bool {
         self.code() == Some(409)
     }
 
     /// Whether the same call may succeed a little later. An API server that is starting answers 403
     /// and 500 for about 3 s, because its own caches are not filled yet; so only what says that the
     /// request itself is wrong is final.
-    pub fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         !matches!(self.code(), Some(400 | 404 | 405 | 409 | 410 | 413 | 415 | 422))
             && !matches!(self.cause, Cause::Unreadable(_))
     }

@@ -13,7 +13,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When the API server cannot be asked, or cuts the watch; it is to be asked again then.
-    pub async fn pod_that_goes(&self, node: &str, labels: &str) -> Result<Pod, ClusterError> {
+    pub(crate) async fn pod_that_goes(&self, node: &str, labels: &str) -> Result<Pod, ClusterError> {
         let fields = format!("spec.nodeName={node}");
         let which = ListParams::default().labels(labels).fields(&fields);
         let watched = WatchParams::default().labels(labels).fields(&fields).timeout(WATCH_SECONDS);

@@ -14,8 +14,7 @@ pub use client::Cluster;
 pub use connect::{Access, AccessError, connect};
 pub use error::{Cause, ClusterError};
 pub use lock::{Lock, LockError};
-pub use names::{
-    AUDIT_HEAD_ANNOTATION, LOCK_LEASE, NAMESPACE, OPT_IN_LABEL, ROLE_LABEL, ROLE_LABEL_BEFORE_1_24,
-    RUN_ANNOTATION,
-};
-pub use pods::{config_hash, has_restarted, is_going, is_ready, pod_story, unschedulable};
+pub use names::{AUDIT_HEAD_ANNOTATION, LOCK_LEASE, NAMESPACE, ROLE_LABEL, ROLE_LABEL_BEFORE_1_24};
+pub(crate) use names::{OPT_IN_LABEL, RUN_ANNOTATION};
+pub use pods::{config_hash, is_ready, pod_story, unschedulable};
+pub(crate) use pods::{has_restarted, is_going};

@@ -4,9 +4,9 @@
 pub const NAMESPACE: &str = "kube-system";
 /// The label that a node needs, beside its role, to run the self-hosted control plane. Without it a
 /// DaemonSet made on the first of three nodes would start crash-looping pods on the other two.
-pub const OPT_IN_LABEL: &str = "fulcrum.dev/self-hosted";
+pub(crate) const OPT_IN_LABEL: &str = "fulcrum.dev/self-hosted";
 /// On each DaemonSet: the run that made it. What does not bear it is not ours to delete.
-pub const RUN_ANNOTATION: &str = "fulcrum.dev/run";
+pub(crate) const RUN_ANNOTATION: &str = "fulcrum.dev/run";
 /// On each DaemonSet: the head of the run's journal when it was sealed.
 pub const AUDIT_HEAD_ANNOTATION: &str = "fulcrum.dev/audit-head";
 /// The Lease that lets one run at a time touch the cluster's control plane.

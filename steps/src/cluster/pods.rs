@@ -11,7 +11,7 @@ pub fn is_ready(pod: &Pod) -> bool {
 }
 
 /// Whether the pod is being deleted. It runs until the kubelet has seen that, and ended it.
-pub fn is_going(pod: &Pod) -> bool {
+pub(crate) fn is_going(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
@@ -24,7 +24,7 @@ pub fn unschedulable(pod: &Pod) -> Option<&str> {
 }
 
 /// Whether a container of the pod has ended and was, or will be, started again.
-pub fn has_restarted(pod: &Pod) -> bool {
+pub(crate) fn has_restarted(pod: &Pod) -> bool {
     let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
     let ended =
         |status: &ContainerStatus| status.state.as_ref().is_some_and(|state| state.terminated.is_some());

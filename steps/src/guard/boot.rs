@@ -99,7 +99,7 @@ pub async fn carry_on(
     if decision.next != next {
         return Ok(Carried::Nothing);
     }
-    // With the journal open, so that nobody is at a rollback, which puts back something else.
+    // The journal is open here: no rollback, which puts back something else, can be under way.
     put_back(env, &told, manifests, &decision.put_back_later)?;
     let engine = env.engine(journal, &site).await?;
     let ending = match next {
@@ -192,8 +192,8 @@ async fn api_answers(site: &Site, lined_up: bool) {
     tokio::join!(answers, lines_up);
 }
 
-/// Puts back what was to be put back later. Nobody is at a rollback meanwhile, which puts back something else: the journal
-/// is open.
+/// Puts back what was to be put back later. The journal is open meanwhile: no rollback, which puts back something else,
+/// can be under way.
 async fn put_back_the_rest(
     env: &dyn GuardEnv,
     start: &Start,
@@ -209,7 +209,7 @@ async fn put_back_the_rest(
     put_back(env, &told, &manifests, &decision.put_back_later)
 }
 
-/// What stands in while the API is down must not wait for it, and what is being undone may be what brings it back.
+/// A fallback while the API is down must not wait for the API, and a rollback may be what brings the API back.
 fn needs_the_api(told: &JournalView, next: Next) -> bool {
     let Next::Resume(run) = next else { return true };
     !told.run(run).is_some_and(|run| {
@@ -259,7 +259,7 @@ pub(super) fn is_proven(
     let archived = std::fs::read(site.archived(told.pivot, component));
     let archived = archived.map_err(GuardError::disk("read the archived manifest"))?;
     let pod = StaticPod::parse(component, &archived).ok();
-    // Nobody has touched it since it was created: fields that are only in the live one are the API server's.
+    // It is as it was created: fields that are only in the live one are the API server's.
     let untouched = live["metadata"]["generation"] == 1;
     Ok(untouched
         && pod.is_some_and(|pod| same_spec(&pod.daemonset(&site.settings.target(None)), live).is_ok()))

@@ -113,7 +113,7 @@ pub enum Next {
     Unwind(RunId),
     /// The machine has booted: the DaemonSets get the control plane again.
     HandOver,
-    /// The static pods stand in for the first time in a while: the DaemonSets get the control plane again, but only if
+    /// The static pods serve after the first failure in a while. The DaemonSets get the control plane again, but only if
     /// they are there and are what has proven itself.
     HandOverIfProven,
 }
@@ -201,7 +201,7 @@ fn settled(facts: &BootFacts, last: &RunFacts, rebooted: bool) -> (Next, String)
     }
 }
 
-/// The static pods stand in, nobody has tried to hand over again since, and the time before was long ago.
+/// The static pods serve, no hand-over was tried since, and the failure before was long ago.
 fn is_first_failure(facts: &BootFacts, last: &RunFacts) -> bool {
     let mut failures =
         facts.runs.iter().filter(|run| run.workflow == Workflow::FallBack && run.run < last.run);
@@ -225,11 +225,11 @@ pub struct Pulse {
     /// How long ago it gave its last sign of life: a good answer of the API, a renewal of the lease. While the API does
     /// not answer, nothing is known of leases, and this stands still.
     pub silent: Duration,
-    /// Whether anybody listens on its port. Whoever does holds it, so that nobody could stand in.
+    /// Whether a process listens on its port. The fallback starts only when no process holds the port.
     pub listens: bool,
 }
 
-/// The components whose static pods are to stand in now, and why.
+/// The components that fall back to their static pods now, and why.
 pub fn fall_back(seen: &Watched) -> Option<(Vec<Component>, String)> {
     let is_down = |component: &Component| {
         seen.hosted.get(component).is_some_and(|pulse| !pulse.listens && pulse.silent >= seen.patience)
@@ -237,13 +237,14 @@ pub fn fall_back(seen: &Watched) -> Option<(Vec<Component>, String)> {
     if !is_down(&Component::ApiServer) {
         // With the API down, the others end by themselves; they are judged when it is back.
         let down: Vec<Component> = Component::ALL.into_iter().filter(is_down).collect();
-        let why = words(seen, &down, "nobody listens on its port and its lease has not been renewed for");
+        let why = words(seen, &down, "no process listens on its port and its lease has not been renewed for");
         return (!down.is_empty()).then_some((down, why));
     }
-    // Whoever of the others does not run either would be missed next.
+    // Of the others, those that do not run either would be missed next.
     let idle = |component: &Component| seen.hosted.get(component).is_some_and(|pulse| !pulse.listens);
     let down = Component::ALL.into_iter().filter(idle).collect();
-    let why = words(seen, &[Component::ApiServer], "nobody listens on its port and there was no answer for");
+    let why =
+        words(seen, &[Component::ApiServer], "no process listens on its port and there was no answer for");
     Some((down, why))
 }
 

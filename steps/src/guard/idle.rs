@@ -1,4 +1,5 @@
-//! Whether somebody else has had the journal open, without opening it: whoever does writes its name into the lock file.
+//! Whether another process has had the journal open. The lock file says so: each process that opens the journal writes
+//! its name there. The journal itself stays closed.
 
 use fulcrum_engine::state::{LockHolder, lock_holder};
 use std::path::{Path, PathBuf};
@@ -36,7 +37,7 @@ impl JournalEye {
         self.until_free(tick).await;
     }
 
-    /// Until nobody has it open.
+    /// Until no process has it open.
     pub(super) async fn until_free(&self, tick: Duration) {
         while lock_holder(&self.dir).is_ok_and(|holder| holder.is_some()) {
             tokio::time::sleep(tick).await;

@@ -209,7 +209,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Whether whoever had the journal open has only read it: that must not make the guard forget what it has seen.
+    /// Whether the process that had the journal open has only read it. The guard must not forget what it has seen then.
     fn is_still_true(&self, eye: &mut JournalEye) -> Result<bool, GuardError> {
         let journal = match Journal::open(self.guard.env.state_dir(), LockPurpose::Guard.text()) {
             Err(OpenError::Locked { .. }) => return Ok(true), // It is looked at again.

@@ -36,7 +36,7 @@ impl Site {
         Ok(pod.filter(|pod| pod.name() == BRIDGE).map(|pod| pod.port()))
     }
 
-    /// A port that nobody listens on.
+    /// A port on which no process listens.
     pub(crate) async fn free_port(&self) -> Result<u16, StepError> {
         for port in (FIRST_PORT..).take(PORTS.into()) {
             if port != self.port(Component::ApiServer) && self.node.host.listeners(port).await?.is_empty() {

@@ -34,7 +34,7 @@ impl HoldBack {
         self.hold(site, site.timeouts.goodbye).await;
     }
 
-    /// Without it a few requests may fail, and nothing else: it stops nobody.
+    /// Best effort: if this fails, a few requests may fail, and nothing else.
     async fn hold(&self, site: &Site, most: std::time::Duration) {
         match site.node.host.hold_back(&self.process, self.port, most).await {
             Ok(held) => {

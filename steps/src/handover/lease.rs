@@ -1,7 +1,7 @@
 //! Giving back the leader's lease of a component whose process has gone.
 //!
-//! Controller manager and scheduler do not let go of their lease when they end, and whoever follows waits
-//! for it to run out (15 s). What is given back is only what its holder provably renews no more.
+//! Controller manager and scheduler do not let go of their lease when they end, and the next leader waits for it
+//! to run out (15 s). A lease is given back only if its holder provably renews it no more.
 //!
 //! A candidate looks whether the lease is free every 2 to 4.4 s. When it does can be seen by what it sends, for it does
 //! nothing else. So the leader is taken away shortly before: nobody leads for 3 s at most, instead of up to 4.4.

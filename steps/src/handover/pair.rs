@@ -31,7 +31,7 @@ impl Pair {
         self.old.as_ref().or(self.new.as_ref()).map(|one| one.group_of(&self.all)).unwrap_or_default()
     }
 
-    /// What holds now; `None` also if only one listens, or nobody.
+    /// How new connections are steered now; `None` also if one process listens, or none.
     pub(crate) async fn steering(&self, site: &Site) -> Result<Option<Steering>, StepError> {
         let group = self.group();
         if group.len() < 2 {
@@ -40,7 +40,7 @@ impl Pair {
         Ok(site.node.host.steering(&group).await?)
     }
 
-    /// The static one keeps all traffic; the other, or whoever comes next, gets what is meant for it.
+    /// The static server keeps all traffic. The other one, or the next that listens, gets what is meant for it.
     pub(crate) fn line_up(&self, old: &Listener) -> Steering {
         let newcomer = self.new.as_ref().map(|new| new.inode);
         Steering::LineUp { serving: old.inode, newcomer }
@@ -68,9 +68,11 @@ impl Pair {
 pub(crate) fn is_cut(site: &Site, run: RunId, component: Component) -> Result<bool, StepError> {
     Ok(match site.node.manifests.read(component.manifest_file())? {
         None => true,
-        Some(image) => {
-            Standby::of(&site.state_dir, run).stands_in(component, &image, &site.archived(run, component))?
-        }
+        Some(image) => Standby::of(&site.state_dir, run).is_fallback(
+            component,
+            &image,
+            &site.archived(run, component),
+        )?,
     })
 }
 
@@ -92,8 +94,8 @@ pub(crate) async fn share_again(site: &Site, cx: &Context, component: Component)
     once(settled(shared)).map(drop)
 }
 
-/// For waits: whoever has gone or closed its socket meanwhile is looked for again; what the machine does not
-/// allow or cannot do, it will not do later either.
+/// For waits: a process that has gone or closed its socket is looked for again. What the machine does not allow or
+/// cannot do ends the wait: it will not do that later either.
 pub(crate) fn settled<T>(result: Result<T, HostError>) -> Look<T> {
     match result {
         Ok(value) => Ok(value),
@@ -104,7 +106,7 @@ pub(crate) fn settled<T>(result: Result<T, HostError>) -> Look<T> {
     }
 }
 
-/// For undos: whoever has gone needs nothing.
+/// For undos: a process that has gone needs nothing.
 pub(crate) fn gone(result: Result<(), HostError>) -> Result<(), HostError> {
     match result {
         Err(error) if matches!(error.hindrance, Hindrance::ProcessGone | Hindrance::SocketGone) => Ok(()),

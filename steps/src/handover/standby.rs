@@ -45,7 +45,12 @@ impl Standby {
     ///
     /// # Errors
     /// When the standby is there and cannot be read.
-    pub fn stands_in(&self, component: Component, image: &FileImage, archived: &Path) -> io::Result<bool> {
+    pub(crate) fn is_fallback(
+        &self,
+        component: Component,
+        image: &FileImage,
+        archived: &Path,
+    ) -> io::Result<bool> {
         let original = || fs::read(archived).is_ok_and(|bytes| bytes == image.content.as_bytes());
         Ok(self.is(component, image)? && !original())
     }

@@ -159,7 +159,7 @@ pub struct Listener {
 
 impl Listener {
     /// Those of `all` that share its address and its user, itself among them: the kernel's group, in the order of `all`.
-    pub fn group_of(&self, all: &[Listener]) -> Vec<Listener> {
+    pub(crate) fn group_of(&self, all: &[Listener]) -> Vec<Listener> {
         all.iter().filter(|other| (other.address, other.uid) == (self.address, self.uid)).cloned().collect()
     }
 }

@@ -86,8 +86,8 @@ async fn the_listener(input: &PreflightInput, pod: &StaticPod) -> Result<Listene
     let listeners = input.node.host.listeners(port).await.map_err(|error| error.to_string())?;
     match listeners.as_slice() {
         [one] if in_static_pod(&one.process) => Ok(one.clone()),
-        [one] => Err(format!("on port {port} listens {}, not a static {component}", describe(&one.process))),
-        [] => Err(format!("nobody listens on port {port} of {component}")),
+        [one] => Err(format!("{} listens on port {port}, not a static {component}", describe(&one.process))),
+        [] => Err(format!("no process listens on port {port} of {component}")),
         several => Err(format!("{} sockets listen on port {port} of {component}, not one", several.len())),
     }
 }

@@ -1,5 +1,5 @@
 //! `fall-back/<c>`: the standby manifest comes back, because the DaemonSet does not serve. Asks the host only: the API
-//! is down, and this is what brings it back. Undo: nothing; whoever stands in goes by a hand-over.
+//! is down, and this is what brings it back. Undo: nothing. A hand-over takes the static pod away again.
 
 use crate::component::Component;
 use crate::handover::standby::Standby;

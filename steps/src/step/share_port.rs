@@ -91,7 +91,7 @@ impl SharePort {
             cx.wait(&what, self.site.timeouts.poll, look).await?;
             lease::give_back(&self.site, cx, self.component, None).await;
         } else {
-            // Whoever serves now may be what the kubelet is about to restart: it has not yet acted on the
+            // The process that serves now may be what the kubelet is about to restart: it has not yet acted on the
             // write of an attempt that was cut short.
             let settle = self.site.timeouts.settle;
             let _ = tokio::time::timeout(settle, cx.stopped()).await;

@@ -87,7 +87,7 @@ impl Step for VacatePort {
         if self.site.keeps_port_sharing() {
             return self.line_up(cx).await;
         }
-        // What stands in goes too: the exact one is put back when nobody listens.
+        // A fallback goes too: the exact manifest is put back when no process listens.
         self.site.node.manifests.remove(self.component.manifest_file())?;
         let removal = Removal::new(&self.site, self.component, cx.run());
         let (began, told) = (Instant::now(), AtomicBool::new(false));

@@ -51,7 +51,7 @@ impl Verify {
             _ => Err(Pending::NotYet(format!(
                 "Lease {NAMESPACE}/{name} was last renewed {} by {}",
                 renewed.map_or("never".to_owned(), |time| time.to_string()),
-                holder.as_deref().unwrap_or("nobody")
+                holder.as_deref().unwrap_or("no process")
             ))),
         }
     }

@@ -267,7 +267,8 @@ async fn an_api_server_that_goes_before_the_hand_over_is_not_waited_for() {
     let info = RunInfo::of_guard(&settings, run, "a test");
     let site = GuardEnv::site(&world, info.settings).await.unwrap();
     let plan = fulcrum_steps::plan::fall_back(&settings, run, &[Component::Scheduler], "a test").unwrap();
-    GuardEnv::engine(&world, journal, &site).await.unwrap().start(plan).await.unwrap();
+    let fallen_back = GuardEnv::engine(&world, journal, &site).await.unwrap().start(plan).await.unwrap();
+    assert!(matches!(fallen_back.phase, Phase::Ended(Outcome::Completed, _)), "{}", fallen_back.phase);
     world.simulator.hold_down((API, Origin::Api));
     world.simulator.until("no API", SOON, |seen| !seen.api_up).await.unwrap();
     let (intervals, stop) = (intervals(), CancellationToken::new());
