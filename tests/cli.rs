@@ -179,13 +179,14 @@ async fn a_changed_byte_is_found_and_the_entry_named() {
     let db = world.state_dir().join("log/0000000001.log");
     let db = if db.exists() { db } else { world.state_dir().join("log/0000000000.log") };
     let bytes = std::fs::read(&db).unwrap();
-    let text = b"retire-static/kube-scheduler";
+    // In entries; the stored plan names the step otherwise.
+    let text = b"\"step\":\"retire-static/kube-scheduler";
     let mut changed = bytes.clone();
     let places: Vec<usize> =
         (0..bytes.len() - text.len()).filter(|at| bytes[*at..].starts_with(text)).collect();
     assert!(!places.is_empty());
     for place in places {
-        changed[place + 3] ^= 1;
+        changed[place + 12] ^= 1;
     }
     std::fs::write(&db, changed).unwrap();
     let output = verify(&world.state_dir());

@@ -4,6 +4,7 @@ use crate::event::ProbeResult;
 use crate::limits::check_output;
 use crate::observe::Watcher;
 use crate::outputs::Outputs;
+use crate::panics::panic_text;
 use crate::plan::{Plan, StepId};
 use crate::step::{Context, ErrorKind, Step, StepError};
 use fulcrum_state::{Digest, Head, Reader, RunId, RunWriter};
@@ -135,10 +136,4 @@ impl Call {
             What::Undo => step.undo(cx).await.map(|()| Returned::Undone),
         }
     }
-}
-
-/// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

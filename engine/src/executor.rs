@@ -9,13 +9,14 @@ mod flight;
 mod prepare;
 mod take_in;
 
-use crate::attempt::{Call, Finished, panic_text};
+use crate::attempt::{Call, Finished};
 use crate::clip::listed;
 use crate::engine::{Asked, Ending, Engine};
 use crate::error::EngineError;
 use crate::event::{Event, PauseCause};
 use crate::observe::Watcher;
 use crate::outputs::Outputs;
+use crate::panics::panic_text;
 use crate::plan::StepId;
 use crate::policy::Policy;
 use crate::run::{Phase, Run};

@@ -45,6 +45,7 @@ pub mod limits;
 pub mod load;
 pub mod observe;
 mod outputs;
+mod panics;
 pub mod plan;
 pub mod policy;
 pub mod run;

@@ -1,7 +1,7 @@
 //! How a program watches a run: for progress bars, logs and tests.
 
-use crate::attempt::panic_text;
 use crate::event::Event;
+use crate::panics::panic_text;
 use crate::plan::StepId;
 use fulcrum_state::{RunId, Timestamp};
 use std::panic::{AssertUnwindSafe, catch_unwind};

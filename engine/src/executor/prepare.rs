@@ -1,10 +1,11 @@
 //! From what the state machine asks for to events and calls.
 
 use super::Executor;
-use crate::attempt::{Call, Shared, What, panic_text};
+use crate::attempt::{Call, Shared, What};
 use crate::clip::{REASON_BYTES_MAX, clip, clip_to};
 use crate::error::EngineError;
 use crate::event::Event;
+use crate::panics::panic_text;
 use crate::plan::StepId;
 use crate::run::{Action, Phase};
 use crate::step::StepError;

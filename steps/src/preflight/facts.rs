@@ -1,11 +1,12 @@
 //! Gathers the facts, in the order in which they can be had: the disk, the host, the cluster.
 
 use super::check_result::{CheckResult, Refused, Report, gate};
-use super::cluster::{ClusterFacts, NotFound, cluster_checks, find_node, node_addresses, role_label};
+use super::cluster::{ClusterFacts, cluster_checks, node_addresses, role_label};
 use super::handover::choose;
 use super::host::{disk_checks, host_checks};
 use super::host_facts::HostFacts;
 use super::input::PreflightInput;
+use super::this_node::{NotFound, find_node};
 use crate::cluster::{ClusterError, ROLE_LABEL};
 use crate::component::Component;
 use crate::host::{Listener, ManifestsDir};

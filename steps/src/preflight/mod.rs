@@ -12,6 +12,7 @@ mod host;
 mod host_facts;
 mod input;
 mod manifest;
+mod this_node;
 
 pub use check_result::{CheckResult, Level, Refused, Report};
 pub use facts::{preflight, preflight_disk};

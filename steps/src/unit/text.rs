@@ -31,9 +31,13 @@ pub(super) struct UnitOf<'a> {
 /// (`DAC`, `CHOWN`, `FOWNER`), ending a server that has drained (`KILL`), the owners of sockets (`SYS_PTRACE`),
 /// whose turn it is on a port (`NET_ADMIN`), holding back what is sent to a server that ends (`BPF`).
 pub(super) fn unit(of: &UnitOf) -> String {
-    let [program, state, manifests, units] =
-        [of.program, of.state_dir, of.manifests_dir, of.units_dir].map(|path| path.display().to_string());
-    let home = of.program.parent().unwrap_or(of.program).display().to_string();
+    let home = of.program.parent().unwrap_or(of.program);
+    let [program, state_word] = [of.program, of.state_dir].map(|path| word(path, "").replace('$', "$$"));
+    let [mounted_state, mounted_manifests, mounted_home] =
+        [of.state_dir, of.manifests_dir, home].map(|path| word(path, ""));
+    // The dash, by which a path may be absent, is a part of the word.
+    let [state, manifests, units, home] =
+        [of.state_dir, of.manifests_dir, of.units_dir, home].map(|path| word(path, "-"));
     let (patience, hold_off) = (of.patience.as_secs(), of.hold_off.as_secs());
     format!(
         "\
@@ -41,7 +45,7 @@ pub(super) fn unit(of: &UnitOf) -> String {
 [Unit]
 Description=fulcrum guard: brings this node's self-hosted control plane back after a boot or a failure
 Before=kubelet.service
-RequiresMountsFor={state} {manifests} {home}
+RequiresMountsFor={mounted_state} {mounted_manifests} {mounted_home}
 StartLimitIntervalSec=0
 
 [Service]
@@ -49,7 +53,7 @@ Type=notify
 Environment=FULCRUM_GUARD=1
 # It works seldom and rests long: what threads have freed is not kept for each of them.
 Environment=MALLOC_ARENA_MAX=1
-ExecStart={program} guard --state-dir {state} --patience {patience}s --hold-off {hold_off}s
+ExecStart={program} guard --state-dir {state_word} --patience {patience}s --hold-off {hold_off}s
 Restart=always
 RestartSec=1
 # 0: there is nothing to guard any more. 130: told to end.
@@ -60,7 +64,7 @@ OOMScoreAdjust=-900
 CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_CHOWN CAP_FOWNER CAP_KILL CAP_SYS_PTRACE CAP_NET_ADMIN CAP_BPF
 NoNewPrivileges=yes
 ProtectSystem=strict
-ReadWritePaths=-{state} -{manifests} -{units} -{home}
+ReadWritePaths={state} {manifests} {units} {home}
 ProtectHome=read-only
 PrivateTmp=yes
 PrivateDevices=yes
@@ -81,4 +85,51 @@ SystemCallArchitectures=native
 WantedBy=multi-user.target
 "
     )
+}
+
+/// A path as one word of a unit file (systemd.syntax(7)): what ends a word, quotes it, or begins a specifier is escaped. Within
+/// a command line a dollar is to be doubled, too.
+fn word(path: &Path, before: &str) -> String {
+    let path = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:@,$".contains(c);
+    let escaped: String = path
+        .chars()
+        .map(|c| match c {
+            '%' => "%%".to_owned(),
+            '"' | '\\' => format!("\\{c}"),
+            c if c.is_control() => format!("\\x{:02x}", u32::from(c)),
+            c => c.to_string(),
+        })
+        .collect();
+    match path.chars().all(|c| plain(c) || c == '%') {
+        true => format!("{before}{escaped}"),
+        false => format!("\"{before}{escaped}\""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_words_whatever_is_in_them() {
+        let of = |path: &str| word(Path::new(path), "-");
+        assert_eq!(of("/var/lib/fulcrum"), "-/var/lib/fulcrum");
+        assert_eq!(of("/srv/50%full"), "-/srv/50%%full");
+        assert_eq!(of("/srv/my state"), "\"-/srv/my state\"");
+        assert_eq!(of("/a\"b\\c"), "\"-/a\\\"b\\\\c\"");
+        assert_eq!(of("/a\nb"), "\"-/a\\x0ab\"");
+        let path = Path::new("/srv/a $b 5%");
+        let text = unit(&UnitOf {
+            program: Path::new("/usr/local/lib/fulcrum/fulcrum"),
+            state_dir: path,
+            manifests_dir: Path::new("/etc/kubernetes/manifests"),
+            units_dir: Path::new("/etc/systemd/system"),
+            patience: Duration::from_secs(30),
+            hold_off: Duration::from_secs(600),
+        });
+        assert!(text.contains("guard --state-dir \"/srv/a $$b 5%%\" --patience 30s"), "{text}");
+        assert!(text.contains("ReadWritePaths=\"-/srv/a $b 5%%\" -/etc/kubernetes/manifests"), "{text}");
+        assert!(text.contains("RequiresMountsFor=\"/srv/a $b 5%%\" /etc/kubernetes/manifests"), "{text}");
+    }
 }

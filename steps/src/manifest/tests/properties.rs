@@ -188,3 +188,159 @@ fn component_of(daemonset: &Value, component: Component) -> StaticPod {
     document["spec"]["containers"][0] = container_of(daemonset).clone();
     parse(component, &document).unwrap()
 }
+
+/// What starts the component, with what it is given before its name.
+fn starter() -> impl Strategy<Value = Vec<&'static str>> {
+    select(vec![
+        vec![],
+        vec!["/go-runner", "--log-file=/var/log/kube-apiserver.log"],
+        vec!["tini", "--"],
+        vec!["nice", "-n", "5"],
+        vec!["/bin/sh", "-c", "exec \"$0\" \"$@\""],
+        vec!["/bin/sh", "-c", "exec kube-apiserver --x"],
+    ])
+}
+
+/// Any value that JSON can have, of the kinds that stand in manifests.
+fn value() -> impl Strategy<Value = Value> {
+    let text = prop_oneof![
+        select(vec![
+            "",
+            "Default",
+            "kube-apiserver",
+            "localhost",
+            "127.0.0.1",
+            "192.0.2.10",
+            "probe-port",
+            "$(A)",
+            "$$("
+        ])
+        .prop_map(str::to_owned),
+        any::<String>(),
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        text.prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        let key = prop_oneof![
+            select(vec!["name", "value", "port", "httpGet", "env", "containers", "resources", "key"])
+                .prop_map(str::to_owned),
+            "[a-z]{1,8}",
+        ];
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            vec((key, inner), 0..4)
+                .prop_map(|pairs| pairs.into_iter().collect::<serde_json::Map<_, _>>().into()),
+        ]
+    })
+}
+
+/// Every place in a document that can be changed.
+fn places(value: &Value, path: &str, out: &mut Vec<String>) {
+    out.push(path.to_owned());
+    match value {
+        Value::Array(list) => {
+            list.iter().enumerate().for_each(|(at, value)| places(value, &format!("{path}/{at}"), out));
+        }
+        Value::Object(map) => map.iter().for_each(|(key, value)| {
+            places(value, &format!("{path}/{}", key.replace('~', "~0").replace('/', "~1")), out);
+        }),
+        _ => {}
+    }
+}
+
+/// A manifest of which some places hold anything at all.
+fn mutant() -> impl Strategy<Value = (Component, Value)> {
+    let change = (any::<Index>(), value(), any::<bool>());
+    (manifest(), starter(), vec(change, 0..4)).prop_map(|((component, mut document), starter, changes)| {
+        if let Some(words) = document["spec"]["containers"][0]["command"].as_array_mut() {
+            words.splice(0..0, starter.into_iter().map(Value::from));
+        }
+        for (at, value, beside) in changes {
+            let mut all = Vec::new();
+            places(&document, "", &mut all);
+            let Some(place) = document.pointer_mut(&all[at.index(all.len())]) else { continue };
+            match place {
+                Value::Object(map) if beside => drop(map.insert("added".to_owned(), value)),
+                place => *place = value,
+            }
+        }
+        (component, document)
+    })
+}
+
+/// What of `before` is not in `after`: the paths of leaves that are gone or are something else.
+fn lost(path: &str, before: &Value, after: Option<&Value>, out: &mut Vec<String>) {
+    match (before, after) {
+        (Value::Object(map), Some(Value::Object(there))) => {
+            map.iter().for_each(|(key, value)| lost(&format!("{path}.{key}"), value, there.get(key), out));
+        }
+        (Value::Array(list), Some(Value::Array(there))) => {
+            list.iter()
+                .enumerate()
+                .for_each(|(at, value)| lost(&format!("{path}[]"), value, there.get(at), out));
+        }
+        (before, Some(after)) if before == after => {}
+        _ => out.push(path.to_owned()),
+    }
+}
+
+/// What a DaemonSet must not have, or says in another way. The words of `command` and `args` are looked at elsewhere.
+fn may_go(path: &str) -> bool {
+    let tail = |ends: &[&str]| ends.iter().any(|end| path.ends_with(end));
+    let top = [
+        "nodeName",
+        "activeDeadlineSeconds",
+        "ephemeralContainers",
+        "priority",
+        "priorityClassName",
+        "restartPolicy",
+        "dnsPolicy",
+        "nodeSelector",
+        "tolerations",
+        "automountServiceAccountToken",
+    ];
+    let in_container = path.starts_with(".containers[]") || path.starts_with(".initContainers[]");
+    top.iter().any(|field| path == format!(".{field}"))
+        || in_container
+            && (path.contains(".ports") || tail(&[".command", ".args", ".env", ".command[]", ".args[]"]))
+        || in_container && tail(&[".httpGet.port", ".httpGet.host", ".tcpSocket.port", ".tcpSocket.host"])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Whatever is accepted loses nothing of its pod, and makes a bridge and a standby; whatever is not has a reason.
+    #[test]
+    fn nothing_of_a_pod_is_lost_that_is_accepted((component, document) in mutant()) {
+        let pod = match parse(component, &document) {
+            Ok(pod) => pod,
+            Err(error) => {
+                prop_assert!(!error.to_string().is_empty());
+                return Ok(());
+            }
+        };
+        let daemonset = pod.daemonset(&target(35));
+        let mut gone = Vec::new();
+        lost("", &document["spec"], Some(&daemonset["spec"]["template"]["spec"]), &mut gone);
+        gone.retain(|path| !may_go(path));
+        prop_assert_eq!(gone, Vec::<String>::new());
+        let _ = (pod.advertised(), pod.companions(), pod.with_port_sharing(), pod.bridge(16443));
+        let _ = crate::manifest::standby_of(component, &daemonset, &target(35));
+    }
+
+    /// What lies beside the manifests may hold anything, cut anywhere.
+    #[test]
+    fn any_file_can_be_looked_at((_, document) in mutant(), cut in any::<Index>(), bytes in vec(any::<u8>(), 0..64)) {
+        let _ = crate::manifest::glance(&bytes);
+        let mut text = document.to_string().into_bytes();
+        let at = cut.index(text.len() + 1);
+        let _ = crate::manifest::glance(&text[..at]);
+        text.splice(at..at, bytes);
+        let _ = crate::manifest::glance(&text);
+        let _ = StaticPod::parse(Component::ApiServer, &text);
+    }
+}

@@ -2,8 +2,8 @@
 
 use super::failed::{Failed, expect};
 use super::ground::{Ground, seen};
-use super::make::{SELECTOR, daemon_set, pod, pod_spec, runs as runs_now, uid};
-use fulcrum_steps::cluster::{is_ready, pod_story};
+use super::make::{LABEL, SELECTOR, daemon_set, pod, pod_spec, runs as runs_now, uid};
+use fulcrum_steps::cluster::{is_ready, pod_story, unschedulable};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -136,6 +136,42 @@ pub(super) async fn grace(ground: &Ground) -> Result<(), Failed> {
     expect(meta == Some((true, Some(1))), what, meta)?;
     ground.gone::<Pod>(NAME).await?;
     ground.no_process(uid(&made)).await
+}
+
+/// Waits until the scheduler says of the pod what `words` begin to say.
+async fn refused(ground: &Ground, name: &str, words: &str) -> Result<(), Failed> {
+    ground
+        .eventually(&format!("the scheduler to refuse pod {name}: {words}"), async || {
+            let pod = ground.api::<Pod>().get(name).await.map_err(seen)?;
+            match unschedulable(&pod) {
+                Some(message) if message.contains(words) => Ok(()),
+                _ => Err(pod_story(&pod)),
+            }
+        })
+        .await
+}
+
+pub(super) async fn anti_affinity(ground: &Ground) -> Result<(), Failed> {
+    let mut spec = pod_spec(&ground.pause, &[]);
+    spec["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] = json!([{
+        "labelSelector": {"matchLabels": {LABEL: "yes"}}, "topologyKey": "kubernetes.io/hostname",
+    }]);
+    let pods = ground.api::<Pod>();
+    pods.create(&PostParams::default(), &pod(ground, "behaves-first", spec.clone())?).await?;
+    let bound = async || {
+        let pod = pods.get("behaves-first").await.map_err(seen)?;
+        if runs_now(&pod) { Ok(()) } else { Err(pod_story(&pod)) }
+    };
+    ground.eventually("the first pod to run", bound).await?;
+    pods.create(&PostParams::default(), &pod(ground, "behaves-second", spec)?).await?;
+    refused(ground, "behaves-second", "anti-affinity").await
+}
+
+pub(super) async fn no_room(ground: &Ground) -> Result<(), Failed> {
+    let mut spec = pod_spec(&ground.pause, &[]);
+    spec["containers"][0]["resources"]["requests"] = json!({"cpu": "100000"});
+    ground.api::<Pod>().create(&PostParams::default(), &pod(ground, "behaves-first", spec)?).await?;
+    refused(ground, "behaves-first", "Insufficient cpu").await
 }
 
 pub(super) async fn host_port(ground: &Ground) -> Result<(), Failed> {

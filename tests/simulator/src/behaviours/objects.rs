@@ -1,12 +1,13 @@
 //! What the API server does with one object.
 
 use super::failed::{Failed, expect, refused};
-use super::ground::Ground;
+use super::ground::{Ground, NAMESPACE};
 use super::make::{LABEL, config_map, daemon_set, typed};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::Api;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 
 const NAME: &str = "behaves";
@@ -95,6 +96,19 @@ pub(super) async fn dry_run(ground: &Ground) -> Result<(), Failed> {
     refused(maps.get(NAME).await, "reading what was made for trial", 404, "NotFound")?;
     maps.create(&post(), &config_map(NAME, "1")?).await?;
     refused(maps.create(&dry, &config_map(NAME, "1")?).await, "making it again", 409, "AlreadyExists")
+}
+
+/// A person's slip is not stored, and not refused either.
+pub(super) async fn unknown_field(ground: &Ground) -> Result<(), Failed> {
+    let set = daemon_set(ground, NAME, ("fulcrum-behaviour", "nowhere"))?;
+    let mut set =
+        serde_json::to_value(set).map_err(|error| Failed::new("making an object", error.to_string()))?;
+    set["spec"]["template"]["spec"]["priorityClass"] = json!("system-node-critical");
+    let kind = ApiResource::erase::<DaemonSet>(&());
+    let sets: Api<DynamicObject> = Api::namespaced_with(ground.client.clone(), NAMESPACE, &kind);
+    let made = sets.create(&post(), &typed(set)?).await?;
+    let spec = &made.data["spec"]["template"]["spec"];
+    expect(spec.get("priorityClass").is_none() && spec["hostNetwork"] == true, "it alone is dropped", spec)
 }
 
 pub(super) async fn finalizer(ground: &Ground) -> Result<(), Failed> {

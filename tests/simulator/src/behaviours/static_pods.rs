@@ -1,9 +1,10 @@
 //! What the kubelet does with files.
 
 use super::failed::{Failed, expect};
-use super::ground::Ground;
+use super::ground::{Ground, NAMESPACE, seen};
 use super::make::{
-    HIDDEN, NO_IMAGE, OTHER, POD, THIRD, container, last_exit, pod_spec, restarts, runs, uid, waits_for,
+    HIDDEN, LABEL, NO_IMAGE, OTHER, POD, THIRD, container, last_exit, pod_spec, restarts, runs, uid,
+    waits_for,
 };
 use fulcrum_steps::cluster::{config_hash, is_ready};
 use k8s_openapi::api::core::v1::Pod;
@@ -65,6 +66,52 @@ pub(super) async fn not_a_pod(ground: &Ground) -> Result<(), Failed> {
     let broken = ground.manifest("kube-scheduler")?.with_content("kind: Pod\nmetadata: [\n".into());
     ground.manifests.write("behaves-broken.yaml", &broken)?;
     sleeper(ground).await.map(drop)
+}
+
+/// What sigs.k8s.io/yaml makes of it: nothing after the first document is looked at.
+pub(super) async fn leniently(ground: &Ground) -> Result<(), Failed> {
+    let text = format!(
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: wrong, name: {NAME}, namespace: {NAMESPACE}, labels: {{{LABEL}: \"yes\"}}}}\n\
+         spec:\n  hostNetwork: true\n  containers: [{{name: c, image: {}, imagePullPolicy: IfNotPresent}}]\n---\nkind: [\n",
+        ground.pause
+    );
+    ground.manifests.write(POD, &ground.manifest("kube-scheduler")?.with_content(text))?;
+    ground.mirror(&format!("{NAME}-{}", ground.node), "run", runs).await.map(drop)
+}
+
+pub(super) async fn link(ground: &Ground) -> Result<(), Failed> {
+    // A file that begins with a dot is no manifest by itself.
+    let name = ground.put_static(HIDDEN, NAME, &pod_spec(&ground.pause, &[]))?;
+    std::os::unix::fs::symlink(HIDDEN, ground.manifests.file(POD))?;
+    ground.mirror(&name, "run", runs).await.map(drop)
+}
+
+pub(super) async fn two_words(ground: &Ground) -> Result<(), Failed> {
+    let mut spec = ground.twin_spec("kube-scheduler")?;
+    if let Some(words) = spec["containers"][0]["command"].as_array_mut() {
+        words.extend([json!("--secure-port"), json!(HOST_PORT.to_string())]);
+        words.push(json!("--leader-elect-resource-name=behaves"));
+    }
+    ground.put_static(POD, NAME, &spec)?;
+    ground
+        .eventually("the second scheduler to listen", async || {
+            match listening(ground, HOST_PORT).await.map_err(seen)?.is_empty() {
+                true => Err("nobody listens".to_owned()),
+                false => Ok(()),
+            }
+        })
+        .await
+}
+
+/// The scheduler listens on loopback only.
+pub(super) async fn localhost(ground: &Ground) -> Result<(), Failed> {
+    let port: u16 =
+        ground.flag("kube-scheduler", "secure-port")?.and_then(|p| p.parse().ok()).unwrap_or(10259);
+    let mut spec = pod_spec(&ground.pause, &[]);
+    let get = json!({"host": "localhost", "port": port, "path": "/healthz", "scheme": "HTTPS"});
+    spec["containers"][0]["readinessProbe"] = json!({"httpGet": get, "periodSeconds": 1});
+    let name = ground.put_static(POD, NAME, &spec)?;
+    ground.mirror(&name, "be Ready", is_ready).await.map(drop)
 }
 
 pub(super) async fn changed(ground: &Ground) -> Result<(), Failed> {
