@@ -84,9 +84,9 @@ archive 0 ms 0 ms
 arm-guard 0 ms 0 ms
 label-node 0 ms 0 ms
 share-port/kube-apiserver 0 ms 0 ms
-prefer-static 0 ms 0 ms
 share-port/kube-controller-manager 0 ms 0 ms
 share-port/kube-scheduler 0 ms 0 ms
+prefer-static 0 ms 0 ms
 create-daemonset/kube-apiserver 0 ms 0 ms
 await-ready/kube-apiserver 0 ms 0 ms
 create-daemonset/kube-controller-manager 0 ms 0 ms
@@ -98,16 +98,16 @@ prepare-rollback/lower-bridge 0 ms 0 ms
 prepare-rollback/end-redirect 0 ms 0 ms
 prepare-rollback/restore-static/kube-apiserver 0 ms 0 ms
 prepare-rollback/vacate-port/kube-apiserver 0 ms 0 ms
-prepare-rollback/redirect 0 ms 0 ms
-prepare-rollback/raise-bridge 0 ms 0 ms
 prepare-rollback/restore-static/kube-controller-manager 0 ms 0 ms
 prepare-rollback/vacate-port/kube-controller-manager 0 ms 0 ms
 prepare-rollback/restore-static/kube-scheduler 0 ms 0 ms
 prepare-rollback/vacate-port/kube-scheduler 0 ms 0 ms
+prepare-rollback/redirect 0 ms 0 ms
+prepare-rollback/raise-bridge 0 ms 0 ms
 retire-static/kube-apiserver 0 ms 0 ms
-prefer-serving 0 ms 0 ms
 retire-static/kube-controller-manager 0 ms 0 ms
 retire-static/kube-scheduler 0 ms 0 ms
+prefer-serving 0 ms 0 ms
 verify 0 ms 0 ms
 record-head 0 ms 0 ms
 
