@@ -1,6 +1,7 @@
 //! The command: exit codes and words, as a person or a script meets them. What needs a real node is in
 //! `tests/lab`; what needs root skips without it, and says so.
 
+use crate::harness::skipped;
 use crate::support::TestSite;
 use fulcrum_engine::state::Journal;
 use std::path::Path;
@@ -55,7 +56,7 @@ pub(crate) fn kubeconfig(server: &str) -> String {
 fn root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        println!("skipped: fulcrum refuses to pivot for anyone but root before it looks at anything else");
+        skipped("fulcrum refuses to pivot for anyone but root before it looks at anything else");
     }
     root
 }

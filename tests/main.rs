@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a test that skips says why")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
 
+mod harness;
 mod support;
 
 // The pivot and the way back against the rehearsal cluster, and everything that can go wrong on the way.
@@ -32,3 +33,4 @@ mod wild;
 // House rules that a compiler does not check.
 mod tidy;
 mod tidy_imports;
+mod tidy_pages;

@@ -1,5 +1,6 @@
 //! `fulcrum rehearse`, as a person meets it. What it finds out is tested in `crash_matrix`.
 
+use crate::harness::skipped;
 use fulcrum_simulator::{SimulatorOptions, write_control_plane};
 use fulcrum_steps::host::ManifestsDir;
 use rustix::process::{Pid, Signal, kill_process};
@@ -212,9 +213,7 @@ fn a_manifest_is_refused_in_the_pivots_words() {
         assert!(said.contains(check), "{said}");
         place.assert_nothing_left();
         if !root {
-            println!(
-                "skipped: fulcrum refuses to pivot for anyone but root before it looks at anything else"
-            );
+            skipped("fulcrum refuses to pivot for anyone but root before it looks at anything else");
             continue;
         }
         let kubeconfig = place.dir.path().join("admin.conf");

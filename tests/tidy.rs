@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 const FILE_LINES_MAX: usize = 420;
 const FUNCTION_LINES_MAX: usize = 60;
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 /// Every Rust file of the workspace, with its text.
-fn sources() -> Vec<(PathBuf, String)> {
+pub(crate) fn sources() -> Vec<(PathBuf, String)> {
     let mut dirs: Vec<PathBuf> =
         ["state", "engine", "steps", "cli", "tests"].map(|dir| root().join(dir)).into();
     let mut files = Vec::new();

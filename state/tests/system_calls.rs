@@ -92,6 +92,7 @@ fn can_trace() -> bool {
     let can = traced.is_ok_and(|status| status.success());
     if !can {
         eprintln!("skipped: strace is not installed, or may not trace here");
+        assert!(std::env::var_os("FULCRUM_TESTS_SKIP_NONE").is_none(), "a test was skipped: no strace");
     }
     can
 }

@@ -1,0 +1,81 @@
+//! Pages against code: what they name is there.
+
+use super::tidy::{root, sources};
+use std::path::PathBuf;
+
+/// Every Markdown file that people read: at the root, and below `docs/`.
+fn pages() -> Vec<(PathBuf, String)> {
+    let mut dirs = vec![root().join("docs")];
+    let mut files: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+        .map(|name| root().join(name))
+        .into();
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                files.push(path);
+            }
+        }
+    }
+    files.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+/// What stands between backquotes, outside of blocks of code.
+fn quoted(page: &str) -> impl Iterator<Item = &str> {
+    let lines = page.lines().filter(|line| !line.starts_with("    "));
+    lines.flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+/// The words between backquotes that are names of tests: four words or more. One is a field of the kernel's.
+fn tests_named(page: &str) -> impl Iterator<Item = &str> {
+    let is_name = |word: &&str| {
+        word.matches('_').count() >= 3
+            && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    quoted(page).filter(is_name).filter(|word| *word != "tcpi_last_data_sent")
+}
+
+/// Every test that a page names as what holds something is there.
+#[test]
+fn tests_that_pages_name_are_there() {
+    let code: String = sources().into_iter().map(|(_, text)| text).collect();
+    let mut named = 0;
+    for (path, page) in pages() {
+        for name in tests_named(&page) {
+            named += 1;
+            assert!(code.contains(&format!("fn {name}(")), "{} names the test {name}", path.display());
+        }
+    }
+    assert!(named > 60, "pages name only {named} tests: has their form changed?");
+}
+
+/// Every file of the workspace that a page names is there, and so is every page that a link leads to.
+#[test]
+fn files_that_pages_name_are_there() {
+    let rooms = ["state/", "engine/", "steps/", "cli/", "tests/", "docs/"];
+    for (path, page) in pages() {
+        let files = quoted(&page).filter(|word| {
+            rooms.iter().any(|room| word.starts_with(room)) && !word.contains([' ', '*', '<'])
+        });
+        for file in files {
+            assert!(root().join(file).exists(), "{} names {file}", path.display());
+        }
+        let links = page.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for link in links.filter(|link| !link.is_empty() && !link.contains("://")) {
+            assert!(path.parent().unwrap().join(link).exists(), "{} links to {link}", path.display());
+        }
+    }
+}
+
+/// Markdown fits 100 columns, apart from tables and links.
+#[test]
+fn pages_fit_a_hundred_columns() {
+    for (path, page) in pages() {
+        for (number, line) in page.lines().enumerate() {
+            let long = line.chars().count() > 100 && !line.starts_with('|') && !line.contains("](");
+            assert!(!long, "{}:{}: more than 100 columns", path.display(), number + 1);
+        }
+    }
+}
