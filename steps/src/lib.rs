@@ -18,7 +18,7 @@
 //! | [`step`] | the steps, one file each |
 //! | [`placement`] | what the scheduler makes of a pod and a node |
 //! | [`plan`] | the DAG |
-//! | [`unit`] | the guard's systemd unit |
+//! | [`mod@unit`] | the guard's systemd unit |
 //! | [`guard`] | what brings the control plane back after a reboot or a failure |
 //! | [`release`] | what differs from one release of Kubernetes to the next |
 

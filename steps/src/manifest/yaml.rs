@@ -59,7 +59,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, ManifestError> {
     Ok(document)
 }
 
-/// What the kubelet makes of `bytes`, which is more than [`read`] accepts: the first document, whatever follows it, and the
+/// What the kubelet makes of `bytes`, which is more than `read` accepts: the first document, whatever follows it, and the
 /// last of keys that are alike. `None` if the kubelet cannot read it either.
 pub fn read_as_the_kubelet(bytes: &[u8]) -> Option<Value> {
     if bytes.trim_ascii_start().starts_with(b"{")
