@@ -20,20 +20,20 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// What the guard's start has come to.
+/// The outcome of the guard's start.
 #[derive(Debug)]
 pub struct Start {
     /// What was done, and what follows.
     pub decision: Decision,
-    /// What it goes by; `None` if no pivot was ever begun.
+    /// The journal's view, on which the decision rests. `None` if no pivot was ever begun.
     pub told: Option<JournalView>,
 }
 
-/// Decides, from the journal and the disk alone, and puts back what has to be back before the kubelet starts. What is
-/// returned is what follows when the API answers; the journal is closed again.
+/// Decides from the journal and the disk alone, and restores the manifests that must be there before the
+/// kubelet starts. Returns what follows when the API answers. The journal is closed again.
 ///
 /// # Errors
-/// When the journal cannot be read, or a manifest not be put back; those that could be are.
+/// When the journal cannot be read, or a manifest cannot be restored. The other manifests are restored.
 pub async fn boot(env: &dyn GuardEnv, hold_off: Duration) -> Result<Start, GuardError> {
     let boot_id = env.boot_id().await?;
     let journal = open_to_read(env)?;
@@ -54,22 +54,23 @@ pub async fn boot(env: &dyn GuardEnv, hold_off: Duration) -> Result<Start, Guard
     Ok(Start { decision, told })
 }
 
-/// What became of what was to follow.
+/// The outcome of what was to follow.
 #[derive(Debug)]
 pub enum Carried {
-    /// The run came to this.
+    /// The run ended like this.
     Ended(Ending),
-    /// Nothing was to be done, or nothing any more: a person may have gone on meanwhile.
+    /// Nothing was to be done, or nothing is left to do: a person may have gone on meanwhile.
     Nothing,
-    /// The static pods stay, and why.
+    /// The static pods stay. The text says why.
     StaysStatic(String),
 }
 
-/// Carries out what follows, once the API answers. Until then the journal is closed. `stop` ends that wait; a run is
-/// stopped by its engine. What is put back later is put back within [`Intervals::patience`], answer or not.
+/// Carries out what follows, once the API answers. Until then the journal is closed. `stop` ends that wait; a
+/// run is stopped by its engine. The later manifests are restored within [`Intervals::patience`], whether the
+/// API answers or not.
 ///
 /// # Errors
-/// When the journal cannot be opened or written, or there is no way to the cluster.
+/// When the journal cannot be opened or written, or the cluster cannot be reached.
 pub async fn carry_on(
     env: &dyn GuardEnv,
     start: &Start,
@@ -99,7 +100,7 @@ pub async fn carry_on(
     if decision.next != next {
         return Ok(Carried::Nothing);
     }
-    // The journal is open here: no rollback, which puts back something else, can be under way.
+    // The journal is open here. So no rollback, which restores other manifests, can be under way.
     put_back(env, &told, manifests, &decision.put_back_later)?;
     let engine = env.engine(journal, &site).await?;
     let ending = match next {
@@ -113,16 +114,17 @@ pub async fn carry_on(
     Ok(Carried::Ended(ending))
 }
 
-/// What the wait for the API has come to.
+/// The outcome of the wait for the API.
 enum Reached {
     Site(Arc<Site>),
     /// The guard is told to end.
     Stopped,
-    /// No answer, and no manifest was put back that could bring one. Only the watch brings the API back.
+    /// The API did not answer, and no manifest was restored that could bring an answer. Only the watch brings
+    /// the API back.
     Silent,
 }
 
-/// [`reached`], and what is put back later if that fails or takes too long.
+/// Calls [`reached`], and restores the later manifests if that fails or takes too long.
 async fn reach(
     env: &dyn GuardEnv,
     start: &Start,
@@ -140,7 +142,7 @@ async fn reach(
     }
     match in_time {
         Ok(site) => site.map(Reached::Site),
-        // Other static pods serve, and the API server may have gone since. Waiting here would be for ever.
+        // Other static pods serve, and the API server may have gone since. A wait here would never end.
         Err(_elapsed) if start.decision.next == Next::HandOverIfProven => Ok(Reached::Silent),
         Err(_elapsed) => tokio::select! {
             site = reached => site.map(Reached::Site),
@@ -149,7 +151,7 @@ async fn reach(
     }
 }
 
-/// The site of what follows, once the API answers if that is needed.
+/// The site of what follows. Waits for the API if the run needs it.
 async fn reached(env: &dyn GuardEnv, told: &JournalView, next: Next) -> Result<Arc<Site>, GuardError> {
     let site = site_of(env, told, next).await?;
     if needs_the_api(told, next) {
@@ -159,7 +161,8 @@ async fn reached(env: &dyn GuardEnv, told: &JournalView, next: Next) -> Result<A
     Ok(site)
 }
 
-/// Whether no run has decided yet, on this boot, who gets new connections, and what has been put back shares its port.
+/// Whether two things hold: no run on this boot has decided yet which server gets new connections, and the
+/// restored manifest shares its port.
 fn nobody_steers(told: &JournalView, next: Next, boot_id: &str) -> bool {
     match next {
         Next::HandOver | Next::HandOverIfProven => true,
@@ -170,8 +173,9 @@ fn nobody_steers(told: &JournalView, next: Next, boot_id: &str) -> bool {
     }
 }
 
-/// Waits until the API is ready. The kubelet starts the DaemonSets' pods as soon as it is answered at all, a second before
-/// that: their API server shares the port, and would get half of the connections, ready or not. So they are `lined_up`.
+/// Waits until the API is ready. The kubelet starts the DaemonSets' pods as soon as it gets any answer, a
+/// second before that. Their API server shares the port and would get half of the connections, ready or not.
+/// So the servers are `lined_up`.
 async fn api_answers(site: &Site, lined_up: bool) {
     let (poll, ready) = (site.timeouts.poll, CancellationToken::new());
     let answers = async {
@@ -192,8 +196,8 @@ async fn api_answers(site: &Site, lined_up: bool) {
     tokio::join!(answers, lines_up);
 }
 
-/// Puts back what was to be put back later. The journal is open meanwhile: no rollback, which puts back something else,
-/// can be under way.
+/// Restores the manifests that were left for later. The journal is open meanwhile. So no rollback, which
+/// restores other manifests, can be under way.
 async fn put_back_the_rest(
     env: &dyn GuardEnv,
     start: &Start,
@@ -209,7 +213,8 @@ async fn put_back_the_rest(
     put_back(env, &told, &manifests, &decision.put_back_later)
 }
 
-/// A fallback while the API is down must not wait for the API, and a rollback may be what brings the API back.
+/// A fallback while the API is down must not wait for the API, and a rollback may be what brings the API
+/// back.
 fn needs_the_api(told: &JournalView, next: Next) -> bool {
     let Next::Resume(run) = next else { return true };
     !told.run(run).is_some_and(|run| {
@@ -223,7 +228,7 @@ pub(super) fn static_ones(manifests: &ManifestsDir) -> Vec<Component> {
     Component::ALL.into_iter().filter(there).collect()
 }
 
-/// Whether the DaemonSets of these are there, and are what has proven itself; or why they are not.
+/// Whether the DaemonSets of these components exist and are the proven ones. If not, the error says why.
 async fn proven(
     env: &dyn GuardEnv,
     told: &JournalView,
@@ -242,7 +247,7 @@ async fn proven(
     Ok(Ok(()))
 }
 
-/// Whether what the DaemonSet says is what the standby was made from.
+/// Whether the DaemonSet still says what the standby was made from.
 pub(super) fn is_proven(
     env: &dyn GuardEnv,
     told: &JournalView,
@@ -259,13 +264,13 @@ pub(super) fn is_proven(
     let archived = std::fs::read(site.archived(told.pivot, component));
     let archived = archived.map_err(GuardError::disk("read the archived manifest"))?;
     let pod = StaticPod::parse(component, &archived).ok();
-    // It is as it was created: fields that are only in the live one are the API server's.
+    // The DaemonSet is as it was created: the API server has added the fields that only the live object has.
     let untouched = live["metadata"]["generation"] == 1;
     Ok(untouched
         && pod.is_some_and(|pod| same_spec(&pod.daemonset(&site.settings.target(None)), live).is_ok()))
 }
 
-/// The site of the run that follows: one of the guard's own knows which pivot it belongs to.
+/// The site of the run that follows. A run of the guard's own knows its pivot.
 async fn site_of(env: &dyn GuardEnv, told: &JournalView, next: Next) -> Result<Arc<Site>, GuardError> {
     let own = match next {
         Next::Resume(run) | Next::Unwind(run) => run != told.pivot,
@@ -291,7 +296,7 @@ fn open_to_read(env: &dyn GuardEnv) -> Result<Option<(Journal, bool)>, GuardErro
     Ok(Some((journal, damaged)))
 }
 
-/// As much as can be: one that is missing must not keep the others away.
+/// Restores as many manifests as possible: a missing one must not keep the others away.
 fn put_back(
     env: &dyn GuardEnv,
     told: &JournalView,
@@ -332,7 +337,7 @@ fn put_one_back(
 }
 
 impl JournalView {
-    /// What is decided by at boot.
+    /// The facts for the decision at boot.
     pub(super) fn at_boot(&self, manifests: &ManifestsDir, boot_id: String, hold_off: Duration) -> BootFacts {
         BootFacts {
             runs: self.runs.clone(),

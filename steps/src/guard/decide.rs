@@ -1,7 +1,7 @@
-//! What to do at boot. Values in, a value out: no disk, no API, no clock.
+//! Decides what to do at boot. Values in, a value out: no disk, no API, no clock.
 //!
-//! The journal says how far which run came and on which boot; the disk says which manifests are there. The
-//! API cannot be asked: bringing it back is what this is about.
+//! The journal says how far each run came, and on which boot. The disk says which manifests are there. The
+//! API cannot be asked: this decision is about bringing it back.
 
 use crate::component::Component;
 use crate::host::Steering;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// What is known when the guard starts.
+/// What the guard knows when it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BootFacts {
     /// The runs from the last pivot on, oldest first. Empty if there never was one.
@@ -22,103 +22,103 @@ pub struct BootFacts {
     pub manifests: BTreeSet<Component>,
     /// This boot.
     pub boot_id: String,
-    /// How long after a first failure a second one is left to a person.
+    /// A second failure within this time of a first one is left to a person.
     pub hold_off: Duration,
 }
 
-/// What is known of a run.
+/// What the guard knows of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunFacts {
-    /// Which.
+    /// The run's id.
     pub run: RunId,
-    /// What it is for.
+    /// The purpose of the run.
     pub workflow: Workflow,
-    /// How it stands.
+    /// The state of the run.
     pub standing: Standing,
     /// When it was begun.
     pub begun: Timestamp,
-    /// On which boot it was last worked on.
+    /// The boot on which a process last worked on the run.
     pub boot_id: String,
-    /// Whether it was the guard that did.
+    /// Whether that process was the guard.
     pub by_guard: bool,
-    /// The components whose static manifests it has begun to take away, and can put back.
+    /// The components whose static manifests the run has begun to take away and can restore.
     pub retired: BTreeSet<Component>,
 }
 
-/// What a run is for.
+/// The purpose of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Workflow {
     /// From static pods to DaemonSets.
     Pivot,
-    /// From static pods that were brought back to the DaemonSets, which exist.
+    /// From static pods that were restored to the DaemonSets, which exist.
     HandOver,
-    /// The static pods are brought back while the DaemonSets do not serve.
+    /// The static pods are restored while the DaemonSets do not serve.
     FallBack,
-    /// The manifests that would be brought back become what runs now.
+    /// The standby manifests become what runs now.
     RenewStandby,
 }
 
-/// How a run stands.
+/// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// Every step is done.
     Completed,
     /// Undone to the end.
     RolledBack,
-    /// In between; `unwinding` if it is being undone.
+    /// Not at an end; `unwinding` if it is being undone.
     Unfinished {
         /// It is being undone.
         unwinding: bool,
     },
-    /// In between, and a person said so.
+    /// Not at an end: a person paused it.
     Paused,
-    /// In between, and only a person can go on.
+    /// Not at an end, and only a person can go on.
     NeedsOperator,
 }
 
-/// What is done before the kubelet starts, and what once the API answers.
+/// What is done before the kubelet starts, and what follows once the API answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// The manifests to put back at once.
+    /// The manifests to restore at once.
     pub put_back: Vec<(Component, ManifestCopy)>,
-    /// Those to put back when the API answers, before what follows: without it these components could do nothing but take
-    /// the time of those that bring it back.
+    /// The manifests to restore when the API answers, before what follows. Without the API these components
+    /// do no work, and slow down those that bring it back.
     pub put_back_later: Vec<(Component, ManifestCopy)>,
     /// What follows.
     pub next: Next,
-    /// In words.
+    /// The reason, in words.
     pub why: String,
 }
 
 /// Which copy of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ManifestCopy {
-    /// What the run had taken away: its undo would put the same back.
+    /// The manifest that the run took away. An undo of the run restores this copy.
     Retired,
-    /// The standby: that, or what has proven itself since.
+    /// The standby: the manifest that was taken away, or the one that has proven itself since.
     Standby,
 }
 
 /// What follows once the API answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing: there is nothing to guard, or only a person goes on.
+    /// Nothing: the guard has nothing to guard, or only a person can go on.
     Rest,
-    /// The control plane is watched, as far as it is self-hosted.
+    /// The guard watches the control plane, as far as it is self-hosted.
     Watch,
-    /// The run goes on in the direction in which it was going.
+    /// The run goes on in its direction.
     Resume(RunId),
     /// The run is undone.
     Unwind(RunId),
     /// The machine has booted: the DaemonSets get the control plane again.
     HandOver,
-    /// The static pods serve after the first failure in a while. The DaemonSets get the control plane again, but only if
-    /// they are there and are what has proven itself.
+    /// The static pods serve after the first failure in a while. The DaemonSets get the control plane again,
+    /// but only if they exist and are the proven ones.
     HandOverIfProven,
 }
 
-/// What to do when the guard starts: at a boot, or because it was started (again) later.
+/// Decides what to do when the guard starts: at a boot, or because it was started (again) later.
 pub fn at_boot(facts: &BootFacts) -> Decision {
     let rest = |why: &str| Decision {
         put_back: Vec::new(),
@@ -136,7 +136,7 @@ pub fn at_boot(facts: &BootFacts) -> Decision {
     }
 }
 
-/// The pivot itself is in between.
+/// The pivot itself is not at an end.
 fn amid_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
     let rebooted = pivot.boot_id != facts.boot_id;
     let gone = missing(facts).filter(|component| rebooted && pivot.retired.contains(component));
@@ -161,7 +161,8 @@ fn amid_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
 /// The pivot has completed; runs of the guard may have followed.
 fn after_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
     let mut later = facts.runs.iter().filter(|run| run.run > pivot.run);
-    // A renewal does not say who serves, nor on which boot; but one that was cut is finished first.
+    // A renewal does not say which pods serve, nor on which boot. But a renewal that was cut short is
+    // finished first.
     let newest = later.clone().next_back().unwrap_or(pivot);
     let last = later.rfind(|run| run.workflow != Workflow::RenewStandby).unwrap_or(pivot);
     let rebooted = last.boot_id != facts.boot_id;
@@ -175,14 +176,15 @@ fn after_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
         Standing::NeedsOperator => (Next::Rest, format!("run {run} needs a person")),
         Standing::Completed | Standing::RolledBack => settled(facts, last, rebooted),
     };
-    // What goes on from the middle knows all of them as there, and where nothing goes on nobody comes later.
+    // A run that goes on from the middle expects all of the manifests. Where no run follows, no process
+    // restores them later.
     let at_once = |component: &Component| next != Next::HandOver || *component == Component::ApiServer;
     let gone = missing(facts).filter(|_| rebooted).map(|component| (component, ManifestCopy::Standby));
     let (put_back, put_back_later) = gone.partition(|(component, _)| at_once(component));
     Decision { put_back, put_back_later, next, why }
 }
 
-/// Nothing is in between: who serves is as the last run left it.
+/// Every run is at an end. The pods that serve are those that the last run left serving.
 fn settled(facts: &BootFacts, last: &RunFacts, rebooted: bool) -> (Next, String) {
     let hosted = match last.workflow {
         Workflow::Pivot | Workflow::HandOver => last.standing == Standing::Completed,
@@ -201,7 +203,7 @@ fn settled(facts: &BootFacts, last: &RunFacts, rebooted: bool) -> (Next, String)
     }
 }
 
-/// The static pods serve, no hand-over was tried since, and the failure before was long ago.
+/// The static pods serve, no hand-over was tried since, and the last failure was long ago.
 fn is_first_failure(facts: &BootFacts, last: &RunFacts) -> bool {
     let mut failures =
         facts.runs.iter().filter(|run| run.workflow == Workflow::FallBack && run.run < last.run);
@@ -215,15 +217,15 @@ fn is_first_failure(facts: &BootFacts, last: &RunFacts) -> bool {
 pub struct Watched {
     /// How long a control plane may be silent.
     pub patience: Duration,
-    /// The components that no static manifest starts, each with how it does.
+    /// The state of each component that no static manifest starts.
     pub hosted: BTreeMap<Component, Pulse>,
 }
 
-/// How a component does.
+/// The state of a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pulse {
-    /// How long ago it gave its last sign of life: a good answer of the API, a renewal of the lease. While the API does
-    /// not answer, nothing is known of leases, and this stands still.
+    /// How long ago the component gave its last sign of life: a good answer of the API, or a renewal of the
+    /// lease. While the API does not answer, nothing is known of leases, and this value stands still.
     pub silent: Duration,
     /// Whether a process listens on its port. The fallback starts only when no process holds the port.
     pub listens: bool,
@@ -235,12 +237,12 @@ pub fn fall_back(seen: &Watched) -> Option<(Vec<Component>, String)> {
         seen.hosted.get(component).is_some_and(|pulse| !pulse.listens && pulse.silent >= seen.patience)
     };
     if !is_down(&Component::ApiServer) {
-        // With the API down, the others end by themselves; they are judged when it is back.
+        // With the API down, the other components end by themselves. They are judged when the API is back.
         let down: Vec<Component> = Component::ALL.into_iter().filter(is_down).collect();
         let why = words(seen, &down, "no process listens on its port and its lease has not been renewed for");
         return (!down.is_empty()).then_some((down, why));
     }
-    // Of the others, those that do not run either would be missed next.
+    // Other components that do not run either would be missed next.
     let idle = |component: &Component| seen.hosted.get(component).is_some_and(|pulse| !pulse.listens);
     let down = Component::ALL.into_iter().filter(idle).collect();
     let why =
@@ -256,18 +258,19 @@ fn words(seen: &Watched, down: &[Component], what: &str) -> String {
     down.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-/// One that listens on the API server's port.
+/// A server that listens on the API server's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InLine {
     /// Its socket.
     pub inode: u64,
-    /// Whether it is a static pod's.
+    /// Whether it belongs to a static pod.
     pub is_static: bool,
 }
 
-/// Who shall get new connections to the API server's port, and who is next in line. `all` listen, the oldest process
-/// first; `served` is who got them before. A static one comes first: it stands in, or has not been cut yet. The
-/// newest is the newcomer, which must reach itself to become ready.
+/// Decides which server gets new connections to the API server's port, and which server is next in line.
+/// `all` are the servers that listen, the oldest process first. `served` is the server that got new
+/// connections before. A static pod's server comes first: it is a fallback, or has not been cut yet. The
+/// newest server is the newcomer, which must reach itself to become ready.
 pub fn line_up(all: &[InLine], served: Option<u64>) -> Option<Steering> {
     let by_hand = all.iter().find(|one| one.is_static);
     let before = || all.iter().find(|one| Some(one.inode) == served);

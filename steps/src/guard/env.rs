@@ -1,4 +1,5 @@
-//! What the guard stands on: how it reaches the journal, the node and the cluster. The command has one, a drill another.
+//! The guard's environment: how it reaches the journal, the node and the cluster. The command has one
+//! implementation, a rehearsal another.
 
 use super::GuardError;
 use crate::settings::Settings;
@@ -15,13 +16,13 @@ pub trait GuardEnv: Send + Sync {
     /// Where the journal, the archive and the standby are.
     fn state_dir(&self) -> PathBuf;
 
-    /// Whether this unit's file is gone. The guard of a pivot that is rolled back then ends.
+    /// Whether this unit's file is gone. If so, its pivot is rolled back, and the guard ends.
     fn unit_is_gone(&self, unit: &str) -> bool;
 
     /// This boot.
     async fn boot_id(&self) -> Result<String, GuardError>;
 
-    /// Node and cluster, as these settings name them. Must not need the API.
+    /// Node and cluster, as these settings name them. Must work while the API is down.
     async fn site(&self, settings: Settings) -> Result<Arc<Site>, GuardError>;
 
     /// An engine whose sessions are the guard's ([`SessionRole::Guard`](crate::run_info::SessionRole::Guard)).

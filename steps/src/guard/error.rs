@@ -1,4 +1,4 @@
-//! What may go wrong with the guard itself.
+//! Errors of the guard itself.
 
 use crate::cluster::ClusterError;
 use crate::host::HostError;
@@ -21,16 +21,16 @@ pub enum GuardError {
     /// What was stored is not understood.
     #[error("what is stored with the pivot is not understood: {0}")]
     Json(#[from] serde_json::Error),
-    /// The machine.
+    /// The machine did not do as it was asked.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// What serves on this machine could not be told.
+    /// The guard could not tell which server serves on this machine.
     #[error("{0}")]
     Look(StepError),
-    /// The API.
+    /// The API did not do as it was asked.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// A file.
+    /// A file could not be read or written.
     #[error("{doing}: {source}")]
     Disk {
         /// What was being done.
@@ -38,10 +38,10 @@ pub enum GuardError {
         /// What was seen.
         source: io::Error,
     },
-    /// A manifest that was kept is gone.
+    /// A manifest that should have been kept is gone.
     #[error("no manifest of {0} was kept: it cannot be put back")]
     NothingKept(crate::component::Component),
-    /// There is no way to the node or the cluster.
+    /// The node or the cluster cannot be reached.
     #[error("{0}")]
     NoWay(String),
     /// A run could not be planned.

@@ -1,5 +1,5 @@
-//! Whether another process has had the journal open. The lock file says so: each process that opens the journal writes
-//! its name there. The journal itself stays closed.
+//! Tells whether another process has had the journal open. Each process that opens the journal writes its
+//! name into the lock file. The journal itself stays closed.
 
 use fulcrum_engine::state::{LockHolder, lock_holder};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ impl JournalEye {
         Self { dir: dir.to_owned(), seen: None }
     }
 
-    /// What there is now is known, if it was this process that had it open last.
+    /// Marks the journal's present state as known, if this process was the last to have it open.
     pub(super) fn seen(&mut self) {
         let text = std::fs::read(self.dir.join("lock")).unwrap_or_default();
         let holder: Option<LockHolder> = serde_json::from_slice(&text).ok();
@@ -29,7 +29,7 @@ impl JournalEye {
         self.touched() != self.seen
     }
 
-    /// Until somebody has opened the journal, and it is closed again.
+    /// Waits until a process has opened the journal and closed it again.
     pub(super) async fn until_touched(&self, tick: Duration) {
         while !self.is_touched() {
             tokio::time::sleep(tick).await;
@@ -37,7 +37,7 @@ impl JournalEye {
         self.until_free(tick).await;
     }
 
-    /// Until no process has it open.
+    /// Waits until no process has the journal open.
     pub(super) async fn until_free(&self, tick: Duration) {
         while lock_holder(&self.dir).is_ok_and(|holder| holder.is_some()) {
             tokio::time::sleep(tick).await;

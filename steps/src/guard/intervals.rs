@@ -1,26 +1,26 @@
-//! How patient the guard is, and how often it looks.
+//! The guard's waiting times and intervals.
 
 use std::time::Duration;
 
-/// How patient the guard is, and how often it looks.
+/// The guard's waiting times and intervals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intervals {
     /// How long a control plane may be silent.
     pub patience: Duration,
-    /// How long after a first failure a second one is left to a person.
+    /// A second failure within this time of a first one is left to a person.
     pub hold_off: Duration,
-    /// How often it looks who listens.
+    /// How often the guard looks which processes listen.
     pub tick: Duration,
-    /// How often the API is asked whether it is ready.
+    /// How often the guard asks the API whether it is ready.
     pub ask: Duration,
-    /// How often leases and DaemonSets are looked at.
+    /// How often the guard looks at leases and DaemonSets.
     pub study: Duration,
     /// How long a changed DaemonSet must have served to count as proven.
     pub proof: Duration,
 }
 
 impl Intervals {
-    /// For a real node.
+    /// The intervals for a real node.
     pub fn new(patience: Duration, hold_off: Duration) -> Self {
         let seconds = Duration::from_secs;
         let study = (patience / 3).max(seconds(1));

@@ -1,4 +1,4 @@
-//! From the journal to what is decided by.
+//! Turns the journal into the facts for a decision.
 
 use super::GuardError;
 use super::decide::{RunFacts, Standing, Workflow};
@@ -23,16 +23,16 @@ pub struct JournalView {
     pub pivot: RunId,
     /// What was decided when it was planned.
     pub settings: Settings,
-    /// It and the runs after it, oldest first.
+    /// The pivot and the runs after it, oldest first.
     pub runs: Vec<RunFacts>,
-    /// How it is rolled back, if it is.
+    /// The mode of the pivot's rollback, if there is one.
     pub rollback_mode: RollbackMode,
     /// The static manifests as the pivot took them away.
     pub retired: BTreeMap<Component, FileImage>,
 }
 
 impl JournalView {
-    /// Reads it. `None` if no pivot was ever begun.
+    /// Reads the journal. `None` if no pivot was ever begun.
     ///
     /// # Errors
     /// When the journal cannot be read, or was written by a newer version.
@@ -65,12 +65,12 @@ impl JournalView {
         &self.runs[0]
     }
 
-    /// One of the runs.
+    /// The facts of this run.
     pub(super) fn run(&self, run: RunId) -> Option<&RunFacts> {
         self.runs.iter().find(|facts| facts.run == run)
     }
 
-    /// Whether the pivot is completed, and no run after it is in between.
+    /// Whether the pivot is completed, and every run after it is at an end.
     pub fn is_at_rest(&self) -> bool {
         let over = |run: &RunFacts| matches!(run.standing, Standing::Completed | Standing::RolledBack);
         self.pivot_facts().standing == Standing::Completed && self.runs.iter().all(over)

@@ -1,4 +1,5 @@
-//! Who of several API servers gets new connections where no run has decided it: at a boot, and in a roll-out.
+//! Decides which of several API servers gets new connections where no run has decided it: at a boot, and in a
+//! roll-out.
 
 use super::decide::{InLine, line_up};
 use crate::component::Component;
@@ -6,37 +7,39 @@ use crate::host::{Hindrance, HostError, Steering};
 use crate::settings::HandoverMode;
 use crate::site::{Site, in_static_pod};
 
-/// How often those that listen are tried to be lined up before others do.
+/// How often the guard tries to line up one set of listeners.
 const TRIES_MAX: u32 = 5;
 
 /// Keeps the API servers lined up.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    /// Those that listened the last time, by their sockets.
+    /// The sockets that listened the last time.
     known: Vec<u64>,
-    /// How often they were tried; none is left once they are lined up.
+    /// How often the guard tried to line them up. No try is left once they are lined up.
     tries: u32,
     served: Option<u64>,
     impossible: bool,
 }
 
 impl Line {
-    /// Looks who listens, and keeps them lined up.
+    /// Looks which servers listen, and keeps them lined up.
     ///
     /// # Errors
-    /// When who listens cannot be told.
+    /// When the listening servers cannot be told.
     pub(super) async fn look(&mut self, site: &Site) -> Result<(), HostError> {
         let listening = site.node.host.listening(&[site.port(Component::ApiServer)]).await?;
         self.keep(site, listening.into_iter().map(|(_, inode)| inode).collect()).await
     }
 
-    /// Lines them up if others listen than before: `listening` are the sockets on the API server's port.
+    /// Lines the servers up if other sockets listen than before. `listening` are the sockets on the API
+    /// server's port.
     ///
-    /// Not beside a static one if the hand-over does not steer: it waits for answers that the kernel spreads.
+    /// Leaves them alone beside a static server if the hand-over does not steer: it waits for answers that
+    /// the kernel spreads.
     ///
     /// # Errors
-    /// When who listens cannot be told. What the machine cannot do is said once, and whoever goes meanwhile is seen the
-    /// next time.
+    /// When the listening servers cannot be told. What the machine cannot do is said once. A server that goes
+    /// meanwhile is noticed the next time.
     pub(super) async fn keep(&mut self, site: &Site, listening: Vec<u64>) -> Result<(), HostError> {
         if self.known != listening {
             (self.known, self.tries) = (listening, 0);

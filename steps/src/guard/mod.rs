@@ -8,7 +8,7 @@
 //!
 //! It keeps no journal open while it rests: `fulcrum pivot`, `resume` and `rollback` never wait for it.
 //!
-//! What is decided is decided by values, in [`decide`]; the rest gathers them and carries the decision out.
+//! [`decide`] decides by values alone. The other modules gather the values and carry the decision out.
 
 mod boot;
 pub mod decide;

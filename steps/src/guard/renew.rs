@@ -1,4 +1,4 @@
-//! Keeping the standby true: what a DaemonSet runs becomes what would come back, once it has proven itself.
+//! Keeps the standby true: once a changed DaemonSet has proven itself, the standby becomes what it runs.
 
 use super::GuardError;
 use super::boot::{is_proven, static_ones};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a refusal is not repeated.
+/// A refusal is not repeated for this long.
 const REFUSED_AGAIN_AFTER: Duration = Duration::from_secs(3600);
 
 impl Watch<'_> {
@@ -59,7 +59,8 @@ impl Watch<'_> {
         Ok(Some((plan, proven)))
     }
 
-    /// Whether a static pod may be made from it; if not, the standby stays what it was, and it is said once.
+    /// Whether a static pod may be made from it. If not, the standby stays as it was, and the guard says so
+    /// once.
     fn fits(&mut self, component: Component, live: &Value) -> bool {
         let made = standby_of(component, live, &self.site.settings.target(None));
         let Err(refused) = made else { return true };
@@ -70,7 +71,7 @@ impl Watch<'_> {
         false
     }
 
-    /// Every pod is of the newest template and Ready, and the one on this node is who answers here.
+    /// Every pod is of the newest template and Ready, and the pod on this node is the one that answers here.
     async fn serves_as_said(&self, component: Component, live: &Value) -> Result<bool, GuardError> {
         let number = |field: &str| live["status"][field].as_u64().unwrap_or(0);
         let rolled_out = live["status"]["observedGeneration"] == live["metadata"]["generation"]

@@ -1,4 +1,5 @@
-//! While several API servers of this node listen: a roll-out is under way, and the pod that served so far will go.
+//! Attends several API servers that listen on this node: a roll-out is under way, and the pod that served so
+//! far will go.
 
 use crate::component::Component;
 use crate::handover::hold_back::HoldBack;
@@ -15,10 +16,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 const API: Component = Component::ApiServer;
 
-/// Does for its clients what a pivot does at its cut, for as long as it is polled. The endpoints of `kubernetes` are held.
-/// The newer one gets the new connections when it has answered well for some time, looked at every `tick`: the kubelet ends
-/// the older one so soon after it is told to that there is no time for it then. As soon as it is told, what clients send
-/// to the one that goes is held back.
+/// Does for the clients what a pivot does at its cut, for as long as it is polled. It holds the endpoints of
+/// `kubernetes`. The newer server gets the new connections once it has answered well for some time; this is
+/// checked every `tick`. The kubelet ends the older server so soon after telling it to go that there is no
+/// time for the switch then. As soon as the older server is told to go, what clients send to it is held back.
 pub(super) async fn attend(site: &Site, tick: Duration) -> Infallible {
     let (proof, going, switched) = Default::default();
     let roll_out = RollOut { site, tick, proof, going, switched };
@@ -33,12 +34,12 @@ struct RollOut<'a> {
     site: &'a Site,
     tick: Duration,
     proof: Mutex<Option<Proof>>,
-    /// The pods that are to go: they are so for a while.
+    /// The pods that are to go, which takes a while.
     going: Mutex<BTreeSet<Option<String>>>,
     switched: Notify,
 }
 
-/// Two of which the newer one answers well.
+/// Two servers, of which the newer one answers well.
 #[derive(Debug, Clone)]
 struct Proof {
     pair: Pair,
@@ -47,12 +48,13 @@ struct Proof {
     switched: bool,
 }
 
-/// So many ticks of good answers prove the newer one. The controller gives it 20 s from when it is Ready.
+/// This many ticks of good answers prove the newer server. The controller gives it 20 s from when it is
+/// Ready.
 const PROOF_TICKS: u32 = 5;
-/// How often it is looked whether one that goes still listens: that takes microseconds.
+/// How often the guard looks whether a server that goes still listens. A look takes microseconds.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Two that listen on the same address.
+/// Two servers that listen on the same address.
 #[derive(Debug, Clone)]
 struct Pair {
     old: Listener,
@@ -61,7 +63,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// The oldest and the youngest.
+    /// Finds the oldest and the youngest.
     async fn look(site: &Site) -> Result<Option<Self>, HostError> {
         let all = site.node.host.listeners(site.port(API)).await?;
         let Some(old) = all.first().cloned() else { return Ok(None) };
@@ -70,7 +72,7 @@ impl Pair {
         Ok(new.map(|new| Self { old, new, group }))
     }
 
-    /// Whether the newer one answers well.
+    /// Whether the newer server answers well.
     async fn answers(&self, site: &Site) -> Result<bool, StepError> {
         let is_new = |process: &Process| process.pid == self.new.process.pid;
         Ok(once(site.serves(API, Some(MARK_NEWCOMER), is_new).await)?.is_ok())
@@ -80,7 +82,7 @@ impl Pair {
         (self.old.inode, self.new.inode) == (other.old.inode, other.new.inode)
     }
 
-    /// Who stays when the pod with this uid goes, after who goes.
+    /// When the pod with this uid goes: the server that goes, then the server that stays.
     fn parted(&self, pod_uid: Option<&str>) -> Option<(&Listener, &Listener)> {
         [(&self.old, &self.new), (&self.new, &self.old)]
             .into_iter()
@@ -89,7 +91,8 @@ impl Pair {
 }
 
 impl RollOut<'_> {
-    /// Over connections that are newer than the last switch: an older one leads to the server that ends.
+    /// Holds the endpoints over connections that are newer than the last switch: an older one leads to the
+    /// server that ends.
     async fn hold_endpoints(&self) -> Infallible {
         let Some(address) = self.site.published() else {
             return std::future::pending().await;
@@ -103,8 +106,8 @@ impl RollOut<'_> {
         }
     }
 
-    /// Keeps up to date who would succeed whom, and lets it when it has proven itself; if it does not answer any more, the
-    /// older one gets the new connections again.
+    /// Keeps up to date which server would succeed which, and switches once the newer one has proven itself.
+    /// If the newer one stops answering, the older one gets the new connections again.
     async fn switch_when_proven(&self) -> Infallible {
         loop {
             let found = self.look().await.unwrap_or_else(|error| {
@@ -145,7 +148,7 @@ impl RollOut<'_> {
         self.switched.notify_one();
     }
 
-    /// Two, and whether the newer one answers well and will stay.
+    /// The two servers, and whether the newer one answers well and will stay.
     async fn look(&self) -> Result<Option<(Pair, bool)>, StepError> {
         let Some(pair) = Pair::look(self.site).await? else { return Ok(None) };
         let goes = locked(&self.going).contains(&pair.new.process.pod_uid);
@@ -157,7 +160,7 @@ impl RollOut<'_> {
         let Site { cluster, settings, .. } = self.site;
         loop {
             match cluster.pod_that_goes(&settings.node, &Site::pod_labels(API)).await {
-                // Nothing is held back twice.
+                // No pod is held back twice.
                 Ok(pod) if locked(&self.going).insert(pod.metadata.uid.clone()) => {
                     self.see_off(pod.metadata.uid.as_deref()).await;
                 }
@@ -168,7 +171,7 @@ impl RollOut<'_> {
         }
     }
 
-    /// From when it is known that the pod goes until it does not listen any more.
+    /// Attends a pod from when it is known to go until it stops listening.
     async fn see_off(&self, uid: Option<&str>) {
         let (site, port) = (self.site, self.site.port(API));
         let Some(Proof { pair, switched, .. }) = locked(&self.proof).clone() else { return };
@@ -183,7 +186,7 @@ impl RollOut<'_> {
             }
             Ok::<_, HostError>(())
         };
-        // What is held is let go by then.
+        // The kernel lets go of what is held by then.
         match (held, timeout(site.timeouts.hold, stopped).await) {
             (Some(held), Ok(Ok(()))) => held.end(site).await,
             (_, seen) => tracing::debug!(?seen, "a pod that goes was not seen to stop listening"),

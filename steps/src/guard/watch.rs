@@ -1,4 +1,4 @@
-//! Watching a control plane that runs by itself, and what is done when it does not any more.
+//! Watches a control plane that runs by itself, and acts when it stops running.
 
 use super::GuardError;
 use super::boot::{Carried, Start, boot, carry_on, static_ones};
@@ -27,28 +27,30 @@ use tokio_util::sync::CancellationToken;
 
 /// The guard.
 pub struct Guard<'a> {
-    /// What it stands on.
+    /// The guard's environment.
     pub env: &'a dyn GuardEnv,
-    /// How patient it is.
+    /// Its waiting times.
     pub intervals: Intervals,
-    /// Ends it.
+    /// Ends the guard.
     pub stop: CancellationToken,
 }
 
 /// Why the guard has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It was told to.
+    /// The guard was told to stop.
     Stopped,
     /// The pivot is rolled back, and its unit is gone.
     NothingToGuard,
-    /// A run of the guard is over: a process that begins anew takes less memory than one that has carried out a run.
+    /// A run of the guard is over. A process that begins anew takes less memory than one that has carried out
+    /// a run.
     RunIsOver,
 }
 
 impl Guard<'_> {
-    /// Guards until it is told to stop, there is nothing to guard any more, or it has carried out a run. Calls `ready`
-    /// once what the kubelet needs is in place, or cannot be put there: a node whose kubelet never starts is no better.
+    /// Guards until it is told to stop, nothing is left to guard, or it has carried out a run. Calls `ready`
+    /// once what the kubelet needs is in place, or cannot be put there: a node whose kubelet never starts is
+    /// no better.
     pub async fn run(&self, ready: impl FnOnce()) -> Ended {
         let mut ready = Some(ready);
         let mut eye = JournalEye::new(&self.env.state_dir());
@@ -80,7 +82,7 @@ impl Guard<'_> {
         }
     }
 
-    /// What follows the decision, until the journal says something new.
+    /// Does what follows the decision, until the journal says something new.
     async fn go_on(&self, start: Start, eye: &mut JournalEye) -> Result<Option<Ended>, GuardError> {
         let Decision { next, put_back, put_back_later, why } = &start.decision;
         tracing::info!(?next, ?put_back, ?put_back_later, "{why}");
@@ -103,7 +105,7 @@ impl Guard<'_> {
         Watch::new(self, told, site).until_something_happens(eye).await
     }
 
-    /// Nothing is to be guarded, or a person is at it.
+    /// Waits while there is nothing to guard, or while a person is at work.
     async fn rest(&self, start: &Start, eye: &mut JournalEye) -> Option<Ended> {
         use super::decide::Standing;
         let over = start.told.as_ref().is_none_or(|told| told.pivot_facts().standing == Standing::RolledBack);
@@ -117,30 +119,30 @@ impl Guard<'_> {
     }
 }
 
-/// Said where the static pods stay.
+/// The advice where the static pods stay.
 pub const HOW_TO_GO_ON: &str =
     "mend the DaemonSets and say `fulcrum guard hand-over`, or go back with `fulcrum rollback`";
 
-/// Somebody has the journal open who is not at work on a run: at boot that is soon over, and the decision must not be
-/// missed for it.
+/// Whether a process that is not at work on a run has the journal open. At boot that is soon over, and the
+/// guard must not miss the decision for it.
 fn someone_reads(start: &Result<Start, GuardError>) -> bool {
     let Err(GuardError::Open(OpenError::Locked { holder, .. })) = start else { return false };
     holder.as_ref().is_some_and(|holder| LockPurpose::use_of(&holder.purpose) == LockUse::Reading)
 }
 
-/// One stretch of watching.
+/// A stretch of watching.
 pub(super) struct Watch<'a> {
     pub(super) guard: &'a Guard<'a>,
     pub(super) told: &'a JournalView,
     pub(super) site: Arc<Site>,
     signs: BTreeMap<Component, Sign>,
-    /// Who listens, as port and inode.
+    /// The sockets that listen, as port and inode.
     sockets: Vec<(u16, u64)>,
     line: Line,
     attending: Option<(JoinHandle<()>, Instant)>,
-    /// Since when which generation of a DaemonSet has served.
+    /// The generation of each DaemonSet, and since when it has served.
     pub(super) proving: BTreeMap<Component, (Value, Instant)>,
-    /// Which object, in which generation, has been found to be what is proven.
+    /// The object and the generation that were found to be the proven ones.
     pub(super) proven: BTreeMap<Component, (Value, Value)>,
 }
 
@@ -171,7 +173,7 @@ impl<'a> Watch<'a> {
         standby.begin(&self.told.retired).map_err(GuardError::disk("keep the standby"))?;
         let (mut asked, mut studied, mut tidied) = (None, None, None);
         loop {
-            // What reading the journal took, and what a roll-out did.
+            // Memory from reading the journal, and from a roll-out.
             if due(&mut tidied, TIDY) {
                 give_back_memory();
             }
@@ -209,10 +211,11 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Whether the process that had the journal open has only read it. The guard must not forget what it has seen then.
+    /// Whether the process that had the journal open has only read it. If so, the guard must not forget what
+    /// it has seen.
     fn is_still_true(&self, eye: &mut JournalEye) -> Result<bool, GuardError> {
         let journal = match Journal::open(self.guard.env.state_dir(), LockPurpose::Guard.text()) {
-            Err(OpenError::Locked { .. }) => return Ok(true), // It is looked at again.
+            Err(OpenError::Locked { .. }) => return Ok(true), // The guard looks again.
             opened => opened?,
         };
         let told = JournalView::read(&journal)?;
@@ -221,7 +224,7 @@ impl<'a> Watch<'a> {
         Ok(told.is_some_and(|told| told.runs == self.told.runs))
     }
 
-    /// A run of the guard's own, unless somebody else has begun one.
+    /// Starts a run of the guard's own, unless another process has begun one.
     async fn start(&self, plan: Plan) -> Result<Option<Ended>, GuardError> {
         let journal = Journal::open(self.guard.env.state_dir(), LockPurpose::Guard.text())?;
         let settings = RunInfo::of(&plan)?.settings;
@@ -231,7 +234,7 @@ impl<'a> Watch<'a> {
         Ok(Some(if self.guard.stop.is_cancelled() { Ended::Stopped } else { Ended::RunIsOver }))
     }
 
-    /// Who listens on the API server's port. Only what has changed is looked at closely.
+    /// Looks which servers listen on the API server's port. Only what has changed is looked at closely.
     async fn look(&mut self) -> Result<(), GuardError> {
         let port = self.site.port(Component::ApiServer);
         let ports = Component::ALL.map(|component| self.site.port(component));
@@ -254,7 +257,7 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// While a pod of a roll-out comes and goes.
+    /// Attends a roll-out while a pod of it comes and goes.
     fn attend(&mut self, until: Instant) {
         let (site, tick) = (Arc::clone(&self.site), self.guard.intervals.tick);
         let task = tokio::spawn(async move { match roll_out::attend(&site, tick).await {} });
@@ -271,8 +274,8 @@ impl<'a> Watch<'a> {
         self.signs.get(&component).map_or(Duration::ZERO, |sign| sign.last.elapsed())
     }
 
-    /// The leases of those that elect a leader. While the API does not answer nobody can renew one, and nobody is
-    /// blamed for it.
+    /// Looks at the leases of the components that elect a leader. While the API does not answer, no component
+    /// can renew its lease, and the guard blames none for it.
     async fn study(&mut self) {
         for component in Component::ALL {
             let Some(name) = component.lease_name() else { continue };
@@ -313,14 +316,14 @@ impl Drop for Watch<'_> {
     }
 }
 
-/// How long the endpoints are held after the last of several API servers was alone again: the one that left takes its
-/// address out when it ends.
+/// How long the endpoints are held after only one API server is left. The server that left takes its address
+/// out when it ends.
 const HOLD_FOR: Duration = Duration::from_secs(45);
 
 /// How often memory is given back.
 const TIDY: Duration = Duration::from_secs(30);
 
-/// Whether this is due again; then it counts as done now.
+/// Whether this is due again. If so, it counts as done now.
 fn due(last: &mut Option<Instant>, every: Duration) -> bool {
     let is_due = last.is_none_or(|last| last.elapsed() >= every);
     if is_due {

@@ -1,4 +1,4 @@
-//! Decisions by value, and what holds of all of them.
+//! Decisions by value, and what holds for all of them.
 
 use crate::component::Component;
 use crate::guard::decide::{
@@ -68,12 +68,12 @@ fn what_was_in_between_goes_on_as_was_said() {
     assert_eq!(at_boot(&rollback).next, Next::Unwind(one));
     let undoing = BootFacts { on_reboot: OnReboot::Rollback, ..last(UNWINDING, "before", false) };
     assert_eq!(at_boot(&undoing).next, Next::Resume(one), "it is being undone already");
-    // The same boot: somebody is at work on it, or was killed and will be told to go on.
+    // The same boot: a process is at work on the run, or was killed and a person will have it go on.
     let same = at_boot(&last(UNFINISHED, "now", false));
     assert_eq!((same.put_back.len(), same.next), (0, Next::Rest));
-    // It was the guard that was killed.
+    // The guard was killed.
     assert_eq!(at_boot(&last(UNFINISHED, "now", true)).next, Next::Resume(one));
-    // A person goes on, but the control plane must be there.
+    // Going on is up to a person, but the control plane must be there.
     for standing in [Standing::Paused, Standing::NeedsOperator] {
         let decision = at_boot(&last(standing, "before", false));
         assert_eq!((decision.put_back.len(), decision.next), (2, Next::Rest));
@@ -95,7 +95,7 @@ fn what_stands_in_stays_and_what_the_guard_was_at_goes_on() {
     }
     assert_eq!(after(Workflow::HandOver, Standing::Completed, "before"), Next::HandOver);
     assert_eq!(after(Workflow::RenewStandby, Standing::Completed, "before"), Next::HandOver);
-    // A boot has cut a renewal in half, which was finished first.
+    // A boot has cut a renewal short, and that renewal was finished first.
     let pivot = run(1, Workflow::Pivot, Standing::Completed, "before");
     let renewed = run(2, Workflow::RenewStandby, Standing::Completed, "now");
     assert_eq!(at_boot(&facts(vec![pivot, renewed], &ALL)).next, Next::HandOver);
@@ -103,7 +103,7 @@ fn what_stands_in_stays_and_what_the_guard_was_at_goes_on() {
     assert_eq!(at_boot(&facts(watched, &[])).next, Next::Watch);
 }
 
-/// It never flaps.
+/// The guard never flaps.
 #[test]
 fn a_second_failure_soon_after_the_first_stays_static() {
     let pivot = run(1, Workflow::Pivot, Standing::Completed, "now");
@@ -187,8 +187,8 @@ fn some(bits: u8) -> std::collections::BTreeSet<Component> {
 }
 
 proptest! {
-    /// Whatever the journal and the disk say: a boot leaves no component that fulcrum had taken away without a
-    /// manifest, and nothing that is there is touched.
+    /// For any journal and any disk: a boot leaves no component that fulcrum had taken away without a
+    /// manifest, and does not touch a manifest that is there.
     #[test]
     fn no_boot_leaves_a_component_that_nothing_starts(
         pivot in any_run(0), later in [any_run(1), any_run(2)], more in 0usize..3, manifests in 0u8..8, rollback: bool,
