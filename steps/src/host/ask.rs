@@ -1,4 +1,4 @@
-//! One `GET` over a connection of its own, whose own end is known: the other end's owner can then be
+//! One `GET` over a connection of its own. The caller knows its own end, so the owner of the other end can be
 //! looked up in the kernel's socket tables while the connection is open.
 
 use super::edge::{Hindrance, HostError, Question};
@@ -17,8 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
-/// The longest that one question may take, connecting included: a healthy component on the own node
-/// answers its health path within a few milliseconds, one that is starting may need a second.
+/// The longest time for one question, connecting included. A healthy component on the own node answers its
+/// health path within a few milliseconds. One that is starting may need a second.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone)]
@@ -26,16 +26,17 @@ pub(super) struct Asker {
     tls: Arc<ClientConfig>,
 }
 
-/// What came back, and over which connection. It stays open until this is dropped.
+/// The answer and the connection that brought it. The connection stays open until this is dropped.
 pub(super) struct Asked {
     pub(super) status: u16,
     pub(super) client: SocketAddr,
     _connection: Connection,
-    /// hyper closes a connection whose sender has gone, and then nobody can say any more who answered.
+    /// hyper closes a connection whose sender has gone. Then the kernel can no longer say which process
+    /// answered.
     _sender: SendRequest<Empty<Bytes>>,
 }
 
-/// The task that drives a connection; it ends, and the connection with it, when this is dropped.
+/// The task that drives a connection. Dropping this ends the task and the connection.
 struct Connection(tokio::task::JoinHandle<()>);
 
 impl Drop for Connection {
@@ -84,7 +85,7 @@ async fn connect(question: &Question) -> std::io::Result<TcpStream> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // Before it connects: it is by its first packet that the kernel picks a listener.
+    // Set before connecting: the kernel picks a listener by the first packet.
     if let Some(mark) = question.mark {
         set_mark(&socket, mark)?;
     }

@@ -1,8 +1,8 @@
-//! What a step may ask of the machine's kernel: who listens, what runs, who answers; and to whom new
-//! connections go.
+//! What a step may ask of the machine's kernel: which processes listen, which run, which answer, and where
+//! new connections go.
 //!
-//! The real machine is [`crate::host::Proc`]; the rehearsal has its own. Whatever changes anything is
-//! idempotent, and nothing here is held by the caller: a crash between any two calls changes nothing.
+//! The real machine is [`crate::host::Proc`]; the rehearsal has its own. Every change is idempotent, and the
+//! caller holds nothing. A crash between any two calls changes nothing.
 
 use async_trait::async_trait;
 use rustix::io::Errno;
@@ -18,15 +18,15 @@ pub trait Host: Send + Sync + Debug {
     async fn boot_id(&self) -> Result<String, HostError>;
 
     /// Every process that has a socket listening on TCP `port`, IPv4 or IPv6, the oldest process first. That
-    /// need not be the order in which they began to listen, which the kernel tells nobody.
+    /// need not be the order in which they began to listen, which the kernel does not tell.
     async fn listeners(&self, port: u16) -> Result<Vec<Listener>, HostError>;
 
-    /// Every process that is connected to TCP `port` at a loopback address (127.0.0.0/8, `::1`) just now, but for
-    /// those that listen there: they ask themselves.
+    /// Every process that is connected to TCP `port` at a loopback address (127.0.0.0/8, `::1`) just now.
+    /// Leaves out those that listen there, as they ask themselves.
     async fn local_clients(&self, port: u16) -> Result<Vec<Process>, HostError>;
 
-    /// The sockets that listen on these ports, each as port and inode, sorted: cheaper than [`Host::listeners`], for
-    /// whoever asks all the time.
+    /// The sockets that listen on these ports, each as port and inode, sorted. Cheaper than
+    /// [`Host::listeners`], for a caller that asks all the time.
     async fn listening(&self, ports: &[u16]) -> Result<Vec<(u16, u64)>, HostError> {
         let mut found = Vec::new();
         for port in ports {
@@ -40,13 +40,14 @@ pub trait Host: Send + Sync + Debug {
     /// For a static pod the uid is its `kubernetes.io/config.hash`.
     async fn pod_processes(&self, pod_uid: &str) -> Result<Vec<Process>, HostError>;
 
-    /// Sends one `GET` over a connection of its own and says what came back *and from which process*.
+    /// Sends one `GET` over a connection of its own. Returns the answer *and the process that gave it*.
     ///
-    /// The other end is identified by the kernel (the owner of the accepted socket), not by what it
-    /// says of itself: with a shared port, two servers can answer under one address.
+    /// The kernel identifies the other end: the owner of the accepted socket. What the server says of itself
+    /// does not count, as two servers can answer under one address on a shared port.
     async fn ask(&self, question: &Question) -> Result<Answer, HostError>;
 
-    /// Ends exactly this process (SIGKILL). No error if it is gone, or if its pid is another's by now.
+    /// Ends exactly this process (SIGKILL). No error if it is gone, or if its pid now belongs to another
+    /// process.
     async fn end(&self, process: &Process) -> Result<(), HostError>;
 
     /// Memory that a new process could take without swapping, in bytes.
@@ -55,79 +56,82 @@ pub trait Host: Send + Sync + Debug {
     /// Whether a second socket may listen beside this one.
     async fn is_shared(&self, listener: &Listener) -> Result<bool, HostError>;
 
-    /// Lets a second socket listen beside this live one (`SO_REUSEPORT`); all that listen must allow it, and
-    /// belong to the same user.
+    /// Lets a second socket listen beside this live one (`SO_REUSEPORT`). All sockets that listen must allow
+    /// it, and belong to one user.
     ///
     /// # Errors
-    /// See [`HostError::hindrance`] for what stood in the way.
+    /// See [`HostError::hindrance`] for the cause.
     async fn share(&self, listener: &Listener) -> Result<(), HostError>;
 
-    /// The opposite of [`Host::share`]. Whoever listens beside it by now goes on, and once one has, the kernel
-    /// lets others: it remembers with the port that it was shared, until nobody listens.
+    /// The opposite of [`Host::share`]. A socket that already listens beside it goes on. Once one has
+    /// listened, the kernel still admits others: it remembers with the port that it was shared, until no
+    /// socket listens.
     async fn unshare(&self, listener: &Listener) -> Result<(), HostError>;
 
-    /// Decides who of `group`, all that listen on one address and port, gets new connections from now on.
-    /// Those that are established stay where they are.
+    /// Decides which socket of `group` gets new connections from now on. The group is all sockets that listen
+    /// on one address and port. Established connections stay where they are.
     ///
-    /// Holds until the last socket of the group closes. It names *places*, of which a socket that joins gets
-    /// the next and the last one gets that of a socket that leaves; so it is to be renewed when listeners
-    /// have changed.
+    /// Holds until the last socket of the group closes. The rule names *places*. A socket that joins gets the
+    /// next place. When a socket leaves, the last one moves to its place. So the caller renews the rule when
+    /// listeners have changed.
     ///
     /// # Errors
-    /// See [`HostError::hindrance`]. Where that is [`Hindrance::Other`], who gets them may have changed, and it is
-    /// not known to whom: it is to be tried again, or another way taken, before anybody is let go.
+    /// See [`HostError::hindrance`]. After [`Hindrance::Other`] another socket may get new connections, and
+    /// it is not known which. The caller tries again, or takes another way, before it lets any server go.
     async fn steer(&self, group: &[Listener], steering: Steering) -> Result<(), HostError>;
 
-    /// What holds for `group`; `None` if the kernel spreads connections, or if that cannot be told apart
-    /// because only one listens.
+    /// The rule that holds for `group`. `None` if the kernel spreads connections, or if only one socket
+    /// listens and the two cannot be told apart.
     async fn steering(&self, group: &[Listener]) -> Result<Option<Steering>, HostError>;
 
     /// The opposite of [`Host::steer`]: the kernel spreads new connections over all that listen.
     async fn unsteer(&self, group: &[Listener]) -> Result<(), HostError>;
 
-    /// Whether [`Host::share`] and [`Host::steer`] can work for this listener: tries everything that does not
-    /// change it on itself, and all else on sockets of its own.
+    /// Whether [`Host::share`] and [`Host::steer`] can work for this listener. Tries everything that does not
+    /// change the listener on the listener itself, and all else on sockets of its own.
     ///
     /// # Errors
-    /// What stands in the way.
+    /// What makes it impossible.
     async fn steering_support(&self, listener: &Listener) -> Result<(), HostError>;
 
-    /// Holds back, for at most this long from now on, what clients send to this process on connections that it has taken at
-    /// `port`; replaces what was said before. What the process says arrives, also that they shall go elsewhere. Its own
-    /// connections and those of the caller are spared. Says how many are held.
+    /// Holds back what clients send to this process on connections that it has taken at `port`, for at most
+    /// this long from now on. Replaces an earlier call. What the process says arrives, also when it tells
+    /// clients to go elsewhere. Its own connections and those of the caller are spared. Returns how many
+    /// connections are held.
     ///
-    /// Also tells connection tracking that every connection at `port` is being closed, also those that are already: what comes
-    /// from the same clients' ports is then not taken for a part of them, and sent where they led.
+    /// Also tells connection tracking that every connection at `port` is being closed, also those that are
+    /// closed already. Then the kernel does not take new connections from the clients' same ports for a part
+    /// of them, and does not send them where the old ones led.
     ///
     /// # Errors
-    /// See [`HostError::hindrance`] for what stood in the way.
+    /// See [`HostError::hindrance`] for the cause.
     async fn hold_back(&self, process: &Process, port: u16, most: Duration) -> Result<usize, HostError>;
 
-    /// How long ago this process sent something over a connection that it has made, not taken at `port`; `None` if it has
-    /// none, or is gone.
+    /// How long ago this process sent something over a connection that it has made, not taken at `port`.
+    /// `None` if it has no such connection, or is gone.
     async fn last_sent(&self, process: &Process, port: u16) -> Result<Option<Duration>, HostError>;
 
-    /// Makes new connections arrive at another port. Those that are established stay where they are, and
-    /// those to a loopback address (127.0.0.0/8, `::1`), or marked [`MARK_SERVING`] or [`MARK_NEWCOMER`], are never
+    /// Makes new connections arrive at another port. Established connections stay where they are. Connections
+    /// to a loopback address (127.0.0.0/8, `::1`), or marked [`MARK_SERVING`] or [`MARK_NEWCOMER`], are never
     /// touched.
     ///
-    /// Replaces whatever was redirected before, in one transaction.
+    /// Replaces an earlier redirect, in one transaction.
     async fn redirect(&self, redirect: &Redirect) -> Result<(), HostError>;
 
-    /// New connections arrive where they were sent to; those that were redirected live on.
+    /// New connections arrive where they were sent to. Those that were redirected live on.
     async fn end_redirect(&self) -> Result<(), HostError>;
 
-    /// Takes away what [`Host::end_redirect`] has left. *Ends* connections that were redirected: without
-    /// any translation in the machine, the kernel does not translate those that live either.
+    /// Removes what [`Host::end_redirect`] has left. *Ends* connections that were redirected: without any
+    /// translation in the machine, the kernel does not translate those that live either.
     async fn forget_redirect(&self) -> Result<(), HostError>;
 
-    /// How much of a redirect there is.
+    /// How much of a redirect is in place.
     async fn redirect_state(&self) -> Result<RedirectState, HostError>;
 
-    /// Whether [`Host::redirect`] can work: has the kernel check one without making it.
+    /// Whether [`Host::redirect`] can work. Has the kernel check a redirect without making it.
     ///
     /// # Errors
-    /// What stands in the way.
+    /// What makes it impossible.
     async fn redirect_support(&self) -> Result<(), HostError>;
 }
 
@@ -147,7 +151,7 @@ pub struct Process {
 /// A listening socket and its owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
-    /// Who listens.
+    /// The process that listens.
     pub process: Process,
     /// The socket's inode: no two living sockets share one.
     pub inode: u64,
@@ -158,40 +162,42 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Those of `all` that share its address and its user, itself among them: the kernel's group, in the order of `all`.
+    /// The listeners of `all` that share its address and its user, itself among them. This is the kernel's
+    /// group, in the order of `all`.
     pub(crate) fn group_of(&self, all: &[Listener]) -> Vec<Listener> {
         all.iter().filter(|other| (other.address, other.uid) == (self.address, self.uid)).cloned().collect()
     }
 }
 
-/// Who gets new connections, by the inodes of the sockets that listen.
+/// Which sockets get new connections, by inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Steering {
-    /// `serving` gets them, but for two kinds that `newcomer` gets: those marked [`MARK_NEWCOMER`], and those
-    /// to a loopback address, by which a new API server asks itself while it starts.
+    /// `serving` gets new connections, except for two kinds that `newcomer` gets: those marked
+    /// [`MARK_NEWCOMER`], and those to a loopback address, by which a new API server asks itself while it
+    /// starts.
     LineUp {
-        /// Who serves.
+        /// The socket that serves.
         serving: u64,
-        /// Who is about to; `None` is whoever will be the next to listen.
+        /// The socket that is about to serve. `None` stands for the next one to listen.
         newcomer: Option<u64>,
     },
-    /// One gets them all.
+    /// One socket gets all new connections.
     To {
-        /// Who serves.
+        /// The socket that serves.
         serving: u64,
     },
 }
 
-/// The mark of a connection that is meant for the newcomer; without one, whoever serves takes it.
+/// The mark of a connection that is meant for the newcomer. Without a newcomer, the serving socket takes it.
 ///
-/// The marks, 0xF0 to 0xFF, are whole values, not bits. None of the bits is used by what marks packets in
-/// a Kubernetes node: kube-proxy 0xC000, Cilium 0x0F00, Calico 0xFFFF0000.
+/// The marks, 0xF0 to 0xFF, are whole values, not bits. They share no bit with the marks on packets in a
+/// Kubernetes node: kube-proxy 0xC000, Cilium 0x0F00, Calico 0xFFFF0000.
 pub const MARK_NEWCOMER: u32 = 0xFF;
-/// The mark of a connection that is meant for whoever serves, loopback or not.
+/// The mark of a connection that is meant for the serving socket, loopback or not.
 pub const MARK_SERVING: u32 = 0xFE;
 
-/// New connections that arrive elsewhere.
+/// A rule that makes new connections arrive elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redirect {
     /// Connections to this port of an address of this machine, but a loopback one, …
@@ -201,11 +207,11 @@ pub struct Redirect {
     /// So do those to these addresses, at [`Redirect::address`]. For services (the cluster's `kubernetes`):
     /// kube-proxy's rules translate them to `port`, and the kernel translates no connection twice.
     pub services: Vec<SocketAddr>,
-    /// An address of this machine that whoever listens on `to` can be reached at.
+    /// An address of this machine at which the listener on `to` can be reached.
     pub address: IpAddr,
 }
 
-/// How much of a redirect there is.
+/// How much of a redirect is in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RedirectState {
@@ -217,7 +223,7 @@ pub enum RedirectState {
     Active,
 }
 
-/// What to ask, and of whom.
+/// A question and its addressee.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// Where to connect to.
@@ -237,11 +243,11 @@ pub struct Question {
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// Who answered; `None` if the socket was gone before its owner could be found.
+    /// The process that answered. `None` if the socket was gone before its owner could be found.
     pub process: Option<Process>,
 }
 
-/// The machine could not be asked, or did not do as it was told.
+/// The machine did not answer, or did not do as it was told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{attempt}: {cause}")]
 pub struct HostError {
@@ -249,24 +255,24 @@ pub struct HostError {
     pub attempt: String,
     /// What was seen.
     pub cause: String,
-    /// What stood in the way, as far as a caller can act on it.
+    /// The kind of cause, as far as a caller can act on it.
     pub hindrance: Hindrance,
 }
 
-/// What stands in the way.
+/// Why the machine did not do as it was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Hindrance {
-    /// The process has ended: look again who listens.
+    /// The process has ended: look again which processes listen.
     ProcessGone,
-    /// The process runs and does not listen on that socket any more: look again who listens.
+    /// The process runs and no longer listens on that socket: look again which processes listen.
     SocketGone,
     /// `EPERM`, `EACCES`: a capability is missing (`CAP_SYS_PTRACE`, `CAP_NET_ADMIN`), or a security module
     /// forbids it.
     NotPermitted,
-    /// The kernel is too old or made without it, or a program is not installed.
+    /// The kernel is too old or built without the feature, or a program is not installed.
     Unsupported,
-    /// Something else; another attempt may do.
+    /// Another cause; another attempt may succeed.
     Other,
 }
 
@@ -276,12 +282,12 @@ impl HostError {
         Self::hindered(Hindrance::Other, attempt, cause)
     }
 
-    /// An error of which it is known what stood in the way.
+    /// An error whose kind of cause is known.
     pub fn hindered(hindrance: Hindrance, attempt: impl Into<String>, cause: impl ToString) -> Self {
         Self { attempt: attempt.into(), cause: cause.to_string(), hindrance }
     }
 
-    /// What a system call said.
+    /// The error of a system call.
     pub(super) fn of(attempt: impl Into<String>, errno: Errno) -> Self {
         let hindrance = match errno {
             Errno::SRCH => Hindrance::ProcessGone,

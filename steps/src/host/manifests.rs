@@ -1,7 +1,7 @@
-//! The kubelet's manifests directory, changed so that a crash leaves each file whole or absent.
+//! The kubelet's manifests directory. After a crash each file is whole or absent.
 //!
-//! The kubelet reads every file there that does not begin with a dot, whatever its name ends with; so
-//! nothing is ever staged under a plain name, and no copy is left beside a manifest.
+//! The kubelet reads every file there that does not begin with a dot, with any ending. So this module never
+//! stages a file under a plain name, and leaves no copy beside a manifest.
 
 use crate::component::Component;
 use fulcrum_state::{Digest, fsync};
@@ -17,14 +17,14 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestsDir {
     path: PathBuf,
-    /// The components whose file is not called as kubeadm calls it.
+    /// The components whose file has another name than kubeadm gives it.
     names: BTreeMap<Component, String>,
 }
 
 /// The largest file that the kubelet reads.
 const READ_BYTES_MAX: u64 = 10 << 20;
 
-/// A file as it was: what an exact undo needs.
+/// A file as it was. An exact undo needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileImage {
     /// Its content; a manifest is text.
@@ -43,19 +43,20 @@ impl ManifestsDir {
         Self { path: path.into(), names: BTreeMap::new() }
     }
 
-    /// The same, where the manifests of these components are called otherwise than kubeadm calls them: each is found, and
-    /// comes back, under its own name.
+    /// As [`ManifestsDir::new`], for components whose manifests have other names than kubeadm gives them.
+    /// Each is found, and restored, under its own name.
     #[must_use]
     pub fn naming(self, names: &BTreeMap<Component, String>) -> Self {
         Self { names: names.clone(), ..self }
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where a file of it is. A component's manifest is asked for by [`Component::manifest_file`], whatever it is called here.
+    /// The path of a file in it. Callers ask for a component's manifest by [`Component::manifest_file`], even
+    /// if it has another name here.
     pub fn file(&self, name: &str) -> PathBuf {
         let component = Component::ALL.into_iter().find(|component| component.manifest_file() == name);
         let own = component.and_then(|component| self.names.get(&component));
@@ -103,11 +104,11 @@ impl ManifestsDir {
         Ok(Some(FileImage { content, mode, uid: metadata.uid(), gid: metadata.gid() }))
     }
 
-    /// What the kubelet reads in this file, which may be a link to one; `None` where it reads nothing: no file, a directory, a
-    /// pipe, more than 10 MiB.
+    /// What the kubelet reads in this file, which may be a link to one. `None` where it reads nothing: no
+    /// file, a directory, a pipe, more than 10 MiB.
     ///
     /// # Errors
-    /// When it is there and cannot be read.
+    /// When the file is there and cannot be read.
     pub fn read_as_the_kubelet(&self, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
         let path = self.path.join(name);
         let absent = |error: io::Error| match error.kind() {
@@ -122,11 +123,11 @@ impl ManifestsDir {
         fs::read(&path).map(Some).or_else(absent)
     }
 
-    /// Makes the file be exactly `image`. Atomic and durable: after a crash there is the old file or
-    /// the new one.
+    /// Makes the file be exactly `image`. Atomic and durable: after a crash there is the old file or the new
+    /// one.
     ///
     /// # Errors
-    /// When it cannot be written; the old file is then still there.
+    /// When the file cannot be written. The old file is then still there.
     pub fn write(&self, name: &str, image: &FileImage) -> io::Result<()> {
         let path = self.file(name);
         let owner = Some((image.uid, image.gid));
@@ -134,7 +135,7 @@ impl ManifestsDir {
             .map_err(|error| with_path("write", &path, &error))
     }
 
-    /// Takes away what a [`ManifestsDir::write`] of this file that was killed has left beside it.
+    /// Removes what a killed [`ManifestsDir::write`] of this file has left beside it.
     ///
     /// # Errors
     /// When the directory cannot be read or changed.
@@ -154,7 +155,7 @@ impl ManifestsDir {
 }
 
 impl FileImage {
-    /// The same file with other content.
+    /// This file with other content.
     #[must_use]
     pub fn with_content(&self, content: String) -> Self {
         Self { content, ..self.clone() }

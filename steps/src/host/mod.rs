@@ -1,6 +1,6 @@
 //! The edge to the machine: its manifests directory, its processes and sockets.
 //!
-//! Everything that a step does to the host goes through here, and everything that it knows of it.
+//! Every step changes the host, and learns of it, through this module only.
 
 mod ask;
 mod edge;
@@ -24,10 +24,10 @@ use std::sync::Arc;
 /// The machine that is pivoted.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Where its kubelet looks for static pods.
+    /// The directory where its kubelet looks for static pods.
     pub manifests: ManifestsDir,
     /// Its kernel.
     pub host: Arc<dyn Host>,
-    /// What it starts at boot.
+    /// The units that it starts at boot.
     pub units: Arc<dyn Units>,
 }

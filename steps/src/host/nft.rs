@@ -1,25 +1,26 @@
 //! New connections that arrive at another port: the table `inet fulcrum` of nftables, through `nft -j`.
 //!
-//! `nft` is asked rather than the kernel: its JSON is stable and can be read by a person who has to mend
-//! something with `nft list table inet fulcrum`; the crates that speak netlink are bindings to C libraries, or
-//! know neither `fib` nor `dnat`. Every change is one transaction. No other table is ever named.
+//! This module asks `nft` rather than the kernel. Its JSON is stable, and a person who has to mend something
+//! can read the rules with `nft list table inet fulcrum`. The crates that speak netlink are bindings to C
+//! libraries, or know neither `fib` nor `dnat`. Every change is one transaction. No other table is ever
+//! named.
 //!
-//! What the rules rest on, each kept true by `kernel/tests`:
+//! The rules rest on these facts, each kept true by `kernel/tests`:
 //!
-//! * Only SYNs match: connection tracking also takes up connections in the middle when the first rule comes,
+//! * Only SYNs match. When the first rule comes, connection tracking also takes up connections in the middle,
 //!   and would have them translated.
-//! * What bears one of our marks is meant for whoever listens on the real port, also if that has no loopback
-//!   address. A mark does not leave the machine, so that only `output` looks at it.
-//! * `dnat to :port` keeps the address, so that a server that is bound to one address can be reached.
+//! * A connection with one of our marks is meant for the listener on the real port, also at an address that
+//!   is not loopback. A mark does not leave the machine. So only `output` looks at it.
+//! * `dnat to :port` keeps the address. So a server that is bound to one address can be reached.
 //! * `fib daddr type local`: a node also forwards its pods' connections to other nodes' API servers, which
 //!   have the same port.
 //! * Connections are translated as long as they are tracked, and they are tracked as long as some rule in the
-//!   namespace needs it; once the last `dnat` or `ct` and the last chain of type nat have gone, even those that
-//!   live are translated no more, and reset. So ending a redirect leaves the chains, and in them a rule that
-//!   does nothing but need it.
+//!   namespace needs it. Once the last `dnat` or `ct` and the last chain of type nat have gone, the kernel no
+//!   longer translates even live connections, and they are reset. So ending a redirect leaves the chains, and
+//!   in them a rule whose only use is to need tracking.
 //!
-//! A connection that was reset is known for 10 s, and a new one from the same port arrives where it did: at a bridge that
-//! may have gone, or past the redirect. `kernel/tracking.rs` sees to that.
+//! The kernel knows a connection that was reset for 10 s. A new one from the same port arrives where the old
+//! one did: at a bridge that may have gone, or past the redirect. `kernel/tracking.rs` sees to that.
 
 use super::edge::{Hindrance, HostError, MARK_NEWCOMER, MARK_SERVING, Redirect, RedirectState};
 use serde_json::{Value, json};
@@ -33,9 +34,10 @@ const FAMILY: &str = "inet";
 const TABLE: &str = "fulcrum";
 /// Where connections from outside and from pods come in, and where those of this machine go out.
 const CHAINS: [&str; 2] = ["prerouting", "output"];
-/// Before kube-proxy's translation of services, which is at -100: the first to translate decides.
+/// Before kube-proxy's translation of services, which is at -100: the first translation decides.
 const PRIORITY: i32 = -110;
-/// A transaction takes some 10 ms; `nft` waits for the kernel's lock, without end, if another one is at work.
+/// A transaction takes some 10 ms. `nft` waits for the kernel's lock, without end, if another process holds
+/// it.
 const DONE_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) async fn redirect(redirect: &Redirect) -> Result<(), HostError> {
@@ -57,7 +59,7 @@ pub(super) async fn end() -> Result<(), HostError> {
 }
 
 pub(super) async fn forget() -> Result<(), HostError> {
-    // Declared before it is deleted, so that it is no error if it is not there.
+    // Declared before it is deleted. So a missing table is no error.
     let commands = vec![json!({"add": {"table": table()}}), json!({"delete": {"table": table()}})];
     change("forget the redirect", &["-j", "-f", "-"], &transaction(commands)).await
 }
@@ -77,7 +79,7 @@ pub(super) async fn state() -> Result<RedirectState, HostError> {
     Ok(if active { RedirectState::Active } else { RedirectState::Ended })
 }
 
-/// The transaction that makes it so, whatever was there before.
+/// The transaction that sets this redirect up, in place of any earlier one.
 fn start(redirect: &Redirect) -> Value {
     let translated = |[left, right]: [Value; 2], to: Value| json!([left, right, is_syn(), { "dnat": to }]);
     let mut commands = chains();
@@ -94,7 +96,7 @@ fn start(redirect: &Redirect) -> Value {
         let here = matches(json!({"fib": {"result": "type", "flags": ["daddr"]}}), &json!("local"));
         let port = matches(payload("tcp", "dport"), &json!(redirect.port));
         commands.push(rule(chain, translated([here, port], json!({"port": redirect.to}))));
-        // A translation does not leave its family.
+        // A translation stays in its address family.
         let address = redirect.address;
         for service in redirect.services.iter().filter(|service| service.is_ipv4() == address.is_ipv4()) {
             let family = if service.is_ipv4() { "ip" } else { "ip6" };
@@ -107,7 +109,7 @@ fn start(redirect: &Redirect) -> Value {
     transaction(commands)
 }
 
-/// The transaction that leaves what live connections need. Nothing that comes to these chains is untracked.
+/// The transaction that leaves what live connections need. No packet that comes to these chains is untracked.
 fn stop() -> Value {
     let untracked = matches(json!({"ct": {"key": "state"}}), &json!("untracked"));
     let keep = |chain| rule(chain, json!([untracked, {"return": null}]));
@@ -188,7 +190,7 @@ async fn nft(attempt: &str, arguments: &[&str], input: Option<String>) -> Result
     Err(HostError::hindered(hindrance(&said), attempt, said))
 }
 
-/// `nft` tells what the kernel said in its words only.
+/// Reads the cause from the words of `nft`, which passes on what the kernel said only there.
 fn hindrance(said: &str) -> Hindrance {
     match said {
         said if said.contains("Operation not permitted") => Hindrance::NotPermitted,
@@ -198,7 +200,7 @@ fn hindrance(said: &str) -> Hindrance {
         {
             Hindrance::Unsupported
         }
-        // A check of our own rules: an expression that this kernel has not.
+        // A check of our own rules: this kernel lacks an expression.
         said if said.contains("No such file or directory") => Hindrance::Unsupported,
         _ => Hindrance::Other,
     }
@@ -211,7 +213,7 @@ async fn run(arguments: &[&str], input: Option<String>) -> std::io::Result<Outpu
     let mut nft = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     if let (Some(mut stdin), Some(input)) = (nft.stdin.take(), input) {
         match stdin.write_all(input.as_bytes()).await {
-            // It has not read all of it; its own words say why.
+            // `nft` has not read all of it. Its own words say why.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
             written => written?,
         }
@@ -233,8 +235,8 @@ mod tests {
         };
         let transaction = start(&redirect);
         let commands = transaction["nftables"].as_array().unwrap();
-        // The table, two chains with a flush each, what is marked, and four rules each: the service of another
-        // family has none.
+        // The table, two chains with a flush each, the rule for marks, and four rules each. The service of
+        // another family has none.
         assert_eq!(commands.len(), 1 + 2 * 2 + 1 + 2 * 4);
         let marked = &commands[5]["add"]["rule"];
         assert_eq!(marked["chain"], "output");

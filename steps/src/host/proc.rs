@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// This machine. Root sees all of it; others see less of other users' processes.
+/// This machine. Root sees all of it. Other users see less of the processes of others.
 #[derive(Debug, Clone)]
 pub struct Proc {
     root: PathBuf,
@@ -27,8 +27,8 @@ pub struct Proc {
 impl Proc {
     /// The machine that this process runs on.
     ///
-    /// `tls` is how servers are asked: with an admin's certificate where anonymous requests are not
-    /// answered. It need not verify the server, see [`Question::tls`].
+    /// Servers are asked with `tls`: it has an admin's certificate where anonymous requests are not answered.
+    /// It need not verify the server, see [`Question::tls`].
     pub fn new(tls: Arc<ClientConfig>) -> Self {
         Self { root: PathBuf::from("/proc"), asker: Asker::new(tls) }
     }
@@ -53,7 +53,8 @@ impl Proc {
         Ok(entries.flatten().filter_map(pid).collect())
     }
 
-    /// Which process holds which of these sockets open. With several holders (a fork), the first found.
+    /// Which process holds which of these sockets open. If several hold one (a fork), the first that is
+    /// found.
     fn owners(&self, inodes: &[u64]) -> Result<BTreeMap<u64, PathBuf>, HostError> {
         let mut owners = BTreeMap::new();
         for (_, dir) in self.pids()? {
@@ -84,8 +85,9 @@ impl Proc {
                 Some((started, Listener { process: process(dir)?, inode, uid, address }))
             })
             .collect();
-        // By age of the processes (10 ms apart can be told). Inodes are given out in order on each CPU only,
-        // so between sockets they say little; between those of one process they are all there is.
+        // By age of the processes; 10 ms make a difference. The kernel gives out inodes in order on each CPU
+        // only. So they say little between processes, but are all there is between the sockets of one
+        // process.
         listeners.sort_by_key(|(started, listener)| (*started, listener.inode));
         Ok(listeners.into_iter().map(|(_, listener)| listener).collect())
     }
@@ -100,7 +102,7 @@ impl Proc {
         Ok(clients.filter(|client| !servers.contains(&client.pid)).collect())
     }
 
-    /// The connections that process `pid` has taken at `port`, but for its own and for ours.
+    /// The connections that process `pid` has taken at `port`, without its own and ours.
     fn taken_from_others(&self, pid: u32, port: u16) -> Result<BTreeSet<u64>, HostError> {
         let sockets = self.sockets()?;
         let of = |dir: &str| descriptors(&self.root.join(dir)).into_iter().flatten().map(|(_, inode)| inode);
@@ -121,15 +123,15 @@ impl Proc {
     fn answered(&self, client: SocketAddr, server: SocketAddr) -> Result<Option<Process>, HostError> {
         let sockets = self.sockets()?;
         let accepted = sockets.iter().filter(|socket| !socket.listening && socket.remote == client);
-        // A connection that was redirected has arrived at another port.
+        // A redirected connection has arrived at another port.
         let other_end = accepted.max_by_key(|socket| socket.local.port() == server.port());
         let Some(inode) = other_end.map(|socket| socket.inode) else { return Ok(None) };
         Ok(self.owners(&[inode])?.into_values().next().and_then(|dir| process(&dir)))
     }
 }
 
-/// Looking through `/proc` is work for a thread of its own: it takes milliseconds on a busy machine, and a
-/// look at a process that hangs in the kernel can hang with it.
+/// Runs the look through `/proc` on a thread of its own. The look takes milliseconds on a busy machine, and
+/// can hang with a process that hangs in the kernel.
 async fn apart<T: Send + 'static>(
     host: &Proc,
     look: impl FnOnce(&Proc) -> Result<T, HostError> + Send + 'static,
@@ -167,7 +169,7 @@ impl Host for Proc {
         let uid = pod_uid.to_owned();
         apart(self, move |host| {
             let all = host.pids()?.into_iter();
-            // The cgroup first: the command of a process that hangs may never be told.
+            // The cgroup first: the command of a hanging process may never be told.
             let of_pod = all.filter(|(_, dir)| pod_of(dir).as_deref() == Some(&uid));
             Ok(of_pod.filter_map(|(_, dir)| process(&dir)).collect())
         })
@@ -184,8 +186,8 @@ impl Host for Proc {
     async fn end(&self, meant: &Process) -> Result<(), HostError> {
         let attempt = || format!("end process {}", meant.pid);
         let Some(pid) = i32::try_from(meant.pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
-        // The descriptor names the process, whatever becomes of the pid; the look after it says that it is
-        // still the one that was meant.
+        // The descriptor names the process, even if the pid gets another owner. The look after it says that
+        // the process is still the right one.
         let descriptor = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(descriptor) => descriptor,
             Err(Errno::SRCH) => return Ok(()),
@@ -291,8 +293,8 @@ impl Host for Proc {
     }
 }
 
-/// The descriptors of the process of this directory that are sockets, with their inodes. One that is closed while we
-/// look is left out.
+/// The descriptors of the process of this directory that are sockets, with their inodes. Leaves out a
+/// descriptor that is closed meanwhile.
 pub(super) fn descriptors(dir: &Path) -> io::Result<Vec<(RawFd, u64)>> {
     let socket = |entry: fs::DirEntry| {
         let number = entry.file_name().to_str()?.parse().ok()?;
@@ -301,7 +303,7 @@ pub(super) fn descriptors(dir: &Path) -> io::Result<Vec<(RawFd, u64)>> {
     Ok(fs::read_dir(dir.join("fd"))?.flatten().filter_map(socket).collect())
 }
 
-/// The process of this directory; `None` if it has ended, or is a zombie (it has no command any more).
+/// The process of this directory. `None` if it has ended, or is a zombie (which has no command any more).
 fn process(dir: &Path) -> Option<Process> {
     let pid = dir.file_name()?.to_str()?.parse().ok()?;
     let command = fs::read(dir.join("cmdline")).ok()?;
@@ -333,7 +335,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    /// The kernel says who answered: here this very process, on a real socket.
+    /// The kernel says which process answered. Here it is this very process, on a real socket.
     #[tokio::test]
     async fn the_answering_process_is_found() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -361,12 +363,12 @@ mod tests {
         assert!(host.local_clients(address.port()).await.unwrap().is_empty(), "it asks itself");
         let mut other = mine[0].process.clone();
         other.command.push("not me".to_owned());
-        host.end(&other).await.unwrap(); // The pid is mine, the process is not: nothing happens to me.
+        host.end(&other).await.unwrap(); // The pid is mine, the process is not: I live on.
         assert_eq!(host.boot_id().await.unwrap().len(), 36);
         assert!(host.memory_available().await.unwrap() > 0);
     }
 
-    /// A shell with a connection to us, as a person's kubectl has.
+    /// A shell with a connection to this process, like a person's kubectl.
     #[tokio::test]
     async fn who_is_connected_over_loopback_is_found() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -385,7 +387,7 @@ mod tests {
     #[tokio::test]
     async fn a_process_is_ended_once() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        // What it echoes it has read: it runs.
+        // The shell echoes what it has read: it runs.
         child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let host = Proc { root: "/proc".into(), asker: Asker::new(Arc::new(no_tls())) };

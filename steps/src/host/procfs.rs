@@ -1,4 +1,4 @@
-//! What the texts under `/proc` mean. Pure: text in, values out.
+//! Reads the texts under `/proc`. Pure: text in, values out.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 /// A row of `/proc/net/tcp` or `tcp6`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Socket {
-    /// As the socket has it: an IPv4 address of an IPv6 socket stays `::ffff:…`.
+    /// The address as the socket has it: an IPv4 address of an IPv6 socket stays `::ffff:…`.
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
     pub(super) listening: bool,
@@ -14,7 +14,7 @@ pub(super) struct Socket {
     pub(super) inode: u64,
 }
 
-/// The rows of a socket table; rows that cannot be read are left out (the kernel's format is fixed).
+/// The rows of a socket table. Leaves out rows that cannot be read (the kernel's format is fixed).
 pub(super) fn sockets(table: &str) -> impl Iterator<Item = Socket> + '_ {
     table.lines().skip(1).filter_map(|line| {
         let mut fields = line.split_ascii_whitespace();
@@ -43,7 +43,7 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
-/// An IPv4 address as such, also if it is an IPv6 socket's.
+/// An IPv4 address as such, even if an IPv6 socket has it.
 pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
@@ -72,8 +72,8 @@ fn pod_cgroup(name: &str) -> Option<String> {
     (digits == 32 && only).then_some(uid)
 }
 
-/// When a process started, in clock ticks after boot: field 22 of `/proc/<pid>/stat`. The second field
-/// is the command's name in parentheses and may contain anything.
+/// When a process started, in clock ticks after boot: field 22 of `/proc/<pid>/stat`. The second field is the
+/// command's name in parentheses and may contain anything.
 pub(super) fn start_ticks(stat: &str) -> Option<u64> {
     stat.rsplit_once(") ")?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 }

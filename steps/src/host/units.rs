@@ -1,4 +1,4 @@
-//! What starts programs at boot: systemd. As thin as it can be; what a unit says is decided elsewhere.
+//! systemd: it starts programs at boot. This layer is as thin as can be; other code decides what a unit says.
 
 use super::edge::{Hindrance, HostError};
 use async_trait::async_trait;
@@ -10,10 +10,10 @@ use tokio::process::Command;
 /// The machine's units.
 #[async_trait]
 pub trait Units: Send + Sync + Debug {
-    /// Whether units are started here at all.
+    /// Whether this machine starts units at all.
     ///
     /// # Errors
-    /// What there is instead.
+    /// What the machine has instead.
     async fn support(&self) -> Result<(), HostError>;
 
     /// Where the administrator's unit files are.
@@ -22,32 +22,32 @@ pub trait Units: Send + Sync + Debug {
     /// The running program, to be copied.
     fn program(&self) -> &Path;
 
-    /// Where a copy of the program is kept that outlives it.
+    /// The directory of a copy of the program that outlives the original.
     fn home(&self) -> &Path;
 
-    /// Makes changed unit files known.
+    /// Makes systemd read changed unit files.
     async fn reload(&self) -> Result<(), HostError>;
 
-    /// Starts the unit at every boot, and now; if it runs, it is started anew.
+    /// Starts the unit at every boot, and now. If it runs, it is started anew.
     async fn enable(&self, unit: &str) -> Result<(), HostError>;
 
-    /// The opposite. With `stop` it is also ended now.
+    /// The opposite of [`Units::enable`]. With `stop` the unit is also ended now.
     async fn disable(&self, unit: &str, stop: bool) -> Result<(), HostError>;
 
-    /// Whether it is started at every boot, and whether it runs.
+    /// Whether the unit is started at every boot, and whether it runs.
     async fn state(&self, unit: &str) -> Result<UnitState, HostError>;
 }
 
-/// How a unit stands.
+/// The state of a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct UnitState {
-    /// It is started at every boot.
+    /// The unit is started at every boot.
     pub enabled: bool,
-    /// It runs.
+    /// The unit runs.
     pub active: bool,
 }
 
-/// The real one, by its own command.
+/// systemd, through its own command.
 #[derive(Debug, Clone)]
 pub struct Systemd {
     dir: PathBuf,
@@ -55,14 +55,15 @@ pub struct Systemd {
     home: PathBuf,
 }
 
-/// systemd waits this long for a unit to say that it is ready, and a little more.
+/// systemd waits this long for a unit to report that it is ready, and a little more.
 const SYSTEMCTL_WITHIN: Duration = Duration::from_secs(100);
 
 impl Default for Systemd {
     fn default() -> Self {
         Self {
             dir: "/etc/systemd/system".into(),
-            // Also right when the file has been replaced or deleted since it was started.
+            // This path is right even when the file has been replaced or deleted since the program was
+            // started.
             program: "/proc/self/exe".into(),
             home: "/usr/local/lib/fulcrum".into(),
         }
@@ -100,7 +101,7 @@ impl Systemd {
 #[async_trait]
 impl Units for Systemd {
     async fn support(&self) -> Result<(), HostError> {
-        // What sd_booted(3) looks at.
+        // sd_booted(3) looks at this directory.
         if !Path::new("/run/systemd/system").is_dir() {
             let cause = "there is no /run/systemd/system: this machine was not booted by systemd";
             return Err(HostError::hindered(Hindrance::Unsupported, "look for systemd", cause));

@@ -1,5 +1,5 @@
-//! Sockets, looked up in the kernel (`sock_diag(7)`): one takes microseconds, where reading the table in
-//! `/proc/net/tcp` walks through the hash of all connections of the machine, some 10 ms; and it knows more.
+//! Looks sockets up in the kernel (`sock_diag(7)`). One look-up takes microseconds and tells more. Reading
+//! the table in `/proc/net/tcp` walks through the hash of all connections of the machine, some 10 ms.
 
 use super::netlink::{Netlink, find, number};
 use rustix::io::Errno;
@@ -14,22 +14,23 @@ const BY_FAMILY: u16 = 20;
 const ESTABLISHED: u8 = 1;
 const LISTEN: u8 = 10;
 const TCP: u8 = 6;
-/// Of an answer, `inet_diag_msg`: its length, and where in it the state is, the port and the inode.
+/// Of an answer, `inet_diag_msg`: its length, and the offsets of the state, the port and the inode in it.
 const ANSWER: usize = 72;
 const STATE: usize = 1;
 const PORT: usize = 4;
 const INODE: usize = 68;
-/// `INET_DIAG_INFO`: an attribute with a `tcp_info`, and in it `tcpi_last_data_sent`, in milliseconds.
+/// `INET_DIAG_INFO`: an attribute with a `tcp_info`, and the offset of `tcpi_last_data_sent` in it, in
+/// milliseconds.
 const INFO: u16 = 2;
 const LAST_SENT: usize = 44;
 
-/// The inode of the socket with these two ends; `None` if there is no such connection, or if nobody has
+/// The inode of the socket with these two ends. `None` if there is no such connection, or if no process has
 /// accepted it yet.
 pub(super) fn connection(local: SocketAddr, remote: SocketAddr) -> rustix::io::Result<Option<u64>> {
     let kernel = Netlink::open(netlink::SOCK_DIAG)?;
     let mut found = None;
     let asked = kernel.act(BY_FAMILY, &request(local, remote, u32::MAX, 0), |answer| {
-        // Without such a connection, the kernel names who would accept it.
+        // Without such a connection, the kernel names the socket that would accept it.
         let listens = answer.get(STATE) == Some(&LISTEN);
         found = answer.get(INODE..).and_then(number).filter(|inode| *inode != 0 && !listens);
     });
@@ -39,15 +40,16 @@ pub(super) fn connection(local: SocketAddr, remote: SocketAddr) -> rustix::io::R
     }
 }
 
-/// Every listening TCP socket, IPv4 and IPv6, as port and inode. The kernel keeps those apart from the connections.
+/// Every listening TCP socket, IPv4 and IPv6, as port and inode. The kernel keeps these apart from the
+/// connections.
 pub(in super::super) fn listening() -> rustix::io::Result<Vec<(u16, u64)>> {
     let mut found = Vec::new();
     list(LISTEN, |port, inode, _| found.push((port, inode)))?;
     Ok(found)
 }
 
-/// How long ago something was sent over any of these sockets, by inode, but for those that were taken at `port`; `None`
-/// if none of them is a connection.
+/// How long ago something was sent over any of these sockets, by inode. Sockets that were taken at `port` do
+/// not count. `None` if none of the others is a connection.
 pub(in super::super) fn last_sent(inodes: &BTreeSet<u64>, port: u16) -> rustix::io::Result<Option<Duration>> {
     let mut last: Option<Duration> = None;
     list(ESTABLISHED, |local, inode, attributes| {
@@ -59,7 +61,8 @@ pub(in super::super) fn last_sent(inodes: &BTreeSet<u64>, port: u16) -> rustix::
     Ok(last)
 }
 
-/// Goes through all TCP sockets in this state, IPv4 and IPv6: the local port, the inode, the attributes.
+/// Goes through all TCP sockets in this state, IPv4 and IPv6. Passes on the local port, the inode and the
+/// attributes.
 fn list(state: u8, mut each: impl FnMut(u16, u64, &[u8])) -> rustix::io::Result<()> {
     let kernel = Netlink::open(netlink::SOCK_DIAG)?;
     for any in ["0.0.0.0:0", "[::]:0"].map(|any| any.parse::<SocketAddr>()).into_iter().flatten() {
@@ -72,7 +75,8 @@ fn list(state: u8, mut each: impl FnMut(u16, u64, &[u8])) -> rustix::io::Result<
     Ok(())
 }
 
-/// `inet_diag_req_v2` and in it `inet_diag_sockid`: a socket in one of these states, and what is asked beside.
+/// `inet_diag_req_v2` and in it `inet_diag_sockid`: asks for a socket in one of these states, and for
+/// extensions.
 fn request(local: SocketAddr, remote: SocketAddr, states: u32, extensions: u8) -> Vec<u8> {
     let family = if local.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let mut request = vec![u8::try_from(family.as_raw()).unwrap_or_default(), TCP, extensions, 0];
@@ -87,8 +91,8 @@ fn request(local: SocketAddr, remote: SocketAddr, states: u32, extensions: u8) -
         }
         request.extend(address);
     }
-    request.extend([0; 4]); // On whatever interface.
-    request.extend([0xFF; 8]); // With whatever cookie.
+    request.extend([0; 4]); // Any interface.
+    request.extend([0xFF; 8]); // Any cookie.
     request
 }
 
@@ -120,7 +124,7 @@ mod tests {
             let (taken, _) = listener.accept().unwrap();
             let inode = |socket: std::os::fd::BorrowedFd<'_>| rustix::fs::fstat(socket).unwrap().st_ino;
             let both = BTreeSet::from([inode(made.as_fd()), inode(taken.as_fd())]);
-            std::thread::sleep(Duration::from_millis(200)); // What is measured is a length of time.
+            std::thread::sleep(Duration::from_millis(200)); // The test measures a length of time.
             made.write_all(b"GET").unwrap();
             let just_now = last_sent(&both, port).unwrap().unwrap();
             assert!(just_now < Duration::from_millis(150), "{just_now:?}");

@@ -1,15 +1,15 @@
 //! The group of sockets that listen on one address and port, and the program on it.
 //!
-//! The program is put on through a socket of our own that joins the group for a moment. Until the program is
-//! on, the kernel's hash gives that socket its share of the connections that are made; it would be wrong to
-//! accept them, as they would be reset if this process died, and those in the middle of their handshake
-//! in any case. So the socket has, from before it listens, a filter that lets no packet in: whoever met it
-//! sends his SYN once more, after a second, and finds the program at work. The moment is some 20 µs, and
-//! only the first time: a group that has a program sends nobody to a socket that the program does not name.
+//! A socket of our own joins the group for a moment and puts the program on. Until the program is on, the
+//! kernel's hash gives that socket its share of the new connections. Accepting them would be wrong: they
+//! would be reset if this process died, and those in the middle of their handshake in any case. So the socket
+//! has, from before it listens, a filter that lets no packet in. A client that met it sends its SYN once
+//! more, after a second, and finds the program at work. The moment is some 20 µs, and only the first time: a
+//! group that has a program sends no client to a socket that the program does not name.
 //!
-//! A crash leaves the group with the program or without it; the kernel closes our socket. It was the last one
-//! of the group, so that nobody's place changes; whoever has joined behind it moves up to the place that it
-//! would have had.
+//! A crash leaves the group with the program or without it; the kernel closes our socket. Our socket was the
+//! last of the group, so no other place changes. A socket that has joined behind it moves up to the place
+//! that it would have had.
 
 use super::places::Visitor;
 use super::program::{Instruction, PLACES_MAX, all_to, line_up, nothing};
@@ -30,8 +30,8 @@ pub(in crate::host) fn steer(proc: &Path, group: &[Listener], steering: Steering
     let shape = shape(proc, group)?;
     let attempt = || format!("steer new connections to {}", shape.address);
     let visitor = Visitor::new(proc, group, shape);
-    // An own program tells the places before anything is changed; without one, the listeners are taken in the
-    // order given, and once there is one, it tells whether that was right.
+    // A program of ours tells the places before anything is changed. Without one, the listeners are taken in
+    // the given order. Once the program is on, it tells whether that was right.
     let mut places = match group {
         [only] => vec![only.inode],
         several => visitor
@@ -77,7 +77,7 @@ pub(in crate::host) fn unsteer(proc: &Path, group: &[Listener]) -> Result<(), Ho
     }
 }
 
-/// Does something with the group, as a member of it that no connection ever gets to.
+/// Does something with the group, as a member of it that never gets a connection.
 pub(super) fn through_member<T>(
     shape: Shape,
     act: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<T>,
@@ -85,7 +85,7 @@ pub(super) fn through_member<T>(
     let member = shape.socket()?;
     sys::attach_filter(&member, &nothing())?;
     bind(&member, &shape.address)?;
-    // From here to the end of `act`: the moment.
+    // The moment lasts from here to the end of `act`.
     listen(&member, 1)?;
     act(member.as_fd())
 }

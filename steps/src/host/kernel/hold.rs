@@ -1,8 +1,9 @@
-//! Holding back what clients send on connections that they have.
+//! Holds back what clients send on connections that they have.
 //!
-//! A filter on each of a server's connections drops packets that carry data until a point in time, of which the program
-//! itself knows: whatever becomes of us, nothing stays held. What is dropped is sent again by the client's kernel, as
-//! ever. Acknowledgements pass, so that what the server has to say arrives; so do the ends of connections.
+//! A filter on each of a server's connections drops packets that carry data until a point in time. The
+//! program itself knows that time: even if this process dies, nothing stays held. The client's kernel sends
+//! what is dropped again, as always. Acknowledgements pass, so the server's answers arrive. So do the ends of
+//! connections.
 
 use super::operation::Operation;
 use super::sys::{attach_loaded_filter, load_filter};
@@ -16,9 +17,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-/// Holds back what arrives, from now on and for the time `most`, on those connections of process `pid` that are
-/// sockets with these inodes. Says how many there are. One that is closed meanwhile is not held, nor is one that
-/// takes no filter, as those that clients have opened as MPTCP.
+/// Holds back what arrives, from now on and for the time `most`, on the connections of process `pid` that are
+/// sockets with these inodes. Returns how many there are. A connection that is closed meanwhile is not held.
+/// Nor is one that takes no filter, such as a connection that a client has opened as MPTCP.
 pub(in crate::host) fn hold_back(
     proc: &Path,
     pid: u32,
@@ -38,7 +39,7 @@ pub(in crate::host) fn hold_back(
             continue;
         }
         match pidfd_getfd(&process, number, PidfdGetfdFlags::empty()) {
-            // The number may have become another's since.
+            // The number may belong to another socket by now.
             Ok(socket) if fstat(&socket).map_err(failed)?.st_ino == inode => {
                 held += usize::from(attach_loaded_filter(&socket, &program).is_ok());
             }
@@ -49,13 +50,13 @@ pub(in crate::host) fn hold_back(
     Ok(held)
 }
 
-/// The clock that the program looks at, in nanoseconds.
+/// The clock that the program reads, in nanoseconds.
 fn now() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     u64::try_from(Duration::try_from(now).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Drops segments with data until then. A socket of TCP shows its filter the segment from its header on.
+/// Drops segments with data until then. A TCP socket shows its filter the segment from its header on.
 fn nothing_new_until(until: u64) -> Vec<Operation> {
     let [low, high] = [until, until >> 32].map(|half| (half as u32).cast_signed());
     vec![
@@ -77,7 +78,7 @@ fn nothing_new_until(until: u64) -> Vec<Operation> {
 }
 
 fn op(code: u8, to: u8, from: u8, skip: i16, value: i32) -> Operation {
-    // The first four bits in the order of the machine's bytes.
+    // The first four bits depend on the machine's byte order.
     let registers = if cfg!(target_endian = "little") { from << 4 | to } else { to << 4 | from };
     Operation { code, registers, skip, value }
 }

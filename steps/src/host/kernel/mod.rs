@@ -1,19 +1,19 @@
 //! The hand-over of a live listener, as the Linux kernel lets root do it.
 //!
-//! Two processes can listen on one port if both sockets have `SO_REUSEPORT`; they then are one *group*, and
-//! a classic BPF program on the group picks who gets a new connection. This module makes a socket of
-//! another process shareable while it listens, and puts such a program onto its group.
+//! Two processes can listen on one port if both sockets have `SO_REUSEPORT`. They then are one *group*, and a
+//! classic BPF program on the group picks the socket that gets a new connection. This module makes a socket
+//! of another process shareable while it listens, and puts such a program onto its group.
 //!
-//! It is not for deciding when to do so (the steps do), and it keeps nothing: every call opens what it
-//! needs and closes it again, so that a crash between any two system calls leaves a listener that listens.
+//! The steps decide when to do so. This module keeps nothing: every call opens what it needs and closes it
+//! again. A crash between any two system calls leaves a listener that listens.
 //!
-//! What was found by experiment on Linux 6.18, and is kept true by `tests`:
+//! Experiments on Linux 6.18 have found the following, and `tests` keeps it true:
 //!
 //! * Every socket has a *place* in its group: the order in which they began to listen, from 0. When one
-//!   closes, the last takes its place, so that with `[A, B, C]` and A gone, place 0 is C's, not B's.
-//!   A place without a socket falls back to the kernel's hash.
+//!   closes, the last takes its place. With `[A, B, C]` and A gone, place 0 is C's, not B's. A place without
+//!   a socket falls back to the kernel's hash.
 //! * No list of the kernel tells the places, and a program cannot be read back. Hence every program of ours
-//!   answers to marks ([`program`]), and places are found by asking ([`places`]).
+//!   answers to marks ([`program`]), and asking finds the places ([`places`]).
 //! * A socket that began to listen without `SO_REUSEPORT` is in no group until a second one joins: putting
 //!   a program onto it is `EINVAL`. On MPTCP sockets (Go's default since 1.24) `SO_REUSEPORT` can be set, but
 //!   a program is `EOPNOTSUPP`. Both are why an own plain TCP socket joins the group for a moment ([`group`]).
@@ -21,13 +21,15 @@
 //!   own, and `listen` is then `EADDRINUSE`.
 //! * A group has one address, one address family, one `IPV6_V6ONLY` and one user. The user of a socket is the
 //!   owner of its inode, and `fchown` changes it until it is bound.
-//! * A program stays with its group while any socket is in it, whoever put it there.
+//! * A program stays with its group while any socket is in it, even if the socket that put it there has
+//!   closed.
 //! * A program sees SYNs only. It can read the network header (`SKF_NET_OFF`) and the mark; offset 0 is
 //!   behind the TCP header, where a SYN has nothing. A load from beyond the packet ends the program with 0.
 //!   A dual-stack listener sees IPv4 packets as IPv4.
 //!
-//! Beside that, what clients send on connections that a server has can be held back for a while ([`hold`]), and the
-//! ports that they come from be new ones as soon as those are closed ([`tracking`]).
+//! The module can also hold back, for a while, what clients send on connections that a server has ([`hold`]).
+//! And it can make the ports of these clients count as new ones as soon as the connections are closed
+//! ([`tracking`]).
 
 mod diag;
 mod group;

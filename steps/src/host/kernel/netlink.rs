@@ -6,7 +6,7 @@ use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
 };
 
-/// `NLMSG_ERROR`, which also says that it is done, and `NLMSG_DONE`, the end of a list.
+/// `NLMSG_ERROR`, which also reports success, and `NLMSG_DONE`, the end of a list.
 const OUTCOME: u16 = 2;
 const END: u16 = 3;
 /// `NLM_F_REQUEST` with `NLM_F_ACK` and with `NLM_F_DUMP`.
@@ -15,7 +15,7 @@ const LIST: u16 = 0x1 | 0x300;
 /// The lengths of `nlmsghdr` and `nlattr`.
 const HEADER: usize = 16;
 const ATTRIBUTE: usize = 4;
-/// `NLA_F_NESTED`, and what is left of an attribute's kind without it and `NLA_F_NET_BYTEORDER`.
+/// `NLA_F_NESTED`, and the mask that leaves an attribute's kind without it and `NLA_F_NET_BYTEORDER`.
 const NESTED: u16 = 0x8000;
 const KIND: u16 = 0x3FFF;
 
@@ -31,12 +31,13 @@ impl Netlink {
         Ok(Self { socket })
     }
 
-    /// Asks for one thing, or to do one: what follows the header of each message that answers it, before it is done.
+    /// Asks for one thing, or asks the kernel to do one. Passes on what follows the header of each message of
+    /// the answer.
     pub(super) fn act(&self, kind: u16, body: &[u8], each: impl FnMut(&[u8])) -> rustix::io::Result<()> {
         self.exchange(kind, ACT, body, each)
     }
 
-    /// Asks for a list: what follows the header of each of its messages.
+    /// Asks for a list. Passes on what follows the header of each of its messages.
     pub(super) fn list(&self, kind: u16, body: &[u8], each: impl FnMut(&[u8])) -> rustix::io::Result<()> {
         self.exchange(kind, LIST, body, each)
     }
@@ -56,7 +57,7 @@ impl Netlink {
         send(&self.socket, &message, SendFlags::empty())?;
         let mut answer = vec![0; 32 * 1024];
         loop {
-            // The kernel has answered before `send` returned, and with what follows before `recv` did.
+            // The kernel has answered before `send` returned, and with the rest before `recv` did.
             let (length, _) = recv(&self.socket, answer.as_mut_slice(), RecvFlags::DONTWAIT)?;
             if is_all(&answer[..length], &mut each)? {
                 return Ok(());
@@ -65,7 +66,7 @@ impl Netlink {
     }
 }
 
-/// Takes in what was received at once; whether it is the last of the answer.
+/// Takes in what was received at once. Returns whether it is the last of the answer.
 fn is_all(mut answer: &[u8], each: &mut impl FnMut(&[u8])) -> rustix::io::Result<bool> {
     while let Some(length) = number(answer).map(|length| length as usize) {
         let message = answer.get(..length).filter(|_| length >= HEADER).ok_or(Errno::PROTO)?;

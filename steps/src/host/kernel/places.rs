@@ -1,6 +1,6 @@
-//! Who is at which place of a group: found by connecting with a mark and looking whose the other end is.
+//! Finds the socket at each place of a group: connects with a mark and looks which socket is the other end.
 //!
-//! Nothing is sent; a server sees a connection that is closed before it began.
+//! Nothing is sent. A server sees a connection that is closed before it began.
 
 use super::diag::connection;
 use super::program::PLACES;
@@ -19,14 +19,15 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A connection over loopback is there at once, or its listener has no room for more.
+/// A connection over loopback is there at once, unless its listener has no room for more.
 const CONNECTED_WITHIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
-/// A server that runs accepts within a millisecond. One that has bound its port and does not serve yet (an API
-/// server is like that for some seconds) does not; who that is follows from the others.
+/// A server that runs accepts within a millisecond. A server that has bound its port and does not serve yet
+/// (an API server does that for some seconds) does not accept. Its place follows from the others.
 const ACCEPTED_WITHIN: Duration = Duration::from_millis(100);
-/// There is nothing that tells when another process accepts.
+/// No event tells that another process accepts.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
-/// Without a program the kernel's hash sends two listeners' connections like one by chance: once in 8,000.
+/// Without a program the kernel's hash would send two listeners' connections as a program would by chance:
+/// once in 8,000.
 const ROUNDS: u32 = 4;
 
 /// Asks the members of one group.
@@ -36,16 +37,16 @@ pub(super) struct Visitor<'a> {
     shape: Shape,
 }
 
-/// Who is where.
+/// The sockets and their places.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Places {
     /// The inodes of the sockets, by their places.
     pub(super) order: Vec<u64>,
-    /// The one of them that accepts nothing; where it is follows from the others.
+    /// The socket that accepts nothing. Its place follows from the others.
     silent: Option<u64>,
 }
 
-/// Why it could not be told.
+/// Why the places could not be told.
 pub(super) type Unclear = String;
 
 impl<'a> Visitor<'a> {
@@ -53,7 +54,7 @@ impl<'a> Visitor<'a> {
         Self { proc, group, shape }
     }
 
-    /// Who is where, if a program of ours is on the group.
+    /// The places, if a program of ours is on the group.
     pub(super) fn places(&self) -> Result<Result<Places, Unclear>, HostError> {
         let mut found = Vec::new();
         for (_, mark) in self.group.iter().zip(PLACES..) {
@@ -83,7 +84,7 @@ impl<'a> Visitor<'a> {
         Ok(Some(places))
     }
 
-    /// Who serves and who is the newcomer; `None` if no program of ours is on the group.
+    /// The serving socket and the newcomer. `None` if no program of ours is on the group.
     pub(super) fn roles_for_sure(&self) -> Result<Option<(u64, u64)>, HostError> {
         let Some(places) = self.places_for_sure()? else { return Ok(None) };
         let mut roles = None;
@@ -98,7 +99,7 @@ impl<'a> Visitor<'a> {
         Ok(serving.or(places.silent).zip(newcomer.or(places.silent)))
     }
 
-    /// The socket that takes connections with this mark; `None` if nobody accepts them.
+    /// The socket that takes connections with this mark. `None` if no process accepts them.
     fn who(&self, mark: u32) -> Result<Option<u64>, HostError> {
         let at = self.shape.reached_at();
         let attempt = || format!("find out who takes connections to {at} with mark {mark:#x}");

@@ -1,7 +1,7 @@
-//! Which listener of a group gets a new connection: classic BPF programs, as values.
+//! Classic BPF programs, as values: they pick the listener of a group that gets a new connection.
 //!
-//! All of them answer to marks: a connection with the mark [`PLACES`]` + i` goes to place i. That is how
-//! [`super::places`] finds out who is where without touching anybody else's connections.
+//! All of them answer to marks: a connection with the mark [`PLACES`]` + i` goes to place i. With these marks
+//! [`super::places`] finds the sockets' places without touching other connections.
 
 use crate::host::edge::{MARK_NEWCOMER, MARK_SERVING};
 
@@ -14,12 +14,12 @@ pub(super) struct Instruction {
     pub(super) k: u32,
 }
 
-/// The mark that leads to place 0; those after it, to the places after it.
+/// The mark that leads to place 0. The following marks lead to the following places.
 pub(super) const PLACES: u32 = 0xF0;
 /// How many places have a mark.
 pub(super) const PLACES_MAX: u32 = MARK_SERVING - PLACES;
 
-/// Load a word, load a byte; from where `k` says.
+/// Load a word, load a byte; `k` says from where.
 const LDW: u16 = 0x20;
 const LDB: u16 = 0x30;
 const SUB: u16 = 0x14;
@@ -35,8 +35,8 @@ const NET: u32 = 0xFFF0_0000;
 /// `SKF_AD_OFF + SKF_AD_MARK`: the packet's mark.
 const MARK: u32 = 0xFFFF_F000 + 20;
 
-/// `serving` gets every connection, but those that are marked for the newcomer or go to a loopback address:
-/// a new API server asks itself over loopback while it starts, and must not be answered by another.
+/// `serving` gets every connection, except for those that are marked for the newcomer or go to a loopback
+/// address. A new API server asks itself over loopback while it starts, and no other server must answer it.
 pub(super) fn line_up(serving: u32, newcomer: u32) -> Vec<Instruction> {
     const LOOPBACK: usize = 19;
     const OTHERS: usize = 20;
@@ -68,19 +68,19 @@ pub(super) fn all_to(serving: u32) -> Vec<Instruction> {
     program
 }
 
-/// As a socket's filter: it gets to see no packet at all.
+/// As a socket's filter: the socket sees no packet at all.
 pub(super) fn nothing() -> Vec<Instruction> {
     vec![op(RET, 0)]
 }
 
-/// The first six instructions: a place's mark leads there, the others to instructions of the caller's.
+/// The first six instructions. A place's mark leads there, the others to instructions of the caller's.
 fn by_mark(unmarked: usize, newcomer: usize, serving: usize) -> Vec<Instruction> {
     vec![
         op(LDW, MARK),
         op(SUB, PLACES),
         branch(2, JEQ, MARK_NEWCOMER - PLACES, newcomer, 3),
         branch(3, JEQ, MARK_SERVING - PLACES, serving, 4),
-        // Unsigned: a smaller mark, or none, is a very large number now.
+        // Unsigned: a smaller mark, or no mark, is a very large number now.
         branch(4, JGE, PLACES_MAX, unmarked, 5),
         op(RET_A, 0),
     ]
@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    /// Byte for byte what the kernel is given: this program is on live listeners of older versions.
+    /// The program as the kernel gets it, byte for byte: older versions have put it on live listeners.
     #[test]
     fn a_program_is_these_instructions() {
         let raw: Vec<_> = all_to(1).iter().map(|i| (i.code, i.jt, i.jf, i.k)).collect();

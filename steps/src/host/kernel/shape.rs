@@ -21,7 +21,7 @@ impl Shape {
         Ok(Self { address, v6only, uid: fstat(socket)?.st_uid })
     }
 
-    /// A plain TCP socket that can join the group: not bound yet.
+    /// A plain TCP socket that can join the group. It is not bound yet.
     pub(super) fn socket(&self) -> rustix::io::Result<OwnedFd> {
         let family = if self.address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

@@ -30,8 +30,8 @@ pub(in crate::host) fn set_shared(proc: &Path, listener: &Listener, shared: bool
 
 /// Does something with the listening socket itself, through a duplicate of its owner's descriptor.
 ///
-/// The duplicate is closed before this returns: while it is open, the port stays open even if its process
-/// dies, and nobody would ever accept a connection. Should this process die here, the kernel closes it.
+/// The duplicate is closed before this returns. While it is open, the port stays open even if its process
+/// dies, and no process would ever accept a connection. Should this process die here, the kernel closes it.
 pub(super) fn with_socket<T>(
     proc: &Path,
     listener: &Listener,
@@ -61,7 +61,7 @@ fn duplicate(proc: &Path, listener: &Listener, verb: &str) -> Result<OwnedFd, Ho
         Err(Errno::BADF) => return Err(no_socket()),
         Err(errno) => return Err(failed(errno)),
     };
-    // Pid and descriptor number may have become another's since they were looked up; the inode tells.
+    // Pid and descriptor number may belong to another process since they were looked up. The inode tells.
     let same = fstat(&socket).map_err(failed)?.st_ino == listener.inode;
     let listens = same && sockopt::socket_acceptconn(&socket).map_err(failed)?;
     if listens { Ok(socket) } else { Err(no_socket()) }

@@ -1,4 +1,4 @@
-//! Whether the machine can do it, found out by doing it.
+//! Finds out whether the machine can steer, by doing it.
 
 use super::group::through_member;
 use super::places::visit;
@@ -17,7 +17,7 @@ const ARRIVES_WITHIN: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// See [`crate::host::Host::steering_support`].
 pub(in crate::host) fn support(proc: &Path, listener: &Listener) -> Result<(), HostError> {
-    // Security modules decide by process: only the very one can tell.
+    // Security modules decide by process: only the real one can tell.
     let shape = with_socket(proc, listener, "look at", Shape::of)?;
     let failed = |what: &'static str| move |errno| HostError::of(what, errno);
     shape.socket().map_err(failed("make a socket that belongs to the listener's user"))?;
@@ -36,7 +36,7 @@ pub(in crate::host) fn support(proc: &Path, listener: &Listener) -> Result<(), H
     Ok(())
 }
 
-/// Two listeners as they come about in a pivot: the first is made shareable while it listens.
+/// Two listeners as a pivot has them: the first is made shareable while it listens.
 fn group() -> rustix::io::Result<[OwnedFd; 2]> {
     let shape = |address| Shape { address, v6only: false, uid: rustix::process::geteuid().as_raw() };
     let any = shape(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));

@@ -1,4 +1,4 @@
-//! The system calls that rustix has not, and the workspace's only `unsafe`.
+//! The system calls that rustix lacks, and the workspace's only `unsafe`.
 #![allow(
     unsafe_code,
     reason = "setsockopt and bpf read memory that they are given an address of; the heap is C's"
@@ -10,12 +10,12 @@ use rustix::io::Errno;
 use std::ffi::{CStr, c_int};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-/// Puts the program onto the socket's group: it picks who gets a new connection.
+/// Puts the program onto the socket's group. It picks the socket that gets a new connection.
 pub(super) fn attach_to_group(socket: impl AsFd, program: &[Instruction]) -> rustix::io::Result<()> {
     attach(socket, libc::SO_ATTACH_REUSEPORT_CBPF, program)
 }
 
-/// Puts the program onto the socket: it says how much of a packet the socket gets to see.
+/// Puts the program onto the socket. It says how much of a packet the socket sees.
 pub(super) fn attach_filter(socket: impl AsFd, program: &[Instruction]) -> rustix::io::Result<()> {
     attach(socket, libc::SO_ATTACH_FILTER, program)
 }
@@ -30,15 +30,16 @@ pub(in crate::host) fn set_mark(socket: impl AsFd, mark: u32) -> rustix::io::Res
     set(socket, libc::SO_MARK, &mark.cast_signed())
 }
 
-/// Puts a loaded program onto the socket, in the place of the filter that it may have.
+/// Puts a loaded program onto the socket. Replaces the filter that the socket may have.
 pub(super) fn attach_loaded_filter(socket: impl AsFd, program: &OwnedFd) -> rustix::io::Result<()> {
     set(socket, libc::SO_ATTACH_BPF, &program.as_raw_fd())
 }
 
-/// Gives the kernel an eBPF program that filters what sockets get. It lives as long as the descriptor, and sockets
-/// that it is put onto.
+/// Gives the kernel an eBPF program that filters what sockets get. The program lives as long as the
+/// descriptor and the sockets that have it.
 pub(super) fn load_filter(operations: &[Operation]) -> rustix::io::Result<OwnedFd> {
-    /// The beginning of `union bpf_attr` for `BPF_PROG_LOAD`; the kernel takes what is left out for zero.
+    /// The beginning of `union bpf_attr` for `BPF_PROG_LOAD`. The kernel takes the fields that are left out
+    /// for zero.
     #[repr(C)]
     struct Load {
         kind: u32,
@@ -51,7 +52,8 @@ pub(super) fn load_filter(operations: &[Operation]) -> rustix::io::Result<OwnedF
     }
     const BPF_PROG_LOAD: c_int = 5;
     const BPF_PROG_TYPE_SOCKET_FILTER: u32 = 1;
-    // What the kernel asks of programs that use certain functions of its; before 5.8 the clock was one of them.
+    // The kernel demands this of programs that use certain functions of its. Before 5.8 the clock was one of
+    // them.
     const LICENSE: &CStr = c"Dual MIT/GPL";
     let address = |pointer: *const u8| pointer.addr() as u64;
     let load = Load {
@@ -63,8 +65,9 @@ pub(super) fn load_filter(operations: &[Operation]) -> rustix::io::Result<OwnedF
         log_size: 0,
         log: 0,
     };
-    // SAFETY: `load` is laid out as this command has it, with its size; the two addresses are those of memory that
-    // outlives the call, the first with as many operations as it says, the second ended by a zero. The kernel copies.
+    // SAFETY: `load` is laid out as this command has it, with its size. The two addresses point to memory
+    // that outlives the call. The first has as many operations as it says, the second ends with a zero. The
+    // kernel copies both.
     let descriptor =
         unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const load, size_of::<Load>()) };
     match c_int::try_from(descriptor) {
@@ -74,11 +77,11 @@ pub(super) fn load_filter(operations: &[Operation]) -> rustix::io::Result<OwnedF
     }
 }
 
-/// Gives back to the machine what this process has freed. The C library keeps it otherwise, for a daemon as for a
-/// program that will soon need it again.
+/// Returns to the machine what this process has freed. The C library keeps freed memory, for a daemon as for
+/// a program that will soon need it again.
 pub(crate) fn give_back_memory() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: it is given no address, and lets go of nothing that is in use.
+    // SAFETY: it gets no address, and lets go of nothing that is in use.
     unsafe {
         libc::malloc_trim(0);
     }

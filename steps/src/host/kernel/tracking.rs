@@ -1,22 +1,23 @@
 //! Ports of clients whose connections are reset, in the kernel's connection tracking (`ctnetlink`).
 //!
-//! A connection that a server has reset, as an API server does whenever it closes first, is known for 10 s, and what comes
-//! from the same port meanwhile is taken for a part of it: a client that happens to take that port for a new connection
-//! arrives where the old one led, translated or not as that was. If the server there has gone, it is refused. Not so if the
-//! kernel has seen an orderly close begin: then a SYN makes a new connection of it. It notes that by a flag, which can
-//! be set.
+//! An API server resets a connection whenever it closes first. The kernel then knows the connection for 10 s,
+//! and takes what comes from the client's port meanwhile for a part of it. A client that takes that port for
+//! a new connection arrives where the old one led, translated or not as that was. If the server there has
+//! gone, the client is refused. This does not happen if the kernel has seen an orderly close begin: then a
+//! SYN makes a new connection. The kernel notes that by a flag, and the flag can be set.
 
 use super::netlink::{Netlink, attribute, find, nested};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, netlink};
 
-/// `NFNL_SUBSYS_CTNETLINK << 8` with `IPCTNL_MSG_CT_GET`, and with `IPCTNL_MSG_CT_NEW`, which changes what is there unless
-/// it is told to create.
+/// `NFNL_SUBSYS_CTNETLINK << 8` with `IPCTNL_MSG_CT_GET`, and with `IPCTNL_MSG_CT_NEW`, which changes an
+/// entry unless it is told to create one.
 const GET: u16 = 0x101;
 const CHANGE: u16 = 0x100;
 /// The length of `nfgenmsg`, which begins with the address family.
 const FAMILY: usize = 4;
-/// `CTA_TUPLE_REPLY`: as the server's packets are addressed, which is the same however the client's were translated.
+/// `CTA_TUPLE_REPLY`: the addresses of the server's packets. They do not depend on how the client's were
+/// translated.
 const REPLY: u16 = 2;
 const TUPLE_PROTOCOL: u16 = 2;
 const PROTOCOL: u16 = 1;
@@ -25,15 +26,15 @@ const SOURCE_PORT: u16 = 2;
 const PROTOCOL_INFO: u16 = 4;
 const TCP_INFO: u16 = 1;
 const FLAGS_ORIGINAL: u16 = 4;
-/// `CTA_ZONE`: tuples are one of a kind in their zone only.
+/// `CTA_ZONE`: tuples are unique in their zone only.
 const ZONE: u16 = 18;
 /// `IP_CT_TCP_FLAG_CLOSE_INIT`.
 const CLOSE_BEGUN: u8 = 0x04;
 const TCP: u8 = 6;
 
-/// For each tracked connection to this port: what comes from the other end's port is a new connection, as soon as this one
-/// is closed. Says how many they are. Those that pass this machine on their way to another one's port of the same number
-/// are among them, and it does them no harm.
+/// For each tracked connection to this port: once it is closed, what comes from the other end's port is a new
+/// connection. Returns how many connections there are. Those that pass this machine on their way to a port of
+/// the same number on another one are among them; it does them no harm.
 pub(in crate::host) fn release_ports(port: u16) -> rustix::io::Result<usize> {
     let kernel = Netlink::open(netlink::NETFILTER)?;
     let any = [u8::try_from(AddressFamily::UNSPEC.as_raw()).unwrap_or_default(), 0, 0, 0];
@@ -43,20 +44,20 @@ pub(in crate::host) fn release_ports(port: u16) -> rustix::io::Result<usize> {
     for change in &changes {
         match kernel.act(CHANGE, change, |_| ()) {
             Ok(()) | Err(Errno::NOENT) => {} // It has been forgotten meanwhile.
-            // The others may go.
+            // The others may still succeed.
             Err(errno) => outcome = Err(errno),
         }
     }
     outcome
 }
 
-/// What is to be asked of the kernel for this connection, if it is one to `port`.
+/// What to ask of the kernel for this connection, if it is one to `port`.
 fn change(connection: &[u8], port: u16) -> Option<Vec<u8>> {
     let (family, attributes) = connection.split_at_checked(FAMILY)?;
     let reply = find(attributes, REPLY)?;
     let protocol = find(reply, TUPLE_PROTOCOL)?;
     let is_meant = find(protocol, PROTOCOL)? == [TCP] && find(protocol, SOURCE_PORT)? == port.to_be_bytes();
-    // The flag, and which flags are meant.
+    // The value of the flag, and the mask.
     let flags = attribute(FLAGS_ORIGINAL, &[CLOSE_BEGUN, CLOSE_BEGUN]);
     let info = nested(PROTOCOL_INFO, &nested(TCP_INFO, &flags));
     let zone = find(attributes, ZONE).map(|zone| attribute(ZONE, zone)).unwrap_or_default();

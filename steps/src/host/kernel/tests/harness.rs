@@ -17,12 +17,12 @@ use std::time::Duration;
 /// Addresses of this machine in every namespace, beside the loopback ones.
 pub(super) const V4: &str = "10.9.9.1";
 pub(super) const V6: &str = "fd09::1";
-/// No connection and no answer in a namespace of one's own takes longer.
+/// Nothing in a namespace of one's own takes longer: no connection, no answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 const INSIDE: &str = "FULCRUM_TEST_NAMESPACE";
 const LISTEN: &str = "FULCRUM_TEST_LISTEN";
 
-/// Runs `body` in a new network namespace: `test`, named by its full path, once more as a process.
+/// Runs `body` in a new network namespace. Runs `test`, named by its full path, once more as a process.
 pub(super) fn in_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Proc) -> F) {
     let test = test.split_once("::").unwrap().1;
     if std::env::var(INSIDE).as_deref() == Ok(test) {
@@ -61,7 +61,7 @@ pub(super) struct Wanted<'a> {
     pub(super) v6only: bool,
     pub(super) shared: bool,
     pub(super) uid: u32,
-    /// It does not accept until [`Server::accept`].
+    /// It does not accept until [`Server::accept`] is called.
     pub(super) waits: bool,
 }
 
@@ -124,7 +124,7 @@ impl Drop for Server {
     }
 }
 
-/// What a [`Server`] runs. Every request, whatever it is, is answered with its pid.
+/// What a [`Server`] runs. It answers every request, of any kind, with its pid.
 #[test]
 #[ignore = "not a test: other tests run it as a process"]
 fn listening_process() {
@@ -146,7 +146,7 @@ fn listening_process() {
             std::thread::spawn(move || serve(stream));
         }
     });
-    // Until whoever started it has gone.
+    // Runs until the process that started it has gone.
     while std::io::stdin().read_line(&mut line).is_ok_and(|read| read > 0) {}
 }
 
@@ -163,7 +163,7 @@ fn serve(mut stream: TcpStream) {
 
 fn listening(at: SocketAddr, mptcp: bool, v6only: bool, shared: bool) -> std::io::Result<TcpListener> {
     let socket = socket(at, if mptcp { ipproto::MPTCP } else { ipproto::TCP })?;
-    sockopt::set_socket_reuseaddr(&socket, true)?; // As Go does.
+    sockopt::set_socket_reuseaddr(&socket, true)?; // Go does this too.
     if at.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, v6only)?;
     }
@@ -215,7 +215,7 @@ pub(super) fn connect_from(from: SocketAddr, to: SocketAddr) -> std::io::Result<
     Ok(stream)
 }
 
-/// The pid of whoever has this connection.
+/// The pid of the process that has this connection.
 pub(super) fn ask(mut stream: &TcpStream) -> std::io::Result<u32> {
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n")?;
     let mut answer = [0; 46];
@@ -224,7 +224,7 @@ pub(super) fn ask(mut stream: &TcpStream) -> std::io::Result<u32> {
     pid.trim().parse().map_err(std::io::Error::other)
 }
 
-/// The one process that gets several new connections there; 0 if they do not agree.
+/// The one process that gets several new connections there. 0 if they do not agree.
 pub(super) fn taken_by(at: impl AsRef<str>, mark: u32) -> u32 {
     let at: SocketAddr = at.as_ref().parse().unwrap();
     let pids: Vec<u32> = (0..8).map(|_| ask(&connect(at, mark).unwrap()).unwrap()).collect();

@@ -1,4 +1,4 @@
-//! What others send on connections that they have is held back, for as long as it is said and no longer.
+//! Holds back what clients send on connections that they have: as long as was asked, and no longer.
 
 use super::harness::{Wanted, ask, connect, has_mptcp, in_namespace};
 use crate::host::{Host, Proc};
@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Longer than anything takes here on a busy machine, so that what ends it is seen to.
+/// Longer than anything takes here on a busy machine. So the test sees what ends the hold.
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -37,7 +37,7 @@ async fn is_held_back(host: &Proc, pid: u32, at: SocketAddr) {
     assert_eq!(ask(&ours).unwrap(), pid, "the caller's own connections are spared");
     let (new, began) = (Client::connect(at).ask(), Instant::now());
     assert_eq!(new, pid, "new connections are not held");
-    // Said anew: until soon. What was sent meanwhile is sent again by the kernel.
+    // Held anew, for a short time. The kernel sends once more what was sent meanwhile.
     host.hold_back(&process, 7000, SHORT).await.unwrap();
     assert_eq!(other.answer(), pid);
     assert!(began.elapsed() >= SHORT, "{:?}", began.elapsed());
@@ -54,7 +54,8 @@ struct Client {
 
 impl Client {
     fn connect(at: SocketAddr) -> Self {
-        // It sends a request for each line that it is told, in one piece, and prints the body of the answer: 8 characters.
+        // It sends a request for each line that it gets, in one piece, and prints the body of the answer: 8
+        // characters.
         let script = format!(
             r#"exec 3<>/dev/tcp/{}/{}; while read -r; do printf GET >&3; head -c 46 <&3 | tail -c 8; echo; done"#,
             at.ip(),
@@ -71,7 +72,7 @@ impl Client {
         self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     }
 
-    /// The pid of whoever has answered.
+    /// The pid of the process that has answered.
     fn answer(&mut self) -> u32 {
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();

@@ -1,5 +1,4 @@
-//! On real sockets, each test in a network namespace of its own, with listeners that are processes of their
-//! own: what is steered is what a pivot steers.
+//! Tests on real sockets, each in a network namespace of its own. The listeners are processes, as in a pivot.
 
 mod harness;
 mod hold;

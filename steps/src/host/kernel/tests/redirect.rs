@@ -1,4 +1,4 @@
-//! What `node/nft.rs` does to real connections: of this machine, and of another one.
+//! What `host/nft.rs` does to real connections: of this machine, and of another one.
 
 use super::harness::{V4, Wanted, ask, connect, connect_from, in_namespace, run, taken_by};
 use crate::host::{Host, MARK_NEWCOMER, MARK_SERVING, Proc, Question, Redirect, RedirectState};
@@ -24,7 +24,7 @@ impl Elsewhere {
         let mut command = Command::new("unshare");
         command.args(["--net", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut holder = command.spawn().unwrap();
-        // What it echoes it has read: it is there.
+        // The process echoes what it has read: it runs.
         holder.stdin.as_mut().unwrap().write_all(b"x").unwrap();
         holder.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let elsewhere = Self { holder };
@@ -42,7 +42,7 @@ impl Elsewhere {
         elsewhere
     }
 
-    /// Does something there.
+    /// Runs `act` on the other machine.
     fn run<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> T {
         let namespace = File::open(format!("/proc/{}/ns/net", self.holder.id())).unwrap();
         let there = move || {
@@ -57,7 +57,7 @@ impl Elsewhere {
     }
 }
 
-/// The kernel takes up a cable in its own time, and says so to nobody who connects.
+/// The kernel takes up a cable in its own time, and gives no sign of it to a client that connects.
 fn wait_reachable() {
     let until = Instant::now() + Duration::from_secs(5);
     for at in [format!("{HERE}:9"), "[fd08::1]:9".to_owned()] {
@@ -88,7 +88,7 @@ fn redirect(services: &[&str]) -> Redirect {
     Redirect { port: 7000, to: 7001, services, address: HERE.parse().unwrap() }
 }
 
-/// Whether all of them are answered, by this process.
+/// Whether this process answers all of them.
 fn assert_at(what: &str, connections: &[TcpStream], pid: u32) {
     for (number, connection) in connections.iter().enumerate() {
         let answered = ask(connection).unwrap_or_else(|error| panic!("{what}, connection {number}: {error}"));
@@ -132,7 +132,7 @@ fn new_connections_arrive_elsewhere_and_old_ones_live_on() {
             }
         }
         assert_eq!(taken_by(format!("{HERE}:7001"), 0), bridge.pid());
-        // Another machine's port of the same number is not ours.
+        // A port of the same number on another machine is not ours.
         let theirs = elsewhere.run(|| TcpListener::bind((THERE, 7000)).unwrap());
         drop(connect(format!("{THERE}:7000").parse().unwrap(), 0).unwrap());
         assert!(theirs.accept().is_ok());
@@ -155,8 +155,8 @@ fn new_connections_arrive_elsewhere_and_old_ones_live_on() {
     });
 }
 
-/// A server that has taken a connection, with something from it unread: when it closes that, its client is reset, as an
-/// API server's clients are as often as not.
+/// A server that has taken a connection, with something from the client unread. When the server closes that
+/// connection, its client is reset. About half of an API server's clients meet this.
 struct Closing {
     listener: TcpListener,
     taken: TcpStream,
@@ -177,7 +177,7 @@ impl Closing {
         Self { listener, taken, client }
     }
 
-    /// As a server ends. The connection is closed before that is known, or with the server.
+    /// Ends as a server ends. The connection is closed before that is known, or with the server.
     async fn end(mut self, host: &Proc, closed_before: bool) {
         let port = self.listener.local_addr().unwrap().port();
         let taken = (!closed_before).then_some(self.taken);
@@ -188,7 +188,7 @@ impl Closing {
     }
 }
 
-/// Where connections that are reset go to and come from, and whether they are before their server ends.
+/// The two ends of connections that are reset, and whether the reset comes before the server ends.
 const RESET: [(&str, &str, bool); 4] = [
     ("10.8.0.1:7000", "10.8.0.2:7777", false),
     ("10.8.0.1:7000", "10.8.0.2:7778", true),
@@ -196,7 +196,7 @@ const RESET: [(&str, &str, bool); 4] = [
     ("[fd08::1]:7000", "[fd08::2]:7778", true),
 ];
 
-/// The client may take the same port again at once, and the kernel would still know where it has led.
+/// The client may take its old port again at once, and the kernel would still know where that port has led.
 #[test]
 fn a_port_that_was_redirected_and_reset_is_free_at_once() {
     let name = concat!(module_path!(), "::a_port_that_was_redirected_and_reset_is_free_at_once");
@@ -219,7 +219,8 @@ fn a_port_that_was_redirected_and_reset_is_free_at_once() {
     });
 }
 
-/// The other way round: it has led to the server that goes, and would lead there still, where nobody listens any more.
+/// The other way round: the port has led to the server that goes. It would still lead there, where no process
+/// listens any more.
 #[test]
 fn a_port_from_before_that_was_reset_is_redirected_at_once() {
     let name = concat!(module_path!(), "::a_port_from_before_that_was_reset_is_redirected_at_once");
@@ -228,11 +229,11 @@ fn a_port_from_before_that_was_reset_is_redirected_at_once() {
             return;
         }
         let elsewhere = Elsewhere::new();
-        // As on a node: kube-proxy has connections tracked.
+        // As on a node: kube-proxy has the kernel track connections.
         run("nft add table inet other");
         run("nft add chain inet other input { type filter hook input priority 0; }");
         run("nft add rule inet other input ct state invalid drop");
-        // As some networks for pods do.
+        // Some pod networks do this.
         for hook in ["prerouting", "output"] {
             run(&format!("nft add chain inet other {hook} {{ type filter hook {hook} priority -300; }}"));
             run(&format!("nft add rule inet other {hook} ct zone set 7"));
@@ -250,7 +251,8 @@ fn a_port_from_before_that_was_reset_is_redirected_at_once() {
     });
 }
 
-/// kube-proxy translates the address of a service, and what has been translated is not translated again.
+/// kube-proxy translates the address of a service. The kernel does not translate a translated connection
+/// again.
 #[test]
 fn a_services_connections_are_redirected_only_if_it_is_named() {
     let name = concat!(module_path!(), "::a_services_connections_are_redirected_only_if_it_is_named");

@@ -1,4 +1,4 @@
-//! A live listener of another process becomes shareable, or it is said why not.
+//! A live listener of another process becomes shareable, or the error says why not.
 
 use super::harness::{Wanted, connect, has_mptcp, in_namespace};
 use crate::host::{Hindrance, Host, Listener};
@@ -30,10 +30,10 @@ fn a_live_listener_of_another_process_is_shared() {
                 assert!(second.unshared().try_start().is_none(), "{at}: both must share");
                 drop(second.start());
                 host.unshare(&listener).await.unwrap();
-                // The flag only: that the port has once been shared is remembered with the port.
+                // Only the flag is off: the kernel remembers with the port that it has once been shared.
                 assert!(!host.is_shared(&listener).await.unwrap());
                 drop(first);
-                // Nothing of ours has kept the port open.
+                // This process has not kept the port open.
                 let here = if listener.address.is_ipv6() { "[::1]:7000" } else { "127.0.0.1:7000" };
                 assert!(connect(here.parse().unwrap(), 0).is_err(), "{at} is open still");
             }
@@ -49,7 +49,7 @@ fn what_stands_in_the_way_is_named() {
         let listener = server.listener(&host, 7000).await;
         host.steering_support(&listener).await.unwrap();
         assert!(!host.is_shared(&listener).await.unwrap(), "asking has changed nothing");
-        // The pid has become another process's, which has a socket of its own.
+        // The pid belongs to another process now, which has a socket of its own.
         let other = Wanted::at("[::]:7001").start();
         let mixed = Listener { inode: listener.inode, ..other.listener(&host, 7001).await };
         assert_eq!(hindrance(&mixed).await, Hindrance::SocketGone);
@@ -59,7 +59,7 @@ fn what_stands_in_the_way_is_named() {
     });
 }
 
-/// Runs [`what_an_ordinary_user_may`] as one.
+/// Runs [`what_an_ordinary_user_may`] as an ordinary user.
 fn ordinary_user(listener: &Listener) {
     let name = concat!(module_path!(), "::what_an_ordinary_user_may").split_once("::").unwrap().1;
     let mut command = Command::new(std::env::current_exe().unwrap());

@@ -1,4 +1,4 @@
-//! Who gets a new connection.
+//! Which listener gets a new connection.
 
 use super::super::group::through_member;
 use super::super::shape::Shape;
@@ -22,8 +22,8 @@ async fn inode(host: &Proc, server: &Server) -> u64 {
     server.listener(host, 7000).await.inode
 }
 
-/// From the lone listener to the switch and back, as a pivot does it. `loopback` and `own`: the addresses of
-/// this machine that reach it.
+/// From the lone listener to the switch and back, as a pivot does it. `loopback` and `own` are the addresses
+/// of this machine that reach the listener.
 async fn hand_over(host: &Proc, wanted: Wanted<'_>, loopback: &[&str], own: &[&str]) {
     let first = wanted.unshared().start();
     let listener = first.listener(host, 7000).await;
@@ -75,7 +75,7 @@ fn a_port_changes_hands_and_back() {
             hand_over(&host, at(&bound[0]), &[], &[V4]).await;
             hand_over(&host, at(&bound[1]), &[], &[&v6]).await;
         }
-        // A group that is another user's.
+        // A group that belongs to another user.
         let other = Wanted { uid: 65534, ..Wanted::at("[::]:7000") };
         hand_over(&host, other, &["127.0.0.1"], &[V4]).await;
     });
@@ -92,12 +92,12 @@ fn places_are_told_whoever_has_left() {
         steer(&host, Steering::LineUp { serving: a_is, newcomer: Some(c_is) }).await;
         assert_eq!((taken_by(&node, 0), taken_by(own, 0)), (a.pid(), c.pid()));
         drop(a);
-        // The last has taken the first one's place: the program, as it is, favours the wrong one.
+        // The last socket has taken the first one's place: the old program favours the wrong one.
         assert_eq!(taken_by(&node, 0), c.pid());
         let line_up = Steering::LineUp { serving: b_is, newcomer: Some(c_is) };
         steer(&host, line_up).await;
         assert_eq!((taken_by(&node, 0), taken_by(own, 0)), (b.pid(), c.pid()));
-        // One that has bound the port and does not accept yet.
+        // A server that has bound the port and does not accept yet.
         let mut d = Wanted { waits: true, ..wanted }.start();
         let d_is = inode(&host, &d).await;
         let line_up = Steering::LineUp { serving: b_is, newcomer: Some(d_is) };
@@ -138,8 +138,8 @@ fn a_program_lives_as_long_as_its_group() {
     });
 }
 
-/// In the moment in which our own socket is in a group without a program, nobody is lost: who meets it tries
-/// again after a second, by himself, and gets to the listener.
+/// While our own socket is in a group without a program, no client is lost. A client that meets it tries
+/// again after a second, by itself, and gets to the listener.
 #[test]
 fn who_strays_to_our_own_socket_is_not_lost() {
     in_namespace(concat!(module_path!(), "::who_strays_to_our_own_socket_is_not_lost"), async |host| {
@@ -150,7 +150,7 @@ fn who_strays_to_our_own_socket_is_not_lost() {
             let begun = Instant::now();
             let ask = move || (ask(&connect(at, 0).unwrap()).unwrap(), begun.elapsed());
             let asked: Vec<_> = (0..32).map(|_| std::thread::spawn(ask)).collect();
-            // Those that have not been answered by then have met our socket.
+            // The clients that have no answer by then have met our socket.
             std::thread::sleep(Duration::from_millis(300));
             sys::attach_to_group(member, &program::all_to(0))?;
             Ok(asked)
@@ -184,8 +184,8 @@ fn who_joins_in_that_moment_gets_the_place_of_the_next() {
     );
 }
 
-/// Connections without a pause while a program comes, changes and goes: none fails, and those that live stay
-/// where they are.
+/// Connections without a pause while a program comes, changes and goes. No connection fails, and established
+/// ones stay where they are.
 #[test]
 fn no_connection_is_lost_while_it_is_steered() {
     in_namespace(concat!(module_path!(), "::no_connection_is_lost_while_it_is_steered"), async |host| {
