@@ -1,4 +1,4 @@
-//! The calls.
+//! The calls to the API.
 
 use super::error::{Cause, ClusterError};
 use super::names::NAMESPACE;
@@ -17,8 +17,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The longest that one call may take. kube has no read timeout of its own, and this program kills
-/// the servers that it talks to.
+/// The longest that one call may take. kube has no read timeout of its own, and this program ends the servers
+/// that it talks to.
 const CALL_WITHIN: Duration = Duration::from_secs(10);
 
 /// The API of the cluster.
@@ -41,7 +41,7 @@ impl Cluster {
         Self { client, connect: None }
     }
 
-    /// A cluster of which `connect` makes further clients.
+    /// A cluster for which `connect` makes further clients.
     #[must_use]
     pub(crate) fn renewed_by(
         self,
@@ -50,8 +50,8 @@ impl Cluster {
         Self { connect: Some(Arc::new(connect)), ..self }
     }
 
-    /// The same cluster over connections of its own, if it knows how to make them: a connection that is open stays
-    /// with the server that took it.
+    /// This cluster over connections of its own, if `connect` can make them. An open connection stays with
+    /// the server that took it.
     #[must_use]
     pub(super) fn afresh(&self) -> Self {
         match self.connect.as_ref().map(|connect| connect()) {
@@ -69,7 +69,7 @@ impl Cluster {
         Ok(version.git_version)
     }
 
-    /// Whether the API server that answers says it is ready; if not, what it says.
+    /// Whether the API server that answers says it is ready. If not, the error has what it says.
     ///
     /// # Errors
     /// When the API server cannot be asked.
@@ -82,7 +82,7 @@ impl Cluster {
         within(attempt, self.client.request_text(request)).await.map(|_| ())
     }
 
-    /// What tells this cluster from every other: the uid of its control plane's namespace.
+    /// The identity of this cluster: the uid of its control plane's namespace.
     ///
     /// # Errors
     /// When the API server cannot be asked.
@@ -112,7 +112,7 @@ impl Cluster {
         within(&format!("get node {name}"), nodes.get_opt(name)).await
     }
 
-    /// Sets (or with `None` takes away) a label of the node.
+    /// Sets a label of the node, or with `None` removes it.
     ///
     /// # Errors
     /// When the API server cannot be asked, or there is no such node.
@@ -168,7 +168,7 @@ impl Cluster {
         Ok(within(&format!("list the pods of node {node}"), pods.list(&which)).await?.items)
     }
 
-    /// Deletes a pod; no error if it is gone.
+    /// Deletes a pod. No error if it is gone.
     ///
     /// # Errors
     /// When the API server cannot be asked, or refuses.
@@ -187,7 +187,7 @@ impl Cluster {
         found.map(|object| to_value(&attempt, &object)).transpose()
     }
 
-    /// Creates a DaemonSet; with `dry_run` the server only says whether it would.
+    /// Creates a DaemonSet. With `dry_run` the server only says whether it would.
     ///
     /// # Errors
     /// When the API server cannot be asked, refuses, or has one of that name
@@ -219,7 +219,7 @@ impl Cluster {
         within(&attempt, self.daemonsets().patch(name, &PatchParams::default(), &patch)).await.map(|_| ())
     }
 
-    /// Deletes the DaemonSet with this uid; no error if it is gone. Its pods go later.
+    /// Deletes the DaemonSet with this uid. No error if it is gone. Its pods go later.
     ///
     /// # Errors
     /// When the API server cannot be asked, or refuses.
@@ -236,8 +236,8 @@ impl Cluster {
         within(&format!("get Lease {NAMESPACE}/{name}"), self.leases().get_opt(name)).await
     }
 
-    /// Gives back a leader's lease, as its holder would have: for whoever waits, it has run out. Does
-    /// nothing if it is no longer exactly as `seen`: then somebody renews it.
+    /// Gives back a leader's lease, as its holder would have: for the candidates, it has run out. Does
+    /// nothing if the lease is no longer exactly as `seen`: then a process renews it.
     ///
     /// # Errors
     /// When the API server cannot be asked.
@@ -245,10 +245,10 @@ impl Cluster {
         let mut lease = seen.clone();
         let name = lease.metadata.name.clone().unwrap_or_default();
         let spec = lease.spec.get_or_insert_default();
-        // What client-go writes when it releases.
+        // client-go writes this when it releases.
         (spec.holder_identity, spec.lease_duration_seconds) = (Some(String::new()), Some(1));
         let attempt = format!("give back Lease {NAMESPACE}/{name}");
-        // With the resourceVersion that was seen: a renewal in between makes this a conflict.
+        // With the resourceVersion that was seen. A renewal in between makes this a conflict.
         gone(within(&attempt, self.leases().replace(&name, &PostParams::default(), &lease)).await.map(|_| ()))
     }
 
@@ -265,7 +265,7 @@ impl Cluster {
         let now = Time(k8s_openapi::jiff::Timestamp::now());
         let event = Event {
             metadata: ObjectMeta { generate_name: Some("fulcrum-".to_owned()), ..ObjectMeta::default() },
-            // The kubelet names its node so, without a namespace and with its name for a uid.
+            // The kubelet names its node like this, without a namespace and with its name for a uid.
             involved_object: ObjectReference {
                 kind: Some("Node".to_owned()),
                 name: Some(node.to_owned()),
@@ -286,8 +286,8 @@ impl Cluster {
         within(&attempt, events.create(&PostParams::default(), &event)).await.map(|_| ())
     }
 
-    /// The addresses under which pods find the API server: the ready ones of service `default/kubernetes`. Releases
-    /// before 1.21 serve slices under another version, or none: see [`crate::release`].
+    /// The addresses under which pods find the API server: the ready ones of service `default/kubernetes`.
+    /// Releases before 1.21 serve slices under another version, or none. See [`crate::release`].
     ///
     /// # Errors
     /// When the API server cannot be asked.
@@ -337,17 +337,17 @@ impl Cluster {
         Api::namespaced(self.client.clone(), NAMESPACE)
     }
 
-    /// Untyped, so that no field is lost that this program's types do not know.
+    /// Untyped: no field is lost that this program's types do not know.
     fn daemonsets(&self) -> Api<DynamicObject> {
         let kind = GroupVersionKind::gvk("apps", "v1", "DaemonSet");
         Api::namespaced_with(self.client.clone(), NAMESPACE, &ApiResource::from_gvk(&kind))
     }
 }
 
-/// The versions under which EndpointSlices are served, the newest first.
+/// The versions under which the API serves EndpointSlices, the newest first.
 pub(super) const SLICE_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
 
-/// The addresses in a slice that are ready; one that says nothing of it is.
+/// The ready addresses in a slice. An address without a word about it is ready.
 fn ready_in_slice(slice: &Value) -> Vec<IpAddr> {
     let endpoints = slice["endpoints"].as_array().into_iter().flatten();
     let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] != false);
@@ -355,7 +355,7 @@ fn ready_in_slice(slice: &Value) -> Vec<IpAddr> {
     addresses.filter_map(|address| address.as_str()?.parse().ok()).collect()
 }
 
-/// One call, with its deadline and with what it was for.
+/// One call, with its deadline and its purpose.
 pub(super) async fn within<T>(
     attempt: &str,
     call: impl Future<Output = Result<T, kube::Error>>,
@@ -371,13 +371,14 @@ pub(super) async fn within<T>(
     answer
 }
 
-/// Deletes this very object, not a later one of the same name; what it owns goes in the background.
+/// Deletes this very object, not a later one of that name. The garbage collector deletes what it owns, in the
+/// background.
 pub(super) fn only(uid: &str) -> DeleteParams {
     let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
     DeleteParams::background().preconditions(preconditions)
 }
 
-/// What was to be deleted and is not there (404), or is another object by now (409), is gone.
+/// An object that is not there (404), or is another object by now (409), is gone.
 pub(super) fn gone(result: Result<(), ClusterError>) -> Result<(), ClusterError> {
     match result {
         Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(()),

@@ -1,4 +1,4 @@
-//! From a kubeconfig to a client. No call is made: the API may be down.
+//! Makes a client from a kubeconfig. No call is made: the API may be down.
 
 use super::client::Cluster;
 use super::error::chain;
@@ -10,39 +10,39 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How the cluster and its components are asked.
+/// The ways to the cluster and its components.
 #[derive(Debug, Clone)]
 pub struct Access {
     /// The API, as the kubeconfig says.
     pub cluster: Cluster,
-    /// For questions to components on this node: the kubeconfig's identity, no verification of the
+    /// For questions to components on this node: the kubeconfig's identity, without verification of the
     /// server (see [`crate::host::Question::tls`]).
     pub local_tls: Arc<ClientConfig>,
-    /// Where the API is reached.
+    /// The address of the API.
     pub url: String,
 }
 
 /// The kubeconfig cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error(
         "kubeconfig {} could not be read: {cause}; name another with --kubeconfig (kubeadm's is \
          /etc/kubernetes/admin.conf)", path.display()
     )]
     Unreadable {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// What was seen.
         cause: String,
     },
-    /// It was read, but makes no client.
+    /// The file was read, but no client can be made from it.
     #[error(
         "kubeconfig {} cannot be used: {cause}; `kubectl --kubeconfig {} get nodes` must work first",
         path.display(), path.display()
     )]
     Unusable {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// What was seen.
         cause: String,

@@ -15,13 +15,13 @@ pub struct ClusterError {
 /// What was seen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
-    /// No answer in time.
+    /// No answer came in time.
     #[error("no answer from the API server within {0:?}")]
     Timeout(Duration),
-    /// No connection, or one that broke.
+    /// No connection was made, or one broke.
     #[error("the API server was not reached: {0}")]
     Unreachable(String),
-    /// The server said no.
+    /// The server refused.
     #[error("the API server answered {code} {reason}: {message}")]
     Refused {
         /// HTTP status.
@@ -50,7 +50,7 @@ impl ClusterError {
         Self { attempt: attempt.to_owned(), cause }
     }
 
-    /// The HTTP status, if there was an answer.
+    /// The HTTP status, if the server answered.
     pub fn code(&self) -> Option<u16> {
         match &self.cause {
             Cause::Refused { code, .. } => Some(*code),
@@ -58,14 +58,14 @@ impl ClusterError {
         }
     }
 
-    /// The object is there already.
+    /// The object exists already.
     pub(crate) fn is_conflict(&self) -> bool {
         self.code() == Some(409)
     }
 
-    /// Whether the same call may succeed a little later. An API server that is starting answers 403
-    /// and 500 for about 3 s, because its own caches are not filled yet; so only what says that the
-    /// request itself is wrong is final.
+    /// Whether the same call may succeed a little later. An API server that is starting answers 403 and 500
+    /// for about 3 s, because its own caches are not filled yet. So only an error that says that the request
+    /// itself is wrong is final.
     pub(crate) fn is_passing(&self) -> bool {
         !matches!(self.code(), Some(400 | 404 | 405 | 409 | 410 | 413 | 415 | 422))
             && !matches!(self.cause, Cause::Unreadable(_))

@@ -8,11 +8,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 
 impl Cluster {
-    /// Waits until a pod with these labels on this node is being deleted: as soon as the kubelet is told, which is a
-    /// moment before it tells the pod's processes to end.
+    /// Waits until a pod with these labels on this node is being deleted. Returns as soon as the kubelet is
+    /// told, a moment before it tells the pod's processes to end.
     ///
     /// # Errors
-    /// When the API server cannot be asked, or cuts the watch; it is to be asked again then.
+    /// When the API server cannot be asked, or cuts the watch. The caller then asks again.
     pub(crate) async fn pod_that_goes(&self, node: &str, labels: &str) -> Result<Pod, ClusterError> {
         let fields = format!("spec.nodeName={node}");
         let which = ListParams::default().labels(labels).fields(&fields);

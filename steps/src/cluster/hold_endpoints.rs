@@ -1,8 +1,8 @@
-//! Holding this node's address in the endpoints of service `default/kubernetes`.
+//! Holds this node's address in the endpoints of service `default/kubernetes`.
 //!
-//! An API server that is told to end takes its address out, even if another one listens there; that one puts it
-//! back at its next tick, up to 10 s later, and until then pods find no API server. So both objects are watched,
-//! and the address is put back as soon as it has gone.
+//! An API server that is told to end takes its address out, even if another one listens there. The other one
+//! restores it at its next tick, up to 10 s later. Until then pods find no API server. So this module watches
+//! both objects, and restores the address as soon as it has gone.
 
 use super::client::{Cluster, SLICE_VERSIONS};
 use super::error::ClusterError;
@@ -18,20 +18,20 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The pause after a call that failed, or a watch that was cut. Then it goes over another connection.
+/// The pause after a call that failed, or a watch that was cut. The next try takes another connection.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// The two forms in which the addresses are published.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Endpoints,
-    /// Of this version of its group.
+    /// An EndpointSlice, of this version of its group.
     EndpointSlice(&'static str),
 }
 
 impl Cluster {
-    /// Holds the address where it is, for as long as it is polled. Other nodes' addresses are left as they are. `held`
-    /// becomes true when both objects are watched for the first time.
+    /// Holds the address where it is, for as long as it is polled. Other nodes' addresses stay as they are.
+    /// `held` becomes true when both objects are watched for the first time.
     pub async fn hold_endpoints(&self, address: IpAddr, port: u16, held: &watch::Sender<bool>) -> Infallible {
         let at = SocketAddr::new(address, port);
         let watched = AtomicUsize::new(0);
@@ -52,12 +52,12 @@ impl Cluster {
         let mut begun = Some(begun);
         let mut kind = kind;
         loop {
-            // On connections of its own: those that are open may lead to the server that ends.
+            // On connections of its own: open ones may lead to the server that ends.
             if let Err(error) = kind.hold(&self.afresh(), at, &mut begun).await {
                 tracing::debug!("{error}; trying again");
                 match (error.code(), kind.older()) {
                     (Some(404), Some(older)) => kind = older,
-                    // There are none here: the Endpoints are all that there is to hold.
+                    // The cluster has no slices: only the Endpoints are held.
                     (Some(404), None) if matches!(kind, Kind::EndpointSlice(_)) => {
                         if let Some(begun) = begun.take() {
                             begun();
@@ -80,7 +80,7 @@ impl Kind {
         SLICE_VERSIONS.get(at + 1).map(|older| Self::EndpointSlice(older))
     }
 
-    /// Until its watch ends. `begun` is called once, when it has begun.
+    /// Holds the address until its watch ends. Calls `begun` once, when the watch has begun.
     async fn hold(
         self,
         cluster: &Cluster,
@@ -89,8 +89,8 @@ impl Kind {
     ) -> Result<(), ClusterError> {
         let api = self.api(cluster);
         let which = "metadata.name=kubernetes";
-        // A list's version is of now. An object's own can be older than what a new server knows: its watch would be
-        // refused.
+        // A list's version is current. An object's own version can be older than what a new server knows, and
+        // the server would refuse its watch.
         let listed = ListParams::default().fields(which);
         let listed = soon(&format!("list {self:?} default/kubernetes"), api.list(&listed)).await?;
         for object in &listed.items {
@@ -101,8 +101,8 @@ impl Kind {
         let watching = format!("watch {self:?} default/kubernetes");
         let events = soon(&watching, api.watch(&which, &version)).await?;
         let mut events = std::pin::pin!(events);
-        // The watch keeps its connection to itself. This makes another, for the address to be put back without first
-        // setting one up, at a moment when every client of the old server is doing so.
+        // The watch keeps its connection to itself. This call opens another one. So the address can be
+        // restored without setting a connection up at a moment when every client of the old server does that.
         soon(&format!("get {self:?} default/kubernetes"), api.get("kubernetes")).await?;
         if let Some(begun) = begun.take() {
             begun();
@@ -129,7 +129,8 @@ impl Kind {
         at: SocketAddr,
     ) -> Result<(), ClusterError> {
         let Some(mut patch) = self.with_address(&object.data, at) else { return Ok(()) };
-        // What somebody else has changed since is not overwritten: that is a conflict, and is told by the watch.
+        // A change by another writer since then is not overwritten: it makes a conflict, and the watch
+        // reports it.
         patch["metadata"] = json!({ "resourceVersion": object.metadata.resource_version });
         let attempt = format!("put {} back into {self:?} default/kubernetes", at.ip());
         let parameters = PatchParams::default();
@@ -140,7 +141,7 @@ impl Kind {
         }
     }
 
-    /// What is to be changed for the address to be there; `None` if it is, or cannot be.
+    /// The change that brings the address back. `None` if the address is there, or cannot be.
     fn with_address(self, object: &Value, at: SocketAddr) -> Option<Value> {
         let ip = at.ip().to_string();
         let ports = json!([{ "name": "https", "port": at.port(), "protocol": "TCP" }]);

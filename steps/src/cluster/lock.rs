@@ -1,7 +1,7 @@
-//! The lock on the cluster's control plane: a Lease, held by a run from its first change to its end.
+//! The lock on the cluster's control plane: a Lease. A run holds it from its first change to its end.
 //!
-//! It does not expire. A run that crashed has left the control plane of its node in between, and no
-//! other node may start before that one is finished or undone; so only its run, or a person, ends it.
+//! The lock does not expire. A run that crashed has left the control plane of its node half-way, and no other
+//! node may start before that run is finished or undone. So only its run, or a person, ends the lock.
 
 use super::client::{Cluster, gone, only, within};
 use super::error::ClusterError;
@@ -9,7 +9,7 @@ use super::names::{LOCK_LEASE, NAMESPACE};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::PostParams;
 
-/// Who may hold the lock.
+/// The holder of a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lock {
     holder: String,
@@ -25,7 +25,7 @@ pub enum LockError {
          gone for good: kubectl -n {NAMESPACE} delete lease {LOCK_LEASE}"
     )]
     Held {
-        /// Node and run.
+        /// The holder, as node and run.
         holder: String,
     },
     /// The API could not be asked.
@@ -34,7 +34,7 @@ pub enum LockError {
 }
 
 impl Cluster {
-    /// Who has the lock, as node and run, if anyone.
+    /// The holder of the lock, as node and run, if there is one.
     ///
     /// # Errors
     /// When the API cannot be asked.
@@ -50,7 +50,7 @@ impl Lock {
         Self { holder: format!("{node}/{run}") }
     }
 
-    /// Takes the lock; no error if this run has it.
+    /// Takes the lock. No error if this run has it.
     ///
     /// # Errors
     /// When another run has it, or the API cannot be asked.
@@ -61,7 +61,7 @@ impl Lock {
             Ok(_) => Ok(()),
             Err(error) if error.is_conflict() => match cluster.lock_holder().await? {
                 Some(holder) if holder != self.holder => Err(LockError::Held { holder }),
-                // It is ours already, or whoever had it has let go between the two calls.
+                // This run has it already, or the holder has let go between the two calls.
                 Some(_) => Ok(()),
                 None => Err(error.into()),
             },
@@ -74,7 +74,7 @@ impl Lock {
         self.holder == holder
     }
 
-    /// Lets go; no error if this run does not have it.
+    /// Lets go. No error if this run does not have it.
     ///
     /// # Errors
     /// When the API cannot be asked.

@@ -1,4 +1,4 @@
-//! The edge to the cluster: every call that is made of the API server, each with its own deadline.
+//! The edge to the cluster: every call to the API server, each with its own deadline.
 
 mod client;
 mod connect;

@@ -1,17 +1,17 @@
-//! Names that fulcrum gives to things in the cluster, and those of Kubernetes that it goes by.
+//! The names that fulcrum gives to things in the cluster, and the names of Kubernetes that it relies on.
 
-/// Where the control plane lives.
+/// The namespace of the control plane.
 pub const NAMESPACE: &str = "kube-system";
-/// The label that a node needs, beside its role, to run the self-hosted control plane. Without it a
-/// DaemonSet made on the first of three nodes would start crash-looping pods on the other two.
+/// The label that a node needs, beside its role, to run the self-hosted control plane. Without it a DaemonSet
+/// made on the first of three nodes would start crash-looping pods on the other two.
 pub(crate) const OPT_IN_LABEL: &str = "fulcrum.dev/self-hosted";
-/// On each DaemonSet: the run that made it. What does not bear it is not ours to delete.
+/// On each DaemonSet: the run that made it. A DaemonSet without it is not fulcrum's to delete.
 pub(crate) const RUN_ANNOTATION: &str = "fulcrum.dev/run";
-/// On each DaemonSet: the head of the run's journal when it was sealed.
+/// On each DaemonSet: the head of the run's journal when `record-head` recorded it.
 pub const AUDIT_HEAD_ANNOTATION: &str = "fulcrum.dev/audit-head";
 /// The Lease that lets one run at a time touch the cluster's control plane.
 pub const LOCK_LEASE: &str = "fulcrum";
 /// The role label of control-plane nodes, which kubeadm sets since 1.20 and relies on since 1.24.
 pub const ROLE_LABEL: &str = "node-role.kubernetes.io/control-plane";
-/// The role label before.
+/// The role label of earlier releases.
 pub const ROLE_LABEL_BEFORE_1_24: &str = "node-role.kubernetes.io/master";

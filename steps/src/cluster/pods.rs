@@ -1,4 +1,4 @@
-//! What a Pod object tells. Pure.
+//! Reads Pod objects. Pure.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
@@ -10,12 +10,13 @@ pub fn is_ready(pod: &Pod) -> bool {
     ready && !is_going(pod)
 }
 
-/// Whether the pod is being deleted. It runs until the kubelet has seen that, and ended it.
+/// Whether the pod is being deleted. It runs until the kubelet has seen that and ended it.
 pub(crate) fn is_going(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
-/// Why the scheduler finds no node for the pod, in its words; `None` if it has found one, or not looked yet.
+/// Why the scheduler finds no node for the pod, in its words. `None` if it has found one, or has not looked
+/// yet.
 pub fn unschedulable(pod: &Pod) -> Option<&str> {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let mut scheduled = conditions.into_iter().filter(|condition| condition.type_ == "PodScheduled");
@@ -31,15 +32,15 @@ pub(crate) fn has_restarted(pod: &Pod) -> bool {
     containers.into_iter().any(|status| status.restart_count > 0 || ended(status))
 }
 
-/// The hash of the manifest that a mirror pod stands for; `None` if it is no mirror pod. It is also
-/// the uid under which the kubelet runs the static pod.
+/// The hash of the manifest that a mirror pod stands for. `None` for any other pod. The kubelet runs the
+/// static pod under the hash as its uid.
 pub fn config_hash(pod: &Pod) -> Option<&str> {
     let annotations = pod.metadata.annotations.as_ref()?;
     annotations.contains_key("kubernetes.io/config.mirror").then_some(())?;
     annotations.get("kubernetes.io/config.hash").map(String::as_str)
 }
 
-/// What a person would look for in `kubectl describe`: phase, conditions that do not hold, and why
+/// What a person would look for in `kubectl describe`: the phase, the conditions that do not hold, and why
 /// containers wait, restart, or ended.
 pub fn pod_story(pod: &Pod) -> String {
     let name = pod.metadata.name.as_deref().unwrap_or("?");

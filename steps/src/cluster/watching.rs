@@ -1,14 +1,14 @@
-//! Calls and watches while an API server goes: nothing is waited for that it has taken with it.
+//! Calls and watches while an API server goes. None waits for an answer that the server has taken with it.
 
 use super::error::{Cause, ClusterError};
 use futures::{Stream, StreamExt};
 use std::time::Duration;
 
-/// The longest that one call may take: the server that it is made of may be the one that ends.
+/// The longest that one call may take: the server that is asked may be the one that ends.
 const CALL_WITHIN: Duration = Duration::from_secs(1);
 /// How long the server keeps a watch, in seconds, and …
 pub(super) const WATCH_SECONDS: u32 = 60;
-/// … how long it may be silent: something has swallowed its end then.
+/// … how long it may be silent. After that, its end has been lost.
 const SILENT_MAX: Duration = Duration::from_secs(90);
 
 /// The answer, if it comes in time.

@@ -1,7 +1,7 @@
-//! What there is of the bridge, the API server on a second port, and of the redirect to it.
+//! The present state of the bridge, the API server on a second port, and of the redirect to it.
 //!
-//! Both are looked at and never remembered: the bridge is its manifest, its port is what that says, and the
-//! redirect is what the kernel has.
+//! Both are looked at and never remembered. The manifest is the bridge and says its port. The kernel has the
+//! redirect.
 
 use crate::component::Component;
 use crate::host::{Hindrance, HostError, MARK_SERVING, Process, Question, RedirectState};
@@ -13,22 +13,23 @@ use fulcrum_engine::{Look, Pending, StepError};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-/// Its file in the kubelet's manifests directory.
+/// The bridge's file in the kubelet's manifests directory.
 pub const BRIDGE_FILE: &str = "kube-apiserver-bridge.yaml";
-/// The first port that is tried, and how many are.
+/// The first port that is tried, and the number of ports.
 const FIRST_PORT: u16 = 16443;
 const PORTS: u16 = 100;
 /// How often a bridge is asked before it counts as gone.
 const QUESTIONS: u32 = 3;
 
 impl Site {
-    /// How the component is asked so that the real port is reached, also while new connections to it are redirected.
+    /// The mark for questions to the component that must reach the real port, even while new connections to
+    /// it are redirected.
     pub(crate) fn unredirected(&self, component: Component) -> Option<u32> {
         let redirected = component == Component::ApiServer && self.settings.handover != HandoverMode::Restart;
         redirected.then_some(MARK_SERVING)
     }
 
-    /// The port of the bridge; `None` if its manifest is not there, or is none.
+    /// The port of the bridge. `None` if its manifest is missing, or is none.
     pub(crate) fn bridge_port(&self) -> io::Result<Option<u16>> {
         let image = self.node.manifests.read(BRIDGE_FILE)?;
         let pod =
@@ -62,7 +63,7 @@ impl Site {
         }))
     }
 
-    /// Whether an API server, whichever, answers on the real port.
+    /// Whether any API server answers on the real port.
     pub(crate) async fn api_serves(&self) -> Result<(), String> {
         let mark = self.unredirected(Component::ApiServer);
         let question = Question { mark, ..self.question(Component::ApiServer) };
@@ -76,21 +77,21 @@ impl Site {
         }
     }
 
-    /// An address of this node at which API servers are reached from elsewhere.
+    /// An address of this node at which other machines reach API servers.
     pub(crate) fn outward(&self) -> Option<IpAddr> {
         let asked = Some(self.question(Component::ApiServer).address.ip());
         let outward = |ip: &IpAddr| !ip.is_loopback() && !ip.is_unspecified();
         asked.filter(outward).or_else(|| self.settings.node_addresses.iter().copied().find(outward))
     }
 
-    /// What a client is told that does not know of the bridge.
+    /// The question of a client that does not know of the bridge.
     pub(crate) fn outward_question(&self) -> Option<Question> {
         let question = self.question(Component::ApiServer);
         let address = SocketAddr::new(self.outward()?, question.address.port());
         Some(Question { address, mark: None, ..question })
     }
 
-    /// How much of a redirect there is. Where there is no nft, nothing is redirected.
+    /// How much of a redirect is in place. Without nft there is none.
     pub(crate) async fn redirect_state(&self) -> Result<RedirectState, HostError> {
         match self.node.host.redirect_state().await {
             Err(error) if error.hindrance == Hindrance::Unsupported => Ok(RedirectState::Absent),
@@ -98,11 +99,12 @@ impl Site {
         }
     }
 
-    /// Ends a redirect that points nowhere, as a bridge that died has left it, and says why; `None` if there is nothing to
-    /// mend. It is what `resume`, `rollback` and the guard begin with: new connections go nowhere until then.
+    /// Ends a redirect that points nowhere, as a bridge that died has left it, and says why. `None` if there
+    /// is nothing to mend. `resume`, `rollback` and the guard begin with this: new connections go nowhere
+    /// until then.
     ///
     /// # Errors
-    /// When the machine cannot be asked, or does not do it.
+    /// When the machine cannot be asked, or does not end the redirect.
     pub async fn mend_redirect(&self) -> Result<Option<String>, HostError> {
         if self.redirect_state().await? != RedirectState::Active {
             return Ok(None);

@@ -1,8 +1,8 @@
-//! Seeing off a server that was told to end.
+//! Drains a server that was told to end.
 //!
-//! An API server that was told to end stops listening at once and then waits for its watches, which do not
-//! end by themselves: all of its pod's 30 s. When it has had time to finish the requests that it has in
-//! hand, what is left is idle watches, and they are cut either way.
+//! An API server that was told to end stops listening at once. Then it waits for its watches, which do not
+//! end by themselves: all of its pod's 30 s. Once it has had time to finish the requests in hand, only idle
+//! watches are left. They are cut either way.
 
 use super::hold_back::HoldBack;
 use crate::component::Component;
@@ -13,13 +13,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// New connections go to another server now. Lets those arrive that were on their way to the one that is about to go.
+/// New connections go to another server now. Waits until those have arrived that were on their way to the one
+/// that will go.
 pub(crate) async fn arrivals(site: &Site, cx: &Context) {
     cx.note("letting connections arrive that are being set up");
     let _ = timeout(site.timeouts.handshake, cx.stopped()).await;
 }
 
-/// A process that is on its way out, if there was one.
+/// A process that is on its way out, if there is one.
 pub(crate) struct Drain {
     old: Option<Process>,
     port: u16,
@@ -29,9 +30,9 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// The process that serves the component now and is `the_one`. It is given the time `given` from when it
-    /// stops listening. After a crash of this program it may not listen any more: then the kubelet sees it
-    /// off, and it takes its pod's grace period.
+    /// The process that serves the component now and is `the_one`. It gets the time `given` from when it
+    /// stops listening. After a crash of this program it may no longer listen. Then the kubelet ends it,
+    /// after its pod's grace period.
     pub(crate) async fn of(
         site: &Site,
         component: Component,
@@ -41,7 +42,7 @@ impl Drain {
         Self::at(site, site.port(component), the_one, given).await
     }
 
-    /// The process that listens on `port` and is `the_one`, given as much time as [`Drain::of`] gives.
+    /// The process that listens on `port` and is `the_one`. It gets as much time as in [`Drain::of`].
     pub(crate) async fn at(
         site: &Site,
         port: u16,
@@ -59,24 +60,24 @@ impl Drain {
         Self { old: None, port: 0, stopped_listening, held_back, given: Duration::ZERO }
     }
 
-    /// Another one serves, and it is told to end next: see [`HoldBack`].
+    /// Another server serves, and this one is told to end next. See [`HoldBack`].
     pub(crate) async fn hold_back(&self, site: &Site, component: Component) {
         let held = HoldBack::begin(site, component, self.old.as_ref(), self.port).await;
         *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = held;
     }
 
-    /// Takes `process`, which no longer listens, if there is no other process to see off.
+    /// Takes `process`, which no longer listens, if there is no other process to drain.
     #[must_use]
     pub(crate) fn or(self, process: Option<Process>) -> Self {
         Self { old: self.old.or(process), ..self }
     }
 
-    /// Whether there is anything to see off.
+    /// Whether there is a process to drain.
     pub(crate) fn is_some(&self) -> bool {
         self.old.is_some()
     }
 
-    /// Whether it has gone; ends it when its time is up.
+    /// Whether it has gone. Ends it when its time is up.
     pub(crate) async fn look(&self, site: &Site) -> Look<()> {
         let Some(old) = &self.old else { return Ok(()) };
         let uid = old.pod_uid.as_deref().unwrap_or_default();

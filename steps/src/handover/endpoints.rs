@@ -1,4 +1,4 @@
-//! The endpoints of `kubernetes` while an API server of this node goes and another one stays.
+//! Holds the endpoints of `kubernetes` while an API server of this node goes and another one stays.
 
 use crate::component::Component;
 use crate::site::Site;
@@ -6,8 +6,9 @@ use fulcrum_engine::StepError;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// Does `work`, which an API server's end is part of, as soon as the endpoints are watched. Pods find the API all the
-/// while: the server that ends takes the node's address out of the endpoints, although the other one is there.
+/// Does `work`, which includes the end of an API server, as soon as the endpoints are watched. Pods find the
+/// API all the while: the server that ends takes the node's address out of the endpoints, although the other
+/// one is there.
 pub(crate) async fn while_held<T>(
     site: &Site,
     component: Component,

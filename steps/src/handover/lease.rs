@@ -1,10 +1,11 @@
-//! Giving back the leader's lease of a component whose process has gone.
+//! Gives back the leader's lease of a component whose process has gone.
 //!
-//! Controller manager and scheduler do not let go of their lease when they end, and the next leader waits for it
-//! to run out (15 s). A lease is given back only if its holder provably renews it no more.
+//! Controller manager and scheduler do not let go of their lease when they end, and the next leader waits for
+//! it to run out (15 s). A lease is given back only if its holder provably no longer renews it.
 //!
-//! A candidate looks whether the lease is free every 2 to 4.4 s. When it does can be seen by what it sends, for it does
-//! nothing else. So the leader is taken away shortly before: nobody leads for 3 s at most, instead of up to 4.4.
+//! A candidate looks whether the lease is free every 2 to 4.4 s. It sends nothing else. So the time of its
+//! looks can be seen. The leader is taken away shortly before a look: the component has no leader for 3 s at
+//! most, instead of up to 4.4.
 
 use crate::cluster::ClusterError;
 use crate::component::Component;
@@ -16,8 +17,8 @@ use fulcrum_engine::{Context, StepError};
 use k8s_openapi::api::coordination::v1::Lease;
 use tokio::time::timeout;
 
-/// Who leads. Every process has an identity of its own, `<hostname>_<uuid>`: whoever leads before a second process
-/// exists is the first one. `None` if nobody leads, or another node's process.
+/// The leader. Every process has an identity of its own, `<hostname>_<uuid>`. The leader before a second
+/// process exists is the first process. `None` if there is no leader, or it is another node's process.
 pub(crate) async fn leader(
     site: &Site,
     cx: &Context,
@@ -30,8 +31,8 @@ pub(crate) async fn leader(
     Ok(lease.as_ref().and_then(holder).filter(|holder| holder.starts_with(&host)).map(str::to_owned))
 }
 
-/// Waits for a moment at which the component's candidate, in the DaemonSet's pod, will soon look at its lease. Best effort,
-/// as is [`give_back`]: without it, only time is lost.
+/// Waits for a moment at which the component's candidate, in the DaemonSet's pod, will soon look at its
+/// lease. Best effort, as is [`give_back`]: without it, only time is lost.
 pub(crate) async fn await_candidate(site: &Site, cx: &Context, component: Component) {
     let Timeouts { candidate, looked, poll, .. } = site.timeouts;
     let slack = poll * 3;
@@ -61,8 +62,8 @@ pub(crate) async fn await_candidate(site: &Site, cx: &Context, component: Compon
 /// Gives back the component's lease when the process that may hold it has gone. Best effort: without it, only
 /// time is lost.
 ///
-/// If `gone`, the [`leader`] that has gone, still holds it, at once. Else if nobody renews it, looking twice, a
-/// leader's renewal period apart.
+/// Gives it back at once if `gone`, the [`leader`] that has gone, still holds it. Otherwise looks twice, a
+/// leader's renewal period apart, and gives it back if no process renews it.
 pub(crate) async fn give_back(site: &Site, cx: &Context, component: Component, gone: Option<&str>) {
     let Some(name) = component.lease_name() else { return };
     let given = timeout(site.timeouts.lease_quiet * 3, try_to(site, cx, name, gone)).await;
@@ -74,7 +75,7 @@ pub(crate) async fn give_back(site: &Site, cx: &Context, component: Component, g
 }
 
 async fn try_to(site: &Site, cx: &Context, name: &str, gone: Option<&str>) -> Result<(), ClusterError> {
-    // Read after its holder's death. A renewal that was on its way then makes this a conflict.
+    // Read after its holder's death. A renewal that was still on its way makes this a conflict.
     let Some(mut lease) = site.cluster.lease(name).await? else { return Ok(()) };
     if gone.is_some() && holder(&lease) == gone {
         site.cluster.give_back_lease(&lease).await?;

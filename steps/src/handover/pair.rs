@@ -1,4 +1,5 @@
-//! The two API servers that listen side by side with `--handover steer`, and who of them gets new connections.
+//! The two API servers that listen side by side with `--handover steer`, and which of them gets new
+//! connections.
 
 use crate::component::Component;
 use crate::handover::standby::Standby;
@@ -9,11 +10,11 @@ use crate::site::{Site, in_api_pod, in_static_pod};
 use fulcrum_engine::state::RunId;
 use fulcrum_engine::{Context, Look, Pending, StepError};
 
-/// Who listens on the API server's port.
+/// The listeners on the API server's port.
 pub(crate) struct Pair {
     /// The static API server, if it listens.
     pub(crate) old: Option<Listener>,
-    /// The DaemonSet's, if it listens; of several the youngest.
+    /// The DaemonSet's, if it listens. Of several, the youngest.
     pub(crate) new: Option<Listener>,
     all: Vec<Listener>,
 }
@@ -26,12 +27,12 @@ impl Pair {
         Ok(Self { old, new, all })
     }
 
-    /// The one whose group is meant: both are in it, or one of them listens.
+    /// The kernel's group: both servers, or the only one that listens.
     fn group(&self) -> Vec<Listener> {
         self.old.as_ref().or(self.new.as_ref()).map(|one| one.group_of(&self.all)).unwrap_or_default()
     }
 
-    /// How new connections are steered now; `None` also if one process listens, or none.
+    /// How the kernel steers new connections now. `None` also if one process listens, or none.
     pub(crate) async fn steering(&self, site: &Site) -> Result<Option<Steering>, StepError> {
         let group = self.group();
         if group.len() < 2 {
@@ -40,13 +41,15 @@ impl Pair {
         Ok(site.node.host.steering(&group).await?)
     }
 
-    /// The static server keeps all traffic. The other one, or the next that listens, gets what is meant for it.
+    /// The static server keeps all traffic. The other one, or the next that listens, gets only the
+    /// connections meant for it.
     pub(crate) fn line_up(&self, old: &Listener) -> Steering {
         let newcomer = self.new.as_ref().map(|new| new.inode);
         Steering::LineUp { serving: old.inode, newcomer }
     }
 
-    /// Lets others listen beside this one, the static one, which keeps all traffic. Says what holds then.
+    /// Lets others listen beside this static server, which keeps all traffic. Returns the steering that holds
+    /// then.
     pub(crate) async fn share_and_line_up(&self, site: &Site, old: &Listener) -> Result<Steering, HostError> {
         site.node.host.share(old).await?;
         let steering = self.line_up(old);
@@ -63,8 +66,8 @@ impl Pair {
     }
 }
 
-/// Whether this run has made the cut: the static pod's manifest is gone, and what was done to its listener has done
-/// its work. A standby that the guard has put there since is not what the run began with.
+/// Whether this run has made the cut: the static pod's manifest is gone, and what was done to its listener
+/// has done its work. A standby that the guard has put there since is not what the run began with.
 pub(crate) fn is_cut(site: &Site, run: RunId, component: Component) -> Result<bool, StepError> {
     Ok(match site.node.manifests.read(component.manifest_file())? {
         None => true,
@@ -76,8 +79,9 @@ pub(crate) fn is_cut(site: &Site, run: RunId, component: Component) -> Result<bo
     })
 }
 
-/// Shares the listener of a static process that was restarted in mid-run, by whomever, and makes the API server first
-/// in line, as the one before it was: beside a listener that is not shared nobody else can begin to listen.
+/// Shares the listener of a static process that was restarted in mid-run, by any cause. Makes the API server
+/// first in line, as the one before it was. Beside a listener that is not shared, no other process can begin
+/// to listen.
 pub(crate) async fn share_again(site: &Site, cx: &Context, component: Component) -> Result<(), StepError> {
     if site.settings.handover != HandoverMode::Steer || is_cut(site, cx.run(), component)? {
         return Ok(());
@@ -94,8 +98,8 @@ pub(crate) async fn share_again(site: &Site, cx: &Context, component: Component)
     once(settled(shared)).map(drop)
 }
 
-/// For waits: a process that has gone or closed its socket is looked for again. What the machine does not allow or
-/// cannot do ends the wait: it will not do that later either.
+/// For waits. A process that has gone or closed its socket is looked for again. What the machine forbids or
+/// cannot do ends the wait: that will not change later.
 pub(crate) fn settled<T>(result: Result<T, HostError>) -> Look<T> {
     match result {
         Ok(value) => Ok(value),

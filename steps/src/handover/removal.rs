@@ -1,5 +1,5 @@
-//! Taking a DaemonSet away, if it is this run's: the undo of `create-daemonset`, and what frees the port for the
-//! static pod before that.
+//! Removes a DaemonSet, if it is this run's. The undo of `create-daemonset` does this, and before it the step
+//! that frees the port for the static pod.
 
 use super::drain::Drain;
 use crate::cluster::{OPT_IN_LABEL, RUN_ANNOTATION};
@@ -24,9 +24,10 @@ impl<'a> Removal<'a> {
         Self { site, component, run }
     }
 
-    /// Tells the DaemonSet and its pods to go; `false` if it is somebody else's by now, which stays. To be
-    /// repeated until they have gone: its controller may be making another pod just now. The pods are told by
-    /// name as well: the garbage collector is part of a controller manager that may be starting just now.
+    /// Tells the DaemonSet and its pods to go. Returns `false` if the DaemonSet belongs to another owner by
+    /// now: it stays. To be repeated until they have gone, as the DaemonSet's controller may be making
+    /// another pod just now. The pods are told by name as well: the garbage collector is part of a controller
+    /// manager that may be starting just now.
     pub(crate) async fn tell(&self) -> Look<bool> {
         let name = self.component.daemonset_name();
         let live = answered(self.site.cluster.daemonset(name).await)?;
@@ -46,7 +47,7 @@ impl<'a> Removal<'a> {
         Ok(true)
     }
 
-    /// A node that was opted in by hand runs on this DaemonSet too.
+    /// A node that a person has opted in runs on this DaemonSet too.
     async fn refuse_if_shared(&self) -> Look<()> {
         let nodes = answered(self.site.cluster.nodes_labelled(OPT_IN_LABEL).await)?;
         let others: Vec<&String> = nodes.iter().filter(|node| **node != self.site.settings.node).collect();
@@ -64,7 +65,7 @@ impl<'a> Removal<'a> {
         answered(self.site.cluster.pods_labelled(&Site::pod_labels(self.component)).await)
     }
 
-    /// Its process, to be seen off, also if it does not listen any more.
+    /// The DaemonSet's process, to be drained, even if it no longer listens.
     pub(crate) async fn drain(&self) -> Look<Drain> {
         let drain = Drain::of(self.site, self.component, in_api_pod, self.site.timeouts.drain).await?;
         if drain.is_some() {
@@ -118,7 +119,7 @@ pub(crate) fn still_listens<T>(process: &Process) -> Look<T> {
     Err(Pending::NotYet(format!("pid {} still listens", process.pid)))
 }
 
-/// The run that made a DaemonSet, if it was fulcrum.
+/// The run that made a DaemonSet. `None` if fulcrum did not.
 pub(crate) fn made_by(daemonset: &Value) -> Option<String> {
     daemonset["metadata"]["annotations"][RUN_ANNOTATION].as_str().map(str::to_owned)
 }

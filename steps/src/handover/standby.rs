@@ -1,8 +1,8 @@
 //! The standby: for each component, the static manifest that would bring it back.
 //!
-//! At first it is what the pivot took away. When the DaemonSet changes and has proven itself, it is what runs
-//! now. Files in a directory of their own, with the mode and owner that they have when they are put back; the
-//! originals stay in the archive and in the journal, for the rollback.
+//! At first it is the manifest that the pivot took away. When the DaemonSet changes and has proven itself, it
+//! becomes what runs now. The standby is files in a directory of their own, with the mode and owner that they
+//! have when restored. The originals stay in the archive and in the journal, for the rollback.
 
 use crate::component::Component;
 use crate::host::{FileImage, ManifestsDir};
@@ -20,12 +20,12 @@ pub struct Standby {
 }
 
 impl Standby {
-    /// That of the pivot `run`.
+    /// The standby of the pivot `run`.
     pub fn of(state_dir: &Path, run: RunId) -> Self {
         Self { dir: ManifestsDir::new(state_dir.join("standby").join(run.to_string())) }
     }
 
-    /// The component's manifest; `None` if none was kept.
+    /// The component's manifest. `None` if none was kept.
     ///
     /// # Errors
     /// When it is there and cannot be read.
@@ -33,7 +33,7 @@ impl Standby {
         self.dir.read(component.manifest_file())
     }
 
-    /// Whether this is the component's standby, put back by the guard.
+    /// Whether this is the component's standby, restored by the guard.
     ///
     /// # Errors
     /// When the standby is there and cannot be read.
@@ -41,7 +41,8 @@ impl Standby {
         Ok(self.get(component)?.as_ref() == Some(image))
     }
 
-    /// Whether this is the component's standby and not what the pivot began with, of which a copy was archived.
+    /// Whether this is the component's standby, and not the manifest that the pivot began with, of which a
+    /// copy was archived.
     ///
     /// # Errors
     /// When the standby is there and cannot be read.
@@ -58,7 +59,7 @@ impl Standby {
     /// Keeps the component's manifest from now on.
     ///
     /// # Errors
-    /// When it cannot be written; what was kept before still is.
+    /// When it cannot be written. The earlier manifest is then still there.
     pub fn keep(&self, component: Component, image: &FileImage) -> io::Result<()> {
         let dir = self.dir.path();
         if !dir.is_dir() {
@@ -70,8 +71,8 @@ impl Standby {
         self.dir.write(component.manifest_file(), image)
     }
 
-    /// Keeps what the pivot took away, where nothing is kept yet; with `--permit-port-sharing`, so that a DaemonSet's
-    /// pod can start beside it, and it beside one, without anybody's help.
+    /// Keeps what the pivot took away, where nothing is kept yet. With `--permit-port-sharing`: a DaemonSet's
+    /// pod can start beside it, and it beside one, without any help.
     ///
     /// # Errors
     /// When it cannot be written.
