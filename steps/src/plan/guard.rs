@@ -10,19 +10,20 @@ use fulcrum_engine::{Durability, Plan, PlanError, Policy, StepId, StepSpec};
 use fulcrum_state::RunId;
 use std::time::Duration;
 
-/// From static pods that stand in to the DaemonSets that exist.
+/// From static pods that are a fallback to the DaemonSets that exist.
 pub const HAND_OVER: &str = "hand-over";
-/// The static pods come back while the DaemonSets do not serve.
+/// The static pods are restored while the DaemonSets do not serve.
 pub const FALL_BACK: &str = "stand-in";
-/// What would come back becomes what runs now.
+/// The standby becomes what runs now.
 pub const RENEW_STANDBY: &str = "renew-standby";
 
-/// How long a pod of a DaemonSet may take to serve after a boot: the kubelet sees the API some time after it
-/// answers, and a container that could not listen beside the static one is started again after up to five minutes.
+/// How long a pod of a DaemonSet may take to serve after a boot. The kubelet sees the API some time after it
+/// answers. And it may wait up to five minutes before it starts a container again that could not listen
+/// beside the static one.
 const POD_AFTER_BOOT: Duration = Duration::from_secs(420);
 
-/// The DaemonSets get the control plane again: as a pivot from `share-port` on, without what is there already. If
-/// it fails, the static pods stay, and the DaemonSets too.
+/// Hands the control plane to the DaemonSets again: a pivot from `share-port` on, without what exists
+/// already. If it fails, the static pods stay, and the DaemonSets too.
 ///
 /// ```text
 /// lock → share-port/<c> → prefer-static → await-ready/<c> → (all three) → switch → retire-static/<c> → prefer-serving
@@ -85,7 +86,7 @@ pub fn hand_over(
     Ok(Plan::new(HAND_OVER, steps)?.with_shared(RunInfo::of_guard(settings, pivot, why).shared()))
 }
 
-/// The static pods of these components come back; why is told to the cluster when it can be.
+/// Restores the static pods of these components. Tells the cluster why, once it can.
 ///
 /// # Errors
 /// Never in practice.
@@ -104,7 +105,7 @@ pub fn fall_back(
     Ok(Plan::new(FALL_BACK, steps)?.with_shared(RunInfo::of_guard(settings, pivot, why).shared()))
 }
 
-/// The standby of these components becomes what their DaemonSets run.
+/// Makes the standby of these components what their DaemonSets run.
 ///
 /// # Errors
 /// Never in practice.
@@ -127,7 +128,7 @@ mod tests {
     use crate::plan::pivot::each;
     use crate::plan::pivot::tests::settings;
 
-    /// A reboot takes the cut away: the guard has put the static manifests back.
+    /// A reboot reverses the cut: the guard has restored the static manifests.
     #[test]
     fn what_a_reboot_undoes_is_looked_at_again_and_nothing_is_cut_before_everything_serves() {
         for handover in [HandoverMode::Steer, HandoverMode::Bridge, HandoverMode::Restart] {

@@ -1,4 +1,4 @@
-//! The plans: which steps, in which order, how patiently.
+//! The plans: which steps, in which order, and with which deadlines.
 
 mod guard;
 mod pivot;
@@ -6,7 +6,7 @@ mod pivot;
 pub use guard::{FALL_BACK, HAND_OVER, RENEW_STANDBY, fall_back, hand_over, renew_standby};
 pub use pivot::{PIVOT, pivot};
 
-/// A stored workflow's name as people read it.
+/// The name that people read for a stored workflow.
 pub fn shown(kind: &str) -> &str {
     if kind == FALL_BACK { "fall-back" } else { kind }
 }

@@ -12,15 +12,15 @@ use std::time::Duration;
 /// The workflow's name in the journal.
 pub const PIVOT: &str = "pivot";
 
-/// The longest that a static or a new pod may take: image unpacked, process started, caches filled. A
-/// server that exits at once is given time for four restarts with the kubelet's back-off.
+/// The longest that a static or a new pod may take: the image is unpacked, the process starts, its caches
+/// fill. A server that exits at once gets time for four restarts with the kubelet's back-off.
 const POD_WITHIN: Duration = Duration::from_secs(180);
 /// The longest that one API call, retried, may take.
 const CALL_WITHIN: Duration = Duration::from_secs(60);
 /// The longest that the guard may take to be installed and to start.
 const ARMED_WITHIN: Duration = Duration::from_secs(120);
 
-/// The pivot: nothing is cut before everything new serves.
+/// The pivot cuts nothing before everything new serves.
 ///
 /// With `--handover steer`:
 ///
@@ -29,22 +29,22 @@ const ARMED_WITHIN: Duration = Duration::from_secs(120);
 ///     → (all three) → switch → prepare-rollback/… → retire-static/<c> → prefer-serving → verify → record-head
 /// ```
 ///
-/// The steps named `prepare-rollback/…` only prepare. Their *undo* is the exact way back, which reads from the right to
-/// the left:
+/// The steps named `prepare-rollback/…` only prepare. Their *undo* is the exact way back, which reads from
+/// right to left:
 ///
 /// ```text
 /// prepare-rollback/lower-bridge → /end-redirect → /restore-static/<c> → /vacate-port/<c> → /redirect → /raise-bridge
 /// ```
 ///
-/// With `--handover restart`, `share-port` restarts the static pods, which then share their ports by themselves;
-/// there is no `prefer-static`, `switch` or `prepare-rollback`. With `--handover bridge` it is the same, between `raise-bridge → redirect`
-/// and `end-redirect → lower-bridge`.
+/// With `--handover restart`, `share-port` restarts the static pods, which then share their ports by
+/// themselves. There is no `prefer-static`, `switch` or `prepare-rollback`. With `--handover bridge` the plan
+/// is that of `restart`, between `raise-bridge → redirect` and `end-redirect → lower-bridge`.
 ///
 /// # Errors
 /// Never in practice: the DAG is the one above.
 pub fn pivot(settings: &Settings, deadline: Duration) -> Result<Plan, PlanError> {
     let mut steps = vec![
-        // The same checks have passed a moment ago: a pod that is not Ready just now may be again soon.
+        // These checks have passed a moment ago. A pod that is not Ready just now may be again soon.
         step(StepKind::Preflight, Job::Preflight).policy(Policy::tries(10, CALL_WITHIN)),
         step(StepKind::Lock, Job::Lock).after([StepKind::Preflight]),
         step(StepKind::Archive, Job::Archive).after([StepKind::Lock]),
@@ -70,8 +70,8 @@ pub fn pivot(settings: &Settings, deadline: Duration) -> Result<Plan, PlanError>
         .with_shared(RunInfo { settings: settings.clone(), why: None }.shared()))
 }
 
-/// With a guard the cut does not survive a reboot: the guard has put the manifests back. So what was found after it
-/// counts no more either.
+/// With a guard the cut does not survive a reboot: the guard has restored the manifests. So findings after
+/// the cut no longer count either.
 fn void_at_boot(steps: &mut [StepSpec]) {
     for spec in steps {
         let kind = StepName::parse(spec.id.as_str()).map(StepName::kind);
@@ -85,11 +85,12 @@ pub(super) fn verify(last: Vec<StepId>) -> StepSpec {
     step(StepKind::Verify, Job::Verify).after(last).policy(Policy::tries(1, POD_WITHIN))
 }
 
-/// The static pods are restarted so that their ports can be shared. Returns the last steps, as do the others.
+/// Restarts the static pods, which makes their ports shareable. Returns the last steps, as do the other
+/// functions here.
 fn restart(steps: &mut Vec<StepSpec>, after: StepKind) -> Vec<StepId> {
     for component in Component::ALL {
-        // Side by side: a leader loses its lease while the API server restarts anyway, and its restart
-        // takes as long.
+        // Both at once: a leader loses its lease while the API server restarts anyway, and its restart takes
+        // as long.
         steps.push(pod(StepKind::SharePort.of(component), Job::SharePort { component }).after([after]));
     }
     start_new(steps, &each(StepKind::SharePort));
@@ -104,8 +105,8 @@ fn restart(steps: &mut Vec<StepSpec>, after: StepKind) -> Vec<StepId> {
 fn bridge(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
     let [raise, lower] = [BridgeAct::Raise, BridgeAct::Lower].map(Some);
     let [begin, end] = [RedirectAct::Begin, RedirectAct::End].map(Some);
-    // A resume that finds the bridge dead has ended the redirect to it; where both are made again, both must end
-    // again.
+    // A resume that finds the bridge dead has ended the redirect to it. Where both are made again, both must
+    // end again.
     let raise_bridge =
         pod(StepKind::RaiseBridge, Job::Bridge { forward: raise, back: lower }).after([StepKind::LabelNode]);
     steps.push(raise_bridge.durability(Durability::Process));
@@ -122,7 +123,7 @@ fn bridge(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
     vec![StepKind::LowerBridge.into()]
 }
 
-/// The kernel is told whose turn it is, and nothing is restarted.
+/// Tells the kernel which server gets new connections. Nothing is restarted.
 fn steer(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
     for component in Component::ALL {
         let share = pod(StepKind::SharePort.of(component), Job::ShareLive { component });
@@ -142,7 +143,7 @@ fn steer(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
         };
         let retire =
             pod(StepKind::RetireStatic.of(component), Job::RetireStatic { component }).after([after]);
-        // What does not survive a crash or a boot is looked at again before the cut, whatever lies between.
+        // What does not survive a crash or a boot is checked again right before the cut.
         steps.push(retire.after([StepKind::Switch]).after(each(StepKind::AwaitReady)));
     }
     let keep = step(StepKind::PreferServing, Job::PreferServing).after([StepKind::RetireStatic.of(api)]);
@@ -150,8 +151,8 @@ fn steer(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
     [each(StepKind::RetireStatic), vec![StepKind::PreferServing.into()]].concat()
 }
 
-/// What the exact way back needs is prepared before the cut, so that a rollback needs no API for it; what is
-/// prepared in this order is *done* by the undos, in the reverse one.
+/// Prepares what the exact way back needs before the cut: a rollback then needs no API for it. The undos do
+/// what is prepared here, in the reverse order.
 fn way_back(steps: &mut Vec<StepSpec>) {
     let api = Component::ApiServer;
     let (restore, vacate) = (StepKind::PrepareRestoreStatic, StepKind::PrepareVacatePort);
@@ -172,14 +173,15 @@ fn way_back(steps: &mut Vec<StepSpec>) {
         .push(pod(StepKind::PrepareRaiseBridge, bridge(BridgeAct::Raise)).after([StepKind::PrepareRedirect]));
 }
 
-/// The DaemonSets, and the wait until their pods serve.
+/// Makes the DaemonSets and waits until their pods serve.
 fn start_new(steps: &mut Vec<StepSpec>, after: &[StepId]) {
     for component in Component::ALL {
         // After all three: each restart could take away what the creation of another's pod needs.
         let create = step(StepKind::CreateDaemonset.of(component), Job::CreateDaemonset { component });
         steps.push(create.after(after.iter().cloned()).policy(Policy::tries(3, CALL_WITHIN)));
         let wait = pod(StepKind::AwaitReady.of(component), Job::AwaitReady { component });
-        // What a pod answered before a restart of this program says little; before a reboot, nothing.
+        // A pod's answer before a restart of this program says little. An answer before a reboot says
+        // nothing.
         steps.push(wait.after([StepKind::CreateDaemonset.of(component)]).durability(Durability::Process));
     }
 }
@@ -193,8 +195,8 @@ pub(super) fn pod(name: impl Into<StepId>, job: Job) -> StepSpec {
     step(name, job).policy(Policy::tries(1, POD_WITHIN))
 }
 
-/// A step that is patient on the way back: a rollback waits for an API that is down, and what ends it is a
-/// person, not a count. 60 attempts of up to three minutes.
+/// A step that is patient on the way back. A rollback waits for an API that is down, and a person ends the
+/// wait, not a count. 60 attempts of up to three minutes.
 pub(super) fn step(name: impl Into<StepId>, job: Job) -> StepSpec {
     let args = serde_json::to_value(job).unwrap_or(Value::Null);
     let backoff = Backoff { initial: Duration::from_millis(500), max: Duration::from_secs(15) };
@@ -234,7 +236,7 @@ pub(super) mod tests {
         pivot(&settings(handover), Duration::from_secs(600)).unwrap()
     }
 
-    /// Whether `later` comes after `earlier`, through others or not.
+    /// Whether `later` comes after `earlier`, directly or through other steps.
     fn comes_after(plan: &Plan, later: &StepId, earlier: &StepId) -> bool {
         let after = &plan.step(later).unwrap().after;
         after.contains(earlier) || after.iter().any(|between| comes_after(plan, between, earlier))
@@ -252,8 +254,8 @@ pub(super) mod tests {
         }
     }
 
-    /// An undo goes against the order of the plan: the port is free before the static pod is put back, and all of
-    /// it happens while new connections go to the bridge.
+    /// An undo goes against the order of the plan. The port is free before the static pod is restored, and
+    /// all of it happens while new connections go to the bridge.
     #[test]
     fn the_exact_way_back_goes_over_the_bridge() {
         let plan = plan_of(HandoverMode::Steer);

@@ -1,4 +1,4 @@
-//! What a check says.
+//! The results of checks.
 
 use crate::manifest::StaticPod;
 use crate::settings::Settings;
@@ -14,7 +14,7 @@ pub struct CheckResult {
     pub level: Level,
     /// What was seen.
     pub seen: String,
-    /// What to do about it; empty if nothing.
+    /// What to do about it. Empty if nothing.
     pub remedy: String,
 }
 
@@ -24,16 +24,16 @@ pub struct CheckResult {
 pub enum Level {
     /// As it should be.
     Pass,
-    /// It may, but a person should know.
+    /// The pivot may go on, but a person should know.
     Warn,
-    /// It may not.
+    /// The pivot may not go on.
     Refuse,
 }
 
-/// All checks passed, some perhaps with a warning.
+/// The outcome when no check refuses. Some may warn.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// What the plan is made from.
+    /// The settings for the plan.
     pub settings: Settings,
     /// The three manifests.
     pub static_pods: Vec<StaticPod>,
@@ -41,7 +41,7 @@ pub struct Report {
     pub results: Vec<CheckResult>,
 }
 
-/// At least one check refused; nothing was changed.
+/// At least one check refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", refusals(.results))]
 pub struct Refused {

@@ -18,13 +18,13 @@ pub(super) struct ClusterFacts {
     pub(super) uid: String,
     pub(super) name: String,
     pub(super) node: Node,
-    /// The nodes of the same role, this one among them.
+    /// The nodes of this role, this one among them.
     pub(super) peers: Vec<String>,
-    /// Those of the control plane's namespace.
+    /// The pods of the control plane's namespace.
     pub(super) pods: Vec<Pod>,
-    /// Those of every namespace that are on this node.
+    /// The pods of every namespace that are on this node.
     pub(super) pods_here: Vec<Pod>,
-    /// Under which addresses pods find the API.
+    /// The addresses under which pods find the API.
     pub(super) published: Vec<IpAddr>,
     pub(super) daemonsets: BTreeMap<Component, Value>,
     pub(super) lock: Option<String>,
@@ -37,14 +37,14 @@ impl ClusterFacts {
     }
 }
 
-/// The role label that the node bears, empty as kubeadm makes it: the DaemonSets select that.
+/// The role label that the node bears, empty as kubeadm makes it. The DaemonSets select it.
 pub(super) fn role_label(node: &Node) -> Option<&'static str> {
     let labels = node.metadata.labels.as_ref()?;
     let bears = |label: &&str| labels.get(*label).is_some_and(String::is_empty);
     [ROLE_LABEL, ROLE_LABEL_BEFORE_1_24].into_iter().find(bears)
 }
 
-/// The node's own addresses, internal ones first: the kubelet's `status.hostIP` is the first.
+/// The node's own addresses, internal ones first. The kubelet's `status.hostIP` is the first.
 pub(super) fn node_addresses(node: &Node) -> Vec<IpAddr> {
     let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
     let mut addresses: Vec<(bool, IpAddr)> = addresses
@@ -75,7 +75,7 @@ pub(super) async fn cluster_checks(site: &Site, host: &HostFacts, facts: &Cluste
     results
 }
 
-/// What the API server would make of the DaemonSet: it must take it, and leave it as it is.
+/// Whether the API server accepts the DaemonSet and leaves it as it is.
 async fn admission_check(site: &Site, host: &HostFacts, pod: &StaticPod) -> Option<CheckResult> {
     let path = host.path(pod.component());
     let ours = pod.daemonset(&site.settings.target(None));
@@ -143,7 +143,7 @@ fn version_checks(facts: &ClusterFacts) -> Vec<CheckResult> {
     results
 }
 
-/// The ports without TLS that old controller managers and schedulers open: two processes cannot share one.
+/// The ports without TLS that old controller managers and schedulers open. Two processes cannot share one.
 fn insecure_port_checks(host: &HostFacts, facts: &ClusterFacts) -> Vec<CheckResult> {
     if !facts.minor().is_some_and(|minor| Release(minor).has(Trait::InsecurePorts)) {
         return Vec::new();
@@ -186,7 +186,7 @@ fn role_check(facts: &ClusterFacts) -> CheckResult {
     }
 }
 
-/// Taints of the node that the DaemonSet's own tolerations, and those that its controller adds, do not cover.
+/// The node's taints that neither the DaemonSet's own tolerations nor those that its controller adds cover.
 fn taint_checks(facts: &ClusterFacts, daemonset: &Value) -> Vec<CheckResult> {
     let name = daemonset["metadata"]["name"].as_str().unwrap_or_default();
     let tolerations: Vec<Toleration> =
@@ -214,7 +214,7 @@ fn taint_checks(facts: &ClusterFacts, daemonset: &Value) -> Vec<CheckResult> {
     taints.filter(keeps_away).map(refuse).collect()
 }
 
-/// What the DaemonSet controller makes every pod on the host's network tolerate.
+/// The tolerations that the DaemonSet controller gives every pod on the host's network.
 const ADDED_BY_THE_CONTROLLER: [&str; 7] = [
     "node.kubernetes.io/not-ready",
     "node.kubernetes.io/unreachable",
@@ -269,7 +269,8 @@ fn daemonset_checks(facts: &ClusterFacts) -> Vec<CheckResult> {
     facts.daemonsets.iter().map(refuse).collect()
 }
 
-/// The address under which pods find the API must be the node's: the DaemonSet's pod publishes that one, and so is it held.
+/// The address under which pods find the API must be the node's: the DaemonSet's pod publishes that address,
+/// and fulcrum holds it.
 fn advertise_check(site: &Site, host: &HostFacts, facts: &ClusterFacts) -> Option<CheckResult> {
     let pod = host.static_pods.get(&Component::ApiServer)?;
     let node = *site.settings.node_addresses.first()?;
@@ -311,7 +312,7 @@ fn lock_check(facts: &ClusterFacts) -> Option<CheckResult> {
     ))
 }
 
-/// Minor and patch of `v1.35.3` or `v1.20.2-k3s1`; `None` if it is no version 1.
+/// Minor and patch of `v1.35.3` or `v1.20.2-k3s1`. `None` if it is no version 1.
 fn version(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.trim_start_matches('v').split(['.', '-', '+']);
     if parts.next() != Some("1") {

@@ -1,4 +1,4 @@
-//! Gathers the facts, in the order in which they can be had: the disk, the host, the cluster.
+//! Gathers the facts in the order in which they become available: the disk, the host, the cluster.
 
 use super::check_result::{CheckResult, Refused, Report, gate};
 use super::cluster::{ClusterFacts, cluster_checks, node_addresses, role_label};
@@ -20,13 +20,13 @@ use tokio::time::sleep;
 
 /// How long the kubelet may take to register the static pods that it runs.
 const REGISTERED_WITHIN: Duration = Duration::from_secs(10);
-/// How often the API is asked whether the kubelet has registered them.
+/// The interval for asking the API whether the kubelet has registered them.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Makes every check. Changes nothing.
 ///
 /// # Errors
-/// When a check refuses: with all that could be checked by then.
+/// When a check refuses. The error has all results up to then.
 pub async fn preflight(input: &PreflightInput) -> Result<Report, Refused> {
     let (facts, mut results) = disk_facts(&input.node.manifests)?;
     let cluster = match cluster_facts(input, &facts).await {
@@ -47,10 +47,10 @@ pub async fn preflight(input: &PreflightInput) -> Result<Report, Refused> {
     Ok(Report { settings: site.settings, static_pods, results })
 }
 
-/// The checks of the manifests alone, which [`preflight`] makes first.
+/// Makes the checks of the manifests alone. [`preflight`] begins with them.
 ///
 /// # Errors
-/// When one of them refuses.
+/// When a check refuses.
 pub fn preflight_disk(manifests: &ManifestsDir) -> Result<Vec<CheckResult>, Refused> {
     disk_facts(manifests).map(|(_, results)| results)
 }
@@ -62,7 +62,7 @@ fn disk_facts(manifests: &ManifestsDir) -> Result<(HostFacts, Vec<CheckResult>),
     Ok((facts, results))
 }
 
-/// What the cluster says, or why it could not be asked.
+/// The cluster's facts, or why the cluster could not be asked.
 async fn cluster_facts(input: &PreflightInput, facts: &HostFacts) -> Result<ClusterFacts, Box<CheckResult>> {
     let unreachable = |error: ClusterError| {
         let remedy = "the API must answer before a pivot begins: `kubectl get --raw /readyz` with the same \
@@ -93,8 +93,8 @@ async fn cluster_facts(input: &PreflightInput, facts: &HostFacts) -> Result<Clus
     Ok(ClusterFacts { version, uid, name, node, peers, pods, pods_here, published, daemonsets, lock })
 }
 
-/// The pods of the control plane's namespace, and the name of this node. Just after a start the kubelet has not registered
-/// its static pods yet: that is waited for, but not long.
+/// The pods of the control plane's namespace, and the name of this node. Just after a start the kubelet has
+/// not registered its static pods yet. This function waits for that, but not long.
 async fn find_this_node(
     input: &PreflightInput,
     listeners: &[Listener],

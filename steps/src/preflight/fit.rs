@@ -1,5 +1,5 @@
-//! Whether a second pod of each component finds a place on the node, as the scheduler will see it: a dry run of the
-//! DaemonSets does not tell, and nothing schedules a static pod.
+//! Whether a second pod of each component finds a place on the node, as the scheduler will see it. A dry run
+//! of the DaemonSets does not tell, and the scheduler does not see static pods.
 
 use super::check_result::CheckResult;
 use crate::cluster::{NAMESPACE, OPT_IN_LABEL};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// The priority that [`CRITICAL`] stands for.
 const CRITICAL_PRIORITY: i32 = 2_000_001_000;
-/// What the scheduler counts, and in which unit a message says it: a unit in billionths, and its name.
+/// The resources that the scheduler counts, and the unit of each in a message: in billionths, and its name.
 const RESOURCES: [(&str, i128, &str); 4] = [
     ("cpu", 1_000_000, "m"),
     ("memory", (1 << 20) * 1_000_000_000, "Mi"),
@@ -21,7 +21,7 @@ const RESOURCES: [(&str, i128, &str); 4] = [
 /// A DaemonSet, and the path of the manifest that it is made from.
 pub(super) type Made = (String, Value);
 
-/// What keeps the pods of these DaemonSets away from the node, or makes others leave it.
+/// What keeps the pods of these DaemonSets away from the node, or makes other pods leave it.
 pub(super) fn fit_checks(node: &Node, pods: &[Pod], daemonsets: &[Made]) -> Vec<CheckResult> {
     let living: Vec<Value> = pods.iter().filter(|pod| !has_ended(pod)).map(|pod| json!(pod)).collect();
     let mut results: Vec<CheckResult> =
@@ -116,7 +116,7 @@ fn selector_checks(node: &Value, path: &str, daemonset: &Value) -> Vec<CheckResu
     results
 }
 
-/// A pod that is there and this one must not share a node: by its own rule, or by the other's.
+/// Whether a pod on the node and this one must not share a node: by its own rule, or by the other's.
 fn affinity_checks(node: &Value, pods: &[Value], path: &str, daemonset: &Value) -> Vec<CheckResult> {
     let mut ours = daemonset["spec"]["template"].clone();
     ours["metadata"]["namespace"] = NAMESPACE.into();

@@ -1,4 +1,4 @@
-//! In which way the control plane can change hands on this node, and in which it will.
+//! The modes in which the control plane can change hands on this node, and the mode that it will use.
 
 use super::check_result::CheckResult;
 use super::input::PreflightInput;
@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 const CHECK: &str = "handover";
 const NFT_REMEDY: &str = "install nftables, with a kernel that has its nat chains, or take another way";
 
-/// Why a way cannot be taken.
+/// Why a mode cannot be used.
 type Reason = String;
 
-/// The way, and what is to be said about it; if a verdict refuses, it cannot be taken.
+/// Chooses the mode, with the results of its checks. If one refuses, the mode cannot be used.
 pub(super) async fn choose(
     input: &PreflightInput,
     static_pods: &BTreeMap<Component, StaticPod>,
@@ -92,8 +92,8 @@ async fn the_listener(input: &PreflightInput, pod: &StaticPod) -> Result<Listene
     }
 }
 
-/// While it starts, a new API server asks itself over loopback, and would get no answer from the old one. So what
-/// comes over loopback goes to the new one, and must be its own.
+/// While it starts, a new API server asks itself over loopback, and would get no answer from the old one. So
+/// connections over loopback go to the new server, and must be its own.
 async fn tell_itself_apart(
     input: &PreflightInput,
     pod: &StaticPod,

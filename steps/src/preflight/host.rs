@@ -1,4 +1,4 @@
-//! Checks of the disk and of what runs.
+//! Checks of the disk and of the running processes.
 
 use super::check_result::CheckResult;
 use super::host_facts::HostFacts;
@@ -9,12 +9,13 @@ use crate::look::once;
 use crate::manifest::StaticPod;
 use crate::site::{Site, in_static_pod};
 
-/// Room that writing a manifest needs, generously.
+/// A generous allowance for the disk space of a manifest.
 const DISK_BYTES_MIN: u64 = 1 << 20;
-/// Memory beyond what the second set of components takes, so that the node does not swap or kill.
+/// Memory beyond what the second set of components takes. It keeps the node from swapping or killing.
 const MEMORY_BYTES_SPARE: u64 = 100 << 20;
 
-/// The manifests: there, readable, what they should be, and nobody else's. Fills in the static pods.
+/// Checks that the manifests exist, can be read, are as expected, and belong to no other program. Fills in
+/// the static pods.
 pub(super) fn disk_checks(facts: &mut HostFacts) -> Vec<CheckResult> {
     let dir = facts.manifests.path().display().to_string();
     let names = match facts.manifests.names() {
@@ -67,7 +68,7 @@ fn room(manifests: &ManifestsDir) -> Option<CheckResult> {
     }
 }
 
-/// The static pods serve, and there is memory for a second set.
+/// Checks that the static pods serve, and that there is memory for a second set.
 pub(super) async fn host_checks(site: &Site, facts: &HostFacts) -> Vec<CheckResult> {
     let mut results = Vec::new();
     let mut memory = MEMORY_BYTES_SPARE;
@@ -107,7 +108,7 @@ pub(super) async fn host_checks(site: &Site, facts: &HostFacts) -> Vec<CheckResu
     results
 }
 
-/// Whether there is something that can start the guard at boot.
+/// Checks that the machine can start the guard at boot.
 async fn guard_check(site: &Site) -> CheckResult {
     if !site.settings.guard {
         return CheckResult::warn(

@@ -1,4 +1,4 @@
-//! What the manifests directory has.
+//! The content of the manifests directory.
 
 use crate::component::Component;
 use crate::host::ManifestsDir;
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// The manifests directory and the static pods in it.
 pub(super) struct HostFacts {
-    /// With the names that the manifests have.
+    /// The directory, with the names of the manifests.
     pub(super) manifests: ManifestsDir,
     pub(super) names: BTreeMap<Component, String>,
     pub(super) static_pods: BTreeMap<Component, StaticPod>,
@@ -20,20 +20,20 @@ impl HostFacts {
         Self { manifests, names, static_pods: BTreeMap::new() }
     }
 
-    /// Where the component's manifest is, for a message.
+    /// The path of the component's manifest, for a message.
     pub(super) fn path(&self, component: Component) -> String {
         self.manifests.file(component.manifest_file()).display().to_string()
     }
 }
 
-/// The directory `manifests`, with the names that the manifests have in it if those are not kubeadm's.
+/// The directory `manifests`, with its manifests' names where those are not kubeadm's.
 pub fn find_manifests(manifests: ManifestsDir) -> ManifestsDir {
     let names = own_names(&manifests);
     manifests.naming(&names)
 }
 
-/// What a component's manifest is called if not as kubeadm calls it: the only file that is one. Of several it cannot be told
-/// which is meant.
+/// The name of a component's manifest where it is not kubeadm's: the only file that holds one. If several do,
+/// fulcrum cannot tell which is meant.
 fn own_names(manifests: &ManifestsDir) -> BTreeMap<Component, String> {
     let there: Vec<String> = manifests
         .names()

@@ -1,4 +1,4 @@
-//! What is checked, and what was asked for.
+//! The input of the checks: the subject and the person's wishes.
 
 use crate::cluster::Cluster;
 use crate::host::Node;
@@ -9,31 +9,31 @@ use crate::timeouts::Timeouts;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What is to be checked, and what was asked for.
+/// The input of the checks: the subject and the person's wishes.
 #[derive(Debug, Clone)]
 pub struct PreflightInput {
     /// The machine.
     pub node: Node,
     /// The API.
     pub cluster: Cluster,
-    /// Where the journal will be.
+    /// The directory for the journal.
     pub state_dir: PathBuf,
     /// The kubeconfig that leads to the API.
     pub kubeconfig: PathBuf,
     /// The node's name, if a person gave it. Otherwise the cluster is asked.
     pub node_name: Option<String>,
-    /// How the control plane shall change hands.
+    /// The mode that the person wants.
     pub handover: Wanted,
     /// How long the new API server is watched after the switch.
     pub soak: Duration,
     /// Whether a guard is to be armed.
     pub guard: bool,
-    /// What the guard does with the run if a reboot cuts it in half.
+    /// What the guard does with the run if a reboot cuts it short.
     pub on_reboot: OnReboot,
 }
 
 impl PreflightInput {
-    /// What the run on `site` was planned from, to be checked once more.
+    /// The input of the run on `site`, to be checked once more.
     pub(crate) fn again(site: &Site) -> Self {
         let settings = &site.settings;
         Self {

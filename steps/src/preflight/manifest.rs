@@ -1,4 +1,4 @@
-//! Checks of one manifest, and of what else lies beside it.
+//! Checks of one manifest, and of the files beside it.
 
 use super::check_result::CheckResult;
 use super::host_facts::HostFacts;
@@ -7,7 +7,7 @@ use crate::component::Component;
 use crate::manifest::{CRITICAL, Companion, Glance, StaticPod, glance};
 use std::ffi::OsString;
 
-/// What the manifest at `path` says, by itself.
+/// Checks what the manifest at `path` says, by itself.
 pub(super) fn manifest_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
     let component = pod.component();
     let mut results =
@@ -28,7 +28,7 @@ pub(super) fn manifest_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
     results
 }
 
-/// The mirror pod is known by the pod's name, and looked for where the control plane lives.
+/// fulcrum knows the mirror pod by the pod's name, and looks for it in the control plane's namespace.
 fn name_check(path: &str, pod: &StaticPod) -> Option<CheckResult> {
     let (name, namespace) = (pod.name(), pod.namespace());
     ((name, namespace) != (pod.component().name(), NAMESPACE)).then(|| {
@@ -85,7 +85,7 @@ fn election_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
     results
 }
 
-/// The second pod starts what else is in it, too, beside what runs already.
+/// The second pod also starts the manifest's other containers, beside those that run already.
 fn companion_check(path: &str, companion: &Companion) -> CheckResult {
     let Companion { name, ends, ports, sockets } = companion;
     let list = |what: &str, all: Vec<String>| match all.is_empty() {
@@ -112,7 +112,7 @@ fn companion_check(path: &str, companion: &Companion) -> CheckResult {
     CheckResult::warn("containers", format!("{path}: {kind} {name}{sockets} {does}"), remedy)
 }
 
-/// What lies beside the manifests, as the kubelet reads it.
+/// Checks the files beside the manifests, as the kubelet reads them.
 pub(super) fn other_files(facts: &HostFacts, names: &[OsString]) -> Vec<CheckResult> {
     let own = Component::ALL.map(|component| facts.manifests.file(component.manifest_file()));
     let mut results = Vec::new();
@@ -139,7 +139,7 @@ pub(super) fn other_files(facts: &HostFacts, names: &[OsString]) -> Vec<CheckRes
     results
 }
 
-/// A pod that the kubelet takes for one of the three, or that listens where one of them does.
+/// Checks a pod that the kubelet takes for one of the three, or that listens on the port of one.
 fn in_the_way(facts: &HostFacts, file: &str, found: &Glance) -> Option<CheckResult> {
     let path = facts.manifests.path().join(file).display().to_string();
     let own = |component: Component| match facts.static_pods.get(&component) {

@@ -1,7 +1,7 @@
 //! Every check before the first change.
 //!
-//! First the facts are gathered, then pure checks look at them: all that can be said is said at once, with
-//! what was seen and what to do. What refuses has changed nothing.
+//! First the facts are gathered, then pure checks look at them. One report says everything at once, with what
+//! was seen and what to do. A check that refuses has changed nothing.
 
 mod check_result;
 mod cluster;

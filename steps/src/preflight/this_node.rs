@@ -1,4 +1,4 @@
-//! Which of the cluster's nodes this host is.
+//! Finds the cluster's node that this host is.
 
 use super::check_result::CheckResult;
 use crate::cluster::{config_hash, is_ready};
@@ -10,14 +10,14 @@ use k8s_openapi::api::core::v1::Pod;
 /// Why this host is none of the cluster's nodes.
 #[derive(Debug)]
 pub(super) enum NotFound {
-    /// It will be none later, either.
+    /// The host will not become one later either.
     Refused(Box<CheckResult>),
-    /// The kubelet may only not have said so yet.
+    /// The kubelet may only not have registered it yet.
     NotYet(Box<CheckResult>),
 }
 
-/// The node that this host is, as the cluster calls it. The hostname proves nothing: what counts is the
-/// mirror pod that stands for the very process that listens here, on `port`.
+/// The node that this host is, by its name in the cluster. The hostname proves nothing. The proof is the
+/// mirror pod of the very process that listens here, on `port`.
 pub(super) fn find_node(
     pods: &[Pod],
     listeners: &[Listener],

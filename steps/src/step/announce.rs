@@ -1,5 +1,5 @@
-//! `announce`: says in the cluster why the static pods came back, as an Event on the node, once the API answers. It is
-//! for people: that it could not be said is no failure.
+//! `announce`: tells the cluster why the static pods were restored, as an Event on the node, once the API
+//! answers. It is for people: if it cannot be said, that is no failure.
 
 use crate::look::answered;
 use crate::site::Site;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the API may take to come back before this is left unsaid.
+/// How long the API may take to come back before the step gives up.
 const SAID_WITHIN: Duration = Duration::from_secs(150);
 
 pub(super) struct Announce {
@@ -20,7 +20,7 @@ pub(super) struct Announce {
 
 #[async_trait]
 impl Step for Announce {
-    /// Saying it twice is harmless.
+    /// A second Event is harmless.
     async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         Ok(ProbeResult::Absent)
     }

@@ -1,7 +1,7 @@
-//! `archive`: byte-exact copies of the three manifests, digests journalled.
+//! `archive`: makes byte-exact copies of the three manifests and journals their digests.
 //!
-//! The DaemonSets are made from these copies, and a person can put them back by hand when nothing else
-//! is left. Undo keeps them: they are not in anybody's way, and history refers to them.
+//! The DaemonSets are made from these copies, and a person can restore them by hand when nothing else is
+//! left. Undo keeps them: they do no harm, and history refers to them.
 
 use crate::component::Component;
 use crate::host::{FileImage, ManifestsDir};
@@ -21,7 +21,7 @@ pub(super) struct Archive {
 
 #[async_trait]
 impl Step for Archive {
-    /// Copies that were cut short are made again: copying is as good as comparing.
+    /// Copies that were cut short are made again: copying costs no more than comparing.
     async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         Ok(ProbeResult::Absent)
     }

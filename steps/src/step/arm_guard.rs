@@ -1,5 +1,5 @@
-//! `arm-guard`: what brings the control plane back after a reboot is installed before anything is changed. Undo:
-//! it is taken away, unless it was there before.
+//! `arm-guard`: installs the guard, which restores the control plane after a reboot, before anything is
+//! changed. Undo: removes the guard, unless it was there before.
 
 use crate::site::Site;
 use crate::unit::{HOLD_OFF, Orders, PATIENCE, arm, disarm, installed};
@@ -29,7 +29,7 @@ impl Step for ArmGuard {
         true
     }
 
-    /// Whether one was there before, by `fulcrum guard install`.
+    /// Whether a guard was there before, from `fulcrum guard install`.
     async fn save(&self, _cx: &Context) -> Result<Vec<u8>, StepError> {
         let before = installed(self.site.node.units.as_ref(), &self.orders()).await?;
         Ok(serde_json::to_vec(&before.unit_file.is_some())?)
@@ -54,7 +54,7 @@ impl Step for ArmGuard {
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         match cx.pre_image().map(serde_json::from_slice::<bool>).transpose()? {
             Some(false) => Ok(disarm(self.site.node.units.as_ref()).await?),
-            _ => Ok(()), // Never begun, or somebody else's.
+            _ => Ok(()), // Never begun, or another owner's.
         }
     }
 }

@@ -1,10 +1,10 @@
 //! `await-ready/<c>`: the process in the DaemonSet's pod answers that it is ready.
 //!
-//! The kubelet's probes prove nothing while two servers share the port: either may have answered; where the
-//! kernel is told whose turn it is, it is always the old one. After a reboot the API still says Ready for a while
-//! although nothing runs. So the host decides, by what readiness asks (`/readyz` of the API server), and it does not
-//! wait for the kubelet, which with kubeadm's probes begins to ask after 10 s and asks every 10 s. What the kubelet
-//! thinks of the pods is `verify`'s business.
+//! The kubelet's probes prove nothing while two servers share the port: either may have answered. Where the
+//! kernel steers connections, it is always the old one. After a reboot the API still says Ready for a while
+//! although nothing runs. So the host decides, by the question that readiness asks (`/readyz` of the API
+//! server). It does not wait for the kubelet, which with kubeadm's probes begins to ask after 10 s and asks
+//! every 10 s. `verify` checks what the kubelet thinks of the pods.
 
 use crate::cluster::{has_restarted, is_going, pod_story, unschedulable};
 use crate::component::Component;
@@ -20,7 +20,8 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long the scheduler may find no node for a pod: its view of labels and of what has ended comes a little late.
+/// How long the scheduler may find no node for a pod: its view of labels and of ended pods comes a little
+/// late.
 const UNSCHEDULABLE_FOR: Duration = Duration::from_secs(15);
 
 pub(super) struct AwaitReady {
@@ -29,11 +30,11 @@ pub(super) struct AwaitReady {
 }
 
 impl AwaitReady {
-    /// With `mend`, what keeps the pod from listening is mended if it can be.
+    /// With `mend`, mends what keeps the pod from listening, if it can be mended.
     async fn look(&self, mend: Option<&Context>) -> Look<Value> {
         let labels = Site::pod_labels(self.component);
         let pods = answered(self.site.cluster.pods_on(&self.site.settings.node, &labels).await)?;
-        // One that is being deleted serves until it is told to end.
+        // A pod that is being deleted serves until it is told to end.
         let pod_of = |process: &Process| {
             let uid = process.pod_uid.as_deref()?;
             pods.iter().find(|pod| pod.metadata.uid.as_deref() == Some(uid) && !is_going(pod))
@@ -53,14 +54,14 @@ impl AwaitReady {
         }
     }
 
-    /// Only the API server is lined up, or behind a bridge; the others answer as the kernel picks them.
+    /// Only the API server is lined up, or behind a bridge. The others answer as the kernel picks them.
     fn mark(&self) -> Option<u32> {
         let lined_up =
             self.site.settings.handover == HandoverMode::Steer && self.component == Component::ApiServer;
         if lined_up { Some(MARK_NEWCOMER) } else { self.site.unredirected(self.component) }
     }
 
-    /// Its pods that are on no node yet.
+    /// The DaemonSet's pods that are on no node yet.
     async fn unbound(&self) -> Result<Vec<Pod>, StepError> {
         let labels = Site::pod_labels(self.component);
         let pods = once(answered(self.site.cluster.pods_labelled(&labels).await))?.unwrap_or_default();
@@ -68,7 +69,8 @@ impl AwaitReady {
         Ok(pods.into_iter().filter(|pod| !bound(pod) && !is_going(pod)).collect())
     }
 
-    /// A pod that the scheduler has found no node for, for so long, is not waited for: nothing that a pivot does makes room.
+    /// Refuses a pod that the scheduler has found no node for, for so long: nothing that a pivot does makes
+    /// room.
     async fn refuse_unschedulable(&self, since: &Mutex<Option<Instant>>) -> Result<(), StepError> {
         let waiting = self.unbound().await?;
         let mut since = since.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,7 +88,7 @@ impl AwaitReady {
         )))
     }
 
-    /// What there is of pods.
+    /// The state of the pods.
     async fn story(&self, pods: &[Pod]) -> Result<String, StepError> {
         if !pods.is_empty() {
             return Ok(pods.iter().map(pod_story).collect::<Vec<_>>().join("; "));
@@ -132,7 +134,7 @@ impl Step for AwaitReady {
         cx.wait(&what, self.site.timeouts.poll, look).await
     }
 
-    /// It changed nothing.
+    /// The step changed nothing.
     async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! `raise-bridge`, `lower-bridge`: a third API server on a second port, which serves while the real port changes
-//! hands. On the way back it is raised if it can be: a way back with a gap is better than none.
+//! `raise-bridge`, `lower-bridge`: a third API server on a second port, which serves while the real port
+//! changes hands. The way back raises it if it can: a way back with a gap is better than none.
 
 use super::archive;
 use super::job::BridgeAct;
@@ -34,7 +34,7 @@ impl Bridge {
         Ok(cx.pre_image().map(serde_json::from_slice).transpose()?)
     }
 
-    /// What the undo will need is there: says so, or that there will be a gap.
+    /// Prepares what the undo will need. Returns that it is there, or that there will be a gap.
     async fn prepare(&self, cx: &Context) -> Result<Value, StepError> {
         let missing = || StepError::fatal("the manifest was not saved");
         let original = Self::original(cx)?.ok_or_else(missing)?;
@@ -68,7 +68,7 @@ impl Bridge {
         Ok(port)
     }
 
-    /// Why no bridge is raised for the way back, if there is a reason.
+    /// Why the way back raises no bridge, if there is a reason.
     async fn needless(&self, cx: &Context) -> Result<Option<String>, StepError> {
         if !is_cut(&self.site, cx.run(), API)? {
             return Ok(Some("the static API server has not been cut".to_owned()));
@@ -112,8 +112,8 @@ impl Bridge {
         Ok(self.site.node.manifests.remove(BRIDGE_FILE)?)
     }
 
-    /// Its rules first, then the bridge, and the redirect's table when nobody is connected to the bridge any more:
-    /// without the table those connections would be reset.
+    /// Removes the redirect's rules first, then the bridge. Removes the redirect's table once no client is
+    /// connected to the bridge any more: without the table those connections would be reset.
     async fn lower(&self, cx: &Context) -> Result<(), StepError> {
         let (host, manifests) = (&self.site.node.host, &self.site.node.manifests);
         manifests.sweep(BRIDGE_FILE)?;
@@ -140,8 +140,9 @@ impl Bridge {
         Ok(())
     }
 
-    /// The mirror pod goes after the pod's last process. It says so also when an earlier attempt had told it to go. With the
-    /// API down nobody says it, and nobody is connected.
+    /// Waits until the mirror pod has gone, which goes after the pod's last process. This also holds when an
+    /// earlier attempt had told the pod to go. With the API down there is no mirror pod to see, and no client
+    /// is connected.
     async fn wait_forgotten(&self, cx: &Context) -> Result<(), StepError> {
         let mirror = format!("{BRIDGE}-{}", self.site.settings.node);
         let began = Instant::now();
@@ -171,9 +172,9 @@ impl Step for Bridge {
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         let port = self.site.bridge_port()?;
         Ok(match (self.forward, port) {
-            // Preparing is looking.
+            // A look prepares.
             (None, _) => ProbeResult::Absent,
-            // What it was for is over: the DaemonSet's process serves alone.
+            // Its purpose is over: the DaemonSet's process serves alone.
             (Some(BridgeAct::Raise), _) if is_cut(&self.site, cx.run(), API)? => ProbeResult::Done,
             (Some(BridgeAct::Raise), None) => ProbeResult::Absent,
             (Some(BridgeAct::Raise), Some(port)) => match once(self.site.bridge_serves(port).await)? {

@@ -1,8 +1,8 @@
 //! `create-daemonset/<c>`: makes the DaemonSet from the archived manifest. Undo: deletes it, unless it was
-//! there before or is not this run's, and waits until its pods are gone.
+//! there before or belongs to another run, and waits until its pods are gone.
 //!
-//! Who leads before its pod exists is noted: the static process, whose lease can be given back at once when it
-//! has gone.
+//! The step notes the leader from before the DaemonSet's pod exists: the static process. Once that process
+//! has gone, its lease can be given back at once.
 
 use super::archive;
 use crate::component::Component;
@@ -37,7 +37,7 @@ impl CreateDaemonset {
         cx.wait(&format!("the API, to read DaemonSet {name}"), self.site.timeouts.poll, get).await
     }
 
-    /// Whether `live` is what this run makes, or why not.
+    /// Whether `live` is what this run makes. If not, says why.
     fn compare(&self, cx: &Context, live: &Value) -> Result<ProbeResult, StepError> {
         let name = self.component.daemonset_name();
         if made_by(live).as_deref() != Some(&cx.run().to_string()) {
@@ -62,7 +62,7 @@ impl Step for CreateDaemonset {
         true
     }
 
-    /// Whether it was there before.
+    /// Whether the DaemonSet was there before.
     async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
         Ok(serde_json::to_vec(&self.live(cx).await?.is_some())?)
     }
@@ -78,14 +78,14 @@ impl Step for CreateDaemonset {
         let ours = self.ours(cx)?;
         let leader = match self.live(cx).await? {
             None => lease::leader(&self.site, cx, self.component).await?,
-            // An earlier attempt's: its pod may lead by now.
+            // An earlier attempt made it: its pod may lead by now.
             Some(_) => None,
         };
         let what = format!("the API, to create DaemonSet {}", self.component.daemonset_name());
         let made = cx
             .wait(&what, self.site.timeouts.poll, async || {
                 match self.site.cluster.create_daemonset(&ours, false).await {
-                    // Perhaps this very call, sent twice: what is there decides.
+                    // Perhaps this very call, sent twice. The existing object decides.
                     Err(error) if error.is_conflict() => Ok(None),
                     other => Ok(Some(answered(other)?)),
                 }
@@ -127,7 +127,7 @@ impl Step for CreateDaemonset {
     }
 }
 
-/// Who led before the DaemonSet's pod existed, if that was noted.
+/// The leader before the DaemonSet's pod existed, if it was noted.
 pub(super) fn led_before(cx: &Context, component: Component) -> Option<&str> {
     cx.output(StepKind::CreateDaemonset.of(component).id().as_str())?["leader"].as_str()
 }

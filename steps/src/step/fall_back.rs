@@ -1,5 +1,5 @@
-//! `fall-back/<c>`: the standby manifest comes back, because the DaemonSet does not serve. Asks the host only: the API
-//! is down, and this is what brings it back. Undo: nothing. A hand-over takes the static pod away again.
+//! `fall-back/<c>`: restores the standby manifest, because the DaemonSet does not serve. Asks the host only:
+//! the API is down, and this step brings it back. Undo: nothing. A hand-over takes the static pod away again.
 
 use crate::component::Component;
 use crate::handover::standby::Standby;

@@ -1,9 +1,9 @@
-//! What a step does, as its spec stores it.
+//! The work of a step, as its spec stores it.
 
 use crate::component::Component;
 use serde::{Deserialize, Serialize};
 
-/// What a step does: the `args` of its spec. The stored texts are frozen.
+/// The work of a step: the `args` of its spec. The stored texts are frozen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "each job is described where its step is")]
@@ -71,7 +71,7 @@ pub enum Job {
 pub enum BridgeAct {
     /// Starts it and waits until it serves.
     Raise,
-    /// Ends it, when it has nothing left to do.
+    /// Ends it, once it has nothing left to do.
     Lower,
 }
 

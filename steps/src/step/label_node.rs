@@ -1,4 +1,4 @@
-//! `label-node`: opts this node in to the self-hosted control plane. Undo: as it was before.
+//! `label-node`: opts this node in to the self-hosted control plane. Undo: restores the label as it was.
 
 use crate::cluster::OPT_IN_LABEL;
 use crate::look::answered;
@@ -13,7 +13,7 @@ pub(super) struct LabelNode {
 }
 
 impl LabelNode {
-    /// The label's value now; `None` if the node does not bear it.
+    /// The label's value now. `None` if the node does not bear it.
     async fn label(&self, cx: &Context) -> Result<Option<String>, StepError> {
         let name = &self.site.settings.node;
         let get = async || answered(self.site.cluster.node(name).await);

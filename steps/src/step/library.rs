@@ -1,4 +1,4 @@
-//! From a step's spec to the step.
+//! Makes the step that a spec describes.
 
 use super::announce::Announce;
 use super::archive::Archive;

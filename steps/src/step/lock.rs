@@ -1,6 +1,6 @@
-//! `lock`: one run at a time on the cluster's control plane.
+//! `lock`: lets one run at a time touch the cluster's control plane.
 //!
-//! Its undo lets go. A run that completes lets go in `record-head`, whose undo takes the lock back.
+//! The undo of `lock` lets go. A run that completes lets go in `record-head`, whose undo takes the lock back.
 
 use crate::cluster::{Lock, LockError};
 use crate::look::answered;
@@ -39,7 +39,7 @@ impl Step for TakeLock {
     }
 }
 
-/// Takes the lock; an API that is away for a moment is waited for, another holder is not.
+/// Takes the lock. Waits for an API that is away for a moment, but not for another holder.
 pub(super) async fn take(site: &Site, cx: &Context, lock: &Lock) -> Result<(), StepError> {
     cx.wait("the lock", site.timeouts.poll, async || match lock.take(&site.cluster).await {
         Ok(()) => Ok(()),

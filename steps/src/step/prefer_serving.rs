@@ -1,4 +1,4 @@
-//! `prefer-serving`: the next API server that joins, in a roll-out, gets no traffic until the old one leaves.
+//! `prefer-serving`: in a roll-out, the next API server that joins gets no traffic until the old one leaves.
 
 use crate::handover::pair::{Pair, settled};
 use crate::host::Steering;
@@ -33,7 +33,7 @@ impl PreferServing {
 
 #[async_trait]
 impl Step for PreferServing {
-    /// Whether it holds cannot be told while only one listens; to do it again is harmless.
+    /// Whether it holds cannot be told while only one server listens. Doing it again is harmless.
     async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         Ok(ProbeResult::Absent)
     }
@@ -43,8 +43,8 @@ impl Step for PreferServing {
         cx.wait(what, self.site.timeouts.poll, async || self.line_up().await).await
     }
 
-    /// While the DaemonSet's API server listens it is right; it goes with its listener. One that is steered back
-    /// to needs it as well.
+    /// It is right while the DaemonSet's API server listens, and goes with its listener. A server that gets
+    /// the connections back needs it as well.
     async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! `prefer-static`: the static API server keeps all traffic while the new one starts beside it; what the new one asks
-//! itself over loopback reaches it. Undo: the kernel decides as before.
+//! `prefer-static`: the static API server keeps all traffic while the new one starts beside it. The new
+//! server reaches itself over loopback. Undo: the kernel decides as before.
 
 use crate::component::Component;
 use crate::handover::pair::{Pair, gone, is_cut, settled};
@@ -24,7 +24,7 @@ impl PreferStatic {
         let Some(old) = &pair.old else {
             return Err(Pending::NotYet("the static kube-apiserver does not listen".to_owned()));
         };
-        // One that was restarted since `share-port` shares its listener no more.
+        // A server that was restarted since `share-port` no longer shares its listener.
         Ok(json!(settled(pair.share_and_line_up(&self.site, old).await)?))
     }
 }
@@ -60,7 +60,7 @@ impl Step for PreferStatic {
     async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
         let pair = Pair::look(&self.site).await?;
         match &pair.old {
-            // One that is not shared is in no group: on the exact way back it is another process.
+            // A listener that is not shared is in no group: on the exact way back it is another process.
             Some(old) if self.site.node.host.is_shared(old).await? => {
                 Ok(gone(pair.unsteer(&self.site).await)?)
             }

@@ -1,4 +1,4 @@
-//! `preflight`: the checks, once more, as part of the run: what passed is in its journal.
+//! `preflight`: makes the checks once more, as part of the run. Its journal has the results.
 
 use crate::preflight::{Level, PreflightInput, preflight};
 use crate::site::Site;
@@ -13,7 +13,7 @@ pub(super) struct Preflight {
 
 #[async_trait]
 impl Step for Preflight {
-    /// Looking again is the same as doing it.
+    /// A second look costs no more than a probe.
     async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         Ok(ProbeResult::Absent)
     }

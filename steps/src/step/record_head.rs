@@ -1,6 +1,6 @@
-//! `record-head`: the journal's head onto the DaemonSets, so that what is on the disk can be checked against the
-//! cluster; and the lock is let go. Undo, the first thing that a rollback does: takes the lock back, if the
-//! API answers. If it does not, the manifests have to come back first.
+//! `record-head`: writes the journal's head onto the DaemonSets, and lets go of the lock. A person can then
+//! check the disk against the cluster. Undo, the first thing that a rollback does: takes the lock back, if
+//! the API answers. If it does not, the manifests have to be restored first.
 
 use super::lock;
 use crate::cluster::{AUDIT_HEAD_ANNOTATION, Lock};
@@ -18,7 +18,7 @@ pub(super) struct RecordHead {
 
 #[async_trait]
 impl Step for RecordHead {
-    /// Recording it again is harmless.
+    /// Recording the head again is harmless.
     async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         Ok(ProbeResult::Absent)
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 const API: Component = Component::ApiServer;
-/// Answers in a row before somebody else's takes over.
+/// This many answers in a row from the bridge, before another server takes over.
 const ANSWERS_IN_A_ROW: u32 = 3;
 
 pub(super) struct RedirectStep {
@@ -26,12 +26,12 @@ pub(super) struct RedirectStep {
 }
 
 impl RedirectStep {
-    /// The service's addresses, looked up on the way there: the way back needs no API for it.
+    /// The service's addresses, looked up on the way there. So the way back needs no API for them.
     fn services(cx: &Context) -> Result<Vec<SocketAddr>, StepError> {
         Ok(cx.pre_image().map(serde_json::from_slice).transpose()?.unwrap_or_default())
     }
 
-    /// Where to, as of now.
+    /// The redirect's target, as of now.
     async fn target(&self, cx: &Context) -> Look<Redirect> {
         let Some(to) = self.site.bridge_port()? else {
             return Err(Pending::NotYet("there is no bridge".to_owned()));
@@ -54,7 +54,7 @@ impl RedirectStep {
         Ok(json!(redirect))
     }
 
-    /// Whether who does not know of the bridge is answered by it.
+    /// Whether the bridge answers a client that does not know of it.
     async fn arrive_at(&self, to: u16) -> Look<()> {
         let bridge = self.site.bridge_serves(to).await?;
         let Some(question) = self.site.outward_question() else { return Ok(()) };
@@ -68,7 +68,7 @@ impl RedirectStep {
         }
     }
 
-    /// Begins it if it can: going back is more important than the gap.
+    /// Begins the redirect if it can: going back is more important than the gap.
     async fn begin_for_the_way_back(&self, cx: &Context) -> Result<(), StepError> {
         if is_cut(&self.site, cx.run(), API)? && self.site.bridge_port()?.is_some() {
             let begun = timeout(self.site.timeouts.bridge, self.begin(cx)).await;
@@ -89,7 +89,7 @@ impl RedirectStep {
         Ok(())
     }
 
-    /// Not before somebody serves there.
+    /// Ends the redirect, but not before a server serves on the real port.
     async fn end(&self, cx: &Context) -> Result<(), StepError> {
         if self.site.redirect_state().await? != RedirectState::Active {
             return Ok(());
@@ -123,7 +123,7 @@ impl Step for RedirectStep {
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         Ok(match (self.forward, self.site.redirect_state().await?) {
             (Some(RedirectAct::Begin), RedirectState::Active) => ProbeResult::Done,
-            // What it was for is over: the DaemonSet's process serves alone.
+            // Its purpose is over: the DaemonSet's process serves alone.
             (Some(RedirectAct::Begin), _) if is_cut(&self.site, cx.run(), API)? => ProbeResult::Done,
             (Some(RedirectAct::End), RedirectState::Absent | RedirectState::Ended) => ProbeResult::Done,
             _ => ProbeResult::Absent,

@@ -1,5 +1,5 @@
-//! `renew-standby/<c>`: what the DaemonSet runs, and has proven itself, is what would come back from now on. Undo: what
-//! would have come back before.
+//! `renew-standby/<c>`: makes the standby from what the DaemonSet runs, which has proven itself. Undo:
+//! restores the standby from before.
 
 use crate::component::Component;
 use crate::handover::standby::Standby;
@@ -42,7 +42,7 @@ impl Step for RenewStandby {
         Ok(serde_json::to_vec(&kept)?)
     }
 
-    /// Making it again is as good as comparing.
+    /// Making it again costs no more than comparing.
     async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         Ok(ProbeResult::Absent)
     }

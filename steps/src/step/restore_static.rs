@@ -1,5 +1,6 @@
-//! `prepare-rollback/restore-static/<c>`: prepares on the way there, puts the exact manifest back on the way back, and waits
-//! until the static pod serves. The API is not needed for it: it may be this that brings it back.
+//! `prepare-rollback/restore-static/<c>`: prepares on the way there. On the way back it restores the exact
+//! manifest and waits until the static pod serves. It does not need the API: this step may be what brings the
+//! API back.
 
 use super::archive;
 use crate::component::Component;
@@ -39,16 +40,16 @@ impl RestoreStatic {
         )
     }
 
-    /// Nothing was cut if both processes listen: without the flag the static one cannot have begun to beside the
-    /// other. With it, that may be the one that was put back.
+    /// Nothing was cut if both processes listen: without the flag the static one cannot have begun to listen
+    /// beside the other. With the flag, the static process may be the restored one.
     async fn is_untouched(&self, shared: bool) -> Result<bool, StepError> {
         let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
         let mut processes = listeners.iter().map(|listener| &listener.process);
         Ok(!shared && processes.clone().any(in_api_pod) && processes.any(in_static_pod))
     }
 
-    /// The static process begins to listen beside the DaemonSet's, and when it serves, new connections are its own. The
-    /// DaemonSet goes later.
+    /// The static process begins to listen beside the DaemonSet's. Once it serves, it gets new connections.
+    /// The DaemonSet goes later.
     async fn steer_back(&self, cx: &Context) -> Result<(), StepError> {
         let api = self.component == Component::ApiServer;
         let the_one = |process: &Process| in_static_pod(process) && shares_its_port(process);
@@ -65,7 +66,7 @@ impl RestoreStatic {
                 (Some(old), Some(_)) => {
                     settled(pair.steer(&self.site, Steering::To { serving: old.inode }).await)
                 }
-                (Some(_), None) => Ok(()), // It has them all.
+                (Some(_), None) => Ok(()), // The static process has all connections.
                 (None, _) => Err(Pending::NotYet("it does not listen".to_owned())),
             }
         })
@@ -75,8 +76,8 @@ impl RestoreStatic {
         Ok(())
     }
 
-    /// Whether the static pod serves. A DaemonSet that could not be deleted before, with the API down, is deleted as soon as
-    /// there is an API, and until then its process is kept from the port unless it serves.
+    /// Whether the static pod serves. With the API down, a DaemonSet could not be deleted before. It is
+    /// deleted as soon as there is an API, and until then its process is kept from the port unless it serves.
     async fn look(&self, removal: &Removal<'_>, the_one: impl Fn(&Process) -> bool) -> Look<()> {
         let mark = self.site.unredirected(self.component);
         let Err(seen) = once(self.site.serves(self.component, mark, the_one).await)? else { return Ok(()) };
@@ -101,7 +102,7 @@ impl Step for RestoreStatic {
         Ok(ProbeResult::Absent)
     }
 
-    /// The way back does it: here only its bytes are kept in the journal.
+    /// The way back restores it. On the way there the step only keeps the manifest's bytes in the journal.
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         Ok(json!({ "manifest": Self::saved(cx)?.map(|image| image.digest()) }))
     }
@@ -120,7 +121,7 @@ impl Step for RestoreStatic {
             Some(current) if current == saved && self.is_untouched(pod.permits_port_sharing()).await? => {
                 return Ok(());
             }
-            // Put there by the guard: `vacate-port` takes it away, unless it was cut short.
+            // The guard put it there. `vacate-port` takes it away, unless it was cut short.
             Some(current)
                 if current != target
                     && Standby::of(&self.site.state_dir, cx.run()).is(self.component, &current)? =>
@@ -137,7 +138,7 @@ impl Step for RestoreStatic {
         let the_one = |process: &Process| in_static_pod(process) && shares_its_port(process) == shared;
         let removal = Removal::new(&self.site, self.component, cx.run());
         let served = cx.wait(&what, self.site.timeouts.poll, async || self.look(&removal, the_one).await);
-        // One that starts, too, may take the node's address out of the endpoints until it is ready.
+        // A server that starts may also take the node's address out of the endpoints until it is ready.
         while_held(&self.site, self.component, served).await
     }
 }

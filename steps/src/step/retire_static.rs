@@ -1,6 +1,7 @@
 //! `retire-static/<c>`: the cut. Takes the static manifest away and waits until its process and its mirror
-//! pod are gone. Undo: puts it back and waits until it serves, without asking the API: it may be down, and
-//! this is what brings it back. With `--handover steer` the steps `prepare-rollback/…` do that, whose undos come next.
+//! pod are gone. Undo: restores the manifest and waits until the pod serves, without asking the API: it may
+//! be down, and this undo may bring it back. With `--handover steer` the steps `prepare-rollback/…` do that;
+//! their undos come next.
 
 use super::archive;
 use super::create_daemonset::led_before;
@@ -27,7 +28,7 @@ use tokio::time::Instant;
 pub(super) struct RetireStatic {
     pub(super) site: Arc<Site>,
     pub(super) component: Component,
-    /// Whether it is the standby that goes again, in a hand-over: not what a pivot began with.
+    /// Whether the manifest is the standby, in a hand-over, and not the one that a pivot began with.
     pub(super) standby: bool,
 }
 
@@ -44,8 +45,9 @@ impl RetireStatic {
         self.site.settings.handover == HandoverMode::Steer
     }
 
-    /// Digest of the manifest that `share-port` left; with `--handover steer`, the archived one. If that step was
-    /// found done after a crash it has returned nothing: then what it makes of the archived manifest.
+    /// Digest of the manifest that `share-port` left; with `--handover steer`, the archived one. If
+    /// `share-port` was found done after a crash it has returned nothing. Then this is the digest of what it
+    /// makes of the archived manifest.
     fn left_by_share_port(&self, cx: &Context) -> Result<Value, StepError> {
         if let Some(pivot) = self.site.settings.of_pivot.filter(|_| self.standby) {
             let standby = Standby::of(&self.site.state_dir, pivot).get(self.component)?;
@@ -74,20 +76,20 @@ impl RetireStatic {
         )
     }
 
-    /// What of the static pod is left on the host, if anything.
+    /// What is left of the static pod on the host, if anything.
     async fn left(&self) -> Result<Option<String>, StepError> {
         let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
         let left = listeners.iter().find(|listener| in_static_pod(&listener.process));
         Ok(left.map(|listener| format!("its process {} still listens", listener.process.pid)))
     }
 
-    /// The last look before the cut: the DaemonSet's process answers, now, and it is what new connections get.
+    /// The last look before the cut: the DaemonSet's process answers now, and gets new connections.
     async fn successor_serves(&self, cx: &Context) -> Result<(), StepError> {
         let what = format!("the DaemonSet's {} to answer, before the static one goes", self.component);
         let began = Instant::now();
         cx.wait(&what, self.site.timeouts.poll, async || {
             match self.not_steered().await? {
-                // The kernel does not go back to what it was told: an API server was restarted since.
+                // An API server was restarted since: the kernel will not return to what it was told.
                 Some(seen) if began.elapsed() > self.site.timeouts.settle => {
                     return Err(StepError::fatal(format!("{seen}; nothing was cut: pivot again")).into());
                 }
@@ -104,7 +106,7 @@ impl RetireStatic {
         .await
     }
 
-    /// What is wrong with how new connections are steered, if anything.
+    /// What is wrong with how the kernel steers new connections, if anything.
     async fn not_steered(&self) -> Result<Option<String>, StepError> {
         if !self.steers() || self.component != Component::ApiServer {
             return Ok(None);
@@ -112,7 +114,7 @@ impl RetireStatic {
         let pair = Pair::look(&self.site).await?;
         let steering = pair.steering(&self.site).await?;
         Ok(match (&pair.old, &pair.new, steering) {
-            // It has gone by itself: nobody else is left to get them.
+            // It has gone by itself: no other server is left to get them.
             (None, Some(_), _) => None,
             (_, Some(new), Some(Steering::To { serving })) if serving == new.inode => None,
             (_, _, Some(steering)) => Some(format!("new connections are steered otherwise: {steering:?}")),
@@ -120,7 +122,8 @@ impl RetireStatic {
         })
     }
 
-    /// Its process first: its lease is given back then, and not when the API has forgotten its mirror pod.
+    /// Waits for its process first. Its lease is given back then, and not only when the API has forgotten its
+    /// mirror pod.
     async fn wait_gone(&self, cx: &Context, old: &Drain) -> Result<(), StepError> {
         let what = format!("the static {} to end", self.component);
         cx.wait(&what, self.site.timeouts.poll, async || {
@@ -153,7 +156,7 @@ impl Step for RetireStatic {
         let image = self.site.node.manifests.read(self.name())?;
         let image =
             image.ok_or_else(|| StepError::fatal(format!("{} is gone before the cut", self.name())))?;
-        // What was edited after `share-port` is not in the DaemonSet, and would be gone with the file.
+        // An edit after `share-port` is not in the DaemonSet, and would go with the file.
         if json!(image.digest()) != self.left_by_share_port(cx)? {
             return Err(StepError::fatal(self.edited()));
         }
@@ -175,7 +178,7 @@ impl Step for RetireStatic {
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let old = Drain::of(&self.site, self.component, in_static_pod, self.site.timeouts.drain).await?;
         let manifests = &self.site.node.manifests;
-        // What is edited meanwhile is seen below.
+        // An edit meanwhile is noticed below.
         if manifests.read(self.name())?.is_some() && led_before(cx, self.component).is_some() {
             lease::await_candidate(&self.site, cx, self.component).await;
         }
@@ -215,7 +218,7 @@ impl Step for RetireStatic {
         let shared = pod.permits_port_sharing();
         let what = format!("the static {} to serve again", self.component);
         let the_one = |process: &_| in_static_pod(process) && shares_its_port(process) == shared;
-        // Beside the DaemonSet's, which gets new connections, it is the newcomer.
+        // Beside the DaemonSet's server, which gets new connections, it is the newcomer.
         let steered = self.steers() && self.component == Component::ApiServer;
         let mark = if steered { Some(MARK_NEWCOMER) } else { self.site.unredirected(self.component) };
         self.site.wait_served(cx, self.component, &what, mark, the_one).await.map(|_| ())

@@ -1,5 +1,5 @@
-//! `share-port/<c>` with `--handover steer`: the static process's live listener becomes shareable. Nothing else of
-//! it is touched. Undo: it is as it was.
+//! `share-port/<c>` with `--handover steer`: makes the static process's live listener shareable. Touches
+//! nothing else of it. Undo: makes the listener as it was.
 
 use crate::component::Component;
 use crate::handover::pair::{gone, is_cut, settled};
@@ -21,7 +21,7 @@ impl ShareLive {
         Ok(listeners.into_iter().find(|listener| in_static_pod(&listener.process)))
     }
 
-    /// The listener that is shared now; `None` after the cut, when there is none to share.
+    /// The listener that is shared now. `None` after the cut, when there is none to share.
     async fn share(&self, cx: &Context) -> Look<Option<Listener>> {
         if is_cut(&self.site, cx.run(), self.component)? {
             return Ok(None);
@@ -57,7 +57,7 @@ impl Step for ShareLive {
 
     async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
         match self.listener().await? {
-            // Its manifest says that it shares its port: it did so before.
+            // Its manifest says that it shares its port. So it did before.
             Some(listener) if shares_its_port(&listener.process) => Ok(()),
             Some(listener) => Ok(gone(self.site.node.host.unshare(&listener).await)?),
             None => Ok(()),

@@ -1,8 +1,8 @@
-//! `share-port/<c>` with `--handover restart`: the static manifest is rewritten once with
-//! `--permit-port-sharing=true`, and the kubelet restarts the pod. Undo: the exact bytes, and the restart
-//! that they cause.
+//! `share-port/<c>` with `--handover restart`: rewrites the static manifest once with
+//! `--permit-port-sharing=true`, and the kubelet restarts the pod. Undo: restores the exact bytes, which
+//! causes another restart.
 //!
-//! Looks only at the manifest and at the host: for the API server's own turn there is no API to ask.
+//! Looks only at the manifest and at the host: during the API server's own restart there is no API to ask.
 
 use super::archive;
 use crate::component::Component;
@@ -33,7 +33,7 @@ impl SharePort {
         Ok(self.site.node.manifests.write(self.component.manifest_file(), image)?)
     }
 
-    /// The manifest as it was, and as it shall be. Both are saved: another version of this program may
+    /// The manifest as it was, and as it shall be. The run saves both: another version of this program may
     /// write the second differently, and must still know it.
     fn both(&self, cx: &Context) -> Result<Option<(FileImage, FileImage)>, StepError> {
         Ok(cx.pre_image().map(serde_json::from_slice).transpose()?)
@@ -43,7 +43,7 @@ impl SharePort {
         self.site.node.manifests.file(self.component.manifest_file()).display().to_string()
     }
 
-    /// A person has changed the manifest since the run began: neither direction may overwrite that.
+    /// A person has changed the manifest since the run began. Neither direction may overwrite that.
     fn edited(&self) -> String {
         let (path, component) = (self.path(), self.component);
         format!(
@@ -52,14 +52,14 @@ impl SharePort {
         )
     }
 
-    /// The static server that is about to be restarted, if it listens.
+    /// The static server that will be restarted, if it listens.
     async fn old(&self, shared: bool) -> Result<Drain, StepError> {
         let the_one = |process: &Process| in_static_pod(process) && shares_its_port(process) != shared;
         Drain::of(&self.site, self.component, the_one, self.site.timeouts.drain_alone).await
     }
 
-    /// Writes the manifest, if it is not there yet, and waits until the kubelet has restarted the pod. While a bridge
-    /// serves, nobody is to notice.
+    /// Writes the manifest, if it is not there yet, and waits until the kubelet has restarted the pod. While
+    /// a bridge serves, no client notices.
     async fn restarted(
         &self,
         cx: &Context,
@@ -91,7 +91,7 @@ impl SharePort {
             cx.wait(&what, self.site.timeouts.poll, look).await?;
             lease::give_back(&self.site, cx, self.component, None).await;
         } else {
-            // The process that serves now may be what the kubelet is about to restart: it has not yet acted on the
+            // The kubelet may be about to restart the process that serves now: it has not yet acted on the
             // write of an attempt that was cut short.
             let settle = self.site.timeouts.settle;
             let _ = tokio::time::timeout(settle, cx.stopped()).await;
@@ -112,7 +112,7 @@ impl Step for SharePort {
 
     async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
         let before = self.current()?.ok_or_else(|| StepError::fatal(format!("{} is gone", self.path())))?;
-        // The DaemonSet is made from the archive: what has changed since then would be lost in it.
+        // The DaemonSet is made from the archive: a change since then would be lost in it.
         if !archive::holds(cx, self.component, &before) {
             return Err(StepError::fatal(self.edited()));
         }

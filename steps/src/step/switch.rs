@@ -1,5 +1,5 @@
-//! `switch`: new connections go to the new API server, and it is watched for a while: one answer that is not as it
-//! should be, and they go to the old one again. Undo: they do, if it is still there.
+//! `switch`: sends new connections to the new API server, and watches it for a while. After one wrong answer
+//! they go to the old server again. Undo: sends them to the old server, if it is still there.
 
 use crate::component::Component;
 use crate::handover::pair::{Pair, gone, is_cut, settled, share_again};
@@ -19,7 +19,7 @@ pub(super) struct Switch {
 }
 
 impl Switch {
-    /// Gives the new one all new connections; says which it is.
+    /// Gives the new server all new connections. Returns its listener.
     async fn to_new(&self, cx: &Context) -> Look<Listener> {
         if let Err(seen) = once(self.site.serves(API, Some(MARK_NEWCOMER), in_api_pod).await)? {
             share_again(&self.site, cx, API).await?;
@@ -33,8 +33,8 @@ impl Switch {
         Ok(new.clone())
     }
 
-    /// Asks as clients do, until the time is up; says how often. Connections that were on their way to the old one
-    /// when it was switched arrive meanwhile.
+    /// Asks as clients do, until the time is up. Returns the number of questions. Connections that were on
+    /// their way to the old server at the switch arrive meanwhile.
     async fn soak(&self, cx: &Context, new: &Listener) -> Result<u32, StepError> {
         let question = self.site.question(API);
         let soak = self.site.settings.soak.max(self.site.timeouts.handshake);
@@ -61,8 +61,8 @@ impl Switch {
         }
     }
 
-    /// The old one gets new connections again, if it listens and shares its port: on the exact way back it is
-    /// another process, which does not.
+    /// Gives the old server new connections again, if it listens and shares its port. On the exact way back
+    /// it is another process, which does not.
     async fn back(&self) -> Result<(), StepError> {
         let pair = Pair::look(&self.site).await?;
         match &pair.old {

@@ -1,5 +1,5 @@
-//! `prepare-rollback/vacate-port/<c>`: on the way back, the DaemonSet goes and with it its process from the port. That it
-//! does not listen is enough: what it has in hand it finishes beside the static one.
+//! `prepare-rollback/vacate-port/<c>`: on the way back, removes the DaemonSet, and with it its process from
+//! the port. The process only has to stop listening: it finishes the requests in hand beside the static one.
 
 use crate::component::Component;
 use crate::handover::endpoints::while_held;
@@ -23,9 +23,10 @@ pub(super) struct VacatePort {
 }
 
 impl VacatePort {
-    /// Nobody may listen there when the static pod is put back: a process that was told to go, static or not, would be
-    /// taken for the one that is to come. When they have all been told, the API is needed no more: it may have been
-    /// the last of them. `false` if it was not to be had in time to tell them.
+    /// Whether no process listens. None may listen when the static pod is restored: a process that was told
+    /// to go, static or not, would be taken for the one that is to come. Once all are told, the API is needed
+    /// no more: it may have been the last of them. `false` if the API could not be reached in time to tell
+    /// them.
     async fn nobody_listens(&self, removal: &Removal<'_>, told: &AtomicBool, began: Instant) -> Look<bool> {
         let answer = once(removal.tell().await)?;
         let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
@@ -45,15 +46,15 @@ impl VacatePort {
         listeners.first().map_or(Ok(true), |listener| still_listens(&listener.process))
     }
 
-    /// With shared ports nobody has to go first: the DaemonSet's API server keeps all traffic while the static one
-    /// starts beside it.
+    /// With shared ports no server has to go first: the DaemonSet's API server keeps all traffic while the
+    /// static one starts beside it.
     async fn line_up(&self, cx: &Context) -> Result<(), StepError> {
         if self.component != Component::ApiServer {
             return Ok(());
         }
         cx.wait("the DaemonSet's API server to be first in line", self.site.timeouts.poll, async || {
             let pair = Pair::look(&self.site).await?;
-            let Some(new) = &pair.new else { return Ok(()) }; // Nobody to line up behind.
+            let Some(new) = &pair.new else { return Ok(()) }; // There is none to line up behind.
             let newcomer = pair.old.as_ref().map(|old| old.inode);
             let steering = Steering::LineUp { serving: new.inode, newcomer };
             settled(pair.steer(&self.site, steering).await)
@@ -61,8 +62,8 @@ impl VacatePort {
         .await
     }
 
-    /// With the API down nobody can delete a DaemonSet. A process of it that holds the port and does not serve is
-    /// ended, so that the static one gets it.
+    /// With the API down, a DaemonSet cannot be deleted. If its process holds the port and does not serve,
+    /// this ends the process, and the static one gets the port.
     async fn without_the_api(&self, cx: &Context, removal: &Removal<'_>) -> Result<(), StepError> {
         cx.note("the API does not answer: the static pods are put back first");
         removal.end_if_it_does_not_serve().await
@@ -75,7 +76,7 @@ impl Step for VacatePort {
         Ok(ProbeResult::Absent)
     }
 
-    /// The way back does it.
+    /// The way back does the work.
     async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
         Ok(json!({ "port": self.site.port(self.component) }))
     }
@@ -87,7 +88,7 @@ impl Step for VacatePort {
         if self.site.keeps_port_sharing() {
             return self.line_up(cx).await;
         }
-        // A fallback goes too: the exact manifest is put back when no process listens.
+        // A fallback goes too: the exact manifest is restored when no process listens.
         self.site.node.manifests.remove(self.component.manifest_file())?;
         let removal = Removal::new(&self.site, self.component, cx.run());
         let (began, told) = (Instant::now(), AtomicBool::new(false));

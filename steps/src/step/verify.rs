@@ -1,4 +1,4 @@
-//! `verify`: the cluster works without the static pods. Looks only.
+//! `verify`: checks that the cluster works without the static pods. Changes nothing.
 
 use crate::cluster::NAMESPACE;
 use crate::component::Component;
@@ -30,7 +30,7 @@ impl Verify {
         self.listens_at(own).await
     }
 
-    /// Some process listens where pods are sent to.
+    /// A process listens where pods are sent to.
     async fn listens_at(&self, own: IpAddr) -> Look<()> {
         let port = self.site.port(Component::ApiServer);
         let listeners = self.site.node.host.listeners(port).await?;
@@ -41,7 +41,7 @@ impl Verify {
         Err(Pending::NotYet(format!("pods are sent to {own}, where no process listens on port {port}")))
     }
 
-    /// Somebody leads, and has said so since `since`: only a process that runs can.
+    /// The component has a leader, which has said so since `since`: only a running process can.
     async fn led(&self, component: Component, since: Timestamp) -> Look<()> {
         let Some(name) = component.lease_name() else { return Ok(()) };
         let lease = answered(self.site.cluster.lease(name).await)?;
@@ -56,7 +56,7 @@ impl Verify {
         }
     }
 
-    /// The DaemonSet's own count.
+    /// The DaemonSet's own count of its pods.
     async fn counted(&self, component: Component) -> Look<()> {
         let name = component.daemonset_name();
         let daemonset = answered(self.site.cluster.daemonset(name).await)?;
@@ -83,7 +83,7 @@ impl Verify {
 
 #[async_trait]
 impl Step for Verify {
-    /// Looking again is the same as doing it.
+    /// A second look costs no more than a probe.
     async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
         Ok(ProbeResult::Absent)
     }
