@@ -1,4 +1,4 @@
-//! What a command works with on this machine: root, the clients, the site.
+//! The environment of a command on this machine: root, the clients, the site.
 
 use crate::exit::{Exit, Failure};
 use fulcrum_engine::Session;
@@ -12,10 +12,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a cluster may take to say which it is. After that the question is left open.
+/// How long a cluster may take to say which one it is. After that the question is left open.
 const IDENTITY_WITHIN: Duration = Duration::from_secs(3);
 
-/// What this program calls itself in the journal.
+/// This program's name in the journal.
 pub(crate) const PROGRAM: &str = concat!("fulcrum ", env!("CARGO_PKG_VERSION"));
 
 pub(crate) fn require_root() -> Result<(), Failure> {
@@ -27,8 +27,8 @@ pub(crate) fn require_root() -> Result<(), Failure> {
     ))
 }
 
-/// A kubeconfig that leads elsewhere than when the run began. With the API down nothing can be said: what
-/// is done then is done to this machine's files only, until it answers.
+/// Refuses a kubeconfig that leads to another cluster than when the run began. With the API down this cannot
+/// be checked. Then the command changes only this machine's files, until the API answers.
 pub(crate) async fn refuse_another_cluster(cluster: &Cluster, settings: &Settings) -> Result<(), Failure> {
     match tokio::time::timeout(IDENTITY_WITHIN, cluster.uid()).await {
         Ok(Ok(uid)) if uid != settings.cluster_uid => Err(Failure::refused(

@@ -4,7 +4,7 @@ use fulcrum_engine::state::{OpenError, ReadError};
 use fulcrum_engine::{EngineError, LoadError};
 use std::process::ExitCode;
 
-/// For `--help`.
+/// The text for `--help`.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or nothing to do

@@ -9,7 +9,7 @@ use fulcrum_steps::run_info::{LockPurpose, LockUse};
 use fulcrum_steps::unit::UNIT;
 use std::path::Path;
 
-/// Opens the journal, or says who has it open.
+/// Opens the journal, or says which process has it open.
 pub(crate) fn open_journal(state_dir: &Path, purpose: LockPurpose) -> Result<Journal, Failure> {
     Journal::open(state_dir, purpose.text()).map_err(not_opened)
 }
@@ -42,8 +42,9 @@ fn in_progress(holder: &LockHolder) -> anyhow::Error {
     )
 }
 
-/// An older run may not be taken up beside a later one: both would have their hands on the same files. What the guard has
-/// done since is no obstacle, for every undo acts on what it sees; returns what of it is unfinished, newest first.
+/// Refuses to take up an older run beside a later one: both would change the same files. The guard's runs
+/// since then are no obstacle, for every undo acts on what it sees. Returns those of them that are
+/// unfinished, newest first.
 pub(crate) fn followers(journal: &Journal, run: RunId) -> Result<Vec<RunId>, Failure> {
     let mut unfinished = Vec::new();
     for later in journal.reader().runs()?.into_iter().rev().take_while(|later| later.run > run) {
@@ -66,7 +67,7 @@ pub(crate) fn runs(journal: &Journal) -> Result<Vec<RunId>, Failure> {
     Ok(journal.reader().runs()?.into_iter().map(|header| header.run).collect())
 }
 
-/// The last run, with where it stands.
+/// The last run and its state.
 pub(crate) fn last_run(journal: &Journal) -> Result<Option<(RunId, Run)>, Failure> {
     let Some(run) = runs(journal)?.last().copied() else { return Ok(None) };
     Ok(Some((run, load(&journal.reader(), run)?)))
@@ -77,7 +78,7 @@ pub(crate) fn last_pivot(journal: &Journal) -> Result<Option<RunId>, Failure> {
     Ok(journal.reader().runs()?.into_iter().rfind(|header| header.kind == PIVOT).map(|header| header.run))
 }
 
-/// The run that was meant: by the beginning of its id, or the last one.
+/// The run that the person means: by the beginning of its id, or the last one.
 pub(crate) fn find_run(journal: &Journal, said: Option<&str>) -> Result<Option<RunId>, Failure> {
     let runs = runs(journal)?;
     let Some(said) = said else { return Ok(runs.last().copied()) };

@@ -1,7 +1,7 @@
 //! `fulcrum`: pivots a Kubernetes control plane from static pods to self-hosted DaemonSets, and back.
 //!
-//! Arguments in, words and exit codes out. What is done is in `fulcrum-steps`, how it survives a crash in
-//! `fulcrum-engine`. stdout is data, stderr is talk.
+//! Arguments in, words and exit codes out. `fulcrum-steps` does the work, `fulcrum-engine` makes it survive a
+//! crash. stdout is data, stderr is talk.
 
 mod args;
 mod command;
@@ -32,9 +32,9 @@ fn main() -> ExitCode {
 fn run(args: Args, shell: &Shell) -> Result<Exit, Failure> {
     shell::start_log(&args.global, matches!(args.command, Command::Guard(_)));
     let runtime = match &args.command {
-        // It rests nearly all the time, and should cost nearly nothing.
+        // The guard rests nearly all the time, and should cost nearly nothing.
         Command::Guard(_) => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
-        // Many clusters at once, whose steps wait for the disk.
+        // Many clusters at once. Their steps wait for the disk.
         Command::Rehearse(_) => {
             tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?
         }
@@ -52,7 +52,7 @@ fn run(args: Args, shell: &Shell) -> Result<Exit, Failure> {
             Command::RehearsalChild { orders } => command::rehearsal_child(&orders).await,
         }
     });
-    // Nothing that is still in flight may hold up the exit: all that counts is in the journal.
+    // Work in flight must not hold up the exit: all that counts is in the journal.
     runtime.shutdown_background();
     exit
 }

@@ -1,5 +1,5 @@
-//! All output goes through here: data to stdout, talk to stderr. A terminal that has gone away is no
-//! reason to stop: the run goes on, and its journal says what happened.
+//! All output goes through here: data to stdout, talk to stderr. A terminal that has gone away is no reason
+//! to stop. The run goes on, and its journal says what happened.
 
 use crate::args::{Global, Output};
 use crate::exit::Failure;
@@ -41,7 +41,7 @@ impl Shell {
         let (lines, printed) = mpsc::channel::<String>();
         let printer = std::thread::spawn(move || {
             let mut out = std::io::stdout().lock();
-            // Nobody reads on: then nothing more need be read here either.
+            // No reader is left: then this side need not read on either.
             let _ =
                 printed.iter().try_for_each(|text| out.write_all(text.as_bytes()).and_then(|()| out.flush()));
         });
@@ -78,15 +78,15 @@ impl Shell {
     }
 }
 
-/// Prints from a thread of its own: a pager that is slow, or never reads on, does not hold up whoever reads the
-/// journal, and with it the next command. It has printed everything when it is dropped.
+/// Prints from a thread of its own. A pager that is slow, or never reads on, does not hold up the reader of
+/// the journal, and with it the next command. Dropping this waits until everything is printed.
 pub(crate) struct Spool {
     lines: Option<mpsc::Sender<String>>,
     printer: Option<JoinHandle<()>>,
 }
 
 impl Spool {
-    /// Prints this text as it is. False if nobody is there to read it.
+    /// Prints this text as it is. False if no reader is left.
     pub(crate) fn print(&self, text: String) -> bool {
         self.lines.as_ref().is_some_and(|lines| lines.send(text).is_ok())
     }
@@ -101,7 +101,8 @@ impl Drop for Spool {
     }
 }
 
-/// The log on stderr: silent by default, for errors are said once, by the command. What a daemon does is said there.
+/// Starts the log on stderr. It is silent by default: the command itself reports errors, once. A daemon
+/// reports its actions there.
 pub(crate) fn start_log(global: &Global, daemon: bool) {
     let filter = match global.verbose {
         0 if daemon => "error,fulcrum=info,fulcrum_steps=info,kube_client=off",
@@ -122,7 +123,7 @@ pub(crate) fn start_log(global: &Global, daemon: bool) {
     }
 }
 
-/// Takes all that it is given, whether or not anybody is there to read it: the log would otherwise complain, on the same
+/// Takes all that it is given, whether or not anything reads it. Otherwise the log would complain, on that
 /// closed stderr, and end the program.
 struct Deaf(std::io::Stderr);
 

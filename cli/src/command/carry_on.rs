@@ -1,4 +1,4 @@
-//! What `pivot`, `resume` and `rollback` share: signals, progress, and what the end of a run means.
+//! The common parts of `pivot`, `resume` and `rollback`: signals, progress, and the meaning of a run's end.
 
 use crate::exit::{Exit, Failure};
 use crate::render::Progress;
@@ -13,10 +13,10 @@ use fulcrum_steps::step_name::{shown, stored};
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a second signal exits with: as a shell does for SIGINT.
+/// The exit code after a second signal: the one of a shell for SIGINT.
 const LEAVE_AT_ONCE: i32 = Exit::Interrupted as i32;
 
-/// An engine on `site`, paused by signals, and what shows how it goes.
+/// An engine on `site`, which signals pause, and the display of its progress.
 pub(super) async fn engine(
     journal: Journal,
     site: &Arc<Site>,
@@ -81,7 +81,7 @@ pub(super) fn conclude(
     Ok(exit)
 }
 
-/// Nothing is left to do: said in words, and to programs.
+/// Says that nothing is left to do, in words and to programs.
 pub(super) fn nothing_to_do(run: Option<RunId>, why: &str, shell: &Shell) -> Exit {
     if shell.json() {
         shell.data_json(&serde_json::json!({ "event": "nothing-to-do", "run": run, "reason": why }));
@@ -90,8 +90,8 @@ pub(super) fn nothing_to_do(run: Option<RunId>, why: &str, shell: &Shell) -> Exi
     Exit::Done
 }
 
-/// The first SIGINT or SIGTERM pauses at a safe point, the second leaves at once. SIGHUP is not a reason
-/// to stop: the connection of the person who started this has gone, and the run goes on without them.
+/// The first SIGINT or SIGTERM pauses at a safe point, the second leaves at once. SIGHUP is no reason to
+/// stop: the connection of the person who started this has gone, and the run goes on without them.
 fn pause_on_signals(control: Control) -> Result<(), Failure> {
     let [mut interrupt, mut terminate, mut hangup] = signals()?;
     tokio::spawn(async move {

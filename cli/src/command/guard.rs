@@ -1,4 +1,4 @@
-//! `fulcrum guard`: the daemon, and its installation by hand. What it decides and does is in `fulcrum_steps::guard`.
+//! `fulcrum guard`: the daemon, and its installation by hand. `fulcrum_steps::guard` decides and acts.
 
 use super::carry_on::{conclude, engine, signals};
 use crate::args::{Global, Guard, GuardCommand, GuardPace};
@@ -64,7 +64,7 @@ async fn run(global: &Global, pace: &GuardPace) -> Result<Exit, Failure> {
     let env = Machine { state_dir: std::path::absolute(&global.state_dir)?, stop: stop.clone() };
     let daemon = Daemon { env: &env, intervals: Intervals::new(pace.patience, pace.hold_off), stop };
     let ended = daemon.run(|| {
-        // Without systemd there is nobody to tell.
+        // Without systemd, no service manager waits for the notice.
         if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
             tracing::warn!(%error, "systemd could not be told that the guard is ready");
         }
@@ -76,10 +76,10 @@ async fn run(global: &Global, pace: &GuardPace) -> Result<Exit, Failure> {
     })
 }
 
-/// Replaces this process by a new one of the same program; the unit notices nothing. Returns only if that is not
-/// possible, and then the unit starts the guard again.
+/// Replaces this process by a new one of the same program. The unit notices nothing. Returns only if that is
+/// not possible, and then the unit starts the guard again.
 fn begin_anew() -> Failure {
-    // By its name, so that lists of processes show it; one whose file is gone has none.
+    // By its name, which lists of processes then show. A program whose file is gone has no name.
     let program = std::env::current_exe().ok().filter(|program| program.exists());
     let program = program.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
     let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
@@ -115,7 +115,7 @@ async fn status(global: &Global, pace: &GuardPace, shell: &Shell) -> Result<Exit
     Ok(Exit::Done)
 }
 
-/// By hand what the guard does by itself after a boot.
+/// Does by hand what the guard does by itself after a boot.
 async fn hand_over(global: &Global, yes: bool, shell: &Shell) -> Result<Exit, Failure> {
     require_root()?;
     let journal = open_journal(&global.state_dir, LockPurpose::HandOver)?;
@@ -164,7 +164,7 @@ fn orders(global: &Global, pace: &GuardPace, manifests_dir: &PathBuf) -> Result<
     })
 }
 
-/// What the daemon stands on.
+/// The daemon's environment.
 struct Machine {
     state_dir: PathBuf,
     stop: CancellationToken,
@@ -201,7 +201,7 @@ impl GuardEnv for Machine {
         };
         let engine = Engine::new(journal, library(Arc::clone(site)), session);
         let (stop, control) = (self.stop.clone(), engine.control());
-        // Ends with the guard. What it says is what a shutdown says: the next boot goes on.
+        // Ends with the guard. It reports what a shutdown reports: the next boot goes on.
         tokio::spawn(async move {
             stop.cancelled().await;
             control.pause("SIGTERM", PauseCause::Signal);

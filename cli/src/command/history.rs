@@ -63,7 +63,8 @@ fn verify(journal: &Journal, headers: &[RunHeader], shell: &Shell) -> Result<Exi
     }
 }
 
-/// What can be read is shown, even if the journal is damaged further on. A run is printed as soon as it is read.
+/// Shows everything that can be read, even if the journal is damaged further on. Prints a run as soon as it
+/// is read.
 fn show(journal: Journal, headers: &[RunHeader], shell: &Shell) -> Result<Exit, Failure> {
     let mut damage = None;
     let spool = shell.spool();
@@ -81,7 +82,8 @@ fn show(journal: Journal, headers: &[RunHeader], shell: &Shell) -> Result<Exit, 
             break;
         }
     }
-    // Closed before the end of the printing is waited for: a pager may take long, and must not hold up a rollback.
+    // The journal is closed before waiting for the end of the printing: a pager may take long, and must not
+    // hold up a rollback.
     drop(journal);
     if shell.json() {
         spool.print(if headers.is_empty() { "{\"runs\":[]}\n".into() } else { "]}\n".into() });
@@ -90,7 +92,7 @@ fn show(journal: Journal, headers: &[RunHeader], shell: &Shell) -> Result<Exit, 
     damage.map_or(Ok(Exit::Done), Err)
 }
 
-/// Why one of the guard's own runs was begun. What cannot be read is said when the run itself is.
+/// Why one of the guard's own runs was begun. What cannot be read is reported with the run itself.
 fn why(journal: &Journal, header: &RunHeader) -> Option<String> {
     if header.kind == PIVOT {
         return None;
@@ -105,7 +107,8 @@ fn read(journal: &Journal, header: &RunHeader, history: &mut RunHistory) -> Resu
     Ok(())
 }
 
-/// Whether nothing goes by this run any more: it is rolled back, or it was the guard's and is over, as is its pivot.
+/// Whether no later run depends on this one: it is rolled back, or it was the guard's and is over, as is its
+/// pivot.
 fn is_history(journal: &Journal, header: &RunHeader) -> Result<bool, Failure> {
     let state = load(&journal.reader(), header.run)?;
     let of_pivot = RunInfo::of(state.plan()).ok().and_then(|info| info.settings.of_pivot);
@@ -115,7 +118,7 @@ fn is_history(journal: &Journal, header: &RunHeader) -> Result<bool, Failure> {
     Ok(state.is_over() && pivot.is_none_or(|pivot| pivot.is_rolled_back()))
 }
 
-/// Takes away what can be: runs that are rolled back, but the newest `keep` runs.
+/// Removes the runs that can be removed: those that are rolled back, except the newest `keep` runs.
 async fn prune(global: &Global, args: &Prune, shell: &Shell) -> Result<Exit, Failure> {
     require_root()?;
     let journal = open_journal(&global.state_dir, LockPurpose::Prune)?;
@@ -130,7 +133,8 @@ async fn prune(global: &Global, args: &Prune, shell: &Shell) -> Result<Exit, Fai
     } else if !args.consent.yes {
         shell.confirm(&format!("Remove {} runs that are rolled back, for good?", old.len()))?;
     }
-    // The archived manifests first: the run that names them is then still there, and this can be done again.
+    // The archived manifests go first. The run that names them then still exists, and the removal can be
+    // repeated.
     for (run, kept) in old.iter().flat_map(|run| ["archive", "standby"].map(|kept| (run, kept))) {
         match std::fs::remove_dir_all(global.state_dir.join(kept).join(run.to_string())) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),

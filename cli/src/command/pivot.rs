@@ -41,7 +41,7 @@ pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Resul
     conclude(engine.start(plan).await, &progress, shell)
 }
 
-/// The checks and the plan, without a journal: nothing is written anywhere.
+/// Makes the checks and the plan without a journal. Nothing is written anywhere.
 async fn dry_run(global: &Global, args: &Pivot, shell: &Shell) -> Result<Exit, Failure> {
     let (access, host) = access(&args.place.kubeconfig).await?;
     let report = check(global, args, access.cluster.clone(), host, shell).await?;
@@ -61,7 +61,7 @@ async fn check(
     host: Arc<dyn fulcrum_steps::host::Host>,
     shell: &Shell,
 ) -> Result<Report, Failure> {
-    // Absolute: the run may be taken up from another directory.
+    // Absolute: a later command may take the run up from another directory.
     let manifests = ManifestsDir::new(std::path::absolute(&args.place.manifests_dir)?);
     let input = PreflightInput {
         node: Node { manifests, host, units: Arc::new(Systemd::default()) },
@@ -77,7 +77,7 @@ async fn check(
     preflight(&input).await.map_err(|refused| refuse(refused, shell))
 }
 
-/// What the last run leaves to do: `Some` if there is nothing to start.
+/// Looks at what the last run leaves to do. `Some` if there is nothing to start.
 async fn already(journal: &Journal, args: &Pivot, shell: &Shell) -> Result<Option<Exit>, Failure> {
     let Some((run, state)) = last_run(journal)? else { return Ok(None) };
     if !state.is_over() {
@@ -108,7 +108,7 @@ async fn already(journal: &Journal, args: &Pivot, shell: &Shell) -> Result<Optio
     self_hosted(run, args, shell).await.map(Some)
 }
 
-/// The static manifests are gone, as a completed run left them. Are the DaemonSets there?
+/// The static manifests are gone, as a completed run leaves them. Checks that the DaemonSets exist.
 async fn self_hosted(run: RunId, args: &Pivot, shell: &Shell) -> Result<Exit, Failure> {
     let (access, _) = access(&args.place.kubeconfig).await?;
     for component in Component::ALL {

@@ -1,4 +1,4 @@
-//! What it means here that the checks refuse.
+//! Turns a refusal by the checks into the command's failure.
 
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
@@ -11,7 +11,7 @@ pub(super) fn refuse(refused: Refused, shell: &Shell) -> Failure {
     Failure::new(Exit::Refused, refused)
 }
 
-/// What a rehearsal's error means here.
+/// Turns a rehearsal's error into the command's failure.
 pub(super) fn from_rehearsal(error: RehearsalError, shell: &Shell) -> Failure {
     match error {
         RehearsalError::Refused(refused) => refuse(refused, shell),

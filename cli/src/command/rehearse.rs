@@ -17,9 +17,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Where manifests are looked for if nothing is said.
+/// The manifests directory if the person names none.
 const USUAL_DIR: &str = "/etc/kubernetes/manifests";
-/// How often the private directory is emptied, should something be made in it meanwhile.
+/// How often the private directory is emptied, in case a file appears in it meanwhile.
 const CLEANINGS: u32 = 5;
 
 pub(crate) async fn rehearse(args: &Rehearse, shell: &Shell) -> Result<Exit, Failure> {
@@ -40,7 +40,7 @@ pub(crate) async fn rehearse(args: &Rehearse, shell: &Shell) -> Result<Exit, Fai
             Some(what) => crash(args, what, setup.clone(), &scratch.path, shell).await,
         }
     };
-    // Whichever ends first drops the other, and with it every world, thread and child of it.
+    // The future that ends first drops the other, and with it every world, thread and child of it.
     let exit = tokio::select! {
         exit = work => exit,
         () = interrupted => Err(Failure::new(Exit::Interrupted, anyhow::anyhow!("interrupted; nothing is left behind"))),
@@ -52,7 +52,7 @@ pub(crate) async fn rehearse(args: &Rehearse, shell: &Shell) -> Result<Exit, Fai
     exit
 }
 
-/// What a child of `rehearse --crash` does.
+/// The work of a child of `rehearse --crash`.
 pub(crate) async fn rehearsal_child(orders: &str) -> Result<Exit, Failure> {
     run_child(orders).await.map_err(|error| Failure::new(Exit::Other, error))?;
     Ok(Exit::Done)
@@ -89,7 +89,7 @@ async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure
     let world = SimulatedSite::boot(setup, root).await.map_err(from_rehearsal)?;
     let checked = world.preflight().await;
     let mut report = checked.map_err(|refused| refuse(of_originals(refused, &world, setup), shell))?;
-    // Of the copies the same is said once more, by another path.
+    // The checks say this again of the copies, by another path.
     let is_said =
         |check: &str| setup.results().iter().any(|said| (said.check, said.level) == (check, Level::Warn));
     report.results.retain(|verdict| verdict.level != Level::Warn || !is_said(verdict.check));
@@ -104,7 +104,7 @@ async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure
     Ok(exit_of(&summary))
 }
 
-/// The copies are gone when this is read: a person is told of the files that they were made from.
+/// The copies are gone when a person reads this. So the refusal names the files that they were made from.
 fn of_originals(mut refused: Refused, world: &SimulatedSite, setup: &Setup) -> Refused {
     let copies = world.manifests().path().display().to_string();
     if let Some(originals) = setup.from() {
@@ -146,7 +146,7 @@ impl Scratch {
         ));
     }
 
-    /// Takes it away. A thread of a journal that was dropped may make its last file meanwhile.
+    /// Removes the directory. A thread of a dropped journal may make its last file meanwhile.
     fn clean(self) -> Result<(), Failure> {
         let mut cleaned = Ok(());
         for _ in 0..CLEANINGS {

@@ -23,7 +23,7 @@ pub(crate) async fn resume(global: &Global, args: &Resume, shell: &Shell) -> Res
     }
     let (engine, progress) = engine(journal, &site, &args.pause_after, shell).await?;
     conclude(engine.resume(run).await, &progress, shell).map(|exit| match exit {
-        // Undoing is what was asked for.
+        // The person asked to undo.
         Exit::Undone if undoing => Exit::Done,
         other => other,
     })

@@ -48,7 +48,7 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
         }
     }
     let mut site = site;
-    // Nobody else has it yet.
+    // No other owner has it yet.
     if let Some(site) = Arc::get_mut(&mut site) {
         site.rollback_mode = mode;
     }

@@ -1,4 +1,4 @@
-//! `fulcrum status`: what the disk, the journal and the API say, each as far as it can be asked.
+//! `fulcrum status`: says what the disk, the journal and the API report, each as far as it can be asked.
 
 use crate::args::{Global, Status};
 use crate::env::access;
@@ -53,8 +53,7 @@ async fn daemonset(cluster: &Cluster, component: Component) -> Result<Option<Dae
     }))
 }
 
-/// The last run and the node that it is about. A run in progress has the journal to itself: its lock
-/// says which it is.
+/// The last run and its node. A run in progress has the journal to itself: its lock names the run.
 fn run_status(global: &Global) -> Result<(Option<RunStatus>, Option<String>), Failure> {
     if let Some(holder) = lock_holder(&global.state_dir)? {
         return Ok((Some(RunStatus::in_progress(&holder)), None));

@@ -1,4 +1,4 @@
-//! What `resume` and `rollback` begin with: the journal, the run that is meant, and the cluster that it is about.
+//! The beginning of `resume` and `rollback`: the journal, the run that is meant, and its cluster.
 
 use super::carry_on::nothing_to_do;
 use crate::args::Global;
@@ -15,7 +15,7 @@ use fulcrum_steps::site::Site;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A run that is about to be carried on.
+/// A run that the command will carry on.
 pub(super) struct TakenUp {
     pub(super) journal: Journal,
     pub(super) run: RunId,
@@ -25,7 +25,7 @@ pub(super) struct TakenUp {
     pub(super) followers: Vec<RunId>,
 }
 
-/// Finds the run for `command`; `Err(Exit)` inside if there is none, or it is over already.
+/// Finds the run for `command`. `Err(Exit)` inside if there is none, or it is over already.
 pub(super) async fn take_up(
     global: &Global,
     command: LockPurpose,
@@ -36,7 +36,7 @@ pub(super) async fn take_up(
 ) -> Result<Result<TakenUp, Exit>, Failure> {
     require_root()?;
     let journal = open_journal(&global.state_dir, command)?;
-    // What is rolled back is a pivot: the guard's own runs go with it.
+    // A rollback means a pivot: the guard's own runs go with it.
     let meant = match (command, said) {
         (LockPurpose::Rollback, None) => last_pivot(&journal)?,
         _ => find_run(&journal, said)?,
@@ -65,8 +65,8 @@ pub(super) async fn take_up(
     Ok(Ok(TakenUp { journal, run, state, site, followers }))
 }
 
-/// What a bridge that died has left: new connections go nowhere, and nobody should have to say yes before that ends. The
-/// steps look at what there is, and so they do where this was not possible.
+/// Ends the redirect that a dead bridge has left. New connections go nowhere, and a person should not have to
+/// say yes before that ends. If it is not possible here, the steps look at what is there and do it.
 async fn mend(site: &Site, shell: &Shell) {
     match site.mend_redirect().await {
         Ok(None) => {}
@@ -75,7 +75,7 @@ async fn mend(site: &Site, shell: &Shell) {
     }
 }
 
-/// What was decided when the run was planned.
+/// The settings of the run's plan.
 pub(super) fn settings(state: &Run) -> Result<Settings, Failure> {
     RunInfo::of(state.plan()).map(|info| info.settings).map_err(|error| {
         let program = state.session().map_or("?", |session| session.program.as_str());

@@ -1,4 +1,4 @@
-//! Broken runs: one row a step, and every one that did not end as it must.
+//! Shows broken runs: one row for each step, and every run that did not end as it must.
 
 use crate::shell::Shell;
 use fulcrum_engine::StepId;
@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// What has been tried so far.
+/// The cases that have been tried so far.
 pub(crate) struct CrashTable<'a> {
     shell: &'a Shell,
     order: Vec<String>,
@@ -20,7 +20,7 @@ pub(crate) struct CrashTable<'a> {
 }
 
 impl<'a> CrashTable<'a> {
-    /// For these cases; `reproduce` is the command up to the case.
+    /// A table for these cases. `reproduce` is the command up to the case.
     pub(crate) fn new(cases: &[Case], side_by_side: usize, reproduce: String, shell: &'a Shell) -> Self {
         shell.talk(format_args!("breaking {} runs, {side_by_side} side by side", cases.len()));
         let bar = ProgressBar::new(cases.len() as u64);
@@ -31,7 +31,7 @@ impl<'a> CrashTable<'a> {
         Self { shell, order, tried: Vec::new(), side_by_side, reproduce, began: Instant::now(), bar }
     }
 
-    /// One more has come to its end.
+    /// Adds a case that has ended.
     pub(crate) fn add(&mut self, broken: Broken) {
         self.bar.inc(1);
         let name = broken.case.to_string();
@@ -48,7 +48,7 @@ impl<'a> CrashTable<'a> {
         self.tried.push(broken);
     }
 
-    /// The table, as data. Says whether all ended as they must.
+    /// Shows the table, as data. Returns whether all cases ended as they must.
     pub(crate) fn show(mut self) -> bool {
         self.bar.finish_and_clear();
         let place = |broken: &Broken| {
@@ -104,7 +104,7 @@ impl<'a> CrashTable<'a> {
         }
     }
 
-    /// Each that failed, with the command that does it again.
+    /// Shows each case that failed, with the command that reproduces it.
     fn failures(&self) {
         for broken in &self.tried {
             if let Verdict::Failed(why) = &broken.verdict {
@@ -115,7 +115,7 @@ impl<'a> CrashTable<'a> {
     }
 }
 
-/// How many passed of how many.
+/// How many passed, of how many.
 fn cell<'a>(broken: impl Iterator<Item = &'a Broken>) -> String {
     let (mut all, mut passed) = (0, 0);
     for broken in broken {

@@ -1,4 +1,4 @@
-//! What was done, attempt by attempt.
+//! Shows what was done, attempt by attempt.
 
 use super::time::rfc3339;
 use fulcrum_engine::LoadError;
@@ -15,7 +15,7 @@ pub(crate) struct RunHistory {
 }
 
 impl RunHistory {
-    /// `why` it was begun, where that was not a person's command.
+    /// `why` is the reason for the run, where a person's command did not begin it.
     pub(crate) fn new(header: &RunHeader, why: Option<String>) -> Self {
         Self { header: header.clone(), why, history: History::default() }
     }
@@ -68,7 +68,7 @@ fn attempt_json(attempt: &Attempt) -> Value {
     })
 }
 
-/// One line: when, how long, what, how it ended, who.
+/// One line: when, how long, what, how it ended, and in which session.
 fn attempt_text(attempt: &Attempt) -> String {
     let took = attempt.ended.map(|ended| format!("{:7.1} s", ended.since(attempt.started).as_secs_f64()));
     let name = match attempt.direction {

@@ -1,4 +1,4 @@
-//! How things look: progress, plans, status, history.
+//! Shows progress, plans, status and history.
 
 mod crash;
 mod history;

@@ -1,4 +1,4 @@
-//! A plan: what will be done, to what.
+//! Shows a plan: what will be done, and to what.
 
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;

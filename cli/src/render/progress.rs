@@ -1,7 +1,8 @@
-//! A run as it goes: lines of JSON on stdout, or words on stderr with a spinner for each step in flight.
+//! Shows a run as it goes: lines of JSON on stdout, or words on stderr with a spinner for each step in
+//! flight.
 //!
-//! All of it is written by a thread of its own. A terminal that has stopped reading blocks whoever writes
-//! to it, and one that has gone makes libraries panic; the run must notice neither.
+//! A thread of its own writes all of it. A terminal that has stopped reading blocks its writer, and one that
+//! has gone makes libraries panic. The run must notice neither.
 
 use super::terminal;
 use super::time::rfc3339;
@@ -16,12 +17,13 @@ use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// What may be waiting to be shown; more is not shown. A terminal that stands still that long is not read.
+/// The most lines that may wait to be shown; the others are not shown. No person reads a terminal that stands
+/// still that long.
 const WAITING_MAX: usize = 4096;
 /// How long the end of a run waits for the last lines to be shown.
 const LAST_LINES_WITHIN: Duration = Duration::from_secs(1);
 
-/// Tells the thread that shows.
+/// The sender to the thread that shows the run.
 pub(crate) struct Progress {
     tell: Mutex<Option<SyncSender<News>>>,
     shown: Mutex<Receiver<()>>,
@@ -45,7 +47,7 @@ impl Progress {
         Self { tell: Mutex::new(Some(tell)), shown: Mutex::new(shown) }
     }
 
-    /// Waits, but not for long, until all is shown.
+    /// Waits, but not for long, until everything is shown.
     pub(crate) fn finish(&self) {
         self.tell.lock().unwrap_or_else(PoisonError::into_inner).take();
         let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +71,7 @@ impl Observer for Progress {
     }
 }
 
-/// What is shown, by the one thread that shows it.
+/// The state of the display. Only the one thread that shows it has it.
 struct Screen {
     shell: Shell,
     bars: MultiProgress,
@@ -115,7 +117,7 @@ impl Screen {
         self.in_flight.insert(step.clone(), (time, bar));
     }
 
-    /// Takes the step's spinner away; how long it span.
+    /// Removes the step's spinner. Returns how long it span.
     fn ended(&mut self, step: &StepId, time: Timestamp) -> Duration {
         let Some((started, bar)) = self.in_flight.remove(step) else { return Duration::ZERO };
         bar.finish_and_clear();
@@ -155,7 +157,7 @@ impl Screen {
     }
 }
 
-/// One object a line; the last one, `finished`, is the command's.
+/// The line of JSON for this event. The last line, `finished`, is the command's.
 fn json_line(run: RunId, time: Timestamp, event: &Event) -> Option<Value> {
     let line = |name: &str, step: &StepId, attempt: u32, error: Option<&str>| json!({ "event": name, "run": run, "step": shown(step), "attempt": attempt, "time": rfc3339(time), "error": error });
     Some(match event {

@@ -1,4 +1,4 @@
-//! The status of a node.
+//! Shows the status of a node.
 
 use crate::shell::Shell;
 use fulcrum_engine::Run;
@@ -46,7 +46,7 @@ pub(crate) struct DaemonsetStatus {
 #[derive(Debug, Serialize)]
 pub(crate) struct RunStatus {
     run: Option<RunId>,
-    /// What it is for, and for the guard's own runs, why it was begun.
+    /// The run's purpose, and for the guard's own runs the reason.
     workflow: Option<String>,
     #[serde(skip)]
     kind: Option<String>,
@@ -100,7 +100,7 @@ impl RunStatus {
         Self { run: Some(run), workflow, kind, why, outcome, reason, pid }
     }
 
-    /// Whether the guard has brought static pods back, and they stay until a person says otherwise.
+    /// Whether the guard has restored static pods that stay until a person decides otherwise.
     fn has_fallen_back(&self) -> bool {
         matches!(
             (self.kind.as_deref(), self.outcome.as_str()),

@@ -1,10 +1,10 @@
-//! The terminal that spinners are drawn on. It may go away at any time: what cannot be written then is not written.
+//! The terminal for spinners. It may go away at any time. What cannot be written then is dropped.
 
 use indicatif::{ProgressDrawTarget, TermLike};
 use rustix::termios::tcgetwinsize;
 use std::io::{self, IsTerminal, Write};
 
-/// What a terminal that does not say is taken to have.
+/// The width of a terminal that does not tell its own.
 const COLUMNS: u16 = 80;
 const ROWS: u16 = 24;
 
@@ -19,7 +19,7 @@ pub(super) fn target() -> ProgressDrawTarget {
 
 const REDRAWS_PER_SECOND: u8 = 20;
 
-/// stderr. indicatif panics where a write fails, and once more as it is dropped: here none does.
+/// stderr. indicatif panics where a write fails, and once more when it is dropped. Writes to this never fail.
 #[derive(Debug)]
 struct Terminal;
 
@@ -28,7 +28,7 @@ impl Terminal {
         let _ = io::stderr().lock().write_fmt(text);
     }
 
-    /// A sequence that moves the cursor by `n`, which for 0 would move it by 1.
+    /// A sequence that moves the cursor by `n`. For 0 the sequence would move it by 1.
     fn go(&self, n: usize, which: char) {
         if n > 0 {
             self.put(format_args!("\x1b[{n}{which}"));

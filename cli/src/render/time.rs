@@ -1,4 +1,4 @@
-//! Times as people and programs read them.
+//! Times for people and programs.
 
 use fulcrum_engine::state::Timestamp;
 

@@ -1,4 +1,4 @@
-//! There and back in a rehearsal: the summary.
+//! The summary of a rehearsal, there and back.
 
 use crate::shell::Shell;
 use fulcrum_engine::Outcome;
@@ -7,7 +7,7 @@ use fulcrum_steps::component::Component;
 use fulcrum_steps::step_name::shown;
 use std::time::Duration;
 
-/// The phases of which the control plane is shown.
+/// The phases for which the control plane is shown.
 const SHOWN: [&str; 3] = ["before", "between", "after"];
 
 /// The summary, as data.
