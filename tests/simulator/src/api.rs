@@ -25,7 +25,7 @@ pub(super) struct Asked {
 /// The HTTP status and the body.
 pub(super) type Reply = (u16, Value);
 
-/// What an API server that is up answers.
+/// The answer of an API server that is up.
 pub(super) fn answer(world: &mut World, asked: &Asked, now: Now) -> Reply {
     match asked.path.as_str() {
         "/version" => (200, version(world)),
@@ -44,7 +44,7 @@ fn version(world: &World) -> Value {
     })
 }
 
-/// What the path names, if this release serves it.
+/// The resource that the path names, if this release serves it.
 pub(super) fn served(world: &World, path: &str) -> Result<Route, Failure> {
     let route = Route::of(path)?;
     let release = Release(world.options.kubernetes_version.1.into());
@@ -57,7 +57,7 @@ pub(super) fn served(world: &World, path: &str) -> Result<Route, Failure> {
 fn objects(world: &mut World, asked: &Asked, now: Now) -> Result<Reply, Failure> {
     let (route, query) = (served(world, &asked.path)?, Query::of(&asked.query));
     if query.get("dryRun").is_some() || (asked.method == Method::DELETE && body_asks_dry_run(asked)) {
-        // The same on a copy that is thrown away.
+        // The request is carried out on a copy that is thrown away.
         return on_store(&mut world.store.scratch(), &route, &query, asked, now);
     }
     let reply = on_store(&mut world.store, &route, &query, asked, now);
@@ -110,7 +110,7 @@ fn on_store(
     }
 }
 
-/// What leaves the store.
+/// An object on its way out of the store.
 fn own(object: Arc<Value>) -> Value {
     Arc::unwrap_or_clone(object)
 }
@@ -137,7 +137,7 @@ fn body_asks_dry_run(asked: &Asked) -> bool {
     body["dryRun"].as_array().is_some_and(|values| values.iter().any(|v| v == "All"))
 }
 
-/// A pod is answered with itself, what else is gone with a `Status`, as in the real server.
+/// A pod is answered with itself, any other deleted object with a `Status`, as in the real server.
 fn deleted_reply(resource: &Resource, deleted: Deleted) -> Value {
     match deleted {
         Deleted::Pending(object) => own(object),

@@ -1,9 +1,9 @@
-//! How the API server writes what can be written in several ways: quantities, and values that Go leaves out.
+//! The API server's spelling of values that have several: quantities, and values that Go leaves out.
 
 use super::store::items;
 use serde_json::{Value, json};
 
-/// The containers' quantities and empty values, as they come back.
+/// Spells a container's quantities and empty values as the server returns them.
 pub(super) fn container(container: &mut Value) {
     for kind in ["requests", "limits"] {
         let amounts = container.get_mut("resources").and_then(|resources| resources.get_mut(kind));
@@ -37,7 +37,7 @@ pub(super) fn container(container: &mut Value) {
     }
 }
 
-/// Zero is the same as nothing in these.
+/// In these fields, zero equals absence.
 const PROBE_FIELDS: [&str; 5] =
     ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"];
 
@@ -52,8 +52,8 @@ const BINARY: [(&str, u32); 7] = [("", 0), ("Ki", 1), ("Mi", 2), ("Gi", 3), ("Ti
 const DECIMAL: [(&str, u32); 8] =
     [("m", 0), ("", 1), ("k", 2), ("M", 3), ("G", 4), ("T", 5), ("P", 6), ("E", 7)];
 
-/// `Quantity.String()`: whole numbers with the largest suffix of the same family. `None` for what it is not
-/// worth understanding here: exponents, and less than a thousandth.
+/// `Quantity.String()`: whole numbers with the largest suffix of their family. `None` for what this
+/// simulation need not understand: exponents, and less than a thousandth.
 fn quantity(value: &Value) -> Option<String> {
     let text = value.as_str().map_or_else(|| value.to_string(), Into::into);
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

@@ -1,6 +1,7 @@
-//! Which API server gets a client's requests: a connection stays with the one that took it, until that is
-//! told to end (it says so to its clients) or is gone. What comes before it has said so is answered 503, unless it is
-//! held back: then its client learns first that it shall go elsewhere. Who takes a new one is the kernel's to decide.
+//! Which API server gets a client's requests. A connection stays with the server that took it, until that
+//! server is told to end (it tells its clients) or is gone. A request that comes before the server has told
+//! them is answered 503, unless it is held back. A held client learns first that it shall go elsewhere. The
+//! kernel decides which server takes a new connection.
 
 use super::api::Reply;
 use super::failure::Failure;
@@ -10,14 +11,14 @@ use serde_json::json;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// A client's connection; none at first.
+/// A client's connection. None at first.
 #[derive(Debug, Default)]
 pub(super) struct Connection {
     pid: AtomicU32,
 }
 
 impl Connection {
-    /// The process at its other end, a new one if the old one is gone. `None`: refused.
+    /// The process at its other end, a new one if the old one is gone. `None`: the connection is refused.
     pub(super) fn server(&self, world: &mut World, port: u16, now: Duration) -> Option<u32> {
         let known = self.pid.load(Ordering::Relaxed);
         if world.machine.procs.get(&known).is_some_and(|proc| !proc.said_goodbye(now)) {
@@ -29,8 +30,8 @@ impl Connection {
     }
 }
 
-/// What this process answers instead of what was asked for; `None` if it serves. A server that listens and
-/// has not filled its caches yet knows no roles (*measured*: 403 and 500 for about 3 s).
+/// What this process answers instead of the reply. `None` if it serves. A server that listens and has not
+/// filled its caches yet knows no roles (*measured*: 403 and 500 for about 3 s).
 pub(super) fn answers_instead(world: &World, pid: u32, path: &str) -> Option<Reply> {
     if world.machine.is_ready(pid) {
         return None;

@@ -1,4 +1,4 @@
-//! The DaemonSet controller, for one node: acts only while a controller manager leads and the API is up.
+//! The DaemonSet controller, for one node. It acts only while a controller manager leads and the API is up.
 
 use super::election;
 use super::garbage::{delete_pod, owner_uid};
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const HASH_LABEL: &str = "controller-revision-hash";
 
-/// What the controller tolerates for its pods beyond their own tolerations.
+/// The tolerations that the controller adds to its pods' own.
 const TOLERATED: [(&str, &str); 7] = [
     ("node.kubernetes.io/not-ready", "NoExecute"),
     ("node.kubernetes.io/unreachable", "NoExecute"),
@@ -45,7 +45,7 @@ pub(super) fn advance(world: &mut World, now: Now) {
     }
 }
 
-/// Makes and deletes pods so that the node has the one it should have.
+/// Makes and deletes pods. In the end the node has the one pod that it should have.
 fn manage(world: &mut World, set: &Value, wanted: bool, admitted: bool, now: Now) {
     let hash = world.daemons.template_hash(set);
     let pods = pods_of(world, set);
@@ -70,7 +70,7 @@ fn manage(world: &mut World, set: &Value, wanted: bool, admitted: bool, now: Now
     let surges = strategy["rollingUpdate"]["maxSurge"].as_i64().unwrap_or(0) > 0;
     let rolls = text(strategy, "/type") == "RollingUpdate";
     match (current.first(), old.first()) {
-        // A pod that ends is waited for.
+        // The controller waits for a pod that ends.
         (None, None) if pods.is_empty() && admitted => create(world, set, &hash, now),
         (None, Some(pod)) if rolls && surges => {
             create(world, set, &hash, now);
@@ -96,8 +96,8 @@ fn is_ready(pod: &Value) -> bool {
     conditions.any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
-/// Ready for `minReadySeconds`, each as long as the pace says. Conditions count whole seconds, too coarse
-/// for a fast pace: what counts is when this controller first saw the pod ready.
+/// Whether the pod was Ready for `minReadySeconds`, each as long as the pace says. Conditions count whole
+/// seconds, too coarse for a fast pace. So this counts from when this controller first saw the pod ready.
 fn is_available(world: &World, set: &Value, pod: &Value, now: Now) -> bool {
     let seconds = u32::try_from(set["spec"]["minReadySeconds"].as_i64().unwrap_or(0)).unwrap_or(0);
     let needed = world.options.pace.second * seconds;
@@ -154,25 +154,26 @@ fn report(world: &mut World, set: &Value, wanted: bool, now: Now) {
         "numberReady": count(wanted && pods.iter().any(|pod| is_ready(pod))),
         "updatedNumberScheduled": count(wanted && pods.iter().any(|p| p["metadata"]["labels"][HASH_LABEL] == hash.as_str())),
     });
-    // As in the API, a zero in these two is left out.
+    // As in the API, zeros in these two are left out.
     let field = if available && wanted { "numberAvailable" } else { "numberUnavailable" };
     if wanted {
         status[field] = json!(1);
     }
-    // Nearly always it is there already.
+    // Nearly always the status is there already.
     if set["status"] != status {
         world.store.edit(&Key::of("daemonsets", set), |set| set["status"] = status);
     }
 }
 
-/// What the controller remembers.
+/// The controller's memory.
 #[derive(Debug, Default)]
 pub(super) struct Daemons {
     /// When each pod of a DaemonSet was first seen ready.
     ready_since: BTreeMap<String, Duration>,
-    /// For a DaemonSet whose pods fail: no new one before this instant, and the pause that led to it.
+    /// For a DaemonSet whose pods fail: the instant before which no new pod is made, and the pause that led
+    /// to it.
     back_off: BTreeMap<String, (Duration, Duration)>,
-    /// Hash of each DaemonSet's template, with the generation that it is of.
+    /// Hash of each DaemonSet's template, with its generation.
     hashes: BTreeMap<String, (i64, String)>,
 }
 

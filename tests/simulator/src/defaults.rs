@@ -1,7 +1,7 @@
-//! What the API server writes into an object that was sent without it.
+//! The fields that the API server adds to an object that lacks them.
 //!
-//! Only the fields that appear in control-plane manifests. They matter: an object read back differs
-//! from the one that was sent, and a step that compares the two byte by byte would never be done.
+//! Only the fields that appear in control-plane manifests. They matter: an object read back differs from the
+//! one that was sent, and a step that compares the two byte by byte would never be done.
 
 use super::canonical;
 use super::resource::Resource;
@@ -61,7 +61,7 @@ fn daemon_set(object: &mut Value) {
     }
 }
 
-/// What became of a field of `apps/v1beta2`: the conversion keeps it as an annotation, 1 at first.
+/// A field of `apps/v1beta2`: the conversion keeps it as an annotation, 1 at first.
 fn template_generation(object: &mut Value) {
     if let Some(meta) = object_at(object, "metadata") {
         let annotations = meta.entry("annotations").or_insert_with(|| json!({}));
@@ -127,8 +127,8 @@ fn fill_container(container: &mut Value) {
     }
 }
 
-/// In a pod (not in a template: since 1.28 they are left alone there) every port on the host's network
-/// is a host port, and two pods with the same one do not fit on a node.
+/// In a pod, every port on the host's network is a host port, and two pods with one such port do not fit on a
+/// node. In a template, the server leaves the ports alone since 1.28.
 fn host_ports(spec: &mut Value) {
     if spec["hostNetwork"] != json!(true) {
         return;

@@ -1,5 +1,5 @@
-//! Leader election over leases, as client-go does it: a candidate honours a lease for its whole length,
-//! counted from when *it* last saw it renewed; a leader that cannot renew ends.
+//! Leader election over leases, as client-go does it. A candidate honours a lease for its whole length,
+//! counted from when *it* last saw it renewed. A leader that cannot renew ends.
 
 use super::process::Life;
 use super::resource::Resource;
@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Who runs for which lease.
+/// The candidates for each lease.
 #[derive(Debug, Default)]
 pub(super) struct Elections {
     candidates: BTreeMap<u32, Candidate>,
 }
 
-/// What one process remembers.
+/// The memory of one process.
 #[derive(Debug)]
 struct Candidate {
     lease: String,
@@ -33,7 +33,7 @@ impl Elections {
         self.candidates.get(&pid).map(|candidate| candidate.next_try.saturating_sub(pace))
     }
 
-    /// The pid that leads by each lease. A dying leader does no more work.
+    /// The pid of each lease's leader. A dying leader does no more work.
     pub(super) fn leaders(&self, world: &World) -> BTreeMap<String, u32> {
         let leads = |(pid, candidate): (&u32, &Candidate)| {
             let works = world.machine.procs.get(pid).is_some_and(|p| p.life == Life::Working);
@@ -46,7 +46,7 @@ impl Elections {
     }
 }
 
-/// Whether somebody does this component's work right now: elected, or told not to elect.
+/// Whether a process does this component's work right now: elected, or told not to elect.
 pub(super) fn works(world: &World, component: &str) -> bool {
     let pids = world.elections.leaders(world);
     let unelected = |p: &super::process::Proc| {
@@ -58,7 +58,7 @@ pub(super) fn works(world: &World, component: &str) -> bool {
             || world.machine.procs.values().any(unelected))
 }
 
-/// Every candidate looks at its lease, if it is time to.
+/// Every candidate looks at its lease when its time comes.
 pub(super) fn advance(world: &mut World, now: Now) {
     let World { machine, elections, options, .. } = world;
     let lives = |pid: &u32| machine.procs.get(pid).is_some_and(|p| p.life == Life::Working);
@@ -95,7 +95,7 @@ pub(super) fn advance(world: &mut World, now: Now) {
 }
 
 impl Candidate {
-    /// Renews, takes what is free, or waits.
+    /// Renews the lease, takes it if it is free, or waits.
     fn look(&mut self, world: &mut World, now: Now) {
         let key = Key::new("leases", "kube-system", &self.lease);
         let Some(lease) = world.store.get(&key) else { return self.create(world, now) };
@@ -138,7 +138,7 @@ impl Candidate {
     }
 
     fn fill(&self, lease: &mut Value, length: Duration, taken: bool, now: Now) {
-        // The field counts whole seconds; what is honoured is the pace's length.
+        // The field counts whole seconds. Candidates honour the pace's length.
         let seconds = length.as_secs().max(1);
         let micros = now.wall.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
         let spec = &mut lease["spec"];

@@ -1,10 +1,10 @@
 //! `kubernetes` in `default`: where in-cluster clients find the API.
 //!
-//! A server puts its address in when it becomes ready and at every tick, and takes it out when it is
-//! told to end, although another server on the same address may go on: `RemoveEndpoints` in Kubernetes'
-//! lease reconciler, whose leases are named after the address. One that is killed leaves it, and one with
+//! A server puts its address in when it becomes ready and at every tick. It takes the address out when it is
+//! told to end, although another server on that address may go on: `RemoveEndpoints` in Kubernetes' lease
+//! reconciler, whose leases are named after the address. A killed server leaves it, and one with
 //! `--endpoint-reconciler-type=none` never touches it. (With several control-plane nodes a server that
-//! *starts* takes the address out, too, until it is ready; where it is the only one, as here, it refuses to
+//! *starts* takes the address out, too, until it is ready. A server that is the only one, as here, refuses to
 //! leave none.)
 
 use super::process::Life;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// When each API server next puts its address in; one that is not listed does not publish.
+/// When each API server next puts its address in. A server that is not listed does not publish.
 #[derive(Debug, Default)]
 pub(super) struct Endpoints {
     next: BTreeMap<u32, Duration>,
@@ -84,7 +84,7 @@ pub(super) fn publish(world: &mut World, ip: &str, port: u16, now: Now) {
     }
 }
 
-/// Sets one field of the object, or makes the object; says whether that changed anything.
+/// Sets one field of the object, or makes the object. Returns whether that changed anything.
 fn put(world: &mut World, plural: &'static str, object: Value, field: &str, now: Now) -> bool {
     let key = Key::new(plural, "default", "kubernetes");
     if let Some(there) = world.store.get(&key) {

@@ -1,4 +1,4 @@
-//! What the API server says when it does not do what was asked: a Kubernetes `Status`.
+//! The API server's refusals: a Kubernetes `Status`.
 
 use serde_json::{Value, json};
 
@@ -53,7 +53,7 @@ impl Failure {
         Self { code: 422, reason: "Invalid", message }
     }
 
-    /// A version older than what is kept.
+    /// A version older than what the server keeps.
     pub(super) fn expired(message: impl Into<String>) -> Self {
         Self { code: 410, reason: "Expired", message: message.into() }
     }

@@ -1,4 +1,4 @@
-//! What tests may break.
+//! The faults that tests can set.
 
 use super::snapshot::Origin;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub enum Flaw {
     Crashes,
     /// Its image is not on the node and cannot be pulled (`--simulate=image-missing`).
     ImageMissing,
-    /// The kubelet does not get to start it again.
+    /// The kubelet is kept from starting it again.
     HeldDown,
 }
 
@@ -31,7 +31,7 @@ impl Flaw {
     }
 }
 
-/// What a kernel can do for a hand-over, or cannot.
+/// An ability of the kernel that a hand-over may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ability {
     /// To share and steer a live listener.
@@ -49,21 +49,21 @@ impl Ability {
     }
 }
 
-/// How much room there is on the node's disk, as its kubelet sees it.
+/// The room on the node's disk, as its kubelet sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Disk {
     /// Enough.
     #[default]
     Roomy,
-    /// Less than the kubelet's eviction threshold: the node has the condition `DiskPressure` and, while a
-    /// controller manager works, its taint. Pods that are not critical are evicted, new ones rejected;
-    /// static pods and those of a system priority class are not concerned.
+    /// Less than the kubelet's eviction threshold. The node has the condition `DiskPressure` and, while a
+    /// controller manager works, its taint. The kubelet evicts pods that are not critical and rejects new
+    /// ones. It spares static pods and those of a system priority class.
     UnderPressure,
-    /// None: under pressure, and no container can be made (`CreateContainerError`). What runs goes on.
+    /// None: under pressure, and no container can be made (`CreateContainerError`). Running containers go on.
     Full,
 }
 
-/// Which processes are meant: a component, from wherever its pod comes or from one origin only.
+/// The processes that are meant: those of a component, wherever its pods come from, or from one origin only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Which {
     component: String,
@@ -88,7 +88,7 @@ impl From<(&str, Origin)> for Which {
     }
 }
 
-/// What becomes of a request that was picked to fail.
+/// What happens to a request that was picked to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// 500, and nothing was done.
@@ -101,30 +101,30 @@ pub enum Outcome {
     Hangs,
     /// The answer takes this much longer, in real time; nothing is done before.
     Slow(Duration),
-    /// The connection ends without an answer, *and it was done*: what a retry meets as a 409.
+    /// The connection ends without an answer, *and the request was carried out*: a retry meets a 409.
     LosesAnswer,
 }
 
-/// Makes the next requests fail that match.
+/// Makes the next matching requests fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiFault {
     /// HTTP method; `None` matches all.
     pub method: Option<&'static str>,
     /// A part of path and query; empty matches all.
     pub path: String,
-    /// How many requests it befalls.
+    /// How many requests it hits.
     pub times: u32,
-    /// What becomes of them.
+    /// What happens to them.
     pub outcome: Outcome,
 }
 
-/// Everything that is broken right now.
+/// Everything that is broken at present.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     api: Vec<ApiFault>,
     flaws: Vec<(Which, Flaw)>,
     pub(super) disk: Disk,
-    /// The factor; 0 and 1 are the kubelet's own pace.
+    /// The factor. 0 and 1 are the kubelet's own pace.
     pub(super) kubelet_slowness: u32,
 }
 
@@ -133,7 +133,7 @@ impl Faults {
         self.api.push(fault);
     }
 
-    /// What befalls this request, if anything; uses up one of the fault's times.
+    /// The fault that hits this request, if any. Uses up one of the fault's times.
     pub(super) fn befalls(&mut self, method: &str, path: &str) -> Option<Outcome> {
         self.api.retain(|fault| fault.times > 0);
         let fault =

@@ -1,5 +1,5 @@
-//! Garbage collection, which is the controller manager's: dependents of what is gone, and the finalizers
-//! by which a deletion waits for its dependents.
+//! Garbage collection, a task of the controller manager: dependents of objects that are gone, and the
+//! finalizers by which a deletion waits for its dependents.
 
 use super::election;
 use super::resource::Resource;
@@ -71,7 +71,7 @@ fn orphan(world: &mut World, pod: &Value) {
     });
 }
 
-/// Nothing depends on the object any more: takes our own finalizers away.
+/// No object depends on this one any more: removes the simulation's own finalizers.
 fn release(world: &mut World, key: &Key) {
     world.store.edit(key, |set| {
         if let Some(finalizers) = set["metadata"]["finalizers"].as_array_mut() {

@@ -1,4 +1,4 @@
-//! The rehearsal from outside: starting it, talking to it, breaking it, watching it.
+//! The rehearsal's handle: starts it, talks to it, breaks it, watches it.
 
 use super::fault::{Ability, ApiFault, Disk, Flaw, Which};
 use super::host::SimulatedHost;
@@ -20,26 +20,26 @@ use tokio::task::JoinSet;
 #[derive(Debug)]
 pub struct Simulator {
     shared: Arc<Shared>,
-    /// Where everybody expects the API.
+    /// The port under which every client expects the API.
     port: u16,
     driver: Option<JoinHandle<()>>,
     servers: Mutex<JoinSet<()>>,
 }
 
-/// What a condition on the snapshot was waited for in vain.
+/// A wait for a condition on the snapshot was in vain.
 #[derive(Debug, thiserror::Error)]
 #[error("waited {waited:?} for {what}; last seen: {seen:?}")]
 pub struct WaitError {
-    /// What was waited for.
+    /// The condition.
     pub what: String,
-    /// How long.
+    /// How long the wait was.
     pub waited: Duration,
     /// The last snapshot.
     pub seen: Box<Snapshot>,
 }
 
 impl Simulator {
-    /// Starts the world: from here on the kubelet reads the manifests directory.
+    /// Starts the world. From here on the kubelet reads the manifests directory.
     ///
     /// # Errors
     /// If no thread can be started for it.
@@ -48,13 +48,13 @@ impl Simulator {
         let port = options.api_port;
         let shared = Arc::new(Shared::new(options));
         let driven = shared.clone();
-        // A thread of its own, for it reads files, and has to go on while a test blocks its runtime.
+        // On a thread of its own: it reads files, and has to go on while a test blocks its runtime.
         let driver =
             std::thread::Builder::new().name("rehearsal".into()).spawn(move || driven.drive(&dir, tick))?;
         Ok(Self { shared, port, driver: Some(driver), servers: Mutex::default() })
     }
 
-    /// A client in this process, of the API where everybody expects it. Needs a tokio runtime.
+    /// A client in this process, of the API under its usual port. Needs a tokio runtime.
     pub fn client(&self) -> kube::Client {
         self.client_at(self.port)
     }
@@ -69,7 +69,7 @@ impl Simulator {
         Arc::new(SimulatedHost::new(self.client()))
     }
 
-    /// Serves API and machine as plain HTTP on a listener, and tells its address.
+    /// Serves API and machine as plain HTTP on a listener. Returns its address.
     ///
     /// # Errors
     /// If the listener does not know its own address.
@@ -97,13 +97,15 @@ impl Simulator {
             http::Uri::builder().scheme("http").authority(address.to_string()).path_and_query("/").build();
         let mut config = kube::Config::new(url.map_err(kube::Error::HttpError)?);
         config.default_retry = false;
-        // Nothing is encrypted, and to read all that a machine trusts takes longer than to start this program.
+        // Nothing is encrypted. And reading all that a machine trusts takes longer than starting this
+        // program.
         config.root_cert = Some(Vec::new());
         let client = kube::Client::try_from(config)?;
         Ok((client.clone(), Arc::new(SimulatedHost::new(client))))
     }
 
-    /// Kills the processes meant, as SIGKILL would; the kubelet starts them again. Says how many.
+    /// Kills the processes meant, as SIGKILL would. The kubelet starts them again. Returns how many were
+    /// killed.
     pub fn crash(&self, which: impl Into<Which>) -> usize {
         self.shared.lock().crash(&which.into(), self.shared.now())
     }
@@ -113,12 +115,13 @@ impl Simulator {
         self.shared.lock().hold_down(which.into(), self.shared.now());
     }
 
-    /// Gives the processes meant a flaw. What has passed the point where it shows is not touched.
+    /// Gives the processes meant a flaw. It does not affect a process that has passed the point where the
+    /// flaw shows.
     pub fn flaw(&self, which: impl Into<Which>, flaw: Flaw) {
         self.shared.lock().faults.set_flaw(which.into(), flaw);
     }
 
-    /// Takes back what [`Self::hold_down`] and [`Self::flaw`] did for the very same `which`.
+    /// Takes back what [`Self::hold_down`] and [`Self::flaw`] did for this very `which`.
     pub fn repair(&self, which: impl Into<Which>) {
         self.shared.lock().faults.clear_flaws(&which.into());
     }
@@ -134,20 +137,20 @@ impl Simulator {
         self.shared.tell_all();
     }
 
-    /// Forgets what has changed so far, as etcd's compaction does: a watch from an older version is told
-    /// 410 Expired.
+    /// Forgets the changes so far, as etcd's compaction does. A watch from an older version is told 410
+    /// Expired.
     pub fn compact(&self) {
         let mut world = self.shared.lock();
         let version = world.store.version();
         world.store.history.forget(version);
     }
 
-    /// Makes the kubelet slower by this factor, in noticing and in starting; 1 is its own pace.
+    /// Makes the kubelet slower by this factor, in noticing and in starting. 1 is its own pace.
     pub fn slow_kubelet(&self, factor: u32) {
         self.shared.lock().faults.kubelet_slowness = factor;
     }
 
-    /// How much room is left on the node's disk. What this process writes itself is not concerned.
+    /// Sets how much room is left on the node's disk. This process's own writes are not affected.
     pub fn disk(&self, disk: Disk) {
         self.shared.lock().faults.disk = disk;
     }
@@ -157,27 +160,27 @@ impl Simulator {
         self.shared.lock().machine.lacks.insert(ability);
     }
 
-    /// A program outside of pods is connected to this port over loopback from now on.
+    /// Connects a program outside of pods to this port over loopback, from now on.
     pub fn connect_over_loopback(&self, program: &str, port: u16) {
         self.shared.lock().machine.connected.push((program.to_owned(), port));
     }
 
-    /// Power off and on.
+    /// Turns the power off and on.
     pub fn reboot(&self) {
         self.shared.lock().reboot(self.shared.now());
     }
 
-    /// Power off: as [`Self::reboot`], but nothing starts before [`Self::power_on`].
+    /// Turns the power off. As [`Self::reboot`], but nothing starts before [`Self::power_on`].
     pub fn power_off(&self) {
         self.shared.lock().power_off(self.shared.now());
     }
 
-    /// The machine has booted, and its kubelet starts.
+    /// Boots the machine and starts its kubelet.
     pub fn power_on(&self) {
         self.shared.lock().power_on(self.shared.now());
     }
 
-    /// What runs right now.
+    /// What runs at present.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.lock().snapshot()
     }
@@ -216,7 +219,7 @@ impl Drop for Simulator {
         self.shared.stop();
         if let Some(driver) = self.driver.take() {
             driver.thread().unpark();
-            // Nothing to do about a driver that panicked: the snapshot stood still, and tests saw it.
+            // A driver that panicked needs no action: the snapshot stood still, and tests saw it.
             let _ = driver.join();
         }
     }

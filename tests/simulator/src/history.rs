@@ -1,6 +1,6 @@
-//! What changed, in order: what watches are told from, and what lists of an earlier moment are made from.
+//! The changes, in order. Watches tell them, and lists of an earlier moment are made from them.
 //!
-//! Bounded, as etcd's history is by its compaction: who asks for what is older gets 410 Expired.
+//! Bounded, as etcd's history is by its compaction. A request for an older version gets 410 Expired.
 
 use super::store::Key;
 use serde_json::Value;
@@ -12,9 +12,9 @@ use std::sync::Arc;
 pub(super) struct Change {
     pub(super) version: u64,
     pub(super) key: Key,
-    /// `None`: it was made.
+    /// `None`: the change made the object.
     pub(super) old: Option<Arc<Value>>,
-    /// `None`: it was taken away.
+    /// `None`: the change removed the object.
     pub(super) new: Option<Arc<Value>>,
 }
 
@@ -23,12 +23,12 @@ pub(super) struct Change {
 pub(super) struct History {
     changes: VecDeque<Change>,
     keep: usize,
-    /// Everything after this version is known.
+    /// The history knows everything after this version.
     oldest: u64,
 }
 
 impl History {
-    /// Keeps that many changes.
+    /// A history that keeps this many changes.
     pub(super) fn new(keep: usize) -> Self {
         Self { keep, ..Self::default() }
     }
@@ -40,13 +40,13 @@ impl History {
         }
     }
 
-    /// Forgets everything up to and with `version`, as a compaction does.
+    /// Forgets everything up to and including `version`, as a compaction does.
     pub(super) fn forget(&mut self, version: u64) {
         self.changes.retain(|change| change.version > version);
         self.oldest = self.oldest.max(version);
     }
 
-    /// The version from which on every change is known.
+    /// The history knows every change from this version on.
     pub(super) fn oldest(&self) -> u64 {
         self.oldest
     }

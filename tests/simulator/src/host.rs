@@ -1,5 +1,5 @@
-//! The machine's kernel, asked over the same transport as the API: `/host/…`, which answers whether or
-//! not any API server runs.
+//! The machine's kernel, over the same transport as the API: `/host/…`. It answers whether or not an API
+//! server runs.
 
 use super::api::{Asked, Reply};
 use super::failure::Failure;
@@ -14,10 +14,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// A rehearsal that is at work answers within a millisecond; on a machine that is busy, within a second.
+/// A rehearsal at work answers within a millisecond; on a busy machine, within a second.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// Where the paths begin.
+/// The prefix of the paths.
 pub(super) const PREFIX: &str = "/host/";
 
 /// The rehearsal's side.
@@ -48,7 +48,7 @@ pub(super) fn answer(world: &mut World, asked: &Asked, now: Duration) -> Reply {
     found.map_or_else(|failure| (failure.code, failure.status()), |value| (200, value))
 }
 
-/// What comes with a body.
+/// Answers a request that has a body.
 fn told(machine: &mut Machine, verb: &str, asked: &Asked, now: Duration) -> Result<Value, Failure> {
     Ok(match verb {
         "end" => {
@@ -251,7 +251,7 @@ mod tests {
     use crate::{Simulator, SimulatorOptions, write_control_plane};
     use fulcrum_steps::host::MARK_NEWCOMER;
 
-    /// The pid of whoever answers at this address.
+    /// The pid of the process that answers at this address.
     async fn who(host: &dyn Host, address: &str, mark: Option<u32>) -> u32 {
         let question =
             Question { address: address.parse().unwrap(), path: "/readyz".into(), tls: true, mark };
@@ -280,7 +280,7 @@ mod tests {
         let manifest = std::fs::read_to_string(dir.path().join("kube-apiserver.yaml")).unwrap();
         let second = manifest
             .replace("  name: kube-apiserver\n  namespace", "  name: second\n  namespace")
-            // A port of the host, by which the kubelet would reject it.
+            // With this host port the kubelet would reject the pod.
             .replace("containerPort: 6443", "containerPort: 6444")
             .replace("    - kube-apiserver\n", "    - kube-apiserver\n    - --permit-port-sharing=true\n");
         assert_eq!(second.matches("name: second").count(), 1, "{second}");

@@ -1,7 +1,7 @@
 //! The node agent: files and API pods in, processes and statuses out.
 //!
-//! A static pod's uid is a hash of its content and of its file's path, as in the real kubelet: the same
-//! bytes under the same name are the same pod, the same bytes under another name are not.
+//! A static pod's uid is a hash of its content and of its file's path, as in the real kubelet. Equal bytes
+//! under an equal name are one pod; under another name they are another pod.
 
 use super::fault::Disk;
 use super::local_pod::{Around, LocalPod};
@@ -22,29 +22,29 @@ use std::time::Duration;
 /// Content of the manifests directory by file name, dot-files left out.
 pub(super) type Files = BTreeMap<String, Arc<[u8]>>;
 
-/// What the kubelet has in memory. A boot empties it.
+/// The kubelet's memory. A boot empties it.
 #[derive(Debug, Default)]
 pub(super) struct Kubelet {
     pub(super) pods: Vec<LocalPod>,
-    /// Idle before this instant.
+    /// The kubelet is idle before this instant.
     pub(super) runs_from: Duration,
     /// When it takes pods from the API, once it has seen the API answer.
     connects_at: Option<Duration>,
-    /// The node's pods as the API last told.
+    /// The node's pods as the API last told them.
     known: BTreeMap<String, Known>,
     parsed: BTreeMap<String, Parsed>,
     /// A slow kubelet does not look before this instant.
     next_round: Duration,
 }
 
-/// A file, and what it asks for: parsed again only when its content is another. `None`: it is no pod.
+/// A file, and what it asks for. Parsed again only when its content changes. `None`: it is no pod.
 #[derive(Debug)]
 struct Parsed {
     content: Arc<[u8]>,
     desired: Option<Arc<Desired>>,
 }
 
-/// A pod of the API, and what it asks for: read again only when its version is another.
+/// A pod of the API, and what it asks for. Read again only when its version changes.
 #[derive(Debug)]
 struct Known {
     object: Arc<Value>,
@@ -60,7 +60,7 @@ pub(super) struct Desired {
 }
 
 impl Kubelet {
-    /// After a boot: knows nothing, and starts at `runs_from`.
+    /// The kubelet after a boot: it knows nothing, and starts at `runs_from`.
     pub(super) fn booted(runs_from: Duration) -> Self {
         Self { runs_from, ..Self::default() }
     }
@@ -70,7 +70,7 @@ impl Kubelet {
     }
 }
 
-/// One round: what should run, what runs, what the API is told.
+/// One round: finds what should run and what runs, and tells the API.
 pub(super) fn advance(world: &mut World, now: Now, files: &Files) {
     if now.at < world.kubelet.runs_from || now.at < world.kubelet.next_round {
         return;
@@ -121,7 +121,7 @@ fn settle(world: &mut World, desired: Vec<Arc<Desired>>, now: Now) {
     kubelet.pods.retain(|local| !local.has_ended(around.machine));
 }
 
-/// The static pods. What does not parse is no pod: a half-written file ends the pod that was there.
+/// The static pods. A file that does not parse is no pod: a half-written file ends the pod that was there.
 fn from_files(world: &mut World, now: Now, files: &Files) -> Vec<Arc<Desired>> {
     let World { kubelet, log, options, .. } = world;
     kubelet.parsed.retain(|name, _| files.contains_key(name));
@@ -180,7 +180,7 @@ fn take_pods(world: &mut World) {
 }
 
 fn from_api(object: &Value) -> Option<Desired> {
-    // A pod that has failed or succeeded is not run again under the same uid.
+    // A pod that has failed or succeeded does not run again under its uid.
     let over = matches!(text(object, "/status/phase"), "Failed" | "Succeeded");
     if over || !object["metadata"]["deletionTimestamp"].is_null() {
         return None;
@@ -194,8 +194,8 @@ fn from_api(object: &Value) -> Option<Desired> {
     Some(Desired { owner, object: object.clone(), pod })
 }
 
-/// Takes pods out of the API that were told to end and have: the kubelet's own deletion, without grace. One
-/// with a finalizer stays until that is gone.
+/// Removes pods from the API that were told to end and have ended: the kubelet's own deletion, without grace.
+/// A pod with a finalizer stays until the finalizer is gone.
 fn forget_ended(world: &mut World, now: Now) {
     let World { kubelet, store, log, .. } = world;
     let Some(pods) = Resource::named("pods") else { return };
@@ -206,7 +206,7 @@ fn forget_ended(world: &mut World, now: Now) {
         }
         let how = Deletion { uid: Some(uid.clone()), grace: Some(0), ..Deletion::default() };
         let key = Key::of("pods", object);
-        // Gone already, or another of that name by now: nothing to take out.
+        // The pod is gone already, or another has that name by now: nothing to remove.
         if let Err(failure) = store.delete(pods, &key, &how, now.wall) {
             log.add(now.at, format!("pod {}/{}", key.namespace, key.name), failure.message);
         }

@@ -1,14 +1,14 @@
-//! A small simulated control-plane node with its API server: what the pivot's steps are tested against.
+//! A small simulated control-plane node with its API server. The pivot's steps are tested against it.
 //!
-//! It is true in what decides whether a pivot is right: static pods come from real files, two processes
-//! share a port only if both may, the API is gone while no API server runs, a lease outlives its holder,
-//! readiness is what *some* listener answered, a client's requests go to whoever took its connection (a
-//! server that starts answers 403 and 500), and what the API says of pods after a reboot is old. That it is
-//! true is tested: [`behaviours`] is one list of checks that passes here and on a real node.
-//! It is not Kubernetes: no containers, no network, no TLS, no authentication, one node; all probes go at
-//! one pace, and every image is on the node unless its registry is in the domain `invalid`.
+//! It is true in what decides whether a pivot is right: static pods come from real files, two processes share
+//! a port only if both may, the API is gone while no API server runs, a lease outlives its holder, readiness
+//! is what *some* listener answered, a client's requests go to the server that took its connection (a server
+//! that starts answers 403 and 500), and what the API says of pods after a reboot is old. Tests keep it true:
+//! [`behaviours`] is one list of checks that passes here and on a real node. It is not Kubernetes: no
+//! containers, no network, no TLS, no authentication, one node. All probes go at one pace, and every image is
+//! on the node unless its registry is in the domain `invalid`.
 //!
-//! What can be broken, all from the [`Simulator`]:
+//! The [`Simulator`] can break the following:
 //!
 //! | what | with |
 //! |---|---|
@@ -20,17 +20,17 @@
 //! | the kubelet is slow | [`Simulator::slow_kubelet`] |
 //! | the disk is full: pods are evicted, nothing starts | [`Simulator::disk`] |
 //! | the kernel cannot steer, or not redirect | [`Simulator::lack`] |
-//! | somebody is connected over loopback | [`Simulator::connect_over_loopback`] |
+//! | a program is connected over loopback | [`Simulator::connect_over_loopback`] |
 //! | the power goes: processes lost, objects and files kept | [`Simulator::reboot`] |
 //!
 //! A second API server is a static pod with another name, another `--secure-port` and
-//! `--endpoint-reconciler-type=none`; [`Simulator::client_at`] reaches it. One that still names the first
-//! one's port among its container's `ports` is rejected by the kubelet, here as there.
+//! `--endpoint-reconciler-type=none`. [`Simulator::client_at`] reaches it. The kubelet rejects a second
+//! server that still names the first one's port among its container's `ports`, as the real one does.
 //!
 //! One struct, `World`, holds everything behind one lock. A thread calls `World::advance` every
 //! [`Pace::tick`]; requests lock it in between. Nothing in the world reads a clock.
 
-// The handle, and what it is started with.
+// The handle, and its options.
 mod handle;
 mod options;
 mod pace;
@@ -38,7 +38,7 @@ pub use handle::{Simulator, WaitError};
 pub use options::SimulatorOptions;
 pub use pace::Pace;
 
-// What tests ask for and assert on.
+// Faults for tests, and what tests assert on.
 mod fault;
 mod log;
 mod manifests;
@@ -51,7 +51,7 @@ pub use snapshot::{Origin, Running, Snapshot};
 // The state, and the order in which its parts move.
 mod world;
 
-// The machine: processes, their sockets, who answers.
+// The machine: processes, their sockets, and which process answers.
 mod process;
 mod program;
 mod socket;
@@ -64,7 +64,7 @@ mod probe;
 mod reader;
 mod status;
 
-// What the cluster does by itself.
+// The cluster's own actors.
 mod daemonset;
 mod election;
 mod endpoints;
@@ -95,7 +95,7 @@ mod shared;
 mod units;
 pub use units::SimulatedUnits;
 
-// What it has in common with a real cluster.
+// The common behaviour with a real cluster.
 pub mod behaviours;
 
 // A whole pivot in it, there and back, or broken at a named point.

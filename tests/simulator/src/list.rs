@@ -1,5 +1,5 @@
-//! Lists: which objects, of which moment, in which pages. The rules are those of `ValidateListOptions` and
-//! of "Resource versions" in Kubernetes' API concepts.
+//! Lists: their objects, their moment, their pages. The rules are those of `ValidateListOptions` and of
+//! "Resource versions" in Kubernetes' API concepts.
 
 use super::failure::Failure;
 use super::route::{Query, Route};
@@ -48,12 +48,12 @@ pub(super) fn list(store: &Store, route: &Route, query: &Query) -> Result<Value,
         "apiVersion": route.resource.api_version(),
         "metadata": meta,
     });
-    // `json!` would copy them once more.
+    // `json!` would copy the items once more.
     list["items"] = Value::Array(page.iter().map(|(_, object)| item(object)).collect());
     Ok(list)
 }
 
-/// Which version is listed. Without `resourceVersion` and for "not older than" it is the newest one.
+/// The version to list. Without `resourceVersion` and for "not older than" it is the newest one.
 fn moment(store: &Store, query: &Query) -> Result<u64, Failure> {
     let asked = query.get("resourceVersion").unwrap_or_default();
     let matching = query.get("resourceVersionMatch").unwrap_or_default();
@@ -78,7 +78,7 @@ fn moment(store: &Store, query: &Query) -> Result<u64, Failure> {
     }
 }
 
-/// A version as a query gives it; nothing is 0.
+/// A version as a query gives it. An absent one is 0.
 pub(super) fn parse_version(text: &str) -> Result<u64, Failure> {
     if text.is_empty() {
         return Ok(0);
@@ -86,7 +86,7 @@ pub(super) fn parse_version(text: &str) -> Result<u64, Failure> {
     text.parse().map_err(|_| invalid(format!("resourceVersion: Invalid value: {text:?}")))
 }
 
-/// What a field of the options has to do with another one.
+/// Refuses a field of the options because of another one.
 pub(super) fn forbidden(field: &str, why: &str) -> Failure {
     invalid(format!("{field}: Forbidden: {why}"))
 }
@@ -100,7 +100,7 @@ fn too_large(version: u64, current: u64) -> Failure {
     Failure::timeout(format!("Too large resource version: {version}, current: {current}"))
 }
 
-/// The items of a typed list say neither kind nor version: the list does.
+/// The items of a typed list name neither kind nor version: the list does.
 fn item(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(fields) = object.as_object_mut() {
@@ -110,7 +110,7 @@ fn item(object: &Value) -> Value {
     object
 }
 
-/// Where the next page begins, and of which moment it is: all pages are of one.
+/// Where the next page begins, and its moment: all pages are of one.
 struct Token {
     version: u64,
     namespace: String,

@@ -1,4 +1,4 @@
-//! A pod on this machine: its containers, from image to exit and again.
+//! A pod on this machine: its containers, from image to exit to restart.
 
 use super::fault::{Disk, Faults, Flaw};
 use super::kubelet::Desired;
@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1 as core;
 use serde_json::Value;
 use std::time::Duration;
 
-/// What a pod lives in.
+/// A pod's surroundings.
 pub(super) struct Around<'a> {
     pub(super) machine: &'a mut Machine,
     pub(super) faults: &'a Faults,
@@ -25,11 +25,11 @@ pub(super) struct Around<'a> {
     pub(super) now: Now,
 }
 
-/// A pod that runs here, or is on its way in or out.
+/// A pod that runs here, or is about to start or to end.
 #[derive(Debug)]
 pub(super) struct LocalPod {
     pub(super) owner: Owner,
-    /// Where its object is: the pod, or the mirror pod.
+    /// The key of its object: the pod, or the mirror pod.
     pub(super) key: Key,
     /// The pod as it was read.
     pub(super) object: Value,
@@ -37,10 +37,10 @@ pub(super) struct LocalPod {
     sandbox: u32,
     pub(super) containers: Vec<Container>,
     pub(super) started_at: Timestamp,
-    /// Why the kubelet will not have it, reason and message: it has failed for good.
+    /// Why the kubelet rejects it, reason and message: it has failed for good.
     pub(super) failed: Option<(&'static str, String)>,
     ending: bool,
-    /// What the API was last told of it.
+    /// What the kubelet last told the API of it.
     pub(super) told: Option<Told>,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Container {
     never_pull: bool,
     command: Vec<String>,
     pub(super) state: State,
-    /// With what its last process ended.
+    /// The exit code of its last process.
     pub(super) last_exit: Option<i32>,
     pub(super) restarts: i32,
     back_off: Duration,
@@ -71,7 +71,7 @@ pub(super) enum State {
         since: Timestamp,
         at: Duration,
     },
-    /// Ended, and about to be started again without a pause.
+    /// It ended, and starts again without a pause.
     Ended {
         until: Duration,
     },
@@ -116,7 +116,7 @@ impl LocalPod {
         }
     }
 
-    /// Tells it to end.
+    /// Tells the pod to end.
     pub(super) fn end(&mut self, around: &mut Around<'_>) {
         if !self.ending {
             around.log.add(around.now.at, format!("pod {}", self.owner.pod), "is told to end");
@@ -124,7 +124,7 @@ impl LocalPod {
         }
     }
 
-    /// Under disk pressure: static pods and critical ones stay, all others fail.
+    /// Applies disk pressure: static pods and critical ones stay, all others fail.
     pub(super) fn evict(&mut self, around: &mut Around<'_>) {
         if !self.ending && !self.is_critical() {
             self.fail("Evicted", "The node had condition: [DiskPressure].", around);
@@ -138,11 +138,12 @@ impl LocalPod {
         }
     }
 
-    /// The kubelet's own check of a pod that is new to it (`AdmissionCheck`), also of a static one: a port of
-    /// the host that another pod of the node has. It is not tried again until its file changes.
+    /// The kubelet's own check of a pod that is new to it (`AdmissionCheck`), also of a static one: no other
+    /// pod of the node may have one of its host ports. A rejected static pod is not tried again until its
+    /// file changes.
     pub(super) fn admit(&mut self, others: &[LocalPod], around: &mut Around<'_>) {
         let own = self.host_ports();
-        // A static pod whose file is gone no longer counts, one that the API tells to end still does.
+        // A static pod whose file is gone no longer counts. A pod that the API tells to end still does.
         let counts = |l: &&LocalPod| l.failed.is_none() && (!l.ending || l.owner.origin == Origin::Api);
         let mut taken = others.iter().filter(counts).flat_map(LocalPod::host_ports);
         if taken.any(|port| own.contains(&port)) {
@@ -224,7 +225,7 @@ impl Container {
         };
     }
 
-    /// Asks its probes, unless its process is on its way out.
+    /// Asks the container's probes, unless its process is about to end.
     fn must_restart(&mut self, pid: u32, owner: &Owner, around: &mut Around<'_>) -> bool {
         if around.machine.procs.get(&pid).is_none_or(|proc| proc.is_ending()) {
             return false;
@@ -237,7 +238,7 @@ impl Container {
         fails
     }
 
-    /// A try to pull, then a pause, and so on.
+    /// The kubelet tries to pull, then pauses, and so on.
     fn no_image(&self) -> &'static str {
         match self.state {
             _ if self.never_pull => "ErrImageNeverPull",
@@ -246,7 +247,7 @@ impl Container {
         }
     }
 
-    /// The first restart is immediate; from then on the pause doubles, until the container has run for twice
+    /// The first restart is immediate. From then on the pause doubles, until the container has run for twice
     /// the longest pause.
     fn ended(&mut self, code: i32, ran: Duration, around: &Around<'_>) {
         let (pace, now) = (&around.options.pace, around.now.at);
@@ -266,14 +267,14 @@ impl Container {
     }
 }
 
-/// An image that no registry has: the top-level domain `invalid` names no host (RFC 2606). Every other image
-/// is taken to be on the node.
+/// Whether no registry has the image: the top-level domain `invalid` names no host (RFC 2606). The node has
+/// every other image.
 fn is_nowhere(image: &str) -> bool {
     image.split_once('/').is_some_and(|(host, _)| host == "invalid" || host.ends_with(".invalid"))
 }
 
 /// Command and arguments with `$(NAME)` replaced by the container's environment. Without either it is the
-/// image's entry point, taken to be named after the image, as `/pause` is.
+/// image's entry point, which the simulation names after the image, as `/pause` is.
 fn command(pod: &core::Pod, container: &core::Container, options: &SimulatorOptions) -> Vec<String> {
     let mut environment = Vec::new();
     for variable in container.env.iter().flatten() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct Happened {
     /// Time since the rehearsal began.
     pub at: Duration,
-    /// What it happened to: `kubelet`, `pod kube-system/…`, `lease kube-scheduler`, `api`.
+    /// The subject: `kubelet`, `pod kube-system/…`, `lease kube-scheduler`, `api`.
     pub to: String,
     /// What happened.
     pub what: String,
@@ -20,7 +20,7 @@ pub(super) struct Log {
     lines: VecDeque<Happened>,
 }
 
-/// More than a hundred pivots' worth; older lines are dropped.
+/// More than a hundred pivots' worth. Older lines are dropped.
 const LINES_MAX: usize = 20_000;
 
 impl Log {

@@ -1,9 +1,9 @@
-//! The built-in control plane: what kubeadm 1.35 writes, for a rehearsal without manifests of its own.
+//! The built-in control plane: the manifests of kubeadm 1.35, for a rehearsal without manifests of its own.
 
 use super::options::SimulatorOptions;
 use std::io::{self, Write};
 
-/// File name and text; `{address}`, `{node}` and `{version}` are filled in.
+/// File name and text. `{address}`, `{node}` and `{version}` are filled in.
 const CONTROL_PLANE: [(&str, &str); 4] = [
     ("etcd.yaml", include_str!("manifests/etcd.yaml")),
     ("kube-apiserver.yaml", include_str!("manifests/kube-apiserver.yaml")),
@@ -11,8 +11,8 @@ const CONTROL_PLANE: [(&str, &str); 4] = [
     ("kube-scheduler.yaml", include_str!("manifests/kube-scheduler.yaml")),
 ];
 
-/// Writes etcd, API server, controller manager and scheduler into the options' manifests directory, mode
-/// 0600 as kubeadm does. Each file appears whole or not at all; one that is there is replaced.
+/// Writes etcd, API server, controller manager and scheduler into the options' manifests directory, with mode
+/// 0600 as kubeadm does. Each file appears whole or not at all, and replaces an earlier one.
 ///
 /// # Errors
 /// If the directory does not exist or a file cannot be written.
@@ -23,7 +23,7 @@ pub fn write_control_plane(options: &SimulatorOptions) -> io::Result<()> {
             .replace("{address}", &options.node_address.to_string())
             .replace("{node}", &options.node_name)
             .replace("{version}", &format!("v{major}.{minor}.{patch}"));
-        // A temporary file has mode 0600 and a name that begins with a dot, which the kubelet ignores.
+        // A temporary file has mode 0600 and a name that begins with a dot. The kubelet ignores such names.
         let mut file = tempfile::Builder::new().prefix(".rehearsal-").tempfile_in(&options.manifests_dir)?;
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;

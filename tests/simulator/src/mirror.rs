@@ -1,4 +1,4 @@
-//! Mirror pods: how the API sees static pods. They follow the kubelet, never lead it.
+//! Mirror pods: the API's view of static pods. They follow the kubelet, never lead it.
 
 use super::resource::Resource;
 use super::snapshot::Origin;
@@ -14,13 +14,13 @@ pub(super) fn is_mirror(pod: &Value) -> bool {
     !pod["metadata"]["annotations"][MIRROR].is_null()
 }
 
-/// Deletes the mirrors of static pods that are gone or changed, makes the missing ones.
+/// Deletes the mirrors of static pods that are gone or changed, and makes the missing ones.
 pub(super) fn sync(world: &mut World, now: Now) {
     let World { kubelet, store, options, .. } = world;
     let runs = |pod: &Value| {
         let hash = pod["metadata"]["annotations"][HASH].as_str().unwrap_or_default();
         let same = |l: &super::local_pod::LocalPod| l.owner.pod_uid == hash && l.key == Key::of("pods", pod);
-        // One that somebody told to end is made anew: the process never notices.
+        // A mirror pod that a client told to end is made anew: the process never notices.
         pod["metadata"]["deletionTimestamp"].is_null() && kubelet.pods.iter().any(same)
     };
     let stale: Vec<Key> = store
@@ -39,7 +39,7 @@ pub(super) fn sync(world: &mut World, now: Now) {
     };
     let node_uid = text(node, "/metadata/uid").to_owned();
     for local in kubelet.pods.iter().filter(|l| l.owner.origin == Origin::Static) {
-        // The kubelet makes the mirror when it first syncs the pod, which it does not if it rejected it.
+        // The kubelet makes the mirror when it first syncs the pod. A rejected pod is never synced.
         if local.failed.is_some() {
             continue;
         }

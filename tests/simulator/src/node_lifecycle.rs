@@ -1,4 +1,4 @@
-//! The node lifecycle controller, which is the controller manager's: a node's conditions become taints.
+//! The node lifecycle controller, a part of the controller manager. It turns a node's conditions into taints.
 
 use super::election;
 use super::store::{Key, text};

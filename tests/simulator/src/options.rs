@@ -3,34 +3,34 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-/// What a rehearsal is started with.
+/// The options of a rehearsal.
 #[derive(Debug, Clone)]
 pub struct SimulatorOptions {
     /// Name of the one node.
     pub node_name: String,
-    /// Its address: `InternalIP`, `status.hostIP`, and what `kubernetes` points to.
+    /// Its address: `InternalIP`, `status.hostIP`, and the target of `kubernetes`.
     pub node_address: IpAddr,
-    /// Labels of the node beside its hostname.
+    /// Labels of the node, apart from its hostname.
     pub node_labels: BTreeMap<String, String>,
     /// Taint keys of the node, each with effect `NoSchedule`.
     pub node_taints: Vec<String>,
-    /// The real directory that the simulated kubelet reads. It is never written to.
+    /// The real directory that the simulated kubelet reads. It never writes there.
     pub manifests_dir: PathBuf,
     /// Version of API server and kubelet.
     pub kubernetes_version: (u16, u16, u16),
     /// Memory of the machine in bytes.
     pub memory: u64,
-    /// The port under which everybody knows the API: clients, kubelet, controllers.
+    /// The port under which every client knows the API: people's clients, the kubelet, controllers.
     pub api_port: u16,
-    /// Whether etcd runs outside of pods, where nothing here can break it.
+    /// Whether etcd runs outside of pods, where the simulation cannot break it.
     pub etcd_outside: bool,
     /// Whether a person has written the endpoints of `kubernetes`, because no API server does.
     pub endpoints_by_hand: bool,
-    /// How many changes are kept for watches. A watch from a version before them is told 410 Expired.
+    /// How many changes are kept for watches. A watch from an earlier version is told 410 Expired.
     pub history: usize,
     /// How long things take.
     pub pace: Pace,
-    /// Which listener of a shared port answers is drawn from this.
+    /// The seed for the choice of the listener that answers on a shared port.
     pub seed: u64,
 }
 

@@ -1,12 +1,12 @@
 use std::time::Duration;
 
-/// How long things take in a rehearsal. The default makes a whole pivot take well under a second;
-/// the proportions are those of a real node, so that what must wait for what stays the same.
+/// How long things take in a rehearsal. The default makes a whole pivot take well under a second. The
+/// proportions are those of a real node: what must wait for something else still does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pace {
-    /// How often the world moves, and the manifests directory is read.
+    /// How often the world moves, and the kubelet reads the manifests directory.
     pub tick: Duration,
-    /// What one second in an object's field lasts (`minReadySeconds`).
+    /// The length of one second in an object's field (`minReadySeconds`).
     pub second: Duration,
     /// From the kubelet's decision to the running process.
     pub start: Duration,
@@ -16,19 +16,19 @@ pub struct Pace {
     pub ready: Duration,
     /// From SIGTERM to the end of a process. An API server stops listening at once.
     pub stop: Duration,
-    /// From SIGTERM to the end of an API server, which waits for open watches: up to 30 s on a real node, where its
-    /// leaders then give up. Here it is short enough for them to get over a restart.
+    /// From SIGTERM to the end of an API server, which waits for open watches. On a real node this takes up
+    /// to 30 s, and its leaders then give up. Here it is short enough for them to survive a restart.
     pub drain: Duration,
-    /// From SIGTERM until an API server has told its clients to go elsewhere; what it is asked meanwhile it answers 503
-    /// (some 50 ms on a real node, most of them before it begins to).
+    /// From SIGTERM until an API server has told its clients to go elsewhere. It answers requests with 503
+    /// meanwhile (some 50 ms on a real node, most of them before it begins to).
     pub goodbye: Duration,
     /// The pause before the second restart of a container (10 s on a real node). It doubles.
     pub back_off: Duration,
     /// The longest such pause (5 min on a real node).
     pub back_off_max: Duration,
-    /// How often the kubelet probes a container, whatever the manifest says.
+    /// How often the kubelet probes a container. The manifest's period does not count.
     pub probe: Duration,
-    /// How long a leader's lease is honoured after its last renewal (15 s).
+    /// How long candidates honour a leader's lease after its last renewal (15 s).
     pub lease: Duration,
     /// A leader that could not renew for this long ends (10 s).
     pub renew_deadline: Duration,
@@ -40,8 +40,8 @@ pub struct Pace {
     pub bookmark: Duration,
     /// From a boot to the start of the kubelet.
     pub boot: Duration,
-    /// After a boot: from the first answer of the API to the first pod taken from it, and to the first
-    /// status written. Until then the API tells what was true before (*measured*: 27 s).
+    /// After a boot: from the API's first answer to the first pod that the kubelet takes from it, and to the
+    /// first status that it writes. Until then the API tells what was true before (*measured*: 27 s).
     pub reconnect: Duration,
 }
 

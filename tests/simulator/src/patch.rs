@@ -1,12 +1,12 @@
-//! The three patch formats that the API server takes from us.
+//! The three patch formats that the simulated API server accepts.
 
 use super::failure::Failure;
 use serde_json::Value;
 
-/// The object as it should be after the patch `body`, whose format is given by `content_type`.
+/// The object after the patch `body`. `content_type` gives its format.
 ///
-/// A strategic patch is merged like a merge patch, which is the same as long as it holds no list of
-/// objects and no directive; one that does is refused rather than applied wrongly.
+/// A strategic patch is merged like a merge patch. The two agree as long as the patch holds no list of
+/// objects and no directive. A patch that does is refused rather than applied wrongly.
 pub(super) fn apply(mut object: Value, content_type: &str, body: &[u8]) -> Result<Value, Failure> {
     let format = content_type.split(';').next().unwrap_or_default().trim();
     let unreadable = |e: serde_json::Error| Failure::bad_request(format!("the patch cannot be read: {e}"));

@@ -1,7 +1,8 @@
-//! Startup, liveness and readiness, as the kubelet finds out: it asks the port, and whoever listens there answers.
+//! Startup, liveness and readiness, as the kubelet finds out: it asks the port, and the process that listens
+//! there answers.
 //!
-//! With a shared port that can be another process than the one meant. All probes go at one pace; how many
-//! failures count as one is the manifest's to say.
+//! With a shared port that can be another process than the one meant. All probes go at one pace. The manifest
+//! says how many failures count as one.
 
 use super::options::SimulatorOptions;
 use super::process::Machine;
@@ -12,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-/// What the kubelet thinks of a container.
+/// The kubelet's view of a container.
 #[derive(Debug)]
 pub(super) struct Probes {
     startup: Option<Asked>,
@@ -28,11 +29,11 @@ pub(super) struct Probes {
 struct Asked {
     target: Target,
     failures: u32,
-    /// So many failures in a row are one.
+    /// This many failures in a row count as one.
     threshold: u32,
 }
 
-/// What a probe asks.
+/// The target of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Target {
     Get {
@@ -40,13 +41,13 @@ enum Target {
         path: String,
         tls: bool,
     },
-    /// A port name that the container has not, a host that is no address.
+    /// A port name that the container lacks, or a host that is no address.
     Nowhere,
 }
 
 impl Probes {
-    /// `command` is what runs in the container. A program of which nothing is known here is not asked: it is
-    /// ready as soon as it runs.
+    /// `command` is what runs in the container. An unknown program is not asked: it is ready as soon as it
+    /// runs.
     pub(super) fn of(container: &Container, command: &[String], options: &SimulatorOptions) -> Self {
         let program = Program::of(command);
         let known = !program.ports.is_empty() || program.name == "pause";
@@ -75,7 +76,7 @@ impl Probes {
 }
 
 impl Asked {
-    /// Whether it succeeds; counts if not.
+    /// Asks, and returns whether the probe succeeds. Counts failures.
     fn ask(&mut self, machine: &mut Machine) -> bool {
         let succeeds = answers(&self.target, machine);
         self.failures = if succeeds { 0 } else { self.failures + 1 };
@@ -87,7 +88,7 @@ impl Asked {
     }
 }
 
-/// Asks, if it is time to. Says whether the container has to be restarted.
+/// Asks when its time comes. Returns whether the container has to be restarted.
 #[must_use]
 pub(super) fn advance(
     probes: &mut Probes,
@@ -122,7 +123,7 @@ fn answers(target: &Target, machine: &mut Machine) -> bool {
     }
 }
 
-/// `None` for what is no HTTP probe: taken to succeed.
+/// `None` for any other kind than HTTP. It counts as a success.
 fn target(probe: &Probe, container: &Container, options: &SimulatorOptions) -> Option<Target> {
     let get = probe.http_get.as_ref()?;
     let port = match &get.port {

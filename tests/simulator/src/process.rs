@@ -1,4 +1,4 @@
-//! The machine: its processes, from start to exit, and who answers on its ports.
+//! The machine: its processes, from start to exit, and which of them answers on its ports.
 
 use super::fault::{Ability, Faults, Flaw};
 use super::log::Log;
@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// What a process belongs to.
+/// The owner of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) pod_uid: String,
-    /// `namespace/name` of the pod, the mirror pod for a static one.
+    /// `namespace/name` of the pod; for a static pod, of its mirror pod.
     pub(super) pod: String,
     pub(super) origin: Origin,
 }
@@ -28,21 +28,21 @@ pub(super) struct Proc {
     pub(super) command: Vec<String>,
     pub(super) program: Program,
     pub(super) life: Life,
-    /// Once it is told to end: when it has said so to its clients. Those of them are held back until this instant.
+    /// Once it is told to end: when it has told its clients. Held clients wait until this instant.
     goodbye_at: Duration,
     held_until: Duration,
 }
 
-/// Where a process is in its life. Instants are times since the rehearsal began.
+/// The phase of a process's life. Instants are times since the rehearsal began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Life {
     /// Running; listens at this instant.
     Starting(Duration),
     /// Listening; ready at this instant.
     WarmingUp(Duration),
-    /// Does its work.
+    /// It does its work.
     Working,
-    /// Was told to end; gone at this instant.
+    /// It was told to end, and is gone at this instant.
     Ending(Duration),
 }
 
@@ -56,11 +56,11 @@ pub(super) struct Machine {
     pub(super) memory: u64,
     pub(super) procs: BTreeMap<u32, Proc>,
     pub(super) sockets: Sockets,
-    /// What its kernel cannot do.
+    /// The abilities that its kernel lacks.
     pub(super) lacks: BTreeSet<Ability>,
     /// Programs outside of pods that are connected to a port over loopback.
     pub(super) connected: Vec<(String, u16)>,
-    /// Why the processes ended that the kubelet has not asked about yet.
+    /// The exit codes of processes that the kubelet has not asked about yet.
     exits: BTreeMap<u32, i32>,
     last_pid: u32,
     random: fastrand::Rng,
@@ -75,7 +75,7 @@ impl Proc {
         matches!(self.life, Life::Ending(_))
     }
 
-    /// Whether its clients know that they have to go elsewhere, before they ask it anything.
+    /// Whether its clients learn that they have to go elsewhere before they ask it anything.
     pub(super) fn said_goodbye(&self, now: Duration) -> bool {
         self.is_ending() && (now >= self.goodbye_at || now < self.held_until)
     }
@@ -107,7 +107,7 @@ impl Machine {
         }
     }
 
-    /// Every process ends at once, sockets close, another boot id.
+    /// Ends every process at once, closes sockets, and changes the boot id.
     pub(super) fn boot(&mut self) {
         self.procs.clear();
         self.exits.clear();
@@ -149,7 +149,7 @@ impl Machine {
         self.sockets.close_of(pid);
     }
 
-    /// The process is gone, now. `code` is what the kubelet gets to see.
+    /// The process is gone, now. The kubelet sees `code`.
     pub(super) fn kill(&mut self, pid: u32, code: i32) {
         if self.procs.remove(&pid).is_some() {
             self.sockets.close_of(pid);
@@ -157,7 +157,7 @@ impl Machine {
         }
     }
 
-    /// SIGKILL to this very process, if it still is the one with that pid.
+    /// SIGKILL to this very process, if it still has that pid.
     pub(super) fn end(&mut self, meant: &Process) {
         let uid = self.procs.get(&meant.pid).map(|proc| proc.owner.pod_uid.clone());
         if uid.is_some() && uid == meant.pod_uid {
@@ -165,14 +165,14 @@ impl Machine {
         }
     }
 
-    /// What its clients send on connections that they have is held back.
+    /// Holds back what its clients send on connections that they have.
     pub(super) fn hold_back(&mut self, pid: u32, until: Duration) {
         if let Some(proc) = self.procs.get_mut(&pid) {
             proc.held_until = until;
         }
     }
 
-    /// The exit code of a process that has ended; asked once.
+    /// The exit code of a process that has ended. It can be asked for once.
     pub(super) fn exit_of(&mut self, pid: u32) -> Option<i32> {
         self.exits.remove(&pid)
     }
@@ -251,18 +251,18 @@ impl Machine {
         self.procs.values().filter(|p| p.program.name == "kube-apiserver" && self.is_ready(p.pid))
     }
 
-    /// Which process gets a new connection to this port, from elsewhere.
+    /// The process that gets a new connection to this port, from elsewhere.
     pub(super) fn connect(&mut self, port: u16) -> Option<u32> {
         let address = SocketAddr::new(self.address, port);
         self.sockets.pick(address, None, self.address, &mut self.random).map(|socket| socket.pid)
     }
 
-    /// One GET, answered by whoever the kernel gives the connection to; the status.
+    /// Sends one GET. The process to which the kernel gives the connection answers. Returns the status.
     pub(super) fn ask(&mut self, address: SocketAddr, path: &str, tls: bool) -> Result<u16, String> {
         self.answer(address, path, tls, None).map(|(status, _)| status)
     }
 
-    /// Asks over a connection that may bear a mark; says who answered as well.
+    /// Asks over a connection that may bear a mark. Also returns which process answered.
     pub(super) fn ask_marked(
         &mut self,
         address: SocketAddr,
@@ -318,7 +318,7 @@ impl Machine {
         to_port.map(seen).collect()
     }
 
-    /// Whether its kernel can do it.
+    /// Whether its kernel has this ability.
     pub(super) fn support(&self, what: &str) -> Result<(), HostError> {
         match self.lacks.iter().find(|lacked| lacked.word() == what) {
             Some(_) => {
@@ -328,7 +328,7 @@ impl Machine {
         }
     }
 
-    /// Makes a listener shareable or not; `None` only tells whether it is.
+    /// Makes a listener shareable or not. With `None` it only tells whether the listener is.
     pub(super) fn share(&mut self, listener: &Listener, shared: Option<bool>) -> Result<bool, HostError> {
         let pid = listener.process.pid;
         let gone = |hindrance, cause| {

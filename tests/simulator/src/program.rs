@@ -1,11 +1,11 @@
-//! What a command line makes a simulated process do. Nothing but the command line decides it.
+//! The behaviour of a simulated process. Its command line alone decides it.
 
 use super::fault::Flaw;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::manifest::Started;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Where a process will listen.
+/// The place where a process will listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Port {
     pub(super) number: u16,
@@ -24,25 +24,25 @@ pub(super) struct Program {
     pub(super) shares_port: bool,
     /// The lease this program leads by; `None` if it does not elect.
     pub(super) lease: Option<String>,
-    /// Does a controller's work without being elected (`--leader-elect=false`).
+    /// It does a controller's work without being elected (`--leader-elect=false`).
     pub(super) unelected: bool,
-    /// The port of an etcd on this machine without which it cannot work.
+    /// The port of an etcd on this machine that it needs for its work.
     pub(super) etcd: Option<u16>,
-    /// What it publishes as its address; the node's if absent.
+    /// The address that it publishes. If absent, the node's.
     pub(super) advertises: Option<IpAddr>,
     /// `--endpoint-reconciler-type=none`: leaves the `kubernetes` endpoints alone.
     pub(super) leaves_endpoints: bool,
     /// `--version` or `--help`: it prints something and ends with 0.
     pub(super) only_prints: bool,
-    /// `--simulate=…`: what is wrong with it.
+    /// `--simulate=…`: its flaw.
     pub(super) flaw: Option<Flaw>,
 }
 
 const ANY: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 impl Program {
-    /// Ports and addresses default to what the real programs default to. The components' words are read by the product's own
-    /// rules: what it takes for a component is one, and with the same flags.
+    /// Ports and addresses have the defaults of the real programs. The product's own rules read the
+    /// components' words: what it takes for a component is one, and with the flags that it sees.
     pub(super) fn of(command: &[String]) -> Self {
         match Started::of(command) {
             Some(started) => Self::of_component(&started),
@@ -107,7 +107,7 @@ fn prints(flag: impl Fn(&str) -> Option<String>) -> bool {
     ["version", "help"].iter().any(|name| flag(name).is_some_and(|value| value != "false"))
 }
 
-/// The value of `--flag=value`; empty for a bare `--flag`. The last one counts, as in the real programs.
+/// The value of `--flag=value`. Empty for a bare `--flag`. The last one counts, as in the real programs.
 pub(super) fn flag_value<'a>(command: &'a [String], flag: &str) -> Option<&'a str> {
     command.iter().rev().find_map(|argument| {
         let rest = argument.strip_prefix("--")?.strip_prefix(flag)?;
@@ -127,7 +127,7 @@ fn etcd_ports(command: &[String]) -> Vec<Port> {
     urls.into_iter().flatten().map(|(bind, number, tls)| Port { number, bind, tls }).collect()
 }
 
-/// The port of the first etcd that is asked over loopback. Any other etcd is taken to be there.
+/// The port of the first etcd on a loopback address. Any other etcd counts as present.
 fn local_etcd(servers: &str) -> Option<u16> {
     servers.split(',').filter_map(url).find(|(host, ..)| host.is_loopback()).map(|(_, port, _)| port)
 }

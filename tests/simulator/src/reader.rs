@@ -1,5 +1,5 @@
-//! Reads the manifests directory for the kubelet, at every move of the world: so what nobody has touched is looked
-//! at, and not read again.
+//! Reads the manifests directory for the kubelet, at every move of the world. It looks at an unchanged file,
+//! and does not read it again.
 
 use super::kubelet::Files;
 use std::collections::BTreeMap;
@@ -9,38 +9,39 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// A file's times move in steps of up to 10 ms: one that was touched more recently than this when it was read may have
-/// been touched again without showing it.
+/// A file's times move in steps of up to 10 ms. A file that changed more recently than this when it was read
+/// may have changed again without showing it.
 const SETTLED: Duration = Duration::from_millis(20);
 
-/// The files that the kubelet reads, as they were when they were last read.
+/// The files that the kubelet reads, as of the last read.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    /// What the directory holds beside dot-files.
+    /// The names in the directory, without dot-files.
     names: Vec<String>,
     listed: Option<Stamp>,
     files: Files,
     stamps: BTreeMap<String, Stamp>,
 }
 
-/// What tells that a file or directory is another, or has been written to.
+/// The mark by which a changed file or directory is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
-    /// Whether that was long enough ago when it was read.
+    /// Whether the change was long enough ago at the read.
     settled: bool,
 }
 
 impl Reader {
-    /// What was read last.
+    /// The files of the last read.
     pub(super) fn files(&self) -> &Files {
         &self.files
     }
 
-    /// Reads the directory. One that is not there is an empty one; if it cannot be read, all is as it was.
+    /// Reads the directory. A missing directory counts as empty. If it cannot be read, everything stays as it
+    /// was.
     pub(super) fn read(&mut self, dir: &Path) -> io::Result<()> {
         self.list(dir)?;
         let (mut files, mut stamps) = (Files::new(), BTreeMap::new());
@@ -63,7 +64,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Which names there are.
+    /// Lists the names.
     fn list(&mut self, dir: &Path) -> io::Result<()> {
         let stamp = there(std::fs::metadata(dir))?.as_ref().map(Stamp::of);
         if stamp.is_some_and(|stamp| stamp.settled) && self.listed == stamp {
@@ -82,7 +83,7 @@ impl Reader {
     }
 }
 
-/// Renamed or removed meanwhile is not there: the next round sees how it is then.
+/// A file that was renamed or removed meanwhile counts as missing: the next round sees its new state.
 fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
         Ok(found) => Ok(Some(found)),
@@ -107,7 +108,7 @@ impl Stamp {
 fn is_settled((seconds, nanos): (i64, i64)) -> bool {
     let since = u64::try_from(seconds).ok().zip(u32::try_from(nanos).ok());
     let since = since.map(|(seconds, nanos)| SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos));
-    // A clock that was set back says nothing.
+    // After the clock was set back, the age says nothing.
     since.and_then(|since| since.elapsed().ok()).is_some_and(|age| age >= SETTLED)
 }
 
@@ -122,7 +123,7 @@ mod tests {
         reader.read(&dir.path().join("nowhere")).unwrap();
         assert!(reader.files().is_empty());
         for round in 0..200_u32 {
-            // The same length and the same inode: nothing but the times tells.
+            // Same length, same inode: only the times tell.
             let content = format!("{round:08}").into_bytes();
             std::fs::write(&path, &content).unwrap();
             for _ in 0..2 {

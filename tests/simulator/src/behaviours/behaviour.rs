@@ -3,20 +3,20 @@ use super::ground::Ground;
 use super::{daemonsets, lists, objects, servers, static_pods, sweep, watches};
 use futures::future::LocalBoxFuture;
 
-/// One thing that both worlds do.
+/// One behaviour of both worlds.
 #[derive(Debug, Clone, Copy)]
 pub struct Behaviour {
-    /// What they do, as a sentence.
+    /// What the worlds do, as a sentence.
     pub name: &'static str,
     check: for<'a> fn(&'a Ground) -> LocalBoxFuture<'a, Result<(), Failed>>,
 }
 
 impl Behaviour {
-    /// Checks it, and takes away what that made.
+    /// Checks the behaviour, and removes what the check made.
     ///
     /// # Errors
-    /// If it is otherwise, if it cannot be seen within ten times [`super::Tempo::soon`], or if what was made
-    /// cannot be taken away.
+    /// If the world behaves otherwise, if the behaviour cannot be seen within ten times
+    /// [`super::Tempo::soon`], or if what was made cannot be removed.
     pub async fn check(&self, ground: &Ground) -> Result<(), Failed> {
         sweep::sweep(ground).await?;
         let deadline = ground.tempo.soon * 10;
@@ -35,7 +35,7 @@ macro_rules! behaviours {
     };
 }
 
-/// All of them. The ones that disturb the node most come last.
+/// All behaviours. Those that disturb the node most come last.
 pub const ALL: &[Behaviour] = behaviours![
     "a stale update is a conflict": objects::stale_update,
     "what exists cannot be made again": objects::made_twice,

@@ -11,7 +11,7 @@ use serde_json::json;
 
 const NAME: &str = "behaves";
 
-/// A host port that nobody else is likely to ask for.
+/// A host port that other programs are unlikely to ask for.
 const HOST_PORT: u16 = 39391;
 
 async fn make(ground: &Ground) -> Result<DaemonSet, Failed> {
@@ -91,7 +91,8 @@ pub(super) async fn rolls(ground: &Ground) -> Result<(), Failed> {
     expect(set.metadata.generation == Some(2), "its generation is 2", set.metadata.generation)
 }
 
-/// The controller says that it has seen the DaemonSet: what it has not made by then it does not want.
+/// The controller says that it has seen the DaemonSet. It does not want the pods that it has not made by
+/// then.
 pub(super) async fn no_node(ground: &Ground) -> Result<(), Failed> {
     let set = daemon_set(ground, NAME, ("fulcrum-behaviour", "nowhere"))?;
     ground.api::<DaemonSet>().create(&PostParams::default(), &set).await?;
@@ -138,7 +139,7 @@ pub(super) async fn grace(ground: &Ground) -> Result<(), Failed> {
     ground.no_process(uid(&made)).await
 }
 
-/// Waits until the scheduler says of the pod what `words` begin to say.
+/// Waits until the scheduler's message on the pod begins with `words`.
 async fn refused(ground: &Ground, name: &str, words: &str) -> Result<(), Failed> {
     ground
         .eventually(&format!("the scheduler to refuse pod {name}: {words}"), async || {

@@ -4,7 +4,7 @@ use fulcrum_steps::host::HostError;
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {seen}")]
 pub struct Failed {
-    /// What was expected, or being done.
+    /// What was expected, or was being done.
     pub what: String,
     /// What was seen instead.
     pub seen: String,
@@ -34,12 +34,12 @@ impl From<std::io::Error> for Failed {
     }
 }
 
-/// That it is so; if not, what was seen.
+/// Expects that this holds. If not, says what was seen.
 pub(super) fn expect(holds: bool, what: &str, seen: impl std::fmt::Debug) -> Result<(), Failed> {
     if holds { Ok(()) } else { Err(Failed::new(what, format!("saw {seen:?}"))) }
 }
 
-/// That the API refuses with this code and reason.
+/// Expects that the API refuses with this code and reason.
 pub(super) fn refused<T>(result: kube::Result<T>, what: &str, code: u16, reason: &str) -> Result<(), Failed> {
     match result {
         Err(kube::Error::Api(status)) if (status.code, status.reason.as_str()) == (code, reason) => Ok(()),

@@ -1,4 +1,4 @@
-//! What behaviours are checked on, and how they wait.
+//! The node and cluster for the checks of behaviours, and the waits of these checks.
 
 use super::super::program::flag_value;
 use super::failed::Failed;
@@ -14,22 +14,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Where everything is made.
+/// The namespace for everything that a check makes.
 pub(super) const NAMESPACE: &str = "kube-system";
 
 /// The port of the second API server that some behaviours start.
 pub const SECOND_PORT: u16 = 6444;
 
-/// How fast this world is.
+/// The speed of this world.
 #[derive(Debug, Clone, Copy)]
 pub struct Tempo {
-    /// What is to happen happens within this.
+    /// What should happen does so within this time.
     pub soon: Duration,
-    /// How often to look.
+    /// The interval between looks.
     pub poll: Duration,
-    /// What has not happened after this does not happen: two rounds of whatever goes in rounds.
+    /// What has not happened after this time does not happen: two rounds of anything that goes in rounds.
     pub quiet: Duration,
-    /// How long a watch is that is to end by itself.
+    /// The length of a watch that should end by itself.
     pub watch_seconds: u32,
 }
 
@@ -41,8 +41,8 @@ impl Tempo {
         quiet: Duration::from_millis(60),
         watch_seconds: 1,
     };
-    /// A kubeadm node. Its API servers look after their endpoints every 10 s; a kubelet whose API was away
-    /// may take a minute to see it again, and a container that failed waits as long.
+    /// A kubeadm node. Its API servers look after their endpoints every 10 s. A kubelet whose API was away
+    /// may take a minute to see it again, and a failed container waits as long.
     pub const NODE: Self = Self {
         soon: Duration::from_secs(180),
         poll: Duration::from_millis(250),
@@ -56,19 +56,20 @@ impl Tempo {
 pub struct Ground {
     /// The API.
     pub client: Client,
-    /// The API as a server on [`SECOND_PORT`] serves it; nobody listens there until a behaviour starts one.
+    /// The API as a server on [`SECOND_PORT`] serves it. No server listens there until a behaviour starts
+    /// one.
     pub second: Client,
-    /// Where the kubelet looks for static pods.
+    /// The directory where the kubelet looks for static pods.
     pub manifests: ManifestsDir,
     /// The machine.
     pub host: Arc<dyn Host>,
-    /// How fast all this is.
+    /// The speed of this world.
     pub tempo: Tempo,
     /// The node's name.
     pub node: String,
     /// Its label `kubernetes.io/hostname`.
     pub(super) hostname: String,
-    /// An image that is there, and whose process sleeps.
+    /// An image that is on the node, and whose process sleeps.
     pub(super) pause: String,
 }
 
@@ -79,10 +80,10 @@ impl std::fmt::Debug for Ground {
 }
 
 impl Ground {
-    /// Finds out what node this machine is, and which image of it sleeps.
+    /// Finds out which node this machine is, and which image of it sleeps.
     ///
     /// # Errors
-    /// If that is not to be seen within [`Tempo::soon`]: the control plane is not static, or does not run.
+    /// If this cannot be seen within [`Tempo::soon`]: the control plane is not static, or does not run.
     pub async fn survey(
         (client, second): (Client, Client),
         manifests: ManifestsDir,
@@ -91,7 +92,7 @@ impl Ground {
     ) -> Result<Self, Failed> {
         let (node, hostname, pause) = (String::new(), String::new(), String::new());
         let mut ground = Self { client, second, manifests, host, tempo, node, hostname, pause };
-        // What a behaviour that was killed may have left: nothing else can be seen before.
+        // First removes what a killed behaviour may have left: nothing else can be seen before.
         restore(&ground)?;
         let port = ground.api_port()?;
         let node = ground.eventually("the node of this machine", async || {
@@ -143,13 +144,13 @@ impl Ground {
         Ok(flag_value(&words, flag).map(Into::into))
     }
 
-    /// Where the API server listens.
+    /// The port on which the API server listens.
     pub(super) fn api_port(&self) -> Result<u16, Failed> {
         let flag = self.flag("kube-apiserver", "secure-port")?;
         Ok(flag.and_then(|port| port.parse().ok()).unwrap_or(6443))
     }
 
-    /// Looks until it holds. `look` says what it saw instead.
+    /// Looks until the condition holds. `look` says what it saw instead.
     pub(super) async fn eventually<T>(
         &self,
         what: &str,
@@ -189,12 +190,12 @@ impl Ground {
     }
 }
 
-/// An error as something that was seen.
+/// An error as a sight.
 pub(super) fn seen(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// A manifest, read.
+/// A manifest, parsed.
 pub(super) fn parse(image: &FileImage) -> Result<Value, Failed> {
     serde_saphyr::from_str(&image.content)
         .map_err(|error| Failed::new("reading a manifest of the control plane", error.to_string()))

@@ -1,4 +1,4 @@
-//! Which objects a list holds, and of which moment.
+//! Lists: the objects in a list, and its moment.
 
 use super::failed::{Failed, expect, refused};
 use super::ground::Ground;
@@ -50,7 +50,7 @@ async fn names_raw(ground: &Ground, which: &ListParams) -> kube::Result<usize> {
     Ok(ground.api::<ConfigMap>().list(which).await?.items.len())
 }
 
-/// What is deleted between two pages is in the second one.
+/// An object that is deleted between two pages is in the second one.
 pub(super) async fn pages(ground: &Ground) -> Result<(), Failed> {
     for name in ["behaves-a", "behaves-b", "behaves-c"] {
         make(ground, name, "1").await?;

@@ -1,5 +1,5 @@
-//! What behaviours make. Everything bears [`LABEL`], and every file one of [`FILES`]' names: that is how it
-//! is found again and taken away.
+//! Makes what behaviours need. Every object bears [`LABEL`], and every file has a name of [`FILES`]. So a
+//! sweep finds all of it again.
 
 use super::failed::Failed;
 use super::ground::{Ground, NAMESPACE, SECOND_PORT, parse, seen};
@@ -9,18 +9,18 @@ use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, Pod};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// The label of all that is made.
+/// The label of everything that behaviours make.
 pub(super) const LABEL: &str = "fulcrum-behaviour";
 pub(super) const SELECTOR: &str = "fulcrum-behaviour=yes";
 
-/// Every file that is put into the manifests directory. [`STASH`] comes on top.
+/// Every file that behaviours put into the manifests directory, except for [`STASH`].
 pub(super) const FILES: [&str; 6] = [POD, OTHER, THIRD, SECOND, "behaves-broken.yaml", HIDDEN];
 pub(super) const POD: &str = "behaves-pod.yaml";
 pub(super) const OTHER: &str = "behaves-other.yaml";
 pub(super) const THIRD: &str = "behaves-third.yaml";
 pub(super) const SECOND: &str = "behaves-apiserver.yaml";
 pub(super) const HIDDEN: &str = ".behaves-hidden.yaml";
-/// The API server's own manifest while it is out of the way. It is what a behaviour that is killed leaves.
+/// The API server's own manifest while it is out of the way. A killed behaviour leaves it.
 pub(super) const STASH: &str = ".behaves-stash-kube-apiserver.yaml";
 
 /// An image that no registry has (RFC 2606).
@@ -72,18 +72,18 @@ pub(super) fn pod(ground: &Ground, name: &str, spec: Value) -> Result<Pod, Faile
 }
 
 impl Ground {
-    /// Puts a static pod into the manifests directory, and tells the name of its mirror pod.
+    /// Puts a static pod into the manifests directory. Returns the name of its mirror pod.
     pub(super) fn put_static(&self, file: &str, name: &str, spec: &Value) -> Result<String, Failed> {
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod", "spec": spec,
             "metadata": {"name": name, "namespace": NAMESPACE, "labels": {LABEL: "yes"}},
         });
-        // JSON is YAML. Mode and owner are those of its neighbours.
+        // JSON is YAML. Mode and owner are those of the neighbouring files.
         self.manifests.write(file, &self.manifest("kube-scheduler")?.with_content(pod.to_string()))?;
         Ok(format!("{name}-{}", self.node))
     }
 
-    /// The spec of a component's static pod without what would get in its twin's way: probes, ports,
+    /// The spec of a component's static pod without what would conflict with its twin: probes, ports,
     /// requests, priority.
     pub(super) fn twin_spec(&self, component: &str) -> Result<Value, Failed> {
         let mut spec = parse(&self.manifest(component)?)?["spec"].take();
@@ -107,7 +107,7 @@ impl Ground {
         };
         words.retain(|word| !word.as_str().is_some_and(|word| word.starts_with("--secure-port=")));
         words.push(json!(format!("--secure-port={SECOND_PORT}")));
-        // It would publish its own port as that of every API server.
+        // The server would publish its own port as that of every API server.
         words.push(json!("--endpoint-reconciler-type=none"));
         self.put_static(SECOND, "behaves-apiserver", &spec)?;
         self.eventually("the second API server to serve", async || self.second_ready().await).await
@@ -118,7 +118,7 @@ impl Ground {
         self.second.request_text(request).await.map(drop).map_err(seen)
     }
 
-    /// The mirror pod of that name, once it is there and `holds`.
+    /// The mirror pod of that name, once it exists and `holds`.
     pub(super) async fn mirror(
         &self,
         name: &str,
@@ -136,7 +136,7 @@ impl Ground {
         .await
     }
 
-    /// That nothing of that name is there any more.
+    /// Expects that nothing of that name is left.
     pub(super) async fn gone<K>(&self, name: &str) -> Result<(), Failed>
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
@@ -168,7 +168,7 @@ pub(super) fn waits_for(pod: &Pod) -> &str {
         .unwrap_or_default()
 }
 
-/// With what its last process ended.
+/// The exit code of its last process.
 pub(super) fn last_exit(pod: &Pod) -> Option<i32> {
     let last = container(pod)?.last_state.as_ref()?;
     last.terminated.as_ref().map(|ended| ended.exit_code)

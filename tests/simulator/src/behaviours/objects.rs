@@ -1,4 +1,4 @@
-//! What the API server does with one object.
+//! The API server's treatment of one object.
 
 use super::failed::{Failed, expect, refused};
 use super::ground::{Ground, NAMESPACE};
@@ -20,7 +20,7 @@ async fn merge(ground: &Ground, patch: Value) -> kube::Result<ConfigMap> {
     ground.api::<ConfigMap>().patch(NAME, &PatchParams::default(), &Patch::Merge(patch)).await
 }
 
-/// Optimistic concurrency: who writes names the version that was read.
+/// Optimistic concurrency: a write names the version that its author read.
 pub(super) async fn stale_update(ground: &Ground) -> Result<(), Failed> {
     let maps = ground.api::<ConfigMap>();
     let first = maps.create(&post(), &config_map(NAME, "1")?).await?;
@@ -28,7 +28,7 @@ pub(super) async fn stale_update(ground: &Ground) -> Result<(), Failed> {
     let versions = (&first.metadata.resource_version, &second.metadata.resource_version);
     expect(versions.0 != versions.1, "a change makes a new version", versions)?;
     refused(maps.replace(NAME, &post(), &first).await, "an update of what was read before", 409, "Conflict")?;
-    // Without a version it is not conditional.
+    // Without a version, the write is not conditional.
     let mut blind = first.clone();
     blind.metadata.resource_version = None;
     maps.replace(NAME, &post(), &blind).await?;
@@ -98,7 +98,7 @@ pub(super) async fn dry_run(ground: &Ground) -> Result<(), Failed> {
     refused(maps.create(&dry, &config_map(NAME, "1")?).await, "making it again", 409, "AlreadyExists")
 }
 
-/// A person's slip is not stored, and not refused either.
+/// The API server neither stores a person's slip nor refuses it.
 pub(super) async fn unknown_field(ground: &Ground) -> Result<(), Failed> {
     let set = daemon_set(ground, NAME, ("fulcrum-behaviour", "nowhere"))?;
     let mut set =

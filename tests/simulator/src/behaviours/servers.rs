@@ -33,14 +33,14 @@ fn with_version(mut map: ConfigMap, there: &ConfigMap) -> ConfigMap {
     map
 }
 
-/// Its watch cache begins with a list: from a version before that it cannot go on.
+/// A server's watch cache begins with a list. It cannot go on from an earlier version.
 pub(super) async fn no_older_versions(ground: &Ground) -> Result<(), Failed> {
     let old = version_now(ground).await?;
     create(ground, "1").await?;
     ground.start_second().await?;
     let maps = ground.second_api::<ConfigMap>();
     match Watching::from(ground, &maps, &marked(), old).await {
-        // The request was right, so it is told in the watch itself.
+        // The request was right. So the watch itself brings the refusal.
         Ok(mut watching) => {
             let event = watching.told("410 Expired").await?;
             let seen = (event.kind, event.name.as_str(), event.version);
@@ -65,7 +65,7 @@ pub(super) async fn watch_goes_on(ground: &Ground) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Seen through the second server: the first one is the only one that answers on the API's port.
+/// Looks through the second server: only the first one answers on the API's port.
 pub(super) async fn address(ground: &Ground) -> Result<(), Failed> {
     let own = own_address(ground).await?;
     ground.start_second().await?;
@@ -80,7 +80,7 @@ pub(super) async fn address(ground: &Ground) -> Result<(), Failed> {
         if gone { Ok(()) } else { Err(format!("Endpoints {addresses:?}, EndpointSlice {slice:?}")) }
     });
     let out = out.await;
-    // Whatever was seen: nobody should be without it for longer.
+    // In any case: no client should be without the API server for longer.
     restore(ground)?;
     out?;
     ground
@@ -93,7 +93,7 @@ pub(super) async fn address(ground: &Ground) -> Result<(), Failed> {
     settled(ground).await
 }
 
-/// The control plane has got over it: its pods are Ready, and its leaders renew their leases.
+/// The control plane has recovered: its pods are Ready, and its leaders renew their leases.
 async fn settled(ground: &Ground) -> Result<(), Failed> {
     for name in ["kube-controller-manager", "kube-scheduler"] {
         let what = format!("lease {name} to be renewed through the API server that is back");
@@ -118,7 +118,7 @@ async fn settled(ground: &Ground) -> Result<(), Failed> {
         .await
 }
 
-/// What this node's API server publishes.
+/// The address that this node's API server publishes.
 async fn own_address(ground: &Ground) -> Result<String, Failed> {
     if let Some(address) = ground.flag("kube-apiserver", "advertise-address")? {
         return Ok(address);

@@ -1,4 +1,4 @@
-//! What the kubelet does with files.
+//! The kubelet's treatment of files.
 
 use super::failed::{Failed, expect};
 use super::ground::{Ground, NAMESPACE, seen};
@@ -13,7 +13,7 @@ use serde_json::json;
 
 const NAME: &str = "behaves-pod";
 
-/// A port of the host that nobody else is likely to ask for, and where nobody listens.
+/// A port of the host on which no process listens, and that other programs are unlikely to ask for.
 const HOST_PORT: u16 = 39392;
 
 /// A sleeping static pod, running, with its hash.
@@ -52,7 +52,7 @@ pub(super) async fn goes_and_comes(ground: &Ground) -> Result<(), Failed> {
     expect(again == hash, "the same bytes under the same name are the same pod", (again, &hash))
 }
 
-/// Once a file that came later is a pod, the directory has been read.
+/// Once a file that came later is a pod, the kubelet has read the directory.
 pub(super) async fn dot_file(ground: &Ground) -> Result<(), Failed> {
     let spec = pod_spec(&ground.pause, &[]);
     let hidden = ground.put_static(HIDDEN, "behaves-hidden", &spec)?;
@@ -68,7 +68,7 @@ pub(super) async fn not_a_pod(ground: &Ground) -> Result<(), Failed> {
     sleeper(ground).await.map(drop)
 }
 
-/// What sigs.k8s.io/yaml makes of it: nothing after the first document is looked at.
+/// sigs.k8s.io/yaml ignores everything after the first document.
 pub(super) async fn leniently(ground: &Ground) -> Result<(), Failed> {
     let text = format!(
         "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: wrong, name: {NAME}, namespace: {NAMESPACE}, labels: {{{LABEL}: \"yes\"}}}}\n\
@@ -141,7 +141,7 @@ pub(super) async fn mirror_deleted(ground: &Ground) -> Result<(), Failed> {
     expect(before == after, "the processes are the same", (before, after))
 }
 
-/// Whatever it ends with: a static pod is always restarted. The first time at once, then after a pause.
+/// A static pod is always restarted, after any exit code. The first time at once, then after a pause.
 pub(super) async fn crash_loop(ground: &Ground) -> Result<(), Failed> {
     let mut spec = ground.twin_spec("kube-scheduler")?;
     spec["containers"][0]["command"] = json!(["kube-scheduler", "--version"]);
@@ -151,7 +151,7 @@ pub(super) async fn crash_loop(ground: &Ground) -> Result<(), Failed> {
     expect(last_exit(&pod) == Some(0), "what its last process ended with is told", last_exit(&pod))
 }
 
-/// Its process does not end by itself: the kubelet ends it.
+/// The pod's process does not end by itself: the kubelet ends it.
 pub(super) async fn liveness(ground: &Ground) -> Result<(), Failed> {
     let mut spec = pod_spec(&ground.pause, &[]);
     let nobody = json!({"host": "127.0.0.1", "port": HOST_PORT, "path": "/"});
@@ -193,7 +193,7 @@ pub(super) async fn no_image(ground: &Ground) -> Result<(), Failed> {
     expect(restarts(&pod) == 0, "it has not run", restarts(&pod))
 }
 
-/// The kubelet looks at host ports itself, and does not even make a mirror pod of what it rejects.
+/// The kubelet checks host ports itself, and makes no mirror pod of a pod that it rejects.
 pub(super) async fn taken_host_port(ground: &Ground) -> Result<(), Failed> {
     let mut spec = pod_spec(&ground.pause, &[]);
     spec["containers"][0]["ports"] = json!([{"containerPort": HOST_PORT}]);

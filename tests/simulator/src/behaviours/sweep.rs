@@ -1,4 +1,4 @@
-//! Taking away what behaviours made, whatever became of them: files first, for they make objects.
+//! Removes what behaviours made, even after a failure. Files go first, for they make objects.
 
 use super::failed::Failed;
 use super::ground::{Ground, SECOND_PORT, seen};
@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-/// Until the node and its cluster are as they were.
+/// Works until the node and its cluster are as they were.
 pub(super) async fn sweep(ground: &Ground) -> Result<(), Failed> {
     restore(ground)?;
     for name in FILES {
@@ -37,7 +37,7 @@ pub(super) async fn sweep(ground: &Ground) -> Result<(), Failed> {
         .await
 }
 
-/// Puts the API server's own manifest back, if it was taken out of the way.
+/// Restores the API server's own manifest, if a behaviour moved it out of the way.
 pub(super) fn restore(ground: &Ground) -> Result<(), Failed> {
     if let Some(image) = ground.manifests.read(STASH)? {
         ground.manifests.write("kube-apiserver.yaml", &image)?;
@@ -46,8 +46,8 @@ pub(super) fn restore(ground: &Ground) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Asks for the deletion of every such object, and says how many are still there. Mirror pods are the
-/// kubelet's to take away.
+/// Asks for the deletion of every such object. Returns how many are left. Mirror pods are the kubelet's to
+/// delete.
 async fn delete_all<K>(api: Api<K>) -> Result<usize, String>
 where
     K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,

@@ -3,7 +3,7 @@ use crate::{Simulator, SimulatorOptions, write_control_plane};
 use fulcrum_steps::host::ManifestsDir;
 use std::collections::BTreeMap;
 
-/// The rehearsal's half: `examples/behaviours.rs` asks a real node the same.
+/// The rehearsal's half. `examples/behaviours.rs` asks a real node the same questions.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rehearsal_behaves_as_a_cluster_does() {
     let dir = tempfile::tempdir().unwrap();

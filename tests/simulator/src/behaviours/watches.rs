@@ -1,4 +1,4 @@
-//! What a watch tells.
+//! The events of a watch.
 
 use super::failed::{Failed, expect, refused};
 use super::ground::{Ground, NAMESPACE};
@@ -12,7 +12,7 @@ use std::pin::Pin;
 
 const NAME: &str = "behaves";
 
-/// An event, as far as anybody here cares.
+/// An event, as far as these checks care.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Event {
     pub(super) kind: &'static str,
@@ -21,7 +21,7 @@ pub(super) struct Event {
     pub(super) version: u64,
     /// The object's value.
     pub(super) value: String,
-    /// It marks the end of a streamed list.
+    /// Whether it marks the end of a streamed list.
     ends_list: bool,
 }
 
@@ -42,7 +42,7 @@ impl<'a> Watching<'a> {
         Ok(Self { ground, stream: stream.boxed_local() })
     }
 
-    /// The next event; `None` at the end, however it came.
+    /// The next event. `None` at the end, whatever its cause.
     pub(super) async fn next(&mut self, what: &str) -> Result<Option<Event>, Failed> {
         let soon = self.ground.tempo.soon;
         match tokio::time::timeout(soon, self.stream.next()).await {
@@ -64,7 +64,7 @@ impl<'a> Watching<'a> {
         }
     }
 
-    /// That the next event is this one.
+    /// Expects that the next event is this one.
     pub(super) async fn tells(&mut self, kind: &str, value: &str) -> Result<u64, Failed> {
         let what = format!("{kind} of {NAME} with value {value}");
         let event = self.told(&what).await?;
@@ -103,7 +103,7 @@ pub(super) fn marked() -> WatchParams {
     WatchParams::default().labels(SELECTOR)
 }
 
-/// The version of the cluster now.
+/// The cluster's present version.
 pub(super) async fn version_now(ground: &Ground) -> Result<u64, Failed> {
     let list = ground.api::<ConfigMap>().list(&ListParams::default().labels(SELECTOR)).await?;
     let version = list.metadata.resource_version.unwrap_or_default();
@@ -122,7 +122,7 @@ pub(super) async fn change(ground: &Ground, value: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What happened between the list and the watch is told as well.
+/// A watch also tells what happened between the list and the watch.
 pub(super) async fn in_order(ground: &Ground) -> Result<(), Failed> {
     let maps = ground.api::<ConfigMap>();
     let from = version_now(ground).await?;
@@ -154,14 +154,14 @@ pub(super) async fn stops_matching(ground: &Ground) -> Result<(), Failed> {
 pub(super) async fn from_zero(ground: &Ground) -> Result<(), Failed> {
     create(ground, "1").await?;
     let maps = ground.api::<ConfigMap>();
-    // A watch cache may be a moment behind what was just written, and 0 asks for no better.
+    // A watch cache may be a moment behind the last write, and version 0 asks for no better.
     let mut watching = Watching::from(ground, &maps, &marked(), 0).await?;
     watching.tells("ADDED", "1").await?;
     change(ground, "2").await?;
     watching.tells("MODIFIED", "2").await.map(drop)
 }
 
-/// Exists since 1.27 and is on by default in 1.32 and since 1.34: elsewhere it may be refused.
+/// Exists since 1.27 and is on by default in 1.32 and since 1.34. Elsewhere the server may refuse it.
 pub(super) async fn streamed_list(ground: &Ground) -> Result<(), Failed> {
     let minor = ground.client.apiserver_version().await?.minor;
     if minor.trim_end_matches('+').parse::<u32>().is_ok_and(|minor| minor < 27) {
