@@ -1,4 +1,4 @@
-//! Which resources the API serves, and the rules in which they differ.
+//! The resources that the API serves, and the rules in which they differ.
 
 /// One resource of the API.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub(super) struct Resource {
     pub(super) namespaced: bool,
     /// Has `/status`: a write to the object leaves its status alone, and the reverse.
     pub(super) status: bool,
-    /// A PUT without `resourceVersion` overwrites.
+    /// A PUT without `resourceVersion` overwrites the object.
     pub(super) unconditional_update: bool,
     /// A PUT of an absent object creates it.
     pub(super) create_on_update: bool,
@@ -29,7 +29,7 @@ const fn core(kind: &'static str, plural: &'static str) -> Resource {
     }
 }
 
-/// All of them. The flags are those of the strategies in `pkg/registry` of Kubernetes.
+/// All resources. The flags are those of the strategies in `pkg/registry` of Kubernetes.
 pub(super) static RESOURCES: &[Resource] = &[
     Resource { namespaced: false, status: true, ..core("Namespace", "namespaces") },
     Resource { namespaced: false, status: true, ..core("Node", "nodes") },
@@ -50,7 +50,7 @@ pub(super) static RESOURCES: &[Resource] = &[
 ];
 
 impl Resource {
-    /// The resource served as `plural` by `group`; every group has the version `v1` only.
+    /// The resource served as `plural` by `group`. Every group has the version `v1` only.
     pub(super) fn find(group: &str, plural: &str) -> Option<&'static Resource> {
         RESOURCES.iter().find(|r| r.group == group && r.plural == plural)
     }
@@ -64,7 +64,7 @@ impl Resource {
         if self.group.is_empty() { "v1".into() } else { format!("{}/v1", self.group) }
     }
 
-    /// As messages name it: `daemonsets.apps`.
+    /// The name in messages: `daemonsets.apps`.
     pub(super) fn qualified(&self) -> String {
         if self.group.is_empty() { self.plural.into() } else { format!("{}.{}", self.plural, self.group) }
     }

@@ -1,9 +1,9 @@
-//! From a request's path and query to what is asked.
+//! Reads the path and the query of a request.
 
 use super::failure::Failure;
 use super::resource::Resource;
 
-/// What a path names.
+/// The subject of a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Route {
     pub(super) version: String,
@@ -12,12 +12,12 @@ pub(super) struct Route {
     pub(super) namespace: Option<String>,
     /// `None`: the collection.
     pub(super) name: Option<String>,
-    /// `/status` was asked for.
+    /// Whether the path names `/status`.
     pub(super) status: bool,
 }
 
 impl Route {
-    /// Understands `/api/v1/…` and `/apis/<group>/<version>/…`; whether the release serves that is not asked here.
+    /// Reads `/api/v1/…` and `/apis/<group>/<version>/…`. Does not check whether the release serves it.
     pub(super) fn of(path: &str) -> Result<Self, Failure> {
         let unknown = || Failure::no_path(path);
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
@@ -65,7 +65,7 @@ impl Query {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// `1` and `true` are true to the API server.
+    /// To the API server, `1` and `true` are true.
     pub(super) fn is_true(&self, name: &str) -> bool {
         matches!(self.get(name), Some("1" | "true"))
     }

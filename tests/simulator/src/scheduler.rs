@@ -66,7 +66,7 @@ fn obstacle(pod: &Value, node: &Value, bound: &[&Value]) -> Option<&'static str>
     }
 }
 
-/// The first resource that the pod asks for more of than is left. Nobody is evicted for it.
+/// The first resource of which the pod asks for more than is left. The scheduler evicts no pod for it.
 fn lacking(pod: &Value, node: &Value, bound: &[&Value]) -> Option<&'static str> {
     let ended = |pod: &&&Value| matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
     let lacks = |resource: &str| {
@@ -90,7 +90,7 @@ pub(super) fn selects(spec: &Value, node: &Value) -> bool {
     by_label && admits(spec, node)
 }
 
-/// Whether every taint with one of these effects is tolerated.
+/// Whether the pod tolerates every taint with one of these effects.
 pub(super) fn tolerates(spec: &Value, node: &Value, effects: &[&str]) -> bool {
     let tolerations = spec["tolerations"].as_array().map(Vec::as_slice).unwrap_or_default();
     let taints = node["spec"]["taints"].as_array().into_iter().flatten();

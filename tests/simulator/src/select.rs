@@ -19,7 +19,7 @@ enum Requirement {
     Absent(String),
 }
 
-/// The fields that objects of a resource can be selected on, as far as they are text.
+/// The fields by which objects of a resource can be selected, as far as they are text.
 fn selectable(plural: &str) -> &'static [&'static str] {
     match plural {
         "pods" => &[

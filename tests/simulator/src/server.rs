@@ -19,7 +19,7 @@ use std::task::{Context, Poll};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// The API as it is reached on one port, and `/host/…`, as a service.
+/// The API on one port, and `/host/…`, as a service.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     shared: Arc<Shared>,
@@ -27,7 +27,7 @@ pub(super) struct Server {
     connection: Arc<Connection>,
 }
 
-/// What is answered: all at once, or, to a watch, bit by bit.
+/// An answer: all at once, or, for a watch, bit by bit.
 type Answer = UnsyncBoxBody<Bytes, io::Error>;
 
 impl Server {
@@ -35,7 +35,7 @@ impl Server {
         Self { shared, port, connection: Arc::default() }
     }
 
-    /// `Err` is what a client sees as a connection that failed.
+    /// `Err` stands for a connection that failed, as a client sees it.
     async fn serve<B>(self, request: Request<B>) -> io::Result<Response<Answer>>
     where
         B: Body + Send,
@@ -60,7 +60,7 @@ impl Server {
         };
         match fate {
             Fate::Answered((code, value)) => {
-                // A health check is answered in plain text, all else in JSON.
+                // A health check is answered in plain text, all others in JSON.
                 let (kind, text) = match value {
                     Value::String(text) if !asked.path.starts_with(host::PREFIX) => ("text/plain", text),
                     other => ("application/json", other.to_string()),
@@ -104,7 +104,7 @@ fn lines(shared: Arc<Shared>, watch: Watch) -> impl Stream<Item = io::Result<Fra
                     return Some((Err(io::Error::new(io::ErrorKind::UnexpectedEof, why)), None));
                 }
                 Told::NothingUntil(at) => {
-                    // Either way the watch looks again: something moved, or it is time.
+                    // In either case the watch looks again: something moved, or it is time.
                     let _ = tokio::time::timeout_at(shared.instant(at), moved.changed()).await;
                 }
             }
@@ -126,7 +126,7 @@ impl tower::Service<Request<kube::client::Body>> for Server {
     }
 }
 
-/// Serves connections until it is dropped. One that meets no API server is closed without an answer.
+/// Serves connections until it is dropped. A connection that meets no API server is closed without an answer.
 pub(super) async fn accept(server: Server, listener: TcpListener) {
     let mut connections = JoinSet::new();
     loop {

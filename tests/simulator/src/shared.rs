@@ -1,4 +1,4 @@
-//! What driver, servers and handle share: the world behind its lock, and who is told when it moves.
+//! The common state of driver, servers and handle: the world behind its lock, and the signal for its moves.
 
 use super::api::{self, Asked, Reply};
 use super::connection::{Connection, answers_instead};
@@ -20,22 +20,22 @@ use std::time::{Duration, Instant};
 pub(super) struct Shared {
     world: Mutex<World>,
     began: Instant,
-    /// Told after every move of the world, and after every write.
+    /// Signalled after every move of the world, and after every write.
     moved: tokio::sync::watch::Sender<()>,
     stop: AtomicBool,
 }
 
-/// What becomes of a request.
+/// The fate of a request.
 pub(super) enum Fate {
     Answered(Reply),
     /// An answer that goes on.
     Watches(Box<Watch>),
-    /// Nobody listens.
+    /// No server listens.
     Refused,
     /// The connection ends without an answer.
     Cut,
     Hangs,
-    /// Not before this time has passed.
+    /// The answer comes after this time.
     Later(Duration),
 }
 
@@ -67,7 +67,7 @@ impl Shared {
         self.moved.subscribe()
     }
 
-    /// Everybody who waits for something looks again.
+    /// Makes every waiter look again.
     pub(super) fn tell_all(&self) {
         self.moved.send_replace(());
     }
@@ -95,7 +95,7 @@ impl Shared {
         }
     }
 
-    /// Decides what becomes of a request on this connection to this port, and does it.
+    /// Decides the fate of a request on this connection to this port, and carries it out.
     pub(super) fn serve(&self, asked: &Asked, port: u16, connection: &Connection) -> Fate {
         let now = self.now();
         let mut world = self.lock();
@@ -130,7 +130,7 @@ impl Shared {
         }
     }
 
-    /// Answers a request that a fault has held up; no further fault befalls the request.
+    /// Answers a request that a fault has held up. No further fault hits the request.
     pub(super) fn serve_late(&self, asked: &Asked, port: u16, connection: &Connection) -> Fate {
         let now = self.now();
         let mut world = self.lock();
@@ -156,7 +156,7 @@ impl Shared {
         Fate::Answered(reply)
     }
 
-    /// What a watch has to tell now.
+    /// The present news of a watch.
     pub(super) fn tell(&self, watch: &mut Watch) -> Told {
         if self.stop.load(Ordering::Acquire) {
             return Told::Cut;

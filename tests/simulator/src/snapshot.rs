@@ -1,8 +1,8 @@
-//! What runs, at one instant.
+//! The running processes, at one instant.
 
 use std::collections::BTreeMap;
 
-/// Where a process's pod comes from.
+/// The origin of a process's pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// A file in the manifests directory.
@@ -18,23 +18,23 @@ pub struct Running {
     pub component: String,
     /// Where its pod comes from.
     pub origin: Origin,
-    /// Name of its pod; the mirror pod's name for a static pod.
+    /// Name of its pod. For a static pod, the mirror pod's name.
     pub pod: String,
-    /// Uid of its pod; the config hash for a static pod.
+    /// Uid of its pod. For a static pod, the config hash.
     pub pod_uid: String,
     /// Its pid.
     pub pid: u32,
     /// Ports that it listens on.
     pub listening: Vec<u16>,
-    /// Whether those can be shared.
+    /// Whether other sockets may share these ports.
     pub shares_port: bool,
-    /// Whether it answers 200. What the kubelet believes is in the pod's status.
+    /// Whether it answers 200. The pod's status has the kubelet's view.
     pub ready: bool,
     /// Whether it has been told to end.
     pub ending: bool,
 }
 
-/// What runs, at one instant.
+/// The running processes, at one instant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// The boot id.
@@ -43,7 +43,7 @@ pub struct Snapshot {
     pub api_up: bool,
     /// Every process of a container.
     pub processes: Vec<Running>,
-    /// The pid that leads, for each lease that is led.
+    /// The leader's pid, for each lease that has a leader.
     pub leaders: BTreeMap<String, u32>,
     /// Addresses in the Endpoints `kubernetes`.
     pub endpoints: Vec<String>,
@@ -55,12 +55,12 @@ impl Snapshot {
         self.processes.iter().filter(move |p| p.component == component && p.origin == origin)
     }
 
-    /// Whether a process of the component from there listens and answers 200.
+    /// Whether a process of the component from this origin listens and answers 200.
     pub fn serves(&self, component: &str, origin: Origin) -> bool {
         self.of(component, origin).any(|p| p.ready && !p.listening.is_empty() && !p.ending)
     }
 
-    /// Whether there is any process of the component from there.
+    /// Whether there is any process of the component from this origin.
     pub fn runs(&self, component: &str, origin: Origin) -> bool {
         self.of(component, origin).next().is_some()
     }

@@ -1,4 +1,5 @@
-//! Listening sockets: who may share a port, and who answers. The kernel's rules, as `node/kernel` found them.
+//! Listening sockets: which may share a port, and which answers. The rules are the kernel's, as `host/kernel`
+//! found them.
 
 use super::program::Port;
 use fulcrum_steps::host::{MARK_NEWCOMER, MARK_SERVING, Redirect, RedirectState, Steering};
@@ -9,13 +10,13 @@ use std::net::{IpAddr, SocketAddr};
 pub(super) struct Socket {
     pub(super) port: Port,
     pub(super) pid: u32,
-    /// Grows: an older socket has a smaller one.
+    /// Grows: an older socket has a smaller inode.
     pub(super) inode: u64,
     /// `SO_REUSEPORT` is set.
     pub(super) shareable: bool,
 }
 
-/// All listening sockets of the machine, oldest first, and what decides who gets a connection.
+/// All listening sockets of the machine, oldest first, and the rules for connections.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     list: Vec<Socket>,
@@ -26,11 +27,12 @@ pub(super) struct Sockets {
     last_inode: u64,
 }
 
-/// The sockets of one address and port. It goes, and its program with it, when the last of them closes.
+/// The sockets of one address and port. The group goes, and its program with it, when the last of them
+/// closes.
 #[derive(Debug)]
 struct Group {
     address: SocketAddr,
-    /// Inodes. Who joins gets the next place; when one closes, the last takes its place.
+    /// Inodes. A socket that joins gets the next place. When one closes, the last takes its place.
     places: Vec<u64>,
     picks: Option<Picks>,
 }
@@ -91,7 +93,7 @@ impl Sockets {
         self.list.iter().filter(move |s| s.port.number == number)
     }
 
-    /// Every socket that a connection to `address` may end at, eldest first.
+    /// Every socket that a connection to `address` may end at, oldest first.
     pub(super) fn reachable(&self, address: SocketAddr, own: IpAddr) -> impl Iterator<Item = &Socket> {
         let address = self.redirected(address, None, own);
         let fits = move |bind: IpAddr| bind.is_unspecified() || bind == address.ip();
@@ -103,7 +105,7 @@ impl Sockets {
         self.list.iter_mut().find(|s| s.pid == pid && s.inode == inode)
     }
 
-    /// Who gets a new connection to `address`, on a machine with the address `own`.
+    /// The socket that gets a new connection to `address`, on a machine with the address `own`.
     pub(super) fn pick(
         &self,
         address: SocketAddr,
@@ -115,7 +117,7 @@ impl Sockets {
         if !is_local(address.ip(), own) {
             return None;
         }
-        // A socket that is bound to the very address goes before those that take any.
+        // A socket that is bound to this very address has precedence over those that take any.
         let on = |ip: IpAddr| self.groups.iter().find(|g| g.address == SocketAddr::new(ip, address.port()));
         let any = || self.groups.iter().find(|g| g.takes_any() && g.address.port() == address.port());
         let group = on(address.ip()).or_else(any)?;
@@ -124,7 +126,7 @@ impl Sockets {
         self.list.iter().find(|socket| socket.inode == inode)
     }
 
-    /// Whether this process would meet itself at its own loopback address; always, if nothing decides it.
+    /// Whether this process would meet itself at its own loopback address. Always, if no rule decides.
     pub(super) fn meets_itself(&self, pid: u32) -> bool {
         self.of(pid).all(|socket| {
             let steered = self.groups.iter().filter(|group| group.takes_any()).find_map(|group| {
@@ -135,7 +137,7 @@ impl Sockets {
         })
     }
 
-    /// Decides for the group that has exactly these sockets.
+    /// Sets the rule for the group that has exactly these sockets.
     pub(super) fn steer(&mut self, members: &[u64], steering: Option<Steering>) -> Result<(), String> {
         let group = self.group_mut(members).ok_or("these sockets are no group, or not all of it")?;
         let place = |inode: u64| {
@@ -164,7 +166,7 @@ impl Sockets {
         Err("a socket that listens there is not shared: share it first".to_owned())
     }
 
-    /// What holds for these sockets, as far as it can be told from outside.
+    /// The rule for these sockets, as far as it can be told from outside.
     pub(super) fn steering(&mut self, members: &[u64]) -> Option<Steering> {
         let group = self.group_mut(members).filter(|group| group.places.len() > 1)?;
         let picks = group.picks?;
@@ -250,7 +252,7 @@ mod tests {
         vec![Port { number, bind: bind.parse().unwrap(), tls: true }]
     }
 
-    /// The pids that connections to this address get to.
+    /// The pids that connections to this address reach.
     fn to(sockets: &Sockets, address: &str, mark: Option<u32>) -> Vec<u32> {
         let (own, mut random) = ("10.0.0.1".parse().unwrap(), fastrand::Rng::with_seed(7));
         let mut pick = || Some(sockets.pick(address.parse().unwrap(), mark, own, &mut random)?.pid);
@@ -290,7 +292,7 @@ mod tests {
         assert!(sockets.meets_itself(3) && !sockets.meets_itself(2));
         assert_eq!(sockets.steering(&[3, 2, 1]), Some(line_up));
         sockets.close_of(1);
-        // The last has taken the place of the first, and nobody has its own.
+        // The last has taken the place of the first, and no socket is at its own.
         assert_eq!((to(&sockets, node, None), to(&sockets, own, None)), (vec![3], vec![2, 3]));
         sockets.steer(&[2, 3], Some(Steering::To { serving: 2 })).unwrap();
         assert_eq!([to(&sockets, node, None), to(&sockets, own, None)], [[2], [2]]);

@@ -1,4 +1,4 @@
-//! What the kubelet tells the API of pods and of the node.
+//! The kubelet's reports to the API, on pods and on the node.
 
 use super::fault::Disk;
 use super::local_pod::{Container, LocalPod, State};
@@ -8,8 +8,8 @@ use super::world::{Now, World};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// What a pod's status is made of, and the version of the object that it was written into. While all of it is the
-/// same there is nothing to write.
+/// The sources of a pod's status, and the version of the object that it was written into. While all of it is
+/// unchanged there is nothing to write.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Told {
     version: String,
@@ -29,7 +29,7 @@ impl Told {
     }
 }
 
-/// Writes every status that differs from what the API has.
+/// Writes every status that differs from the API's.
 pub(super) fn report(world: &mut World, now: Now) {
     let World { kubelet, store, options, .. } = world;
     for local in &mut kubelet.pods {

@@ -1,11 +1,11 @@
 //! The objects, as etcd would keep them: they outlive every process and every boot.
 //!
-//! Invariants: `resourceVersion` comes from one counter and changes with every change of an object and
-//! only then; `uid`, `name`, `namespace` and `creationTimestamp` never change; `generation` grows with
-//! the spec; an object that is being deleted and has no finalizer and no running pod is gone. A deletion
-//! has a version of its own, as in etcd.
+//! Invariants: `resourceVersion` comes from one counter and changes with every change of an object and only
+//! then. `uid`, `name`, `namespace` and `creationTimestamp` never change. `generation` grows with the spec.
+//! An object that is being deleted and has no finalizer and no running pod is gone. A deletion has a version
+//! of its own, as in etcd.
 //!
-//! An object is never changed where it is, but replaced: so whoever looks at it shares it.
+//! An object is never changed in place, but replaced. So all readers can share it.
 
 use super::defaults;
 use super::failure::Failure;
@@ -17,11 +17,11 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Where an object is kept.
+/// The key of an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) plural: &'static str,
-    /// Empty for what is cluster-scoped.
+    /// Empty for a cluster-scoped object.
     pub(super) namespace: String,
     pub(super) name: String,
 }
@@ -36,31 +36,31 @@ impl Key {
     }
 }
 
-/// Which part of an object a write is about.
+/// The part of an object that a write changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Main,
     Status,
 }
 
-/// What a DELETE asks for beside the name.
+/// The options of a DELETE.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Deletion {
     pub(super) uid: Option<String>,
     pub(super) resource_version: Option<String>,
-    /// Seconds; `Some(0)` removes a pod without waiting for its kubelet.
+    /// Seconds. `Some(0)` removes a pod without waiting for its kubelet.
     pub(super) grace: Option<i64>,
-    /// `Foreground`, `Background` or `Orphan`; only DaemonSets have dependents here.
+    /// `Foreground`, `Background` or `Orphan`. Only DaemonSets have dependents here.
     pub(super) propagation: Option<String>,
 }
 
-/// What became of a DELETE.
+/// The result of a DELETE.
 #[derive(Debug)]
 #[must_use]
 pub(super) enum Deleted {
-    /// Finalizers or the kubelet have still to act; the object as it is now.
+    /// Finalizers or the kubelet have yet to act. The object as it is now.
     Pending(Arc<Value>),
-    /// Gone; the object as it last was.
+    /// The object is gone. This is its last state.
     Gone(Arc<Value>),
 }
 
@@ -72,8 +72,8 @@ pub(super) struct Store {
     pub(super) history: History,
 }
 
-/// The string at a JSON pointer; empty if there is none. `Value::pointer` would copy each of its words, and this is
-/// asked all the time: so none of them may have an escape.
+/// The string at a JSON pointer. Empty if there is none. `Value::pointer` would copy each word of the
+/// pointer, and this is called all the time. So no word may have an escape.
 pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     let found = pointer.split('/').skip(1).try_fold(object, |value, field| value.get(field));
     found.and_then(Value::as_str).unwrap_or_default()
@@ -85,12 +85,12 @@ pub(super) fn time(wall: Timestamp) -> String {
 }
 
 impl Store {
-    /// An empty one that keeps so many changes.
+    /// An empty store that keeps this many changes.
     pub(super) fn new(keep: usize) -> Self {
         Self { history: History::new(keep), ..Self::default() }
     }
 
-    /// The objects without their history: for a dry run, which is thrown away.
+    /// The objects without their history, for a dry run, which is thrown away.
     pub(super) fn scratch(&self) -> Self {
         Self { objects: self.objects.clone(), version: self.version, history: History::default() }
     }
@@ -99,7 +99,7 @@ impl Store {
         self.version
     }
 
-    /// The objects of a resource as they were at `version`; `None` if that is no longer known.
+    /// The objects of a resource as they were at `version`. `None` if that is no longer known.
     pub(super) fn at(&self, plural: &'static str, version: u64) -> Option<BTreeMap<Key, Arc<Value>>> {
         if version < self.history.oldest() || version > self.version {
             return None;
@@ -165,7 +165,7 @@ impl Store {
         Ok(self.put(key, object))
     }
 
-    /// A PUT, or the result of a PATCH: `new` in place of what is there.
+    /// A PUT, or the result of a PATCH: `new` replaces the object.
     pub(super) fn replace(
         &mut self,
         resource: &Resource,
@@ -221,7 +221,7 @@ impl Store {
         }
         let mut object = (**old).clone();
         add_finalizer(resource, how, &mut object);
-        // A mirror pod too: its kubelet takes it away, and makes another.
+        // This includes a mirror pod: its kubelet removes it, and makes another.
         let waits_for_kubelet = resource.plural == "pods"
             && how.grace != Some(0)
             && !text(old, "/spec/nodeName").is_empty()
@@ -229,7 +229,7 @@ impl Store {
         if waits_for_kubelet || has_finalizers(&object) {
             let own = object["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(0);
             let grace = if waits_for_kubelet { how.grace.unwrap_or(own) } else { 0 };
-            // A second deletion can only shorten what the first one granted.
+            // A second deletion can only shorten the first one's grace.
             let before = object["metadata"]["deletionGracePeriodSeconds"].as_i64();
             if before.is_none_or(|before| grace < before) {
                 // The API writes the end of the grace period, not the moment of the request.
@@ -243,7 +243,7 @@ impl Store {
         Ok(Deleted::Gone(self.remove(key).unwrap_or_else(|| Arc::new(object))))
     }
 
-    /// Takes an object away without asking. What is returned has the version of its deletion.
+    /// Removes an object without asking. The result has the version of the deletion.
     pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<Value>> {
         let old = self.objects.remove(key)?;
         self.version += 1;
@@ -254,8 +254,8 @@ impl Store {
         Some(Arc::new(last))
     }
 
-    /// A change by one of the cluster's own actors, who read what is there in the same instant.
-    /// Says whether anything changed.
+    /// A change by one of the cluster's own actors, which read the object in this very instant. Returns
+    /// whether anything changed.
     pub(super) fn edit(&mut self, key: &Key, change: impl FnOnce(&mut Value)) -> bool {
         let Some(old) = self.objects.get(key) else { return false };
         let mut new = (**old).clone();
@@ -281,7 +281,7 @@ impl Store {
     }
 }
 
-/// What a client cannot set.
+/// The fields that a client cannot set.
 const SYSTEM_FIELDS: [&str; 6] = [
     "uid",
     "resourceVersion",
@@ -295,7 +295,7 @@ fn has_generation(resource: &Resource) -> bool {
     matches!(resource.kind, "DaemonSet" | "Pod" | "EndpointSlice")
 }
 
-/// Takes `name`, or makes one from `generateName` as the server does: five random characters.
+/// Takes `name`, or makes a name from `generateName` as the server does: five random characters.
 fn name_it(resource: &Resource, object: &mut Value) -> Result<(), Failure> {
     if text(object, "/metadata/name").is_empty() {
         let prefix = text(object, "/metadata/generateName");
@@ -375,7 +375,8 @@ fn has_finalizers(object: &Value) -> bool {
     object["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty())
 }
 
-/// Is being deleted, has no finalizer left, and, if a pod, is one that no kubelet has to end first.
+/// Whether the object is being deleted, has no finalizer left, and, if a pod, has no kubelet that must end it
+/// first.
 fn is_released(plural: &str, object: &Value) -> bool {
     let meta = &object["metadata"];
     let ended = plural != "pods" || meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0;

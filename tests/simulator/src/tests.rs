@@ -25,7 +25,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// With the built-in control plane up and both leases led.
+    /// A bench with the built-in control plane up and both leases led.
     async fn up() -> Self {
         Self::up_at(Pace::default()).await
     }
@@ -88,7 +88,7 @@ impl Bench {
     }
 }
 
-/// A self-hosted component as small as the API takes it.
+/// A self-hosted component as small as the API accepts it.
 fn daemon_set(component: &str, flags: &[&str]) -> DaemonSet {
     let name = format!("self-hosted-{component}");
     let labels = json!({"k8s-app": name});
@@ -133,12 +133,12 @@ async fn a_manifest_becomes_a_mirror_pod_and_ends_with_its_file() {
     let node = Api::<Node>::all(bench.simulator.client()).get("node-1").await.unwrap();
     assert_eq!((owners[0].kind.as_str(), &owners[0].uid), ("Node", &node.metadata.uid.unwrap()));
 
-    // A copy that begins with a dot is no pod; the file renamed away is none either.
+    // A copy that begins with a dot is no pod. The renamed file is none either.
     std::fs::rename(bench.manifest("kube-scheduler"), bench.dir.path().join(".kube-scheduler.yaml")).unwrap();
     bench.until("the scheduler is gone", |s| !s.runs("kube-scheduler", Origin::Static)).await;
     bench.until_object(&pods, "kube-scheduler-node-1", |p| p.is_none()).await;
 
-    // The same bytes under the same name are the same pod.
+    // Equal bytes under an equal name are one pod.
     std::fs::rename(bench.dir.path().join(".kube-scheduler.yaml"), bench.manifest("kube-scheduler")).unwrap();
     let back = bench.until("the scheduler is back", |s| s.serves("kube-scheduler", Origin::Static)).await;
     assert_eq!(back.of("kube-scheduler", Origin::Static).next().unwrap().pod_uid, hash);
@@ -317,7 +317,7 @@ async fn a_host_port_keeps_the_pod_pending() {
     assert!(!bench.simulator.snapshot().runs("kube-scheduler", Origin::Api));
 }
 
-/// After a boot the API tells what was true before it, and a DaemonSet's pod needs the API to come back.
+/// After a boot the API tells what was true before, and a DaemonSet's pod needs the API to come back.
 #[tokio::test]
 async fn a_reboot_leaves_objects_and_files_only() {
     // Long enough for the test to look in between.

@@ -1,5 +1,5 @@
-//! A simulated machine's units: real files in a directory, and nothing that starts them. What is enabled is
-//! a symbolic link, as with systemd; whoever reboots the machine looks for it.
+//! A simulated machine's units: real files in a directory. Nothing starts them. An enabled unit is a symbolic
+//! link, as with systemd, and the code that reboots the machine looks for it.
 
 use async_trait::async_trait;
 use fulcrum_steps::host::{HostError, UnitState, Units};
@@ -15,7 +15,7 @@ pub struct SimulatedUnits {
 }
 
 impl SimulatedUnits {
-    /// Those below `root`, which is made as far as it is not there.
+    /// The units below `root`, which is made as far as it is missing.
     ///
     /// # Errors
     /// When the directory cannot be made.

@@ -1,4 +1,4 @@
-//! What the API server refuses, as far as it can happen to a pivot.
+//! The API server's refusals, as far as a pivot can meet them.
 
 use super::failure::Failure;
 use super::resource::Resource;
@@ -10,7 +10,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// Kind, version and namespace of an object that was sent; the missing ones are filled in.
+/// Kind, version and namespace of a sent object. Fills in the missing ones.
 pub(super) fn envelope(resource: &Resource, namespace: &str, object: &mut Value) -> Result<(), Failure> {
     let Some(fields) = object.as_object_mut() else {
         return Err(Failure::bad_request("the body is not a JSON object"));
@@ -43,7 +43,7 @@ pub(super) fn envelope(resource: &Resource, namespace: &str, object: &mut Value)
     Ok(())
 }
 
-/// The rules of the kind; `old` is what an update replaces.
+/// The rules of the kind. `old` is the object that an update replaces.
 pub(super) fn object(resource: &Resource, new: &Value, old: Option<&Value>) -> Result<(), Failure> {
     let name = text(new, "/metadata/name");
     let invalid = |why: String| Err(Failure::invalid(resource.kind, name, why));
@@ -61,7 +61,7 @@ pub(super) fn object(resource: &Resource, new: &Value, old: Option<&Value>) -> R
     broken.map_or(Ok(()), invalid)
 }
 
-/// What is being deleted can lose finalizers, not gain any (`ValidateNoNewFinalizers`).
+/// An object that is being deleted can lose finalizers, but not gain any (`ValidateNoNewFinalizers`).
 pub(super) fn finalizers(resource: &Resource, new: &Value, old: &Value) -> Result<(), Failure> {
     let list = |object: &Value| object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
     let known = list(old);
@@ -189,8 +189,8 @@ fn containers(spec: &Value, at: &str) -> Option<String> {
     None
 }
 
-/// The fields of a DaemonSet that the API server does not know are dropped, as it does with a warning. What is known is what
-/// the types of the API have.
+/// Drops the fields of a DaemonSet that the API server does not know, as it does with a warning. The types of
+/// the API have the known fields.
 pub(super) fn drop_unknown(resource: &Resource, object: &mut Value) {
     if resource.kind != "DaemonSet" {
         return;
@@ -216,7 +216,7 @@ fn keep_known(value: &mut Value, known: &Value) {
     }
 }
 
-/// What the types leave out although they know the field.
+/// A known field that the types leave out.
 fn says_nothing(value: &Value) -> bool {
     value.is_null()
 }

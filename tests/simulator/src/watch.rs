@@ -1,8 +1,8 @@
-//! A watch: one answer that goes on, a line of JSON for every change.
+//! A watch: an answer that goes on, with a line of JSON for every change.
 //!
-//! It belongs to the API server that took it. That server knows no older versions than the one at which it
-//! began to serve (its watch cache begins with a list), and when its process goes, the connection is cut.
-//! A client goes on from the last version that it saw, at another server if there is one.
+//! A watch belongs to the API server that took it. That server knows no older versions than the one at which
+//! it began to serve (its watch cache begins with a list). When its process goes, the connection is cut. A
+//! client goes on from the last version that it saw, at another server if there is one.
 
 use super::api::{Asked, served};
 use super::failure::Failure;
@@ -15,7 +15,7 @@ use super::world::{Now, World};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// What an API server grants if `timeoutSeconds` is not given: 30 min, the shortest of what it draws from.
+/// An API server grants this time if `timeoutSeconds` is not given: 30 min, the shortest that it may draw.
 const TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// An open watch.
@@ -29,9 +29,9 @@ pub(super) struct Watch {
     server: u32,
     /// How many cuts there had been when it was opened.
     cuts: u64,
-    /// What is told before anything that happens from now on.
+    /// The events that come before anything that happens from now on.
     first: Vec<Value>,
-    /// Told up to and with this version.
+    /// The watch has told everything up to and including this version.
     told: u64,
     /// After this line there is nothing more to tell.
     over: bool,
@@ -39,14 +39,14 @@ pub(super) struct Watch {
     ends_at: Duration,
 }
 
-/// What a watch has to tell.
+/// The news of a watch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Told {
     /// Lines of JSON.
     Lines(String),
-    /// Nothing yet; not before this instant, unless something changes.
+    /// Nothing yet, and nothing before this instant unless something changes.
     NothingUntil(Duration),
-    /// It is over: its time is up.
+    /// The watch is over: its time is up.
     Ended,
     /// The connection is gone.
     Cut,
@@ -58,7 +58,7 @@ pub(super) fn is_asked(asked: &Asked) -> bool {
 }
 
 impl Watch {
-    /// Opens one at the API server with this pid.
+    /// Opens a watch at the API server with this pid.
     pub(super) fn open(world: &World, asked: &Asked, server: u32, now: Now) -> Result<Self, Failure> {
         let (route, query) = (served(world, &asked.path)?, Query::of(&asked.query));
         check_options(&query, world.options.kubernetes_version)?;
@@ -77,14 +77,14 @@ impl Watch {
             told: from,
             over: false,
             bookmark_at: bookmarks.then(|| now.at + world.options.pace.bookmark),
-            // The caller's own seconds, not the simulated ones: it is the caller's connection.
+            // These are the caller's own seconds, not simulated ones: the connection is the caller's.
             ends_at: now.at + timeout.map_or(TIMEOUT, Duration::from_secs),
         };
         let known = world.known_since(server);
         if from == 0 || query.is_true("sendInitialEvents") {
             watch.begin_with_what_is_there(world, bookmarks);
         } else if from < known {
-            // Not a status of the answer: the request was right, so the watch begins, and ends with this.
+            // The answer's status stays good: the request was right. So the watch begins, and ends with this.
             let failure = Failure::expired(format!("too old resource version: {from} ({known})"));
             watch.first.push(json!({"type": "ERROR", "object": failure.status()}));
             watch.over = true;
@@ -104,7 +104,7 @@ impl Watch {
         }
     }
 
-    /// What there is to tell now.
+    /// The present news.
     pub(super) fn tell(&mut self, world: &World, now: Now) -> Told {
         if !world.machine.procs.contains_key(&self.server) || world.watch_cuts != self.cuts {
             return Told::Cut;
@@ -114,7 +114,8 @@ impl Watch {
             return if events.is_empty() { Told::Ended } else { lines(&events) };
         }
         if self.told < world.store.history.oldest() {
-            // Too slow: what it has not read yet is forgotten. The server ends such a watch.
+            // The client is too slow: the server has forgotten changes that it has not read yet, and ends the
+            // watch.
             return if events.is_empty() { Told::Ended } else { lines(&events) };
         }
         for change in world.store.history.after(self.told) {
@@ -138,8 +139,8 @@ impl Watch {
         }
     }
 
-    /// A change as somebody sees it who only sees what matches: what stops matching is gone, and is shown as
-    /// it last matched.
+    /// A change as seen by a client that only sees matching objects. An object that stops matching is gone,
+    /// and is shown as it last matched.
     fn event(&self, old: Option<&Value>, new: Option<&Value>, version: &str) -> Option<Value> {
         let before = old.filter(|object| self.matches(object));
         let after = new.filter(|object| self.matches(object));
@@ -178,7 +179,8 @@ fn streams_lists((_, minor, _): (u16, u16, u16)) -> bool {
     minor == 32 || minor >= 34
 }
 
-/// `validateWatchOptions` of the real server. `sendInitialEvents` exists since 1.27; before, nobody reads it.
+/// `validateWatchOptions` of the real server. `sendInitialEvents` exists since 1.27. Earlier servers do not
+/// read it.
 fn check_options(query: &Query, version: (u16, u16, u16)) -> Result<(), Failure> {
     if version.1 < 27 {
         return Ok(());

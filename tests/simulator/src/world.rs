@@ -1,4 +1,4 @@
-//! Everything that is simulated, in one struct, and the order in which its parts move.
+//! The whole simulation, in one struct, and the order in which its parts move.
 
 use super::election::Elections;
 use super::endpoints::Endpoints;
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// The instant at which something happens, handed in from outside.
+/// The instant of an event, handed in from outside.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
     /// Since the rehearsal began.
@@ -25,7 +25,7 @@ pub(super) struct Now {
     pub(super) wall: Timestamp,
 }
 
-/// The simulated cluster. The store is what outlives a boot.
+/// The simulated cluster. Only the store outlives a boot.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) options: SimulatorOptions,
@@ -39,12 +39,12 @@ pub(super) struct World {
     pub(super) log: Log,
     /// How often all watches were cut.
     pub(super) watch_cuts: u64,
-    /// For each API server that serves: the version at which it began to.
+    /// For each API server that serves: the version at which it began to serve.
     caches: BTreeMap<u32, u64>,
 }
 
 impl World {
-    /// A cluster that `kubeadm init` has just left: namespaces and the node, nothing running yet.
+    /// A cluster fresh from `kubeadm init`: namespaces and the node, nothing running yet.
     pub(super) fn new(options: SimulatorOptions, now: Now) -> Self {
         let mut world = Self {
             store: Store::new(options.history),
@@ -87,7 +87,7 @@ impl World {
         }
     }
 
-    /// Moves everything on to `now`. `files` is what the manifests directory holds.
+    /// Moves everything on to `now`. `files` are the files in the manifests directory.
     pub(super) fn advance(&mut self, now: Now, files: &Files) {
         let up = self.api_up();
         self.machine.advance(now.at, &self.options.pace, &self.faults, &mut self.log);
@@ -104,12 +104,12 @@ impl World {
         }
     }
 
-    /// Whether the API answers where everybody expects it.
+    /// Whether the API answers under its usual port.
     pub(super) fn api_up(&self) -> bool {
         self.server_at(self.options.api_port).is_some()
     }
 
-    /// The eldest API server that is ready, of those that a connection to this port may reach.
+    /// The oldest ready API server among those that a connection to this port may reach.
     fn server_at(&self, port: u16) -> Option<u32> {
         let address = SocketAddr::new(self.machine.address, port);
         let reached: Vec<u32> =
@@ -117,7 +117,7 @@ impl World {
         self.machine.api_servers().map(|server| server.pid).find(|pid| reached.contains(pid))
     }
 
-    /// The version from which on this API server knows every change.
+    /// This API server knows every change from this version on.
     pub(super) fn known_since(&self, server: u32) -> u64 {
         let began = self.caches.get(&server).copied().unwrap_or(self.store.version());
         began.max(self.store.history.oldest())
@@ -131,13 +131,13 @@ impl World {
         }
     }
 
-    /// Power off and on: processes gone, objects and files as they were.
+    /// Turns the power off and on: processes are gone, objects and files stay.
     pub(super) fn reboot(&mut self, now: Now) {
         self.power_off(now);
         self.power_on(now);
     }
 
-    /// Everything that only memory holds is lost, and no kubelet runs.
+    /// Loses everything that only memory holds. No kubelet runs.
     pub(super) fn power_off(&mut self, now: Now) {
         self.machine.boot();
         self.elections = Elections::default();
@@ -151,7 +151,7 @@ impl World {
         self.kubelet = Kubelet::booted(now.at + self.options.pace.boot);
     }
 
-    /// Kills what is meant and tells how many that were.
+    /// Kills the processes meant. Returns how many they were.
     pub(super) fn crash(&mut self, which: &Which, now: Now) -> usize {
         let meant = |p: &&super::process::Proc| which.is(&p.program.name, p.owner.origin);
         let pids: Vec<u32> = self.machine.procs.values().filter(meant).map(|p| p.pid).collect();
@@ -162,7 +162,7 @@ impl World {
         pids.len()
     }
 
-    /// Kills what is meant and keeps it from being started until the flaw is cleared.
+    /// Kills the processes meant and keeps them from being started until the flaw is cleared.
     pub(super) fn hold_down(&mut self, which: Which, now: Now) {
         self.crash(&which, now);
         self.faults.set_flaw(which, Flaw::HeldDown);

@@ -1,5 +1,5 @@
-//! What must be true of a simulated cluster when a run has ended: everything self-hosted, or everything
-//! exactly as it was before.
+//! The checks of a simulated cluster after a run: everything is self-hosted, or everything is exactly as it
+//! was before.
 
 use super::pace::{POLL, SOON};
 use super::simulated_site::SimulatedSite;
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::io;
 use tokio::time::Instant;
 
-/// What is not as it must be.
+/// Something is not as it must be.
 #[derive(Debug, thiserror::Error)]
 pub enum Difference {
     /// The processes.
@@ -26,18 +26,18 @@ pub enum Difference {
     /// A file in the manifests directory.
     #[error("the manifests directory: {name} {seen}")]
     File {
-        /// Which.
+        /// The file.
         name: String,
-        /// What it is instead.
+        /// Its state instead.
         seen: &'static str,
     },
     /// The API's objects.
     #[error("the cluster: {0}")]
     Objects(String),
-    /// They could not be looked at.
+    /// The objects could not be looked at.
     #[error(transparent)]
     Api(#[from] ClusterError),
-    /// It could not be looked at.
+    /// The manifests directory could not be looked at.
     #[error("the manifests directory could not be looked at: {0}")]
     Disk(#[from] io::Error),
 }
@@ -46,10 +46,11 @@ pub enum Difference {
 pub(super) type Inventory = BTreeMap<String, String>;
 
 impl SimulatedSite {
-    /// The whole control plane runs from DaemonSets, and from nothing else; the lock is free.
+    /// Checks that the whole control plane runs from DaemonSets, and from nothing else, and that the lock is
+    /// free.
     ///
     /// # Errors
-    /// With the first thing that is otherwise.
+    /// With the first difference.
     pub async fn is_self_hosted(&self) -> Result<(), Difference> {
         let hosted = |seen: &Snapshot| {
             Component::ALL.iter().all(|component| {
@@ -57,7 +58,7 @@ impl SimulatedSite {
             })
         };
         self.simulator.until("the control plane to be self-hosted", SOON, hosted).await?;
-        // Whatever they are called.
+        // Under any name.
         let is_ours = |image: &FileImage| {
             let bytes = image.content.as_bytes();
             let is = |component: &Component| {
@@ -74,10 +75,10 @@ impl SimulatedSite {
         }
     }
 
-    /// Everything is as it was before: files byte for byte, processes, objects.
+    /// Checks that everything is as it was before: files byte for byte, processes, objects.
     ///
     /// # Errors
-    /// With the first thing that is otherwise.
+    /// With the first difference.
     pub async fn is_as_before(&self) -> Result<(), Difference> {
         let plain = |seen: &Snapshot| {
             Component::ALL.iter().all(|component| {
@@ -93,7 +94,7 @@ impl SimulatedSite {
         self.compare_objects().await
     }
 
-    /// These files and no others, dot-files included.
+    /// Checks that these files are there and no others, dot-files included.
     fn compare_files(&self, expected: &BTreeMap<String, FileImage>) -> Result<(), Difference> {
         let differs = |name: &str, seen| Err(Difference::File { name: name.to_owned(), seen });
         for (name, image) in expected {
@@ -115,7 +116,7 @@ impl SimulatedSite {
         Ok(())
     }
 
-    /// The objects, once they stand still: mirror pods follow their processes.
+    /// Compares the objects, once they stand still: mirror pods follow their processes.
     async fn compare_objects(&self) -> Result<(), Difference> {
         let end = Instant::now() + SOON;
         loop {
@@ -132,7 +133,7 @@ impl SimulatedSite {
         }
     }
 
-    /// Every object of kube-system that a run could touch, and what the node is marked with.
+    /// Every object of kube-system that a run could touch, and the marks of the node.
     pub(super) async fn inventory(&self) -> Result<Inventory, kube::Error> {
         let client = self.simulator.client();
         let all = ListParams::default();

@@ -1,7 +1,8 @@
-//! The process that is broken: the `fulcrum` program again, as a child that works on this process's
-//! simulated cluster over loopback TCP. At its point it says so and waits for a word; what it gets may be SIGKILL.
+//! The process that is broken: the `fulcrum` program again, as a child that works on this process's simulated
+//! cluster over loopback TCP. At its point the child says so and waits for a word. Instead of a word it may
+//! get SIGKILL.
 //!
-//! A child whose parent is gone ends: its standard input does.
+//! A child whose parent is gone ends, because its standard input ends.
 
 use super::pace::{API_AWAY, SOON};
 use super::point::{Fault, Point, Then};
@@ -16,20 +17,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use tokio::net::TcpListener;
 
-/// What the child says at its point.
+/// The child's words at its point.
 pub(super) const AT_ITS_POINT: &str = "at its point";
-/// What it may be told there.
+/// A word for the child: go on.
 pub(super) const GO_ON: &str = "go on";
-/// What it may be told there: as Ctrl-C does.
+/// A word for the child: pause, as after Ctrl-C.
 pub(super) const PAUSE: &str = "pause";
 
-/// What a child is told to do.
+/// The orders of a child.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Orders {
     pub(super) verb: Verb,
     pub(super) api: SocketAddr,
     pub(super) state_dir: PathBuf,
-    /// What is decided for the run that it starts. One that it takes up has that in the journal.
+    /// The settings for the run that it starts. A run that it takes up has them in the journal.
     pub(super) settings: Option<Settings>,
     pub(super) point: Option<Point>,
 }
@@ -38,29 +39,30 @@ pub struct Orders {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verb {
-    /// Starts one.
+    /// Starts a run.
     Pivot,
-    /// Takes it up.
+    /// Takes the run up.
     Resume,
-    /// Undoes it.
+    /// Undoes the run.
     Rollback,
 }
 
-/// What became of a child.
+/// The fate of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChildExit {
-    /// It was killed at its point.
+    /// The child was killed at its point.
     Killed,
-    /// It came to its end.
+    /// The child came to its end.
     Ended,
 }
 
 impl SimulatedSite {
-    /// Runs `program` as a child that does `verb`, and lets the fault happen when it is at the point. What the
-    /// fault leaves alive is told to go on, or with [`Then::Rollback`] to pause, and is waited for.
+    /// Runs `program` as a child that does `verb`, and injects the fault when the child is at its point. A
+    /// child that survives is told to go on, or with [`Then::Rollback`] to pause. Then this waits for its
+    /// end.
     ///
     /// # Errors
-    /// When the child ends without having been at its point, fails, or hangs.
+    /// When the child ends without reaching its point, fails, or hangs.
     pub async fn inject_fault(
         &self,
         program: &Path,
@@ -104,11 +106,11 @@ impl SimulatedSite {
     }
 }
 
-/// A child that does not outlive this.
+/// A child that does not outlive this guard.
 struct ChildGuard {
     child: Child,
     stdin: Option<ChildStdin>,
-    /// Where it says that it is at its point.
+    /// The output where the child says that it is at its point.
     said: Option<BufReader<std::process::ChildStdout>>,
 }
 
@@ -122,7 +124,7 @@ impl ChildGuard {
         Ok(Self { child, stdin, said })
     }
 
-    /// Waits until it is at its point; false if it came to its end instead.
+    /// Waits until the child is at its point. False if it came to its end instead.
     async fn reaches_its_point(&mut self) -> Result<bool, RehearsalError> {
         let Some(mut said) = self.said.take() else { return Ok(false) };
         let line = tokio::task::spawn_blocking(move || {
@@ -150,7 +152,7 @@ impl ChildGuard {
         }
     }
 
-    /// Waits for its end, which must be a good one.
+    /// Waits for the child's end, which must be a good one.
     async fn end_well(&mut self) -> Result<ChildExit, RehearsalError> {
         let status = self.wait().await?;
         if status.success() {
@@ -163,7 +165,7 @@ impl ChildGuard {
         Err(RehearsalError::Child(format!("it ended with {status}: {}", words.trim_end())))
     }
 
-    /// Its standard output closes as it ends.
+    /// Waits for the exit. The child's standard output closes as it ends.
     async fn wait(&mut self) -> Result<ExitStatus, RehearsalError> {
         if let Some(mut said) = self.said.take() {
             let closed = tokio::task::spawn_blocking(move || said.read_to_end(&mut Vec::new()));

@@ -1,4 +1,4 @@
-//! Breaking runs: each case in a world of its own.
+//! Breaks runs, each case in a world of its own.
 
 use super::Verb;
 use super::pace::CASE_WITHIN;
@@ -22,33 +22,33 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// What is broken, and where.
+/// The program and the manifests for cases.
 #[derive(Clone)]
 pub struct FaultRehearsal {
     /// The manifests.
     pub setup: Setup,
-    /// The program that is run as the child that is broken: `fulcrum`.
+    /// The program to run as the child that is broken: `fulcrum`.
     pub program: PathBuf,
-    /// A directory for the worlds' own.
+    /// The directory for the worlds' own directories.
     pub root: PathBuf,
-    /// Steps other than the usual ones, for whoever takes runs up.
+    /// Steps other than the usual ones, for the process that takes runs up.
     pub steps: Option<Steps>,
 }
 
 /// A case that has been tried.
 #[derive(Debug, Clone, Serialize)]
 pub struct Broken {
-    /// Which.
+    /// The case.
     #[serde(flatten)]
     pub case: Case,
-    /// What came of it.
+    /// Its result.
     pub verdict: Verdict,
     /// How long it took, boot and checks included.
     #[serde(rename = "took_ms", serialize_with = "super::pulse::millis")]
     pub took: Duration,
 }
 
-/// What came of a case.
+/// The result of a case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -56,20 +56,20 @@ pub enum Verdict {
     Completed,
     /// The run was rolled back, everything as before.
     RolledBack,
-    /// It ended otherwise, or never was at its point: says what was seen.
+    /// The run ended otherwise, or never reached its point. The text says what was seen.
     Failed(String),
 }
 
 impl Verdict {
-    /// Whether the run was brought to its end in the way that was chosen.
+    /// Whether the run ended in the way that was chosen.
     pub fn is_pass(&self) -> bool {
         matches!(self, Self::Completed | Self::RolledBack)
     }
 }
 
 impl FaultRehearsal {
-    /// Tries the cases, at most `side_by_side` at once; yields each when it is over. Dropping the stream ends
-    /// every child and takes every world away. Needs a tokio runtime with threads of its own.
+    /// Tries the cases, at most `side_by_side` at once. Yields each when it is over. Dropping the stream ends
+    /// every child and removes every world. Needs a tokio runtime with threads of its own.
     pub fn try_all(&self, cases: Vec<Case>, side_by_side: usize) -> impl Stream<Item = Broken> + use<> {
         WorkerPool::start(self, cases, side_by_side)
     }
@@ -114,11 +114,11 @@ impl FaultRehearsal {
 }
 
 impl SimulatedSite {
-    /// Brings the run to its end, forward or back, checks what it leaves, and leaves everything as it was before.
-    /// Says how it ended first.
+    /// Brings the run to its end, forward or back, and checks what it leaves. Then leaves everything as it
+    /// was before. Returns how the run ended first.
     ///
     /// # Errors
-    /// When it ends otherwise than it must.
+    /// When the run ends otherwise than it must.
     pub async fn mend(&self, then: Then) -> Result<Outcome, RehearsalError> {
         let journal = self.journal()?;
         let (run, state) = only_run(&journal)?;
@@ -135,7 +135,8 @@ impl SimulatedSite {
         Ok(ended)
     }
 
-    /// Power off and on. The guard, if it is armed, is started before the kubelet, and does its work to its end.
+    /// Turns the power off and on. The guard, if it is armed, starts before the kubelet and does its work to
+    /// the end.
     ///
     /// # Errors
     /// When the guard cannot do it.

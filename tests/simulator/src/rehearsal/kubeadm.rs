@@ -1,4 +1,4 @@
-//! What kubeadm wrote for each release: its manifests, from those of 1.35 back, and how it marked the node.
+//! The manifests that kubeadm wrote for each release, derived from those of 1.35, and its marks on the node.
 
 use super::version::Version;
 use crate::{SimulatorOptions, write_control_plane};
@@ -25,8 +25,8 @@ pub(super) fn manifests(version: Version) -> io::Result<BTreeMap<String, FileIma
     Ok(files)
 }
 
-/// Version, role labels and taint of a control-plane node that kubeadm has made: both labels from 1.20 to
-/// 1.23, and the taint by the old name until then.
+/// The version, role labels and taint of a control-plane node that kubeadm has made. It has both labels from
+/// 1.20 to 1.23, and the taint by the old name until then.
 pub(super) fn mark_node(options: &mut SimulatorOptions, version: Version) {
     options.kubernetes_version = (1, version.minor, version.patch);
     if version.minor < 24 {
@@ -38,8 +38,8 @@ pub(super) fn mark_node(options: &mut SimulatorOptions, version: Version) {
     }
 }
 
-/// The manifest of 1.35 as kubeadm wrote it for 1.`minor`. Where the changes come from: kubernetes pull
-/// requests 126945 (scheduler's probes), 124465 (etcd's), 105034 and 104157 (`--port`), 102121 (`--insecure-port`),
+/// The manifest of 1.35 as kubeadm wrote it for 1.`minor`. The changes are those of kubernetes pull requests
+/// 126945 (scheduler's probes), 124465 (etcd's), 105034 and 104157 (`--port`), 102121 (`--insecure-port`),
 /// 100234 (seccomp).
 fn as_of(minor: u16, name: &str, text: &str) -> String {
     let mut text = text.to_owned();
@@ -74,7 +74,7 @@ fn with_numbered_probes(text: &str) -> String {
     without(text, "    ports:").replace("port: probe-port", &number)
 }
 
-/// The text without the block that this line opens: what is indented deeper, and a list's items, go too.
+/// The text without the block that this line opens. Deeper lines, and a list's items, go too.
 fn without(text: &str, opening: &str) -> String {
     let depth = opening.len() - opening.trim_start().len();
     let mut inside = false;
@@ -112,7 +112,7 @@ mod tests {
         ),
     ];
 
-    /// Down to what is measured on the oldest: everything but the certificates that are mounted.
+    /// Down to the oldest release that is measured: everything but the certificates that are mounted.
     #[test]
     fn the_manifests_of_1_20_are_those_that_kubeadm_1_20_wrote() {
         let made = manifests(Version { minor: 20, patch: 2 }).unwrap();

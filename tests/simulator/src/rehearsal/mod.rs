@@ -1,18 +1,18 @@
-//! A rehearsal: the real pivot and the way back, on a simulated cluster, looked at closely.
+//! A rehearsal: the real pivot and the way back on a simulated cluster, under close watch.
 //!
-//! The plan, the steps, the engine and the journal are the real ones; only `Node` and `Cluster` lead to a
-//! [simulation](crate). A rehearsal either goes [there and back](there_and_back) and tells what it was like, or
-//! breaks something at a named [`Point`] and checks that the run is brought to its end all the same. It is
-//! not a test of Kubernetes: what the simulation is true in, and what not, is said there.
+//! The plan, the steps, the engine and the journal are the real ones. Only `Node` and `Cluster` lead to a
+//! [simulation](crate). A rehearsal either goes [there and back](there_and_back) and reports on it, or breaks
+//! something at a named [`Point`] and checks that the run still comes to its end. It is not a test of
+//! Kubernetes: the simulation's own documentation says in what it is true, and in what not.
 
-// What is pivoted: manifests, of which version.
+// The subject of a pivot: manifests, and their version.
 mod kubeadm;
 mod setup;
 mod version;
 pub use setup::{Setup, SetupError};
 pub use version::{Version, VersionError};
 
-// One simulated cluster with a journal, and what must be true of it afterwards.
+// One simulated cluster with a journal, and the checks of it afterwards.
 mod check;
 mod pace;
 mod simulated_site;
@@ -20,13 +20,13 @@ pub use check::Difference;
 pub use pace::{POLL, SOON, timeouts};
 pub use simulated_site::{RehearsalError, SimulatedSite, Steps};
 
-// There and back: asked all the while.
+// There and back, with requests all the while.
 mod pulse;
 mod tour;
 pub use pulse::Asked;
 pub use tour::{ComponentSeen, Seen, StepTime, Summary, there_and_back};
 
-// Where a run can be broken, and how.
+// The points where a run can be broken, and the faults.
 mod point;
 pub use point::{Case, Fault, ParseCaseError, Point, Then, When, cases};
 
@@ -36,7 +36,7 @@ mod run_child;
 pub use child::{ChildExit, Orders, Verb};
 pub use run_child::run_child;
 
-// Breaking it, and taking the run up.
+// Breaks the process, and takes the run up.
 mod crash;
 mod worker_pool;
 pub use crash::{Broken, FaultRehearsal, Verdict};

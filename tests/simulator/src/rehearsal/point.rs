@@ -1,5 +1,5 @@
-//! Where a run can be broken, what breaks it, and what is done then: by name, so that a case can be said
-//! again. `retire-static/kube-apiserver@effect:kill:resume`.
+//! Names for the point where a run can be broken, the fault, and what follows. With the name a case can be
+//! repeated: `retire-static/kube-apiserver@effect:kill:resume`.
 
 use fulcrum_engine::{Event, Plan, StepId};
 use fulcrum_steps::step_name::{shown, stored};
@@ -10,31 +10,31 @@ use std::str::FromStr;
 /// An instant in the life of one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point {
-    /// Which step.
+    /// The step.
     pub step: StepId,
-    /// When.
+    /// The instant.
     pub when: When,
 }
 
-/// When, in the life of a step.
+/// An instant in the life of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum When {
-    /// The intent is durable, nothing of the effect is there.
+    /// The intent is durable, and nothing of the effect is there.
     Started,
-    /// The effect is there, its result is not journalled.
+    /// The effect is there, and its result is not journalled.
     Effect,
     /// The result is durable.
     Done,
-    /// The intent to undo is durable, nothing is undone.
+    /// The intent to undo is durable, and nothing is undone.
     UndoStarted,
-    /// The effect is undone, the result is not journalled.
+    /// The effect is undone, and the result is not journalled.
     UndoEffect,
     /// The result of the undo is durable.
     UndoDone,
 }
 
-/// What happens there.
+/// The fault at the point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
@@ -42,32 +42,32 @@ pub enum Fault {
     Kill,
     /// The machine loses its power and boots again.
     Reboot,
-    /// The API server dies and stays away for a while; the process lives.
+    /// The API server dies and stays away for a while. The process lives.
     Api,
 }
 
-/// What is done about it.
+/// What follows the fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Then {
-    /// The run goes on as it was going: by another process, or by the same one if that still lives.
+    /// The run goes on in its direction: in another process, or in its own if that still lives.
     Resume,
-    /// It is undone by another process; one that still lives is asked to pause first, as Ctrl-C does.
+    /// Another process undoes the run. A process that still lives is asked to pause first, as by Ctrl-C.
     Rollback,
 }
 
-/// One way to break a run, and what is done then.
+/// A way to break a run, and what follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Case {
-    /// Where.
+    /// The point.
     pub point: Point,
-    /// What.
+    /// The fault.
     pub fault: Fault,
-    /// And then.
+    /// What follows.
     pub then: Then,
 }
 
-/// What was said names no case.
+/// The text names no case.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{said}`: {why}; say `everywhere`, a step, STEP@WHEN, STEP@WHEN:FAULT or STEP@WHEN:FAULT:THEN, where WHEN is one of {}, \
@@ -80,11 +80,11 @@ pub struct ParseCaseError {
 }
 
 impl When {
-    /// All of them, in order.
+    /// All instants, in order.
     pub const ALL: [Self; 6] =
         [Self::Started, Self::Effect, Self::Done, Self::UndoStarted, Self::UndoEffect, Self::UndoDone];
 
-    /// Whether it is on the way back.
+    /// Whether the instant is on the way back.
     pub fn is_undo(self) -> bool {
         matches!(self, Self::UndoStarted | Self::UndoEffect | Self::UndoDone)
     }
@@ -102,7 +102,7 @@ impl When {
 }
 
 impl Fault {
-    /// All of them, in order.
+    /// All faults, in order.
     pub const ALL: [Self; 3] = [Self::Kill, Self::Reboot, Self::Api];
 
     const fn word(self) -> &'static str {
@@ -141,8 +141,9 @@ impl Point {
 }
 
 impl Case {
-    /// On the way back, once the process has gone, resume and rollback are one: both go on undoing, by the same
-    /// call. One of them is tried for both: resume after a kill, rollback after a reboot.
+    /// Whether another case covers this one. On the way back, once the process has gone, resume and rollback
+    /// are one: both go on undoing, by one call. So one of them is tried for both: resume after a kill,
+    /// rollback after a reboot.
     fn is_stood_for(&self) -> bool {
         let stands = match self.fault {
             Fault::Kill => Then::Resume,
@@ -153,11 +154,11 @@ impl Case {
     }
 }
 
-/// The cases of `plan` that `said` means: `everywhere`, or the beginning of a case's name, whole words. Of two that
-/// are one there is one, unless it is named.
+/// The cases of `plan` that `said` means: `everywhere`, or the beginning of a case's name, in whole words. Of
+/// two equal cases only one is taken, unless it is named.
 ///
 /// # Errors
-/// When it means none.
+/// When it means no case.
 pub fn cases(plan: &Plan, said: &str) -> Result<Vec<Case>, ParseCaseError> {
     let wrong = |why: String| ParseCaseError { said: said.to_owned(), why };
     let mut words = said.split(':');

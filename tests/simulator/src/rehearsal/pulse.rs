@@ -1,4 +1,4 @@
-//! Asking the API all the while, as its clients do, and counting what comes back.
+//! Asks the API all the while, as its clients do, and counts the answers.
 
 use super::pace::PULSE;
 use fulcrum_steps::cluster::{Cause, Cluster, ClusterError};
@@ -9,14 +9,14 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// What came of the requests during one phase.
+/// The requests of one phase, and their results.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Asked {
     /// `before`, `pivot`, `between`, `rollback`, `after`.
     pub phase: &'static str,
-    /// How many were sent: by turns `/readyz`, the node, and the pods of kube-system.
+    /// How many were sent: in turn `/readyz`, the node, and the pods of kube-system.
     pub requests: u64,
-    /// How many of them failed, by what was seen.
+    /// How many of them failed, by the cause that was seen.
     pub failed: BTreeMap<String, u64>,
     /// The longest time without a good answer.
     #[serde(rename = "longest_gap_ms", serialize_with = "millis")]
@@ -39,7 +39,7 @@ struct Tally {
 }
 
 impl Pulse {
-    /// Begins, with the phase `before`.
+    /// Begins to ask, in the phase `before`.
     pub(super) fn start(cluster: Cluster, node: String) -> Self {
         let now = Instant::now();
         let tally = Tally { phases: vec![Asked::new("before")], began: now, last_answer: now };
@@ -59,14 +59,14 @@ impl Pulse {
         Self { tally, task }
     }
 
-    /// Another phase begins.
+    /// Begins another phase.
     pub(super) fn phase(&self, name: &'static str) {
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         tally.close();
         tally.phases.push(Asked::new(name));
     }
 
-    /// Ends; what came of it.
+    /// Ends, and returns the results.
     pub(super) fn stop(self) -> Vec<Asked> {
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         tally.close();
@@ -94,7 +94,7 @@ impl Tally {
         }
     }
 
-    /// A gap that is still open counts for the phase that ends, and from its end for the next one.
+    /// A gap that is still open counts for the phase that ends. The rest of it counts for the next phase.
     fn close(&mut self) {
         let now = Instant::now();
         let (gap, took) = (now - self.last_answer, now - self.began);
@@ -112,7 +112,7 @@ impl Asked {
         Self { phase, requests: 0, failed: BTreeMap::new(), longest_gap, took }
     }
 
-    /// How many failed in all.
+    /// How many requests failed in all.
     pub fn failures(&self) -> u64 {
         self.failed.values().sum()
     }

@@ -1,4 +1,4 @@
-//! What a child does: the run, with the real steps and engine, until it is at its point.
+//! The work of a child: the run, with the real steps and engine, until it is at its point.
 
 use super::child::{AT_ITS_POINT, GO_ON, Orders, PAUSE, Verb};
 use super::point::{Point, When};
@@ -21,10 +21,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// Carries out orders; for the hidden command that [`super::SimulatedSite::inject_fault`] starts.
+/// Carries out orders, for the hidden command that [`super::SimulatedSite::inject_fault`] starts.
 ///
 /// # Errors
-/// When they cannot be carried out, or the run ends as one that needs a person.
+/// When the orders cannot be carried out, or the run ends as one that needs a person.
 pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     let orders: Orders = serde_json::from_str(orders)?;
     let (client, host) = Simulator::connect(orders.api)?;
@@ -41,7 +41,7 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     let steps = gated(library(Arc::new(site)), &gate);
     let engine =
         engine(&journal, steps, host.as_ref(), SessionRole::Command).await?.observer(Arc::clone(&gate) as _);
-    // Set once, before anything runs.
+    // Set once, before any step runs.
     let _ = gate.control.set(engine.control());
     let ending = match (orders.verb, run) {
         (Verb::Pivot, _) => engine.start(plan::pivot(&settings, super::SOON)?).await?,
@@ -55,8 +55,8 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     }
 }
 
-/// What the parent says, line by line. When it says no more it has gone, and its cluster with it: this
-/// process ends.
+/// The parent's words, line by line. When its words end, the parent has gone, and its cluster with it. Then
+/// this process ends.
 fn told() -> Receiver<String> {
     let (tell, told) = channel();
     std::thread::spawn(move || {
@@ -90,7 +90,7 @@ impl Gate {
         }
     }
 
-    /// Blocks, as a process stands still that is about to be killed. Others of its threads may go on meanwhile.
+    /// Blocks, like a process that stands still and will be killed. Its other threads may go on meanwhile.
     fn stop(&self) {
         if self.passed.swap(true, Ordering::SeqCst) {
             return;

@@ -1,5 +1,5 @@
-//! What is rehearsed: a person's own manifests, or built-in ones. They are read once and never written to; each
-//! simulated node gets its own copies.
+//! The subject of a rehearsal: a person's own manifests, or built-in ones. They are read once and never
+//! written to. Each simulated node gets its own copies.
 
 use super::kubeadm;
 use super::version::Version;
@@ -14,18 +14,18 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-/// Manifests, and the node that they are for.
+/// Manifests, and a node for them.
 #[derive(Debug, Clone)]
 pub struct Setup {
     files: BTreeMap<String, FileImage>,
     version: Version,
     api: Api,
-    /// What the checks of the files said.
+    /// The results of the checks of the files.
     results: Vec<CheckResult>,
     handover: Wanted,
-    /// Where the files were read; `None` for the built-in ones.
+    /// The directory of the files. `None` for the built-in ones.
     from: Option<PathBuf>,
-    /// Whether what a world leaves on the disk outlives it.
+    /// Whether a world's files outlive it.
     keep: bool,
 }
 
@@ -38,8 +38,8 @@ struct Api {
 }
 
 impl Api {
-    /// The node's address is the one that the kubelet asks, which is the node's as kubeadm has it; else the one that the API
-    /// server publishes.
+    /// Takes for the node's address the one that the kubelet asks, which is the node's as kubeadm writes it.
+    /// Without it, takes the one that the API server publishes.
     fn of(server: &StaticPod) -> Self {
         let asked = server.health().host.and_then(|host| host.parse::<IpAddr>().ok());
         let asked = asked.filter(|ip| !ip.is_loopback() && !ip.is_unspecified());
@@ -51,27 +51,27 @@ impl Api {
     }
 }
 
-/// There is nothing to rehearse.
+/// Nothing can be rehearsed.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// The real pivot would refuse these manifests, in these words.
     #[error(transparent)]
     Refused(Refused),
-    /// The version is not in the image's tag.
+    /// The image's tag does not have the version.
     #[error("{manifest} runs {image}, and no version can be read from that: say it with --kubernetes")]
     NoVersion {
-        /// Which manifest.
+        /// The manifest.
         manifest: PathBuf,
         /// Its image.
         image: String,
     },
-    /// A file could not be read, or a copy not made.
+    /// A file could not be read, or a copy could not be made.
     #[error("the manifests to rehearse with: {0}")]
     Disk(#[from] io::Error),
 }
 
 impl Setup {
-    /// What kubeadm wrote for this version.
+    /// The manifests that kubeadm wrote for this version.
     ///
     /// # Errors
     /// When there is no room for temporary files.
@@ -87,18 +87,18 @@ impl Setup {
         })
     }
 
-    /// The manifests in `dir`; their version is in the image's tag unless it is given.
+    /// The manifests in `dir`. If no version is given, the image's tag has it.
     ///
     /// # Errors
-    /// When the pivot itself would refuse what is on the disk, when no version can be found, or when a
-    /// file that the kubelet reads cannot be read.
+    /// When the pivot itself would refuse the files, when no version can be found, or when a file that the
+    /// kubelet reads cannot be read.
     pub fn own(dir: &Path, version: Option<Version>) -> Result<Self, SetupError> {
         let manifests = find_manifests(ManifestsDir::new(dir));
         let results = preflight_disk(&manifests).map_err(SetupError::Refused)?;
         let mut files = BTreeMap::new();
         for name in manifests.names()? {
             let name = name.to_string_lossy().into_owned();
-            // What is no plain file, the kubelet does not run; the checks have said so.
+            // The kubelet runs plain files only. The checks have reported all others.
             if let Some(image) = manifests.read(&name).ok().flatten() {
                 files.insert(name, image);
             }
@@ -117,10 +117,10 @@ impl Setup {
         Ok(Self { files, version, api, results, handover, from, keep: false })
     }
 
-    /// The manifests in `dir` if its three component files are there and can be read, else built-in ones.
+    /// The manifests in `dir` if its three component files exist and can be read, otherwise built-in ones.
     ///
     /// # Errors
-    /// As the one or the other.
+    /// As [`Setup::own`] or [`Setup::built_in`].
     pub fn found_in(dir: &Path, version: Option<Version>) -> Result<Self, SetupError> {
         let manifests = find_manifests(ManifestsDir::new(dir));
         let there =
@@ -137,18 +137,18 @@ impl Setup {
         Self { handover, ..self }
     }
 
-    /// This setup; the simulated node's files and the journal outlive it if `keep` says so.
+    /// This setup. With `keep`, the simulated node's files and the journal outlive it.
     #[must_use]
     pub fn kept(self, keep: bool) -> Self {
         Self { keep, ..self }
     }
 
-    /// Whether they do.
+    /// Whether the files outlive this setup.
     pub(super) fn keeps(&self) -> bool {
         self.keep
     }
 
-    /// What the checks of the files said, before anything was simulated.
+    /// The results of the checks of the files, before the simulation.
     pub fn results(&self) -> &[CheckResult] {
         &self.results
     }
@@ -163,17 +163,18 @@ impl Setup {
         self.version
     }
 
-    /// Where the manifests were read; `None` for the built-in ones.
+    /// The directory of the manifests. `None` for the built-in ones.
     pub fn from(&self) -> Option<&Path> {
         self.from.as_deref()
     }
 
-    /// Puts copies of the manifests into `dir`, which belong to whoever runs this, and describes the node for them.
+    /// Puts copies of the manifests into `dir`, owned by the user of this process, and describes the node for
+    /// them.
     pub(super) fn install(&self, dir: &Path) -> io::Result<SimulatorOptions> {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let manifests = ManifestsDir::new(dir);
         for (name, image) in &self.files {
-            // Its owner can read it, whatever the original's mode.
+            // The owner can read the copy, even if the original's mode forbids it.
             let copy = FileImage { mode: image.mode | 0o600, uid, gid, ..image.clone() };
             manifests.write(name, &copy)?;
         }

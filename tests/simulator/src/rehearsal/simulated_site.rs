@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// What this program calls itself in a rehearsal's journal.
+/// This program's name in a rehearsal's journal.
 pub(super) const PROGRAM: &str = concat!("fulcrum ", env!("CARGO_PKG_VERSION"), " rehearsal");
 
 /// Makes the steps for a site: [`library`], unless a test wants others.
@@ -42,39 +42,39 @@ pub struct SimulatedSite {
     pub cluster: Cluster,
     /// Its machine.
     pub host: Arc<dyn Host>,
-    /// The manifests as they were before anything was done.
+    /// The manifests as they were at the start.
     pub before: BTreeMap<String, FileImage>,
-    /// Which components shared their port already.
+    /// The components that shared their port at the start.
     pub(super) shared: BTreeMap<String, bool>,
-    /// The API's objects before anything was done.
+    /// The API's objects at the start.
     pub(super) objects: Inventory,
     handover: Wanted,
     on_reboot: OnReboot,
     pub(super) units: Arc<SimulatedUnits>,
     steps: Steps,
-    /// Last: what is above works in it.
+    /// Last: the fields above work in this directory.
     dir: TempDir,
 }
 
 /// A rehearsal could not be carried out, or did not end as it must.
 #[derive(Debug, thiserror::Error)]
 pub enum RehearsalError {
-    /// The checks refuse.
+    /// The checks refused.
     #[error(transparent)]
     Refused(#[from] Refused),
     /// Something is not as it must be.
     #[error(transparent)]
     Differs(#[from] Difference),
-    /// The cluster did not do in time what it must.
+    /// The cluster was too slow.
     #[error(transparent)]
     Wait(#[from] WaitError),
     /// The run ended otherwise than it must.
     #[error("the run ended {0}")]
     Ended(String),
-    /// The process that was to be broken.
+    /// The child process failed.
     #[error("the process that was to be broken: {0}")]
     Child(String),
-    /// It took too long.
+    /// The case took too long.
     #[error("not over within {0:?}")]
     TooLong(std::time::Duration),
     /// The journal could not be opened.
@@ -92,32 +92,32 @@ pub enum RehearsalError {
     /// The plan could not be made.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The simulated API.
+    /// The simulated API failed.
     #[error(transparent)]
     Api(#[from] ClusterError),
-    /// The simulated API.
+    /// The simulated API failed.
     #[error("the simulated cluster: {0}")]
     Kube(#[from] kube::Error),
-    /// The simulated machine.
+    /// The simulated machine failed.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// The guard.
+    /// The guard failed.
     #[error("the guard: {0}")]
     Guard(#[from] GuardError),
     /// What was stored is not understood.
     #[error("what was stored is not understood: {0}")]
     Json(#[from] serde_json::Error),
-    /// The disk.
+    /// The disk failed.
     #[error("the rehearsal's own files: {0}")]
     Disk(#[from] io::Error),
 }
 
 impl SimulatedSite {
-    /// Boots it in a new directory under `root`, and waits until the cluster knows its static pods.
+    /// Boots a site in a new directory under `root`, and waits until the cluster knows its static pods.
     ///
     /// # Errors
-    /// When its directory cannot be made, or its manifests do not make a control plane that works: in the words
-    /// of the checks, if they say why.
+    /// When its directory cannot be made, or its manifests make no working control plane. If the checks say
+    /// why, the error has their words.
     pub async fn boot(setup: &Setup, root: &Path) -> Result<Self, RehearsalError> {
         let private = std::fs::Permissions::from_mode(0o700);
         let mut dir = tempfile::Builder::new();
@@ -160,7 +160,7 @@ impl SimulatedSite {
         Self { steps, ..self }
     }
 
-    /// This site, with another treatment of runs that a reboot cuts in half.
+    /// This site, with another treatment of runs that a reboot cuts short.
     #[must_use]
     pub fn with_on_reboot(self, on_reboot: OnReboot) -> Self {
         Self { on_reboot, ..self }
@@ -171,7 +171,7 @@ impl SimulatedSite {
         ManifestsDir::new(self.dir.path().join("manifests"))
     }
 
-    /// Where the journal and the archive are.
+    /// The directory of the journal and the archive.
     pub fn state_dir(&self) -> PathBuf {
         self.dir.path().join("state")
     }
@@ -179,7 +179,7 @@ impl SimulatedSite {
     /// Opens the journal.
     ///
     /// # Errors
-    /// As the journal says.
+    /// The journal's error.
     pub fn journal(&self) -> Result<Journal, OpenError> {
         Journal::open(self.state_dir(), LockPurpose::Rehearse.text())
     }
@@ -187,7 +187,7 @@ impl SimulatedSite {
     /// The checks of a real pivot.
     ///
     /// # Errors
-    /// As a real pivot is refused.
+    /// When a real pivot would be refused.
     pub async fn preflight(&self) -> Result<Report, Refused> {
         let (manifests, host, units) =
             (self.manifests(), Arc::clone(&self.host), Arc::clone(&self.units) as _);
@@ -205,7 +205,7 @@ impl SimulatedSite {
         preflight(&input).await
     }
 
-    /// An engine on this world, as the command makes it.
+    /// An engine on this world, made as the command makes it.
     ///
     /// # Errors
     /// When the simulated machine does not answer.
@@ -222,7 +222,7 @@ impl SimulatedSite {
         site(settings, self.cluster.clone(), Arc::clone(&self.host), &self.state_dir())
     }
 
-    /// A whole pivot, or as much as comes of it.
+    /// Runs a whole pivot, as far as it gets.
     ///
     /// # Errors
     /// When the checks refuse, or the journal fails.
@@ -273,10 +273,10 @@ impl SimulatedSite {
         Ok(self.engine(journal, settings_of(journal, run)?).await?.resume(run).await?)
     }
 
-    /// Whether a run that ended so has left what it must: everything self-hosted, or all as before.
+    /// Whether a run with this outcome has left what it must: everything self-hosted, or all as before.
     ///
     /// # Errors
-    /// With what is otherwise; always for a run that ended in neither way.
+    /// With the difference. Always for a run that ended in neither way.
     pub async fn ended_well(&self, outcome: Outcome) -> Result<(), RehearsalError> {
         match outcome {
             Outcome::Completed => Ok(self.is_self_hosted().await?),
@@ -288,7 +288,7 @@ impl SimulatedSite {
     /// Waits until the API shows Ready mirror pods of all static pods, both leaders and its own address.
     ///
     /// # Errors
-    /// When that does not come true in time: a manifest does not work.
+    /// When this does not come true in time: a manifest does not work.
     pub async fn settle(&self) -> Result<(), WaitError> {
         let led = |seen: &Snapshot| seen.api_up && seen.leaders.len() == 2 && !seen.endpoints.is_empty();
         let seen = self.simulator.until("a control plane with leaders", SOON / 4, led).await?;
@@ -316,7 +316,7 @@ impl SimulatedSite {
     }
 }
 
-/// What the guard of a rehearsal stands on.
+/// The environment of a rehearsal's guard.
 #[async_trait]
 impl GuardEnv for SimulatedSite {
     fn state_dir(&self) -> PathBuf {
@@ -343,7 +343,7 @@ impl GuardEnv for SimulatedSite {
     }
 }
 
-/// What the steps of a rehearsal work on.
+/// The site for the steps of a rehearsal.
 pub(super) fn site(
     settings: Settings,
     cluster: Cluster,
@@ -373,7 +373,7 @@ pub(super) async fn engine(
     Ok(Engine::new(journal.clone(), steps, session))
 }
 
-/// What was decided when the run was planned.
+/// The settings of the run's plan.
 pub(super) fn settings_of(journal: &Journal, run: RunId) -> Result<Settings, RehearsalError> {
     Ok(RunInfo::of(load(&journal.reader(), run)?.plan())?.settings)
 }

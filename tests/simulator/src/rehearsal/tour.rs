@@ -1,4 +1,4 @@
-//! There and back: a pivot, the way back, and what it was like.
+//! There and back: a pivot, the way back, and a report.
 
 use super::pace::{QUIET, SOON};
 use super::pulse::{Asked, Pulse, millis};
@@ -17,20 +17,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What there and back was like.
+/// The report on the way there and back.
 #[derive(Debug, Serialize)]
 pub struct Summary {
     /// The run, which is both the pivot and the way back.
     pub run: RunId,
     /// The simulated version.
     pub kubernetes: Version,
-    /// Where the manifests came from; `None` for the built-in ones.
+    /// The directory of the manifests. `None` for the built-in ones.
     pub manifests: Option<PathBuf>,
     /// How the pivot ended, and why.
     pub pivot: (Option<Outcome>, String),
-    /// How the way back ended, and why; `None` if there was nothing to go back from.
+    /// How the way back ended, and why. `None` if there was nothing to go back from.
     pub rollback: Option<(Option<Outcome>, String)>,
-    /// What is not as it must be; `None` if the pivot completed and everything is as it was before.
+    /// What is not as it must be. `None` if the pivot completed and everything is as it was before.
     pub difference: Option<String>,
     /// The steps, in the order of the plan.
     pub steps: Vec<StepTime>,
@@ -38,7 +38,7 @@ pub struct Summary {
     pub requests: Vec<Asked>,
     /// The control plane before, between and after.
     pub control_plane: BTreeMap<&'static str, Vec<ComponentSeen>>,
-    /// How long the pivot and the way back took, without what was looked at before, between and after.
+    /// How long the pivot and the way back took, without the looks before, between and after.
     #[serde(rename = "took_ms", serialize_with = "millis")]
     pub took: Duration,
 }
@@ -46,20 +46,20 @@ pub struct Summary {
 /// How long a step took.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StepTime {
-    /// Which.
+    /// The step.
     pub step: StepId,
-    /// Forward.
+    /// The time forward.
     #[serde(rename = "run_ms", serialize_with = "millis")]
     pub run: Duration,
-    /// Back.
+    /// The time back.
     #[serde(rename = "undo_ms", serialize_with = "millis")]
     pub undo: Duration,
 }
 
-/// Who does a component's work.
+/// The processes that do a component's work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ComponentSeen {
-    /// Which component.
+    /// The component.
     pub component: Component,
     /// The processes that serve it.
     pub serving: Vec<Seen>,
@@ -72,19 +72,19 @@ pub struct Seen {
     pub pid: u32,
     /// Its pod.
     pub pod: String,
-    /// Whether a file in the manifests directory makes it run; if not, a DaemonSet does.
+    /// Whether a file in the manifests directory makes it run. If not, a DaemonSet does.
     pub is_static: bool,
     /// Whether its port can be shared.
     pub shares_port: bool,
-    /// Whether it holds the component's lease; `None` if there is none.
+    /// Whether it holds the component's lease. `None` if there is no lease.
     pub leads: Option<bool>,
 }
 
-/// Pivots the world and goes back, asking its API all the while.
+/// Pivots the world and goes back, with requests to its API all the while.
 ///
 /// # Errors
 /// When the checks refuse or the simulation itself fails. A run that ends otherwise than it must is no error
-/// here: it is in the [`Summary`].
+/// here: the [`Summary`] reports it.
 pub async fn there_and_back(
     world: &SimulatedSite,
     setup: &Setup,
@@ -154,7 +154,7 @@ pub(super) fn outcome(ending: &Ending) -> Option<Outcome> {
     }
 }
 
-/// Why it ended so.
+/// Why the run ended in this way.
 pub(super) fn reason(ending: &Ending) -> String {
     match &ending.phase {
         Phase::Ended(_, reason) | Phase::Paused { reason, .. } => reason.clone(),
@@ -162,7 +162,7 @@ pub(super) fn reason(ending: &Ending) -> String {
     }
 }
 
-/// From the journal: what is shown is what was written down.
+/// From the journal: the report shows what was written down.
 fn step_times(journal: &Journal, run: RunId) -> Result<Vec<StepTime>, RehearsalError> {
     let mut history = History::default();
     for entry in journal.reader().entries(run) {

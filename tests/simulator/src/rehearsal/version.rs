@@ -28,10 +28,11 @@ pub struct VersionError {
 }
 
 impl Version {
-    /// What is rehearsed without manifests and without a word: what the project is measured on.
+    /// The version of a rehearsal without manifests and without a given version. The project's figures are
+    /// measured on it.
     pub const DEFAULT: Self = Self { minor: 35, patch: 3 };
 
-    /// The version in an image's tag (`registry.k8s.io/kube-apiserver:v1.35.3`), of whatever release.
+    /// The version in an image's tag (`registry.k8s.io/kube-apiserver:v1.35.3`), of any release.
     pub(super) fn of_image(image: &str) -> Option<Self> {
         let name = image.split('@').next()?;
         let (_, tag) = name.rsplit('/').next()?.split_once(':')?;
@@ -49,7 +50,8 @@ impl Version {
     }
 }
 
-/// A patch release for who names none. 1.20.0 to 1.20.3 are refused for their kubelet; 1.35.3 is what is measured.
+/// The patch release if none is named. 1.20.0 to 1.20.3 are refused for their kubelet; 1.35.3 is the one that
+/// is measured.
 fn last_patch(minor: u16) -> u16 {
     match minor {
         20 => 15,

@@ -1,5 +1,5 @@
-//! Cases side by side, each on a thread of its own: what blocks one of them (a journal that is opened, a child
-//! that is waited for, a disk) holds up no other.
+//! Runs cases side by side, each on a thread of its own. What blocks one of them (opening a journal, waiting
+//! for a child, a disk) holds up no other.
 
 use super::crash::{Broken, FaultRehearsal};
 use super::point::Case;
@@ -12,14 +12,15 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
-/// The threads, and what they have tried. Dropping it ends the cases that are under way, and waits for that.
+/// The threads, and the cases that they have tried. Dropping it ends the cases under way, and waits for their
+/// end.
 pub(super) struct WorkerPool {
     threads: Vec<JoinHandle<()>>,
     tried: UnboundedReceiver<Broken>,
     stop: CancellationToken,
 }
 
-/// What one thread works with.
+/// The tools of one thread.
 struct Hand {
     rehearsal: FaultRehearsal,
     cases: Arc<Mutex<std::vec::IntoIter<Case>>>,
@@ -29,7 +30,7 @@ struct Hand {
 }
 
 impl WorkerPool {
-    /// So many threads, which take the cases in turn. Their runtime must have threads of its own.
+    /// Starts this many threads, which take the cases in turn. Their runtime must have threads of its own.
     pub(super) fn start(rehearsal: &FaultRehearsal, cases: Vec<Case>, hands: usize) -> Self {
         let (tell, tried) = unbounded_channel();
         let mut pool = Self { threads: Vec::new(), tried, stop: CancellationToken::new() };
@@ -48,7 +49,7 @@ impl WorkerPool {
         pool
     }
 
-    /// A thread that panicked has lost its case: that is not to look like one that passed.
+    /// A thread that panicked has lost its case. The case must not look like one that passed.
     fn join(&mut self) {
         for thread in self.threads.drain(..) {
             if let Err(panic) = thread.join() {
@@ -90,7 +91,7 @@ impl Drop for WorkerPool {
     fn drop(&mut self) {
         self.stop.cancel();
         for thread in self.threads.drain(..) {
-            // One that panicked is nothing to panic about once more.
+            // The thread's own panic is not repeated here.
             let _ = thread.join();
         }
     }

@@ -1,4 +1,5 @@
-//! What the API server makes of a DaemonSet, against what a real one (1.35.3) made of the very same.
+//! The simulated server's treatment of a DaemonSet, against what a real one (1.35.3) made of that very
+//! DaemonSet.
 
 use super::*;
 use kube::api::DynamicObject;
@@ -29,7 +30,7 @@ async fn a_daemon_set_is_filled_in_as_a_real_server_does() {
     }
 }
 
-/// The fields that are never twice the same.
+/// The object without the fields that always differ.
 fn without_identity(mut object: Value) -> Value {
     for field in ["uid", "resourceVersion", "creationTimestamp", "managedFields"] {
         object["metadata"].as_object_mut().unwrap().remove(field);

@@ -1,4 +1,4 @@
-//! What can be broken, and what it does.
+//! The faults, and their effects.
 
 use super::*;
 use std::time::Instant;
@@ -93,7 +93,7 @@ async fn a_second_server_is_a_way_in_while_the_first_is_down() {
     let text = std::fs::read_to_string(bench.manifest(SERVER)).unwrap();
     let second = text
         .replace("  name: kube-apiserver\n  namespace", "  name: second\n  namespace")
-        // A port of the host, by which the kubelet would reject it.
+        // With this host port the kubelet would reject the pod.
         .replace("containerPort: 6443", "containerPort: 6444")
         .replace("--secure-port=6443", "--secure-port=6444\n    - --endpoint-reconciler-type=none");
     std::fs::write(bench.dir.path().join(".second"), second).unwrap();
@@ -115,8 +115,8 @@ async fn a_second_server_is_a_way_in_while_the_first_is_down() {
     bench.until("the first is back", |s| s.api_up && s.endpoints == ["192.0.2.10"]).await;
 }
 
-/// With a port that two servers share, a new connection may end at the one that has not started yet; one that
-/// is there stays where it is.
+/// With a port that two servers share, a new connection may end at the one that has not started yet. An
+/// established connection stays where it is.
 #[tokio::test]
 async fn a_connection_stays_with_its_server() {
     let bench = Bench::up().await;

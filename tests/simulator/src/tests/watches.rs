@@ -1,5 +1,4 @@
-//! Watches, as kube's own watcher uses them. What they have in common with a real server's is in
-//! `behaviours`.
+//! Watches, as kube's own watcher uses them. `behaviours` has what they share with a real server's.
 
 use super::*;
 use futures::{Stream, StreamExt};
@@ -16,7 +15,7 @@ fn named() -> watcher::Config {
     watcher::Config::default().fields("metadata.name=m")
 }
 
-/// What a watcher says next, in short; an error is `-` and its text.
+/// The watcher's next event, in short. An error is `-` and its text.
 async fn next(events: &mut Events) -> String {
     let value = |map: ConfigMap| map.data.unwrap()["value"].clone();
     match tokio::time::timeout(SOON, events.next()).await.expect("the watcher said nothing").unwrap() {
@@ -29,7 +28,7 @@ async fn next(events: &mut Events) -> String {
     }
 }
 
-/// The same, errors left out: a watcher goes on after them.
+/// The watcher's next event that is no error: a watcher goes on after errors.
 async fn next_good(events: &mut Events) -> String {
     loop {
         let said = next(events).await;
@@ -58,12 +57,12 @@ async fn kubes_watcher_follows_through_cuts_and_forgotten_history() {
         change(&maps, "2").await;
         assert_eq!(next(&mut events).await, "apply 2");
 
-        // The connection goes; the next watch goes on where this one was, and what happened meanwhile is told.
+        // The connection goes. The next watch goes on where this one was, and tells what happened meanwhile.
         bench.simulator.cut_watches();
         change(&maps, "3").await;
         assert_eq!(next_good(&mut events).await, "apply 3");
 
-        // The connection goes, and so does the history: the watcher is told 410, and lists again.
+        // The connection goes, and so does the history. The watcher is told 410, and lists again.
         bench.simulator.inject(ApiFault {
             method: Some("GET"),
             path: "watch=true".into(),
