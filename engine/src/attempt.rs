@@ -22,7 +22,7 @@ pub(crate) struct Call {
     pub(crate) attempt: u32,
     pub(crate) timeout: Duration,
     pub(crate) pre_image: Option<Digest>,
-    /// Whether a probe that finds the step done is to read its output, too.
+    /// Whether a probe that finds the step done also reads its output.
     pub(crate) reads_output: bool,
     pub(crate) stop: CancellationToken,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Finished {
     pub(crate) result: Result<Returned, StepError>,
 }
 
-/// What all calls of a run have in common.
+/// The common parts of all calls of a run.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) reader: Reader,
@@ -64,8 +64,8 @@ pub(crate) struct Shared {
     pub(crate) head: Head,
     pub(crate) plan: Arc<Plan>,
     pub(crate) outputs: Outputs,
-    /// Held for as long as a call goes on, also after the engine was dropped: until then the run cannot be taken
-    /// up again in this process.
+    /// Held for as long as a call goes on, even after the engine was dropped. Until then this process cannot
+    /// take the run up again.
     pub(crate) claim: Arc<tokio::sync::Mutex<RunWriter>>,
 }
 

@@ -1,7 +1,8 @@
-//! The state of a run as bytes, kept beside the journal so that a long run is taken up without reading all of it.
+//! The state of a run as bytes, kept beside the journal. With it, a long run is taken up without reading all
+//! of it.
 //!
-//! It is never needed: one that is missing, of another format or of another plan is ignored, and the run is
-//! read from its first entry.
+//! The engine never needs it. It ignores a state that is missing, of another format or of another plan, and
+//! reads the run from its first entry.
 
 use crate::event::{Outcome, PauseCause, Role, Session};
 use crate::plan::Plan;
@@ -11,10 +12,10 @@ use bincode::{Decode, Encode, config};
 use fulcrum_state::Digest;
 use std::sync::Arc;
 
-/// Changes with the meaning of what follows it.
+/// Changes when the meaning of the following bytes changes.
 const FORMAT: u32 = 1;
 
-/// The state; `None` before the run is begun.
+/// The state. `None` before the run is begun.
 pub(crate) fn encode(run: &Run) -> Option<Vec<u8>> {
     let kept = run.kept();
     let state = StateV1 {
@@ -37,12 +38,12 @@ pub(crate) fn encode(run: &Run) -> Option<Vec<u8>> {
     bincode::encode_to_vec((FORMAT, state), config::standard()).ok()
 }
 
-/// The plan that a state is of.
+/// The plan of a state.
 pub(crate) fn plan_of(bytes: &[u8]) -> Option<Digest> {
     decode_state(bytes)?.plan.parse().ok()
 }
 
-/// The run, if the state is one of a run of this plan.
+/// The run, if the state belongs to a run of this plan.
 pub(crate) fn decode(bytes: &[u8], plan: Arc<Plan>) -> Option<Run> {
     let state = decode_state(bytes)?;
     let phase = match state.phase {

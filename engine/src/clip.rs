@@ -1,18 +1,18 @@
-//! Texts that are cut to a length, so that what the engine writes always fits.
+//! Cuts texts to a length. So what the engine writes always fits.
 
-/// What an error text, a probe's find or a reason may take of an entry.
+/// The share of an entry that an error text, a probe's finding or a reason may take.
 pub(crate) const TEXT_BYTES_MAX: usize = 1400;
-/// What the reason of a run's end may take: it quotes another.
+/// The share for the reason of a run's end, which quotes another reason.
 pub(crate) const REASON_BYTES_MAX: usize = 2 * TEXT_BYTES_MAX;
 
 const GAP: &str = " … ";
 
-/// An error text, a find, a reason: short enough for an entry that holds two of them.
+/// An error text, a finding or a reason, short enough for an entry that holds two of them.
 pub(crate) fn clip(text: &str) -> String {
     clip_to(text, TEXT_BYTES_MAX)
 }
 
-/// The text, or its head and its tail if it takes more than so many bytes as JSON. Both tell more than the
+/// The text, or its head and its tail if it takes more than this many bytes as JSON. Both tell more than the
 /// middle.
 pub(crate) fn clip_to(text: &str, bytes_max: usize) -> String {
     if json_len(text) <= bytes_max {
@@ -24,7 +24,7 @@ pub(crate) fn clip_to(text: &str, bytes_max: usize) -> String {
     format!("{}{GAP}{}", &text[..head], &text[text.len() - tail..])
 }
 
-/// The first of these names, as many as fit well into a reason, and how many more there are.
+/// The first of these names, as many as fit well into a reason, and the number of the others.
 pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let (mut text, mut more) = (String::new(), 0);
     for name in names {

@@ -1,4 +1,4 @@
-//! The engine: what a program calls.
+//! The engine: the interface for programs.
 
 use crate::clip::clip;
 use crate::error::EngineError;
@@ -17,8 +17,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The longest to wait for a run that another call of this process works on: one that was dropped has steps that
-/// end at their next await.
+/// The longest wait for a run that another call of this process works on. A dropped call has steps that end
+/// at their next await.
 const CLAIM_MAX: Duration = Duration::from_secs(2);
 const CLAIM_EVERY: Duration = Duration::from_millis(10);
 
@@ -41,7 +41,7 @@ pub struct Engine {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a run that ended is not a run that succeeded"]
 pub struct Ending {
-    /// Which run.
+    /// The run.
     pub run: RunId,
     /// [`Phase::Ended`] or [`Phase::Paused`], with the reason.
     pub phase: Phase,
@@ -53,21 +53,21 @@ pub struct Control {
     state: Arc<Mutex<Asked>>,
 }
 
-/// Whether a pause is asked for.
+/// The request for a pause, if there is one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Asked {
     pub(crate) pause: CancellationToken,
     why: Option<(String, PauseCause)>,
-    /// How many pauses were answered before.
+    /// How many earlier requests were answered.
     answered: u64,
 }
 
 impl Control {
-    /// Asks for a pause. The engine starts nothing new, asks what is in flight to stop, and journals the
-    /// pause once it has. A second call changes nothing.
+    /// Asks for a pause. The engine starts nothing new, asks the steps in flight to stop, and journals the
+    /// pause once they have. A second call changes nothing.
     ///
-    /// It is for the call that is at work, or for the next one if there is none; once that call has returned, a
-    /// run can be taken up again.
+    /// The request is for the call that is at work, or for the next one if there is none. Once that call has
+    /// returned, a run can be taken up again.
     pub fn pause(&self, reason: impl Into<String>, cause: PauseCause) {
         let mut state = self.state();
         state.why.get_or_insert_with(|| (reason.into(), cause));
@@ -125,7 +125,7 @@ impl Engine {
         self
     }
 
-    /// Breakpoints: after any of these steps is done, what is in flight ends and the run pauses.
+    /// Sets breakpoints. After any of these steps is done, what is in flight ends and the run pauses.
     #[must_use]
     pub fn pause_after(mut self, steps: impl IntoIterator<Item = StepId>) -> Self {
         self.pause_after = steps.into_iter().collect();
@@ -141,7 +141,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the journal cannot be written, the registry does not know a step, or a value cannot be kept
-    /// ([`limits`](crate::limits)): nothing was done then.
+    /// ([`limits`](crate::limits)). Nothing was done then.
     pub async fn start(&self, plan: Plan) -> Result<Ending, EngineError> {
         self.check_session()?;
         check_depth(|| "what all steps of the plan share".to_owned(), plan.shared())?;
@@ -156,7 +156,7 @@ impl Engine {
         Executor::new(self, Run::new(Arc::new(plan)), None, false)?.carry_on(vec![begun], Some(stored)).await
     }
 
-    /// Takes a run up where its journal ends. A run that went forward goes forward, one that was being
+    /// Takes a run up where its journal ends. A run that went forward goes forward. A run that was being
     /// rolled back is rolled back.
     ///
     /// # Errors
@@ -170,8 +170,8 @@ impl Engine {
         Executor::new(self, loaded, Some(writer), false)?.carry_on(vec![resumed], None).await
     }
 
-    /// Rolls a run back, whether it completed, paused, crashed or got stuck. If a rollback had begun,
-    /// that one goes on, for its own reason and in its own mode.
+    /// Rolls a run back, whether it completed, paused, crashed or got stuck. If a rollback had begun, it goes
+    /// on, for its own reason and in its own mode.
     ///
     /// # Errors
     /// When the run has been rolled back already, is at work in this process, cannot be read, or cannot be written.
@@ -190,7 +190,8 @@ impl Engine {
         Executor::new(self, loaded, Some(writer), true)?.carry_on(events, None).await
     }
 
-    /// Claims the run, then reads it. A call that was dropped may have left a step behind: that is waited for.
+    /// Claims the run, then reads it. A call that was dropped may have left a step behind. This waits for
+    /// that step.
     async fn take_up(&self, run: RunId) -> Result<(RunWriter, Run), EngineError> {
         let until = Instant::now() + CLAIM_MAX;
         let writer = loop {

@@ -1,4 +1,4 @@
-//! Errors of the engine. A step that fails is no such error: it is how a run ends.
+//! Errors of the engine. A failed step is no such error: it decides how a run ends.
 
 use crate::limits::LimitError;
 use crate::plan::StepId;
@@ -6,8 +6,8 @@ use crate::run::Phase;
 use crate::status::IllegalEvent;
 use fulcrum_state::{AppendError, ReadError, RunId};
 
-/// A run could not be started, taken up or carried on. The journal has all that was done: the run can be
-/// resumed.
+/// A run could not be started, taken up or carried on. The journal has everything that was done: the run can
+/// be resumed.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant says what its fields are")]
 pub enum EngineError {
@@ -28,10 +28,10 @@ pub enum EngineError {
     /// The run is over. Nothing is left to do.
     #[error("run {run} cannot be {verb}: it is {phase}")]
     Over { run: RunId, verb: &'static str, phase: Phase },
-    /// Another call of this process is at work on the run, or a step that such a call has left behind.
+    /// Another call of this process is at work on the run, or a step that such a call left behind.
     #[error("run {run} is at work in this process; wait until the call that works on it has returned")]
     AtWork { run: RunId },
-    /// There is no such step to pause after.
+    /// The plan has no such step to pause after.
     #[error("there is no step {step} to pause after; the plan has {known}")]
     UnknownBreakpoint { step: StepId, known: String },
     /// A value that cannot be kept. Nothing was done.
@@ -58,10 +58,10 @@ pub enum LoadError {
     /// The journal does not have the run.
     #[error("the journal has no run {0}")]
     NoSuchRun(RunId),
-    /// An entry that this version does not know.
+    /// This version does not know the entry.
     #[error("run {run}, entry {seq}: not an event that this version knows ({cause}); use a newer one")]
     UnknownEvent { run: RunId, seq: u64, cause: String },
-    /// Entries that cannot follow each other.
+    /// The entries cannot follow each other.
     #[error("run {run}, entry {seq}: {source}; the journal was not written by this engine as it is")]
     Illegal { run: RunId, seq: u64, source: IllegalEvent },
     /// The stored plan is not valid.

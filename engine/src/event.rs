@@ -1,7 +1,7 @@
-//! What is journalled: everything that a run's state is made of.
+//! The content of the journal: everything that a run's state is made of.
 //!
-//! An event is one JSON object in one journal entry. Fields may be added (readers ignore what they do
-//! not know); names and meanings never change.
+//! An event is one JSON object in one journal entry. Fields may be added, as readers ignore unknown ones.
+//! Names and meanings never change.
 
 use crate::plan::StepId;
 use fulcrum_state::Digest;
@@ -21,14 +21,14 @@ pub enum Event {
     /// An attempt is about to begin. `pre_image` names a blob. The first pre-image of a step counts for all
     /// its attempts and undos.
     AttemptStarted { step: StepId, attempt: u32, pre_image: Option<Digest> },
-    /// The attempt succeeded; `output` is what later steps may read.
+    /// The attempt succeeded. Later steps may read `output`.
     AttemptDone { step: StepId, attempt: u32, output: Value },
     /// The attempt failed.
     AttemptFailed { step: StepId, attempt: u32, failure: Failure },
     /// The attempt was stopped before it had a result: by a pause, or because a rollback began.
     AttemptCut { step: StepId, attempt: u32 },
-    /// A step without a trustworthy result was probed. `output` is what its attempt would have returned, if it
-    /// was found done and the attempt was cut short.
+    /// A step without a trustworthy result was probed. `output` is what its attempt would have returned, if
+    /// the probe found the step done and the attempt was cut short.
     Probed {
         step: StepId,
         #[serde(rename = "finding")]
@@ -36,7 +36,7 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Value::is_null")]
         output: Value,
     },
-    /// From here on the run is being rolled back. `mode` is the program's: the engine only keeps it.
+    /// From here on the run is being rolled back. `mode` is the program's word: the engine only keeps it.
     #[serde(rename = "unwind-started")]
     RollbackStarted {
         reason: String,
@@ -62,7 +62,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// Its name in the journal, e.g. `attempt-started`.
+    /// The event's name in the journal, e.g. `attempt-started`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Begun { .. } => "begun",
@@ -82,7 +82,7 @@ impl Event {
         }
     }
 
-    /// The step that the event is about, if it is about one.
+    /// The event's step, if it has one.
     pub fn step(&self) -> Option<&StepId> {
         match self {
             Self::AttemptStarted { step, .. }
@@ -106,24 +106,24 @@ impl Event {
 /// A process at work on a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// The kernel's boot id: tells a reboot from a restart.
+    /// The kernel's boot id. It tells a reboot from a restart.
     pub boot_id: String,
     /// The process.
     pub pid: u32,
     /// Program and version, e.g. `fulcrum 0.1.0`.
     pub program: String,
-    /// What the process is to the program, e.g. a command or a daemon.
+    /// The role of the process in the program, e.g. a command or a daemon.
     #[serde(default, skip_serializing_if = "Role::is_empty")]
     pub role: Role,
 }
 
-/// What a process is to its program. The program chooses the word, the engine only keeps it. Empty in
+/// The role of a process in its program. The program chooses the word, the engine only keeps it. Empty in
 /// entries that were written before there were roles.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Role(String);
 
-/// Who or what paused a run.
+/// The cause of a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PauseCause {
@@ -133,7 +133,7 @@ pub enum PauseCause {
     Signal,
     /// A breakpoint ([`Engine::pause_after`](crate::Engine::pause_after)).
     Breakpoint,
-    /// The entry does not say: it was written before there were causes.
+    /// The entry does not say the cause: it was written before there were causes.
     #[default]
     Unknown,
 }
@@ -145,7 +145,7 @@ impl PauseCause {
 }
 
 impl Role {
-    /// This word.
+    /// The role with this word.
     pub fn new(word: impl Into<String>) -> Self {
         Self(word.into())
     }
@@ -170,7 +170,7 @@ impl Session {
         Ok(Self { boot_id, pid: std::process::id(), program: program.into(), role: Role::default() })
     }
 
-    /// The same process in this role.
+    /// This session in this role.
     #[must_use]
     pub fn with_role(mut self, role: Role) -> Self {
         self.role = role;
@@ -178,33 +178,33 @@ impl Session {
     }
 }
 
-/// What a probe found.
+/// The finding of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProbeResult {
     /// Nothing of the step's effect is there.
     Absent,
-    /// Some of it is there, or all of it but not yet working; says what is missing.
+    /// Some of the effect is there, or all of it but not yet working. The text says what is missing.
     Partial(String),
     /// All of it is there.
     Done,
-    /// Something is there that this run did not make; says what. Stops the run for a person.
+    /// Something is there that this run did not make. The text says what. This stops the run for a person.
     Foreign(String),
-    /// The probe could not tell; says why. Forward this stops the run for a person. In a rollback the undo
-    /// goes ahead, since it copes with whatever is there.
+    /// The probe could not tell. The text says why. Forward this stops the run for a person. In a rollback
+    /// the undo goes ahead, since it copes with whatever is there.
     Unknown(String),
 }
 
 /// Why an attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What may be done about it.
+    /// Whether another attempt may succeed.
     pub kind: FailureKind,
     /// What was being done, on what, what was seen.
     pub error: String,
 }
 
-/// What may be done about a failure.
+/// Whether another attempt may succeed after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureKind {

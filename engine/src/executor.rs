@@ -1,8 +1,8 @@
 //! The loop around the state machine: take in what happened, decide, journal, act.
 //!
-//! One commit a turn: the results that came in and the intents that follow from them share a sync.
+//! Each turn makes one commit: the results that came in and the intents that follow from them share a sync.
 //! Nothing starts before the commit that names it is durable. When a commit fails, the loop drops what is in
-//! flight and ends. No claim is made about work that was not journalled: a resumed run probes it.
+//! flight and ends. It claims nothing about work that was not journalled: a resumed run probes it.
 
 mod commit;
 mod flight;
@@ -38,7 +38,7 @@ const GONE_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Executor<'a> {
     engine: &'a Engine,
     run: Run,
-    /// `None` until the run is begun. Calls in flight hold it, too.
+    /// `None` until the run is begun. Calls in flight hold the writer, too.
     writer: Option<Arc<Mutex<RunWriter>>>,
     steps: BTreeMap<StepId, Arc<dyn Step>>,
     outputs: Outputs,
@@ -49,7 +49,7 @@ pub(crate) struct Executor<'a> {
     calls: Vec<Call>,
     entries_since_checkpoint: usize,
     checkpoint_after: usize,
-    /// What is known of steps beyond the journal: pauses that are over, pre-images that no entry names yet.
+    /// Knowledge of steps beyond the journal: pauses that are over, pre-images that no entry names yet.
     rested: BTreeSet<StepId>,
     pre_images: BTreeMap<StepId, Vec<u8>>,
     probe_failures: BTreeMap<StepId, u32>,
@@ -61,7 +61,7 @@ pub(crate) struct Executor<'a> {
 }
 
 impl<'a> Executor<'a> {
-    /// Ready to carry `run` on; `back` says that it is rolled back.
+    /// An executor that can carry `run` on. `back` means that the run is rolled back.
     pub(crate) fn new(
         engine: &'a Engine,
         run: Run,
@@ -97,8 +97,8 @@ impl<'a> Executor<'a> {
         })
     }
 
-    /// Records `first` (the plan goes with it if the run is new), then works until the run ends or pauses.
-    /// Nothing is in flight when it returns.
+    /// Records `first` (with the plan if the run is new), then works until the run ends or pauses. Nothing is
+    /// in flight when this returns.
     pub(crate) async fn carry_on(
         mut self,
         first: Vec<Event>,
@@ -142,7 +142,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Waits until something happens, then takes in everything that has happened by then.
+    /// Waits for the next event, then takes in all events up to then.
     async fn next_happening(&mut self) -> Result<(), EngineError> {
         if self.tasks.is_empty() {
             let cause = "nothing is in flight and nothing is decided".to_owned();
@@ -177,7 +177,7 @@ impl<'a> Executor<'a> {
         self.record_with(event, None)
     }
 
-    /// Applies an event, which is committed with the others of this turn, and with what is to be kept beside it.
+    /// Applies an event. This turn's commit has it, with the blob to keep beside it.
     fn record_with(&mut self, event: Event, blob: Option<Vec<u8>>) -> Result<(), EngineError> {
         let before = match (&event, &blob) {
             (Event::AttemptStarted { step, .. }, Some(_)) => self.run.state(step).cloned(),
@@ -186,7 +186,7 @@ impl<'a> Executor<'a> {
         self.run.apply(&event).map_err(|source| EngineError::Illegal { source })?;
         match &event {
             Event::RollbackStarted { .. } => {
-                self.flights.stop(); // The results of what is in flight are not needed any more.
+                self.flights.stop(); // Their results are not needed any more.
                 self.rested.clear();
             }
             Event::AttemptDone { step, .. } | Event::Probed { step, .. } => {
@@ -211,7 +211,7 @@ impl<'a> Executor<'a> {
     }
 }
 
-/// The steps of the plan. In a rollback, one that never began is not needed.
+/// The steps of the plan. A rollback needs no step that never began.
 fn steps(engine: &Engine, run: &Run, back: bool) -> Result<BTreeMap<StepId, Arc<dyn Step>>, EngineError> {
     let mut steps = BTreeMap::new();
     for (spec, state) in run.steps() {

@@ -1,4 +1,4 @@
-//! From the journal to a list of attempts: when each was made, by which process, and how it ended.
+//! Turns the journal into a list of attempts: when each was made, by which process, and how it ended.
 
 use crate::error::LoadError;
 use crate::event::{Event, Outcome, ProbeResult, Session};
@@ -19,13 +19,13 @@ pub struct Attempt {
     pub attempt: u32,
     /// When the intent was journalled.
     pub started: Timestamp,
-    /// When the result was journalled; `None` if it never was.
+    /// When the result was journalled. `None` if it never was.
     pub ended: Option<Timestamp>,
     /// How it ended.
     pub result: AttemptResult,
     /// The process that made it.
     pub session: Session,
-    /// The error, what a probe found afterwards, or nothing.
+    /// The error, a later probe's finding, or nothing.
     pub detail: Option<String>,
     /// The journal entry with the intent.
     pub seq: u64,
@@ -57,7 +57,7 @@ pub enum AttemptResult {
     Interrupted,
 }
 
-/// What one run's journal tells.
+/// The history of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct History {
     /// Every attempt, in the order in which they were started.
@@ -105,7 +105,7 @@ impl History {
 
     fn start(&mut self, entry: &Entry, step: StepId, direction: Direction, attempt: u32) {
         let Some(session) = self.session.clone() else {
-            return; // No entry precedes the one that begins the run: `load` refuses such a journal.
+            return; // No entry precedes the run's first: `load` refuses such a journal.
         };
         self.outcome = None;
         self.open.insert(step.clone(), self.attempts.len());
@@ -140,7 +140,7 @@ impl History {
         self.outcome = None;
     }
 
-    /// A probe is about the last attempt at the step: it says what that attempt had done.
+    /// A probe is about the last attempt at the step. It says what that attempt had done.
     fn probed(&mut self, step: &StepId, result: &ProbeResult) {
         let last = self.attempts.iter_mut().rev().find(|attempt| attempt.step == *step);
         if let Some(attempt) = last {

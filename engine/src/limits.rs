@@ -1,5 +1,5 @@
-//! What a value may measure, checked where it enters and before the first effect: what was accepted can be
-//! journalled and read back.
+//! The sizes of values. They are checked where a value enters, before the first effect. An accepted value can
+//! be journalled and read back.
 
 use crate::clip::json_len;
 use fulcrum_state::MAX_KIND_BYTES;
@@ -15,8 +15,8 @@ pub const WORD_BYTES_MAX: usize = 128;
 pub const PROGRAM_BYTES_MAX: usize = 512;
 /// The most bytes of a step's output, as JSON.
 pub const OUTPUT_BYTES_MAX: usize = 3000;
-/// The most levels of arrays and objects in a value. The JSON reader goes to 128, and the engine's own come on
-/// top.
+/// The most levels of arrays and objects in a value. The JSON reader goes to 128, and the engine adds levels
+/// of its own.
 pub const DEPTH_MAX: usize = 100;
 
 /// A text that is too long, or a value that is nested too deep.

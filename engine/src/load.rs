@@ -1,4 +1,4 @@
-//! From the journal back to a run, through the state machine that wrote it.
+//! Reads the journal back into a run, through the state machine that wrote it.
 
 use crate::checkpoint;
 use crate::error::LoadError;
@@ -8,10 +8,10 @@ use crate::run::Run;
 use fulcrum_state::{Digest, Entries, Entry, Head, ReadError, Reader, RunId, fault};
 use std::sync::Arc;
 
-/// The run as its journal tells it.
+/// The run that the journal tells.
 ///
 /// # Errors
-/// When the journal does not have it, is damaged, or was written by a newer version.
+/// When the journal does not have the run, is damaged, or was written by a newer version.
 pub fn load(reader: &Reader, run: RunId) -> Result<Run, LoadError> {
     if let Some((head, state)) = checkpointed(reader, run)
         && let Ok(loaded) = go_on(reader, run, Some(state), reader.entries_after(run, head))
@@ -21,14 +21,14 @@ pub fn load(reader: &Reader, run: RunId) -> Result<Run, LoadError> {
     go_on(reader, run, None, reader.entries(run))
 }
 
-/// The state that was kept last, if it is one that this version knows.
+/// The last state that was kept, if this version knows it.
 fn checkpointed(reader: &Reader, run: RunId) -> Option<(Head, Run)> {
     let (head, state) = reader.checkpoint(run)?;
     let plan = read_plan(reader, run, &checkpoint::plan_of(&state)?).ok()?;
     Some((head, checkpoint::decode(&state, Arc::new(plan))?))
 }
 
-/// Takes in the entries that follow.
+/// Takes in the following entries.
 fn go_on(reader: &Reader, run: RunId, mut loaded: Option<Run>, entries: Entries) -> Result<Run, LoadError> {
     for entry in entries {
         let entry = entry.map_err(|source| unread(run, source))?;
@@ -55,10 +55,10 @@ pub(crate) fn unread(run: RunId, source: ReadError) -> LoadError {
     }
 }
 
-/// The event that an entry holds. What older versions said in words alone is filled in here.
+/// The event that an entry holds. Fills in what older versions said in words alone.
 ///
 /// # Errors
-/// When it is none that this version knows.
+/// When this version does not know the event.
 pub fn decode(entry: &Entry) -> Result<Event, LoadError> {
     match serde_json::from_str(&entry.body) {
         Ok(Event::Paused { reason, cause: PauseCause::Unknown }) => {
@@ -72,10 +72,10 @@ pub fn decode(entry: &Entry) -> Result<Event, LoadError> {
     }
 }
 
-/// How the reason of a pause at a breakpoint begins.
+/// The beginning of the reason of a pause at a breakpoint.
 pub(crate) const BREAKPOINT: &str = "breakpoint after ";
 
-/// The cause of a pause whose entry has only the reason: those of 0.1, which wrote the signal's name.
+/// The cause of a pause whose entry has only the reason. Version 0.1 wrote the signal's name there.
 fn cause_in_words(reason: &str) -> PauseCause {
     match reason {
         "SIGTERM" => PauseCause::Signal,

@@ -1,4 +1,4 @@
-//! How a program watches a run: for progress bars, logs and tests.
+//! The interface for watching a run: for progress bars, logs and tests.
 
 use crate::event::Event;
 use crate::panics::panic_text;
@@ -7,13 +7,13 @@ use fulcrum_state::{RunId, Timestamp};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// Watches a run. The engine calls it between steps of its own work: a method must not block for long. A panic
+/// Watches a run. The engine calls it in the midst of its own work: a method must not block for long. A panic
 /// is logged and does the run no harm.
 pub trait Observer: Send + Sync {
-    /// `event` is durable in the journal of `run`; `time` is that of its entry.
+    /// `event` is durable in the journal of `run`. `time` is its entry's time.
     fn event(&self, run: RunId, time: Timestamp, event: &Event);
 
-    /// A step says what it is doing or waiting for. Not journalled.
+    /// A step says what it does or waits for. This is not journalled.
     fn note(&self, step: &StepId, text: &str) {
         let _ = (step, text);
     }
@@ -27,12 +27,12 @@ impl Observer for Silent {
     fn event(&self, _run: RunId, _time: Timestamp, _event: &Event) {}
 }
 
-/// An observer that cannot harm the run: a panic of its is logged, and that is all.
+/// An observer that cannot harm the run: its panics are logged, and that is all.
 #[derive(Clone)]
 pub(crate) struct Watcher(pub(crate) Option<Arc<dyn Observer>>);
 
 impl Watcher {
-    /// Whether anything is told at all.
+    /// Whether there is an observer at all.
     pub(crate) fn is_there(&self) -> bool {
         self.0.is_some()
     }

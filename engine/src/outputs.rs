@@ -1,4 +1,4 @@
-//! What the steps of a run have returned, shared with every call and copied for none.
+//! The values that the steps of a run have returned. Every call shares them, and none copies them.
 
 use serde_json::Value;
 use std::sync::{Arc, OnceLock};
@@ -8,14 +8,14 @@ use std::sync::{Arc, OnceLock};
 pub(crate) struct Outputs(Arc<[OnceLock<Arc<Value>>]>);
 
 impl Outputs {
-    /// With what is known already.
+    /// Outputs that begin with the known ones.
     pub(crate) fn new(known: impl Iterator<Item = Option<Arc<Value>>>) -> Self {
         let place = |output: Option<Arc<Value>>| output.map_or_else(OnceLock::new, OnceLock::from);
         Self(known.map(place).collect())
     }
 
-    /// Adds the output of the step at `place`. If it has another, from an earlier session, calls in flight keep
-    /// seeing that one.
+    /// Adds the output of the step at `place`. If the step has another output, from an earlier session, calls
+    /// in flight keep seeing that one.
     pub(crate) fn put(&mut self, place: usize, output: Arc<Value>) {
         let Some(slot) = self.0.get(place) else { return };
         if let Err(output) = slot.set(output) {

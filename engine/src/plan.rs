@@ -1,4 +1,4 @@
-//! A DAG of steps, as data: it is stored with the run, and resuming loads it and never plans again.
+//! A DAG of steps, as data. It is stored with the run. Resuming loads it and never plans again.
 
 use crate::limits::{LimitError, NAME_BYTES_MAX, WORKFLOW_BYTES_MAX, check_depth, check_text};
 use crate::policy::{Policy, millis};
@@ -15,7 +15,7 @@ use std::time::Duration;
 #[serde(transparent)]
 pub struct StepId(String);
 
-/// What is to be done: named steps and their dependencies.
+/// The work: named steps and their dependencies.
 ///
 /// A plan that exists is valid: names are unique, dependencies exist and have no cycle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,15 +35,15 @@ pub struct Plan {
 pub struct StepSpec {
     /// Its name.
     pub id: StepId,
-    /// What the [`StepRegistry`](crate::StepRegistry) makes the step from. The engine does not look inside.
+    /// The [`StepRegistry`](crate::StepRegistry) makes the step from these. The engine does not look inside.
     pub args: Value,
     /// The steps that must be done before this one starts.
     pub after: Vec<StepId>,
-    /// What its effect survives.
+    /// What the step's effect survives.
     pub durability: Durability,
-    /// How it is run.
+    /// The policy of its run.
     pub policy: Policy,
-    /// How it is undone.
+    /// The policy of its undo.
     pub undo_policy: Policy,
 }
 
@@ -51,39 +51,38 @@ pub struct StepSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Durability {
-    /// Nothing: it is gone with the process that made it.
+    /// Nothing: the effect is gone with the process that made it.
     Process,
-    /// That process, but not a reboot.
+    /// The end of that process, but not a reboot.
     Boot,
     /// A power cut.
     Durable,
 }
 
-/// Why steps are not a plan.
+/// The reason why steps are not a plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant says what its fields are")]
 pub enum PlanError {
     /// Two steps have one name.
     #[error("plan {workflow:?} has two steps named {step}; names are how the journal knows them: rename one")]
     Twice { workflow: String, step: StepId },
-    /// A dependency that is not there.
+    /// A dependency does not exist.
     #[error("plan {workflow:?}: step {step} comes after {missing}, which is not in the plan")]
     Missing { workflow: String, step: StepId, missing: StepId },
-    /// Steps that wait for each other.
+    /// Steps wait for each other.
     #[error("plan {workflow:?}: step {step} waits, through others, for itself")]
     Cycle { workflow: String, step: StepId },
-    /// A name or a value that cannot be kept.
+    /// A name or a value cannot be kept.
     #[error(transparent)]
     Limit(#[from] LimitError),
 }
 
 impl Plan {
-    /// Checks the steps, and sorts them so that each comes after its dependencies. Otherwise the order stays
-    /// as it is.
+    /// Checks the steps, and sorts each behind its dependencies. Otherwise the order stays as it is.
     ///
     /// # Errors
-    /// A name that is there twice, a dependency that is missing, a cycle; a name or arguments that cannot be kept
-    /// ([`limits`](crate::limits)).
+    /// When a name occurs twice, a dependency is missing, there is a cycle, or a name or arguments cannot be
+    /// kept ([`limits`](crate::limits)).
     pub fn new(workflow: impl Into<String>, steps: Vec<StepSpec>) -> Result<Self, PlanError> {
         let workflow = workflow.into();
         check_text(|| "the name of a workflow".to_owned(), &workflow, WORKFLOW_BYTES_MAX)?;
@@ -94,7 +93,7 @@ impl Plan {
         Self::sorted(workflow, steps)
     }
 
-    /// A plan, whatever its texts measure: one that is stored was accepted once.
+    /// A plan, without a check of its texts: a stored plan was accepted once.
     fn sorted(workflow: String, steps: Vec<StepSpec>) -> Result<Self, PlanError> {
         let mut index = BTreeMap::new();
         for (place, spec) in steps.iter().enumerate() {
@@ -151,22 +150,22 @@ impl Plan {
         self
     }
 
-    /// See [`Plan::with_shared`]; null if it was never set.
+    /// The value of [`Plan::with_shared`]. Null if it was never set.
     pub fn shared(&self) -> &Value {
         &self.shared
     }
 
-    /// What the plan is for, e.g. `pivot`.
+    /// The plan's purpose, e.g. `pivot`.
     pub fn workflow(&self) -> &str {
         &self.workflow
     }
 
-    /// See [`Plan::with_deadline`].
+    /// The value of [`Plan::with_deadline`].
     pub fn deadline(&self) -> Option<Duration> {
         self.deadline
     }
 
-    /// The steps, each after what it depends on.
+    /// The steps, each after its dependencies.
     pub fn steps(&self) -> &[StepSpec] {
         &self.steps
     }
@@ -176,7 +175,7 @@ impl Plan {
         self.place(id.as_str()).map(|place| &self.steps[place])
     }
 
-    /// Where in [`Plan::steps`] it stands.
+    /// The step's place in [`Plan::steps`].
     pub(crate) fn place(&self, id: &str) -> Option<usize> {
         self.places.get(id).copied()
     }
@@ -219,14 +218,14 @@ impl StepSpec {
         self
     }
 
-    /// Sets how it is run.
+    /// Sets the policy of the run.
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// Sets how it is undone.
+    /// Sets the policy of the undo.
     #[must_use]
     pub fn undo_policy(mut self, policy: Policy) -> Self {
         self.undo_policy = policy;
@@ -265,15 +264,15 @@ impl Borrow<str> for StepId {
     }
 }
 
-/// What depends on what, by places in a list of steps.
+/// The dependencies, by places in a list of steps.
 struct Edges {
     before: Vec<Vec<usize>>,
     after: Vec<Vec<usize>>,
 }
 
 impl Edges {
-    /// The places, each after those that it depends on, and otherwise the first first. What is in order stays as
-    /// it is, so that a plan that is read back has the order that it was stored in. `Err`: a place on a cycle.
+    /// The places, each after those that it depends on, and otherwise the first first. Steps in order stay as
+    /// they are. So a plan that is read back has the order in which it was stored. `Err`: a place on a cycle.
     fn order(&self) -> Result<Vec<usize>, usize> {
         let mut missing: Vec<usize> = self.before.iter().map(Vec::len).collect();
         let ready = (0..missing.len()).filter(|place| missing[*place] == 0);
@@ -290,7 +289,7 @@ impl Edges {
         }
         let waits = |place: &usize| missing[*place] > 0;
         let Some(mut place) = (0..missing.len()).find(waits) else { return Ok(order) };
-        // Each that waits has one before it that waits: after so many places back, one is met again.
+        // Each waiting step has another waiting step before it. After this many steps back, one is met again.
         for _ in 0..missing.len() {
             place = self.before[place].iter().copied().find(waits).unwrap_or(place);
         }
@@ -298,7 +297,7 @@ impl Edges {
     }
 }
 
-/// A plan as it is stored: not yet known to be one.
+/// A plan as it is stored, not yet checked.
 #[derive(Serialize, Deserialize)]
 struct Unchecked {
     workflow: String,

@@ -16,7 +16,7 @@ pub struct Policy {
     pub timeout: Duration,
 }
 
-/// Pause after the n-th failure: `initial * 2^(n-1)`, at most `max`, of which a random half is jitter.
+/// Pause after the n-th failure: `initial * 2^(n-1)`, at most `max`. A random half of it is jitter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backoff {
     /// Pause after the first failure.
@@ -28,7 +28,7 @@ pub struct Backoff {
 }
 
 impl Policy {
-    /// One attempt, no second.
+    /// One attempt, and no second one.
     pub fn once(timeout: Duration) -> Self {
         Self { attempts: 1, timeout, ..Self::default() }
     }
@@ -53,7 +53,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The pause after `failures` failures in a row; `jitter` in 0..=1 chooses within the upper half.
+    /// The pause after `failures` failures in a row. `jitter` in 0..=1 chooses within the upper half.
     pub fn pause(&self, failures: u32, jitter: f64) -> Duration {
         if failures == 0 {
             return Duration::ZERO;
@@ -64,7 +64,7 @@ impl Backoff {
     }
 }
 
-/// Durations as whole milliseconds, so that a plan can be read by a person.
+/// Durations as whole milliseconds, which a person can read in a plan.
 pub(crate) mod millis {
     use serde::{Deserialize, Deserializer, Serializer};
     use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The state machine of a whole run: events in, actions out. No I/O, no clock.
 //!
-//! Live running and recovery go through the same [`Run::apply`]. The executor knows more (which probes are in
-//! flight, when a pause between attempts is over), none of which must survive a crash.
+//! Live running and recovery go through one [`Run::apply`]. The executor knows more (which probes are in
+//! flight, when a pause between attempts is over). None of that must survive a crash.
 
 mod actions;
 
@@ -13,10 +13,10 @@ use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
 
-/// So many sessions in a row may die before a step has a result. The next one stops for a person.
+/// This many sessions in a row may die before a step has a result. The next one stops for a person.
 pub(crate) const DEATHS_MAX: u32 = 5;
 
-/// A run: its plan and where each step stands.
+/// A run: its plan and the state of each step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     plan: Arc<Plan>,
@@ -27,7 +27,7 @@ pub struct Run {
     rollback: Option<Rollback>,
     /// Sessions in a row that died, each before a step had a result.
     deaths: u32,
-    /// Whether a process is at work on it, or died while it was.
+    /// Whether a process is at work on it, or died at work.
     in_session: bool,
 }
 
@@ -42,45 +42,45 @@ pub(crate) struct Kept<'a> {
     pub(crate) states: &'a [StepState],
 }
 
-/// Why a run is rolled back, and how.
+/// Why and how a run is rolled back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rollback {
-    /// Why, for people.
+    /// The reason, for people.
     pub reason: String,
-    /// How, in a word of the program's: the engine only keeps it.
+    /// The mode, in a word of the program's: the engine only keeps it.
     pub mode: Option<String>,
 }
 
-/// Whether anything goes on.
+/// Whether the run goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
     /// Not begun: no event yet.
     New,
-    /// A process is at work on it, or died while it was.
+    /// A process is at work on it, or died at work.
     Active,
-    /// Stopped at a safe point; says why, and by whom.
+    /// Stopped at a safe point.
     Paused {
-        /// For people.
+        /// The reason, for people.
         reason: String,
-        /// For programs.
+        /// The cause, for programs.
         cause: PauseCause,
     },
-    /// Over; says how and why.
+    /// Over, with the outcome and the reason.
     Ended(Outcome, String),
 }
 
-/// What is to be done next.
+/// The next thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a run goes on only if its actions are carried out"]
 #[expect(missing_docs, reason = "each variant says what its fields are")]
 pub enum Action {
-    /// Look at the step.
+    /// Probe the step.
     Probe(StepId),
-    /// Start an attempt; `failures` attempts in a row have failed before it.
+    /// Start an attempt. `failures` attempts in a row have failed before it.
     Run { step: StepId, attempt: u32, failures: u32 },
     /// Start an undo.
     Undo { step: StepId, attempt: u32, failures: u32 },
-    /// Ask what is in flight to stop. The run ends once it has.
+    /// Ask the steps in flight to stop. The run ends once they have.
     Stop,
     /// Journal that the run is being rolled back.
     RollBack(String),
@@ -104,10 +104,10 @@ impl Run {
         }
     }
 
-    /// Takes in what happened.
+    /// Takes in an event.
     ///
     /// # Errors
-    /// When the event cannot follow; the run is then unchanged.
+    /// When the event cannot follow. The run is then unchanged.
     pub fn apply(&mut self, event: &Event) -> Result<(), IllegalEvent> {
         match (&self.phase, event) {
             (Phase::New, Event::Begun { session, plan, .. }) => {
@@ -120,7 +120,7 @@ impl Run {
                 Phase::Active | Phase::Paused { .. } | Phase::Ended(Outcome::NeedsOperator, _),
                 Event::Resumed { session },
             ) => self.resume(session.clone()),
-            // A person may ask for a rollback at any time, but once.
+            // A person may ask for a rollback at any time, but only once.
             (
                 Phase::Active
                 | Phase::Paused { .. }
@@ -148,22 +148,22 @@ impl Run {
         &self.plan
     }
 
-    /// Whether anything goes on.
+    /// Whether the run goes on.
     pub fn phase(&self) -> &Phase {
         &self.phase
     }
 
-    /// Completed or rolled back: there is nothing to resume.
+    /// Whether the run is completed or rolled back. Then there is nothing to resume.
     pub fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Ended(Outcome::Completed | Outcome::RolledBack, _))
     }
 
-    /// Every step that was started has been undone.
+    /// Whether every step that was started has been undone.
     pub fn is_rolled_back(&self) -> bool {
         matches!(self.phase, Phase::Ended(Outcome::RolledBack, _))
     }
 
-    /// Why it is being rolled back (or was), if so.
+    /// Why and how it is being (or was) rolled back, if so.
     pub fn rollback(&self) -> Option<&Rollback> {
         self.rollback.as_ref()
     }
@@ -173,7 +173,7 @@ impl Run {
         self.session.as_ref()
     }
 
-    /// Where a step stands.
+    /// The state of a step.
     pub fn state(&self, step: &StepId) -> Option<&StepState> {
         self.plan.place(step.as_str()).map(|place| &self.states[place])
     }
@@ -183,7 +183,7 @@ impl Run {
         self.plan.steps().iter().zip(&self.states)
     }
 
-    /// All that is known of it beside its plan.
+    /// Everything that is known of the run, apart from its plan.
     pub(crate) fn kept(&self) -> Kept<'_> {
         Kept {
             stored_plan: self.stored_plan,
@@ -196,7 +196,7 @@ impl Run {
         }
     }
 
-    /// The run that was [`kept`](Run::kept), of this plan.
+    /// The run of this plan whose state was [`kept`](Run::kept).
     pub(crate) fn from_kept(plan: Arc<Plan>, kept: &Kept<'_>) -> Self {
         Self {
             plan,
@@ -210,14 +210,14 @@ impl Run {
         }
     }
 
-    /// Puts a step back into a state that it had, as if what came since had never been.
+    /// Restores a step's earlier state, as if the later events had never been.
     pub(crate) fn restore(&mut self, step: &StepId, state: StepState) {
         if let Some(place) = self.plan.place(step.as_str()) {
             self.states[place] = state;
         }
     }
 
-    /// What a step has returned, if it has and that is not null.
+    /// The value that a step has returned, unless that is null.
     pub fn output(&self, step: &StepId) -> Option<&Value> {
         self.state(step)?.output.as_deref()
     }
@@ -277,7 +277,7 @@ impl Run {
                 | Event::Probed { .. }
         );
         if self.rollback.is_some() && settled {
-            // An undo copes with whatever is there. Only a foreign find stops it.
+            // An undo copes with whatever is there. Only a foreign finding stops it.
             if let Event::Probed { result: ProbeResult::Unknown(_), .. } = event {
                 next.status = Status::ToUndo;
             }
@@ -308,7 +308,7 @@ impl Run {
         self.states[place].status == Status::ToUndo && self.nothing_after(place)
     }
 
-    /// No step that depends on this one has left anything behind.
+    /// Whether no step that depends on this one has left anything behind.
     fn nothing_after(&self, place: usize) -> bool {
         self.plan.dependents(place).iter().all(|after| {
             let state = &self.states[*after];
@@ -340,7 +340,7 @@ impl Rollback {
         Self { reason: reason.into(), mode: None }
     }
 
-    /// The same in this mode.
+    /// This rollback in this mode.
     #[must_use]
     pub fn with_mode(mut self, mode: impl Into<String>) -> Self {
         self.mode = Some(mode.into());

@@ -1,4 +1,4 @@
-//! The state machine of one step: one table, used by live running and by recovery alike.
+//! The state machine of one step: one table, for live running and for recovery.
 
 use crate::event::{Event, Failure, FailureKind, ProbeResult};
 use crate::plan::StepSpec;
@@ -7,12 +7,13 @@ use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
 
-/// Where one step stands: all that is known of it after a crash.
+/// The state of one step: everything that is known of it after a crash.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StepState {
-    /// What may happen to it next.
+    /// What may happen to the step next.
     pub status: Status,
-    /// Attempts started so far, over all sessions. 0: never touched, so there is nothing to undo.
+    /// Attempts started so far, over all sessions. With 0 the step was never touched, and there is nothing to
+    /// undo.
     pub attempts: u32,
     /// Undo attempts started so far, over all sessions.
     pub undos: u32,
@@ -20,46 +21,47 @@ pub struct StepState {
     pub failures: u32,
     /// The blob with the step's pre-image.
     pub pre_image: Option<Digest>,
-    /// What it returned, or what a probe that found it done has read. `None` if it has no output.
+    /// The value that the step returned, or that was read after a probe found it done. `None` if it has no
+    /// output.
     pub output: Option<Arc<Value>>,
-    /// The attempt that had a result: the last one, unless that was cut short.
+    /// The attempt that had a result. This is the last one, unless that was cut short.
     pub settled: u32,
 }
 
 /// What may happen to a step next.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Status {
-    /// May start (again) once all it depends on is done.
+    /// May start (again) once all its dependencies are done.
     #[default]
     Waiting,
     /// An attempt was started and has no result yet.
     Running,
     /// A past attempt has no result, or its effect may be gone.
     NeedsProbe,
-    /// Its effect is there.
+    /// The step's effect is there.
     Done,
     /// No further attempt will be made. The run is rolled back.
     Failed(String),
     /// Something is there that only a person can judge.
     Foreign(String),
-    /// To be undone (again) once nothing that depends on it is left.
+    /// To be undone (again) once nothing is left that depends on it.
     ToUndo,
     /// An undo was started and has no result yet.
     Undoing,
-    /// Its effect is gone.
+    /// The step's effect is gone.
     Undone,
     /// No further undo will be made. A person is needed.
     UndoFailed(String),
 }
 
-/// An event that cannot follow what came before: the journal was not written by this engine, or the engine
-/// is wrong.
+/// An event that cannot follow the earlier ones. Either the journal was not written by this engine, or the
+/// engine is wrong.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{event} cannot follow when {state}")]
 pub struct IllegalEvent {
-    /// What was to be applied.
+    /// The event.
     pub event: String,
-    /// What it was applied to.
+    /// The state that it met.
     pub state: String,
 }
 
@@ -67,7 +69,7 @@ impl StepState {
     /// The state after `event`, which is about this step.
     ///
     /// # Errors
-    /// When the event cannot follow; the state is then unchanged.
+    /// When the event cannot follow. The state is then unchanged.
     pub fn next(&self, event: &Event, spec: &StepSpec) -> Result<Self, IllegalEvent> {
         let mut next = self.clone();
         next.status = match (&self.status, event) {
@@ -117,8 +119,8 @@ impl StepState {
         Ok(next)
     }
 
-    /// A new process has taken the run up. Attempts of the one before have no result; `volatile` says that
-    /// the effect of a step that is done may be gone. Failures count anew.
+    /// A new process has taken the run up. Attempts of the earlier process have no result. `volatile` says
+    /// that the effect of a done step may be gone. Failures count anew.
     pub(crate) fn resumed(&mut self, volatile: bool) {
         self.failures = 0;
         self.status = match std::mem::take(&mut self.status) {
@@ -129,8 +131,8 @@ impl StepState {
         };
     }
 
-    /// The run is rolled back from here on: what was started is to be undone. A step without a result
-    /// stays as it is: it is probed, or comes to its end, first.
+    /// The run is rolled back from here on: every started step will be undone. A step without a result stays
+    /// as it is: first it is probed, or comes to its end.
     pub(crate) fn rolled_back(&mut self) {
         self.failures = 0;
         self.status = match std::mem::take(&mut self.status) {
@@ -140,12 +142,12 @@ impl StepState {
         };
     }
 
-    /// Whether its last attempt was cut short: what that would have returned is not known.
+    /// Whether the step's last attempt was cut short. Then its output is not known.
     pub fn is_cut(&self) -> bool {
         self.settled < self.attempts
     }
 
-    /// Whether an attempt was ever started: the step may have left something behind.
+    /// Whether an attempt was ever started. Then the step may have left something behind.
     pub fn started(&self) -> bool {
         self.attempts > 0
     }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// One step: how to do it, how to undo it, and how to see which of the two is the case.
+/// One step: how to do it, how to undo it, and how to see whether it is done.
 ///
 /// # What happens, in order
 /// 1. [`save`](Step::save) returns the pre-image, once, before the first attempt. It is durable before 2.
@@ -30,8 +30,8 @@ use tokio_util::sync::CancellationToken;
 /// * `undo` copes with a `run` that never began, that was cut short anywhere, and that succeeded.
 ///   It must leave alone what it did not make.
 /// * `probe`, `output` and `save` change nothing.
-/// * Long waits go through [`Context::wait`], so that they end when the run is stopped and say what
-///   they were waiting for when their time is up.
+/// * Long waits go through [`Context::wait`]. It ends them when the run is stopped. When their time is up,
+///   the error says what they were waiting for.
 ///
 /// # What a step may rely on
 /// * No two of its methods run at once, in this process or (through the journal's lock) in another.
@@ -40,17 +40,17 @@ use tokio_util::sync::CancellationToken;
 /// * A method that runs out of time is dropped at its next await, and counts as a failed attempt.
 #[async_trait]
 pub trait Step: Send + Sync {
-    /// Looks at what is there. After a crash this decides whether the step is done or runs again, or whether
-    /// the run stops because something is there that is not its own.
+    /// Looks at what is there. After a crash this decides whether the step is done, runs again, or stops the
+    /// run because something there is not its own.
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError>;
 
-    /// Does the work. The value is kept in the journal for later steps ([`Context::output`]), at most
+    /// Does the work. The journal keeps the value for later steps ([`Context::output`]), at most
     /// [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) of it.
     async fn run(&self, cx: &Context) -> Result<Value, StepError>;
 
-    /// What `run` would have returned, read from what is there. Asked for after a probe that found the step
-    /// done, if its attempt was cut short before it could return. Without an output there is nothing to
-    /// implement.
+    /// The value that `run` would have returned, read from what is there. The engine asks for it after a
+    /// probe that found the step done, if its attempt was cut short before it could return. A step without an
+    /// output need not implement this.
     async fn output(&self, cx: &Context) -> Result<Value, StepError> {
         let _ = cx;
         Ok(Value::Null)
@@ -64,7 +64,8 @@ pub trait Step: Send + Sync {
         false
     }
 
-    /// The pre-image: what `undo` will need of the state before ([`Context::pre_image`]). Of any size.
+    /// The pre-image: what `undo` will need of the earlier state ([`Context::pre_image`]). It may have any
+    /// size.
     async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
         let _ = cx;
         Ok(Vec::new())
@@ -84,7 +85,7 @@ impl<F: Fn(&StepSpec) -> Result<Arc<dyn Step>, String> + Send + Sync> StepRegist
     }
 }
 
-/// What a step is told about its run, and how it reports.
+/// The step's view of its run, and its way to report.
 pub struct Context {
     pub(crate) run: RunId,
     pub(crate) step: StepId,
@@ -128,16 +129,16 @@ pub struct Context {
 /// ```
 pub type Look<T> = Result<T, Pending>;
 
-/// Why a look has not shown what is waited for.
+/// The reason why a look did not end the wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pending {
-    /// It is not there yet; says what is there instead. The wait goes on.
+    /// It is not there yet. The text says what is there instead. The wait goes on.
     NotYet(String),
     /// The look failed. The wait ends with this error.
     Failed(StepError),
 }
 
-/// An error within a look is the wait's.
+/// An error within a look becomes the wait's error.
 impl<E: Into<StepError>> From<E> for Pending {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
@@ -155,7 +156,7 @@ impl Context {
         &self.step
     }
 
-    /// Which attempt (or undo) this is, from 1.
+    /// The number of this attempt (or undo), from 1.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
@@ -165,19 +166,18 @@ impl Context {
         self.head
     }
 
-    /// What [`Step::save`] returned before the first attempt. `None` if the step never got that far.
-    /// Then it has changed nothing.
+    /// The value that [`Step::save`] returned before the first attempt. `None` if the step never got that
+    /// far. Then it has changed nothing.
     pub fn pre_image(&self) -> Option<&[u8]> {
         self.pre_image.as_deref()
     }
 
-    /// What a step that is done has returned; `None` if that is null.
+    /// The value that a done step has returned. `None` if that is null.
     pub fn output(&self, step: &str) -> Option<&Value> {
         self.outputs.get(self.plan.place(step)?)
     }
 
-    /// Says what the step is doing. Observers show it, and the error has it if the attempt runs out of
-    /// time.
+    /// Reports what the step is doing. Observers show it. If the attempt runs out of time, the error has it.
     pub fn note(&self, text: impl Into<String>) {
         let text = text.into();
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,15 +187,14 @@ impl Context {
         }
     }
 
-    /// Resolves when the run is being stopped: return [`StepError::stopped`] soon.
+    /// Resolves when the run is being stopped. The step should then return [`StepError::stopped`] soon.
     pub async fn stopped(&self) {
         self.stop.cancelled().await;
     }
 
-    /// Looks every `pause` until a [`Look`] is `Ok`, and notes what it saw instead.
+    /// Looks every `pause` until a [`Look`] is `Ok`, and notes what each look saw instead.
     ///
-    /// The attempt's timeout ends the wait; the error then says `what` was waited for and what was last
-    /// seen.
+    /// The attempt's timeout ends the wait. The error then says `what` was waited for and what was last seen.
     ///
     /// # Errors
     /// [`Pending::Failed`], at once; [`StepError::stopped`] when the run is being stopped.
@@ -229,7 +228,7 @@ impl fmt::Debug for Context {
     }
 }
 
-/// Why a step's method failed, and what may be done about it.
+/// Why a step's method failed, and whether another attempt may succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepError {
     kind: ErrorKind,
@@ -254,8 +253,8 @@ impl StepError {
         Self { kind: ErrorKind::Fatal, text: text.into() }
     }
 
-    /// The step stopped because it was asked to ([`Context::stopped`]). If it was not, this is a failure that may
-    /// be tried again.
+    /// The step stopped because it was asked to ([`Context::stopped`]). If it was not asked, this is a
+    /// failure that may be tried again.
     pub fn stopped() -> Self {
         Self { kind: ErrorKind::Stopped, text: "stopped when asked to".to_owned() }
     }

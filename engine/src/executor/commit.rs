@@ -1,4 +1,4 @@
-//! From events that were applied to entries that are durable.
+//! Turns applied events into durable entries.
 
 use super::Executor;
 use crate::attempt::What;
@@ -12,18 +12,19 @@ use fulcrum_state::{AppendError, Commit, Head, RunId, Timestamp, fault};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
-/// The run's state is kept beside the journal once so many entries have come on top; a large state more seldom.
+/// The run's state is kept beside the journal after this many new entries; a large state more seldom.
 pub(super) const CHECKPOINT_EVERY: usize = 512;
 const CHECKPOINT_BYTES_AN_ENTRY: usize = 512;
 
-/// The most bytes of bodies and blobs in one commit: a large batch is several. What is larger alone is a file.
+/// The most bytes of bodies and blobs in one commit. A larger batch makes several commits. A single larger
+/// value is a file.
 const COMMIT_BYTES_MAX: usize = 128 * 1024;
 
-/// An event that was applied, with what is kept beside its entry: a plan or a pre-image.
+/// An applied event, with what is kept beside its entry: a plan or a pre-image.
 pub(super) struct Recorded {
     pub(super) event: Event,
     pub(super) blob: Option<Vec<u8>>,
-    /// For an intent with a pre-image: the step before it.
+    /// For an intent with a pre-image: the step's state before it.
     pub(super) before: Option<StepState>,
 }
 
@@ -46,7 +47,7 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Appends the batch, or as much from its beginning as one commit holds, and takes it out.
+    /// Appends the batch, or as much of its beginning as one commit holds, and takes that out.
     async fn append_some(&mut self) -> Result<(), EngineError> {
         let (mut commit, mut bytes) = (Commit::default(), 0);
         for recorded in &mut self.batch {
@@ -114,7 +115,8 @@ impl Executor<'_> {
             None => reader.entries(run),
         };
         for recorded in durable {
-            // It was acknowledged a moment ago. If it cannot be read, that is found by whoever reads the run.
+            // The entry was acknowledged a moment ago. If it cannot be read, a later reader of the run
+            // reports that.
             let time = entries.next().and_then(Result::ok).map_or_else(Timestamp::now, |entry| entry.time);
             self.watcher.event(run, time, &recorded.event);
         }
@@ -122,7 +124,7 @@ impl Executor<'_> {
 
     async fn keep_checkpoint(&mut self, entries: usize) {
         self.entries_since_checkpoint += entries;
-        // The state is that of the head only when nothing is applied that is not durable.
+        // The state is that of the head only if every applied event is durable.
         if self.batch.is_empty()
             && self.entries_since_checkpoint >= self.checkpoint_after
             && let (Some(state), Some(writer)) = (checkpoint::encode(&self.run), &self.writer)
@@ -133,8 +135,8 @@ impl Executor<'_> {
         }
     }
 
-    /// There is no room for pre-images: their steps have failed before their first effect. The others of the
-    /// batch are not concerned.
+    /// Gives up pre-images that found no room. Their steps have failed before their first effect. The batch's
+    /// other events are not affected.
     fn give_up_pre_images(&mut self, error: &StepError) -> Result<(), EngineError> {
         let batch = std::mem::take(&mut self.batch);
         let (without, kept): (Vec<Recorded>, _) =

@@ -1,4 +1,4 @@
-//! What is in flight.
+//! The calls in flight.
 
 use crate::attempt::What;
 use crate::observe::Watcher;
@@ -8,29 +8,31 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// A method that still runs so long after its timeout blocks its thread: else it would have been dropped.
+/// A method that still runs this long after its timeout blocks its thread. Otherwise it would have been
+/// dropped.
 const BLOCKED_AFTER: Duration = Duration::from_secs(1);
 
-/// The calls in flight, one a step at most.
+/// The calls in flight, at most one for each step.
 #[derive(Default)]
 pub(super) struct Flights(BTreeMap<StepId, Flight>);
 
 struct Flight {
     what: What,
     stop: CancellationToken,
-    /// From when on it must be blocking its thread; `None` until it starts, and once that was reported.
+    /// From this time on the call must be blocking its thread. `None` until it starts, and once that was
+    /// reported.
     overdue: Option<Instant>,
 }
 
 impl Flights {
-    /// Adds a call that is to start; returns what stops it.
+    /// Adds a call that will start. Returns the token that stops it.
     pub(super) fn add(&mut self, step: &StepId, what: What) -> CancellationToken {
         let stop = CancellationToken::new();
         self.0.insert(step.clone(), Flight { what, stop: stop.clone(), overdue: None });
         stop
     }
 
-    /// The call starts, and may take so long.
+    /// Notes that the call starts, and may take this long.
     pub(super) fn starts(&mut self, step: &StepId, timeout: Duration) {
         if let Some(flight) = self.0.get_mut(step).filter(|flight| flight.what != What::Rest) {
             let most = timeout.saturating_add(BLOCKED_AFTER);
@@ -38,7 +40,8 @@ impl Flights {
         }
     }
 
-    /// The call has ended. If it had blocked its thread so that nobody could say so meanwhile, that is said now.
+    /// Notes that the call has ended. If it blocked its thread and no report was possible meanwhile, this
+    /// reports it.
     pub(super) fn ended(&mut self, step: &StepId, watcher: &Watcher) {
         if let Some(flight) = self.0.remove(step)
             && flight.overdue.is_some_and(|overdue| overdue <= Instant::now())
@@ -64,7 +67,7 @@ impl Flights {
         self.0.values().any(|flight| flight.what == what)
     }
 
-    /// How many steps are at work.
+    /// The number of steps at work.
     pub(super) fn busy(&self) -> usize {
         self.0.values().filter(|flight| flight.what != What::Rest).count()
     }
@@ -73,17 +76,17 @@ impl Flights {
         self.0.keys().map(StepId::as_str)
     }
 
-    /// Asks all of them to stop.
+    /// Asks all calls to stop.
     pub(super) fn stop(&self) {
         self.0.values().for_each(|flight| flight.stop.cancel());
     }
 
-    /// When the next of them is overdue.
+    /// When the next call is overdue.
     pub(super) fn next_overdue(&self) -> Option<Instant> {
         self.0.values().filter_map(|flight| flight.overdue).min()
     }
 
-    /// Says of each that is overdue, once, that it blocks its thread.
+    /// Reports each overdue call, once: it blocks its thread.
     pub(super) fn report_overdue(&mut self, watcher: &Watcher) {
         let now = Instant::now();
         for (step, flight) in &mut self.0 {

@@ -1,4 +1,4 @@
-//! From what the state machine asks for to events and calls.
+//! Turns the state machine's wishes into events and calls.
 
 use super::Executor;
 use crate::attempt::{Call, Shared, What};
@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a commit waits for pre-images that are being saved: most are there at once, and their intents then
-/// share its sync.
+/// How long a commit waits for pre-images that are being saved. Most are there at once, and their intents
+/// then share its sync.
 const SAVE_MAX: Duration = Duration::from_millis(5);
 
 impl Executor<'_> {
-    /// Carries out what the state machine asks for, as far as it goes without the journal.
+    /// Carries out the state machine's wishes, as far as that needs no journal.
     pub(super) fn decide(&mut self) -> Result<(), EngineError> {
         loop {
             let actions = self.run.next_actions();
@@ -36,7 +36,8 @@ impl Executor<'_> {
             for action in actions {
                 self.prepare(action)?;
             }
-            // One that failed before its attempt began has nothing in flight: what comes next is asked for now.
+            // A step that failed before its attempt began has nothing in flight. So the state machine is
+            // asked again now.
             if self.batch[known..]
                 .iter()
                 .any(|recorded| matches!(recorded.event, Event::AttemptFailed { .. }))
@@ -53,8 +54,8 @@ impl Executor<'_> {
         }
     }
 
-    /// Has pre-images saved that are wanted now, so that they are committed together with what led to them. A
-    /// save changes nothing: it may come before that is durable.
+    /// Saves the pre-images that are wanted now. Then they are committed together with what led to them. A
+    /// save changes nothing. So it may come before that is durable.
     pub(super) async fn save_first(&mut self) -> Result<(), EngineError> {
         if self.batch.is_empty() {
             return Ok(());
@@ -106,7 +107,7 @@ impl Executor<'_> {
                 Ok(false) => {}
                 Ok(true) => {
                     self.call(What::Save, &step, attempt);
-                    self.rested.insert(step); // The pause was before the saving: none follows it.
+                    self.rested.insert(step); // The pause was before the save: none follows it.
                     return Ok(());
                 }
                 Err(error) => return self.save_failed(step, attempt, &error),
@@ -132,12 +133,12 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Nothing of this step is in flight, nothing holds new work back, and there is room.
+    /// Whether the step has nothing in flight, nothing holds new work back, and there is room.
     fn free(&self, step: &StepId) -> bool {
         self.pausing.is_none() && !self.flights.has(step) && self.flights.busy() < self.engine.parallelism
     }
 
-    /// Whether the pause after `failures` failures is over; if it has not begun, it begins.
+    /// Whether the pause after `failures` failures is over. Begins the pause if it has not begun.
     fn rest_is_over(&mut self, step: &StepId, failures: u32, direction: What) -> bool {
         if self.rested.remove(step) || failures == 0 {
             return true;
@@ -161,7 +162,7 @@ impl Executor<'_> {
         self.calls.push(Call { what, step: step.clone(), attempt, timeout, pre_image, reads_output, stop });
     }
 
-    /// Starts those of the calls that are wanted. Before the run is begun there is none to start.
+    /// Starts the wanted calls. Before the run is begun there are none.
     pub(super) async fn start_calls(&mut self, wanted: impl Fn(&Call) -> bool) {
         let Some(writer) = &self.writer else { return };
         let (now, later) = std::mem::take(&mut self.calls).into_iter().partition(wanted);

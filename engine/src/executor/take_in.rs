@@ -1,4 +1,4 @@
-//! From the end of a call to events.
+//! Turns the end of a call into events.
 
 use super::Executor;
 use crate::attempt::{Finished, Returned, What};
@@ -16,7 +16,7 @@ use tokio::task::JoinError;
 impl Executor<'_> {
     /// Turns the end of a call into events.
     pub(super) fn take_in(&mut self, finished: Result<Finished, JoinError>) -> Result<(), EngineError> {
-        // Panics of steps are caught in the call: this would be one of the engine's own.
+        // The call catches panics of steps. So this one would be the engine's own.
         let lost = |error: JoinError| EngineError::Lost { cause: error.to_string() };
         let Finished { what, step, attempt, result } = finished.map_err(lost)?;
         self.flights.ended(&step, &self.watcher);
@@ -64,7 +64,7 @@ impl Executor<'_> {
             ProbeResult::Unknown(why) => ProbeResult::Unknown(clip(&why)),
             ProbeResult::Absent | ProbeResult::Done => result,
         };
-        // Its attempt comes to its end here.
+        // The step's attempt comes to its end here.
         if result == ProbeResult::Done && self.run.state(&step).is_some_and(|state| state.is_cut()) {
             self.pause_at_breakpoint(&step);
         }
@@ -92,14 +92,14 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// A save that fails counts as a failed attempt, though nothing was changed.
+    /// A failed save counts as a failed attempt, though nothing was changed.
     pub(super) fn save_failed(
         &mut self,
         step: StepId,
         attempt: u32,
         error: &StepError,
     ) -> Result<(), EngineError> {
-        self.rested.remove(&step); // What is paused for next is this failure.
+        self.rested.remove(&step); // The next pause is for this failure.
         if let (Some(failure), None) = (failure(error), self.run.rollback()) {
             self.record(Event::AttemptStarted { step: step.clone(), attempt, pre_image: None })?;
             self.record(Event::AttemptFailed { step, attempt, failure })?;

@@ -1,4 +1,4 @@
-//! What a run asks for next.
+//! The actions that a run asks for.
 
 use super::{Action, DEATHS_MAX, Phase, Run};
 use crate::clip::listed;
@@ -6,7 +6,7 @@ use crate::event::Outcome;
 use crate::status::Status;
 
 impl Run {
-    /// What is to be done next, in the order of the plan. Depends on nothing but the events so far.
+    /// The next actions, in the order of the plan. They depend on nothing but the events so far.
     pub fn next_actions(&self) -> Vec<Action> {
         if self.phase != Phase::Active {
             return Vec::new();
@@ -17,13 +17,13 @@ impl Run {
         self.due()
     }
 
-    /// What is to be done next, however often its process has died.
+    /// The next actions, without regard to how often the run's process has died.
     pub(super) fn due(&self) -> Vec<Action> {
         if self.rollback.is_some() { self.actions_back() } else { self.actions_forward() }
     }
 
     fn actions_forward(&self) -> Vec<Action> {
-        // One look at each step: a plan may have thousands, and this is asked for at each of them.
+        // One look at each step: a plan may have thousands of steps, and this is called at each of them.
         let (mut failed, mut foreign, mut all_done) = (None, None, true);
         for (place, state) in self.states.iter().enumerate() {
             all_done &= state.status == Status::Done;
@@ -38,7 +38,7 @@ impl Run {
             (Some((place, why)), _) => {
                 return vec![Action::RollBack(format!("step {} failed: {why}", name(place)))];
             }
-            // A foreign find ends the run, once nothing is in flight any more.
+            // A foreign finding ends the run, once nothing is in flight any more.
             (None, Some(_)) if self.in_flight() => return vec![Action::Stop],
             (None, Some((place, why))) => {
                 return vec![Action::End(Outcome::NeedsOperator, format!("step {}: {why}", name(place)))];
@@ -78,7 +78,8 @@ impl Run {
         vec![Action::End(Outcome::RolledBack, why)]
     }
 
-    /// Undos of steps on which nothing depends any more, and probes before them: last step of the plan first.
+    /// Undos of steps on which nothing depends any more, and probes before them. The last step of the plan
+    /// comes first.
     fn undos(&self) -> impl Iterator<Item = Action> + '_ {
         (0..self.states.len()).rev().filter_map(|place| {
             let (step, state) = (|| self.plan.steps()[place].id.clone(), &self.states[place]);

@@ -6,8 +6,8 @@ use super::stage::{Broken, Go, Stage, World};
 use crate::event::{Event, Outcome};
 use crate::plan::StepId;
 
-/// Runs each step twice in a row, one at a time, each in a fresh world: the run completes, and the world
-/// looks as after running each once. Both runs share the timeout of one attempt.
+/// Runs each step twice in a row, one at a time, each in a fresh world. The run completes, and the world
+/// looks as after running each step once. Both runs share the timeout of one attempt.
 ///
 /// # Errors
 /// [`Broken`], with the step.
@@ -22,7 +22,7 @@ pub async fn every_run_twice_is_as_once<W: World>() -> Result<(), Broken> {
     Ok(())
 }
 
-/// Has each step fail for good, before its effect and after it, each in a fresh world: the run is rolled
+/// Has each step fail for good, before its effect and after it, each in a fresh world. The run is rolled
 /// back, and the world looks as before.
 ///
 /// # Errors
@@ -40,7 +40,7 @@ pub async fn failure_at_every_step_rolls_back_to_nothing<W: World>() -> Result<(
 }
 
 /// Completes the run and undoes it, with each step's undo twice in a row, one at a time, each in a fresh
-/// world: the world looks as before. Both undos share the timeout of one.
+/// world. The world looks as before. Both undos share the timeout of one.
 ///
 /// # Errors
 /// [`Broken`], with the step.
@@ -55,16 +55,16 @@ pub async fn every_undo_twice_is_as_once<W: World>() -> Result<(), Broken> {
     Ok(())
 }
 
-/// Cuts two runs after every `stride`-th entry of their journals (1: after every one): one that completes and
-/// is then undone, and one whose last step fails. Each time in a fresh world, in which everything was done
-/// that the entries say, and where the last one is an intent, once without and once with its effect. From
-/// there the run is resumed, and it is undone; once to the end, and once dying after the first entry and
-/// going on from there. It ends as its entries say, and the world looks as it should.
+/// Cuts two runs after every `stride`-th entry of their journals (1: after every one): one run that completes
+/// and is then undone, and one whose last step fails. Each cut has a fresh world, in which everything was
+/// done that the entries say. Where the last entry is an intent, there is a case without its effect and one
+/// with it. From there the run is resumed, and it is undone: once to the end, and once dying after the first
+/// entry and going on from there. The run ends as its entries say, and the world looks as it should.
 ///
-/// That is some 10 runs an entry. Where a world is slow, a larger stride takes fewer.
+/// That is some 10 runs for each entry. In a slow world, a larger stride makes fewer runs.
 ///
 /// # Errors
-/// [`Broken`], with the entry, what was there and what was done from there.
+/// [`Broken`], with the entry, the state of the world, and the actions from there.
 pub async fn prefixes_recover<W: World>(stride: usize) -> Result<(), Broken> {
     let done = seen_when_done::<W>().await?;
     let last = steps::<W>().await.pop().map(|step| (step, Meddling::FailAfter));
@@ -113,7 +113,7 @@ async fn prefix_recovers<W: World>(
             if back || go == Go::Back || (with.is_some() && rolled_back(&stage)) {
                 stage.check(&at, Outcome::RolledBack, &stage.before).await?;
             } else if !over {
-                // Of a run that had completed, what lived in the process is gone, as it may be.
+                // After a completed run, what lived in the process is gone. That is allowed.
                 stage.check(&at, Outcome::Completed, done).await?;
             }
             let entries = stage.events().len();
@@ -126,7 +126,7 @@ async fn prefix_recovers<W: World>(
     Ok(())
 }
 
-/// Runs it, and undoes it if it completed: up to the death.
+/// Runs the plan, and undoes it if it completed, up to the death.
 async fn history<W: World>(stage: &Stage<W>, which: &str, death: Option<Death>) -> Result<(), Broken> {
     let at = format!("the run {which}");
     if stage.process(&at, Go::Forward, death).await? && !rolled_back(stage) {

@@ -1,19 +1,19 @@
-//! Dying after an entry that was chosen.
+//! Dies after a chosen entry.
 
 use crate::error::EngineError;
 use fulcrum_state::AppendError;
 use std::sync::{Mutex, PoisonError};
 
-/// Where a run dies.
+/// The point at which a run dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Death {
     /// The last entry that is written, from 1.
     pub(crate) entry: u64,
-    /// Whether what follows from the entry is still done, until the next one should be written.
+    /// Whether the entry's consequences are still carried out, until the next entry should be written.
     pub(crate) late: bool,
 }
 
-/// A process that may die: it writes nothing after that.
+/// A process that may die. It writes nothing after that.
 #[derive(Debug)]
 pub(crate) struct Mortality {
     death: Option<Death>,
@@ -32,7 +32,7 @@ impl Mortality {
         Self { death, state: Mutex::new(State::Alive) }
     }
 
-    /// Whether it died.
+    /// Whether the process died.
     pub(crate) fn died(&self) -> bool {
         self.state(|state| *state == State::Dead)
     }
@@ -60,7 +60,7 @@ impl Mortality {
     }
 }
 
-/// What a process would see of a journal that takes nothing any more.
+/// What a process would see of a journal that accepts nothing any more.
 fn dead(state: &mut State) -> EngineError {
     *state = State::Dead;
     EngineError::Journal(AppendError::WriterGone)

@@ -1,4 +1,4 @@
-//! A registry whose steps are the user's, but for one, which is meddled with.
+//! A registry with the user's steps. It meddles with one of them.
 
 use crate::event::ProbeResult;
 use crate::plan::{StepId, StepSpec};
@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// What is done to a step.
+/// The change to a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meddling {
     RunTwice,

@@ -1,7 +1,7 @@
 //! Checks that every workflow on this engine should pass, for its tests to call.
 //!
-//! Behind the cargo feature `testing`, for `[dev-dependencies]`. The user says how a fresh [`World`] is made
-//! and what it looks like; each check runs the workflow on as many fresh worlds as it needs:
+//! Behind the cargo feature `testing`, for `[dev-dependencies]`. The user's code makes a fresh [`World`] and
+//! looks at it. Each check runs the workflow on as many fresh worlds as it needs:
 //!
 //! | check | what it does | what must be so |
 //! |---|---|---|
@@ -12,8 +12,8 @@
 //!
 //! A check that fails returns [`Broken`], which names the step or the entry and says what differed.
 //!
-//! The checks do not replace killing a real process. Only uncommitted entries are lost here, and what the steps
-//! hold in memory lives on unless [`World::crashed`] drops it. Time is real.
+//! The checks do not replace killing a real process. Only uncommitted entries are lost here, and what the
+//! steps hold in memory lives on unless [`World::crashed`] drops it. Time is real.
 //!
 //! ```
 //! use fulcrum_engine::testing::{self, World};

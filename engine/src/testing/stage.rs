@@ -1,4 +1,4 @@
-//! One world with one journal, on which processes come and go.
+//! One world with one journal. Processes come and go on it.
 
 use super::crash::{Death, Mortality};
 use super::meddler::{Meddler, Meddling};
@@ -15,28 +15,28 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// A step that was dropped is gone at its next await; one that blocks its thread for longer is in error.
+/// A dropped step is gone at its next await. A step that blocks its thread for longer is in error.
 const GONE_MAX: Duration = Duration::from_secs(60);
 
-/// What a workflow works on, and how to look at it.
+/// The world of a workflow, and the way to look at it.
 pub trait World: Sized + Send + Sync {
-    /// What is compared. It must be the same for two worlds to which the same was done: no directory
-    /// names, no times.
+    /// The value that is compared. It must be equal for two worlds with equal histories: no directory names,
+    /// no times.
     type Seen: PartialEq + fmt::Debug + Send;
 
     /// A world in which nothing was done yet. It may take its time: a whole simulated cluster, say.
     fn fresh() -> impl Future<Output = Self> + Send;
 
-    /// What is to be done in it.
+    /// The plan to carry out in it.
     fn plan(&self) -> Plan;
 
-    /// The steps that do it. Asked for once for each process that is imagined.
+    /// The steps of the plan. The checks ask for them once for each imagined process.
     fn registry(&self) -> impl StepRegistry + 'static;
 
-    /// Looks at it.
+    /// Looks at the world.
     fn seen(&self) -> impl Future<Output = Self::Seen> + Send;
 
-    /// The process that worked on it has died. Drops what lived in that process and not in the world.
+    /// The process that worked on the world has died. Drops what lived in that process and not in the world.
     fn crashed(&self) -> impl Future<Output = ()> + Send {
         async {}
     }
@@ -61,17 +61,17 @@ pub enum Broken {
     /// The engine could not carry it out.
     #[error("{at}: the run could not be carried out")]
     Engine { at: String, source: EngineError },
-    /// A step goes on although its process is, for all it knows, dead.
+    /// A step goes on although its process, for all it knows, is dead.
     #[error("{at}: a step still runs a minute after it was dropped; it must not block its thread")]
     Lingers { at: String },
 }
 
-/// What a process does with the run.
+/// The work of a process on the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Go {
-    /// Starts it; if it is there, resumes it.
+    /// Starts the run. If it exists, resumes it.
     Forward,
-    /// Undoes it.
+    /// Undoes the run.
     Back,
 }
 
@@ -87,13 +87,13 @@ impl<W: World> Stage<W> {
     pub(crate) async fn new(with: Option<(StepId, Meddling)>) -> Self {
         let world = W::fresh().await;
         let before = world.seen().await;
-        // A small one: there are thousands.
+        // A small segment: there are thousands of journals.
         let options = Options { segment_bytes: 512 * 1024 };
         let journal = Journal::on(Arc::new(MemoryDisk::new()), options).expect("memory takes a journal");
         Self { world, before, journal, with }
     }
 
-    /// A process does it, to the end or to its death. Whether it lived.
+    /// Has a process do the work, to the end or to its death. Returns whether it lived.
     pub(crate) async fn process(&self, at: &str, go: Go, death: Option<Death>) -> Result<bool, Broken> {
         let broken = |source| Broken::Engine { at: at.to_owned(), source };
         let mortality = Arc::new(Mortality::new(death));
@@ -138,7 +138,7 @@ impl<W: World> Stage<W> {
         events.map(|event| (run, event)).collect()
     }
 
-    /// Compares how the run ended, and what there is, with what there should be.
+    /// Compares the run's end, and the world, with what they should be.
     pub(crate) async fn check(&self, at: &str, outcome: Outcome, expected: &W::Seen) -> Result<(), Broken> {
         let events = self.events();
         let at = at.to_owned();
