@@ -1,4 +1,5 @@
-//! The end of the log, where commits are written: one write and one sync each, into space that was made before.
+//! The end of the log, where commits are written. Each commit takes one write and one sync, into space that
+//! was made before.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,10 +18,11 @@ use crate::place::Position;
 use crate::record;
 use crate::shared::Shared;
 
-/// The first segment is small, so that a new journal costs little. Each is twice the one before, up to the most.
+/// The first segment is small: a new journal costs little. Each segment is twice the one before, up to the
+/// limit.
 const FIRST_BYTES: u64 = 2 * 1024 * 1024;
 
-/// The segment that is written, and the next one.
+/// The segment that is being written, and the next one.
 pub(crate) struct Active {
     disk: Arc<dyn Disk>,
     options: Options,
@@ -28,14 +30,14 @@ pub(crate) struct Active {
     file: Box<dyn DiskFile>,
     size: u64,
     end: u64,
-    /// Where the segment before ended, if it is known.
+    /// The end of the segment before, if it is known.
     previous: u64,
     spare: Spare,
 }
 
 type Made = Result<Box<dyn DiskFile>, DiskError>;
 
-/// The segment after the one that is written.
+/// The segment after the one that is being written.
 enum Spare {
     None,
     Making(JoinHandle<Made>),
@@ -44,9 +46,9 @@ enum Spare {
 
 /// Why a commit was not written.
 pub(crate) enum WriteError {
-    /// There is no room; nothing was written.
+    /// The disk has no room. Nothing was written.
     NoRoom(DiskError),
-    /// Whether it is on the disk is not known.
+    /// It is not known whether the commit is on the disk.
     Failed(DiskError),
 }
 
@@ -97,7 +99,7 @@ impl Active {
             spare,
         };
         if tail.damaged {
-            // Nothing is written into a segment that cannot be read to its end.
+            // A segment that cannot be read to its end takes no more writes.
             active.size = active.end;
         }
         Ok(active)
@@ -109,7 +111,7 @@ impl Active {
         log::MAX_COMMIT_BYTES.min(half)
     }
 
-    /// Sees to it that a run that begins with so many bytes can also be ended when the disk is full.
+    /// Reserves room: a run that begins with this many bytes can also be ended when the disk is full.
     pub(crate) fn reserve(&mut self, bytes: usize) -> Result<(), DiskError> {
         let reserve = (log::MAX_COMMIT_BYTES as u64).min(bytes_of(self.options, self.segment) / 2);
         if self.end + bytes as u64 + reserve <= self.size {
@@ -121,7 +123,7 @@ impl Active {
     }
 
     /// Writes a commit, and returns when it is on the disk. `first` is the length of its first record, `last`
-    /// where its last one begins. Returns where it begins.
+    /// the place where its last record begins. Returns the place where the commit begins.
     pub(crate) fn write(
         &mut self,
         mut bytes: Vec<u8>,
@@ -156,7 +158,7 @@ impl Active {
         Ok(at)
     }
 
-    /// Writes records as a commit, and takes them into the index when they are on the disk.
+    /// Writes records as a commit. Takes them into the index when they are on the disk.
     pub(crate) fn write_staged(&mut self, staged: Staged, shared: &Shared) -> Result<(), WriteError> {
         let Staged { bytes, metas } = staged;
         let first = metas.first().map_or(0, |(_, _, len)| *len as usize);
@@ -171,7 +173,7 @@ impl Active {
         Ok(())
     }
 
-    /// Where the next commit goes.
+    /// The place of the next commit.
     pub(crate) fn end(&self) -> Position {
         Position { segment: self.segment, offset: place::short(self.end) }
     }
@@ -198,11 +200,11 @@ impl Active {
         Ok(())
     }
 
-    /// The next segment; it is made now if it was not before.
+    /// The next segment. It is made now if it was not made before.
     fn take_spare(&mut self) -> Made {
         match std::mem::replace(&mut self.spare, Spare::None) {
             Spare::Ready(file) => Ok(file),
-            // One that failed for want of room may succeed now.
+            // An attempt that failed for want of room may succeed now.
             Spare::Making(thread) => match thread.join() {
                 Ok(Ok(file)) => Ok(file),
                 _ => self.make_spare(),
@@ -239,7 +241,7 @@ impl Drop for Active {
     }
 }
 
-/// A segment that was made ahead; one that has not its whole length is made again.
+/// A segment that was made ahead. A segment without its whole length is made again.
 fn open_spare(disk: &dyn Disk, options: Options, segment: u32) -> Made {
     let name = place::segment_name(segment);
     let failed = |e| DiskError::new("open", disk.path(&name), e);

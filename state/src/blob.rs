@@ -1,4 +1,4 @@
-//! Large blobs: files named by their run and the digest of their content.
+//! Large blobs: files that are named by their run and the digest of their content.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ pub(crate) fn put(disk: &dyn Disk, run: RunId, digest: &Digest, value: &[u8]) ->
     log::make_filled(disk, &name(run, digest), 0, value).map(drop)
 }
 
-/// A blob that is a file of some run, and its path.
+/// A blob that is a file of any run, and its path.
 pub(crate) fn find(disk: &dyn Disk, digest: &Digest) -> Result<Option<(PathBuf, Vec<u8>)>, DiskError> {
     let ending = format!("-{digest}");
     let Some(found) = names(disk)?.into_iter().find(|name| name.ends_with(&ending)) else { return Ok(None) };
@@ -37,7 +37,7 @@ pub(crate) fn find(disk: &dyn Disk, digest: &Digest) -> Result<Option<(PathBuf, 
     Ok(Some((path, value)))
 }
 
-/// Takes the files of these runs away, and those that were never finished. `gone` says which runs.
+/// Removes the files of these runs, and those that were never finished. `gone` says which runs.
 pub(crate) fn remove(disk: &dyn Disk, gone: impl Fn(RunId) -> bool) -> Result<(), DiskError> {
     let mut removed = false;
     for name in names(disk)? {

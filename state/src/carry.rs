@@ -1,8 +1,9 @@
-//! Carrying a journal of format 1 over to this one: sled, a witness beside it, and blobs by their digest.
+//! Carries a journal of format 1 over to this one. Format 1 had sled, a witness beside it, and blobs by their
+//! digest.
 //!
-//! The new journal is built in `carried/` and is on the disk before the format file says 2. From then on the rest is
-//! only renames, which the next opening ends if this one is killed. The old journal stays in `v1/`, whole, until
-//! runs are pruned. Entries keep their hashes.
+//! The new journal is built in `carried/` and is on the disk before the format file says 2. From then on only
+//! renames are left. If this process is killed, the next opening ends them. The old journal stays in `v1/`,
+//! whole, until runs are pruned. Entries keep their hashes.
 
 // The bytes of format 1.
 mod v1;
@@ -38,7 +39,7 @@ use crate::record::LostContent;
 use crate::record::RunContent;
 use crate::shared::Shared;
 
-/// Where the old one stays.
+/// The directory of the old journal.
 const OLD: &str = "v1";
 
 /// Carries a journal of format 1 over. The caller holds the lock.
@@ -57,7 +58,7 @@ pub(crate) fn carry_over(dir: &Path, options: Options) -> Result<(), OpenError> 
     finish(dir)
 }
 
-/// Ends what [`carry_over`] began.
+/// Ends the renames that [`carry_over`] began.
 pub(crate) fn finish(dir: &Path) -> Result<(), OpenError> {
     let (carried, old) = (dir.join(CARRIED), dir.join(OLD));
     if !carried.exists() {
@@ -85,7 +86,7 @@ pub(crate) fn finish(dir: &Path) -> Result<(), OpenError> {
     remove_all(&carried)
 }
 
-/// Takes the old journal away.
+/// Removes the old journal.
 pub(crate) fn forget(dir: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(dir.join(OLD)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
@@ -111,7 +112,7 @@ fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> OpenError {
     move |source| OpenError::Io { doing, path: path.into(), source }
 }
 
-/// Writes every run into a new log, and says how many there are.
+/// Writes every run into a new log. Returns how many there are.
 fn build(old: &v1::Journal, disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<usize, DiskError> {
     for made in [LOG, BLOBS] {
         disk.make_dir(made).map_err(|e| DiskError::new("make", disk.path(made), e))?;
@@ -174,7 +175,7 @@ fn parts(run: &v1::Run, dir: &Path, disk: &dyn Disk) -> Result<Vec<Staged>, Disk
     Ok(parts)
 }
 
-/// A blob of the old journal, if it is there; a large one is a file of the new journal then.
+/// A blob of the old journal, if it is there. A large one becomes a file of the new journal.
 fn carried_blob(
     run: RunId,
     digest: Digest,
@@ -193,7 +194,7 @@ fn carried_blob(
     Ok(Some(BlobContent::file(run, digest, value.len() as u64)))
 }
 
-/// The digests that a body names: in format 1 every 64 hexadecimal digits in a row may be one.
+/// The digests that a body names. In format 1, any 64 hexadecimal digits in a row may be one.
 fn digests(body: &str) -> impl Iterator<Item = Digest> + '_ {
     body.split(|c: char| !c.is_ascii_hexdigit())
         .filter(|word| word.len() == 64)

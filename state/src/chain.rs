@@ -1,8 +1,8 @@
 //! The hash chain of a run. Pure: no I/O, no bytes on the disk.
 //!
-//! Each hash has its own domain, so that no entry can be taken for the genesis of a run or the other way
-//! round. The domains and the order of the fields are frozen: changing them makes every journal unreadable.
-//! What format 1 did not have is hashed in domains of version 2; without it, the hash is that of format 1.
+//! Each hash has its own domain. So no entry can be taken for the genesis of a run or the other way round.
+//! The domains and the order of the fields are frozen: changing them makes every journal unreadable. Fields
+//! that format 1 did not have are hashed in domains of version 2. Without them, the hash is that of format 1.
 
 use crate::Digest;
 use crate::Entry;
@@ -15,7 +15,7 @@ const GENESIS_AFTER: &str = "fulcrum journal v2: genesis of a run after another"
 const LINK: &str = "fulcrum journal v1: entry";
 const LINK_WITH: &str = "fulcrum journal v2: entry with blobs or the end of its run";
 
-/// What the first entry of a run hangs on.
+/// The hash that precedes the first entry of a run.
 pub(crate) fn genesis(run: RunId, kind: &str, created: Timestamp, after: Option<Predecessor>) -> Digest {
     let created = created.as_micros().to_be_bytes();
     match after {
@@ -28,7 +28,7 @@ pub(crate) fn genesis(run: RunId, kind: &str, created: Timestamp, after: Option<
     }
 }
 
-/// The hash that an entry has, whatever hash it says it has.
+/// The hash that an entry should have, whatever hash it names.
 pub(crate) fn link(entry: &Entry) -> Digest {
     let (seq, time) = (entry.seq.to_be_bytes(), entry.time.as_micros().to_be_bytes());
     let (run, prev, body) = (entry.run.as_bytes(), entry.prev.as_bytes(), entry.body.as_bytes());
@@ -40,8 +40,8 @@ pub(crate) fn link(entry: &Entry) -> Digest {
     digest(LINK_WITH, &[run, &seq, prev, &time, &[u8::from(entry.over)], &count, &blobs, body])
 }
 
-/// Of two lists of parts in one domain, no two are the same bytes: each part but the last has a length that
-/// is fixed, or that a part before it says.
+/// No two different lists of parts in one domain give the same bytes: each part but the last has a length
+/// that is fixed, or that an earlier part says.
 fn digest(domain: &str, parts: &[&[u8]]) -> Digest {
     let mut hasher = blake3::Hasher::new_derive_key(domain);
     for part in parts {

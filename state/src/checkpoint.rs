@@ -1,9 +1,10 @@
-//! What makes opening fast: the index as it was a while ago, in the file `index`, and the states of runs that are not
-//! over, in sled (`db/`).
+//! Makes opening fast. The file `index` has an earlier index, and sled (`db/`) has the states of runs that
+//! are not over.
 //!
-//! Nothing depends on either. They are written beside the commits, and never synced. If one cannot be read, is of
-//! another version, or does not fit the log, it is taken away and made anew. The index is a file of its own because
-//! a process that only reads can read it, and because sled takes longer to open the more it holds.
+//! Nothing depends on either. They are written beside the commits, and never synced. If one cannot be read,
+//! is of another version, or does not fit the log, it is removed and made anew. The index is a file of its
+//! own because a process that only reads can read it, and because sled takes longer to open the more it
+//! holds.
 
 // The index as a file.
 mod file;
@@ -31,22 +32,22 @@ use crate::scan::Scanner;
 use crate::shared::KeptState;
 use crate::shared::Shared;
 
-/// The index is written after so many commits.
+/// The index is written after this many commits.
 const COMMITS: u64 = 4096;
-/// States are written this long after the ones before.
+/// States are written this long after the last ones.
 const WHILE: Duration = Duration::from_secs(1);
 
-/// The index as it was.
+/// The earlier index.
 pub(crate) enum Known {
-    /// It is that of the log, up to a place.
+    /// The index belongs to the log, up to a place.
     Fits(Index),
-    /// It is that of another log, or of one that lost its end.
+    /// The index belongs to another log, or to one that lost its end.
     Other(Index),
-    /// There is none that can be read.
+    /// No index can be read.
     Nothing,
 }
 
-/// The index as it was when it was written last.
+/// The index that was written last.
 pub(crate) fn load_index(dir: &Path, disk: &dyn Disk) -> Known {
     match file::load(dir) {
         Ok(None) => Known::Nothing,
@@ -72,7 +73,7 @@ fn fits(disk: &dyn Disk, index: &Index, prefix: &[u8]) -> bool {
     let Ok(file) = disk.open(&place::segment_name(last.at.segment), false) else { return false };
     let mut scanner = Scanner::new(file, last.at.offset.into(), to.into());
     match scanner.next() {
-        // It may have been pruned since.
+        // The record may have been pruned since.
         Ok(Found::Record { prefix: found, .. }) => {
             found.kind == Kind::Blank || Prefix::read(prefix) == Some(found)
         }
@@ -80,10 +81,10 @@ fn fits(disk: &dyn Disk, index: &Index, prefix: &[u8]) -> bool {
     }
 }
 
-/// What is written next.
+/// The next thing to write.
 struct Update {
     index: Option<Vec<u8>>,
-    /// States that changed; `None` for one that is not needed any more.
+    /// States that changed. `None` for a state that is not needed any more.
     states: Vec<(RunId, Option<KeptState>)>,
 }
 
@@ -96,7 +97,7 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Opens the database, gives `shared` the states that are in it, and starts the thread.
+    /// Opens the database, gives its states to `shared`, and starts the thread.
     pub(crate) fn start(dir: &Path, shared: &Shared) -> Option<Checkpoints> {
         let (mut store, states) = store::open(dir);
         states.into_iter().for_each(|(run, kept)| shared.put_state(run, kept));
@@ -125,7 +126,7 @@ impl Checkpoints {
         }
     }
 
-    /// A commit was made, or a state kept.
+    /// Notes a commit, or a kept state.
     pub(crate) fn committed(&mut self, shared: &Shared) {
         self.commits += 1;
         let index = self.commits >= COMMITS;
@@ -138,14 +139,14 @@ impl Checkpoints {
         match self.updates.try_send(update) {
             Ok(()) if index => self.commits = 0,
             Ok(()) => {}
-            // While one is being written, the next waits for another commit.
+            // While one update is being written, the next waits for another commit.
             Err(mpsc::TrySendError::Full(update) | mpsc::TrySendError::Disconnected(update)) => {
                 shared.still_new(update.states.into_iter().map(|(run, _)| run));
             }
         }
     }
 
-    /// Writes the last one, if there was anything new, and waits for it.
+    /// Writes the last update, if there was anything new, and waits for it.
     pub(crate) fn close(self, shared: &Shared) {
         let index = if shared.index().is_changed() { encoded(shared) } else { None };
         let _ = self.updates.send(Update { index, states: shared.take_new_states() });
@@ -169,7 +170,7 @@ fn encoded(shared: &Shared) -> Option<Vec<u8>> {
     (read == PREFIX_BYTES).then(|| file::encode(&index, prefix)).flatten()
 }
 
-/// An index that is read beside a writer; what follows is read from the log.
+/// An index for a reader beside a writer. The reader takes the rest from the log.
 pub(crate) fn index_to_read(dir: &Path, disk: &Arc<dyn Disk>) -> Index {
     match load_index(dir, disk.as_ref()) {
         Known::Fits(index) => index,

@@ -1,4 +1,4 @@
-//! Who writes a run within this process: one writer at a time.
+//! Claims on the runs of this process: one writer for each run at a time.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(crate) struct Claim {
 }
 
 impl Claims {
-    /// Claims a run; `None` if it is claimed.
+    /// Claims a run. `None` if it is claimed already.
     pub(crate) fn claim(&self, run: RunId) -> Option<Arc<Claim>> {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         runs.insert(run).then(|| Arc::new(Claim { claims: self.clone(), run }))

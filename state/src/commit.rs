@@ -1,4 +1,4 @@
-//! What a caller commits, from its values to the bytes of the log. Pure.
+//! Turns a caller's commit into the bytes of the log. Pure.
 
 use serde_json::value::RawValue;
 
@@ -22,14 +22,14 @@ use crate::record::LostContent;
 use crate::record::PruneContent;
 use crate::record::RunContent;
 
-/// What is appended in one go: all of it is there after a crash, or none.
+/// The values of one append. After a crash all of them are there, or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Commit {
     /// The entries: one JSON value each, on one line, kept byte for byte.
     pub bodies: Vec<String>,
     /// Large values that the entries name by their [`Digest`].
     pub blobs: Vec<Vec<u8>>,
-    /// True if the last entry ends the run. It may be continued all the same.
+    /// True if the last entry ends the run. Even then the run may be continued.
     pub over: bool,
 }
 
@@ -57,9 +57,9 @@ impl Commit {
 /// A commit that was checked.
 pub(crate) struct Prepared {
     bodies: Vec<Box<RawValue>>,
-    /// What goes into the log.
+    /// The blobs for the log.
     blobs: Vec<(Digest, Vec<u8>)>,
-    /// What is a file; with its length once it is one.
+    /// The blobs that become files. The length is known once a blob is a file.
     pub(crate) files: Vec<(Digest, Vec<u8>)>,
     over: bool,
     /// The time of all its entries.
@@ -67,7 +67,7 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// Checks what can be checked without the log. `last` is the number of the entry before.
+    /// Checks everything that can be checked without the log. `last` is the number of the entry before.
     pub(crate) fn new(run: RunId, last: u64, commit: Commit) -> Result<Prepared, AppendError> {
         if commit.bodies.is_empty() && !commit.blobs.is_empty() {
             return Err(AppendError::BlobsAlone { run });
@@ -96,7 +96,7 @@ fn checked(run: RunId, seq: u64, body: String) -> Result<Box<RawValue>, AppendEr
     }
 }
 
-/// Records, and what the index takes in of each, with its place in the bytes.
+/// Records, with the part of each for the index and its place in the bytes.
 #[derive(Default)]
 pub(crate) struct Staged {
     pub(crate) bytes: Vec<u8>,
@@ -104,7 +104,7 @@ pub(crate) struct Staged {
 }
 
 impl Staged {
-    /// A new run and its first entries; its head after them.
+    /// A new run and its first entries. Returns the head after them.
     pub(crate) fn begin(
         run: RunId,
         kind: String,
@@ -117,14 +117,14 @@ impl Staged {
         Ok((staged, head))
     }
 
-    /// More entries of a run; its head after them.
+    /// More entries of a run. Returns the head after them.
     pub(crate) fn append(run: RunId, head: Head, commit: Prepared) -> Result<(Staged, Head), AppendError> {
         let mut staged = Staged::default();
         let head = staged.commit(run, head, commit);
         Ok((staged, head))
     }
 
-    /// The record of runs that go.
+    /// The record of a prune.
     pub(crate) fn prune(content: PruneContent) -> Staged {
         let mut staged = Staged::default();
         let json = record::json(&content);
@@ -132,13 +132,13 @@ impl Staged {
         staged
     }
 
-    /// The record of what is known to be lost.
+    /// The record of a known loss.
     pub(crate) fn lost(&mut self, content: LostContent) {
         let json = record::json(&content);
         self.push(Kind::Lost, &json, Meta::Lost(content));
     }
 
-    /// The first record of a run; the head before its first entry.
+    /// The first record of a run. Returns the head before its first entry.
     pub(crate) fn run(&mut self, content: RunContent) -> Head {
         let head = Head { seq: 0, hash: Digest::of(&[]) };
         let RunContent { run, kind, created, after } = content.clone();
@@ -197,7 +197,7 @@ impl Staged {
         self.metas.is_empty()
     }
 
-    /// Puts other records behind these.
+    /// Appends other records to these.
     pub(crate) fn join(&mut self, mut other: Staged) {
         let base = crate::place::short(self.bytes.len() as u64);
         self.bytes.append(&mut other.bytes);

@@ -1,4 +1,4 @@
-//! The state directory: that it is ours, what format it has, and that its name is on the disk.
+//! The state directory: it belongs to this user, has a known format, and its name is on the disk.
 
 use std::fs::DirBuilder;
 use std::fs::Metadata;
@@ -15,10 +15,10 @@ use crate::fsync;
 use crate::log::FORMAT;
 use crate::place::LOG;
 
-/// The file systems that keep nothing when the power goes, tmpfs and ramfs (statfs(2)).
+/// The file systems that lose everything when the power goes: tmpfs and ramfs (statfs(2)).
 const VOLATILE: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
-/// Where a journal of format 1 is carried over to.
+/// The directory to which a journal of format 1 is carried over.
 pub(crate) const CARRIED: &str = "carried";
 
 #[derive(Serialize, Deserialize)]
@@ -26,8 +26,8 @@ struct Format {
     format: u64,
 }
 
-/// Makes the directory, only for this user, and makes its name and those of all that had to be made above
-/// it survive a power cut.
+/// Makes the directory, for this user only. Makes its name, and those of all directories made above it,
+/// survive a power cut.
 pub(crate) fn make(dir: &Path) -> Result<(), OpenError> {
     let failed = |doing| move |source| OpenError::Io { doing, path: dir.into(), source };
     if std::fs::metadata(dir).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
@@ -39,15 +39,15 @@ pub(crate) fn make(dir: &Path) -> Result<(), OpenError> {
             _ => {}
         }
     }
-    // Also when it was there: the process that made it may have been killed before the sync.
+    // Also when the directory existed: the process that made it may have been killed before the sync.
     match dir.canonicalize().map_err(failed("find"))?.parent() {
         Some(parent) => fsync::sync_dir(parent).map_err(failed("sync the parent of")),
         None => Ok(()),
     }
 }
 
-/// Checks a directory that is to be written: it is ours, only we may write it, and it holds a journal or nothing.
-/// The format, if there is a journal.
+/// Checks a directory for writing. It must be ours, only we may write it, and it must hold a journal or
+/// nothing. Returns the format, if there is a journal.
 pub(crate) fn check(dir: &Path) -> Result<Option<u64>, OpenError> {
     let failed = |source| OpenError::Io { doing: "look at", path: dir.into(), source };
     let found = match std::fs::metadata(dir) {
@@ -62,7 +62,7 @@ pub(crate) fn check(dir: &Path) -> Result<Option<u64>, OpenError> {
     Ok(format)
 }
 
-/// Checks a directory that is only to be read.
+/// Checks a directory for reading only.
 pub(crate) fn check_readable(dir: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::Io { doing: "look at", path: dir.into(), source };
     std::fs::metadata(dir).map_err(failed)?;
@@ -99,7 +99,7 @@ fn check_owner(dir: &Path, found: &Metadata) -> Result<(), OpenError> {
     }
 }
 
-/// A directory without a format may hold what a first opening that was cut short has left, and nothing else.
+/// A directory without a format may hold what an interrupted first opening has left, and nothing else.
 fn check_empty(dir: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::Io { doing: "read", path: dir.into(), source };
     let mut has_journal = None;
@@ -122,7 +122,7 @@ fn check_empty(dir: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// What the format file says; `None` if it is not there.
+/// The content of the format file. `None` if there is none.
 fn format(dir: &Path) -> Result<Option<u64>, OpenError> {
     let path = dir.join("format");
     let text = match std::fs::read(&path) {
@@ -140,7 +140,7 @@ fn format(dir: &Path) -> Result<Option<u64>, OpenError> {
     }
 }
 
-/// Writes down that the directory holds a journal of this format.
+/// Records that the directory holds a journal of this format.
 pub(crate) fn mark(dir: &Path) -> Result<(), OpenError> {
     let path = dir.join("format");
     let text = format!("{{\"format\":{FORMAT}}}\n");
@@ -149,7 +149,7 @@ pub(crate) fn mark(dir: &Path) -> Result<(), OpenError> {
         .map_err(|source| OpenError::Io { doing: "write", path, source })
 }
 
-/// True if what is in the directory is gone when the power goes.
+/// True if the directory's content is gone when the power goes.
 pub(crate) fn is_volatile(dir: &Path) -> bool {
     let found = rustix::fs::statfs(dir);
     found.is_ok_and(|found| VOLATILE.iter().any(|kind| i128::from(found.f_type) == i128::from(*kind)))

@@ -1,7 +1,7 @@
 //! The only I/O seam of the journal: a directory with files, named by their paths below it.
 //!
-//! The log knows nothing else of the system, so that a disk that fails, fills up or loses its power can be
-//! put in its place ([`MemoryDisk`](crate::MemoryDisk)).
+//! The log knows nothing else of the system. So a disk that fails, fills up or loses its power can take its
+//! place ([`MemoryDisk`](crate::MemoryDisk)).
 
 use std::fs::DirBuilder;
 use std::fs::File;
@@ -16,37 +16,37 @@ use crate::fsync;
 
 /// A directory with files.
 pub trait Disk: Send + Sync + 'static {
-    /// The names in a directory; none if it is not there.
+    /// The names in a directory. Empty if it does not exist.
     ///
     /// # Errors
     ///
     /// What the system refused.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
-    /// Makes a directory that only this user may read. That it is there is fine.
+    /// Makes a directory that only this user may read. An existing directory is no error.
     ///
     /// # Errors
     ///
     /// What the system refused.
     fn make_dir(&self, dir: &str) -> io::Result<()>;
-    /// Opens a file that is there; for writing, too, if `write`.
+    /// Opens an existing file. With `write`, for writing, too.
     ///
     /// # Errors
     ///
     /// What the system refused.
     fn open(&self, name: &str, write: bool) -> io::Result<Box<dyn DiskFile>>;
-    /// Makes an empty file in place of what may be there.
+    /// Makes an empty file. Replaces an existing one.
     ///
     /// # Errors
     ///
     /// What the system refused.
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
-    /// Gives a file or a directory another name, in place of the file that has it.
+    /// Renames a file or a directory. Replaces the file that has the new name.
     ///
     /// # Errors
     ///
     /// What the system refused.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Takes a file away. That it is not there is fine.
+    /// Removes a file. A missing file is no error.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ pub trait Disk: Send + Sync + 'static {
     ///
     /// What the system refused.
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
-    /// What the file is called outside.
+    /// The file's path outside.
     fn path(&self, name: &str) -> PathBuf;
 }
 

@@ -1,4 +1,4 @@
-//! Reading a run from an entry to the last, checked on the way.
+//! Reads a run from an entry to the last, and checks it on the way.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -23,10 +23,10 @@ use crate::scan::Found;
 use crate::scan::Scanner;
 use crate::shared::Shared;
 
-/// The entries of a run in order: those that are whole up to the first damage, then the error, then
-/// nothing. One entry and a part of the log are in memory at a time.
+/// The entries of a run in order: those that are whole up to the first damage, then the error, then nothing.
+/// At any time, one entry and a part of the log are in memory.
 ///
-/// It ends with the entry that was the last when it was begun. It does not keep the journal open.
+/// The iterator ends with the entry that was the last when it was made. It does not keep the journal open.
 #[must_use = "nothing is read until it is iterated"]
 pub struct Entries {
     shared: Arc<Shared>,
@@ -42,17 +42,17 @@ enum State {
     Done,
 }
 
-/// Where it is.
+/// The state of the reading.
 struct Reading {
     extents: VecDeque<Extent>,
     scanner: Option<(Scanner, u32)>,
-    /// The last entry that was read; `None` before the one that the caller named.
+    /// The last entry that was read. `None` before the one that the caller named.
     last: Option<Head>,
     /// The last entry of the run.
     until: Head,
-    /// What is known to be damaged behind it.
+    /// The known damage behind that entry.
     damage: Option<Damage>,
-    /// What was seen on the way that is no record.
+    /// The first place on the way that has no record.
     bad: Option<(u32, u64)>,
 }
 
@@ -61,7 +61,7 @@ impl Entries {
         Entries { shared, run, after, state: State::Start, head: None }
     }
 
-    /// The last entry that was read, or the head that the run began with.
+    /// The last entry that was read, or the run's head at the start.
     pub(crate) fn head(&self) -> Option<Head> {
         self.head
     }
@@ -146,7 +146,7 @@ impl Entries {
         }
     }
 
-    /// Why the next entry is not where the index says.
+    /// Why the next entry is not at its place in the index.
     fn missing(&self) -> ReadError {
         if let Err(error) = self.shared.refresh() {
             return error;
@@ -179,7 +179,7 @@ impl Entries {
 }
 
 impl Reading {
-    /// The next entry of the run in the log; `None` behind the last part that has any.
+    /// The next entry of the run in the log. `None` behind the last part that has any.
     fn next_entry(&mut self, shared: &Shared, run: RunId) -> Result<Option<Entry>, ReadError> {
         loop {
             let (mut scanner, segment) = match self.scanner.take() {
@@ -210,7 +210,7 @@ impl Reading {
                     self.scanner = Some((scanner, segment));
                     return Ok(Some(entry));
                 }
-                // A record that is no entry is missed when the next one does not follow.
+                // A record that is no entry shows when the next entry does not follow.
                 Some(None) => self.scanner = Some((scanner, segment)),
                 None => {}
             }
@@ -242,7 +242,7 @@ fn remember(shared: &Shared, content: &[u8], segment: u32, at: u64, len: usize) 
     }
 }
 
-/// Leaves out what lies before a place.
+/// Drops what lies before a place.
 fn skip_to(extents: &mut VecDeque<Extent>, at: Position) {
     while let Some(first) = extents.front_mut() {
         if first.segment < at.segment || (first.segment == at.segment && first.to <= at.offset) {

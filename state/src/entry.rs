@@ -1,4 +1,4 @@
-//! Entries and headers as values. How they are written is in `record`.
+//! Entries and headers as values. `record` writes them.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -15,19 +15,19 @@ pub const MAX_BODY_BYTES: usize = 64 * 1024;
 /// The most bytes that the kind of a run may have.
 pub const MAX_KIND_BYTES: usize = 64;
 
-/// The most bytes that a blob may have to be kept in the log. A larger one is a file.
+/// The most bytes of a blob in the log. A larger blob is a file.
 pub const MAX_INLINE_BLOB_BYTES: usize = 64 * 1024;
 
 /// The last entry of a run: its number (0 if there is none yet) and its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Head {
-    /// The number of the last entry. They count from 1.
+    /// The number of the last entry. Entries count from 1.
     pub seq: u64,
-    /// Its hash, which stands for the whole run up to it.
+    /// The last entry's hash, which stands for the whole run up to it.
     pub hash: Digest,
 }
 
-/// The run that was begun before another in the same journal, as it was then.
+/// The run that was begun before another in one journal, as it was at that time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Predecessor {
     /// The run.
@@ -48,33 +48,33 @@ pub struct Entry {
     pub time: Timestamp,
     /// The hash of the entry before.
     pub prev: Digest,
-    /// The hash of this one, over everything else here.
+    /// The hash of this entry, over all other fields.
     pub hash: Digest,
-    /// True if the commit that it ends said that the run is over.
+    /// True if the entry's commit, which it ends, said that the run is over.
     pub over: bool,
-    /// The blobs that were written in one commit with it.
+    /// The blobs that were written in one commit with the entry.
     pub blobs: Vec<Digest>,
-    /// What was appended.
+    /// The value that was appended.
     pub body: String,
 }
 
-/// What is known of a run without reading it.
+/// The data on a run that need no reading of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunHeader {
     /// The run.
     pub run: RunId,
-    /// What kind of run, as [`Journal::begin`](crate::Journal::begin) was told; empty if the record that
-    /// says so is damaged.
+    /// The kind of the run, from [`Journal::begin`](crate::Journal::begin). Empty if the record with it is
+    /// damaged.
     pub kind: String,
-    /// When it was begun.
+    /// When the run was begun.
     pub created: Timestamp,
-    /// The run that was begun before it.
+    /// The run that was begun before this one.
     pub after: Option<Predecessor>,
-    /// Its last entry that can be read.
+    /// The last entry that can be read.
     pub head: Head,
-    /// True if its last entry said that it is over.
+    /// True if the last entry said that the run is over.
     pub over: bool,
-    /// What is known to be damaged in it.
+    /// The known damage of the run.
     pub damage: Option<Damage>,
 }
 

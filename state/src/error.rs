@@ -1,4 +1,4 @@
-//! What can go wrong, by what was being done: opening, appending, reading.
+//! The errors, by activity: opening, appending, reading.
 
 use std::error::Error;
 use std::io;
@@ -12,28 +12,28 @@ use crate::MAX_BODY_BYTES;
 use crate::MAX_KIND_BYTES;
 use crate::RunId;
 
-/// Why a journal could not be opened. Nothing was changed, but for a directory that may have been made.
+/// Why a journal could not be opened. Nothing was changed, except that the directory may have been made.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it open.
+    /// Another process has the journal open.
     #[error("{} is in use{}; wait until that process has ended, or stop it", path.display(), by(holder.as_ref()))]
     Locked {
         /// The state directory.
         path: PathBuf,
-        /// Who, if it could be read.
+        /// The process that has it open, if that could be read.
         holder: Option<LockHolder>,
     },
-    /// Written by a later version of fulcrum.
+    /// A later version of fulcrum wrote the journal.
     #[error(
         "{} has format {found}, this version reads formats up to {supported}; use the version of fulcrum that \
          wrote it, or a later one", path.display()
     )]
     Newer {
-        /// The file that says so.
+        /// The file with the format.
         path: PathBuf,
-        /// The format that it names.
+        /// The format in it.
         found: u64,
-        /// The latest one that can be read.
+        /// The latest format that this version can read.
         supported: u64,
     },
     /// The system refused something.
@@ -47,7 +47,7 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
-    /// What is kept cannot be read at all.
+    /// The stored data cannot be read at all.
     #[error(
         "{} is damaged: {detail}. Files in blobs/ and archived manifests do not depend on it and can be read. \
          Keep a copy of the state directory before anything else; then verify its history, which tells the entry \
@@ -59,7 +59,7 @@ pub enum OpenError {
         /// What was seen.
         detail: String,
     },
-    /// The directory is one that another user could change.
+    /// Another user could change the directory.
     #[error("{} is not safe: {detail}", path.display())]
     Unsafe {
         /// The directory, or a file in it.
@@ -67,7 +67,7 @@ pub enum OpenError {
         /// What was seen, and what to do.
         detail: String,
     },
-    /// The directory holds something, and no journal.
+    /// The directory has content, and no journal.
     #[error("{} holds {found:?} and is no journal; name an empty directory, or one that is not there", path.display())]
     Foreign {
         /// The directory.
@@ -75,7 +75,7 @@ pub enum OpenError {
         /// A name in it.
         found: String,
     },
-    /// Written by an earlier version, and only looked at.
+    /// An earlier version wrote the journal, and this process only reads.
     #[error(
         "{} has format {found}; open it once for writing (fulcrum resume or rollback does), which carries it over \
          to format 2", path.display()
@@ -94,11 +94,11 @@ pub enum OpenError {
 /// Why an append failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// The commit with this append failed. Whether it is on the disk is not known; the journal is
+    /// The commit with this append failed. It is not known whether the commit is on the disk. The journal is
     /// poisoned.
     #[error("the journal could not commit; nothing more is recorded until it is opened again")]
     Disk(#[source] DiskError),
-    /// An earlier commit failed; nothing was tried.
+    /// An earlier commit failed. Nothing was tried.
     #[error(
         "nothing more is recorded since a commit failed ({first}); a failed sync cannot be repeated, so look \
          at the disk, then start again"
@@ -154,14 +154,14 @@ pub enum AppendError {
         /// The run.
         run: RunId,
     },
-    /// The run has grown since the writer looked: an append of it was dropped before it was answered.
+    /// The run has grown since the writer looked: the caller dropped an append before its answer.
     #[error(
         "run {run} ends with entry {found}, not with entry {}; continue the run anew, and read it first", expected.seq
     )]
     Moved {
         /// The run.
         run: RunId,
-        /// The head that the append was to follow.
+        /// The head that the append should follow.
         expected: Head,
         /// The number of the last entry.
         found: u64,
@@ -179,20 +179,20 @@ pub enum AppendError {
     Read {
         /// The run.
         run: RunId,
-        /// Why.
+        /// The cause.
         #[source]
         source: ReadError,
     },
-    /// There is no room on the disk for it. Nothing was appended, and nothing is wrong with the journal.
+    /// The disk has no room for it. Nothing was appended, and the journal is sound.
     #[error("the journal has no room for it; make room on the disk, then try again")]
     NoRoom(#[source] DiskError),
-    /// The thread that commits is gone. Whether the append is on the disk is not known.
+    /// The thread that commits is gone. It is not known whether the append is on the disk.
     #[error("the thread that commits has ended; start again, and look for a panic in the log")]
     WriterGone,
 }
 
 impl AppendError {
-    /// True if this journal will not append anything any more.
+    /// True if this journal accepts no more appends.
     pub fn is_poisoned(&self) -> bool {
         matches!(self, AppendError::Disk(_) | AppendError::Poisoned { .. } | AppendError::WriterGone)
     }
@@ -201,7 +201,7 @@ impl AppendError {
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The run is not what was acknowledged, from this entry on.
+    /// From this entry on, the run differs from what was acknowledged.
     #[error(
         "run {run} is damaged at entry {seq}, in {} at byte {offset}: {detail}. The entries before it are whole; \
          restore the file from a backup, or go by them", path.display()
@@ -209,11 +209,12 @@ pub enum ReadError {
     Damaged {
         /// The run.
         run: RunId,
-        /// The first entry that is missing or not what was written; 0 if it is the header of the run.
+        /// The first entry that is missing or differs from what was written. 0 if it is the header of the
+        /// run.
         seq: u64,
-        /// The file in which that was seen.
+        /// The file of the finding.
         path: PathBuf,
-        /// Where in the file.
+        /// The place in the file.
         offset: u64,
         /// What was seen.
         detail: String,
@@ -226,30 +227,30 @@ pub enum ReadError {
         /// Its last entry.
         head: Head,
     },
-    /// A blob is not there.
+    /// A blob is missing.
     #[error("blob {digest} is missing: {} is not there; restore it from a backup", path.display())]
     MissingBlob {
         /// Its digest.
         digest: crate::Digest,
-        /// Where it should be.
+        /// The blob's path.
         path: PathBuf,
     },
-    /// A blob is there, and is not what was put.
+    /// The content of a blob differs from what was put.
     #[error("blob {digest} is damaged: the content of {} has digest {found}; restore it from a backup", path.display())]
     DamagedBlob {
         /// Its digest.
         digest: crate::Digest,
-        /// Where it is.
+        /// The blob's path.
         path: PathBuf,
-        /// The digest of what is there.
+        /// The digest of the present content.
         found: crate::Digest,
     },
-    /// There is no such run here.
+    /// This journal has no such run.
     #[error("run {run} is not in the journal {}; list the runs", path.display())]
     UnknownRun {
         /// The run.
         run: RunId,
-        /// Where it was looked for.
+        /// The journal that was searched.
         path: PathBuf,
     },
     /// The disk could not be read.
@@ -258,7 +259,7 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// True if something that was acknowledged is not there any more, or has changed.
+    /// True if something that was acknowledged is missing or has changed.
     pub fn is_damage(&self) -> bool {
         match self {
             ReadError::Damaged { .. } | ReadError::MissingBlob { .. } | ReadError::DamagedBlob { .. } => true,
@@ -274,7 +275,7 @@ fn by(holder: Option<&LockHolder>) -> String {
     }
 }
 
-/// The disk refused something.
+/// The system refused a disk operation.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("cannot {doing} {}", path.display())]
 pub struct DiskError {
@@ -292,7 +293,7 @@ impl DiskError {
         DiskError { doing, path, source: Arc::new(source) }
     }
 
-    /// True if there was no room.
+    /// True if the disk had no room.
     pub fn is_full(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }

@@ -1,18 +1,19 @@
 //! Fault points: named places in the code at which a test can kill the process, with SIGKILL, for certain.
 //!
-//! They are there only with the cargo feature `fault-points`. With it, the environment is read once:
+//! They exist only with the cargo feature `fault-points`. With it, the environment is read once:
 //!
 //! * `FULCRUM_FAULT=<name>@<n>`: the n-th time (from 1) that this process passes the point of that name, it
-//!   kills itself. Nothing of the thread that passed it runs after that, no destructor, no flush.
-//! * `FULCRUM_FAULT_LOG=<file>`: the name of every point that is passed is appended to the file, a line each,
-//!   so that a test can first count what there is to die at.
+//!   kills itself. Nothing of the thread that passed the point runs after that, no destructor, no flush.
+//! * `FULCRUM_FAULT_LOG=<file>`: the name of every point that is passed is appended to the file, a line each.
+//!   With it, a test can first count the places to die at.
 //!
-//! Without the feature [`point`] is an empty `const fn`, and this module has it evaluated by the compiler: a
-//! function that reads the environment, or ends a process, would not compile there. That the `fulcrum`
-//! command is built without the feature is what `the_command_is_built_without_fault_points` (engine/tests)
-//! asks of cargo. `cargo test --workspace` turns it on in everything that is built for the tests.
+//! Without the feature [`point`] is an empty `const fn`, and this module has the compiler evaluate it. A
+//! function that reads the environment, or ends a process, would not compile there. The test
+//! `the_command_is_built_without_fault_points` (engine/tests) asks cargo whether the `fulcrum` command is
+//! built without the feature. `cargo test --workspace` turns it on in everything that is built for the tests.
 //!
-//! It is not for errors that a caller sees: a disk that fails is [`MemoryDisk::fail`](crate::MemoryDisk::fail).
+//! Fault points are not for errors that a caller sees. For a disk that fails there is
+//! [`MemoryDisk::fail`](crate::MemoryDisk::fail).
 
 /// A place to die at.
 #[cfg(not(feature = "fault-points"))]
@@ -28,7 +29,7 @@ pub const fn point_of(place: &str, what: &str) {
     let _ = (place, what);
 }
 
-/// The proof that they are nothing: the compiler has run them.
+/// The proof that the points are nothing: the compiler has run them.
 #[cfg(not(feature = "fault-points"))]
 const _: () = {
     point("nothing");
@@ -86,7 +87,7 @@ mod armed {
         passed: Mutex<BTreeMap<String, u64>>,
     }
 
-    /// What the environment says; `None` if it says nothing.
+    /// The orders in the environment. `None` if there are none.
     fn armed() -> Option<&'static Armed> {
         static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
         ARMED.get_or_init(read).as_ref()
@@ -121,7 +122,8 @@ mod armed {
         }
     }
 
-    /// A test that cannot have what it asked for must not pass. Not a panic: those of stores are caught.
+    /// Ends the process: a test that cannot have what it asked for must not pass. This is no panic, as stores
+    /// catch panics.
     fn give_up(why: &str) -> ! {
         let _ = writeln!(std::io::stderr(), "fault points: {why}");
         std::process::abort();

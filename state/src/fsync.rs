@@ -1,9 +1,9 @@
-//! Files that are whole or not there, after a kill and after a power cut. The one helper of the project
-//! for this; it knows nothing of journals.
+//! Files that are whole or absent, after a kill and after a power cut. This is the project's one helper for
+//! that. It knows nothing of journals.
 //!
-//! The temporary file lies in the same directory (a rename does not cross file systems) and its name
-//! starts with a dot, so that a kubelet that watches the directory does not read it. A kill can leave one
-//! behind, named `.fulcrum-<name>-*.tmp`; nothing ever reads it, and [`sweep`] takes it away.
+//! The temporary file lies in the directory of the target, as a rename does not cross file systems. Its name
+//! starts with a dot: a kubelet that watches the directory does not read it. A kill can leave one behind,
+//! named `.fulcrum-<name>-*.tmp`. Nothing ever reads it, and [`sweep`] removes it.
 
 use std::fs::File;
 use std::fs::Permissions;
@@ -13,15 +13,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::fchown;
 use std::path::Path;
 
-/// Puts `bytes` at `path`, in place of what may be there, and returns when that is on the disk.
+/// Writes `bytes` to `path`, replaces an existing file, and returns when the new one is on the disk.
 ///
-/// `mode` is that of the new file, 0600 if not given; `owner` is user and group, those of the process if
-/// not given. Both are set before the file has its name.
+/// `mode` is the mode of the new file, by default 0600. `owner` is its user and group, by default those of
+/// the process. Both are set before the file has its name.
 ///
 /// # Errors
 ///
-/// What the system refused. Then the old file is still there, or, if only the sync of the directory
-/// failed, the new one: never a part of it.
+/// What the system refused. Then the old file is still there. If only the sync of the directory failed, the
+/// new file is there. There is never a part of it.
 pub fn write_atomic(
     path: &Path,
     bytes: &[u8],
@@ -45,7 +45,7 @@ pub fn write_atomic(
     sync_dir(dir)
 }
 
-/// Takes the file at `path` away and returns when that is on the disk. That it is not there is fine.
+/// Removes the file at `path` and returns when that is on the disk. A missing file is no error.
 ///
 /// # Errors
 ///
@@ -53,13 +53,13 @@ pub fn write_atomic(
 pub fn remove_durable(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        // Also when it was not there: the process that removed it may have been killed before the sync.
+        // Also when the file was missing: the process that removed it may have been killed before the sync.
         _ => sync_dir(parent(path)?),
     }
 }
 
-/// Takes away what a [`write_atomic`] to `path` that was killed has left beside it. Nobody else may be
-/// writing to `path` meanwhile.
+/// Removes what a killed [`write_atomic`] to `path` has left beside it. No other process may be writing to
+/// `path` meanwhile.
 ///
 /// # Errors
 ///

@@ -35,7 +35,7 @@ impl RunId {
         self.0.as_hyphenated().encode_lower(buffer)
     }
 
-    /// The name that these bytes are.
+    /// The name with these bytes.
     pub fn from_bytes(bytes: [u8; 16]) -> RunId {
         RunId(Uuid::from_bytes(bytes))
     }
@@ -78,12 +78,12 @@ impl Digest {
         &self.0
     }
 
-    /// The hash that is written so.
+    /// The hash with these digits.
     pub(crate) fn from_hex(digits: &[u8; 64]) -> Option<Digest> {
         Some(Digest(*blake3::Hash::from_hex(digits).ok()?.as_bytes()))
     }
 
-    /// The hash that these bytes are; nothing is hashed.
+    /// The hash with these bytes. Nothing is hashed.
     pub fn from_bytes(bytes: [u8; 32]) -> Digest {
         Digest(bytes)
     }
@@ -136,8 +136,8 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// Microseconds since the Unix epoch, as the clock of the node said. The clock can be set: times in a
-/// journal may go backwards, the order of entries is their number.
+/// Microseconds since the Unix epoch, by the node's clock. The clock can be set. So times in a journal may go
+/// backwards, and the number gives the order of entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(u64);
@@ -154,18 +154,18 @@ impl Timestamp {
         self.0
     }
 
-    /// The time so many microseconds after the Unix epoch.
+    /// The time this many microseconds after the Unix epoch.
     pub fn from_micros(micros: u64) -> Timestamp {
         Timestamp(micros)
     }
 
-    /// How long after `earlier` this is; zero if it is not after it.
+    /// How long after `earlier` this time is. Zero if it is not after it.
     pub fn since(&self, earlier: Timestamp) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// A text that is not the name or the digest that it was read as.
+/// A text that is no name or digest, whichever was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot read {text:?}: {wanted}")]
 pub struct ParseIdError {

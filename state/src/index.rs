@@ -1,6 +1,6 @@
-//! What is where: the runs in the order of the log, their heads, and the parts of the log that hold them.
-//! Pure. It is built by applying the records of the log in order, by the process that writes them and by one
-//! that reads them.
+//! The index: the runs in the order of the log, their heads, and the parts of the log that hold them. Pure.
+//! Applying the records of the log in order builds it, in the process that writes them and in one that reads
+//! them.
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -28,20 +28,20 @@ use crate::record::RunContent;
 
 /// Two records of a run that are nearer to each other than this are read in one go.
 const GAP_BYTES: u32 = 64 * 1024;
-/// Places of blobs that are remembered.
+/// The number of places of blobs that are remembered.
 const BLOBS_MAX: usize = 100_000;
 
-/// A part of the journal that is not what was written.
+/// A part of the journal that differs from what was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damage {
-    /// The run that it belongs to, if that can be told.
+    /// Its run, if that can be told.
     pub run: Option<RunId>,
-    /// The first entry of that run that cannot be read; 0 if it is the first record of the run. `None` if
-    /// no entry is hit, or it is not known which.
+    /// The first entry of that run that cannot be read. 0 if it is the first record of the run. `None` if no
+    /// entry is hit, or it is not known which.
     pub seq: Option<u64>,
     /// The file.
     pub path: PathBuf,
-    /// Where in the file.
+    /// The place in the file.
     pub offset: u64,
     /// What was seen.
     pub detail: String,
@@ -52,34 +52,34 @@ pub struct Damage {
 pub(crate) struct RunState {
     pub(crate) header: RunHeader,
     pub(crate) extents: Vec<Extent>,
-    /// Where its last record is.
+    /// The place of its last record.
     pub(crate) last: Position,
 }
 
 /// The index.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
-    /// In the log's order; `None` where a run was pruned.
+    /// In the log's order. `None` where a run was pruned.
     runs: Vec<Option<RunState>>,
     by_run: HashMap<RunId, usize>,
-    /// Those whose last entry did not say that they are over.
+    /// The runs whose last entry did not say that they are over.
     open: BTreeSet<usize>,
     pruned: HashMap<RunId, Head>,
-    /// What a prune that was cut short has left.
+    /// The remains of a prune that was cut short.
     leftovers: Vec<(RunId, Vec<Extent>)>,
     /// The run that was begun last.
     last: Option<RunId>,
     damage: Vec<Damage>,
     blobs: HashMap<Digest, Place>,
     last_record: Option<Place>,
-    /// Where the next commit goes.
+    /// The place of the next commit.
     pub(crate) end: Option<Position>,
-    /// Something was applied since it was read from its file.
+    /// Whether a record was applied since the index was read from its file.
     changed: bool,
 }
 
 impl Index {
-    /// The index as it was, from its parts.
+    /// The earlier index, from its parts.
     pub(crate) fn restored(
         runs: Vec<Option<RunState>>,
         pruned: HashMap<RunId, Head>,
@@ -96,12 +96,12 @@ impl Index {
         Index { runs, by_run, open, pruned, last, damage, end, last_record, ..Index::default() }
     }
 
-    /// Every run that was ever begun, in the log's order; `None` where it was pruned.
+    /// Every run that was ever begun, in the log's order. `None` where it was pruned.
     pub(crate) fn slots(&self) -> &[Option<RunState>] {
         &self.runs
     }
 
-    /// True if something was applied since it was read from its file.
+    /// True if a record was applied since the index was read from its file.
     pub(crate) fn is_changed(&self) -> bool {
         self.changed
     }
@@ -119,7 +119,8 @@ impl Index {
         self.pruned.iter().map(|(run, head)| (*run, *head))
     }
 
-    /// The runs of which another index knows more: the first entry that is missing here, and how many there were.
+    /// The runs of which another index knows more. For each, the first entry that is missing here, and how
+    /// many there were.
     pub(crate) fn less_than(&self, other: &Index) -> Vec<(RunId, u64, u64)> {
         let less = |state: &RunState| {
             let (run, head) = (state.header.run, state.header.head);
@@ -155,7 +156,7 @@ impl Index {
         self.pruned.get(&run).copied()
     }
 
-    /// What the genesis of the next run covers.
+    /// The predecessor that the genesis of the next run covers.
     pub(crate) fn predecessor(&self) -> Option<Predecessor> {
         let run = self.last?;
         let head = self.run(run).map(|state| state.header.head).or_else(|| self.pruned(run))?;
@@ -177,7 +178,7 @@ impl Index {
         self.blobs.insert(digest, place);
     }
 
-    /// The parts of the log in which blobs may be, those of open runs first, then the latest first.
+    /// The parts of the log that may have blobs. Those of open runs come first, then the latest first.
     pub(crate) fn extents_for_blobs(&self) -> Vec<Extent> {
         let open = self.open.iter().rev().filter_map(|at| self.runs[*at].as_ref());
         let closed = (0..self.runs.len()).rev().filter(|at| !self.open.contains(at));
@@ -189,13 +190,13 @@ impl Index {
         &self.leftovers
     }
 
-    /// What was left of pruned runs is gone.
+    /// Notes that the remains of pruned runs are gone.
     pub(crate) fn finished_prune(&mut self) {
         self.leftovers.clear();
         self.blobs.clear();
     }
 
-    /// Everything that is kept in the segment is part of some run that is left.
+    /// Whether any run that is left has records in the segment.
     pub(crate) fn lives_in(&self, segment: u32) -> bool {
         self.runs.iter().flatten().any(|run| run.extents.iter().any(|extent| extent.segment == segment))
     }
@@ -245,7 +246,7 @@ impl Index {
 
     fn entry(&mut self, entry: EntryMeta, place: Place) {
         let Some(at) = self.by_run.get(&entry.run).copied() else {
-            // Its first record is damaged.
+            // The run's first record is damaged.
             let mut header = header(entry.run);
             let detail = "its first record is not there".to_owned();
             header.damage = Some(damage(entry.run, 0, place, detail));
@@ -305,7 +306,7 @@ impl Index {
         }
     }
 
-    /// Notes that a run is damaged from an entry on; what is known already stays.
+    /// Notes that a run is damaged from an entry on. Earlier knowledge stays.
     pub(crate) fn lose(&mut self, run: RunId, seq: u64, detail: String, path: PathBuf, place: Place) {
         let Some(at) = self.by_run.get(&run) else { return };
         let Some(state) = &mut self.runs[*at] else { return };
@@ -316,7 +317,7 @@ impl Index {
         }
     }
 
-    /// Notes a part of the log that is not what was written.
+    /// Notes a part of the log that differs from what was written.
     pub(crate) fn note(&mut self, mut damage: Damage, bytes: &[u8], place: Place) {
         let hint = Hint::of(bytes);
         let known = hint.run.filter(|run| self.by_run.contains_key(run));
@@ -346,7 +347,7 @@ fn header(run: RunId) -> RunHeader {
 }
 
 fn damage(run: RunId, seq: u64, place: Place, detail: String) -> Damage {
-    // The file is named where the directory is known.
+    // A caller that knows the directory adds it to the file's name.
     let path = PathBuf::from(segment_name(place.at.segment));
     Damage { run: Some(run), seq: Some(seq), path, offset: place.at.offset.into(), detail }
 }

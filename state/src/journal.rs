@@ -49,13 +49,13 @@ use crate::writer::Reply;
 use crate::writer::Request;
 use crate::writer::Writer;
 
-/// The segments of a journal in memory: there may be hundreds of them in the tests of a program.
+/// The segment size of a journal in memory: a program's tests may have hundreds of such journals.
 const MEMORY_BYTES: u64 = 512 * 1024;
 
-/// How a journal is opened.
+/// The options for opening a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The most bytes of a segment of the log, 64 KiB at least. One commit takes half of it at most.
+    /// The most bytes of a segment of the log, at least 64 KiB. One commit takes at most half of it.
     pub segment_bytes: u64,
 }
 
@@ -71,14 +71,15 @@ impl Options {
     }
 }
 
-/// An open journal. Clones are the same journal; it is closed when the last of them and of its [`RunWriter`]s is
-/// dropped. That waits for what is being committed, and afterwards the journal can be opened again at once.
+/// An open journal. Clones are one journal. It is closed when the last clone and the last of its
+/// [`RunWriter`]s are dropped. Dropping waits for what is being committed. Afterwards the journal can be
+/// opened again at once.
 #[derive(Clone)]
 pub struct Journal {
     inner: Arc<Inner>,
 }
 
-/// What the clones share. The order of dropping matters: the thread, then the lock.
+/// The state that the clones share. The order of dropping matters: the thread, then the lock.
 struct Inner {
     requests: Option<mpsc::Sender<Request>>,
     thread: Option<JoinHandle<()>>,
@@ -90,13 +91,13 @@ struct Inner {
 }
 
 impl Journal {
-    /// Opens the journal in `dir` for writing and recovers it. The directory is made if it is not there (mode 0700).
-    /// `purpose` is what [`LockHolder`](crate::LockHolder) tells others.
+    /// Opens the journal in `dir` for writing and recovers it. Makes the directory if it does not exist (mode
+    /// 0700). [`LockHolder`](crate::LockHolder) tells `purpose` to others.
     ///
     /// # Errors
     ///
-    /// [`OpenError`]: in use by another process, of a newer format, not safe, or refused by the system. Damage to single
-    /// runs is no error here; reading them reports it.
+    /// [`OpenError`]: in use by another process, of a newer format, not safe, or refused by the system.
+    /// Damage to single runs is no error here: reading them reports it.
     pub fn open(dir: impl AsRef<Path>, purpose: &str) -> Result<Journal, OpenError> {
         Journal::open_with(dir, purpose, Options::default())
     }
@@ -112,7 +113,7 @@ impl Journal {
         dir::make(dir)?;
         let lock = Arc::new(ProcessLock::take(dir, purpose)?);
         crate::fault::point("open/locked");
-        // Again: another process may have written since.
+        // Checked again: another process may have written since.
         let format = dir::check(dir)?;
         crate::fault::point("open/before-format");
         match format {
@@ -128,7 +129,7 @@ impl Journal {
         started.map_err(OpenError::Disk)
     }
 
-    /// A journal that keeps nothing when the process ends.
+    /// A journal that loses everything when the process ends.
     ///
     /// # Panics
     ///
@@ -143,7 +144,7 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// [`DiskError`] if it cannot be recovered.
+    /// [`DiskError`] if the journal cannot be recovered.
     pub fn on(disk: Arc<dyn Disk>, options: Options) -> Result<Journal, DiskError> {
         Journal::start(disk, options, None, None)
     }
@@ -199,19 +200,20 @@ impl Journal {
         Ok(Journal { inner: Arc::new(inner) })
     }
 
-    /// A reader of this journal. It sees a commit once that is on the disk.
+    /// A reader of this journal. It sees a commit once the commit is on the disk.
     pub fn reader(&self) -> Reader {
         self.inner.reader.clone()
     }
 
-    /// Begins a run of this kind (at most [`MAX_KIND_BYTES`] bytes) with its first entries, and returns when
-    /// they are on the disk: one sync. After a crash the run is there with all of them, or not at all.
+    /// Begins a run of this kind (at most [`MAX_KIND_BYTES`] bytes) with its first entries. Returns when they
+    /// are on the disk: one sync. After a crash the run is there with all of them, or not at all.
     ///
-    /// A run is not begun if there is not also room to end it: then the disk is full, and this is [`AppendError::NoRoom`].
+    /// A run is only begun if there is also room to end it. Otherwise the disk is full, and this returns
+    /// [`AppendError::NoRoom`].
     ///
     /// # Errors
     ///
-    /// [`AppendError`]. If [`is_poisoned`](AppendError::is_poisoned), the run may be there all the same.
+    /// [`AppendError`]. If [`is_poisoned`](AppendError::is_poisoned), the run may still be there.
     pub async fn begin(&self, kind: &str, commit: Commit) -> Result<RunWriter, AppendError> {
         if kind.len() > MAX_KIND_BYTES {
             return Err(AppendError::KindTooLong { kind: kind.into(), bytes: kind.len() });
@@ -225,28 +227,29 @@ impl Journal {
         Ok(RunWriter { journal: self.clone(), run, head, time, claim })
     }
 
-    /// Goes on with a run, at its last entry.
+    /// Continues a run at its last entry.
     ///
     /// # Errors
     ///
-    /// [`AppendError::Claimed`] if it is being written in this process: a [`RunWriter`] of it is there, or what one was
-    /// asked is not answered. [`AppendError::Read`] if the run is damaged, pruned, or not there.
+    /// [`AppendError::Claimed`] if this process is writing the run: it has a [`RunWriter`], or a request of
+    /// an earlier one is not answered yet. [`AppendError::Read`] if the run is damaged, pruned, or unknown.
     pub fn continue_run(&self, run: RunId) -> Result<RunWriter, AppendError> {
         let claim = self.inner.claims.claim(run).ok_or(AppendError::Claimed { run })?;
         let head = self.inner.reader.shared.head_to_continue(run)?;
         Ok(RunWriter { journal: self.clone(), run, head, time: Timestamp::now(), claim })
     }
 
-    /// Takes runs away for good, with their blobs, and returns when that is on the disk. A record of it stays, with
-    /// their heads and the reason. The chains of the other runs do not change: each run has its own.
+    /// Removes runs for good, with their blobs, and returns when that is on the disk. A record of the prune
+    /// stays, with their heads and the reason. The chains of the other runs do not change: each run has its
+    /// own.
     ///
-    /// After a crash in the middle, each of these runs is there as a whole or gone, and the next opening ends what was
-    /// begun. Runs that are not there are left out.
+    /// After a crash in the middle, each of these runs is whole or gone, and the next opening ends the prune.
+    /// Unknown runs are left out.
     ///
     /// # Errors
     ///
-    /// [`AppendError::Claimed`] if one of them is being written. [`AppendError`]; if
-    /// [`is_poisoned`](AppendError::is_poisoned), some of it may have been done.
+    /// [`AppendError::Claimed`] if one of the runs is being written. [`AppendError`] otherwise; if
+    /// [`is_poisoned`](AppendError::is_poisoned), a part of the prune may have been done.
     pub async fn prune(&self, runs: Vec<RunId>, reason: &str) -> Result<(), AppendError> {
         let claim = |run: &RunId| self.inner.claims.claim(*run).ok_or(AppendError::Claimed { run: *run });
         let _claims = runs.iter().map(claim).collect::<Result<Vec<Arc<Claim>>, _>>()?;
@@ -258,29 +261,29 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// [`ReadError`]; none of a journal that is open for writing.
+    /// [`ReadError`]. None for a journal that is open for writing.
     pub fn open_runs(&self) -> Result<Vec<RunHeader>, ReadError> {
         self.inner.reader.open_runs()
     }
 
-    /// How many commits were synced since it was opened. Files of blobs are not counted.
+    /// How many commits were synced since the opening. Files of blobs do not count.
     pub fn syncs(&self) -> u64 {
         self.inner.syncs.load(Ordering::Relaxed)
     }
 
-    /// The state directory, if it is in one.
+    /// The state directory. `None` for a journal without one.
     pub fn dir(&self) -> Option<&Path> {
         self.inner.dir.as_deref()
     }
 
-    /// True if the state directory is in memory, and a power cut or a reboot takes it away.
+    /// True if the state directory is in memory: a power cut or a reboot removes it.
     pub fn is_volatile(&self) -> bool {
         self.dir().is_none_or(dir::is_volatile)
     }
 }
 
-/// The writer of one run: the only way to append to it. The run can be continued by another when this is dropped and
-/// what it was asked last is answered.
+/// The writer of one run: the only way to append to it. Another writer can continue the run when this one is
+/// dropped and its last request is answered.
 pub struct RunWriter {
     journal: Journal,
     run: RunId,
@@ -300,22 +303,22 @@ impl RunWriter {
         self.head
     }
 
-    /// The time of the entries that were acknowledged last: all entries of a commit have one. When the run was continued,
-    /// if none was.
+    /// The time of the entries that were acknowledged last: all entries of a commit have one time. If there
+    /// were none, the time at which the run was continued.
     pub fn time(&self) -> Timestamp {
         self.time
     }
 
     /// Appends entries, and returns their head when they are on the disk: one sync, shared with everything
-    /// else that is being appended. After a crash all of them are there or none. Without entries nothing is
-    /// written, and the head is returned.
+    /// else that is being appended. After a crash all of them are there or none. Without entries this writes
+    /// nothing, and returns the head.
     ///
-    /// A future that is dropped before it is done does not take its entries back. The next append of this writer is then
-    /// [`AppendError::Moved`].
+    /// A future that is dropped before it is done does not take its entries back. This writer's next append
+    /// then returns [`AppendError::Moved`].
     ///
     /// # Errors
     ///
-    /// [`AppendError`]. If [`is_poisoned`](AppendError::is_poisoned), the entries may be there all the same.
+    /// [`AppendError`]. If [`is_poisoned`](AppendError::is_poisoned), the entries may still be there.
     pub async fn append(&mut self, commit: Commit) -> Result<Head, AppendError> {
         let (run, expected, claim) = (self.run, self.head, self.claim.clone());
         let inner = &self.journal.inner;
@@ -326,16 +329,16 @@ impl RunWriter {
         Ok(self.head)
     }
 
-    /// Keeps the state of the run's state machine at its head, so that it need not read the run from its beginning. It is
-    /// not synced: after a crash it may be older, or not there.
+    /// Keeps the state of the run's state machine at its head. With it, the run need not be read from its
+    /// beginning. The state is not synced: after a crash it may be older, or missing.
     pub fn checkpoint(&self, state: Vec<u8>) {
         self.journal.inner.tell(Request::Checkpoint { run: self.run, head: self.head, state });
     }
 }
 
 impl Inner {
-    /// Checks a commit, and writes what of it becomes files: beside the thread that commits, so that other runs do not
-    /// wait for it.
+    /// Checks a commit, and writes its files beside the thread that commits. So other runs do not wait for
+    /// it.
     async fn prepared(&self, run: RunId, last: u64, commit: Commit) -> Result<Prepared, AppendError> {
         let prepared = Prepared::new(run, last, commit)?;
         if prepared.files.is_empty() {
@@ -353,7 +356,7 @@ impl Inner {
             AppendError::NoRoom(DiskError::new("start a thread for", PathBuf::from(BLOBS), e))
         })?;
         let written = answer.await.map_err(|_| AppendError::WriterGone)?;
-        // It was written under a name that no reader knows, and that is swept.
+        // The file has a name that no reader knows, and that a sweep removes.
         written.map_err(AppendError::NoRoom)
     }
 
@@ -371,8 +374,8 @@ impl Inner {
 }
 
 impl Drop for Inner {
-    /// The thread ends when nothing can be asked of it any more. It never holds a journal itself, so that
-    /// this is never that thread.
+    /// The thread ends when no request can reach it any more. It never holds a journal itself. So this is
+    /// never that thread.
     fn drop(&mut self) {
         self.requests = None;
         if let Some(thread) = self.thread.take()
@@ -383,7 +386,7 @@ impl Drop for Inner {
     }
 }
 
-/// Writes down which entries the checkpoint knew that the log does not have.
+/// Records the entries that the checkpoint knew and the log lacks.
 fn record_lost(shared: &Shared, active: &mut Active, lost: Vec<(RunId, u64, u64)>) -> Result<(), DiskError> {
     for (run, seq, had) in lost {
         let detail = format!("{had} entries were acknowledged, as the checkpoint says");
@@ -395,7 +398,7 @@ fn record_lost(shared: &Shared, active: &mut Active, lost: Vec<(RunId, u64, u64)
     Ok(())
 }
 
-/// Takes away what a process that was killed had not finished.
+/// Removes what a killed process left unfinished.
 fn sweep(disk: &dyn Disk) -> Result<(), DiskError> {
     for name in disk.list(LOG).map_err(|e| DiskError::new("list", disk.path(LOG), e))? {
         if name.ends_with(".tmp") {

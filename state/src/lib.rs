@@ -1,20 +1,20 @@
 //! The journal of fulcrum: what a run did, in order, on the disk before anything depends on it.
 //!
-//! It is for one process on one node that appends small entries and must find every acknowledged one
-//! after a kill or a power cut, and for any number of processes that read. It is not a database for queries, and it
+//! It is for one process on one node that appends small entries and must find every acknowledged one after a
+//! kill or a power cut, and for any number of processes that read. It is not a database for queries, and it
 //! knows nothing of steps, plans or Kubernetes: a body is JSON text.
 //!
-//! An append-only log of text lines is the only copy of what is kept (docs/formats/journal.md). What makes opening fast,
-//! an index and the states of runs in sled, is made anew from the log if it is lost.
+//! An append-only log of text lines is the only copy of the data (docs/formats/journal.md). An index, and the
+//! states of runs in sled, make opening fast. If they are lost, they are made anew from the log.
 //!
 //! # Promises
 //!
-//! * [`RunWriter::append`] and [`Journal::begin`] return when their entries and blobs are on the disk, all of them;
-//!   if they fail, either all of them or none are there.
-//! * Reading never returns an entry that was not appended, and never leaves one out in silence: what is
-//!   damaged or missing is an error that names the run, the number of the entry, and the place in the file.
+//! * [`RunWriter::append`] and [`Journal::begin`] return when their entries and blobs are on the disk, all of
+//!   them. If they fail, either all of them or none are there.
+//! * Reading never returns an entry that was not appended, and never leaves one out in silence. Damage or a
+//!   missing entry is an error that names the run, the number of the entry, and the place in the file.
 //! * Damage to one run hides no other.
-//! * After a failed sync nothing is claimed any more: the journal is poisoned until it is opened again.
+//! * After a failed sync the journal claims nothing any more: it is poisoned until it is opened again.
 //! * A run that could be begun can be ended on a disk that is full.
 //!
 //! # Invariants
@@ -28,36 +28,37 @@
 //! entry[n].hash                 = link(run, n, prev, time, over, blobs, body)
 //! ```
 //!
-//! # What is assumed of the disk
+//! # Assumptions about the disk
 //!
-//! * What `fsync`, or `fdatasync` for the content of a file, has returned for is kept through a power cut.
+//! * A power cut preserves everything for which `fsync`, or `fdatasync` for the content of a file, has
+//!   returned.
 //! * An aligned piece of 512 bytes is written as a whole or not at all.
 //! * A rename within one file system is atomic.
-//! * Bytes may change behind our back; this is found when they are read, not repaired.
+//! * Bytes may change behind our back. Reading finds such a change, and does not repair it.
 //! * Only this user writes below the state directory, and only while the lock is held.
 
-// What a run and an entry are called.
+// The names of runs and entries.
 mod id;
 
-// What is kept, as values.
+// Entries and headers, as values.
 mod entry;
 
-// How entries hang together.
+// The links between entries.
 mod chain;
 
 // A record of the log, as a line of text.
 mod record;
 
-// What a caller commits, as records.
+// A caller's commit, as records.
 mod commit;
 
-// What a record says, without its body.
+// The data of a record, without its body.
 mod meta;
 
 // Places in the log.
 mod place;
 
-// What is where.
+// The index of places.
 mod index;
 
 // The only I/O seam: a directory with files.
@@ -66,7 +67,7 @@ mod disk;
 // A disk in memory, with faults on request.
 mod memory;
 
-// The records of a segment, and what is no record.
+// The records of a segment, and the places without one.
 mod scan;
 
 // Segments, and reading them in order.
@@ -78,10 +79,10 @@ mod active;
 // Large blobs.
 mod blob;
 
-// Taking runs out of the log.
+// Removes runs from the log.
 mod prune;
 
-// The index as it was a while ago, in sled.
+// The earlier index as a file, and states in sled.
 mod checkpoint;
 
 // Journals of format 1.
@@ -95,10 +96,10 @@ pub mod fault;
 
 pub mod fsync;
 
-// The state directory: ours, and of which format.
+// The state directory: its owner and its format.
 mod dir;
 
-// One process at a time, and who it is.
+// One process at a time, and its name.
 mod lock;
 
 // One writer of a run at a time.
@@ -110,13 +111,13 @@ mod writer;
 // The writer's handle: open, begin, append, prune.
 mod journal;
 
-// What writer and readers know of a journal.
+// The knowledge of a journal that writer and readers share.
 mod shared;
 
 // The reader's handle.
 mod reader;
 
-// Reading a run, checked.
+// Reads a run, with checks.
 mod entries;
 
 mod error;

@@ -1,5 +1,5 @@
-//! One process at a time: a `flock` on `<dir>/lock`. The kernel lets go of it when the process ends,
-//! however it ends. What the file says about the process is for people; the lock does not depend on it.
+//! One process at a time: a `flock` on `<dir>/lock`. The kernel lets go of it when the process ends, however
+//! it ends. The file tells people about the process. The lock does not depend on its content.
 
 use std::fmt;
 use std::fs::File;
@@ -23,17 +23,17 @@ use crate::OpenError;
 use crate::RunId;
 use crate::Timestamp;
 
-/// How long to try for the lock. [`lock_holder`] takes it for an instant to see whether it is free, and
-/// that must not make another process fail.
+/// How long to try for the lock. [`lock_holder`] takes it for an instant to see whether it is free. That must
+/// not make another process fail.
 const PATIENCE: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Who has the journal open.
+/// The process that has the journal open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockHolder {
-    /// The process; 0 if it has not said so yet.
+    /// The process. 0 if it has not written its pid yet.
     pub pid: u32,
-    /// What it is doing, as [`Journal::open`](crate::Journal::open) was told.
+    /// The process's purpose, as [`Journal::open`](crate::Journal::open) was told.
     pub purpose: String,
     /// When it took the lock.
     pub since: Timestamp,
@@ -54,8 +54,8 @@ impl fmt::Display for LockHolder {
     }
 }
 
-/// Who has the journal in `dir` open right now. Changes nothing; a directory that is not there is held by
-/// nobody.
+/// The process that has the journal in `dir` open at present. Changes nothing. A missing directory has no
+/// holder.
 ///
 /// # Errors
 ///
@@ -92,7 +92,7 @@ impl ProcessLock {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            // A link is not followed: what it leads to is not ours to write.
+            // A link is not followed: its target is not ours to write.
             .custom_flags((OFlags::NOFOLLOW | OFlags::CLOEXEC).bits().cast_signed())
             .open(&path)
             .map_err(|source| OpenError::Io { doing: "open", path: path.clone(), source })?;
@@ -120,7 +120,7 @@ impl ProcessLock {
         Ok(lock)
     }
 
-    /// Says which run the process works on, the first time.
+    /// Records the run that the process works on, the first time.
     pub(crate) fn works_on(&self, run: RunId) {
         let mut holder = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
         if holder.run.is_none() {
@@ -129,8 +129,8 @@ impl ProcessLock {
         }
     }
 
-    /// In place, as a rename would leave the lock on a file without a name. It is for people, so that a
-    /// failure is no reason not to work.
+    /// Written in place, as a rename would leave the lock on a file without a name. The content is for
+    /// people. So a failure is no reason to stop.
     fn write(&self, holder: &LockHolder) {
         let result = serde_json::to_vec(holder).map_err(io::Error::from).and_then(|mut text| {
             text.push(b'\n');
@@ -143,7 +143,7 @@ impl ProcessLock {
     }
 }
 
-/// A torn read is a holder that is not known.
+/// A torn read counts as an unknown holder.
 fn read(mut file: &File) -> Option<LockHolder> {
     let mut text = Vec::new();
     file.read_to_end(&mut text).ok()?;

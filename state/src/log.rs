@@ -1,4 +1,4 @@
-//! The log: segments, made ahead and filled with zeros, and how they are read from a place to the end.
+//! The log: segments, made ahead and filled with zeros, and how to read them from a place to the end.
 
 use std::io;
 use std::path::PathBuf;
@@ -24,13 +24,13 @@ use crate::scan::Scanner;
 
 /// The format of the log.
 pub(crate) const FORMAT: u64 = 2;
-/// The most bytes of one commit. What a commit that a crash cut short has left lies this near behind the end.
+/// The most bytes of one commit. The remains of a commit that a crash cut short lie this near behind the end.
 pub(crate) const MAX_COMMIT_BYTES: usize = 1024 * 1024;
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 /// How often, and after how long, a reader looks again at a record that another process may be writing.
 const LOOKS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(4);
-/// How much of a damaged record is looked at for where it belongs.
+/// How much of a damaged record is searched for a hint of its place.
 const HINT_BYTES: usize = 512;
 
 /// The numbers of the segments in a log, in order.
@@ -55,7 +55,7 @@ pub(crate) fn make_segment(
     make_filled(disk, &format!("{log}/{segment:010}.log"), bytes, &[])
 }
 
-/// Makes a file with this content and zeros behind it up to `bytes`, or puts it in place of the one that is there.
+/// Makes a file with this content and zeros behind it up to `bytes`. Replaces an existing file.
 pub(crate) fn make_filled(
     disk: &dyn Disk,
     name: &str,
@@ -85,14 +85,14 @@ pub(crate) fn make_filled(
             Ok(file)
         }
         Err(error) => {
-            // Room is given back where there is none.
+            // Gives back room where there is none.
             let _ = disk.remove(&temporary);
             Err(failed("make")(error))
         }
     }
 }
 
-/// How a segment begins.
+/// The first record of a segment.
 pub(crate) fn segment_record(segment: u32, after: u64, emptied: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
     let content = SegmentContent { format: FORMAT, segment, after, emptied };
@@ -100,18 +100,18 @@ pub(crate) fn segment_record(segment: u32, after: u64, emptied: bool) -> Vec<u8>
     bytes
 }
 
-/// Where the log ends.
+/// The end of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tail {
-    /// Something is behind the end that is not zero: the rest of a commit that was cut short.
+    /// There are bytes behind the end that are not zero: the rest of a commit that was cut short.
     pub(crate) torn: bool,
-    /// The last segment is damaged: nothing more is to be written into it.
+    /// The last segment is damaged: no more records may go into it.
     pub(crate) damaged: bool,
-    /// Where the segment before the last one ended; 0 if that was not looked at.
+    /// The end of the segment before the last one. 0 if it was not looked at.
     pub(crate) previous: u64,
 }
 
-/// True if nothing was written behind the index's end: then there is no need to look at all of the space there.
+/// True if nothing was written behind the index's end. Then the space there need not be searched.
 pub(crate) fn is_read(disk: &dyn Disk, index: &Index) -> Result<bool, DiskError> {
     let Some(end) = index.end else { return Ok(false) };
     if segments(disk, LOG)?.contains(&(end.segment + 1)) && is_begun(disk, end.segment + 1, 0)? {
@@ -120,7 +120,7 @@ pub(crate) fn is_read(disk: &dyn Disk, index: &Index) -> Result<bool, DiskError>
     Ok(!is_begun(disk, end.segment, end.offset)?)
 }
 
-/// Takes what is behind the index's end into the index.
+/// Takes the records behind the index's end into the index.
 pub(crate) fn read(disk: &dyn Disk, index: &mut Index, patient: bool) -> Result<Tail, DiskError> {
     let numbers = segments(disk, LOG)?;
     let mut last = None;
@@ -161,14 +161,14 @@ fn is_begun(disk: &dyn Disk, segment: u32, offset: u32) -> Result<bool, DiskErro
     Ok(start[..read].iter().any(|byte| *byte != 0))
 }
 
-/// Reading segments in order.
+/// The state of reading segments in order.
 struct Reading<'a> {
     disk: &'a dyn Disk,
     index: &'a mut Index,
-    /// The records of a commit whose last one was not seen yet.
+    /// The records of a commit whose last record has not come yet.
     pending: Vec<(Meta, Place)>,
     patient: bool,
-    /// Where the segment before ended; not known of one that was emptied.
+    /// The end of the segment before. Unknown for an emptied segment.
     after: Option<u64>,
     emptied: bool,
 }
@@ -236,7 +236,8 @@ impl Reading<'_> {
         }
     }
 
-    /// The end of a segment: what was cut short there was never acknowledged, unless a later segment proves that it was.
+    /// The end of a segment. A commit that was cut short there was never acknowledged, unless a later segment
+    /// proves that it was.
     fn end(&mut self, segment: u32, at: u64, commit_at: u64, is_last: bool, torn: bool) -> u64 {
         if !is_last {
             if torn {
@@ -285,7 +286,7 @@ pub(crate) fn segment_path(disk: &dyn Disk, segment: u32) -> PathBuf {
     disk.path(&segment_name(segment))
 }
 
-/// Makes zeros of what a commit that was cut short has left, and returns when that is on the disk.
+/// Overwrites the remains of a commit that was cut short with zeros, and returns when that is on the disk.
 pub(crate) fn clear(disk: &dyn Disk, end: Position) -> Result<(), DiskError> {
     let name = segment_name(end.segment);
     let failed = |e| DiskError::new("clear the end of", disk.path(&name), e);

@@ -1,5 +1,5 @@
-//! A disk in memory, for tests and for journals that keep nothing. It can fail a call, have no room left, and lose
-//! its power: then of what was not synced, some pieces of 512 bytes are there and some are not.
+//! A disk in memory, for tests and for journals that keep nothing. It can fail a call, run out of room, and
+//! lose its power. After a power loss, some unsynced pieces of 512 bytes are there and some are not.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +14,7 @@ use crate::disk::DiskFile;
 
 const PIECE_BYTES: usize = 512;
 
-/// A [`Disk`] that keeps nothing when the process ends. Clones are the same disk.
+/// A [`Disk`] that loses everything when the process ends. Clones are one disk.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDisk {
     state: Arc<Mutex<State>>,
@@ -26,7 +26,7 @@ type Shared = Arc<Mutex<Content>>;
 struct Content {
     now: Vec<u8>,
     durable: Vec<u8>,
-    /// What was written since the last sync lies in here.
+    /// The range that contains all writes since the last sync.
     unsynced: Option<(usize, usize)>,
 }
 
@@ -52,20 +52,20 @@ impl MemoryDisk {
         MemoryDisk::default()
     }
 
-    /// How many calls there were that change something.
+    /// How many calls have changed something.
     pub fn calls(&self) -> u64 {
         self.state().calls
     }
 
-    /// Makes `count` calls that change something fail with this error number of the system, the `n`th from now first,
-    /// 1 being the next.
+    /// Makes `count` calls that change something fail with this error number of the system. The `n`th call
+    /// from now fails first; the next call is number 1.
     pub fn fail(&self, n: u64, count: u64, code: i32) {
         let mut state = self.state();
         let from = state.calls + n;
         state.failing = Some(Failing { from, to: from.saturating_add(count), code });
     }
 
-    /// How many bytes all files together may have; `None` for any number.
+    /// Sets how many bytes all files together may have. `None` stands for any number.
     pub fn set_room(&self, bytes: Option<u64>) {
         self.state().room = bytes;
     }
@@ -75,8 +75,8 @@ impl MemoryDisk {
         used(&self.state())
     }
 
-    /// A disk of its own with what a power cut at this instant leaves: what was synced, and some of the pieces that
-    /// were not, chosen by `seed`.
+    /// A disk of its own with what a power cut at this instant leaves: everything that was synced, and some
+    /// of the other pieces, chosen by `seed`.
     pub fn power_cut(&self, seed: u64) -> MemoryDisk {
         let state = self.state();
         let mut random = seed;
@@ -89,7 +89,7 @@ impl MemoryDisk {
             (mixed ^ (mixed >> 31)) & 1 == 1
         };
         let mut names = BTreeMap::new();
-        // A name that was not synced is there or not; a synced one stays, also when it was removed since.
+        // A name that was not synced is there or not. A synced name stays, even if it was removed since.
         for (name, file) in &state.durable_names {
             names.insert(name.clone(), torn(file, &mut chosen));
         }
@@ -102,7 +102,7 @@ impl MemoryDisk {
         MemoryDisk { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// A disk of its own with what is there now: what a kill at this instant leaves.
+    /// A disk of its own with the present content. A kill at this instant leaves it.
     pub fn image(&self) -> MemoryDisk {
         let state = self.state();
         let copy = |file: &Shared| Arc::new(Mutex::new(content(file).clone()));
@@ -112,13 +112,13 @@ impl MemoryDisk {
         MemoryDisk { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// The files and what is in them.
+    /// The files and their content.
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let state = self.state();
         state.names.iter().map(|(name, file)| (name.clone(), content(file).now.clone())).collect()
     }
 
-    /// Changes what is in a file, also what is durable of it.
+    /// Changes the content of a file, including its durable part.
     pub fn change(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         if let Some(file) = self.state().names.get(name) {
             let mut file = content(file);

@@ -1,4 +1,4 @@
-//! What a record says of where it belongs, without its body. Pure.
+//! The data of a record that tells its place, without its body. Pure.
 
 use serde::Deserialize;
 
@@ -10,7 +10,7 @@ use crate::record::PruneContent;
 use crate::record::RunContent;
 use crate::record::SegmentContent;
 
-/// What the index takes in of a record.
+/// The part of a record that the index keeps.
 #[derive(Clone, Debug)]
 pub(crate) enum Meta {
     Segment(SegmentContent),
@@ -39,7 +39,7 @@ struct BlobMeta {
 }
 
 impl EntryMeta {
-    /// What an entry says, if it has the form in which this version writes one: its body is not looked at.
+    /// The data of an entry in the form that this version writes. The body is not looked at.
     fn scan(content: &[u8]) -> Option<EntryMeta> {
         let rest = content.strip_prefix(b"{\"run\":\"")?;
         let (run, rest) = rest.split_first_chunk::<36>()?;
@@ -61,7 +61,7 @@ fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 impl Meta {
-    /// What a record says; `None` if it is not what a record of its kind must be.
+    /// The data of a record. `None` if it is not as a record of its kind must be.
     pub(crate) fn read(kind: Kind, content: &[u8]) -> Option<Meta> {
         if kind == Kind::Entry
             && let Some(entry) = EntryMeta::scan(content)
@@ -83,7 +83,7 @@ impl Meta {
     }
 }
 
-/// What a damaged record may still say of where it belongs.
+/// What a damaged record may still tell of its place.
 pub(crate) struct Hint {
     pub(crate) run: Option<RunId>,
     pub(crate) seq: Option<u64>,

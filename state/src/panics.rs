@@ -1,9 +1,9 @@
-//! Panics of sled as errors. sled 0.34.7 panics on some kinds of damage; whoever opens or reads a journal
-//! sees an error instead.
+//! Turns panics of sled into errors. sled 0.34.7 panics on some kinds of damage. A caller that opens or reads
+//! a journal gets an error instead.
 //!
-//! The message that a panic prints is kept quiet for code that is guarded, by a hook that asks a
-//! thread-local flag and hands every other panic to the hook that was there before. A hook that is set
-//! later replaces ours: then the message is printed, and the error is the same.
+//! The message of a panic in guarded code is not printed: a hook asks a thread-local flag and hands every
+//! other panic to the earlier hook. If another hook is set later, it replaces ours. Then the message is
+//! printed, and the error is unchanged.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -17,10 +17,10 @@ thread_local! {
 
 static HOOK: Once = Once::new();
 
-/// Does `work`; a panic in it is an error with its message.
+/// Does `work`. A panic in it becomes an error with its message.
 ///
-/// The caller must not go on using what `work` may have left half-changed. Here that is sled, whose locks
-/// are not poisoned by a panic, and which is only read after a panic in a commit.
+/// The caller must not go on using what `work` may have left half-changed. Here that is sled, whose locks are
+/// not poisoned by a panic, and which is only read after a panic in a commit.
 pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     HOOK.call_once(|| {
         let before = panic::take_hook();

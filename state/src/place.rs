@@ -1,4 +1,4 @@
-//! Places in the log, and what its files are called.
+//! Places in the log, and the names of its files.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -13,7 +13,7 @@ pub(crate) struct Position {
     pub(crate) offset: u32,
 }
 
-/// Where a record is.
+/// The place of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) at: Position,

@@ -1,6 +1,6 @@
-//! Taking runs out of the log. A record says which, before anything of them goes; then each segment that has something
-//! of them is put in place anew, with blanks where they were, so that nothing else moves. A segment with nothing else
-//! in it is emptied. What a crash leaves of it is finished when the journal is opened next.
+//! Removes runs from the log. A record names them before anything of them goes. Then each segment with parts
+//! of them is replaced by one with blanks at their places. So nothing else moves. A segment without other
+//! content is emptied. If a crash interrupts the prune, the next opening of the journal finishes it.
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
@@ -24,14 +24,14 @@ use crate::scan::Found;
 use crate::scan::Scanner;
 use crate::shared::Shared;
 
-/// The most runs that one record names: it fits well into a commit.
+/// The most runs that one record names. Such a record fits well into a commit.
 pub(crate) const RUNS_MAX: usize = 500;
 
-/// The record of runs that go.
+/// The content of a prune's record.
 pub(crate) fn content(index: &Index, runs: &[RunId], reason: &str) -> Result<PruneContent, AppendError> {
     let mut gone = Vec::new();
     for run in runs {
-        // A second call ends what was begun.
+        // A second call ends the earlier prune.
         if let Some(state) = index.run(*run) {
             gone.push(PrunedRun { run: *run, head: state.header.head });
         }
@@ -40,7 +40,7 @@ pub(crate) fn content(index: &Index, runs: &[RunId], reason: &str) -> Result<Pru
     Ok(PruneContent { time: Timestamp::now(), reason: reason.into(), last, runs: gone })
 }
 
-/// Takes away everything of the runs that are recorded as pruned.
+/// Removes everything of the runs that are recorded as pruned.
 pub(crate) fn finish(shared: &Shared, active: &mut Active) -> Result<(), DiskError> {
     let disk = shared.disk.as_ref();
     let index = shared.index();
@@ -66,7 +66,8 @@ pub(crate) fn finish(shared: &Shared, active: &mut Active) -> Result<(), DiskErr
     Ok(())
 }
 
-/// Puts a segment in place anew without these runs; if nothing else `lives` in it, only what is part of no run.
+/// Replaces a segment by one without these runs. If nothing else `lives` in it, keeps only the records that
+/// belong to no run.
 fn rewrite(disk: &dyn Disk, segment: u32, runs: &HashSet<RunId>, lives: bool) -> Result<(), DiskError> {
     let name = place::segment_name(segment);
     let failed = |e| DiskError::new("rewrite", disk.path(&name), e);

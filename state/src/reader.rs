@@ -1,4 +1,5 @@
-//! Reading a journal: beside the process that writes it, or within it. It needs no lock and writes nothing.
+//! Reads a journal: beside the process that writes it, or within it. A reader needs no lock and writes
+//! nothing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,22 +21,22 @@ use crate::index::Index;
 use crate::log;
 use crate::shared::Shared;
 
-/// Reads a journal. Clones read the same one.
+/// Reads a journal. Clones read one journal.
 ///
-/// One that was opened by itself sees what another process has written; of what that process is writing at this
-/// instant it sees nothing or a whole commit, which may not be on the disk yet.
+/// A reader that was opened by itself sees what another process has written. Of a commit that is being
+/// written at this instant it sees nothing or the whole. That commit may not be on the disk yet.
 #[derive(Clone)]
 pub struct Reader {
     pub(crate) shared: Arc<Shared>,
 }
 
 impl Reader {
-    /// Opens the journal in `dir` for reading. Nothing in it is changed, and no lock is taken.
+    /// Opens the journal in `dir` for reading. Changes nothing in it, and takes no lock.
     ///
     /// # Errors
     ///
-    /// [`OpenError`]: it is not there, of another format, or the system refused to read it. Damage is no error here:
-    /// what is read reports it.
+    /// [`OpenError`]: there is no journal, it has another format, or the system refused to read it. Damage is
+    /// no error here: reading reports it.
     pub fn open(dir: impl AsRef<Path>) -> Result<Reader, OpenError> {
         let dir = dir.as_ref();
         dir::check_readable(dir)?;
@@ -48,7 +49,7 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// [`DiskError`] if it cannot be read.
+    /// [`DiskError`] if the journal cannot be read.
     pub fn on(disk: Arc<dyn Disk>) -> Result<Reader, DiskError> {
         Reader::from(disk, Index::default())
     }
@@ -58,7 +59,7 @@ impl Reader {
         Ok(Reader { shared: Arc::new(Shared::new(disk, index, false)) })
     }
 
-    /// All runs, in the order in which they were begun. A run that is damaged says so in its header.
+    /// All runs, in the order in which they were begun. The header of a damaged run says so.
     ///
     /// # Errors
     ///
@@ -78,7 +79,7 @@ impl Reader {
         Ok(self.shared.index().open_headers())
     }
 
-    /// What is known of a run without reading it. `None` if it is not there, or was pruned.
+    /// The header of a run, without reading the run. `None` if it is unknown, or was pruned.
     ///
     /// # Errors
     ///
@@ -94,13 +95,13 @@ impl Reader {
         Entries::new(self.shared.clone(), run, None)
     }
 
-    /// The entries of a run after one of them. It is an error if that one is not there, or is another.
+    /// The entries of a run after `head`. If that entry is missing or differs, this is an error.
     pub fn entries_after(&self, run: RunId, head: Head) -> Entries {
         Entries::new(self.shared.clone(), run, Some(head))
     }
 
-    /// The state that [`RunWriter::checkpoint`](crate::RunWriter::checkpoint) kept last, and the head that it is of.
-    /// It may be older than the run, or not there; a reader that was opened by itself has none.
+    /// The state that [`RunWriter::checkpoint`](crate::RunWriter::checkpoint) kept last, and its head. It may
+    /// be older than the run, or missing. A reader that was opened by itself has none.
     pub fn checkpoint(&self, run: RunId) -> Option<(Head, Vec<u8>)> {
         self.shared.state(run).map(|kept| (kept.head, kept.state))
     }
@@ -109,19 +110,19 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// [`ReadError::MissingBlob`], [`ReadError::DamagedBlob`], or it could not be read.
+    /// [`ReadError::MissingBlob`], [`ReadError::DamagedBlob`], or an error of reading.
     pub fn blob(&self, digest: &Digest) -> Result<Vec<u8>, ReadError> {
         self.shared.refresh()?;
         self.shared.blob(digest)
     }
 
-    /// Reads the whole run with its blobs, and returns its last entry if everything that was acknowledged is
+    /// Reads the whole run with its blobs. Returns its last entry if everything that was acknowledged is
     /// there and is what was written.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Damaged`] with the number of the first entry that is missing or has changed, or the error of
-    /// the first blob.
+    /// [`ReadError::Damaged`] with the number of the first entry that is missing or has changed, or the error
+    /// of the first blob.
     pub fn verify(&self, run: RunId) -> Result<Head, ReadError> {
         let mut entries = self.entries(run);
         for entry in entries.by_ref() {
@@ -132,7 +133,7 @@ impl Reader {
         entries.head().ok_or_else(|| self.shared.unknown(&self.shared.index(), run))
     }
 
-    /// What is known to be damaged, in any run or none.
+    /// The known damage, in any run or none.
     ///
     /// # Errors
     ///

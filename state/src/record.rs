@@ -9,7 +9,7 @@
 //! kind, a capital if the record is the first of its commit
 //! ```
 //!
-//! A record has no zero byte: space that was never written is told from a record that was.
+//! A record has no zero byte. So space that was never written differs from a record.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -28,7 +28,7 @@ use crate::Timestamp;
 /// The bytes before the content.
 pub(crate) const PREFIX_BYTES: usize = 18;
 
-/// What a record is.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The first of a segment.
@@ -39,11 +39,11 @@ pub(crate) enum Kind {
     Blob,
     /// An entry.
     Entry,
-    /// Runs that were pruned.
+    /// A prune of runs.
     Prune,
     /// A run that is known to have lost entries.
     Lost,
-    /// What was pruned: blanks.
+    /// The blanks of something that was pruned.
     Blank,
 }
 
@@ -66,7 +66,7 @@ impl Kind {
     }
 }
 
-/// What stands before the content.
+/// The bytes before the content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Prefix {
     pub(crate) kind: Kind,
@@ -96,13 +96,13 @@ impl Prefix {
         Some(Prefix { kind, first, last, len, crc: hex(&bytes[9..17])? })
     }
 
-    /// True if `record`, which this is the prefix of, is what was written.
+    /// True if `record`, which has this prefix, is what was written.
     pub(crate) fn matches(&self, record: &[u8]) -> bool {
         record.len() == self.len && record.last() == Some(&b'\n') && crc(record) == self.crc
     }
 }
 
-/// Lower case only, so that each value has one text.
+/// Lower case only: each value has one text.
 fn hex(digits: &[u8]) -> Option<u32> {
     let mut value = 0u32;
     for digit in digits {
@@ -145,7 +145,7 @@ pub(crate) fn mark_last(record: &mut [u8]) {
     seal(record);
 }
 
-/// Makes blanks of a record; its length and its place in its commit stay.
+/// Overwrites a record with blanks. Its length and its place in its commit stay.
 pub(crate) fn blank(record: &mut [u8]) {
     let first = record[0].is_ascii_uppercase();
     record[0] = if first { Kind::Blank.letter().to_ascii_uppercase() } else { Kind::Blank.letter() };
@@ -166,9 +166,10 @@ pub(crate) struct SegmentContent {
     pub(crate) format: u64,
     /// Its own number.
     pub(crate) segment: u32,
-    /// Where the records of the segment before it end.
+    /// The end of the records of the segment before it.
     pub(crate) after: u64,
-    /// True if only what is no part of a run was kept: then it ends earlier than the next one says.
+    /// True if only records that belong to no run were kept. Then the segment ends earlier than the next one
+    /// says.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) emptied: bool,
 }
@@ -198,7 +199,7 @@ pub(crate) struct EntryContent<'a> {
     /// The body, if it is JSON.
     #[serde(default, borrow, deserialize_with = "also_null", skip_serializing_if = "Option::is_none")]
     pub(crate) body: Option<&'a RawValue>,
-    /// The body, if it is any text: of a journal of format 1.
+    /// The body, if it is any text. It is from a journal of format 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) text: Option<String>,
 }
@@ -209,15 +210,15 @@ pub(crate) struct BlobContent {
     pub(crate) run: RunId,
     pub(crate) digest: Digest,
     pub(crate) bytes: u64,
-    /// What it is, if that is text.
+    /// The content, if it is text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) text: Option<String>,
-    /// What it is, if that is not text. With neither it is a file.
+    /// The content, if it is not text. With neither, the blob is a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) base64: Option<String>,
 }
 
-/// Runs that were pruned.
+/// A prune of runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PruneContent {
     pub(crate) time: Timestamp,
@@ -228,7 +229,7 @@ pub(crate) struct PruneContent {
     pub(crate) runs: Vec<PrunedRun>,
 }
 
-/// A run that was pruned, as it was then.
+/// A run as it was when it was pruned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PrunedRun {
     pub(crate) run: RunId,
@@ -240,12 +241,12 @@ pub(crate) struct PrunedRun {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LostContent {
     pub(crate) run: RunId,
-    /// The first that is missing.
+    /// The first missing entry.
     pub(crate) seq: u64,
     pub(crate) detail: String,
 }
 
-/// A body that is `null` is there all the same.
+/// A body that is `null` is present.
 fn also_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }
@@ -256,7 +257,7 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl EntryContent<'_> {
-    /// The entry, its hash not checked.
+    /// The entry. Its hash is not checked.
     pub(crate) fn entry(self) -> Option<Entry> {
         let body = match (self.body, self.text) {
             (Some(body), None) => body.get().to_owned(),
@@ -286,7 +287,7 @@ impl BlobContent {
         BlobContent { run, digest, bytes, text: None, base64: None }
     }
 
-    /// What it is; `None` if it is a file, or what is there is no base64.
+    /// The content. `None` if it is a file, or is no base64.
     pub(crate) fn value(self) -> Option<Vec<u8>> {
         match (self.text, self.base64) {
             (Some(text), _) => Some(text.into_bytes()),
@@ -311,7 +312,7 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    /// Frozen: what is written so is read for ever (docs/formats/journal.md).
+    /// Frozen: every version reads what was written like this (docs/formats/journal.md).
     #[test]
     fn every_record_is_the_line_that_it_always_was() {
         let run = RunId::from_bytes([0x11; 16]);

@@ -1,9 +1,10 @@
-//! The records of one segment, one after the other, and what is no record: the end, or damage.
+//! The records of one segment, one after the other, and places without a record: the end, or damage.
 //!
 //! Space is zero before it is written, in blocks that are on the disk, and a record has no zero byte. The
 //! disk writes pieces of 512 bytes as a whole or not at all. So a record that a crash cut short has a piece
-//! that is zero; a record that is not what was written and has none is damaged. A commit begins after the
-//! one before is on the disk: a record that begins a commit proves that everything before it was whole.
+//! that is zero. A record that differs from what was written and has no such piece is damaged. A commit
+//! begins only when the one before is on the disk. So a record that begins a commit proves that everything
+//! before it was whole.
 
 use std::io;
 
@@ -11,19 +12,19 @@ use crate::disk::DiskFile;
 use crate::record::PREFIX_BYTES;
 use crate::record::Prefix;
 
-/// What the disk writes as a whole.
+/// The bytes that the disk writes as a whole.
 const PIECE_BYTES: u64 = 512;
-/// What is read at once.
+/// The bytes that are read at once.
 const WINDOW_BYTES: usize = 128 * 1024;
 
-/// What was found at a place.
+/// The finding at a place.
 #[derive(Debug)]
 pub(crate) enum Found<'a> {
     /// A whole record.
     Record { at: u64, prefix: Prefix, content: &'a [u8] },
     /// No record, where one was.
     Bad { from: u64, to: u64, proved: bool },
-    /// Nothing more. `clean` if everything behind is zero.
+    /// No more records. `clean` if everything behind is zero.
     End { at: u64, clean: bool },
 }
 
@@ -41,13 +42,13 @@ impl Scanner {
         Scanner { file, at, limit, window: Vec::new(), window_at: 0 }
     }
 
-    /// Reads on from a place, and reads it anew.
+    /// Goes on from a place, and reads it anew.
     pub(crate) fn look_again(&mut self, at: u64) {
         self.at = at;
         self.window.clear();
     }
 
-    /// The next record, or why there is none. After [`Found::Bad`] it goes on behind it.
+    /// The next record, or why there is none. After [`Found::Bad`] the scanner goes on behind it.
     pub(crate) fn next(&mut self) -> io::Result<Found<'_>> {
         let at = self.at;
         if at >= self.limit {
@@ -59,12 +60,12 @@ impl Scanner {
         Ok(Found::Record { at, prefix, content })
     }
 
-    /// Where the next record is looked for.
+    /// The place where the next record is expected.
     pub(crate) fn at(&self) -> u64 {
         self.at
     }
 
-    /// What stands at a place, as far as it is there.
+    /// The bytes at a place, as far as the file has them.
     pub(crate) fn bytes(&mut self, at: u64, len: usize) -> io::Result<&[u8]> {
         let end = (at + len as u64).min(self.limit);
         if at < self.window_at || end > self.window_at + self.window.len() as u64 {
@@ -85,7 +86,7 @@ impl Scanner {
         Ok(prefix.matches(self.bytes(at, prefix.len)?).then_some(prefix))
     }
 
-    /// What it means that there is no record at `at`.
+    /// The meaning of a missing record at `at`.
     fn judge(&mut self, at: u64) -> io::Result<Found<'_>> {
         let Some(nonzero) = self.first_nonzero(at)? else { return Ok(Found::End { at, clean: true }) };
         let by_length = Prefix::read(self.bytes(at, PREFIX_BYTES)?)
@@ -102,7 +103,7 @@ impl Scanner {
         Ok(Found::End { at, clean: false })
     }
 
-    /// The first whole record behind, and whether one of those behind begins a commit.
+    /// The first whole record behind, and whether one of the records behind begins a commit.
     fn later(&mut self, by_length: Option<u64>, by_line: Option<u64>) -> io::Result<(Option<u64>, bool)> {
         let mut places = [by_length, by_line];
         places.sort_unstable();
@@ -150,7 +151,7 @@ impl Scanner {
             let end = ((at / PIECE_BYTES + 1) * PIECE_BYTES).min(to);
             let len = usize::try_from(end - at).unwrap_or(usize::MAX);
             let piece = self.bytes(at, len)?;
-            // What the file does not have was not written either.
+            // Bytes beyond the file's end were not written either.
             if is_zero(piece) {
                 return Ok(true);
             }
@@ -178,7 +179,7 @@ impl Scanner {
     }
 }
 
-/// Made for the compiler to look at many bytes at once.
+/// Written for the compiler, which then looks at many bytes at once.
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(1024).all(|some| some.iter().fold(0, |all, byte| all | byte) == 0)
 }

@@ -1,4 +1,4 @@
-//! What is known of a journal, by the process that writes it and by those that read it.
+//! The knowledge of a journal, in the process that writes it and in those that read it.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -30,7 +30,7 @@ use crate::record::Kind;
 use crate::scan::Found;
 use crate::scan::Scanner;
 
-/// What is known of the journal.
+/// The knowledge of the journal.
 pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
     index: RwLock<Index>,
@@ -50,7 +50,7 @@ struct States {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeptState {
     pub(crate) head: Head,
-    /// Where the entry of that head is.
+    /// The place of that head's entry.
     pub(crate) at: Position,
     pub(crate) state: Vec<u8>,
 }
@@ -68,7 +68,7 @@ impl Shared {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what another process has written since.
+    /// Takes in what another process has written since the last look.
     pub(crate) fn refresh(&self) -> Result<(), ReadError> {
         let is_read = || log::is_read(self.disk.as_ref(), &self.index());
         if !self.writes && !is_read().map_err(ReadError::Disk)? {
@@ -81,7 +81,7 @@ impl Shared {
         self.states().kept.get(&run).cloned()
     }
 
-    /// Keeps a state, if it is of the head of the run.
+    /// Keeps a state, if it belongs to the head of the run.
     pub(crate) fn keep_state(&self, run: RunId, head: Head, state: Vec<u8>) {
         let at = self.index().run(run).filter(|found| found.header.head == head).map(|found| found.last);
         if let Some(at) = at {
@@ -91,13 +91,13 @@ impl Shared {
         }
     }
 
-    /// Takes in a state that was kept before, if the run is not over.
+    /// Takes in a state that was kept earlier, if the run is not over.
     pub(crate) fn put_state(&self, run: RunId, kept: KeptState) {
         let is_open = self.index().run(run).is_some_and(|found| !found.header.over);
         let mut states = self.states();
         match is_open {
             true => _ = states.kept.insert(run, kept),
-            // It is removed from where it was kept.
+            // The thread removes it from the database.
             false => _ = states.new.insert(run),
         }
     }
@@ -106,7 +106,7 @@ impl Shared {
         !self.states().new.is_empty()
     }
 
-    /// The states that changed; `None` for a run that is over.
+    /// The states that changed. `None` for a run that is over.
     pub(crate) fn take_new_states(&self) -> Vec<(RunId, Option<KeptState>)> {
         let index = self.index();
         let mut states = self.states();
@@ -120,7 +120,7 @@ impl Shared {
         new.into_iter().map(|run| (run, states.kept.get(&run).cloned())).collect()
     }
 
-    /// They changed, and that is not kept yet.
+    /// Marks states as changed and not yet kept.
     pub(crate) fn still_new(&self, runs: impl Iterator<Item = RunId>) {
         self.states().new.extend(runs);
     }
@@ -141,7 +141,7 @@ impl Shared {
         }
     }
 
-    /// Why a run is not in the index.
+    /// The error for a run that is not in the index.
     pub(crate) fn unknown(&self, index: &Index, run: RunId) -> ReadError {
         match index.pruned(run) {
             Some(head) => ReadError::Pruned { run, head },
@@ -149,7 +149,7 @@ impl Shared {
         }
     }
 
-    /// The whole path of a file that is named below the directory.
+    /// The whole path of a file whose name is relative to the directory.
     pub(crate) fn path_of(&self, path: &Path) -> PathBuf {
         match path.to_str() {
             Some(name) if path.is_relative() => self.disk.path(name),
@@ -186,7 +186,7 @@ impl Shared {
         Err(ReadError::MissingBlob { digest: *digest, path: self.disk.path("") })
     }
 
-    /// The blob whose record is there; `None` also if it is not there any more, or is a file.
+    /// The blob of the record at this place. `None` also if it is not there any more, or is a file.
     fn blob_at(&self, place: Place) -> Option<Vec<u8>> {
         let Position { segment, offset } = place.at;
         let extent = Extent { segment, from: offset, to: offset + place.len };

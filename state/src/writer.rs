@@ -1,6 +1,6 @@
-//! The thread that commits. Whatever waits goes into one commit with one sync, so that steps that run
-//! side by side share syncs. It also latches the first failure: a sync that failed once may claim success
-//! when it is repeated, while the pages that it failed on are gone.
+//! The thread that commits. All waiting requests go into one commit with one sync. So steps that run side by
+//! side share syncs. The thread also latches the first failure: a sync that failed once may claim success
+//! when it is repeated, while the pages on which it failed are gone.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -29,22 +29,22 @@ use crate::lock::ProcessLock;
 use crate::prune;
 use crate::shared::Shared;
 
-/// What the journal asks of the thread.
+/// The journal's requests to the thread.
 pub(crate) enum Request {
     /// A new run and its first entries.
     Begin { run: RunId, kind: String, commit: Prepared, reply: Reply<Head>, claim: Arc<Claim> },
     /// More entries of a run.
     Append { run: RunId, expected: Head, commit: Prepared, reply: Reply<Head>, claim: Arc<Claim> },
-    /// Runs away.
+    /// A prune of runs.
     Prune { runs: Vec<RunId>, reason: String, reply: Reply<()> },
     /// The state of the state machine of a run at its head.
     Checkpoint { run: RunId, head: Head, state: Vec<u8> },
 }
 
-/// Where the answer goes. The caller may be gone: that is no error, the entries are kept all the same.
+/// The receiver of the answer. The caller may be gone. That is no error: the entries are kept all the same.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, AppendError>>;
 
-/// What the thread owns.
+/// The state of the thread.
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) active: Active,
@@ -88,7 +88,7 @@ impl Writer {
                 group.wait(result, reply, claim);
             }
             Request::Prune { runs, reason, reply } => {
-                // What was appended before has its place in the order of things.
+                // Earlier appends come first.
                 self.commit(std::mem::take(group));
                 let _ = reply.send(self.prune(&runs, &reason));
             }
@@ -137,7 +137,7 @@ impl Writer {
         Ok(head)
     }
 
-    /// Puts what one caller commits into the group, or into the next one if it does not fit.
+    /// Puts one caller's commit into the group, or into the next one if it does not fit.
     fn join(
         &mut self,
         run: RunId,
@@ -151,7 +151,7 @@ impl Writer {
             return Err(AppendError::CommitTooLarge { run, bytes: staged.bytes.len(), most });
         }
         if group.staged.bytes.len() + staged.bytes.len() > most {
-            // What is staged here may follow what is in that group.
+            // The staged records may follow records in that group.
             if let Some(failure) = self.commit(std::mem::take(group)) {
                 return Err(failure.error());
             }
@@ -173,7 +173,7 @@ impl Writer {
                 None => Ok(head),
                 Some(failure) => Err(failure.error()),
             };
-            // The run can be continued by the time that the caller knows the answer.
+            // Dropped before the answer: a caller that has the answer can continue the run.
             drop(claim);
             let _ = reply.send(answer);
         }
@@ -187,7 +187,7 @@ impl Writer {
         if let (Some(lock), Some(run)) = (&self.lock, first_run) {
             lock.works_on(*run);
         }
-        // The index is not held while the disk works: readers go on.
+        // The index is not locked while the disk works: readers go on.
         let written = self.active.write_staged(staged, &self.shared);
         written.map_err(|error| match error {
             WriteError::NoRoom(error) => Failure::NoRoom(error),
@@ -210,7 +210,7 @@ impl Writer {
         }
         crate::fault::point("prune/recorded");
         let finished = prune::finish(&self.shared, &mut self.active);
-        // What was carried over from format 1 may be in there, too.
+        // The old journal of format 1 may have the runs, too.
         let forgotten = finished.and_then(|()| match &self.dir {
             Some(dir) => {
                 carry::forget(dir).map_err(|e| DiskError::new("remove what is old in", dir.clone(), e))
@@ -219,7 +219,7 @@ impl Writer {
         });
         match forgotten {
             Ok(()) => Ok(()),
-            // What is left is taken away when the journal is opened next.
+            // The next opening of the journal removes what is left.
             Err(error) if error.is_full() => Err(AppendError::NoRoom(error)),
             Err(error) => Err(AppendError::Disk(self.poisoned_by(error))),
         }
@@ -232,7 +232,7 @@ impl Writer {
         }
     }
 
-    /// A segment that cannot be made for want of room harms nothing.
+    /// A segment that cannot be made for want of room does no harm.
     fn not_written(&mut self, error: DiskError) -> AppendError {
         match error.is_full() {
             true => AppendError::NoRoom(error),
@@ -249,7 +249,7 @@ impl Writer {
 }
 
 impl Shared {
-    /// The head of a run that nothing is known to be missing of.
+    /// The head of a run from which nothing is known to be missing.
     pub(crate) fn head_to_continue(&self, run: RunId) -> Result<Head, AppendError> {
         let index = self.index();
         let Some(state) = index.run(run) else {
@@ -262,7 +262,7 @@ impl Shared {
     }
 }
 
-/// Why a commit failed, for every caller that waits for it.
+/// The failure of a commit, for every caller that waits for it.
 enum Failure {
     Disk(DiskError),
     NoRoom(DiskError),
@@ -279,7 +279,7 @@ impl Failure {
     }
 }
 
-/// What one commit will write, and who waits for it.
+/// The content of the next commit, and the callers that wait for it.
 #[derive(Default)]
 struct Group {
     staged: Staged,

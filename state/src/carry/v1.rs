@@ -1,4 +1,4 @@
-//! Reading a journal of format 1. Its structs are frozen.
+//! Reads a journal of format 1. Its structs are frozen.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -40,10 +40,10 @@ pub(super) struct Journal {
 /// A run, as far as it can be read.
 pub(super) struct Run {
     pub(super) run: RunId,
-    /// Its kind, and when it was begun.
+    /// The run's kind, and its beginning.
     pub(super) header: Option<(String, Timestamp)>,
     pub(super) entries: Vec<Entry>,
-    /// The first entry that is missing, and how that is known.
+    /// The first entry that is missing, and the evidence.
     pub(super) lost: Option<(u64, String)>,
 }
 
@@ -82,8 +82,8 @@ struct HeaderV1<'a> {
 }
 
 impl Journal {
-    /// Opens the database, after taking away what a kill while it was opened may have left: sled takes a snapshot that
-    /// is not whole for the newest one.
+    /// Opens the database. First removes what a process killed while opening it may have left: sled takes an
+    /// incomplete snapshot for the newest one.
     pub(super) fn open(dir: &Path) -> Result<Journal, OpenError> {
         let db = dir.join("db");
         sweep(&db).map_err(|source| OpenError::Io { doing: "sweep", path: db.clone(), source })?;
@@ -130,7 +130,7 @@ impl Journal {
             Run { run, header: Some((header.kind, header.created)), entries: Vec::new(), lost: None };
         for (key, value) in self.pairs("entries", run.as_bytes())? {
             let seq = key.last_chunk::<8>().map_or(0, |seq| u64::from_be_bytes(*seq));
-            // What lies beyond the header is a commit that a crash cut short.
+            // Anything beyond the header is a commit that a crash cut short.
             if seq != last.seq + 1 || seq > header.head.seq {
                 break;
             }
@@ -166,7 +166,7 @@ impl Journal {
 impl Drop for Journal {
     fn drop(&mut self) {
         let db = self.db.take();
-        // What it writes when it is closed is not needed any more.
+        // What sled writes when it is closed is not needed any more.
         let _ = caught(move || drop(db));
     }
 }
@@ -240,7 +240,7 @@ fn sweep(db: &Path) -> io::Result<()> {
     }
 }
 
-/// The headers that were acknowledged, as the witness says. A slot that is torn says nothing.
+/// The acknowledged headers, as the witness has them. A torn slot says nothing.
 fn witnessed(path: &Path) -> Result<BTreeMap<RunId, Header>, OpenError> {
     let bytes = match std::fs::read(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),

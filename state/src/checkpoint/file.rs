@@ -41,7 +41,7 @@ pub(super) fn encode(index: &Index, last_prefix: Vec<u8>) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Puts the file in place. It is not synced: one that a power cut leaves broken is not read.
+/// Puts the file in place, without a sync. A file that a power cut leaves broken is not read.
 pub(super) fn save(dir: &Path, bytes: &[u8]) -> io::Result<()> {
     let made = tempfile::Builder::new().prefix(".fulcrum-index-").suffix(".tmp").tempfile_in(dir)?;
     io::Write::write_all(&mut made.as_file(), bytes)?;
@@ -49,7 +49,7 @@ pub(super) fn save(dir: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The index, and the prefix of its last record; `None` if there is no file.
+/// The index, and the prefix of its last record. `None` if there is no file.
 pub(super) fn load(dir: &Path) -> Result<Option<(Index, Vec<u8>)>, String> {
     let bytes = match std::fs::read(dir.join(NAME)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -64,7 +64,7 @@ pub(super) fn load(dir: &Path) -> Result<Option<(Index, Vec<u8>)>, String> {
         found => return Err(format!("it is of version {:?}", found.map(|(version, _)| version))),
     };
     let general: GeneralV1 = decoded(&mut rest)?;
-    // One by one, so that they are not in memory twice.
+    // One by one: the runs are never in memory twice.
     let mut runs = Vec::with_capacity(usize::try_from(general.runs).unwrap_or(0).min(rest.len()));
     while !rest.is_empty() {
         let run: Option<RunV1> = decoded(&mut rest)?;
@@ -82,7 +82,7 @@ fn decoded<T: Decode<()>>(bytes: &mut &[u8]) -> Result<T, String> {
     Ok(value)
 }
 
-/// Every run that was ever begun follows, in the log's order; `None` where it was pruned.
+/// Every run that was ever begun follows, in the log's order. `None` where it was pruned.
 #[derive(Encode, Decode)]
 struct GeneralV1 {
     runs: u64,

@@ -1,7 +1,7 @@
-//! The database: sled 0.34.7, opened and asked so that whatever it does, the journal goes on without it.
+//! The database: sled 0.34.7. Whatever it does, the journal goes on without it.
 //!
-//! It can fail, panic, or take the process with it while it recovers. A file `db.opening` stands beside it for as long
-//! as it is being opened: a process that finds that file takes the database away first.
+//! sled can fail, panic, or take the process with it while it recovers. A file `db.opening` stands beside the
+//! database for as long as it is being opened. A process that finds that file removes the database first.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -22,12 +22,13 @@ use crate::panics::caught;
 use crate::place::Position;
 use crate::shared::KeptState;
 
-/// Every value begins with it; one of another version is not read.
+/// Every value begins with this version. A value of another version is not read.
 const VERSION: u8 = 1;
 
 /// The database holds little, and is read once.
 const CACHE_BYTES: u64 = 1024 * 1024;
-/// sled lets go of its lock a little after it was dropped (seen once in some 1,500 reopenings within one process).
+/// sled lets go of its lock a little after it was dropped. (This was seen once in some 1,500 reopenings
+/// within one process.)
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -43,12 +44,12 @@ struct StateV1 {
 
 /// An open database.
 pub(super) struct Store {
-    /// Always there, until dropped.
+    /// Always there, until it is dropped.
     db: Option<sled::Db>,
     dir: PathBuf,
 }
 
-/// Opens the database, and what is in it. What cannot be used is taken away, and an empty one made.
+/// Opens the database, and reads its states. Replaces an unusable database by an empty one.
 pub(super) fn open(dir: &Path) -> (Option<Store>, States) {
     let (db, opening) = (dir.join("db"), dir.join("db.opening"));
     if opening.exists() {
@@ -67,7 +68,7 @@ pub(super) fn open(dir: &Path) -> (Option<Store>, States) {
     }
 }
 
-/// An empty database in place of the one that is there; `None` if there can be none.
+/// Replaces the database by an empty one. `None` if that is not possible.
 fn anew(dir: &Path) -> Option<Store> {
     let db = dir.join("db");
     let found = match db.is_dir() {
@@ -118,7 +119,7 @@ fn is_locked(error: &sled::Error) -> bool {
 }
 
 impl Store {
-    /// The states that are in it.
+    /// The states in the database.
     fn read(&self) -> Result<States, String> {
         let Some(db) = &self.db else { return Ok(States::new()) };
         let pairs = || -> Result<States, String> {
@@ -132,7 +133,7 @@ impl Store {
         caught(pairs)?
     }
 
-    /// Writes states. If that fails, nothing more is written.
+    /// Writes states. After a failure, it writes nothing more.
     pub(super) fn write(&mut self, states: Vec<(RunId, Option<KeptState>)>) {
         let Some(db) = &self.db else { return };
         let result = caught(|| {
