@@ -1,4 +1,4 @@
-//! The three parts of a control plane that a pivot moves, and what Kubernetes fixes about each of them.
+//! The three parts of a control plane that a pivot moves, and their names and ports in Kubernetes.
 //!
 //! etcd is not one of them: it stays a static pod (or outside the cluster).
 
@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// One of the three components that kubeadm runs as a static pod and a pivot turns into a DaemonSet.
 ///
-/// It serialises as its program's name, e.g. `"kube-apiserver"`. The order of the variants is the order in
-/// which they are listed everywhere.
+/// It serialises as its program's name, e.g. `"kube-apiserver"`. Every list has the order of the variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Component {
     /// The API server.
@@ -25,7 +24,7 @@ pub enum Component {
 }
 
 impl Component {
-    /// All of them, in order.
+    /// All components, in order.
     pub const ALL: [Component; 3] =
         [Component::ApiServer, Component::ControllerManager, Component::Scheduler];
 
@@ -57,7 +56,7 @@ impl Component {
         }
     }
 
-    /// The port it serves HTTPS on when `--secure-port` is not given.
+    /// The port on which it serves HTTPS without `--secure-port`.
     pub const fn default_port(self) -> u16 {
         match self {
             Component::ApiServer => 6443,
@@ -66,8 +65,8 @@ impl Component {
         }
     }
 
-    /// The path to ask whether it is ready when its manifest has no probe. `/readyz` is younger than the
-    /// oldest supported release in the controller manager and the scheduler.
+    /// The path for readiness if its manifest has no probe. In the controller manager and the scheduler,
+    /// `/readyz` is younger than the oldest supported release.
     pub(crate) const fn health_path(self) -> &'static str {
         match self {
             Component::ApiServer => "/readyz",
@@ -75,7 +74,7 @@ impl Component {
         }
     }
 
-    /// The leader-election Lease in kube-system; `None` for the API server, which elects no leader.
+    /// The leader-election Lease in kube-system. `None` for the API server, which elects no leader.
     pub const fn lease_name(self) -> Option<&'static str> {
         match self {
             Component::ApiServer => None,
@@ -97,7 +96,7 @@ impl fmt::Display for Component {
     "`{seen}` is not a control-plane component: say kube-apiserver, kube-controller-manager or kube-scheduler"
 )]
 pub struct UnknownComponent {
-    /// The word that was given.
+    /// The word.
     pub seen: String,
 }
 

@@ -1,7 +1,7 @@
-//! What a pivot does to a node and a cluster: its steps, its checks, its plan.
+//! The pivot of a node and a cluster: its steps, its checks, its plan.
 //!
-//! The engine runs them; this crate knows nothing of signals or terminals. Steps see the world through two edges only,
-//! [`host`] and [`cluster`], and so they run unchanged against the simulator (tests/simulator).
+//! The engine runs the steps. This crate knows nothing of signals or terminals. Steps see the world through
+//! two edges only, [`host`] and [`cluster`]. So they run unchanged against the simulator (tests/simulator).
 //!
 //! | module | what it is |
 //! |---|---|

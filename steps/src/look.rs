@@ -1,9 +1,9 @@
-//! Looks at what a step waits for, and single looks.
+//! Looks of waiting steps, and single looks.
 
 use crate::cluster::ClusterError;
 use fulcrum_engine::{Look, Pending, StepError};
 
-/// The API's answer. An API that is away for a moment is something that was seen, not a failure.
+/// The API's answer. A short absence of the API is something that was seen, not a failure.
 pub(crate) fn answered<T>(result: Result<T, ClusterError>) -> Look<T> {
     result.map_err(|error| match error.is_passing() {
         true => Pending::NotYet(error.to_string()),
@@ -11,7 +11,7 @@ pub(crate) fn answered<T>(result: Result<T, ClusterError>) -> Look<T> {
     })
 }
 
-/// A single look: what is there, or in words what is there instead.
+/// A single look: the finding, or in words what is there instead.
 pub(crate) fn once<T>(look: Look<T>) -> Result<Result<T, String>, StepError> {
     match look {
         Ok(value) => Ok(Ok(value)),

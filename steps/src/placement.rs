@@ -1,10 +1,10 @@
-//! What the scheduler makes of a pod and a node, as far as it can keep a control-plane pod waiting. Pure.
+//! The scheduler's view of a pod and a node, as far as it can keep a control-plane pod waiting. Pure.
 
 use crate::manifest::nanos;
 use serde_json::Value;
 
-/// What a pod asks for in billionths, as the scheduler counts it: all containers together, or the largest init container with what runs
-/// beside it.
+/// A pod's request in billionths, as the scheduler counts it: all containers together, or the largest init
+/// container with the containers that run beside it.
 pub fn requests(spec: &Value, resource: &str) -> i128 {
     if resource == "pods" {
         return 1_000_000_000;
@@ -49,7 +49,8 @@ fn term_admits(term: &Value, node: &Value) -> bool {
         && fields.iter().all(|one| holds(one, |key| name.filter(|_| key == "metadata.name")))
 }
 
-/// Whether a requirement (`In`, `NotIn`, `Exists`, `DoesNotExist`, `Gt`, `Lt`) holds for what `value_of` says.
+/// Whether a requirement (`In`, `NotIn`, `Exists`, `DoesNotExist`, `Gt`, `Lt`) holds for the value from
+/// `value_of`.
 fn holds<'a>(requirement: &Value, value_of: impl Fn(&str) -> Option<&'a str>) -> bool {
     let value = value_of(requirement["key"].as_str().unwrap_or_default());
     let values: Vec<&str> =
@@ -75,17 +76,18 @@ pub fn repels(pod: &Value, other: &Value, node: &Value) -> bool {
         let namespace = &other["metadata"]["namespace"];
         let in_namespace = match (named.is_empty(), rule["namespaceSelector"].is_object()) {
             (true, false) => *namespace == pod["metadata"]["namespace"],
-            // Which namespaces bear the labels is not asked: better one word too many than a pod that waits.
+            // The labels of namespaces are not asked for: better one word too many than a pod that waits.
             (_, true) => true,
             (false, false) => named.contains(&namespace),
         };
-        // Every node has a name, whether or not it is labelled with it.
+        // Every node has a name, whether or not a label says it.
         let in_domain = domain == "kubernetes.io/hostname" || !node["metadata"]["labels"][domain].is_null();
         in_domain && in_namespace && selects(&rule["labelSelector"], &other["metadata"]["labels"])
     })
 }
 
-/// Whether a label selector, of which the empty one selects everything and an absent one nothing, selects these labels.
+/// Whether a label selector selects these labels. The empty selector selects everything, an absent one
+/// nothing.
 fn selects(selector: &Value, labels: &Value) -> bool {
     let pairs = selector["matchLabels"].as_object().into_iter().flatten();
     let expressions = selector["matchExpressions"].as_array().into_iter().flatten();

@@ -1,11 +1,11 @@
-//! What differs from one release of Kubernetes to the next, as far as a pivot meets it: one table, by minor release.
+//! The differences between releases of Kubernetes, as far as a pivot meets them: one table, by minor release.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// The oldest minor release that is pivoted: `--permit-port-sharing` came with it.
+/// The oldest minor release that fulcrum pivots: `--permit-port-sharing` came with it.
 pub const OLDEST: u32 = 20;
-/// The newest minor release that a real cluster was pivoted on. A newer one is met with a warning.
+/// The newest minor release on which a real cluster was pivoted. A newer one brings a warning.
 pub const NEWEST_TRIED: u32 = 37;
 /// No end is known.
 const ON: u32 = u32::MAX;
@@ -14,7 +14,7 @@ const ON: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Release(pub u32);
 
-/// Something that is so in some releases and not in others.
+/// A property of some releases and not of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trait {
     /// The controller manager and the scheduler open a second port without TLS unless told otherwise.
@@ -32,7 +32,7 @@ pub enum Trait {
 }
 
 impl Trait {
-    /// All of them.
+    /// All traits.
     pub const ALL: [Trait; 6] = [
         Trait::InsecurePorts,
         Trait::OtherLeaderLocks,
@@ -42,13 +42,13 @@ impl Trait {
         Trait::LeadersGiveBack,
     ];
 
-    /// The minor releases in which it is so.
+    /// The minor releases with the trait.
     pub const fn minors(self) -> RangeInclusive<u32> {
         match self {
             Trait::InsecurePorts => 0..=22,
             Trait::OtherLeaderLocks => 0..=23,
             Trait::MasterTaint => 0..=24,
-            // Alpha in 1.21, on by default since 1.22; relied upon since it is settled.
+            // Alpha in 1.21, on by default since 1.22. The pivot relies on it only since it is settled.
             Trait::SurgingDaemonSets => 25..=ON,
             Trait::NoReferencesInStaticPods => 34..=ON,
             Trait::LeadersGiveBack => 37..=ON,
@@ -78,7 +78,7 @@ const GROUPS: [(&str, &str, RangeInclusive<u32>); 4] = [
 ];
 
 impl Release {
-    /// Whether it is so in this release.
+    /// Whether this release has the trait.
     pub fn has(self, what: Trait) -> bool {
         what.minors().contains(&self.0)
     }
@@ -96,7 +96,7 @@ impl Release {
         (OLDEST..=NEWEST_TRIED).contains(&self.0)
     }
 
-    /// What is known of it, for a person.
+    /// The known facts about the release, for a person.
     pub fn known(self) -> String {
         let mut known: Vec<String> =
             Trait::ALL.iter().filter(|what| self.has(**what)).map(ToString::to_string).collect();
@@ -117,7 +117,8 @@ impl fmt::Display for Release {
 mod tests {
     use super::*;
 
-    /// Each row at its edges: the last release before, the first and the last in which it is so, the first after.
+    /// Each row at its edges: the last release before, the first and the last with the trait, the first
+    /// after.
     #[test]
     fn every_row_at_its_edges() {
         for (what, before, first, last, after) in [

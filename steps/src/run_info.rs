@@ -1,4 +1,4 @@
-//! What the journal stores of a run beside its steps, and the one place where each part is decoded.
+//! The journal's data on a run, apart from its steps, and the one place where each part is decoded.
 
 use crate::settings::Settings;
 use fulcrum_engine::state::RunId;
@@ -6,19 +6,19 @@ use fulcrum_engine::{Plan, Role, Rollback, Session};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What was decided when a run was planned, and why it was begun.
+/// The settings of a run's plan, and the reason for the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunInfo {
-    /// What was decided.
+    /// The settings.
     #[serde(flatten)]
     pub settings: Settings,
-    /// Why, for a run of the guard's. A pivot is a person's command and says nothing.
+    /// The reason, for a run of the guard's. A pivot is a person's command and has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
 impl RunInfo {
-    /// What is stored with `plan`.
+    /// The data that is stored with `plan`.
     ///
     /// # Errors
     /// When a version wrote it that this one does not understand.
@@ -32,25 +32,25 @@ impl RunInfo {
         Self { settings, why: Some(why.to_owned()) }
     }
 
-    /// What is to be stored with a plan.
+    /// The data to store with a plan.
     pub fn shared(&self) -> Value {
         json!(self)
     }
 }
 
-/// How a pivot is rolled back.
+/// The mode of a pivot's rollback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RollbackMode {
     /// Everything becomes exactly what it was before.
     #[default]
     Exact,
-    /// The static pods come back with shared ports. The kernel can steer to them, and no bridge is needed.
+    /// The static pods are restored with shared ports. The kernel can steer to them, and no bridge is needed.
     KeepPortSharing,
 }
 
 /// The mode's text in the journal.
 const KEEP_PORT_SHARING: &str = "keep-port-sharing";
-/// The reason that stood for the mode in journals that have no mode.
+/// The reason that stands for the mode in journals without modes.
 const OLD_REASON: &str = "rollback with --keep-port-sharing was asked for";
 
 impl RollbackMode {
@@ -72,7 +72,7 @@ impl RollbackMode {
     }
 }
 
-/// Who works on a run in a session.
+/// The worker of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionRole {
     /// A command that a person has given.
@@ -85,7 +85,7 @@ pub enum SessionRole {
 const GUARD: &str = "guard";
 
 impl SessionRole {
-    /// Who worked in this session. Journals without roles name the guard at the end of the program's name.
+    /// The worker of this session. Journals without roles name the guard at the end of the program's name.
     pub fn of(session: &Session) -> Self {
         let guard = session.role.as_str() == GUARD
             || (session.role.as_str().is_empty() && session.program.ends_with(GUARD));
@@ -101,7 +101,7 @@ impl SessionRole {
     }
 }
 
-/// What a process that has the journal open does with it. The lock file has its text.
+/// The purpose of a process that has the journal open. The lock file has its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the command of its name")]
 pub enum LockPurpose {
@@ -117,14 +117,14 @@ pub enum LockPurpose {
     Prune,
 }
 
-/// What the process works on, as far as others must know.
+/// The process's work, as far as others must know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockUse {
     /// A person's command works on a run.
     Command,
     /// The guard works on a run.
     Guard,
-    /// The journal is read or pruned.
+    /// The process reads or prunes the journal.
     Reading,
 }
 
@@ -147,7 +147,7 @@ impl LockPurpose {
         Self::ALL.iter().find(|(purpose, ..)| *purpose == self).map_or("", |(_, text, _)| text)
     }
 
-    /// What a process with this text in the lock file works on. An unknown one, of a newer version, only reads.
+    /// The work of a process with this text in the lock file. A text of a newer version counts as reading.
     pub fn use_of(text: &str) -> LockUse {
         Self::ALL.iter().find(|(_, known, _)| *known == text).map_or(LockUse::Reading, |(.., works)| *works)
     }
@@ -157,7 +157,7 @@ impl LockPurpose {
 mod tests {
     use super::*;
 
-    /// Journals that were written before modes and roles existed say both in free text.
+    /// Journals from before modes and roles say both in free text.
     #[test]
     fn old_journals_are_read_as_they_were_meant() {
         let old = Rollback::new("rollback with --keep-port-sharing was asked for");

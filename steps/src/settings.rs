@@ -1,4 +1,4 @@
-//! What was decided when the run was planned.
+//! The decisions of a run's plan.
 
 use crate::cluster::{OPT_IN_LABEL, RUN_ANNOTATION};
 use crate::component::Component;
@@ -12,10 +12,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What was decided when the run was planned, and is stored with the plan.
+/// The decisions of a run's plan, stored with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// Which cluster: the uid of its namespace kube-system.
+    /// The cluster: the uid of its namespace kube-system.
     pub cluster_uid: String,
     /// The node's name in the cluster.
     pub node: String,
@@ -23,13 +23,14 @@ pub struct Settings {
     pub node_addresses: Vec<IpAddr>,
     /// The kubelet's manifests directory.
     pub manifests_dir: PathBuf,
-    /// What the manifests are called there, where it is not as kubeadm calls them.
+    /// The manifests' names there, where they are not kubeadm's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub manifest_names: BTreeMap<Component, String>,
-    /// Whether the API server writes the endpoints of `default/kubernetes`; if not, they are left alone.
+    /// Whether the API server writes the endpoints of `default/kubernetes`. If not, fulcrum leaves them
+    /// alone.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub publishes_itself: bool,
-    /// How the API is reached.
+    /// The kubeconfig that leads to the API.
     pub kubeconfig: PathBuf,
     /// The label of control-plane nodes.
     pub role_label: String,
@@ -37,15 +38,15 @@ pub struct Settings {
     pub kubernetes_minor: u32,
     /// How the listener changes hands.
     pub handover: HandoverMode,
-    /// How long the new API server is watched after the switch, with the old one still there.
+    /// How long the new API server is watched after the switch, while the old one is still there.
     #[serde(default)]
     pub soak: Duration,
-    /// Where each component is asked.
+    /// The question for each component's readiness.
     pub health: BTreeMap<Component, Question>,
-    /// Whether a guard is armed, which brings the control plane back after a reboot.
+    /// Whether a guard is armed, which restores the control plane after a reboot.
     #[serde(default)]
     pub guard: bool,
-    /// What the guard does with the run if a reboot cuts it in half.
+    /// What the guard does with the run if a reboot cuts it short.
     #[serde(default)]
     pub on_reboot: OnReboot,
     /// For the guard's own runs: the pivot that they belong to.
@@ -57,33 +58,34 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HandoverMode {
-    /// The live listeners become shareable, and the kernel is told whose turn it is: no restart.
+    /// The live listeners become shareable, and the kernel is told which server gets new connections. Nothing
+    /// restarts.
     Steer,
-    /// As with `restart`, but meanwhile new connections go to a third API server on another port: no lost
-    /// request.
+    /// As with `restart`, but meanwhile new connections go to a third API server on another port. No request
+    /// is lost.
     Bridge,
     /// Each static pod is restarted once, with `--permit-port-sharing=true`: some seconds without an API.
     Restart,
 }
 
-/// What the guard does with a run that a reboot has cut in half.
+/// What the guard does with a run that a reboot has cut short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnReboot {
-    /// It goes on, in the direction in which it was going.
+    /// The run goes on, in its direction.
     #[default]
     Resume,
-    /// It is undone.
+    /// The run is undone.
     Rollback,
 }
 
-/// How it is asked to change hands.
+/// The hand-over that the person wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Wanted {
-    /// In the best way that the node allows.
+    /// The best mode that the node allows.
     #[default]
     Auto,
-    /// In this way or not at all.
+    /// This mode or none.
     Way(HandoverMode),
 }
 
@@ -98,12 +100,12 @@ impl fmt::Display for HandoverMode {
 }
 
 impl Settings {
-    /// The kubelet's manifests directory, with the names that the manifests have in it.
+    /// The kubelet's manifests directory, with the manifests' names in it.
     pub fn manifests(&self) -> ManifestsDir {
         ManifestsDir::new(&self.manifests_dir).naming(&self.manifest_names)
     }
 
-    /// What a DaemonSet needs to know, for the given run.
+    /// The data for a DaemonSet of the given run.
     pub fn target(&self, run: Option<RunId>) -> Target {
         let annotation = run.map(|run| (RUN_ANNOTATION.to_owned(), run.to_string()));
         Target {

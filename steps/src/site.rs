@@ -1,4 +1,4 @@
-//! What the steps of one pivot work on: the node, the cluster, and what was decided when it was planned.
+//! The environment of a pivot's steps: the node, the cluster, and the decisions of the plan.
 
 use crate::cluster::Cluster;
 use crate::component::Component;
@@ -12,24 +12,24 @@ use fulcrum_engine::{Context, Look, Pending, StepError};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-/// The node, the cluster, and what was decided.
+/// The node, the cluster, and the decisions of the plan.
 #[derive(Debug, Clone)]
 pub struct Site {
     /// The machine.
     pub node: Node,
     /// The API.
     pub cluster: Cluster,
-    /// What was decided when the run was planned.
+    /// The decisions of the plan.
     pub settings: Settings,
-    /// Where the journal, the archive and the standby are.
+    /// The directory of the journal, the archive and the standby.
     pub state_dir: PathBuf,
-    /// How long things are given.
+    /// The time limits.
     pub timeouts: Timeouts,
-    /// How the run is rolled back, if it is.
+    /// The mode of the run's rollback, if there is one.
     pub rollback_mode: RollbackMode,
 }
 
-/// Where the component of this manifest is asked on its own node.
+/// The question for the readiness of this manifest's component on its own node.
 pub(crate) fn health_question(pod: &StaticPod, node_addresses: &[IpAddr]) -> Question {
     let probe = pod.health();
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -42,19 +42,19 @@ pub(crate) fn health_question(pod: &StaticPod, node_addresses: &[IpAddr]) -> Que
     Question { address: SocketAddr::new(address, probe.port), path: probe.path, tls: probe.tls, mark: None }
 }
 
-/// Answers that a process must give in a row before it counts as serving.
+/// A process must give this many good answers in a row before it counts as serving.
 const ANSWERS_IN_A_ROW: u32 = 3;
 /// Questions per look while two listeners share a port: each answers about half of them.
 const QUESTIONS_MAX: u32 = 24;
 
 impl Site {
-    /// The address that its API server publishes and that is held while one goes and another stays; `None` if it publishes
-    /// none.
+    /// The address that the node's API server publishes. It is held while one server goes and another stays.
+    /// `None` if the server publishes none.
     pub fn published(&self) -> Option<IpAddr> {
         self.settings.node_addresses.first().copied().filter(|_| self.settings.publishes_itself)
     }
 
-    /// The port that the component serves on.
+    /// The port of the component.
     pub fn port(&self, component: Component) -> u16 {
         self.question(component).address.port()
     }
@@ -69,25 +69,26 @@ impl Site {
         format!("k8s-app={}", component.daemonset_name())
     }
 
-    /// Where copies of the manifests are kept, a directory for each run: for the steps, and for a person who has
-    /// nothing else left.
+    /// The directory with copies of the manifests, one directory for each run. They are for the steps, and
+    /// for a person who has nothing else left.
     pub(crate) fn archive(&self) -> PathBuf {
         self.state_dir.join("archive")
     }
 
-    /// Whether the static pods come back with shared ports: then they are steered to, and nothing is bridged.
+    /// Whether the static pods are restored with shared ports. Then the kernel steers to them, and there is
+    /// no bridge.
     pub(crate) fn keeps_port_sharing(&self) -> bool {
         self.rollback_mode == RollbackMode::KeepPortSharing
     }
 
-    /// Where the archived manifest of `component` is for `run`.
+    /// The path of the archived manifest of `component` for `run`.
     pub fn archived(&self, run: RunId, component: Component) -> PathBuf {
         self.archive().join(run.to_string()).join(component.manifest_file())
     }
 
-    /// Whether a process that is `the_one` serves the component: it listens, and answers 200 several
-    /// times. With a shared port others answer too; the kernel says who did. `mark` is that of the
-    /// connections, see [`Question::mark`].
+    /// Whether a process that is `the_one` serves the component: it listens, and answers 200 several times.
+    /// With a shared port other processes answer too; the kernel says which one did. `mark` is the mark of
+    /// the connections, see [`Question::mark`].
     ///
     /// # Errors
     /// [`Pending::NotYet`] with what was seen instead; [`Pending::Failed`] when the host cannot be looked at.
@@ -140,9 +141,9 @@ impl Site {
         cx.wait(what, self.timeouts.poll, async || self.serves(component, mark, &the_one).await).await
     }
 
-    /// What the component is asked.
+    /// The question for the component's readiness.
     pub(crate) fn question(&self, component: Component) -> Question {
-        // Plans are made with all three; the default is what kubeadm would have written.
+        // Plans are made with all three. The default is the one of kubeadm's manifests.
         self.settings.health.get(&component).cloned().unwrap_or_else(|| Question {
             address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), component.default_port()),
             path: component.health_path().to_owned(),
@@ -152,8 +153,8 @@ impl Site {
     }
 }
 
-/// Whether the process runs in a static pod: the kubelet uses the manifest's hash, 32 hex digits without
-/// dashes, as a static pod's uid; the API gives UUIDs.
+/// Whether the process runs in a static pod. The kubelet uses the manifest's hash, 32 hex digits without
+/// dashes, as a static pod's uid. The API gives UUIDs.
 pub(crate) fn in_static_pod(process: &Process) -> bool {
     process.pod_uid.as_ref().is_some_and(|uid| !uid.contains('-'))
 }
@@ -163,7 +164,7 @@ pub(crate) fn in_api_pod(process: &Process) -> bool {
     process.pod_uid.is_some() && !in_static_pod(process)
 }
 
-/// Whether the process was started with `--permit-port-sharing=true`; the last occurrence counts.
+/// Whether the process was started with `--permit-port-sharing=true`. The last occurrence counts.
 pub(crate) fn shares_its_port(process: &Process) -> bool {
     let flag =
         |word: &String| word.trim_start_matches('-').strip_prefix("permit-port-sharing").map(str::to_owned);

@@ -1,10 +1,11 @@
-//! The names of steps: one text that the journal stores and that never changes, and one that people read.
+//! The names of steps. Each has a text that the journal stores and that never changes, and one that people
+//! read.
 
 use crate::component::Component;
 use fulcrum_engine::StepId;
 use std::fmt;
 
-/// What a step does, apart from the component that it does it to.
+/// The kind of a step, apart from its component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each kind is described where its step is")]
 pub enum StepKind {
@@ -88,7 +89,7 @@ impl StepKind {
 }
 
 impl StepName {
-    /// The name that `text` is, as the journal stores it or as people read it.
+    /// The step name with this text, as the journal stores it or as people read it.
     pub fn parse(text: &str) -> Option<Self> {
         let component = |text: &str| Component::ALL.into_iter().find(|component| component.name() == text);
         let (rest, component) = match text.rsplit_once('/').map(|(rest, last)| (rest, component(last))) {
@@ -134,7 +135,7 @@ impl From<StepName> for StepId {
 }
 
 impl fmt::Display for StepName {
-    /// As people read it.
+    /// The name that people read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (_, shown) = self.kind.texts();
         match self.component {
@@ -144,7 +145,7 @@ impl fmt::Display for StepName {
     }
 }
 
-/// A stored step's name as people read it. A step that this version does not know keeps its stored name.
+/// The name that people read for a stored step. A step that this version does not know keeps its stored name.
 pub fn shown(step: &StepId) -> String {
     StepName::parse(step.as_str()).map_or_else(|| step.to_string(), |name| name.to_string())
 }

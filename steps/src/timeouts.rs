@@ -1,47 +1,52 @@
-//! How long things are given.
+//! The time limits.
 
 use std::time::Duration;
 
-/// How long things are given. Not part of the plan: it is the machine that is slow or fast.
+/// The time limits. They are not part of the plan: the machine is slow or fast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// How often a wait looks again.
     pub poll: Duration,
-    /// A leader's lease that is not renewed for this long has lost its holder: leaders renew every 2 s.
+    /// A lease that is not renewed for this long has lost its holder: leaders renew every 2 s.
     pub lease_quiet: Duration,
-    /// The longest that a candidate takes to look at its lease again: client-go's 2 s, and up to 1.2 times as much.
+    /// The longest time until a candidate looks at its lease again: client-go's 2 s, and up to 1.2 times as
+    /// much in addition.
     pub candidate: Duration,
-    /// How long before its leader goes it shall have looked. The shortest is those 2 s, and a process has ended some 0.3 s
-    /// after its manifest has gone (*measured*): so it finds the lease free at its next look, and soon.
+    /// A candidate shall have looked this long before its leader goes. The shortest pause between looks is
+    /// those 2 s, and a process has ended some 0.3 s after its manifest has gone (*measured*). So the
+    /// candidate finds the lease free at its next look, and soon.
     pub looked: Duration,
-    /// How long a server that has stopped listening may finish what it has in hand before it is ended, while
-    /// another one serves. New connections go to that one by then, so that what is left is requests that were
+    /// How long a server that has stopped listening may finish the requests in hand before it is ended, while
+    /// another one serves. New connections go to the other one by then. What is left is requests that were
     /// under way, which take a second or two, and watches, which never end by themselves and go on elsewhere.
-    /// More would be spent on watches alone: all of the pod's 30 s.
+    /// A longer time would serve watches alone: all of the pod's 30 s.
     pub drain: Duration,
     /// How long that server may finish while no other one serves: its successor starts only after it.
     pub drain_alone: Duration,
-    /// How long a connection may take to be set up, on a busy node, when others go elsewhere already: the server that it
-    /// was made to is not told to end before. One that is still shaking hands then is lost (*measured*).
+    /// How long a connection may take to be set up, on a busy node, when others go elsewhere already. The
+    /// server to which it was made is not told to end before that. A connection that is still shaking hands
+    /// then is lost (*measured*).
     pub handshake: Duration,
-    /// How long the watch that holds the endpoints may take to begin: it takes two answers of the API.
+    /// How long the watch that holds the endpoints may take to begin. It takes two answers of the API.
     pub held: Duration,
-    /// How long what clients send to a server may be held back before the kubelet has told it to end: no longer than they
-    /// would wait for an answer without asking whether there is anybody. It takes about 0.2 s.
+    /// How long what clients send to a server may be held back before the kubelet has told it to end. This is
+    /// no longer than clients wait for an answer before they check that the server is alive. It takes about
+    /// 0.2 s.
     pub hold: Duration,
-    /// How long after that: from when it stops listening until it has told every client.
+    /// How long it may be held back after that: from when the server stops listening until it has told every
+    /// client.
     pub goodbye: Duration,
     /// How long the kubelet may take to act on a manifest: it watches the directory, and looks every second.
     pub settle: Duration,
     /// How long the way back waits for the bridge to serve before it goes on with a gap.
     pub bridge: Duration,
-    /// How long a rollback waits for an API that does not answer, where it can do without: what it does next may
-    /// be what brings the API back.
+    /// How long a rollback waits for an API that does not answer, where it can do without. Its next actions
+    /// may be what brings the API back.
     pub api: Duration,
 }
 
 impl Default for Timeouts {
-    /// For a real node.
+    /// The limits for a real node.
     fn default() -> Self {
         Self {
             poll: Duration::from_millis(100),

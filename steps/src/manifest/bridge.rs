@@ -1,4 +1,4 @@
-//! Making the bridge, an API server on a second port, out of the static pod of the first.
+//! Makes the bridge, an API server on a second port, out of the first one's static pod.
 
 use serde_json::json;
 
@@ -11,13 +11,14 @@ pub const BRIDGE: &str = "kube-apiserver-bridge";
 const PROBES: [&str; 3] = ["startupProbe", "readinessProbe", "livenessProbe"];
 
 impl StaticPod {
-    /// The same API server as a static pod of its own that listens on `port`, as the bytes of a manifest.
+    /// This API server as a second static pod, which listens on `port`, as the bytes of a manifest.
     ///
-    /// It leaves the `kubernetes` endpoints alone: it would publish its own port there. No label of the first one
-    /// is kept, by which kubeadm or a service would take it for that one. It asks for no CPU and no memory: it lives
-    /// for seconds, and on a full node the kubelet would evict others to make room for a critical pod. Nor does the kubelet
-    /// probe the server: fulcrum does, and a pod whose probes have just succeeded is looked at again before it is ended, a
-    /// second in which its clients would be held back.
+    /// The bridge leaves the `kubernetes` endpoints alone: it would publish its own port there. It keeps no
+    /// label by which kubeadm or a service would take it for the first server. It asks for no CPU and no
+    /// memory: it lives for seconds, and on a full node the kubelet would evict other pods to make room for a
+    /// critical one. The kubelet does not probe it either: fulcrum does. The kubelet looks again at a pod
+    /// whose probes have just succeeded before it ends the pod, and for that second its clients would be held
+    /// back.
     pub fn bridge(&self, port: u16) -> Vec<u8> {
         let mut document = self.document.clone();
         let metadata = &mut document["metadata"];
@@ -29,7 +30,7 @@ impl StaticPod {
         for list in ["initContainers", "containers"] {
             let containers = document["spec"].get_mut(list).and_then(|list| list.as_array_mut());
             for container in containers.into_iter().flatten().filter_map(|one| one.as_object_mut()) {
-                // A host port, by which the kubelet would reject the pod beside the first one.
+                // With a host port the kubelet would reject the pod beside the first one.
                 handlers::detach(container, &[]);
                 container.remove("resources");
             }
@@ -57,7 +58,7 @@ mod tests {
     const V1_35: &[u8] = include_bytes!("fixtures/v1.35/kube-apiserver.yaml");
     const V1_20: &[u8] = include_bytes!("fixtures/v1.20/kube-apiserver.yaml");
 
-    /// What a bridge differs in from its original, and nothing else.
+    /// The differences between a bridge and its original, and nothing else.
     #[test]
     fn a_bridge_is_the_same_server_on_another_port() {
         for original in [V1_35, V1_20] {

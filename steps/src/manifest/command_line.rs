@@ -1,7 +1,7 @@
-//! The words a container is started with, and the flags among them.
+//! The words that start a container, and the flags among them.
 //!
-//! The rules are those of pflag, which the Kubernetes components read their flags with, as far as they can be
-//! applied without knowing each flag's type.
+//! The rules are those of pflag, with which the Kubernetes components read their flags, as far as they apply
+//! without knowing each flag's type.
 
 use std::ops::Range;
 
@@ -13,22 +13,22 @@ use super::program;
 use super::variables::Variables;
 use crate::component::Component;
 
-/// A container's `command` followed by its `args`, with the place where the component's own flags begin.
+/// A container's `command` followed by its `args`, and the place where the component's own flags begin.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct CommandLine {
     words: Vec<String>,
-    /// How many of the words are in `command`; the rest is in `args`.
+    /// How many of the words are in `command`. The others are in `args`.
     in_command: usize,
     /// The first word after the program's name.
     flags_from: usize,
-    /// What `$(NAME)` in them stands for.
+    /// The values of `$(NAME)` in the words.
     variables: Variables,
 }
 
 /// One flag as it stands in the list of words.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Flag {
-    /// Without the dashes; `_` is read as `-`, as the components do.
+    /// Without the dashes. `_` is read as `-`, as the components do.
     pub(super) name: String,
     /// `true` for a flag without a value.
     pub(super) value: String,
@@ -37,7 +37,7 @@ pub(super) struct Flag {
 }
 
 impl CommandLine {
-    /// Reads the words of the container at `path`; `None` if it does not run the component.
+    /// Reads the words of the container at `path`. `None` if it does not run the component.
     ///
     /// A container that has the component's name and only gives flags to its image's entrypoint counts as well.
     pub(super) fn read(
@@ -64,7 +64,7 @@ impl CommandLine {
         })
     }
 
-    /// Reads the words of a process; `None` if it does not run the component.
+    /// Reads the words of a process. `None` if it does not run the component.
     pub(super) fn started(words: Vec<String>, component: Component) -> Option<CommandLine> {
         let flags_from = program::flags_from(&words, component)?.min(words.len());
         let in_command = words.len();
@@ -78,8 +78,8 @@ impl CommandLine {
 
     /// The flags in order, up to a word `--`.
     ///
-    /// A flag without `=` takes the next word as its value unless that is a flag itself. pflag decides by the
-    /// flag's type, but no component accepts a word that belongs to no flag, so that the two agree on every
+    /// A flag without `=` takes the next word as its value unless that word is a flag itself. pflag decides
+    /// by the flag's type. But no component accepts a word that belongs to no flag. So the two agree on every
     /// command line that starts.
     pub(super) fn flags(&self) -> Vec<Flag> {
         let mut flags = Vec::new();
@@ -101,7 +101,7 @@ impl CommandLine {
         flags
     }
 
-    /// The value of a flag, with what the manifest says of the variables in it; the last one wins.
+    /// The value of a flag, with the manifest's values of the variables in it. The last occurrence wins.
     pub(super) fn get(&self, name: &str) -> Option<String> {
         self.written(name).map(|value| self.variables.expand(&value))
     }
@@ -111,12 +111,12 @@ impl CommandLine {
         self.flags().into_iter().rev().find(|flag| flag.name == name).map(|flag| flag.value)
     }
 
-    /// The field of the pod that a flag's value is, by way of a variable.
+    /// The pod's field that is a flag's value, by way of a variable.
     pub(super) fn field(&self, name: &str) -> Option<String> {
         self.variables.field(&self.written(name)?).map(str::to_owned)
     }
 
-    /// A boolean flag as Go reads it; `None` if it is absent or no boolean.
+    /// A boolean flag as Go reads it. `None` if it is absent or no boolean.
     pub(super) fn get_bool(&self, name: &str) -> Option<bool> {
         match self.get(name)?.as_str() {
             "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
@@ -125,8 +125,8 @@ impl CommandLine {
         }
     }
 
-    /// Gives a flag this value as one word `--name=value`, in the place of its last occurrence (others go),
-    /// or after the last flag.
+    /// Sets a flag to this value as one word `--name=value`, at the place of its last occurrence (the others
+    /// go), or after the last flag.
     pub(super) fn set(&mut self, name: &str, value: &str) {
         let word = format!("--{name}={value}");
         let mut found: Vec<_> = self.flags().into_iter().filter(|flag| flag.name == name).collect();
@@ -153,8 +153,8 @@ impl CommandLine {
     fn append(&mut self, word: String) {
         let end = self.words[self.flags_from..].iter().position(|word| word == "--");
         let at = end.map_or(self.words.len(), |offset| self.flags_from + offset);
-        // Without `args`, what is appended belongs to `command`; with it, `command` ends where it did. A
-        // container that has neither is started by its image's entrypoint, to which only `args` add.
+        // Without `args`, new words belong to `command`. With it, `command` ends where it did. A container
+        // that has neither is started by its image's entrypoint, to which only `args` add.
         if at < self.in_command || (self.in_command > 0 && self.in_command == self.words.len()) {
             self.in_command += 1;
         }
@@ -187,7 +187,7 @@ fn words(container: &Map<String, Value>, path: &str, key: &str) -> Result<Vec<St
         .collect()
 }
 
-/// Whether a word begins a flag; a negative number and a lone dash do not.
+/// Whether a word begins a flag. A negative number and a lone dash do not.
 fn is_flag(word: &str) -> bool {
     word.strip_prefix('-').is_some_and(|rest| !rest.is_empty() && rest.parse::<f64>().is_err())
 }

@@ -1,4 +1,5 @@
-//! What else runs in the component's pod. A pivot starts a second pod beside the first, and with it all of that again.
+//! The other containers of the component's pod. A pivot starts a second pod beside the first, and with it all
+//! of them again.
 
 use std::collections::BTreeSet;
 
@@ -12,9 +13,11 @@ use super::static_pod::StaticPod;
 pub struct Companion {
     /// Its name.
     pub name: String,
-    /// Whether it is an init container that ends before the others start: it runs once more, and does not stay.
+    /// Whether it is an init container that ends before the others start. Such a container runs once more,
+    /// and does not stay.
     pub ends: bool,
-    /// The ports that it listens on, as far as the manifest says: those that it declares and those that its probes ask.
+    /// The ports on which it listens, as far as the manifest says: those that it declares and those that its
+    /// probes ask.
     pub ports: BTreeSet<u16>,
     /// The unix sockets that its words name.
     pub sockets: BTreeSet<String>,

@@ -1,4 +1,4 @@
-//! Whether a DaemonSet in the cluster is the one that we would make.
+//! Compares a DaemonSet in the cluster with the one that we would make.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use super::quantity;
 
-/// One place at which the live DaemonSet is not ours.
+/// One place at which the live DaemonSet differs from ours.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
     /// E.g. `spec.template.spec.containers[0].image`.
     pub path: String,
-    /// Our value; `None` where only the live list has an element.
+    /// Our value. `None` where only the live list has an element.
     pub ours: Option<Value>,
-    /// The live value; `None` where there is none.
+    /// The live value. `None` where there is none.
     pub live: Option<Value>,
 }
 
@@ -24,11 +24,11 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Whether the `spec` of the DaemonSet `live` is that of `ours`, allowing for what an API server makes of it.
+/// Whether the DaemonSet `live` has the `spec` of `ours`, apart from the API server's own changes.
 ///
-/// The live one may have more fields (defaults, and what others added to it); where ours says something, it
-/// has to say the same. Lists are compared element by element. What Go leaves out of JSON is the same as
-/// absent, and quantities are compared as amounts.
+/// The live one may have more fields (defaults, and additions by others). Where ours has a value, the live
+/// one must have it too. Lists are compared element by element. A value that Go leaves out of JSON equals an
+/// absent one, and quantities are compared as amounts.
 ///
 /// # Errors
 ///
@@ -39,14 +39,14 @@ pub fn same_spec(ours: &Value, live: &Value) -> Result<(), Vec<Difference>> {
     if differences.is_empty() { Ok(()) } else { Err(differences) }
 }
 
-/// Fields that hold words of people's choosing: an empty string in them is a value.
+/// Fields with words of people's choosing: an empty string in them is a value.
 const FREE_MAPS: [&str; 4] = ["nodeSelector", "labels", "matchLabels", "annotations"];
 
 /// Fields whose entries are quantities.
 const AMOUNTS: [&str; 3] = ["requests", "limits", "overhead"];
 
 /// Fields in which the API server cannot tell zero or false from absent, because their Go type has no third
-/// state. It leaves them out.
+/// state. The server leaves them out.
 const ZERO_IS_ABSENT: [&str; 9] = [
     "readOnly",
     "hostNetwork",
@@ -59,7 +59,7 @@ const ZERO_IS_ABSENT: [&str; 9] = [
     "minReadySeconds",
 ];
 
-/// Fields in which it replaces zero by their default.
+/// Fields in which the API server replaces zero by their default.
 const ZERO_IS_DEFAULT: [&str; 4] =
     ["timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"];
 
@@ -105,11 +105,11 @@ fn compare(
     }
 }
 
-/// Whether our value claims anything, or is what Go reads as absent.
+/// Whether our value claims anything. If not, Go reads it as absent.
 fn says_something(keys: Keys<'_>, ours: &Value) -> bool {
     match ours {
         Value::Null => false,
-        // The only member of a volume: it is empty and yet says which kind of volume it is.
+        // The only member of a volume is empty and still says which kind of volume it is.
         Value::Object(map) => !map.is_empty() || keys.own == "emptyDir",
         Value::Array(list) => !list.is_empty(),
         Value::String(text) => !text.is_empty() || FREE_MAPS.contains(&keys.parent),
@@ -128,7 +128,7 @@ fn same_scalar(keys: Keys<'_>, ours: &Value, live: &Value) -> bool {
     ours == live || same_number() || amount && same_amount()
 }
 
-/// A key with dots or slashes in it (a label) is put in brackets, so that the path can be read.
+/// A key with dots or slashes in it (a label) goes into brackets. Otherwise the path could not be read.
 fn join(path: &str, key: &str) -> String {
     if key.contains(['.', '/']) { format!("{path}[{key}]") } else { format!("{path}.{key}") }
 }

@@ -1,4 +1,4 @@
-//! Making a DaemonSet out of a static pod.
+//! Makes a DaemonSet out of a static pod.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,50 +10,51 @@ use super::static_pod::StaticPod;
 use crate::component::Component;
 use crate::release::{Release, Trait};
 
-/// The label that selects a self-hosted component's pods, as kubeadm's pivot had it. A selector cannot be
-/// changed later, so that it stays this one label.
+/// The label that selects a self-hosted component's pods, as in kubeadm's pivot. A selector cannot be changed
+/// later. So it stays this one label.
 pub(super) const SELECTOR_LABEL: &str = "k8s-app";
 
-/// The annotations that the kubelet writes onto static and mirror pods begin like this.
+/// The beginning of the annotations that the kubelet writes onto static and mirror pods.
 const KUBELET_ANNOTATIONS: &str = "kubernetes.io/config.";
 
 /// Where kubeadm notes one node's API endpoint.
 pub(super) const ENDPOINT_ANNOTATION: &str =
     "kubeadm.kubernetes.io/kube-apiserver.advertise-address.endpoint";
 
-/// Seconds that a new pod must have been Ready before the old one is taken away. The old server answers the
-/// kubelet's probes of the new one, so that Ready comes too early; this covers the start.
+/// A new pod must have been Ready for this many seconds before the old one is removed. The old server answers
+/// the kubelet's probes of the new one, and Ready comes too early. This time covers the start.
 const MIN_READY_SECONDS: u32 = 20;
 
 /// The `dnsPolicy` of a pod that asks the node's resolver.
 pub(super) const NODE_RESOLVER: &str = "Default";
 
-/// The priority class that static pods are treated as having.
+/// The priority class that static pods have in effect.
 pub const CRITICAL: &str = "system-node-critical";
 
-/// Names for the variable with the node's address: the second where the manifest has the first for a purpose of its own.
+/// Names for the variable with the node's address. The second is for manifests that use the first for a
+/// purpose of their own.
 pub(super) const HOST_IP: [&str; 2] = ["HOST_IP", "FULCRUM_HOST_IP"];
 
 /// The role of control-plane nodes before 1.24.
 const OLD_ROLE: &str = "node-role.kubernetes.io/master";
 
-/// Fields of a pod that a DaemonSet's template must not have, or that say something about the one pod on the
-/// one node. `priority` is what the API server computes from `priorityClassName`; it refuses a pod in which
-/// the two differ.
+/// Fields of a pod that a DaemonSet's template must not have, or that describe the one pod on the one node.
+/// The API server computes `priority` from `priorityClassName`, and refuses a pod in which the two differ.
 const NOT_IN_A_TEMPLATE: [&str; 4] = ["nodeName", "activeDeadlineSeconds", "ephemeralContainers", "priority"];
 
-/// What a DaemonSet needs to know about the cluster and the node that its manifest comes from.
+/// The data about the cluster and the manifest's node that a DaemonSet needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The label of control-plane nodes, `node-role.kubernetes.io/control-plane` or `…/master`; their taint
-    /// has the same key.
+    /// The label of control-plane nodes, `node-role.kubernetes.io/control-plane` or `…/master`. It is also
+    /// the key of their taint.
     pub role_label: String,
     /// The label that a node gets when it is pivoted. Without it in the node selector the first node's
     /// DaemonSet would start pods on control-plane nodes whose static pods still hold the ports.
     pub opt_in_label: String,
     /// The cluster's minor release: 35 for Kubernetes 1.35.
     pub kubernetes_minor: u32,
-    /// The node's own addresses. A probe whose host is one of these is made to ask its pod's own address.
+    /// The node's own addresses. A probe with one of them as its host is changed to ask its pod's own
+    /// address.
     pub node_addresses: Vec<IpAddr>,
     /// Labels for the DaemonSet itself, beside `k8s-app`.
     pub labels: BTreeMap<String, String>,
@@ -62,9 +63,9 @@ pub struct Target {
 }
 
 impl StaticPod {
-    /// The DaemonSet that runs the same pod. The same manifest and target always give the same value.
+    /// The DaemonSet that runs this pod. Equal manifests and targets always give equal values.
     ///
-    /// Whatever a person edited into the manifest stays, except what would keep the pod from running as a
+    /// A person's edits of the manifest stay, except for those that would keep the pod from running as a
     /// DaemonSet's or tie it to one node.
     pub fn daemonset(&self, target: &Target) -> Value {
         let name = self.component.daemonset_name();
@@ -88,7 +89,7 @@ impl StaticPod {
         json!({ "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata, "spec": spec })
     }
 
-    /// The pod's labels and annotations; nothing else of its metadata applies to a template.
+    /// The pod's labels and annotations. Nothing else of its metadata applies to a template.
     fn template_metadata(&self, target: &Target) -> Value {
         let of_pod = |key: &str| self.document["metadata"][key].as_object().cloned().unwrap_or_default();
         let mut labels = of_pod("labels");
@@ -111,19 +112,21 @@ impl StaticPod {
         for field in NOT_IN_A_TEMPLATE {
             spec.remove(field);
         }
-        // A DaemonSet's pods are always restarted; no other value is accepted.
+        // A DaemonSet's pods are always restarted. The API server accepts no other value.
         if spec.get("restartPolicy").is_some_and(|policy| policy != "Always") {
             spec.remove("restartPolicy");
         }
         place_on_control_plane(&mut spec, target);
-        // A static pod has no service account; a token would be one thing more that its start depends on.
+        // A static pod has no service account. A token would be another thing on which its start depends.
         spec.entry("automountServiceAccountToken").or_insert(false.into());
-        // On the host's network `ClusterFirst` means the node's resolver. Said outright: nobody shall make it the cluster's,
-        // which the API server would need to start, and which needs the API server (kubernetes/kubeadm#1236).
+        // On the host's network `ClusterFirst` means the node's resolver. The template says so outright. The
+        // cluster's resolver would be wrong: the API server would need it to start, and it needs the API
+        // server (kubernetes/kubeadm#1236).
         if spec.get("dnsPolicy").is_none_or(|policy| policy.is_null() || policy == "ClusterFirst") {
             spec.insert("dnsPolicy".to_owned(), NODE_RESOLVER.into());
         }
-        // To the kubelet every static pod is critical; a DaemonSet's is if its class says so, and is evicted first if not.
+        // To the kubelet every static pod is critical. A DaemonSet's pod is critical if its class says so; if
+        // not, it is evicted first.
         if self.priority_class().is_none() {
             spec.insert("priorityClassName".to_owned(), CRITICAL.into());
         }
@@ -142,10 +145,10 @@ impl StaticPod {
         spec.into()
     }
 
-    /// The flags, and for the API server the variable that one of them needs.
+    /// Sets the flags, and for the API server the variable that one of them needs.
     fn adapt_component(&self, container: &mut Map<String, Value>, target: &Target) {
         let mut line = self.line.clone();
-        // Only the very address that the variable will stand for: any other stays as it is written.
+        // Only the very address that the variable will stand for. Any other stays as it is written.
         let literal = line.written("advertise-address");
         let node = target.node_addresses.get(..1).unwrap_or_default();
         if self.component == Component::ApiServer
@@ -161,7 +164,7 @@ impl StaticPod {
     }
 }
 
-/// Adds the node selector and the toleration to what the manifest has of them.
+/// Adds the node selector and the toleration to those of the manifest.
 fn place_on_control_plane(spec: &mut Map<String, Value>, target: &Target) {
     let mut selector = spec.get("nodeSelector").and_then(Value::as_object).cloned().unwrap_or_default();
     for label in [&target.role_label, &target.opt_in_label] {
@@ -170,7 +173,7 @@ fn place_on_control_plane(spec: &mut Map<String, Value>, target: &Target) {
     spec.insert("nodeSelector".to_owned(), selector.into());
 
     let mut tolerations = spec.get("tolerations").and_then(Value::as_array).cloned().unwrap_or_default();
-    // Up to 1.24 kubeadm tainted with the old role, also where it already labelled with the new one.
+    // Up to 1.24 kubeadm tainted with the old role, even where it already labelled with the new one.
     let tainted = Release(target.kubernetes_minor).has(Trait::MasterTaint);
     let second = (tainted && target.role_label != OLD_ROLE).then_some(OLD_ROLE);
     for taint in [target.role_label.as_str()].into_iter().chain(second) {
@@ -181,7 +184,7 @@ fn place_on_control_plane(spec: &mut Map<String, Value>, target: &Target) {
     spec.insert("tolerations".to_owned(), tolerations.into());
 }
 
-/// Whether this is the toleration that is added for the role.
+/// Whether this is the toleration that fulcrum adds for the role.
 pub(super) fn our_toleration(toleration: &Value, target: &Target) -> bool {
     let ours = |taint: &str| json!({ "key": taint, "operator": "Exists", "effect": "NoSchedule" });
     *toleration == ours(&target.role_label) || *toleration == ours(OLD_ROLE)
@@ -198,8 +201,9 @@ fn tolerates(toleration: &Value, taint: &str) -> bool {
     key && matches!(text("effect"), "" | "NoSchedule")
 }
 
-/// Gives the container an environment variable with the address of the node that its pod runs on, and says its name. Its
-/// value is substituted in the flags, but only in those of the container that defines it.
+/// Gives the container an environment variable with the address of its pod's node, and returns the variable's
+/// name. The kubelet substitutes the value in the flags, but only in those of the container that defines the
+/// variable.
 fn set_host_ip(container: &mut Map<String, Value>) -> &'static str {
     let value = json!({ "fieldRef": { "fieldPath": "status.hostIP" } });
     let mut env = container.get("env").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -214,7 +218,7 @@ fn set_host_ip(container: &mut Map<String, Value>) -> &'static str {
     name
 }
 
-/// Whether an endpoint `host:port` is one of the node's. In a template it would be said of every node.
+/// Whether an endpoint `host:port` is one of the node's. A template would claim it for every node.
 fn names_node(endpoint: &Value, addresses: &[IpAddr]) -> bool {
     let host = endpoint.as_str().and_then(|endpoint| endpoint.rsplit_once(':')).map(|(host, _)| host);
     host.is_some_and(|host| handlers::is_one_of(host, addresses))

@@ -1,9 +1,9 @@
-//! Why a file is not a static pod that can be pivoted.
+//! The reasons why a file is not a static pod that can be pivoted.
 
 use crate::component::Component;
 
-/// What is wrong with a manifest. The texts begin in lower case and do not name the file: the caller, who
-/// knows its path, puts that in front.
+/// A fault of a manifest. The texts begin in lower case and do not name the file: the caller, who knows its
+/// path, puts that in front.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
     /// The bytes are not YAML, or use a key twice.
@@ -21,13 +21,13 @@ pub enum ManifestError {
     /// More than one document: the kubelet reads the first and ignores the rest.
     #[error("{count} YAML documents in one file; the kubelet reads only the first: keep one pod to a file")]
     SeveralDocuments {
-        /// How many that are not empty.
+        /// The number of documents that are not empty.
         count: usize,
     },
-    /// Some other kind of object.
+    /// The document is some other kind of object.
     #[error("expected apiVersion v1, kind Pod, found {seen}; a static manifest holds a single Pod")]
     NotAPod {
-        /// `apiVersion` and `kind` as they were found.
+        /// The `apiVersion` and `kind` in it.
         seen: String,
     },
     /// `metadata.name` is missing or empty.
@@ -48,7 +48,7 @@ pub enum ManifestError {
     /// `spec.containers` is missing, empty or not a list of objects.
     #[error("spec.containers is {seen}; expected at least one container, one that runs {component}")]
     NoContainers {
-        /// What is there instead.
+        /// The value instead.
         seen: String,
         /// The component that was expected.
         component: Component,
@@ -61,7 +61,7 @@ pub enum ManifestError {
     WordsNotAList {
         /// The path in the document, e.g. `spec.containers[0].command`.
         at: String,
-        /// What kind of value is there.
+        /// The kind of the value.
         seen: &'static str,
     },
     /// A word of `command` or `args` is not a string; the kubelet refuses such a pod.
@@ -100,8 +100,8 @@ pub enum ManifestError {
         /// The flag's value.
         seen: String,
     },
-    /// A probe or a lifecycle handler asks a port by a name that its container does not have, or by
-    /// something that is no port at all.
+    /// A probe or a lifecycle handler asks a port by a name that its container does not have, or by something
+    /// that is no port at all.
     #[error(
         "{at}.port is {seen}, which is neither a port's number nor the name of one of its container's ports; \
          write the port's number"

@@ -1,5 +1,5 @@
-//! What the kubelet makes of a file that lies beside the control plane's own manifests. It is more lenient than
-//! [`StaticPod::parse`](super::StaticPod::parse): what it runs all the same must be known, however it is written.
+//! Reads a file beside the control plane's own manifests as the kubelet does. The kubelet is more lenient
+//! than [`StaticPod::parse`](super::StaticPod::parse): a pod that it runs must be known, in any form.
 
 use std::collections::BTreeSet;
 
@@ -8,20 +8,20 @@ use serde_json::{Map, Value};
 use super::{companions, yaml};
 use crate::component::Component;
 
-/// A pod, as far as it can get in another one's way.
+/// A pod, as far as it can conflict with another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glance {
     /// Its name.
     pub name: String,
     /// Its namespace.
     pub namespace: String,
-    /// The components that its words name, in whatever way it starts them.
+    /// The components that its words name, whatever the way of starting them.
     pub runs: BTreeSet<Component>,
-    /// The ports of the node that it takes, as far as can be told.
+    /// The ports of the node that it takes, as far as they can be told.
     pub ports: BTreeSet<u16>,
 }
 
-/// The pod that the kubelet runs from a file with these bytes; `None` if it runs none.
+/// The pod that the kubelet runs from a file with these bytes. `None` if it runs none.
 pub fn glance(bytes: &[u8]) -> Option<Glance> {
     let document = yaml::read_as_the_kubelet(bytes)?;
     if document["kind"] != "Pod" || document["apiVersion"] != "v1" {
@@ -51,7 +51,7 @@ fn look_at(container: &Map<String, Value>, on_the_host: bool, found: &mut Glance
     let ports = container.get("ports").and_then(Value::as_array).into_iter().flatten();
     let host_ports = ports.filter_map(|port| u16::try_from(port["hostPort"].as_u64()?).ok());
     found.ports.extend(host_ports.filter(|port| *port != 0));
-    // Also the words of a line for a shell.
+    // This includes the words of a line for a shell.
     let words = ["command", "args"].into_iter().filter_map(|key| container.get(key)?.as_array()).flatten();
     let line: Vec<&str> = words
         .filter_map(Value::as_str)

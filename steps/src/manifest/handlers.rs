@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 use super::error::ManifestError;
 use crate::component::Component;
 
-/// Where to ask a component whether it is ready.
+/// The question for a component's readiness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthProbe {
-    /// The host as the manifest has it; without one the kubelet asks the pod's address, i.e. the node's.
+    /// The host in the manifest. Without one the kubelet asks the pod's address, i.e. the node's.
     pub host: Option<String>,
     /// The port, always a number.
     pub port: u16,
@@ -20,7 +20,7 @@ pub struct HealthProbe {
     pub tls: bool,
 }
 
-/// Probes and lifecycle hooks, in the order in which they are looked at.
+/// Probes and lifecycle hooks, in the order of the search.
 const HOOKS: [&[&str]; 5] = [
     &["startupProbe"],
     &["readinessProbe"],
@@ -30,9 +30,9 @@ const HOOKS: [&[&str]; 5] = [
 ];
 
 impl HealthProbe {
-    /// What the container's readiness probe asks, else its liveness probe, else what the component answers to
-    /// when nothing is configured. Probes of other kinds than `httpGet` are passed over, and those of another port than the
-    /// component's: there answers somebody else, who asks it in turn.
+    /// What the container's readiness probe asks, else its liveness probe, else the question that the
+    /// component answers without configuration. Passes over probes of other kinds than `httpGet`, and those
+    /// of another port than the component's: another process answers there, and asks the component in turn.
     pub(super) fn of(container: &Map<String, Value>, component: Component, port: u16) -> HealthProbe {
         ["readinessProbe", "livenessProbe"]
             .into_iter()
@@ -58,7 +58,7 @@ impl HealthProbe {
     }
 }
 
-/// Checks that every port that a probe or handler of the container at `path` names is one.
+/// Checks that every port in a probe or handler of the container at `path` is one.
 pub(super) fn check(container: &Map<String, Value>, path: &str) -> Result<(), ManifestError> {
     for hook in HOOKS {
         for action in ["httpGet", "tcpSocket"] {
@@ -95,13 +95,13 @@ pub(super) fn asked(container: &Map<String, Value>) -> impl Iterator<Item = (Opt
     })
 }
 
-/// Makes the container independent of its node and of its own `ports`: named ports become numbers, a host
+/// Makes the container independent of its node and of its own `ports`. Named ports become numbers, a host
 /// that is one of the node's addresses goes, and then `ports` itself.
 ///
-/// With `hostNetwork` every entry of `ports` is a host port to the scheduler, which would not place the pod
-/// on a node where the static pod holds the same one. An address of one node would make the pods of all
-/// others probe that node; without `host` the kubelet asks the pod's own address. `127.0.0.1` is no node
-/// address: the controller manager and the scheduler listen nowhere else.
+/// With `hostNetwork` the scheduler takes every entry of `ports` for a host port. It would not place the pod
+/// on a node where the static pod holds that port. An address of one node would make the pods of all others
+/// probe that node. Without `host` the kubelet asks the pod's own address. `127.0.0.1` is no node address:
+/// the controller manager and the scheduler listen nowhere else.
 pub(super) fn detach(container: &mut Map<String, Value>, node_addresses: &[IpAddr]) {
     for hook in HOOKS {
         for action in ["httpGet", "tcpSocket"] {
@@ -135,7 +135,7 @@ pub(super) fn redirect(container: &mut Map<String, Value>, from: u16, to: u16) {
     }
 }
 
-/// Whether `host` is written as an address, with or without brackets, and is one of `addresses`.
+/// Whether `host` is an address, with or without brackets, and is one of `addresses`.
 pub(super) fn is_one_of(host: &str, addresses: &[IpAddr]) -> bool {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let address = bare.parse::<IpAddr>().map(|address| address.to_canonical());

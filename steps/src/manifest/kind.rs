@@ -1,4 +1,4 @@
-//! What a value is called in messages.
+//! The names of values in messages.
 
 use serde_json::Value;
 

@@ -1,8 +1,8 @@
-//! From a kubeadm static-pod manifest to a DaemonSet, without touching anything.
+//! Turns a kubeadm static-pod manifest into a DaemonSet, without any I/O.
 //!
-//! What is read here is what the kubelet reads ([`StaticPod`]); what is made here is a value
-//! ([`StaticPod::daemonset`]) or the bytes of a file ([`StaticPod::with_port_sharing`], [`StaticPod::bridge`]). Reading files,
-//! writing them and asking the cluster are other modules' work: nothing in this one does I/O.
+//! This module reads what the kubelet reads ([`StaticPod`]). It makes a value ([`StaticPod::daemonset`]) or
+//! the bytes of a file ([`StaticPod::with_port_sharing`], [`StaticPod::bridge`]). Other modules read files,
+//! write them and ask the cluster.
 
 mod bridge;
 mod command_line;

@@ -1,15 +1,15 @@
-//! Where, in a container's words, the component's own program is, and its flags begin.
+//! Finds the component's own program among a container's words, and the beginning of its flags.
 
 use crate::component::Component;
 
 /// Programs that take a script after `-c`.
 const SHELLS: [&str; 5] = ["sh", "bash", "dash", "ash", "ksh"];
 
-/// The place of the first word that the component reads as a flag of its own; `None` if none of the words runs it, or if a
-/// script decides which words it gets.
+/// The place of the first word that the component reads as a flag of its own. `None` if none of the words
+/// runs it, or if a script decides which words it gets.
 ///
-/// The program need not be the first word: it may be started by something that passes its arguments on (`hyperkube`,
-/// `/go-runner --log-file=…`, `tini --`, `nice -n 5`, `sh -c 'exec "$0" "$@"'`).
+/// The program need not be the first word. Another program may start it and pass its arguments on
+/// (`hyperkube`, `/go-runner --log-file=…`, `tini --`, `nice -n 5`, `sh -c 'exec "$0" "$@"'`).
 pub(super) fn flags_from(words: &[String], component: Component) -> Option<usize> {
     if let Some(at) = script(words) {
         return passed_on(&words[at], words.get(at + 1), component).then_some(at + 2);
@@ -25,7 +25,7 @@ pub(super) fn flags_from(words: &[String], component: Component) -> Option<usize
     places().find(|at| !is_value(*at)).or_else(|| places().next()).map(|at| at + 1)
 }
 
-/// The place of the script that a shell among the words is given.
+/// The place of the script for a shell among the words.
 fn script(words: &[String]) -> Option<usize> {
     let shell =
         words.iter().position(|word| program_name(word).is_some_and(|name| SHELLS.contains(&name)))?;
@@ -41,8 +41,8 @@ fn script(words: &[String]) -> Option<usize> {
     None
 }
 
-/// Whether the script ends by becoming the component with all of its own arguments, and mentions the component nowhere
-/// else: only then are those the component's flags. `zero` is what the script is called.
+/// Whether the script ends by becoming the component with all of its own arguments, and mentions the
+/// component nowhere else. Only then are those the component's flags. `zero` is the script's name for itself.
 fn passed_on(script: &str, zero: Option<&String>, component: Component) -> bool {
     let (before, last) = match script.trim().trim_end_matches(';').rsplit_once([';', '&', '\n']) {
         Some((before, last)) => (before, last),
@@ -62,7 +62,7 @@ fn passed_on(script: &str, zero: Option<&String>, component: Component) -> bool 
         && !before.contains("set --")
 }
 
-/// The file name of a word that can be a program: a line for a shell is none.
+/// The file name of a word that can be a program. A line for a shell cannot.
 fn program_name(word: &str) -> Option<&str> {
     if word.starts_with('-') || word.contains(char::is_whitespace) { None } else { word.rsplit('/').next() }
 }

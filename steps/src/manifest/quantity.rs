@@ -1,12 +1,12 @@
-//! Kubernetes' resource quantities, as far as comparing them needs.
+//! Kubernetes' resource quantities, as far as comparisons need them.
 
 use serde_json::Value;
 
-/// What one unit is in the scale that amounts are compared in: the smallest that an API server keeps.
+/// One unit in the scale of comparisons: billionths, the smallest part that an API server keeps.
 const NANO: i128 = 1_000_000_000;
 
 /// A quantity (`250m`, `0.25`, `1Gi`, `1e3`, or a bare number) in billionths, rounded up as the API server
-/// does; `None` if it is none or too large for one.
+/// does. `None` if the value is no quantity or is too large.
 pub fn nanos(value: &Value) -> Option<i128> {
     match value {
         Value::String(text) => parse(text),

@@ -1,4 +1,4 @@
-//! Making a static pod out of what a DaemonSet runs: the way back from [`StaticPod::daemonset`].
+//! Makes a static pod out of a DaemonSet: the way back from [`StaticPod::daemonset`].
 
 use super::daemonset::{HOST_IP, NODE_RESOLVER, SELECTOR_LABEL, Target, our_toleration};
 use super::error::ManifestError;
@@ -6,10 +6,10 @@ use super::static_pod::{Advertised, StaticPod};
 use crate::component::Component;
 use serde_json::{Map, Value, json};
 
-/// What `kubectl rollout restart` writes: it changes when the pods started, not what they are.
+/// `kubectl rollout restart` writes this: it changes when the pods started, and nothing else.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
-/// Keys that refer to another object of the API, which a kubelet without an API cannot read.
+/// Keys that refer to another object of the API. A kubelet without an API cannot read such an object.
 const NEEDS_THE_API: [(&str, &str); 13] = [
     ("secret", "a Secret"),
     ("secretKeyRef", "a Secret"),
@@ -37,7 +37,7 @@ pub enum StandbyError {
     NeedsTheApi {
         /// The path in the template.
         at: String,
-        /// What kind of object.
+        /// The kind of the object.
         what: &'static str,
     },
     /// It does not run the component.
@@ -45,15 +45,17 @@ pub enum StandbyError {
     Manifest(#[from] ManifestError),
 }
 
-/// The static manifest that runs what the DaemonSet `live` runs, as JSON. What [`StaticPod::daemonset`] added is
-/// taken away again, but for `--permit-port-sharing`, which lets both run side by side while they change hands.
+/// The static manifest that runs what the DaemonSet `live` runs, as JSON. Removes what
+/// [`StaticPod::daemonset`] added, except for `--permit-port-sharing`: with it both can run side by side
+/// while they change hands.
 ///
 /// # Errors
-/// When it refers to an object of the API (a Secret, a ConfigMap, a ServiceAccount), or does not run the component.
+/// When the DaemonSet refers to an object of the API (a Secret, a ConfigMap, a ServiceAccount), or does not
+/// run the component.
 pub fn standby_of(component: Component, live: &Value, target: &Target) -> Result<String, StandbyError> {
     let template = &live["spec"]["template"];
     let mut spec = template["spec"].as_object().cloned().unwrap_or_default();
-    // An empty name is how an object says that there is none.
+    // An object writes an empty name for none.
     spec.retain(|key, value| !matches!(key.as_str(), "serviceAccountName" | "serviceAccount") || value != "");
     spec.remove("serviceAccount"); // The old name of the same field; the API server keeps both alike.
     refuse_references("spec", &Value::Object(spec.clone()))?;
@@ -83,7 +85,8 @@ fn metadata(component: Component, template: &Value) -> Value {
     metadata
 }
 
-/// Without what binds it to labels and taints: a kubelet that has not reached the API yet does not know its node's.
+/// The spec without its ties to labels and taints: a kubelet that has not reached the API yet does not know
+/// its node's.
 fn unplaced(mut spec: Map<String, Value>, target: &Target) -> Map<String, Value> {
     if let Some(selector) = spec.get_mut("nodeSelector").and_then(Value::as_object_mut) {
         selector.retain(|label, _| *label != target.role_label && *label != target.opt_in_label);
@@ -104,7 +107,7 @@ fn unplaced(mut spec: Map<String, Value>, target: &Target) -> Map<String, Value>
     spec
 }
 
-/// The API server of this node says its own address, and needs no variable for it.
+/// Writes the node's own address into its API server's flags, which then need no variable for it.
 fn own_address(document: &mut Value, target: &Target) -> Result<(), ManifestError> {
     let pod = StaticPod::parse(Component::ApiServer, document.to_string().as_bytes())?;
     let written = pod.line.written("advertise-address").unwrap_or_default();

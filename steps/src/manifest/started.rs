@@ -1,9 +1,9 @@
-//! The command line of a component as a process has it: what reads manifests also reads processes.
+//! The command line of a component's process. The code that reads manifests also reads processes.
 
 use super::command_line::CommandLine;
 use crate::component::Component;
 
-/// A command line that runs a component, by itself or through something that passes its arguments on.
+/// A command line that runs a component, by itself or through a program that passes its arguments on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Started {
     component: Component,
@@ -25,12 +25,12 @@ impl Started {
         self.component
     }
 
-    /// The value of a flag, named without dashes; see [`StaticPod::flag`](super::StaticPod::flag).
+    /// The value of a flag, named without dashes. See [`StaticPod::flag`](super::StaticPod::flag).
     pub fn flag(&self, name: &str) -> Option<String> {
         self.line.get(name)
     }
 
-    /// Whether a boolean flag is on; `None` if it is absent, or no boolean.
+    /// Whether a boolean flag is on. `None` if it is absent, or no boolean.
     pub fn is_on(&self, name: &str) -> Option<bool> {
         self.line.get_bool(name)
     }

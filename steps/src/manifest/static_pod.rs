@@ -13,13 +13,13 @@ use crate::component::Component;
 
 /// The checked manifest of one component.
 ///
-/// It keeps the whole document, so that no field is lost that this program does not know. Two are equal if
-/// the kubelet would see no difference.
+/// It keeps the whole document: no field is lost that this program does not know. Two are equal if the
+/// kubelet would see no difference.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StaticPod {
     pub(super) component: Component,
     pub(super) document: Value,
-    /// The place in `spec.containers` of the one that runs the component.
+    /// The place in `spec.containers` of the container that runs the component.
     pub(super) container: usize,
     pub(super) line: CommandLine,
     port: u16,
@@ -27,12 +27,12 @@ pub struct StaticPod {
 }
 
 impl StaticPod {
-    /// Reads a manifest, as YAML or as JSON, and checks what everything else here relies on.
+    /// Reads a manifest, as YAML or as JSON, and checks everything on which the rest of this module relies.
     ///
     /// # Errors
     ///
-    /// If it is not a single Pod on the host's network with a container that runs `component` on a port
-    /// that can be told, or if a probe names a port that does not exist.
+    /// If it is not a single Pod on the host's network with a container that runs `component` on a known
+    /// port, or if a probe names a port that does not exist.
     pub fn parse(component: Component, bytes: &[u8]) -> Result<StaticPod, ManifestError> {
         let document = yaml::read(bytes)?;
         check_pod(&document, component)?;
@@ -61,28 +61,28 @@ impl StaticPod {
         self.component
     }
 
-    /// The pod's name in the file. The mirror pod is called `<name>-<node>`.
+    /// The pod's name in the file. The mirror pod's name is `<name>-<node>`.
     pub fn name(&self) -> &str {
         self.document["metadata"]["name"].as_str().unwrap_or_default()
     }
 
-    /// The pod's namespace; `default` if the file has none, as the kubelet has it.
+    /// The pod's namespace. If the file has none, it is `default`, as for the kubelet.
     pub fn namespace(&self) -> &str {
         let namespace = self.document["metadata"]["namespace"].as_str();
         namespace.filter(|namespace| !namespace.is_empty()).unwrap_or("default")
     }
 
-    /// The port it serves HTTPS on: `--secure-port`, else the component's default. Never 0.
+    /// The port on which the component serves HTTPS: `--secure-port`, else the component's default. Never 0.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// `--bind-address`; `None` if it is absent (the component listens everywhere) or no literal address.
+    /// `--bind-address`. `None` if it is absent (the component listens everywhere) or no literal address.
     pub fn bind_address(&self) -> Option<IpAddr> {
         self.flag("bind-address")?.parse().ok()
     }
 
-    /// Under which address an API server publishes itself.
+    /// The address under which an API server publishes itself.
     pub fn advertised(&self) -> Advertised {
         let literal = |text: &str| text.parse::<IpAddr>().ok();
         let Some(text) = self.flag("advertise-address").filter(|text| !text.is_empty()) else {
@@ -106,7 +106,7 @@ impl StaticPod {
         }
     }
 
-    /// Whether the API server writes the endpoints of service `default/kubernetes`; it does unless told otherwise.
+    /// Whether the API server writes the endpoints of service `default/kubernetes`. It does by default.
     pub fn publishes_itself(&self) -> bool {
         self.flag("endpoint-reconciler-type").as_deref() != Some("none")
     }
@@ -116,8 +116,8 @@ impl StaticPod {
         self.document["spec"]["priorityClassName"].as_str().filter(|name| !name.is_empty())
     }
 
-    /// Where to ask whether the component is ready, always at its own port: what its readiness probe asks there, else its
-    /// liveness probe, else the component's defaults.
+    /// The question for the component's readiness, always at its own port: that of its readiness probe, else
+    /// of its liveness probe, else the component's default.
     pub fn health(&self) -> HealthProbe {
         self.health.clone()
     }
@@ -128,13 +128,13 @@ impl StaticPod {
         container.is_some_and(|container| handlers::asks_loopback(container, self.port))
     }
 
-    /// The value of a flag, named without dashes. The last occurrence wins; `--name=value`, the two words
-    /// `--name value`, and a bare `--name` (which is `true`) are understood, in `command` and `args`.
+    /// The value of a flag, named without dashes. The last occurrence wins. Reads `--name=value`, the two
+    /// words `--name value`, and a bare `--name` (which is `true`), in `command` and `args`.
     pub fn flag(&self, name: &str) -> Option<String> {
         self.line.get(name)
     }
 
-    /// Whether the component elects a leader before it works; it does unless told otherwise.
+    /// Whether the component elects a leader before it works. It does by default.
     pub fn leader_elect(&self) -> bool {
         self.line.get_bool("leader-elect").unwrap_or(true)
     }
@@ -149,11 +149,11 @@ impl StaticPod {
         self.line.get_bool("permit-port-sharing").unwrap_or(false)
     }
 
-    /// The same manifest with `--permit-port-sharing=true`, to be put in the file's place.
+    /// This manifest with `--permit-port-sharing=true`, to replace the file.
     ///
-    /// Written as JSON: the kubelet takes a file that begins with `{` as JSON, so that nothing depends on how
-    /// YAML writes and reads a word like `on`. Comments and layout are lost; the way back restores the
-    /// archived bytes.
+    /// Written as JSON: the kubelet takes a file that begins with `{` as JSON. So nothing depends on how YAML
+    /// writes and reads a word like `on`. Comments and layout are lost; the way back restores the archived
+    /// bytes.
     pub fn with_port_sharing(&self) -> Vec<u8> {
         let mut document = self.document.clone();
         if !self.permits_port_sharing() {
@@ -167,16 +167,16 @@ impl StaticPod {
     }
 }
 
-/// Under which address an API server publishes itself.
+/// The address under which an API server publishes itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Advertised {
     /// This one: `--advertise-address`, or the only address that it binds.
     Address(IpAddr),
-    /// Its node's, by a variable that the kubelet sets.
+    /// Its node's, through a variable that the kubelet sets.
     NodeAddress,
-    /// It chooses one of the machine's: the one that the default route leaves by.
+    /// It chooses one of the machine's: the one of the default route.
     Chosen,
-    /// What the manifest says cannot be known from it.
+    /// The manifest alone does not tell. The text is what it says.
     Unclear(String),
 }
 
@@ -208,7 +208,7 @@ fn check_pod(document: &Value, component: Component) -> Result<(), ManifestError
 /// A container with its path in the document.
 type Located<'a> = (String, &'a Map<String, Value>);
 
-/// The containers; at least one.
+/// The containers, at least one.
 fn containers(document: &Value, component: Component) -> Result<Vec<Located<'_>>, ManifestError> {
     let absent = |seen: &str| ManifestError::NoContainers { seen: seen.to_owned(), component };
     let list = match document["spec"].get("containers") {
@@ -226,15 +226,15 @@ fn containers(document: &Value, component: Component) -> Result<Vec<Located<'_>>
         .collect()
 }
 
-/// The init containers, of which one that goes on running can have probes as well.
+/// The init containers. One that goes on running can have probes as well.
 fn init_containers(document: &Value) -> Vec<Located<'_>> {
     let list = document["spec"]["initContainers"].as_array().into_iter().flatten().enumerate();
     list.filter_map(|(at, container)| Some((format!("spec.initContainers[{at}]"), container.as_object()?)))
         .collect()
 }
 
-/// The container that runs the component. Of several that name it, the one with the component's name is
-/// meant, then one that starts with it: a sidecar may mention `/var/log/kube-apiserver`.
+/// The container that runs the component. If several name it, the one with the component's name is meant,
+/// then one that starts with it: a sidecar may mention `/var/log/kube-apiserver`.
 fn find_component(
     containers: &[Located<'_>],
     component: Component,

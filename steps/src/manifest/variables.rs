@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-/// What a container's environment variables stand for, as far as the manifest says it.
+/// The values of a container's environment variables, as far as the manifest has them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Variables {
-    /// Those whose value is in the manifest.
+    /// The variables whose value is in the manifest.
     known: BTreeMap<String, String>,
-    /// Those that the kubelet takes from a field of the pod, by that field's path.
+    /// The variables that the kubelet takes from a field of the pod, with that field's path.
     fields: BTreeMap<String, String>,
 }
 
 impl Variables {
-    /// The variables of a container's `env`, in order: a value may refer to those before it, and the last one of a name
-    /// counts.
+    /// The variables of a container's `env`, in order. A value may refer to earlier variables. The last
+    /// variable of a name counts.
     pub(super) fn of(container: &Map<String, Value>) -> Self {
         let mut variables = Self::default();
         for variable in container.get("env").and_then(Value::as_array).into_iter().flatten() {
@@ -32,8 +32,8 @@ impl Variables {
         variables
     }
 
-    /// `text` with each `$(NAME)` replaced whose value the manifest has; `$$` is a dollar. What is not known stays as it
-    /// is written, as the kubelet leaves it.
+    /// `text` with each `$(NAME)` replaced whose value the manifest has. `$$` is a dollar. An unknown
+    /// reference stays as it is written, as with the kubelet.
     pub(super) fn expand(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
@@ -60,7 +60,7 @@ impl Variables {
         out
     }
 
-    /// The field of the pod that `text`, which is one reference and nothing else, stands for.
+    /// The field of the pod for `text`, if that is one reference and nothing else.
     pub(super) fn field(&self, text: &str) -> Option<&str> {
         let name = text.strip_prefix("$(")?.strip_suffix(')')?;
         self.fields.get(name).map(String::as_str)

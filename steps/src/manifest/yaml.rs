@@ -1,7 +1,7 @@
-//! Reading a manifest's bytes as the kubelet reads them.
+//! Reads a manifest's bytes as the kubelet reads them.
 //!
 //! The kubelet takes a file that begins with `{` as JSON and hands any other to sigs.k8s.io/yaml, which knows
-//! YAML 1.1 as go-yaml v2 does, and reads the first document only. What was compared (kubectl 1.35.3 against
+//! YAML 1.1 as go-yaml v2 does, and reads the first document only. The comparison (kubectl 1.35.3 against
 //! serde-saphyr 2.1.1 with the options below; tests/yaml.rs holds it):
 //!
 //! * `0644`, `0_10`, `-0644` are octal: `legacy_octal_numbers`, without which they would be read as
@@ -12,14 +12,14 @@
 //! * `~`, an empty value, dates, `12:30:45`, block and folded strings, `!!str`, anchors, aliases and merge
 //!   keys agree.
 //! * A number with a fraction or an exponent that comes out whole (`1e3`, `5.`, `089`) is an integer in the
-//!   kubelet's JSON. An API server takes no `1000.0` for an integer, so that [`whole_numbers`] does the same.
+//!   kubelet's JSON. An API server takes no `1000.0` for an integer. So [`whole_numbers`] makes it one here.
 //! * Integers agree up to 2^64 - 1; beyond, both lose digits. `.inf` and `.nan` are errors to both;
 //!   `1e999` is a string to the kubelet and an error here.
 //! * `1_0.5`, `1__0` and `5_` are numbers to the kubelet and strings here. A mapping key that is no string
 //!   (`yes: …`, `0644: …`) becomes `"true"` and `"420"` there and keeps its spelling here. No field of a pod
-//!   is called so.
-//! * A key that is used twice: the kubelet takes the last one without a word; here it is an error, because
-//!   what the person meant cannot be known. The same holds for a second document.
+//!   has such a name.
+//! * A key that is used twice: the kubelet takes the last one without a word. Here it is an error, because
+//!   the person's intent cannot be known. The same holds for a second document.
 
 use serde_json::{Number, Value};
 use serde_saphyr::options::DuplicateKeyPolicy;
@@ -30,7 +30,7 @@ use super::error::ManifestError;
 /// The single document in `bytes`.
 pub(super) fn read(bytes: &[u8]) -> Result<Value, ManifestError> {
     let not_yaml = |detail: String| ManifestError::NotYaml { detail };
-    // In words for whoever wrote the file: the library's own are for whoever calls it.
+    // In words for the author of the file. The library's own words are for its caller.
     let words = |error: &Error| error.render_with_formatter(&UserMessageFormatter).replace('\n', " ");
     let options = serde_saphyr::options! {
         legacy_octal_numbers: true,
@@ -39,8 +39,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, ManifestError> {
     };
     let documents: Result<Vec<Value>, _> = serde_saphyr::from_slice_multiple_with_options(bytes, options);
     let mut document = if bytes.trim_ascii_start().starts_with(b"{") {
-        // What JSON writes is not all valid in YAML (control characters in strings), but a key that is used
-        // twice is only noticed there.
+        // Not all JSON is valid in YAML (control characters in strings). But only the YAML reader notices a
+        // key that is used twice.
         if let Err(error @ Error::DuplicateMappingKey { .. }) = documents {
             return Err(not_yaml(words(&error)));
         }
@@ -59,8 +59,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, ManifestError> {
     Ok(document)
 }
 
-/// What the kubelet makes of `bytes`, which is more than `read` accepts: the first document, whatever follows it, and the
-/// last of keys that are alike. `None` if the kubelet cannot read it either.
+/// What the kubelet makes of `bytes`, which is more than `read` accepts: the first document, whatever follows
+/// it, and the last of equal keys. `None` if the kubelet cannot read it either.
 pub fn read_as_the_kubelet(bytes: &[u8]) -> Option<Value> {
     if bytes.trim_ascii_start().starts_with(b"{")
         && let Ok(document) = serde_json::from_slice(bytes)
@@ -76,7 +76,7 @@ pub fn read_as_the_kubelet(bytes: &[u8]) -> Option<Value> {
     serde_saphyr::from_str_with_options(&text, options).ok()
 }
 
-/// The text up to the line that ends the first document. No such line can be a part of one.
+/// The text up to the line that ends the first document. Such a line cannot be a part of a document.
 fn first_document(text: &str) -> String {
     let marks = |line: &str, mark: &str| {
         line.strip_prefix(mark).is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))

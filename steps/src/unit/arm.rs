@@ -1,4 +1,4 @@
-//! Installing the guard, and taking it away: a copy of the program, a unit, and its start.
+//! Installs the guard, and removes it: a copy of the program, a unit, and its start.
 
 use super::text::{PROGRAM_FILE, UNIT, UnitOf, unit};
 use crate::host::{HostError, UnitState, Units};
@@ -9,22 +9,22 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What the guard is to go by.
+/// The guard's orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orders {
-    /// Where the journal is.
+    /// The directory of the journal.
     pub state_dir: PathBuf,
     /// The kubelet's manifests directory.
     pub manifests_dir: PathBuf,
     /// How long a control plane may be silent.
     pub patience: Duration,
-    /// How long after a first failure a second one is left to a person.
+    /// A second failure within this time of a first one is left to a person.
     pub hold_off: Duration,
 }
 
-/// How long a control plane may be silent, unless something else is said.
+/// How long a control plane may be silent by default.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// How long after a first failure a second one is left to a person, unless something else is said.
+/// A second failure within this time of a first one is left to a person, by default.
 pub const HOLD_OFF: Duration = Duration::from_secs(600);
 
 /// How much of the guard is installed.
@@ -34,30 +34,30 @@ pub struct Installed {
     pub unit_file: Option<PathBuf>,
     /// Whether file and program are what this program would install.
     pub current: bool,
-    /// Whether it is started at boots, and runs.
+    /// Whether the unit is started at boots, and runs.
     pub state: UnitState,
 }
 
-/// The guard could not be installed or taken away.
+/// The guard could not be installed or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArmError {
-    /// The units.
+    /// systemd refused.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// The files.
+    /// A file could not be read or written.
     #[error("{doing} {}: {source}", path.display())]
     Disk {
         /// What was being done.
         doing: &'static str,
-        /// With what.
+        /// The file.
         path: PathBuf,
         /// What was seen.
         source: io::Error,
     },
 }
 
-/// Installs and starts the guard. Whatever part of it is there already is left as it is; each file is whole
-/// or not there at any instant, and the unit is enabled last.
+/// Installs and starts the guard. Parts of it that exist already stay as they are. Each file is whole or
+/// absent at any instant, and the unit is enabled last.
 ///
 /// # Errors
 /// When a file cannot be written, or systemd refuses.
@@ -81,7 +81,8 @@ pub async fn arm(units: &dyn Units, orders: &Orders) -> Result<(), ArmError> {
     Ok(units.enable(UNIT).await?)
 }
 
-/// Takes the guard away, and ends it, unless this process is the guard: it ends when it sees that it has no unit.
+/// Removes the guard, and ends it. If this process is the guard, it ends by itself when it sees that it has
+/// no unit.
 ///
 /// # Errors
 /// When a file cannot be removed, or systemd refuses.
@@ -98,10 +99,10 @@ pub async fn disarm(units: &dyn Units) -> Result<(), ArmError> {
     Ok(())
 }
 
-/// How much of it is there.
+/// How much of the guard is installed.
 ///
 /// # Errors
-/// When it cannot be looked at.
+/// When this cannot be seen.
 pub async fn installed(units: &dyn Units, orders: &Orders) -> Result<Installed, ArmError> {
     let places = Places::of(units);
     let unit_file = places.unit.exists().then(|| places.unit.clone());
@@ -111,7 +112,7 @@ pub async fn installed(units: &dyn Units, orders: &Orders) -> Result<Installed, 
     Ok(Installed { unit_file, current, state: units.state(UNIT).await? })
 }
 
-/// Whether this process was started by the unit, which says so in its environment.
+/// Whether the unit started this process. The unit says so in the environment.
 fn is_the_guard() -> bool {
     std::env::var_os("FULCRUM_GUARD").is_some()
 }

@@ -8,34 +8,35 @@ pub const UNIT: &str = "fulcrum-guard.service";
 /// The program's name in its own directory.
 pub(super) const PROGRAM_FILE: &str = "fulcrum";
 
-/// What the unit is about.
+/// The unit's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct UnitOf<'a> {
     /// The copy of the program.
     pub(super) program: &'a Path,
-    /// Where the journal is.
+    /// The directory of the journal.
     pub(super) state_dir: &'a Path,
     /// The kubelet's manifests directory.
     pub(super) manifests_dir: &'a Path,
-    /// Where unit files are: the guard takes its own away when it has undone a pivot.
+    /// The directory of unit files. The guard removes its own when it has undone a pivot.
     pub(super) units_dir: &'a Path,
     /// How long a control plane may be silent.
     pub(super) patience: Duration,
-    /// How long after a first failure a second one is left to a person.
+    /// A second failure within this time of a first one is left to a person.
     pub(super) hold_off: Duration,
 }
 
 /// The unit's text.
 ///
-/// It may write where the guard writes, and has the capabilities that the steps need: files of any owner
-/// (`DAC`, `CHOWN`, `FOWNER`), ending a server that has drained (`KILL`), the owners of sockets (`SYS_PTRACE`),
-/// whose turn it is on a port (`NET_ADMIN`), holding back what is sent to a server that ends (`BPF`).
+/// The unit may write where the guard writes, and has the capabilities that the steps need: files of any
+/// owner (`DAC`, `CHOWN`, `FOWNER`), ending a server that has drained (`KILL`), the owners of sockets
+/// (`SYS_PTRACE`), steering connections on a port (`NET_ADMIN`), holding back what is sent to a server that
+/// ends (`BPF`).
 pub(super) fn unit(of: &UnitOf) -> String {
     let home = of.program.parent().unwrap_or(of.program);
     let [program, state_word] = [of.program, of.state_dir].map(|path| word(path, "").replace('$', "$$"));
     let [mounted_state, mounted_manifests, mounted_home] =
         [of.state_dir, of.manifests_dir, home].map(|path| word(path, ""));
-    // The dash, by which a path may be absent, is a part of the word.
+    // The dash, which lets a path be absent, is a part of the word.
     let [state, manifests, units, home] =
         [of.state_dir, of.manifests_dir, of.units_dir, home].map(|path| word(path, "-"));
     let (patience, hold_off) = (of.patience.as_secs(), of.hold_off.as_secs());
@@ -87,8 +88,8 @@ WantedBy=multi-user.target
     )
 }
 
-/// A path as one word of a unit file (systemd.syntax(7)): what ends a word, quotes it, or begins a specifier is escaped. Within
-/// a command line a dollar is to be doubled, too.
+/// A path as one word of a unit file (systemd.syntax(7)): escapes everything that ends a word, quotes it, or
+/// begins a specifier. Within a command line a dollar is doubled, too.
 fn word(path: &Path, before: &str) -> String {
     let path = path.display().to_string();
     let plain = |c: char| c.is_alphanumeric() || "/._-+=:@,$".contains(c);

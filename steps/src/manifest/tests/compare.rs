@@ -1,4 +1,4 @@
-//! Ours against what an API server made of it, and against what others did to it.
+//! Our DaemonSet against an API server's version of it, and against changes by others.
 
 use serde_json::{Value, json};
 

@@ -93,7 +93,7 @@ fn this_nodes_address_is_advertised_by_a_variable_and_any_other_as_it_is() {
     let env = |env: Value| container(env, &[literal])["env"].clone();
     assert_eq!(env(json!([other])), json!([other, ours]));
     assert_eq!(env(json!([other, ours])), json!([other, ours]));
-    // A variable that a person has made for something else keeps its value.
+    // A variable that a person has made for another purpose keeps its value.
     let second = field("FULCRUM_HOST_IP", "status.hostIP");
     assert_eq!(env(json!([theirs, other])), json!([theirs, other, second]));
 

@@ -1,4 +1,4 @@
-//! The forms a flag can have, and where a new one goes.
+//! The forms of a flag, and the place of a new one.
 
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
-//! Tests of the whole way from bytes to a DaemonSet. The manifests in fixtures/v1.35 are what kubeadm 1.35.3
-//! writes, those in fixtures/v1.20 what 1.20 wrote; the `.live.json` are what an API server 1.35.3 made of
-//! our DaemonSet (a dry run with strict field validation).
+//! Tests of the whole way from bytes to a DaemonSet. kubeadm 1.35.3 wrote the manifests in fixtures/v1.35,
+//! kubeadm 1.20 those in fixtures/v1.20. An API server 1.35.3 made each `.live.json` from our DaemonSet (a
+//! dry run with strict field validation).
 
 mod compare;
 mod daemonset;

@@ -1,4 +1,4 @@
-//! What holds for every manifest, not only for those we thought of.
+//! Properties of every manifest, not only of those we thought of.
 
 use proptest::collection::vec;
 use proptest::prelude::{
@@ -67,7 +67,7 @@ fn other_words(container: &Value) -> Vec<String> {
     rest
 }
 
-/// What an API server may add: more fields in every mapping.
+/// Possible additions by an API server: more fields in every mapping.
 fn with_defaults(value: &Value) -> Value {
     match value {
         Value::Array(list) => list.iter().map(with_defaults).collect(),
@@ -106,7 +106,7 @@ proptest! {
         let before = other_words(&document["spec"]["containers"][0]);
         let after = other_words(&daemonset["spec"]["template"]["spec"]["containers"][0]);
         if component != Component::ApiServer {
-            // Only an API server's is set; in the others it is a flag like any other.
+            // Only an API server's is set. In the others it is a flag like any other.
             prop_assert_eq!(pod.flag("advertise-address"), component_of(&daemonset, component).flag("advertise-address"));
         }
         prop_assert_eq!(before, after);
@@ -189,7 +189,7 @@ fn component_of(daemonset: &Value, component: Component) -> StaticPod {
     parse(component, &document).unwrap()
 }
 
-/// What starts the component, with what it is given before its name.
+/// The words that start the component, and its wrapper before its name.
 fn starter() -> impl Strategy<Value = Vec<&'static str>> {
     select(vec![
         vec![],
@@ -252,7 +252,7 @@ fn places(value: &Value, path: &str, out: &mut Vec<String>) {
     }
 }
 
-/// A manifest of which some places hold anything at all.
+/// A manifest in which some places hold anything at all.
 fn mutant() -> impl Strategy<Value = (Component, Value)> {
     let change = (any::<Index>(), value(), any::<bool>());
     (manifest(), starter(), vec(change, 0..4)).prop_map(|((component, mut document), starter, changes)| {
@@ -272,7 +272,7 @@ fn mutant() -> impl Strategy<Value = (Component, Value)> {
     })
 }
 
-/// What of `before` is not in `after`: the paths of leaves that are gone or are something else.
+/// The losses from `before` to `after`: the paths of leaves that are gone or have changed.
 fn lost(path: &str, before: &Value, after: Option<&Value>, out: &mut Vec<String>) {
     match (before, after) {
         (Value::Object(map), Some(Value::Object(there))) => {
@@ -288,7 +288,8 @@ fn lost(path: &str, before: &Value, after: Option<&Value>, out: &mut Vec<String>
     }
 }
 
-/// What a DaemonSet must not have, or says in another way. The words of `command` and `args` are looked at elsewhere.
+/// The paths that a DaemonSet must not have, or writes in another way. Other tests look at the words of
+/// `command` and `args`.
 fn may_go(path: &str) -> bool {
     let tail = |ends: &[&str]| ends.iter().any(|end| path.ends_with(end));
     let top = [
@@ -313,7 +314,8 @@ fn may_go(path: &str) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Whatever is accepted loses nothing of its pod, and makes a bridge and a standby; whatever is not has a reason.
+    /// Every accepted manifest loses nothing of its pod, and makes a bridge and a standby. Every other one
+    /// has a reason.
     #[test]
     fn nothing_of_a_pod_is_lost_that_is_accepted((component, document) in mutant()) {
         let pod = match parse(component, &document) {
@@ -332,7 +334,7 @@ proptest! {
         let _ = crate::manifest::standby_of(component, &daemonset, &target(35));
     }
 
-    /// What lies beside the manifests may hold anything, cut anywhere.
+    /// A file beside the manifests may hold anything, cut anywhere.
     #[test]
     fn any_file_can_be_looked_at((_, document) in mutant(), cut in any::<Index>(), bytes in vec(any::<u8>(), 0..64)) {
         let _ = crate::manifest::glance(&bytes);

@@ -28,7 +28,7 @@ fn a_standby_makes_the_same_daemonset() {
     }
 }
 
-/// What an API server has filled in is no reason to refuse.
+/// The API server's defaults are no reason to refuse.
 #[test]
 fn a_standby_is_made_of_what_the_api_tells() {
     let live: Value = serde_json::from_str(LIVE).unwrap();
@@ -74,7 +74,7 @@ fn what_needs_the_api_is_refused_by_its_place() {
     }
 }
 
-/// `kubectl rollout restart` changes nothing that a standby could have.
+/// `kubectl rollout restart` changes nothing that a standby has.
 #[test]
 fn a_restart_is_no_change() {
     let (component, mut daemonset) = a_daemonset();

@@ -1,4 +1,4 @@
-//! The findings in manifest/yaml.rs, against what kubectl 1.35.3 makes of the same text.
+//! The findings in manifest/yaml.rs, against what kubectl 1.35.3 makes of each text.
 
 use serde_json::{Value, json};
 
