@@ -6,8 +6,8 @@
 //! cargo run -p fulcrum-engine --example deploy -- /tmp/site undo     # take the last one back
 //! ```
 //!
-//! Three steps: `copy` the files of the release, `check` that they are all there, `switch` the link
-//! `current` over to them. The link is saved before it is changed, so that undo knows where it led.
+//! Three steps: `copy` the files of the release, `check` that they are all there, `switch` the link `current`
+//! over to them. The link is saved before it is changed. So undo knows where it led.
 
 #![expect(clippy::print_stdout, reason = "it is a program that talks to a person")]
 
@@ -96,7 +96,7 @@ impl Step for Copy {
         for n in 0..FILES {
             cx.note(format!("file {n} of {FILES}"));
             fsync::write_atomic(&self.to.join(format!("{n}.html")), b"<h1>new</h1>", None, None)?;
-            tokio::time::sleep(Duration::from_millis(150)).await; // so that there is time to kill it
+            tokio::time::sleep(Duration::from_millis(150)).await; // Time to kill it.
         }
         Ok(Value::Null)
     }

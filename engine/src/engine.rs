@@ -32,7 +32,7 @@ pub struct Engine {
     pub(crate) parallelism: usize,
     pub(crate) pause_after: BTreeSet<StepId>,
     pub(crate) control: Control,
-    /// Each entry is a commit of its own, so that a test can die between any two.
+    /// Each entry is a commit of its own: a test can die between any two.
     #[cfg(feature = "testing")]
     pub(crate) mortality: Option<Arc<crate::testing::Mortality>>,
 }
@@ -160,8 +160,8 @@ impl Engine {
     /// rolled back is rolled back.
     ///
     /// # Errors
-    /// When the run is over (completed or rolled back), is at work in this process, cannot be read, or cannot be
-    /// written.
+    /// When the run is over (completed or rolled back), is at work in this process, cannot be read, or cannot
+    /// be written.
     pub async fn resume(&self, run: RunId) -> Result<Ending, EngineError> {
         self.check_session()?;
         let (writer, loaded) = self.take_up(run).await?;
@@ -174,7 +174,8 @@ impl Engine {
     /// on, for its own reason and in its own mode.
     ///
     /// # Errors
-    /// When the run has been rolled back already, is at work in this process, cannot be read, or cannot be written.
+    /// When the run has been rolled back already, is at work in this process, cannot be read, or cannot be
+    /// written.
     pub async fn roll_back(&self, run: RunId, rollback: impl Into<Rollback>) -> Result<Ending, EngineError> {
         self.check_session()?;
         let Rollback { reason, mode } = rollback.into();

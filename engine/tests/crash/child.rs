@@ -1,4 +1,4 @@
-//! Running the test's own program as a child, and having it killed.
+//! Runs the test's own program as a child, and has it killed.
 
 use crate::harness::{Talker, test_as_child};
 use crate::workflow::{Acknowledge, Verb, carry_out, open};
@@ -24,7 +24,7 @@ pub(crate) struct Crash {
 
 /// The work of the child.
 ///
-/// One thread runs engine and steps, so that the points of one name are always passed in the same order.
+/// One thread runs engine and steps. So the points of one name are always passed in one order.
 pub(crate) fn work() {
     let dir = std::env::var_os(DIR).unwrap();
     let dir = Path::new(&dir);

@@ -128,8 +128,8 @@ fn a_kill_between_a_look_and_its_record_leaves_a_run_that_can_be_resumed_and_und
     }
 }
 
-/// In memory, where that is possible: a kill loses nothing that was written, synced or not, and what a power cut
-/// loses is another test's business.
+/// In memory, where that is possible. A kill loses nothing that was written, synced or not. Another test
+/// covers the losses of a power cut.
 fn fresh_dir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }

@@ -1,4 +1,4 @@
-//! What must hold after a cut.
+//! Checks after a cut.
 
 use crate::child::engine;
 use crate::workflow::{all_files, effects, effects_dir, files_of};
@@ -85,7 +85,8 @@ fn prefix(journal: &Journal, run: RunId, acknowledged: &[Event]) -> Result<(), S
     }
 }
 
-/// A step that is done, and whose undo has not begun, has its files; one that was never begun, or is undone, has none.
+/// A step that is done, and whose undo has not begun, has its files. A step that never began, or is undone,
+/// has none.
 fn effects_are_as_journalled(journal: &Journal, run: RunId, dir: &Path) -> Result<(), String> {
     let found = effects(dir)?;
     let mut expected: BTreeMap<String, Option<bool>> = BTreeMap::new();

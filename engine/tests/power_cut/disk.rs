@@ -20,8 +20,8 @@ pub(crate) fn missing() -> Option<String> {
     programs.iter().find(|program| lacks(program)).map(|program| format!("{program} is not installed"))
 }
 
-/// Goes on in a child that has a mount namespace of its own, so that no mount outlives it however it ends. `None` in
-/// that child.
+/// Goes on in a child that has a mount namespace of its own. However the child ends, no mount outlives it.
+/// `None` in that child.
 pub(crate) fn in_own_namespace(args: &[String]) -> Option<ExitCode> {
     if std::env::var_os(INSIDE).is_some() {
         return None;
@@ -60,7 +60,7 @@ impl Disk {
         &self.path
     }
 
-    /// From here on nothing reaches the disk, also nothing that was written before and not synced. Whoever
+    /// From here on nothing reaches the disk, not even earlier writes that were not synced. A process that
     /// tries gets EIO.
     pub(crate) fn cut_power(&self) {
         let root = File::open(&self.path).unwrap();

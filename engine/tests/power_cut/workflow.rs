@@ -43,7 +43,7 @@ pub(crate) fn effects(dir: &Path) -> Result<BTreeSet<String>, String> {
     for file in fs::read_dir(dir).unwrap().map(Result::unwrap) {
         let name = file.file_name().into_string().unwrap();
         if name.starts_with('.') {
-            continue; // What a write that was cut off leaves, and nobody reads.
+            continue; // An interrupted write leaves it. No step reads it.
         }
         if fs::read_to_string(file.path()).unwrap() != content(&name) {
             return Err(format!("the file {name} is not what was written"));

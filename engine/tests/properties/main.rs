@@ -86,7 +86,7 @@ fn stands(model: &Model, event: &Event, plan: &Plan) -> Result<(), String> {
     }
 }
 
-/// An event of a kind; half of the kinds do what the run asks for, so that it gets somewhere.
+/// An event of a kind. Half of the kinds do what the run asks for. So the run gets somewhere.
 fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Event {
     let session = Session {
         boot_id: (variant % 2).to_string(),

@@ -1,4 +1,4 @@
-//! What a run may do, said once more: sets of steps instead of a table of states.
+//! The rules of a run, stated a second time: sets of steps instead of a table of states.
 
 use fulcrum_engine::event::FailureKind;
 use fulcrum_engine::{Durability, Event, Outcome, Plan, ProbeResult, StepId};
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 type Set = BTreeSet<StepId>;
 
-/// What has come of the events so far.
+/// The result of the events so far.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Model {
     pub begun: bool,
@@ -21,7 +21,7 @@ pub(crate) struct Model {
     open: BTreeMap<StepId, bool>,
     /// Steps whose effect is known to be there.
     pub done: Set,
-    /// Steps that were started and of which nobody knows what is there.
+    /// Steps that were started and whose effect is unknown.
     pub unclear: Set,
     pub undone: Set,
     /// Steps that nothing more is tried on: failed for good, not ours, undo failed for good.
@@ -131,7 +131,7 @@ impl Model {
         }
     }
 
-    /// Everything that it depends on is done, and nobody has asked to go back.
+    /// Whether everything that the step depends on is done, and no rollback was asked for.
     pub(crate) fn may_start(&self, step: &StepId, plan: &Plan) -> bool {
         let untouched = [&self.done, &self.unclear, &self.failed, &self.foreign];
         let after = plan.step(step).map(|spec| spec.after.as_slice());

@@ -1,5 +1,5 @@
-//! An executor without a clock: it carries out what the state machine asks for on a world that is a set, in
-//! the order and with the luck that a list of numbers says, and shows every event to the model.
+//! An executor without a clock. It carries out the state machine's actions on a world that is a set. A list
+//! of numbers gives the order and the luck. Every event is shown to the model.
 
 use crate::model::Model;
 use fulcrum_engine::event::{Failure, FailureKind, PauseCause, Session};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What happened in a simulation, so that a test can say that it did happen.
+/// The events of a simulation. With them a test can show that something did happen.
 pub(crate) type Tally = BTreeMap<&'static str, u32>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// To an end that nobody asks to go on from.
+    /// Carries the run on to an end from which no request continues it.
     pub(crate) fn carry_on(mut self) -> Held {
         let session = self.session();
         self.record(Event::Begun { workflow: "random".into(), plan: Digest::of(b""), session })?;
