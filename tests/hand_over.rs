@@ -33,8 +33,8 @@ async fn no_request_fails_there_or_back() {
     }
 }
 
-/// Killed while new connections go to the bridge, and then the bridge goes: whoever takes the run up next ends the
-/// redirect first.
+/// Killed while new connections go to the bridge, and then the bridge goes. The process that takes the run up
+/// next ends the redirect first.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_that_points_nowhere_is_mended() {
     let world = TestSite::boot_with(&setup().with_handover(Wanted::Way(HandoverMode::Steer))).await;

@@ -1,4 +1,4 @@
-//! Whoever reads what the command writes may go away at any time: that ends no run.
+//! The reader of the command's output may go away at any time. That ends no run.
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::fs::File;
@@ -13,8 +13,8 @@ fn rehearse(dir: &tempfile::TempDir, args: &[&str]) -> Command {
     command
 }
 
-/// A terminal that is closed in the middle of a run. It is nobody's controlling terminal: no signal comes, and only writes
-/// tell that it has gone.
+/// A terminal that is closed in the middle of a run. It is the controlling terminal of no process: no signal
+/// comes, and only writes tell that it has gone.
 #[test]
 fn a_terminal_that_closes_ends_no_run() {
     for verbosity in [&[][..], &["-vv"]] {

@@ -27,7 +27,8 @@ const NAME: &str = "index";
 type Bytes16 = [u8; 16];
 type Bytes32 = [u8; 32];
 
-/// The index with the prefix of its last record, as the bytes of the file. `None` if there is nothing to keep.
+/// The index with the prefix of its last record, as the bytes of the file. `None` if there is nothing to
+/// keep.
 pub(super) fn encode(index: &Index, last_prefix: Vec<u8>) -> Option<Vec<u8>> {
     let mut bytes = vec![0, 0, 0, 0, VERSION];
     let general = GeneralV1::of(index, last_prefix);

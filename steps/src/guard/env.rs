@@ -25,6 +25,7 @@ pub trait GuardEnv: Send + Sync {
     /// Node and cluster, as these settings name them. Must work while the API is down.
     async fn site(&self, settings: Settings) -> Result<Arc<Site>, GuardError>;
 
-    /// An engine whose sessions are the guard's ([`SessionRole::Guard`](crate::run_info::SessionRole::Guard)).
+    /// An engine whose sessions are the guard's
+    /// ([`SessionRole::Guard`](crate::run_info::SessionRole::Guard)).
     async fn engine(&self, journal: Journal, site: &Arc<Site>) -> Result<Engine, GuardError>;
 }

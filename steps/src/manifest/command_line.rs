@@ -39,7 +39,8 @@ pub(super) struct Flag {
 impl CommandLine {
     /// Reads the words of the container at `path`. `None` if it does not run the component.
     ///
-    /// A container that has the component's name and only gives flags to its image's entrypoint counts as well.
+    /// A container that has the component's name and only gives flags to its image's entrypoint counts as
+    /// well.
     pub(super) fn read(
         container: &Map<String, Value>,
         path: &str,

@@ -98,7 +98,8 @@ impl StaticPod {
         }
     }
 
-    /// The address that the API server publishes if the manifest says it literally, or by a variable whose value it has.
+    /// The address that the API server publishes, if the manifest has it literally or by a variable with a
+    /// known value.
     pub fn advertise_address(&self) -> Option<IpAddr> {
         match self.advertised() {
             Advertised::Address(address) => Some(address),

@@ -30,7 +30,8 @@ const POD_AFTER_BOOT: Duration = Duration::from_secs(420);
 ///     → verify → record-head
 /// ```
 ///
-/// Where ports are shared by flag, `share-port`, `prefer-static`, `switch` and `prefer-serving` are not needed.
+/// Where ports are shared by flag, `share-port`, `prefer-static`, `switch` and `prefer-serving` are not
+/// needed.
 ///
 /// # Errors
 /// Never in practice: the DAG is the one above.

@@ -122,7 +122,7 @@ impl Step for CreateDaemonset {
         .await?;
         if gone {
             lease::give_back(&self.site, cx, self.component, None).await;
-        } // Otherwise it is somebody else's by now.
+        } // Otherwise it belongs to another owner by now.
         Ok(())
     }
 }

@@ -136,7 +136,7 @@ fn unready_for(world: &SimulatedSite, times: u32) {
     world.simulator.inject(ApiFault { method: None, path, times, outcome });
 }
 
-/// Nobody is lined up where the hand-over itself lines nobody up.
+/// The guard lines no server up where the hand-over itself lines none up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reboot_is_survived_whatever_the_way_of_the_hand_over() {
     for handover in [HandoverMode::Steer, HandoverMode::Bridge, HandoverMode::Restart] {
@@ -165,7 +165,7 @@ async fn guarded(world: &SimulatedSite, happens: impl Future<Output = ()>) {
     }
 }
 
-/// Kinds and outcomes of the runs, once nobody is at work on one.
+/// Kinds and outcomes of the runs, once no process is at work on one.
 async fn story(world: &SimulatedSite) -> Vec<(String, Option<Outcome>)> {
     let Ok(journal) = Journal::open(world.state_dir(), "status") else { return Vec::new() };
     let outcome = |run| match load(&journal.reader(), run).unwrap().phase() {
@@ -252,7 +252,7 @@ async fn when_the_daemonsets_are_deleted_the_node_falls_back_and_stays_static() 
         world.simulator.until("static pods", SOON, back).await.unwrap();
     })
     .await;
-    // Nobody hands over to what is gone. A component that went later has a run of its own.
+    // The guard does not hand over to what is gone. A component that went later has a run of its own.
     // The first time it may finish the fallback that was cut above.
     for _ in 0..2 {
         let start = boot(&world, HOLD_OFF).await.unwrap();
@@ -263,8 +263,8 @@ async fn when_the_daemonsets_are_deleted_the_node_falls_back_and_stays_static() 
     goes_back_exactly(&world, run).await;
 }
 
-/// The scheduler's static pod serves, and then the API server goes: the guard must not wait for the API until it hands
-/// over, for only the guard brings the API back.
+/// The scheduler's static pod serves, and then the API server goes. The guard must not wait for the API until
+/// it hands over, for only the guard brings the API back.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_goes_before_the_hand_over_is_not_waited_for() {
     let (world, run, _dir) = pivoted().await;
@@ -296,7 +296,7 @@ async fn an_api_server_that_goes_before_the_hand_over_is_not_waited_for() {
     guarded(&world, brought_back).await;
 }
 
-/// It is Ready by the old one's answers, and when that has gone, nobody listens.
+/// The new pod is Ready by the old one's answers. When the old one has gone, no process listens.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_roll_out_falls_back_to_what_was_proven() {
     let (world, run, _dir) = pivoted().await;
@@ -327,8 +327,8 @@ async fn a_good_roll_out_is_what_comes_back_after_a_reboot() {
     goes_back_exactly(&world, run).await;
 }
 
-/// The newer of two API servers gets new connections when it has proven itself, long before the older one's pod is
-/// deleted; and if it is the newer one's that is, the older one gets them.
+/// The newer of two API servers gets new connections when it has proven itself, long before the older one's
+/// pod is deleted. If the newer one's pod is deleted instead, the older one gets them.
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_roll_out_connections_go_to_whoever_stays() {
     let (world, _run, _dir) = pivoted().await;

@@ -14,9 +14,9 @@
 //!   a socket falls back to the kernel's hash.
 //! * No list of the kernel tells the places, and a program cannot be read back. Hence every program of ours
 //!   answers to marks ([`program`]), and asking finds the places ([`places`]).
-//! * A socket that began to listen without `SO_REUSEPORT` is in no group until a second one joins: putting
-//!   a program onto it is `EINVAL`. On MPTCP sockets (Go's default since 1.24) `SO_REUSEPORT` can be set, but
-//!   a program is `EOPNOTSUPP`. Both are why an own plain TCP socket joins the group for a moment ([`group`]).
+//! * A socket that began to listen without `SO_REUSEPORT` is in no group until a second one joins: putting a
+//!   program onto it is `EINVAL`. On MPTCP sockets (Go's default since 1.24) `SO_REUSEPORT` can be set, but a
+//!   program is `EOPNOTSUPP`. Both are why an own plain TCP socket joins the group for a moment ([`group`]).
 //! * A program can be put onto a socket that is bound and does not listen yet, but that makes a group of its
 //!   own, and `listen` is then `EADDRINUSE`.
 //! * A group has one address, one address family, one `IPV6_V6ONLY` and one user. The user of a socket is the
