@@ -210,8 +210,12 @@ impl Run {
         }
     }
 
-    /// Puts a step back into a state that it had, as if what came since had never been.
-    pub(crate) fn restore(&mut self, step: &StepId, state: StepState) {
+    /// Puts a step back into a state that it had, as if its attempt had never begun. A rollback that began meanwhile
+    /// concerns that state, too.
+    pub(crate) fn restore(&mut self, step: &StepId, mut state: StepState) {
+        if self.rollback.is_some() {
+            state.rolled_back();
+        }
         if let Some(place) = self.plan.place(step.as_str()) {
             self.states[place] = state;
         }

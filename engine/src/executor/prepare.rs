@@ -56,11 +56,9 @@ impl Executor<'_> {
     /// Has pre-images saved that are wanted now, so that they are committed together with what led to them. A
     /// save changes nothing: it may come before that is durable.
     pub(super) async fn save_first(&mut self) -> Result<(), EngineError> {
-        if self.batch.is_empty() {
-            return Ok(());
-        }
         let until = Instant::now() + SAVE_MAX;
-        loop {
+        // A run that has ended in this turn takes no further event: its end is committed first.
+        while !self.batch.is_empty() && *self.run.phase() == Phase::Active {
             self.start_calls(|call| call.what == What::Save).await;
             if !self.flights.any(What::Save) || self.writer.is_none() {
                 return Ok(());
@@ -71,6 +69,7 @@ impl Executor<'_> {
             self.take_in(finished)?;
             self.decide()?;
         }
+        Ok(())
     }
 
     fn prepare(&mut self, action: Action) -> Result<(), EngineError> {

@@ -63,6 +63,8 @@ pub enum Carried {
     Nothing,
     /// The static pods stay, and why.
     StaysStatic(String),
+    /// The API has given no answer in time. When it answers, it is decided again.
+    Silent,
 }
 
 /// Carries out what follows, once the API answers. Until then the journal is closed. `stop` ends that wait; a run is
@@ -83,9 +85,7 @@ pub async fn carry_on(
     let site = match reach(env, start, told, intervals, stop).await? {
         Reached::Site(site) => site,
         Reached::Stopped => return Ok(Carried::Nothing),
-        Reached::Silent => {
-            return Ok(Carried::StaysStatic(format!("the API gave no answer for {:?}", intervals.patience)));
-        }
+        Reached::Silent => return Ok(Carried::Silent),
     };
     let manifests = &site.node.manifests;
     if next == Next::HandOverIfProven
@@ -118,7 +118,7 @@ enum Reached {
     Site(Arc<Site>),
     /// The guard is told to end.
     Stopped,
-    /// No answer, and no manifest was put back that could bring one. Only the watch brings the API back.
+    /// No answer in time. What serves may have gone since: only the watch falls back then.
     Silent,
 }
 
@@ -140,7 +140,7 @@ async fn reach(
     }
     match in_time {
         Ok(site) => site.map(Reached::Site),
-        // Other static pods serve, and the API server may have gone since. Waiting here would be for ever.
+        // Static pods serve already, and the API server may go while this waits. The watch sees that.
         Err(_elapsed) if start.decision.next == Next::HandOverIfProven => Ok(Reached::Silent),
         Err(_elapsed) => tokio::select! {
             site = reached => site.map(Reached::Site),
