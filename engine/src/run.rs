@@ -210,8 +210,12 @@ impl Run {
         }
     }
 
-    /// Restores a step's earlier state, as if the later events had never been.
-    pub(crate) fn restore(&mut self, step: &StepId, state: StepState) {
+    /// Restores a step's earlier state, as if its attempt had never begun. A rollback that began meanwhile
+    /// applies to that state, too.
+    pub(crate) fn restore(&mut self, step: &StepId, mut state: StepState) {
+        if self.rollback.is_some() {
+            state.rolled_back();
+        }
         if let Some(place) = self.plan.place(step.as_str()) {
             self.states[place] = state;
         }

@@ -8,7 +8,7 @@ use crate::error::EngineError;
 use crate::event::{Event, Outcome};
 use crate::status::StepState;
 use crate::step::StepError;
-use fulcrum_state::{AppendError, Commit, Head, RunId, Timestamp, fault};
+use fulcrum_state::{AppendError, Commit, fault};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
@@ -65,7 +65,6 @@ impl Executor<'_> {
             let over = |outcome| matches!(outcome, Outcome::Completed | Outcome::RolledBack);
             matches!(recorded.event, Event::Ended { outcome, .. } if over(outcome))
         });
-        let before = self.head().await;
         for recorded in &self.batch[..count] {
             fault::point_of("journal/before", recorded.event.kind());
         }
@@ -74,7 +73,7 @@ impl Executor<'_> {
             fault::point_of("journal/after", recorded.event.kind());
         }
         let durable: Vec<Recorded> = self.batch.drain(..count).collect();
-        self.tell(before, &durable).await;
+        self.tell(&durable).await;
         self.keep_checkpoint(count).await;
         Ok(())
     }
@@ -101,23 +100,15 @@ impl Executor<'_> {
         Ok(())
     }
 
-    async fn head(&self) -> Option<(RunId, Head)> {
-        let writer = self.writer.as_ref()?.lock().await;
-        Some((writer.run(), writer.head()))
-    }
-
-    /// Tells the observer of these events, with the times of its entries.
-    async fn tell(&self, before: Option<(RunId, Head)>, durable: &[Recorded]) {
-        let (true, Some((run, _))) = (self.watcher.is_there(), self.head().await) else { return };
-        let reader = self.engine.journal.reader();
-        let mut entries = match before {
-            Some((_, head)) => reader.entries_after(run, head),
-            None => reader.entries(run),
+    /// Tells the observer of these events, with the time of their entries: all entries of a commit have one
+    /// time.
+    async fn tell(&self, durable: &[Recorded]) {
+        let (true, Some(writer)) = (self.watcher.is_there(), &self.writer) else { return };
+        let (run, time) = {
+            let writer = writer.lock().await;
+            (writer.run(), writer.time())
         };
         for recorded in durable {
-            // The entry was acknowledged a moment ago. If it cannot be read, a later reader of the run
-            // reports that.
-            let time = entries.next().and_then(Result::ok).map_or_else(Timestamp::now, |entry| entry.time);
             self.watcher.event(run, time, &recorded.event);
         }
     }

@@ -57,11 +57,9 @@ impl Executor<'_> {
     /// Saves the pre-images that are wanted now. Then they are committed together with what led to them. A
     /// save changes nothing. So it may come before that is durable.
     pub(super) async fn save_first(&mut self) -> Result<(), EngineError> {
-        if self.batch.is_empty() {
-            return Ok(());
-        }
         let until = Instant::now() + SAVE_MAX;
-        loop {
+        // A run that has ended in this turn takes no further event: its end is committed first.
+        while !self.batch.is_empty() && *self.run.phase() == Phase::Active {
             self.start_calls(|call| call.what == What::Save).await;
             if !self.flights.any(What::Save) || self.writer.is_none() {
                 return Ok(());
@@ -72,6 +70,7 @@ impl Executor<'_> {
             self.take_in(finished)?;
             self.decide()?;
         }
+        Ok(())
     }
 
     fn prepare(&mut self, action: Action) -> Result<(), EngineError> {

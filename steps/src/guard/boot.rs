@@ -63,6 +63,8 @@ pub enum Carried {
     Nothing,
     /// The static pods stay. The text says why.
     StaysStatic(String),
+    /// The API has given no answer in time. When it answers, the guard decides again.
+    Silent,
 }
 
 /// Carries out what follows, once the API answers. Until then the journal is closed. `stop` ends that wait; a
@@ -84,9 +86,7 @@ pub async fn carry_on(
     let site = match reach(env, start, told, intervals, stop).await? {
         Reached::Site(site) => site,
         Reached::Stopped => return Ok(Carried::Nothing),
-        Reached::Silent => {
-            return Ok(Carried::StaysStatic(format!("the API gave no answer for {:?}", intervals.patience)));
-        }
+        Reached::Silent => return Ok(Carried::Silent),
     };
     let manifests = &site.node.manifests;
     if next == Next::HandOverIfProven
@@ -119,8 +119,8 @@ enum Reached {
     Site(Arc<Site>),
     /// The guard is told to end.
     Stopped,
-    /// The API did not answer, and no manifest was restored that could bring an answer. Only the watch brings
-    /// the API back.
+    /// The API gave no answer in time. The pods that serve may have gone since: only the watch falls back
+    /// then.
     Silent,
 }
 
@@ -142,7 +142,7 @@ async fn reach(
     }
     match in_time {
         Ok(site) => site.map(Reached::Site),
-        // Other static pods serve, and the API server may have gone since. A wait here would never end.
+        // Static pods serve already, and the API server may go during this wait. The watch sees that.
         Err(_elapsed) if start.decision.next == Next::HandOverIfProven => Ok(Reached::Silent),
         Err(_elapsed) => tokio::select! {
             site = reached => site.map(Reached::Site),

@@ -96,13 +96,21 @@ impl Guard<'_> {
                 return Ok(Some(Ended::RunIsOver));
             }
             (Carried::StaysStatic(why), _) => tracing::warn!("the static pods stay: {why}; {HOW_TO_GO_ON}"),
+            (Carried::Silent, _) => {
+                tracing::warn!(
+                    "the API gave no answer for {:?}: the static pods stay until it does",
+                    self.intervals.patience
+                );
+            }
             (Carried::Nothing, Next::Watch) => {}
             (Carried::Nothing, Next::Rest) => return Ok(self.rest(&start, eye).await),
             (Carried::Nothing, _) => return Ok(None),
         }
         let Some(told) = &start.told else { return Ok(None) };
         let site = self.env.site(told.settings.clone()).await?;
-        Watch::new(self, told, site).until_something_happens(eye).await
+        let mut watch = Watch::new(self, told, site);
+        watch.decides_when_answered = matches!(carried, Carried::Silent);
+        watch.until_something_happens(eye).await
     }
 
     /// Waits while there is nothing to guard, or while a person is at work.
@@ -140,6 +148,8 @@ pub(super) struct Watch<'a> {
     sockets: Vec<(u16, u64)>,
     line: Line,
     attending: Option<(JoinHandle<()>, Instant)>,
+    /// A decision waits for the API's first answer.
+    decides_when_answered: bool,
     /// The generation of each DaemonSet, and since when it has served.
     pub(super) proving: BTreeMap<Component, (Value, Instant)>,
     /// The object and the generation that were found to be the proven ones.
@@ -163,6 +173,7 @@ impl<'a> Watch<'a> {
             sockets: Vec::new(),
             line: Line::default(),
             attending: None,
+            decides_when_answered: false,
             proving: BTreeMap::new(),
             proven: BTreeMap::new(),
         }
@@ -193,6 +204,9 @@ impl<'a> Watch<'a> {
             }
             self.look().await?;
             if due(&mut asked, self.guard.intervals.ask) && self.site.cluster.readyz().await.is_ok() {
+                if self.decides_when_answered {
+                    return Ok(None);
+                }
                 self.alive(Component::ApiServer);
             }
             let answers = self.silent(Component::ApiServer) < self.guard.intervals.ask * 2;

@@ -1,4 +1,4 @@
-//! The guard on the simulated cluster: what it brings back, and when it hands over again.
+//! The guard on the simulated cluster: what it restores, and when it hands over again.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
 
@@ -83,7 +83,7 @@ async fn after_a_boot_the_static_api_server_is_first_in_line_before_it_is_ready(
     }
 }
 
-/// The API does not answer the guard, or it has no way there: that must not keep the others away.
+/// The API does not answer the guard, or cannot be reached: the other components must start all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_put_back_later_does_not_wait_for_the_api_for_ever() {
     let (world, _run, _dir) = pivoted().await;
@@ -108,7 +108,7 @@ async fn what_is_put_back_later_does_not_wait_for_the_api_for_ever() {
     }
 }
 
-/// Without a way to the cluster.
+/// A guard that cannot reach the cluster.
 struct NoWay<'a>(&'a SimulatedSite);
 
 #[async_trait]
@@ -130,7 +130,7 @@ impl GuardEnv for NoWay<'_> {
     }
 }
 
-/// As they say that they are not ready so often, there is time to see who listens first.
+/// The servers report so often that they are not ready. So the test has time to see which one listens first.
 fn unready_for(world: &SimulatedSite, times: u32) {
     let (path, outcome) = ("/readyz".to_owned(), fulcrum_simulator::Outcome::InternalError);
     world.simulator.inject(ApiFault { method: None, path, times, outcome });
@@ -263,6 +263,29 @@ async fn when_the_daemonsets_are_deleted_the_node_falls_back_and_stays_static() 
     goes_back_exactly(&world, run).await;
 }
 
+/// A fallback of one component, as the watch begins it.
+async fn fall_back(world: &SimulatedSite, run: RunId, component: Component) {
+    let journal = world.journal().unwrap();
+    let view = JournalView::read(&journal).unwrap().unwrap();
+    view.standby(&world.state_dir()).begin(&view.retired).unwrap();
+    let settings = view.settings;
+    let info = RunInfo::of_guard(&settings, run, "a test");
+    let site = GuardEnv::site(world, info.settings).await.unwrap();
+    let plan = fulcrum_steps::plan::fall_back(&settings, run, &[component], "a test").unwrap();
+    let fallen_back = GuardEnv::engine(world, journal, &site).await.unwrap().start(plan).await.unwrap();
+    assert!(matches!(fallen_back.phase, Phase::Ended(Outcome::Completed, _)), "{}", fallen_back.phase);
+}
+
+/// The API answers only after the guard has begun to watch. Then the guard decides again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_answers_late_is_still_handed_over() {
+    let (world, run, _dir) = pivoted().await;
+    fall_back(&world, run, Component::Scheduler).await;
+    // The wait looks every few milliseconds for 300 ms, the watch every 10 ms.
+    unready_for(&world, 400);
+    guarded(&world, until_the_story_is(&world, &[PIVOT, FALL_BACK, HAND_OVER])).await;
+}
+
 /// The scheduler's static pod serves, and then the API server goes. The guard must not wait for the API until
 /// it hands over, for only the guard brings the API back.
 #[tokio::test(flavor = "multi_thread")]
@@ -272,23 +295,14 @@ async fn an_api_server_that_goes_before_the_hand_over_is_not_waited_for() {
     delete_daemonset(&world, scheduler).await;
     let gone = |seen: &fulcrum_simulator::Snapshot| !seen.runs(scheduler.name(), Origin::Api);
     world.simulator.until("no scheduler", SOON, gone).await.unwrap();
-    let journal = world.journal().unwrap();
-    let view = JournalView::read(&journal).unwrap().unwrap();
-    // As the watch does when it begins.
-    view.standby(&world.state_dir()).begin(&view.retired).unwrap();
-    let settings = view.settings;
-    let info = RunInfo::of_guard(&settings, run, "a test");
-    let site = GuardEnv::site(&world, info.settings).await.unwrap();
-    let plan = fulcrum_steps::plan::fall_back(&settings, run, &[scheduler], "a test").unwrap();
-    let fallen_back = GuardEnv::engine(&world, journal, &site).await.unwrap().start(plan).await.unwrap();
-    assert!(matches!(fallen_back.phase, Phase::Ended(Outcome::Completed, _)), "{}", fallen_back.phase);
+    fall_back(&world, run, scheduler).await;
     world.simulator.hold_down((API, Origin::Api));
     world.simulator.until("no API", SOON, |seen| !seen.api_up).await.unwrap();
     let (intervals, stop) = (intervals(), CancellationToken::new());
     let start = boot(&world, HOLD_OFF).await.unwrap();
     assert_eq!(start.decision.next, Next::HandOverIfProven);
     let carried = tokio::time::timeout(SOON, carry_on(&world, &start, &intervals, &stop)).await;
-    assert!(matches!(carried, Ok(Ok(Carried::StaysStatic(_)))), "{carried:?}");
+    assert!(matches!(carried, Ok(Ok(Carried::Silent))), "{carried:?}");
     let brought_back = async {
         let served = |seen: &fulcrum_simulator::Snapshot| seen.serves(API, Origin::Static);
         world.simulator.until("a static API server", SOON, served).await.unwrap();
