@@ -1,4 +1,4 @@
-//! The three parts of a control plane that a pivot moves, and their names and ports in Kubernetes.
+//! The three parts of a control plane that a pivot moves, and what Kubernetes prescribes for each.
 //!
 //! etcd is not one of them: it stays a static pod (or outside the cluster).
 

@@ -19,7 +19,7 @@ const API: Component = Component::ApiServer;
 /// Does for the clients what a pivot does at its cut, for as long as it is polled. It holds the endpoints of
 /// `kubernetes`. The newer server gets the new connections once it has answered well for some time; this is
 /// checked every `tick`. The kubelet ends the older server so soon after telling it to go that there is no
-/// time for the switch then. As soon as the older server is told to go, what clients send to it is held back.
+/// time for the switch then. As soon as a server is told to go, what clients send to it is held back.
 pub(super) async fn attend(site: &Site, tick: Duration) -> Infallible {
     let (proof, going, switched) = Default::default();
     let roll_out = RollOut { site, tick, proof, going, switched };

@@ -80,8 +80,8 @@ pub trait Host: Send + Sync + Debug {
     /// it is not known which. The caller tries again, or takes another way, before it lets any server go.
     async fn steer(&self, group: &[Listener], steering: Steering) -> Result<(), HostError>;
 
-    /// The rule that holds for `group`. `None` if the kernel spreads connections, or if only one socket
-    /// listens and the two cannot be told apart.
+    /// The rule that holds for `group`. `None` if the kernel spreads connections. `None` also if only one
+    /// socket listens and the rule cannot be told.
     async fn steering(&self, group: &[Listener]) -> Result<Option<Steering>, HostError>;
 
     /// The opposite of [`Host::steer`]: the kernel spreads new connections over all that listen.

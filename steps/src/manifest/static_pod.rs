@@ -177,7 +177,7 @@ pub enum Advertised {
     NodeAddress,
     /// It chooses one of the machine's: the one of the default route.
     Chosen,
-    /// The manifest alone does not tell. The text is what it says.
+    /// The manifest alone does not tell the address. The text has the manifest's words.
     Unclear(String),
 }
 

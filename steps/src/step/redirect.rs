@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 const API: Component = Component::ApiServer;
-/// This many answers in a row from the bridge, before another server takes over.
+/// An API server must answer this often in a row on the real port before the redirect ends.
 const ANSWERS_IN_A_ROW: u32 = 3;
 
 pub(super) struct RedirectStep {

@@ -26,7 +26,7 @@ const CONNECTED_WITHIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 const ACCEPTED_WITHIN: Duration = Duration::from_millis(100);
 /// No event tells that another process accepts.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
-/// Without a program the kernel's hash would send two listeners' connections as a program would by chance:
+/// Without a program, the kernel's hash may by chance send two listeners' connections as a program would:
 /// once in 8,000.
 const ROUNDS: u32 = 4;
 
