@@ -57,7 +57,7 @@ impl Asker {
             Ok(Err(cause)) => {
                 let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
                 let hindrance = match kind {
-                    Some(ErrorKind::PermissionDenied) => Hindrance::NotPermitted, // To mark it.
+                    Some(ErrorKind::PermissionDenied) => Hindrance::NotPermitted, // The mark needs it.
                     _ => Hindrance::Other,
                 };
                 Err(HostError::hindered(hindrance, attempt(), cause))
