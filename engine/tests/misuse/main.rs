@@ -32,18 +32,38 @@ struct Made {
     saves: Box<dyn Fn() -> bool + Send + Sync>,
     save: Vec<u8>,
     hangs: bool,
+    /// How long its probe and its save take.
+    looks_for: Duration,
 }
 
 impl Made {
     fn new(run: impl Fn(&Context) -> Result<Value, StepError> + Send + Sync + 'static) -> Self {
         let (run, saves) = (Box::new(run), Box::new(|| false));
-        Self { run, probe: ProbeResult::Absent, output: Value::Null, saves, save: Vec::new(), hangs: false }
+        Self {
+            run,
+            probe: ProbeResult::Absent,
+            output: Value::Null,
+            saves,
+            save: Vec::new(),
+            hangs: false,
+            looks_for: Duration::ZERO,
+        }
+    }
+}
+
+impl Made {
+    /// A timer takes a millisecond, even for none.
+    async fn look(&self) {
+        if !self.looks_for.is_zero() {
+            tokio::time::sleep(self.looks_for).await;
+        }
     }
 }
 
 #[async_trait]
 impl Step for Made {
     async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        self.look().await;
         Ok(self.probe.clone())
     }
     async fn output(&self, _cx: &Context) -> Result<Value, StepError> {
@@ -64,6 +84,7 @@ impl Step for Made {
         (self.saves)()
     }
     async fn save(&self, _cx: &Context) -> Result<Vec<u8>, StepError> {
+        self.look().await;
         Ok(self.save.clone())
     }
 }

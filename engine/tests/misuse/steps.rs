@@ -46,6 +46,24 @@ async fn a_step_that_a_probe_found_done_has_its_output_and_its_breakpoint() {
     assert_eq!(ended(&ending), (Outcome::Completed, "every step is done".into()));
 }
 
+/// Another probe came back while a pre-image was being saved, and the run, which had ended in that turn, took it for a
+/// bug of the engine.
+#[tokio::test]
+async fn what_comes_back_in_the_turn_in_which_a_run_ends_is_let_go() {
+    let plan = Plan::new("three", vec![step("a", &[]), step("b", &[]), step("c", &[])]).unwrap();
+    let fine = || Made::new(|_| Ok(Value::Null));
+    let whole = Journal::in_memory();
+    let engine = with_steps(&whole, vec![("a", fine()), ("b", fine()), ("c", fine())]);
+    let ending = engine.start(plan.clone()).await.unwrap();
+    let (journal, run) = cut_after(&whole, ending.run, 3, &plan).await; // a and b were started
+    let ms = Duration::from_millis;
+    let a = Made { probe: ProbeResult::Foreign("another's".into()), ..fine() };
+    let b = Made { probe: ProbeResult::Done, looks_for: ms(2), ..fine() };
+    let c = Made { saves: Box::new(|| true), looks_for: ms(50), ..fine() };
+    let ending = with_steps(&journal, vec![("a", a), ("b", b), ("c", c)]).resume(run).await.unwrap();
+    assert_eq!(ended(&ending).0, Outcome::NeedsOperator, "{}", ended(&ending).1);
+}
+
 #[tokio::test]
 async fn an_observer_that_panics_does_the_run_no_harm() {
     let journal = Journal::in_memory();
