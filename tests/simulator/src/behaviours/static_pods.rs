@@ -90,7 +90,9 @@ pub(super) async fn two_words(ground: &Ground) -> Result<(), Failed> {
     let mut spec = ground.twin_spec("kube-scheduler")?;
     if let Some(words) = spec["containers"][0]["command"].as_array_mut() {
         words.extend([json!("--secure-port"), json!(HOST_PORT.to_string())]);
-        words.push(json!("--leader-elect-resource-name=behaves"));
+        // It must leave no Lease of its own.
+        words.retain(|word| !word.as_str().is_some_and(|word| word.starts_with("--leader-elect=")));
+        words.push(json!("--leader-elect=false"));
     }
     ground.put_static(POD, NAME, &spec)?;
     ground
