@@ -31,7 +31,7 @@ fulcrum_ends 0 history --verify
 # On a copy: one letter of an entry's text, in each file that has that text.
 node_exec cp -a /var/lib/fulcrum /var/lib/fulcrum-damaged
 need check 'an entry names that step' node_exec grep -rq create-daemonset/kube-scheduler /var/lib/fulcrum-damaged/log
-node_exec sh -c 'LC_ALL=C sed -i "s|create-daemonset/kube-scheduler|create-daemonset/kube-schedulex|g" /var/lib/fulcrum-damaged/log/*'
+node_exec sh -c 'LC_ALL=C sed -i "s|\"step\":\"create-daemonset/kube-scheduler|\"step\":\"create-daemonset/kube-schedulex|g" /var/lib/fulcrum-damaged/log/*'
 state_dir_is /var/lib/fulcrum-damaged
 fulcrum_ends 8 history --verify
 check 'it names the entry by its number' grep -hE 'entry [0-9]+' "$OUT" "$ERR"
