@@ -28,16 +28,11 @@ fulcrum_ends 0 history
 step_times
 fulcrum_ends 0 history --verify
 
-# On a copy: one letter of an entry's text, in each place where the database file has that text.
+# On a copy: one letter of an entry's text, in each place where a file has that text.
 node_exec cp -a /var/lib/fulcrum /var/lib/fulcrum-damaged
-node_exec python3 -c '
-import sys
-path = "/var/lib/fulcrum-damaged/db/db"
-data = open(path, "rb").read()
-old = b"create-daemonset/kube-scheduler"
-assert old in data, "no entry names that step"
-open(path, "wb").write(data.replace(old, b"create-daemonset/kube-schedulex"))
-'
+mapfile -t named < <(grep -rl create-daemonset/kube-scheduler "$DISK/var/lib/fulcrum-damaged")
+need check 'an entry names that step' [ ${#named[@]} -gt 0 ]
+LC_ALL=C sed -i 's|create-daemonset/kube-scheduler|create-daemonset/kube-schedulex|g' "${named[@]}"
 state_dir_is /var/lib/fulcrum-damaged
 fulcrum_ends 8 history --verify
 check 'it names the entry by its number' grep -hE 'entry [0-9]+' "$OUT" "$ERR"
