@@ -1,4 +1,4 @@
-//! Exit codes: part of the command's contract, listed in `--help` and in the README.
+//! Exit codes: part of the command's contract, listed in `--help` and in docs/commands.md.
 
 use fulcrum_engine::state::{OpenError, ReadError};
 use fulcrum_engine::{EngineError, LoadError};

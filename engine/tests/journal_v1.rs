@@ -6,6 +6,9 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+#[path = "../../tests/harness/mod.rs"]
+mod harness;
+
 use async_trait::async_trait;
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
@@ -13,6 +16,7 @@ use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{
     Context, Engine, Outcome, PauseCause, Plan, ProbeResult, Session, Step, StepError, StepSpec,
 };
+use harness::copy_dir;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,22 +99,10 @@ fn told(journal: &Journal) -> String {
     runs(journal).iter().map(run).collect()
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_journal_of_version_0_1_opens_for_ever() {
     let root = tempfile::tempdir().unwrap();
-    copy(&fixture().join("state"), root.path());
+    copy_dir(&fixture().join("state"), root.path());
     let journal = Journal::open(root.path(), "look").unwrap();
     assert_eq!(told(&journal), std::fs::read_to_string(fixture().join("told")).unwrap());
     let [rolled_back, paused] = runs(&journal)[..] else { panic!("two runs, not {:?}", runs(&journal)) };
@@ -130,7 +122,7 @@ async fn a_run_that_version_0_1_was_killed_in_goes_on() {
     for (name, back) in [("forward", false), ("back", true)] {
         let root = tempfile::tempdir().unwrap();
         let fixture = fixture().with_file_name(format!("journal-1-cut-{name}"));
-        copy(&fixture.join("state"), root.path());
+        copy_dir(&fixture.join("state"), root.path());
         let journal = Journal::open(root.path(), "look").unwrap();
         assert_eq!(told(&journal), std::fs::read_to_string(fixture.join("told")).unwrap());
         let [run] = runs(&journal)[..] else { panic!("one run, not {:?}", runs(&journal)) };

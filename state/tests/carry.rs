@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+#[path = "../../tests/harness/mod.rs"]
+mod harness;
+
+use harness::copy_dir;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -21,18 +25,6 @@ fn read(reader: &Reader, run: RunId) -> Vec<String> {
 
 fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
@@ -57,7 +49,7 @@ fn told(reader: &Reader) -> String {
 fn a_journal_of_format_1_is_carried_over_once_with_its_hashes_and_blobs() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("state");
-    copy(&old_journal().join("state"), &dir);
+    copy_dir(&old_journal().join("state"), &dir);
     set_mode(&dir, 0o700);
     assert!(matches!(Reader::open(&dir), Err(OpenError::Older { found: 1, .. })));
     // As a kill while it was opened had left it.
@@ -85,18 +77,18 @@ fn a_journal_of_format_1_is_carried_over_once_with_its_hashes_and_blobs() {
 fn a_carry_over_that_was_cut_short_is_ended() {
     let root = tempfile::tempdir().unwrap();
     let (old, done) = (root.path().join("old"), root.path().join("done"));
-    copy(&old_journal().join("state"), &old);
+    copy_dir(&old_journal().join("state"), &old);
     set_mode(&old, 0o700);
-    copy(&old, &done);
+    copy_dir(&old, &done);
     set_mode(&done, 0o700);
     drop(open(&done));
     let wanted = std::fs::read_to_string(old_journal().join("told")).unwrap();
     for step in 0..6 {
         let dir = root.path().join(step.to_string());
-        copy(&old, &dir);
+        copy_dir(&old, &dir);
         set_mode(&dir, 0o700);
         let carried = dir.join("carried");
-        copy(&done.join("log"), &carried.join("log"));
+        copy_dir(&done.join("log"), &carried.join("log"));
         std::fs::create_dir(carried.join("blobs")).unwrap();
         if step > 0 {
             std::fs::write(dir.join("format"), "{\"format\":2}\n").unwrap();
@@ -122,7 +114,7 @@ fn a_damaged_journal_of_format_1_is_carried_over_as_damaged() {
     let (mut whole, mut named) = (0, 0);
     for (round, at) in (0..size).step_by(size / 25).enumerate() {
         let dir = root.path().join(round.to_string());
-        copy(&old_journal().join("state"), &dir);
+        copy_dir(&old_journal().join("state"), &dir);
         set_mode(&dir, 0o700);
         let mut bytes = std::fs::read(dir.join("db/db")).unwrap();
         bytes[at] ^= 4;

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+#[path = "../../tests/harness/mod.rs"]
+mod harness;
+
+use harness::copy_dir;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -54,18 +58,6 @@ fn mode(path: &Path) -> u32 {
 
 fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 #[test]
@@ -165,11 +157,11 @@ fn nothing_is_lost_with_the_checkpoint() {
     let (dir, other) = (root.path().join("state"), root.path().join("copy"));
     let run = append(&dir, None, 1);
     let older = root.path().join("older");
-    copy(&dir.join("db"), &older);
+    copy_dir(&dir.join("db"), &older);
     let older_index = std::fs::read(dir.join("index")).unwrap();
     for n in 2..=12 {
         append(&dir, Some(run), n);
-        copy(&dir, &other);
+        copy_dir(&dir, &other);
         let db = other.join("db");
         match n % 6 {
             0 => std::fs::remove_dir_all(&db).unwrap(),
@@ -182,7 +174,7 @@ fn nothing_is_lost_with_the_checkpoint() {
             }
             _ => {
                 std::fs::remove_dir_all(&db).unwrap();
-                copy(&older, &db);
+                copy_dir(&older, &db);
             }
         }
         let index = other.join("index");

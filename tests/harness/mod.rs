@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::io::{BufRead, BufReader, Lines};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 /// This program, told to run only the test `name`. That test is `#[ignore]`d: alone it does nothing.
@@ -61,4 +62,18 @@ impl Drop for Talker {
 pub(crate) fn skipped(why: &str) {
     println!("skipped: {why}");
     assert!(std::env::var_os("FULCRUM_TESTS_SKIP_NONE").is_none(), "a test was skipped: {why}");
+}
+
+/// Copies a directory with everything in it.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a test makes its own directory");
+    for entry in std::fs::read_dir(from).expect("what a test copies is there") {
+        let entry = entry.expect("what a test copies can be listed");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a test copies a file");
+        }
+    }
 }
