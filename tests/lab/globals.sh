@@ -11,7 +11,7 @@ LEADERS=(kube-controller-manager kube-scheduler)
 API_DAEMONSET=self-hosted-kube-apiserver
 GUARD_UNIT=fulcrum-guard.service
 RUN_DEADLINE=600   # seconds until a run of fulcrum counts as hung: what it gives itself for a pivot
-LOAD_RATE=200      # requests a second that the load makes at least, where the hand-over must not be noticed
+LOAD_RATE_FULL=200 # requests a second where the hand-over must not be noticed, on a machine that bears them
 LOAD_RATE_SMALL=25 # and about, where it will be
 GIVEN_UP=75        # how a scenario ends that `need` has ended
 
@@ -47,6 +47,7 @@ STATIC_MANIFESTS='' STATIC_TRACES='' STATIC_ETCD=''
 
 # --- the load, by load_start -------------------------------------------------------------------------------------------
 
+LOAD_RATE='' # requests a second that the scenario's loads make at least: load_rate
 LOAD_PID='' LOAD_LOG='' LOAD_SUMMARY=''
 
 # --- power cuts, by guard.sh -------------------------------------------------------------------------------------------

@@ -4,16 +4,41 @@
 
 # load_start [RATE]: asks the API server from outside the node until load_stop, which prints the figures. Each load of a
 # scenario leaves load-N.log (a line a request: Unix time, kind, ms, ok or the error) and load-N.json in the scenario's logs.
+# Without RATE the rate is the one that this machine bears.
 load_start() {
   local number
+  [ $# -gt 0 ] || [ -n "$LOAD_RATE" ] || load_rate
   number=$(($(find "$LOGS" -name 'load-*.log' | wc -l) + 1))
   LOAD_LOG=$LOGS/load-$number.log LOAD_SUMMARY=$LOGS/load-$number.json
-  "$LAB_CACHE/load" --kubeconfig "$KUBECONFIG" ${1:+--rate "$1"} --log "$LOAD_LOG" >"$LOAD_SUMMARY" 2>"$LOGS/load-$number.err" &
+  # The load makes a little more than it is asked for.
+  load "${1:-$((LOAD_RATE * 21 / 20))}" --log "$LOAD_LOG" >"$LOAD_SUMMARY" 2>"$LOGS/load-$number.err" &
   LOAD_PID=$!
   within 10 grep -q ' ok$' "$LOAD_LOG" || { echo "the load does not get through: $(tail -n 3 "${LOAD_LOG%.log}".*)" >&2; return 1; }
 }
 # load_start_small: where the API will be away: so many that fail at once would only make the API server's start longer.
 load_start_small() { load_start "$LOAD_RATE_SMALL"; }
+load() { exec "$LAB_CACHE/load" --kubeconfig "$KUBECONFIG" --rate "$1" "${@:2}"; }
+
+# load_rate: finds the rate of the scenario's loads: LOAD_RATE_FULL if that leaves a third of the machine idle before anything
+# happens, half of it otherwise. A machine with less to spare refuses requests by itself (429) while API servers start.
+load_rate() {
+  local idle
+  within 60 machine_rests || true
+  (load "$LOAD_RATE_FULL" --log "$LOGS/rate.log" --seconds 6 >"$LOGS/rate.json" 2>"$LOGS/rate.err") &
+  sleep 2 # until its connections are made
+  idle=$(idle_percent 3)
+  wait $!
+  LOAD_RATE=$LOAD_RATE_FULL
+  [ "$idle" -ge 33 ] || LOAD_RATE=$((LOAD_RATE_FULL / 2))
+  note "$LOAD_RATE_FULL requests/s leave $idle % of the machine idle, p50 $(jq .p50_ms "$LOGS/rate.json") ms: the load is $LOAD_RATE/s"
+}
+machine_rests() { [ "$(idle_percent 2)" -ge 60 ]; }
+# idle_percent SECONDS: how much of the machine's processors nobody used meanwhile, as a whole number.
+idle_percent() {
+  { head -n 1 /proc/stat; sleep "$1"; head -n 1 /proc/stat; } |
+    awk '{idle = $5 + $6; all = $2 + $3 + $4 + $5 + $6 + $7 + $8 + $9; if (NR == 2) print int(100 * (idle - was) / (all - had)); was = idle; had = all}'
+}
+
 # load_stop LABEL
 load_stop() {
   kill -TERM "$LOAD_PID" 2>/dev/null || true
@@ -47,7 +72,7 @@ failed_requests() {
 }
 # check_unharmed WHAT: the load did not notice anything. What it noticed is shown.
 check_unharmed() {
-  check "$1: at least $LOAD_RATE requests/s" at_least $LOAD_RATE "$(load_figure .rate)"
+  check "$1: at least $LOAD_RATE requests/s" at_least "$LOAD_RATE" "$(load_figure .rate)"
   expect_eq "$1: failed requests" 0 "$(failed_requests)"
   expect_eq "$1: missed watch events" 0 "$(load_figure 'if .watch.missed == 0 and .watch.expected > 0 then 0 else
     "\(.watch.missed) of \(.watch.expected)" end')"
@@ -57,6 +82,9 @@ check_endpoints_held() {
   check "$1: \`kubernetes\` without endpoints for at most $2 ms" at_most "$2" \
     "$(load_figure '[.endpoints[][].longest_ms] | max')"
 }
+# or_p99 MS: MS, or the time that the slowest hundredth of the load's requests took, if that is more. What fulcrum does by a
+# request cannot be quicker than the API server answers.
+or_p99() { load_figure "[$1, .p99_ms] | max"; }
 # at_most MOST SEEN, at_least LEAST SEEN: both are numbers, and so it is.
 at_most() { awk -v most="$1" -v seen="$2" 'BEGIN {print seen == "" ? "no figure" : seen; exit !(most != "" && seen != "" && seen + 0 <= most + 0)}'; }
 at_least() { awk -v least="$1" -v seen="$2" 'BEGIN {print seen == "" ? "no figure" : seen; exit !(least != "" && seen != "" && seen + 0 >= least + 0)}'; }

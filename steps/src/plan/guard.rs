@@ -1,6 +1,6 @@
 //! The guard's own runs.
 
-use super::pivot::{pod, step};
+use super::pivot::{leaders_before, pod, step};
 use crate::component::Component;
 use crate::run_info::RunInfo;
 use crate::settings::{HandoverMode, Settings};
@@ -73,7 +73,9 @@ pub fn hand_over(
     }
     for component in components {
         let retire = pod(StepKind::RetireStatic.of(*component), Job::RetireStandby { component: *component });
-        steps.push(retire.after(ready.clone()).durability(Durability::Boot));
+        let leaders = leaders_before(*component).filter(|leader| components.contains(leader));
+        let before = leaders.map(|leader| StepKind::RetireStatic.of(leader).id());
+        steps.push(retire.after(ready.clone()).after(before).durability(Durability::Boot));
     }
     let mut last = all(StepKind::RetireStatic);
     if api {
@@ -137,10 +139,14 @@ mod tests {
             for retire in each(StepKind::RetireStatic) {
                 let spec = plan.step(&retire).unwrap();
                 assert_eq!(spec.durability, Durability::Boot);
-                let cut_after = match handover {
+                let mut cut_after = match handover {
                     HandoverMode::Steer => vec!["switch".into()],
                     _ => each(StepKind::AwaitReady),
                 };
+                if retire.as_str() == "retire-static/kube-apiserver" {
+                    let leaders = ["retire-static/kube-controller-manager", "retire-static/kube-scheduler"];
+                    cut_after.extend(leaders.map(StepId::from));
+                }
                 assert_eq!(spec.after, cut_after);
             }
             assert_eq!(plan.shared()["why"], "a boot");

@@ -137,12 +137,13 @@ fn steer(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
     steps.push(switch.durability(Durability::Process));
     way_back(steps);
     for component in Component::ALL {
-        let after = match component {
+        let prepared = match component {
             Component::ApiServer => StepKind::PrepareRaiseBridge.into(),
             _ => StepKind::PrepareVacatePort.of(component),
         };
-        let retire =
-            pod(StepKind::RetireStatic.of(component), Job::RetireStatic { component }).after([after]);
+        let leaders = leaders_before(component).map(|leader| StepKind::RetireStatic.of(leader));
+        let retire = pod(StepKind::RetireStatic.of(component), Job::RetireStatic { component });
+        let retire = retire.after([prepared]).after(leaders);
         // What does not survive a crash or a boot is checked again right before the cut.
         steps.push(retire.after([StepKind::Switch]).after(each(StepKind::AwaitReady)));
     }
@@ -184,6 +185,13 @@ fn start_new(steps: &mut Vec<StepSpec>, after: &[StepId]) {
         // nothing.
         steps.push(wait.after([StepKind::CreateDaemonset.of(component)]).durability(Durability::Process));
     }
+}
+
+/// The components that are cut before this one. The API server is the last. A new leader lists the whole
+/// cluster, and every client of an API server that ends connects anew. Both at once make requests wait, also
+/// those that hold the endpoints and give the leases back.
+pub(super) fn leaders_before(component: Component) -> impl Iterator<Item = Component> {
+    Component::ALL.into_iter().filter(move |other| component == Component::ApiServer && *other != component)
 }
 
 pub(super) fn each(kind: StepKind) -> Vec<StepId> {
@@ -251,6 +259,14 @@ pub(super) mod tests {
             {
                 assert!(comes_after(&plan, retire, &ready), "{retire} {ready}");
             }
+        }
+    }
+
+    #[test]
+    fn the_api_server_is_cut_last() {
+        let plan = plan_of(HandoverMode::Steer);
+        for leader in ["retire-static/kube-controller-manager", "retire-static/kube-scheduler"] {
+            assert!(comes_after(&plan, &"retire-static/kube-apiserver".into(), &leader.into()), "{leader}");
         }
     }
 

@@ -11,7 +11,7 @@ for round in $(seq "$rounds"); do
   check_pivoted
   load_stop "pivot $round of $rounds"
   check_unharmed pivot
-  check_endpoints_held pivot 100
+  check_endpoints_held pivot "$(or_p99 100)"
   check_leaders pivot 3
   check 'switched within 25 s' at_most 25 "$(step_ended switch)"
   check 'done within 55 s' at_most 55 "$(step_ended run)"
