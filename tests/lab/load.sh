@@ -8,7 +8,7 @@ load_start() {
   local number
   number=$(($(find "$LOGS" -name 'load-*.log' | wc -l) + 1))
   LOAD_LOG=$LOGS/load-$number.log LOAD_SUMMARY=$LOGS/load-$number.json
-  "$LAB_CACHE/load" --kubeconfig "$KUBECONFIG" ${1:+--rate "$1"} --log "$LOAD_LOG" >"$LOAD_SUMMARY" 2>"$LOGS/load-$number.err" &
+  "$RELEASE_DIR/load" --kubeconfig "$KUBECONFIG" ${1:+--rate "$1"} --log "$LOAD_LOG" >"$LOAD_SUMMARY" 2>"$LOGS/load-$number.err" &
   LOAD_PID=$!
   within 10 grep -q ' ok$' "$LOAD_LOG" || { echo "the load does not get through: $(tail -n 3 "${LOAD_LOG%.log}".*)" >&2; return 1; }
 }
