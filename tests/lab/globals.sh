@@ -15,16 +15,18 @@ LOAD_RATE_FULL=200 # requests a second where the hand-over must not be noticed, 
 LOAD_RATE_SMALL=25 # and about, where it will be
 GIVEN_UP=75        # how a scenario ends that `need` has ended
 
-PATH=$LAB_CACHE/bin:$PATH
-DISK=$LAB_CACHE/disk                          # the node's, seen from outside
-MANIFESTS=$DISK/kubernetes/manifests          # the same
-RESULTS=$LAB_CACHE/results                    # a line a check: ok or FAIL
-export KUBECONFIG=$DISK/kubernetes/admin.conf # kubectl outside the node; it asks the node's address over the fabric
+DISK=$LAB_CACHE/disk                              # the node's root file system, seen from outside
+NODE_RUN=$LAB_CACHE/run                           # what belongs to one boot of the node: the pid of its process 1, its boot id
+MANIFESTS=$DISK/etc/kubernetes/manifests          # the node's
+RESULTS=$LAB_CACHE/results                        # a line a check: ok or FAIL
+export KUBECONFIG=$DISK/etc/kubernetes/admin.conf # kubectl outside the node; it asks the node's address over the fabric
 
 # --- the scenario that is run, by session ------------------------------------------------------------------------------
 
-SCENARIO='' # its name
-LOGS=''     # the directory of its logs
+SCENARIO=''    # its name
+LOGS=''        # the directory of its logs
+LAB_VERSION='' # the release of Kubernetes that it is run on, as v1.35.3
+RELEASE_DIR='' # what `run` has made for that release: bin, images.tar, root, load
 
 # --- checks, by lib.sh -------------------------------------------------------------------------------------------------
 

@@ -29,12 +29,13 @@ power_cuts() {
   done
   average "$times" >"$LOGS/$1.answered"
   average "$leaders" >"$LOGS/$1.led"
-  note "$1: the API answers after$times s, on average $(answered_after "$1"); there are leaders after$leaders s, on average $(led_after "$1")"
+  note "$1: the API answers after$times s, on average $(answered_after "$1"); there are leaders after$leaders s, on average \
+$(led_after "$1")"
 }
 answered_after() { cat "$LOGS/$1.answered"; }
 led_after() { cat "$LOGS/$1.led"; }
 # says_ready: as api_answers, by a lighter program: what asks takes the node's processors, too.
-says_ready() { curl -fsS --max-time 1 --cacert "$DISK/kubernetes/pki/ca.crt" "https://$NODE_IP:6443/readyz"; }
+says_ready() { curl -fsS --max-time 1 --cacert "$DISK/etc/kubernetes/pki/ca.crt" "https://$NODE_IP:6443/readyz"; }
 # average FIGURES: of three; nothing if one is missing.
 average() { printf '%s\n' "$1" | awk 'NF == 3 {printf "%.2f\n", ($1 + $2 + $3) / 3}'; }
 # leaders_again: both leases have been renewed since the boot.
@@ -45,7 +46,7 @@ leaders_again() {
 # guard_pid: the guard's process, seen from here.
 guard_pid() {
   local inner pid
-  inner=$(cat "/proc/$(node_pid)/root/run/lab/units/$GUARD_UNIT.main") || return
+  inner=$(node_exec systemctl show --property=MainPID --value "$GUARD_UNIT") || return
   for pid in $(pgrep -x fulcrum); do
     if grep -q "^NSpid:.*[[:space:]]$inner\$" "/proc/$pid/status" 2>/dev/null; then echo "$pid"; return; fi
   done

@@ -8,8 +8,7 @@ fulcrum_until() {
   shift
   next_call "$1"
   HIT=''
-  exec {lines}< <(exec nsenter -t "$(node_pid)" -m -u -n -p -- "${NODE_ENV[@]}" \
-    fulcrum "$@" -o json --state-dir "$STATE_DIR" 2>"$ERR")
+  exec {lines}< <(node_enter fulcrum "$@" -o json --state-dir "$STATE_DIR" 2>"$ERR")
   launcher=$!
   while [ -z "$HIT" ] && IFS= read -r -t "$RUN_DEADLINE" -u "$lines" line; do
     [ -n "$pid" ] || pid=$(pgrep -P "$launcher") || true # nsenter's child, the program, by its pid out here, if it lives

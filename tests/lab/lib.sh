@@ -7,6 +7,7 @@
 . "$HERE/load.sh"
 . "$HERE/guard.sh"
 . "$HERE/rollouts.sh"
+. "$HERE/terminal.sh"
 
 # --- checks: one line each -------------------------------------------------------------------------------------------
 
@@ -168,7 +169,7 @@ redirects() { node_exec nft list tables | grep fulcrum || true; }
 # pod_processes UID NAME: the pids (outside the node) of a pod's processes of that name; of all pods if UID is empty.
 pod_processes() {
   local pid
-  find /sys/fs/cgroup -path "*/$NODE_CGROUP/*pod$1*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u |
+  find /sys/fs/cgroup -path "*/$NODE_CGROUP/*pod${1//-/_}*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u |
     while read -r pid; do [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "${2:0:15}" ] || echo "$pid"; done
 }
 
@@ -195,10 +196,10 @@ check_pivoted() {
   expect_eq 'no connection is redirected' '' "$(redirects)"
   expect_eq 'status says self-hosted' self-hosted "$(status_of .state)"
 }
-# refresh_kubelet: ends it, and the node starts it again, as systemd would. Its watch of the API backs off for up to a
+# refresh_kubelet: ends it, and systemd starts it again. Its watch of the API backs off for up to a
 # minute while the API restarts, and further when that happens again and again, as where fulcrum is killed; until it is
 # back, new mirror pods are shown as Pending. A kubelet that starts does not wait.
-refresh_kubelet() { node_exec pkill -x kubelet; }
+refresh_kubelet() { node_exec systemctl restart kubelet; }
 # What kubectl shows may be mirror pods that a kubelet has yet to replace; the checks before a pivot look for those of the
 # processes that run.
 static_ready() { node_ready && node_exec fulcrum pivot --dry-run --state-dir "$STATE_DIR"; }
@@ -226,13 +227,14 @@ earlier() { awk -v a="$1" -v b="$2" 'BEGIN {print "times:", a, b; exit !(a != ""
 # --- after a failure ---------------------------------------------------------------------------------------------------
 
 show_logs() {
-  local file
+  local file unit
   echo "-- logs of $SCENARIO (all of them in $LOGS)"
   kubectl get pods -A -o wide --request-timeout=3s 2>&1 | tail -n 12 || true
   ls -lA "$MANIFESTS" || true
   mkdir -p "$LOGS/node"
-  cp -rL "$DISK/log/." "$DISK/pods" "$LOGS/node/" 2>/dev/null || true
-  for file in "$LOGS"/*.err "$LOGS"/node/kubelet.log "$LOGS"/node/pods/kube-system_*/*/*.log; do
+  cp -rL "$DISK/var/log/pods" "$NODE_RUN/init.log" "$LOGS/node/" 2>/dev/null || true
+  for unit in kubelet containerd "$GUARD_UNIT"; do node_log "$unit" >"$LOGS/node/$unit.log" 2>&1 || true; done
+  for file in "$LOGS"/*.err "$LOGS"/node/{kubelet,"$GUARD_UNIT"}.log "$LOGS"/node/pods/kube-system_*/*/*.log; do
     [ -s "$file" ] || continue
     echo "-- ${file#"$LOGS"/}"
     tail -n 6 "$file" | cut -c -220

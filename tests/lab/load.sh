@@ -17,7 +17,7 @@ load_start() {
 }
 # load_start_small: where the API will be away: so many that fail at once would only make the API server's start longer.
 load_start_small() { load_start "$LOAD_RATE_SMALL"; }
-load() { exec "$LAB_CACHE/load" --kubeconfig "$KUBECONFIG" --rate "$1" "${@:2}"; }
+load() { exec "$RELEASE_DIR/load" --kubeconfig "$KUBECONFIG" --rate "$1" "${@:2}"; }
 
 # load_rate: finds the rate of the scenario's loads: LOAD_RATE_FULL if that leaves a third of the machine idle before anything
 # happens, half of it otherwise. A machine with less to spare refuses requests by itself (429) while API servers start.

@@ -39,7 +39,7 @@ note "back after $((SECONDS - began)) s of silence"
 wait_until 'the journal says that static pods stand in' 240 last_run_is fall-back completed
 check 'status says why' grep -q 'no answer' <(node_exec fulcrum status --state-dir "$STATE_DIR")
 wait_until 'static pods serve' 120 static_pods_serve
-# A pod that has outlived the API server goes when that is back, and is stood in for by a run of its own.
+# A pod that has outlived the API server goes when that is back; a run of its own falls back for it.
 wait_until 'the guard has done what it had to' 60 last_run_is fall-back completed
 expect_eq 'status says static' static "$(status_of .state)"
 wait_until 'an Event on the node says so' 60 event_said

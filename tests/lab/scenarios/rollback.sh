@@ -3,9 +3,8 @@
 
 remember_static
 # Started on a terminal that goes away half-way, as when a connection drops: the run must not notice.
-fulcrum_through "$HERE/tools/on-a-terminal" share-port/
-need fulcrum_ends 0 pivot --yes
-fulcrum_through
+need fulcrum_loses_terminal share-port pivot --yes
+need wait_until 'the process that lost its terminal ends the run' 180 one_process_ended_it pivot completed
 check_pivoted
 load_start
 need fulcrum_ends 0 rollback --yes
