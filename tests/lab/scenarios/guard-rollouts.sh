@@ -15,7 +15,7 @@ need wait_until 'only the new pod is left, and is Ready' 180 only_pod_runs --eve
 sleep 15 # connections that were made to the old one are missed by then
 load_stop 'roll-out after a kill'
 check_unharmed 'roll-out after a kill'
-check_endpoints_held 'roll-out after a kill' 100
+check_endpoints_held 'roll-out after a kill' "$(or_p99 100)"
 wait_until 'the standby is renewed from what has proven good' 240 last_kind_is renew-standby
 need wait_until 'the new pod is available' 60 available
 

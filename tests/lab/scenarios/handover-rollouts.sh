@@ -11,7 +11,7 @@ need check 'a changed flag is rolled out' add_flag --event-ttl=2h0m0s
 need wait_until 'only the new pod is left, and is Ready' 180 only_pod_runs --event-ttl=2h0m0s
 load_stop 'roll-out of a changed flag'
 check_unharmed 'roll-out of a changed flag'
-check_endpoints_held 'roll-out of a changed flag' 100
+check_endpoints_held 'roll-out of a changed flag' "$(or_p99 100)"
 
 serving=$(api_pods .metadata.uid)
 load_start

@@ -7,7 +7,7 @@ need fulcrum_ends 0 pivot --yes
 check_pivoted
 load_stop pivot
 check_unharmed pivot
-check_endpoints_held pivot 100
+check_endpoints_held pivot "$(or_p99 100)"
 need wait_until 'the pod is available' 60 available
 
 load_start
@@ -16,7 +16,7 @@ need wait_until 'only the new pod is left, and is Ready' 180 only_pod_runs --eve
 sleep 15 # connections that were made to the old one are missed by then
 load_stop roll-out
 check_unharmed roll-out
-check_endpoints_held roll-out 100
+check_endpoints_held roll-out "$(or_p99 100)"
 
 hand_overs_from_now
 power_cut
