@@ -53,7 +53,7 @@ pub(crate) fn kubeconfig(server: &str) -> String {
     )
 }
 
-fn root() -> bool {
+pub(crate) fn root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
         skipped("fulcrum refuses to pivot for anyone but root before it looks at anything else");

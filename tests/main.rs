@@ -24,6 +24,10 @@ mod cli;
 
 // Journals that earlier builds have left.
 mod kept;
+
+// What a command leaves to other processes while it asks, or prints.
+mod beside;
+
 // A terminal, or a pipe, that goes away while the command runs.
 mod terminal;
 

@@ -1,7 +1,6 @@
 //! The reader of the command's output may go away at any time. That ends no run.
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use std::fs::File;
+use crate::beside::terminal;
 use std::io::Read;
 use std::process::{Command, Stdio};
 
@@ -19,14 +18,9 @@ fn rehearse(dir: &tempfile::TempDir, args: &[&str]) -> Command {
 fn a_terminal_that_closes_ends_no_run() {
     for verbosity in [&[][..], &["-vv"]] {
         let dir = tempfile::tempdir().unwrap();
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let slave = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        let (mut terminal, slave) = terminal();
         let child = rehearse(&dir, verbosity).stderr(slave).spawn().unwrap();
         let mut seen = String::new();
-        let mut terminal = File::from(master);
         // A spinner has been drawn and a step is done: it is in the middle.
         while !(seen.contains("done") && seen.contains('\u{1b}')) {
             let mut some = [0; 4096];

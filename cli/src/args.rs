@@ -182,12 +182,14 @@ pub(crate) enum GuardCommand {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct GuardPace {
-    /// How long the control plane may be silent before it falls back to its static pods.
-    #[arg(long, default_value = "30s", value_parser = duration, value_name = "TIME")]
-    pub(crate) patience: Duration,
-    /// After a second failure within this time the static pods stay.
-    #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
-    pub(crate) hold_off: Duration,
+    /// How long the control plane may be silent before it falls back to its static pods [default: what an
+    /// installed guard has, else 30s].
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) patience: Option<Duration>,
+    /// After a second failure within this time the static pods stay [default: what an installed guard has,
+    /// else 10m].
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) hold_off: Option<Duration>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -3,15 +3,54 @@
 use crate::exit::{Exit, Failure};
 use fulcrum_engine::Run;
 use fulcrum_engine::load::load;
-use fulcrum_engine::state::{Journal, LockHolder, OpenError, RunId};
+use fulcrum_engine::state::{Journal, LockHolder, OpenError, Reader, RunId};
 use fulcrum_steps::plan::PIVOT;
 use fulcrum_steps::run_info::{LockPurpose, LockUse};
 use fulcrum_steps::unit::UNIT;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Opens the journal, or says which process has it open.
 pub(crate) fn open_journal(state_dir: &Path, purpose: LockPurpose) -> Result<Journal, Failure> {
     Journal::open(state_dir, purpose.text()).map_err(not_opened)
+}
+
+/// Reads the journal for a command that will open it for writing. Whether that is possible is found out now.
+/// Then the journal is closed again: a person who is asked may take long, and nothing that works on the node
+/// must wait for the answer.
+pub(crate) fn read_before_writing(state_dir: &Path, purpose: LockPurpose) -> Result<Reader, Failure> {
+    drop(open_journal(state_dir, purpose)?);
+    read_journal(state_dir, purpose)
+}
+
+/// The journal is not what it was when a person was asked.
+pub(crate) fn gone_on_meanwhile(run: RunId) -> Failure {
+    let text = format!(
+        "another process has gone on with run {run} meanwhile, and this command has changed nothing: see `fulcrum status`, \
+         and say it again if it is still wanted"
+    );
+    Failure::new(Exit::Unfinished, anyhow::anyhow!(text))
+}
+
+/// Reads the journal, beside a process that writes it, too. Takes no lock, except to carry over once what an
+/// earlier version has written.
+pub(crate) fn read_journal(state_dir: &Path, purpose: LockPurpose) -> Result<Reader, Failure> {
+    let opened = match Reader::open(state_dir) {
+        Err(OpenError::Older { .. }) => {
+            drop(open_journal(state_dir, purpose)?);
+            Reader::open(state_dir)
+        }
+        opened => opened,
+    };
+    opened.map_err(|error| match error {
+        OpenError::Io { doing, path, source } if source.kind() == ErrorKind::PermissionDenied => {
+            Failure::refused(format!(
+                "could not {doing} {}: {source}; only root reads the journal: run it as root",
+                path.display()
+            ))
+        }
+        error => error.into(),
+    })
 }
 
 fn not_opened(error: OpenError) -> Failure {
@@ -45,10 +84,10 @@ fn in_progress(holder: &LockHolder) -> anyhow::Error {
 /// Refuses to take up an older run beside a later one: both would change the same files. The guard's runs
 /// since then are no obstacle, for every undo acts on what it sees. Returns those of them that are
 /// unfinished, newest first.
-pub(crate) fn followers(journal: &Journal, run: RunId) -> Result<Vec<RunId>, Failure> {
+pub(crate) fn followers(journal: &Reader, run: RunId) -> Result<Vec<RunId>, Failure> {
     let mut unfinished = Vec::new();
-    for later in journal.reader().runs()?.into_iter().rev().take_while(|later| later.run > run) {
-        let state = load(&journal.reader(), later.run)?;
+    for later in journal.runs()?.into_iter().rev().take_while(|later| later.run > run) {
+        let state = load(journal, later.run)?;
         match later.kind.as_str() {
             PIVOT if !state.is_rolled_back() => {
                 let text = format!("run {} came after run {run}; roll that one back first", later.run);
@@ -63,23 +102,23 @@ pub(crate) fn followers(journal: &Journal, run: RunId) -> Result<Vec<RunId>, Fai
 }
 
 /// Every run of the journal, oldest first.
-pub(crate) fn runs(journal: &Journal) -> Result<Vec<RunId>, Failure> {
-    Ok(journal.reader().runs()?.into_iter().map(|header| header.run).collect())
+pub(crate) fn runs(journal: &Reader) -> Result<Vec<RunId>, Failure> {
+    Ok(journal.runs()?.into_iter().map(|header| header.run).collect())
 }
 
 /// The last run and its state.
-pub(crate) fn last_run(journal: &Journal) -> Result<Option<(RunId, Run)>, Failure> {
+pub(crate) fn last_run(journal: &Reader) -> Result<Option<(RunId, Run)>, Failure> {
     let Some(run) = runs(journal)?.last().copied() else { return Ok(None) };
-    Ok(Some((run, load(&journal.reader(), run)?)))
+    Ok(Some((run, load(journal, run)?)))
 }
 
 /// The last pivot.
-pub(crate) fn last_pivot(journal: &Journal) -> Result<Option<RunId>, Failure> {
-    Ok(journal.reader().runs()?.into_iter().rfind(|header| header.kind == PIVOT).map(|header| header.run))
+pub(crate) fn last_pivot(journal: &Reader) -> Result<Option<RunId>, Failure> {
+    Ok(journal.runs()?.into_iter().rfind(|header| header.kind == PIVOT).map(|header| header.run))
 }
 
 /// The run that the person means: by the beginning of its id, or the last one.
-pub(crate) fn find_run(journal: &Journal, said: Option<&str>) -> Result<Option<RunId>, Failure> {
+pub(crate) fn find_run(journal: &Reader, said: Option<&str>) -> Result<Option<RunId>, Failure> {
     let runs = runs(journal)?;
     let Some(said) = said else { return Ok(runs.last().copied()) };
     let fitting: Vec<RunId> = runs.iter().copied().filter(|run| run.to_string().starts_with(said)).collect();

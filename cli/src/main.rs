@@ -29,7 +29,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args, shell: &Shell) -> Result<Exit, Failure> {
+fn run(mut args: Args, shell: &Shell) -> Result<Exit, Failure> {
+    // The guard, and a later command, take the journal up from another directory.
+    args.global.state_dir = std::path::absolute(&args.global.state_dir)?;
     shell::start_log(&args.global, matches!(args.command, Command::Guard(_)));
     let runtime = match &args.command {
         // The guard rests nearly all the time, and should cost nearly nothing.

@@ -5,8 +5,6 @@ use crate::args::{Global, Output};
 use crate::exit::Failure;
 use serde::Serialize;
 use std::io::{BufRead, IsTerminal, Write};
-use std::sync::mpsc;
-use std::thread::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
 pub(crate) struct Shell {
@@ -36,16 +34,10 @@ impl Shell {
         }
     }
 
-    /// Data that is printed while more of it is read.
-    pub(crate) fn spool(&self) -> Spool {
-        let (lines, printed) = mpsc::channel::<String>();
-        let printer = std::thread::spawn(move || {
-            let mut out = std::io::stdout().lock();
-            // No reader is left: then this side need not read on either.
-            let _ =
-                printed.iter().try_for_each(|text| out.write_all(text.as_bytes()).and_then(|()| out.flush()));
-        });
-        Spool { lines: Some(lines), printer: Some(printer) }
+    /// Data, as it is. False if no reader is left.
+    pub(crate) fn print(&self, text: &str) -> bool {
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
     }
 
     /// Talk.
@@ -74,29 +66,6 @@ impl Shell {
         match answer.trim() {
             "y" | "Y" | "yes" => Ok(()),
             _ => Err(Failure::refused("not confirmed; nothing was changed")),
-        }
-    }
-}
-
-/// Prints from a thread of its own. A pager that is slow, or never reads on, does not hold up the reader of
-/// the journal, and with it the next command. Dropping this waits until everything is printed.
-pub(crate) struct Spool {
-    lines: Option<mpsc::Sender<String>>,
-    printer: Option<JoinHandle<()>>,
-}
-
-impl Spool {
-    /// Prints this text as it is. False if no reader is left.
-    pub(crate) fn print(&self, text: String) -> bool {
-        self.lines.as_ref().is_some_and(|lines| lines.send(text).is_ok())
-    }
-}
-
-impl Drop for Spool {
-    fn drop(&mut self) {
-        self.lines = None;
-        if let Some(printer) = self.printer.take() {
-            let _ = printer.join();
         }
     }
 }

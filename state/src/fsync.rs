@@ -45,6 +45,18 @@ pub fn write_atomic(
     sync_dir(dir)
 }
 
+/// Gives the file at `from` the name `to` in the same directory, and returns when that is on the disk. Replaces an
+/// existing file. Needs no room.
+///
+/// # Errors
+///
+/// What the system refused. If only the sync of the directory failed, the file has its new name.
+pub fn rename_durable(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)?;
+    crate::fault::point("file/before-dir-sync");
+    sync_dir(parent(to)?)
+}
+
 /// Removes the file at `path` and returns when that is on the disk. A missing file is no error.
 ///
 /// # Errors

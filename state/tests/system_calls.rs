@@ -5,8 +5,11 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "what fails here fails the test, and a skip says why"
+    reason = "what fails here fails the test, and a run of many cases says how many"
 )]
+
+#[path = "../../tests/harness/mod.rs"]
+mod harness;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -91,8 +94,7 @@ fn can_trace() -> bool {
     let traced = Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
     let can = traced.is_ok_and(|status| status.success());
     if !can {
-        eprintln!("skipped: strace is not installed, or may not trace here");
-        assert!(std::env::var_os("FULCRUM_TESTS_SKIP_NONE").is_none(), "a test was skipped: no strace");
+        harness::skipped("strace is not installed, or may not trace here");
     }
     can
 }

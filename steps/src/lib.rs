@@ -40,3 +40,7 @@ pub mod step;
 pub mod step_name;
 pub mod timeouts;
 pub mod unit;
+
+#[cfg(test)]
+#[path = "../../tests/harness/mod.rs"]
+mod harness;

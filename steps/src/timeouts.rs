@@ -38,8 +38,12 @@ pub struct Timeouts {
     pub goodbye: Duration,
     /// How long the kubelet may take to act on a manifest: it watches the directory, and looks every second.
     pub settle: Duration,
-    /// How long the way back waits for the bridge to serve before it goes on with a gap.
+    /// How long the way back waits for the bridge to serve before it goes on with a gap, and the fallback of the
+    /// controller manager for an API server.
     pub bridge: Duration,
+    /// How long the scheduler may find no node for a pod: its view of labels and of ended pods comes a little
+    /// late.
+    pub unschedulable: Duration,
     /// How long a rollback waits for an API that does not answer, where it can do without. Its next actions
     /// may be what brings the API back.
     pub api: Duration,
@@ -61,6 +65,7 @@ impl Default for Timeouts {
             goodbye: Duration::from_millis(200),
             settle: Duration::from_secs(3),
             bridge: Duration::from_secs(60),
+            unschedulable: Duration::from_secs(15),
             api: Duration::from_secs(5),
         }
     }

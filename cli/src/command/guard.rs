@@ -4,10 +4,10 @@ use super::carry_on::{conclude, engine, signals};
 use crate::args::{Global, Guard, GuardCommand, GuardPace};
 use crate::env::{PROGRAM, access, require_root, site};
 use crate::exit::{Exit, Failure};
-use crate::journal::open_journal;
+use crate::journal::{gone_on_meanwhile, open_journal, read_before_writing};
 use crate::shell::Shell;
 use async_trait::async_trait;
-use fulcrum_engine::state::Journal;
+use fulcrum_engine::state::{Journal, Reader};
 use fulcrum_engine::{Engine, PauseCause, Session};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{Ended, Guard as Daemon, GuardEnv, GuardError, Intervals, JournalView};
@@ -18,11 +18,13 @@ use fulcrum_steps::run_info::{LockPurpose, SessionRole};
 use fulcrum_steps::settings::Settings;
 use fulcrum_steps::site::Site;
 use fulcrum_steps::step::library;
-use fulcrum_steps::unit::{Orders, UNIT, arm, disarm, installed};
+use fulcrum_steps::unit::{HOLD_OFF, Orders, PATIENCE, UNIT, arm, disarm, installed};
+use sd_notify::NotifyState;
 use serde_json::json;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) async fn guard(global: &Global, args: &Guard, shell: &Shell) -> Result<Exit, Failure> {
@@ -30,10 +32,10 @@ pub(crate) async fn guard(global: &Global, args: &Guard, shell: &Shell) -> Resul
         None => run(global, &args.pace).await,
         Some(GuardCommand::Install { pace, manifests_dir }) => {
             require_root()?;
-            let orders = orders(global, pace, manifests_dir)?;
             let units = Systemd::default();
             units.support().await.map_err(|error| Failure::new(Exit::Refused, error))?;
-            arm(&units, &orders).await.map_err(|error| Failure::new(Exit::Other, error))?;
+            let orders = orders(&units, global, pace, manifests_dir)?;
+            arm(&units, &orders, &[]).await.map_err(|error| Failure::new(Exit::Other, error))?;
             shell.talk(format_args!("{UNIT} is installed, enabled and started"));
             Ok(Exit::Done)
         }
@@ -61,19 +63,41 @@ async fn run(global: &Global, pace: &GuardPace) -> Result<Exit, Failure> {
         }
         told.cancel();
     });
-    let env = Machine { state_dir: std::path::absolute(&global.state_dir)?, stop: stop.clone() };
-    let daemon = Daemon { env: &env, intervals: Intervals::new(pace.patience, pace.hold_off), stop };
-    let ended = daemon.run(|| {
-        // Without systemd, no service manager waits for the notice.
-        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-            tracing::warn!(%error, "systemd could not be told that the guard is ready");
-        }
-    });
+    let (patience, hold_off) = (pace.patience.unwrap_or(PATIENCE), pace.hold_off.unwrap_or(HOLD_OFF));
+    let env = Machine { state_dir: global.state_dir.clone(), stop: stop.clone() };
+    let daemon = Daemon { env: &env, intervals: Intervals::new(patience, hold_off), stop };
+    let ended = daemon.run(|| tell(&NotifyState::Ready));
+    if let Some(within) = sd_notify::watchdog_enabled() {
+        tokio::spawn(show_life(within / 3));
+    }
     Ok(match ended.await {
         Ended::NothingToGuard => Exit::Done,
         Ended::Stopped => Exit::Interrupted,
         Ended::RunIsOver => return Err(begin_anew()),
     })
+}
+
+/// Tells systemd, as long as the guard has a unit: its own rollback takes the unit away. Without systemd, no
+/// service manager waits for the notice.
+fn tell(state: &NotifyState<'_>) {
+    if unit_is_gone(UNIT) {
+        return;
+    }
+    if let Err(error) = sd_notify::notify(std::slice::from_ref(state)) {
+        tracing::warn!(%error, "systemd could not be told how the guard is");
+    }
+}
+
+/// Shows systemd that the guard's only thread goes on, also while the guard waits for a run.
+async fn show_life(every: Duration) {
+    loop {
+        tell(&NotifyState::Watchdog);
+        tokio::time::sleep(every).await;
+    }
+}
+
+fn unit_is_gone(unit: &str) -> bool {
+    !Systemd::default().dir().join(unit).exists()
 }
 
 /// Replaces this process by a new one of the same program. The unit notices nothing. Returns only if that is
@@ -89,7 +113,7 @@ fn begin_anew() -> Failure {
 async fn status(global: &Global, pace: &GuardPace, shell: &Shell) -> Result<Exit, Failure> {
     let units = Systemd::default();
     let usual = PathBuf::from("/etc/kubernetes/manifests");
-    let seen = installed(&units, &orders(global, pace, &usual)?).await;
+    let seen = installed(&units, &orders(&units, global, pace, &usual)?).await;
     let seen = seen.map_err(|error| Failure::new(Exit::Other, error))?;
     if shell.json() {
         shell.data_json(&json!({
@@ -118,9 +142,34 @@ async fn status(global: &Global, pace: &GuardPace, shell: &Shell) -> Result<Exit
 /// Does by hand what the guard does by itself after a boot.
 async fn hand_over(global: &Global, yes: bool, shell: &Shell) -> Result<Exit, Failure> {
     require_root()?;
+    let read = read_before_writing(&global.state_dir, LockPurpose::HandOver)?;
+    let (told, components) = fallback(global, &read)?;
+    if components.is_empty() {
+        return Ok(super::carry_on::nothing_to_do(None, "there is no fallback: no static pod serves", shell));
+    }
+    let settings = Settings { of_pivot: Some(told.pivot), ..told.settings.clone() };
+    let (access, host) = access(&settings.kubeconfig).await?;
+    crate::env::refuse_another_cluster(&access.cluster, &settings).await?;
+    if !yes {
+        shell
+            .confirm(&format!("Hand the control plane of node {} over to its DaemonSets?", settings.node))?;
+    }
     let journal = open_journal(&global.state_dir, LockPurpose::HandOver)?;
+    let (now, still) = fallback(global, &journal.reader())?;
+    if (now.pivot, still) != (told.pivot, components.clone()) {
+        return Err(gone_on_meanwhile(now.pivot));
+    }
+    let plan = plan::hand_over(&settings, told.pivot, &components, "it was asked for");
+    let plan = plan.map_err(|error| Failure::new(Exit::Other, error))?;
+    let site = Arc::new(site(settings, &access, host, &global.state_dir));
+    let (engine, progress) = engine(journal, &site, &[], shell).await?;
+    conclude(engine.start(plan).await, &progress, shell)
+}
+
+/// The completed pivot, and the components that have fallen back since.
+fn fallback(global: &Global, journal: &Reader) -> Result<(JournalView, Vec<Component>), Failure> {
     let broken = |error: GuardError| Failure::new(Exit::Damaged, error);
-    let Some(told) = JournalView::read(&journal).map_err(broken)?.filter(JournalView::is_at_rest) else {
+    let Some(told) = JournalView::of(journal).map_err(broken)?.filter(JournalView::is_at_rest) else {
         return Err(Failure::refused(
             "there is no completed pivot, or a run is unfinished: see `fulcrum status`",
         ));
@@ -138,30 +187,18 @@ async fn hand_over(global: &Global, yes: bool, shell: &Shell) -> Result<Exit, Fa
         }
         components.push(component);
     }
-    if components.is_empty() {
-        return Ok(super::carry_on::nothing_to_do(None, "there is no fallback: no static pod serves", shell));
-    }
-    let settings = Settings { of_pivot: Some(told.pivot), ..told.settings.clone() };
-    let (access, host) = access(&settings.kubeconfig).await?;
-    crate::env::refuse_another_cluster(&access.cluster, &settings).await?;
-    if !yes {
-        shell
-            .confirm(&format!("Hand the control plane of node {} over to its DaemonSets?", settings.node))?;
-    }
-    let plan = plan::hand_over(&settings, told.pivot, &components, "it was asked for");
-    let plan = plan.map_err(|error| Failure::new(Exit::Other, error))?;
-    let site = Arc::new(site(settings, &access, host, &global.state_dir));
-    let (engine, progress) = engine(journal, &site, &[], shell).await?;
-    conclude(engine.start(plan).await, &progress, shell)
+    Ok((told, components))
 }
 
-fn orders(global: &Global, pace: &GuardPace, manifests_dir: &PathBuf) -> Result<Orders, Failure> {
-    Ok(Orders {
-        state_dir: std::path::absolute(&global.state_dir)?,
-        manifests_dir: std::path::absolute(manifests_dir)?,
-        patience: pace.patience,
-        hold_off: pace.hold_off,
-    })
+fn orders(
+    units: &dyn Units,
+    global: &Global,
+    pace: &GuardPace,
+    manifests_dir: &Path,
+) -> Result<Orders, Failure> {
+    let manifests_dir = std::path::absolute(manifests_dir)?;
+    Orders::new(units, &global.state_dir, &manifests_dir, [pace.patience, pace.hold_off])
+        .map_err(|error| Failure::new(Exit::Other, error))
 }
 
 /// The daemon's environment.
@@ -177,7 +214,12 @@ impl GuardEnv for Machine {
     }
 
     fn unit_is_gone(&self, unit: &str) -> bool {
-        !Systemd::default().dir().join(unit).exists()
+        unit_is_gone(unit)
+    }
+
+    fn say(&self, words: &str) {
+        // One line: a notice has several.
+        tell(&NotifyState::Status(&words.replace('\n', "; ")));
     }
 
     async fn boot_id(&self) -> Result<String, GuardError> {

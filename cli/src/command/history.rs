@@ -3,11 +3,11 @@
 use crate::args::{Global, History, HistoryCommand, Prune};
 use crate::env::require_root;
 use crate::exit::{Exit, Failure};
-use crate::journal::{find_run, open_journal};
+use crate::journal::{find_run, open_journal, read_before_writing, read_journal};
 use crate::render::RunHistory;
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
-use fulcrum_engine::state::{Journal, RunHeader};
+use fulcrum_engine::state::{Reader, RunHeader};
 use fulcrum_steps::plan::PIVOT;
 use fulcrum_steps::run_info::{LockPurpose, RunInfo};
 
@@ -25,19 +25,19 @@ pub(crate) async fn history(global: &Global, args: &History, shell: &Shell) -> R
     if let Some(HistoryCommand::Prune(prune_args)) = &args.command {
         return prune(global, prune_args, shell).await;
     }
-    let journal = open_journal(&global.state_dir, LockPurpose::History)?;
-    let mut headers = journal.reader().runs()?;
+    let journal = read_journal(&global.state_dir, LockPurpose::History)?;
+    let mut headers = journal.runs()?;
     if let Some(said) = &args.run {
         let run = find_run(&journal, Some(said))?;
         headers.retain(|header| Some(header.run) == run);
     }
-    if args.verify { verify(&journal, &headers, shell) } else { show(journal, &headers, shell) }
+    if args.verify { verify(&journal, &headers, shell) } else { show(&journal, &headers, shell) }
 }
 
-fn verify(journal: &Journal, headers: &[RunHeader], shell: &Shell) -> Result<Exit, Failure> {
+fn verify(journal: &Reader, headers: &[RunHeader], shell: &Shell) -> Result<Exit, Failure> {
     let mut damaged = None;
     for header in headers {
-        match journal.reader().verify(header.run) {
+        match journal.verify(header.run) {
             Ok(head) if shell.json() => {
                 shell.data_json(&serde_json::json!({ "run": header.run, "entries": head.seq, "head": head.hash, "intact": true }));
             }
@@ -65,43 +65,38 @@ fn verify(journal: &Journal, headers: &[RunHeader], shell: &Shell) -> Result<Exi
 
 /// Shows everything that can be read, even if the journal is damaged further on. Prints a run as soon as it
 /// is read.
-fn show(journal: Journal, headers: &[RunHeader], shell: &Shell) -> Result<Exit, Failure> {
+fn show(journal: &Reader, headers: &[RunHeader], shell: &Shell) -> Result<Exit, Failure> {
     let mut damage = None;
-    let spool = shell.spool();
     let mut before = if shell.json() { "{\"runs\":[" } else { "" };
     for header in headers {
-        let mut history = RunHistory::new(header, why(&journal, header));
-        if let Err(failure) = read(&journal, header, &mut history) {
+        let mut history = RunHistory::new(header, why(journal, header));
+        if let Err(failure) = read(journal, header, &mut history) {
             damage.get_or_insert(failure);
         }
         let text = match shell.json() {
             true => format!("{}{}", std::mem::replace(&mut before, ","), history.json()),
             false => history.lines().map(|line| line + "\n").collect(),
         };
-        if !spool.print(text) {
+        if !shell.print(&text) {
             break;
         }
     }
-    // The journal is closed before waiting for the end of the printing: a pager may take long, and must not
-    // hold up a rollback.
-    drop(journal);
     if shell.json() {
-        spool.print(if headers.is_empty() { "{\"runs\":[]}\n".into() } else { "]}\n".into() });
+        shell.print(if headers.is_empty() { "{\"runs\":[]}\n" } else { "]}\n" });
     }
-    drop(spool);
     damage.map_or(Ok(Exit::Done), Err)
 }
 
 /// Why one of the guard's own runs was begun. What cannot be read is reported with the run itself.
-fn why(journal: &Journal, header: &RunHeader) -> Option<String> {
+fn why(journal: &Reader, header: &RunHeader) -> Option<String> {
     if header.kind == PIVOT {
         return None;
     }
-    RunInfo::of(load(&journal.reader(), header.run).ok()?.plan()).ok()?.why
+    RunInfo::of(load(journal, header.run).ok()?.plan()).ok()?.why
 }
 
-fn read(journal: &Journal, header: &RunHeader, history: &mut RunHistory) -> Result<(), Failure> {
-    for entry in journal.reader().entries(header.run) {
+fn read(journal: &Reader, header: &RunHeader, history: &mut RunHistory) -> Result<(), Failure> {
+    for entry in journal.entries(header.run) {
         history.push(&entry?)?;
     }
     Ok(())
@@ -109,22 +104,21 @@ fn read(journal: &Journal, header: &RunHeader, history: &mut RunHistory) -> Resu
 
 /// Whether no later run depends on this one: it is rolled back, or it was the guard's and is over, as is its
 /// pivot.
-fn is_history(journal: &Journal, header: &RunHeader) -> Result<bool, Failure> {
-    let state = load(&journal.reader(), header.run)?;
+fn is_history(journal: &Reader, header: &RunHeader) -> Result<bool, Failure> {
+    let state = load(journal, header.run)?;
     let of_pivot = RunInfo::of(state.plan()).ok().and_then(|info| info.settings.of_pivot);
     let Some(pivot) = of_pivot else { return Ok(state.is_rolled_back()) };
-    let pivot =
-        journal.reader().header(pivot)?.map(|header| load(&journal.reader(), header.run)).transpose()?;
+    let pivot = journal.header(pivot)?.map(|header| load(journal, header.run)).transpose()?;
     Ok(state.is_over() && pivot.is_none_or(|pivot| pivot.is_rolled_back()))
 }
 
 /// Removes the runs that can be removed: those that are rolled back, except the newest `keep` runs.
 async fn prune(global: &Global, args: &Prune, shell: &Shell) -> Result<Exit, Failure> {
     require_root()?;
-    let journal = open_journal(&global.state_dir, LockPurpose::Prune)?;
+    let read = read_before_writing(&global.state_dir, LockPurpose::Prune)?;
     let mut old = Vec::new();
-    for header in journal.reader().runs()?.iter().rev().skip(args.keep) {
-        if is_history(&journal, header)? {
+    for header in read.runs()?.iter().rev().skip(args.keep) {
+        if is_history(&read, header)? {
             old.push(header.run);
         }
     }
@@ -133,6 +127,8 @@ async fn prune(global: &Global, args: &Prune, shell: &Shell) -> Result<Exit, Fai
     } else if !args.consent.yes {
         shell.confirm(&format!("Remove {} runs that are rolled back, for good?", old.len()))?;
     }
+    // What is rolled back stays so, whatever has been begun meanwhile.
+    let journal = open_journal(&global.state_dir, LockPurpose::Prune)?;
     // The archived manifests go first. The run that names them then still exists, and the removal can be
     // repeated.
     for (run, kept) in old.iter().flat_map(|run| ["archive", "standby"].map(|kept| (run, kept))) {

@@ -5,11 +5,11 @@ use super::refused::refuse;
 use crate::args::{Global, Pivot};
 use crate::env::{access, require_root, site};
 use crate::exit::{Exit, Failure};
-use crate::journal::{last_pivot, last_run, open_journal};
+use crate::journal::{last_pivot, last_run, open_journal, read_before_writing};
 use crate::render::{plan_data, plan_talk};
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
-use fulcrum_engine::state::{Journal, RunId};
+use fulcrum_engine::state::{Reader, RunId};
 use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::{ManifestsDir, Node, Systemd};
@@ -23,8 +23,8 @@ pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Resul
     if args.dry_run {
         return dry_run(global, args, shell).await;
     }
-    let journal = open_journal(&global.state_dir, LockPurpose::Pivot)?;
-    if let Some(exit) = already(&journal, args, shell).await? {
+    let read = read_before_writing(&global.state_dir, LockPurpose::Pivot)?;
+    if let Some(exit) = already(&read, args, shell).await? {
         return Ok(exit);
     }
     let (access, host) = access(&args.place.kubeconfig).await?;
@@ -35,6 +35,11 @@ pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Resul
     plan_talk(&report, &plan, shell);
     if !args.consent.yes {
         shell.confirm(&format!("Pivot the control plane of node {}?", report.settings.node))?;
+    }
+    let journal = open_journal(&global.state_dir, LockPurpose::Pivot)?;
+    // Another command may have begun a run while a person was asked.
+    if let Some(exit) = already(&journal.reader(), args, shell).await? {
+        return Ok(exit);
     }
     let site = Arc::new(site(report.settings, &access, host, &global.state_dir));
     let (engine, progress) = engine(journal, &site, &args.pause_after, shell).await?;
@@ -78,7 +83,7 @@ async fn check(
 }
 
 /// Looks at what the last run leaves to do. `Some` if there is nothing to start.
-async fn already(journal: &Journal, args: &Pivot, shell: &Shell) -> Result<Option<Exit>, Failure> {
+async fn already(journal: &Reader, args: &Pivot, shell: &Shell) -> Result<Option<Exit>, Failure> {
     let Some((run, state)) = last_run(journal)? else { return Ok(None) };
     if !state.is_over() {
         let session = state.session().map(|session| format!(", last worked on by pid {}", session.pid));
@@ -92,7 +97,7 @@ async fn already(journal: &Journal, args: &Pivot, shell: &Shell) -> Result<Optio
         ));
     }
     let Some(run) = last_pivot(journal)? else { return Ok(None) };
-    let state = load(&journal.reader(), run)?;
+    let state = load(journal, run)?;
     let manifests = find_manifests(ManifestsDir::new(&args.place.manifests_dir));
     let static_left =
         Component::ALL.iter().any(|component| manifests.file(component.manifest_file()).exists());

@@ -1,26 +1,33 @@
 //! `fulcrum resume`.
 
 use super::carry_on::{check_breakpoints, conclude, engine};
-use super::take_up::{TakenUp, take_up};
+use super::take_up::{Asked, TakenUp, take_up};
 use crate::args::{Global, Resume};
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
 use fulcrum_engine::Run;
 use fulcrum_steps::run_info::LockPurpose;
+use std::sync::Arc;
 
 pub(crate) async fn resume(global: &Global, args: &Resume, shell: &Shell) -> Result<Exit, Failure> {
-    let (said, kubeconfig) = (args.run.as_deref(), args.kubeconfig.as_ref());
-    let taken = take_up(global, LockPurpose::Resume, said, kubeconfig, Run::is_over, shell).await?;
-    let TakenUp { journal, run, state, site, .. } = match taken {
+    let asked = Asked {
+        state_dir: &global.state_dir,
+        command: LockPurpose::Resume,
+        run: args.run.as_deref(),
+        is_over: Run::is_over,
+    };
+    let TakenUp { meant, site } = match take_up(asked, args.kubeconfig.as_ref(), shell).await? {
         Ok(taken) => taken,
         Err(exit) => return Ok(exit),
     };
-    check_breakpoints(state.plan(), &args.pause_after)?;
-    let undoing = state.rollback().is_some();
+    check_breakpoints(meant.state.plan(), &args.pause_after)?;
+    let (run, undoing) = (meant.run, meant.state.rollback().is_some());
     if !args.consent.yes {
         let direction = if undoing { "undoing" } else { "with" };
         shell.confirm(&format!("Go on {direction} run {run} on node {}?", site.settings.node))?;
     }
+    let (journal, _) = asked.open(&meant)?;
+    let site = Arc::new(site);
     let (engine, progress) = engine(journal, &site, &args.pause_after, shell).await?;
     conclude(engine.resume(run).await, &progress, shell).map(|exit| match exit {
         // The person asked to undo.

@@ -1,7 +1,7 @@
 //! `fulcrum rollback`.
 
 use super::carry_on::{conclude, engine};
-use super::take_up::{TakenUp, settings, take_up};
+use super::take_up::{Asked, TakenUp, settings, take_up};
 use crate::args::{Global, Rollback};
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
@@ -12,15 +12,20 @@ use fulcrum_steps::site::Site;
 use std::sync::Arc;
 
 pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) -> Result<Exit, Failure> {
-    let (said, kubeconfig) = (args.run.as_deref(), args.kubeconfig.as_ref());
-    let taken = take_up(global, LockPurpose::Rollback, said, kubeconfig, Run::is_rolled_back, shell).await?;
-    let TakenUp { journal, run, state, site, followers } = match taken {
+    let asked_for = Asked {
+        state_dir: &global.state_dir,
+        command: LockPurpose::Rollback,
+        run: args.run.as_deref(),
+        is_over: Run::is_rolled_back,
+    };
+    let TakenUp { meant, mut site } = match take_up(asked_for, args.kubeconfig.as_ref(), shell).await? {
         Ok(taken) => taken,
         Err(exit) => return Ok(exit),
     };
+    let run = meant.run;
     let asked = if args.keep_port_sharing { RollbackMode::KeepPortSharing } else { RollbackMode::Exact };
     // A rollback that has begun keeps its mode.
-    let mode = if state.rollback().is_some() { site.rollback_mode } else { asked };
+    let mode = if meant.state.rollback().is_some() { site.rollback_mode } else { asked };
     if args.keep_port_sharing && mode != asked {
         return Err(Failure::refused(format!(
             "run {run} is being undone exactly already, which cannot be changed halfway: `fulcrum rollback` goes on"
@@ -33,11 +38,12 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
     if !args.consent.yes {
         shell.confirm(&format!(
             "Undo run {run} ({}) on node {}, {how}?",
-            state.phase(),
+            meant.state.phase(),
             site.settings.node
         ))?;
     }
-    for later in followers {
+    let (journal, meant) = asked_for.open(&meant)?;
+    for later in meant.followers {
         let settings = settings(&load(&journal.reader(), later)?)?;
         let site = Arc::new(Site { settings, ..Site::clone(&site) });
         let (engine, progress) = engine(journal.clone(), &site, &[], shell).await?;
@@ -47,11 +53,8 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
             other => return Ok(other),
         }
     }
-    let mut site = site;
-    // No other owner has it yet.
-    if let Some(site) = Arc::get_mut(&mut site) {
-        site.rollback_mode = mode;
-    }
+    site.rollback_mode = mode;
+    let site = Arc::new(site);
     let (engine, progress) = engine(journal, &site, &[], shell).await?;
     if let Some(limit) = args.timeout {
         let control = engine.control();

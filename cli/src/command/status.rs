@@ -3,17 +3,18 @@
 use crate::args::{Global, Status};
 use crate::env::access;
 use crate::exit::{Exit, Failure};
-use crate::journal::open_journal;
-use crate::render::{ComponentStatus, DaemonsetStatus, NodeState, RunStatus, StatusReport};
+use crate::journal::read_journal;
+use crate::render::{ComponentStatus, DaemonsetStatus, GuardStatus, NodeState, RunStatus, StatusReport};
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{RunHeader, lock_holder};
 use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::component::Component;
-use fulcrum_steps::host::ManifestsDir;
+use fulcrum_steps::host::{ManifestsDir, Systemd, UnitState, Units};
 use fulcrum_steps::plan::RENEW_STANDBY;
 use fulcrum_steps::preflight::find_manifests;
 use fulcrum_steps::run_info::{LockPurpose, RunInfo};
+use fulcrum_steps::unit::UNIT;
 use serde_json::Value;
 
 pub(crate) async fn status(global: &Global, args: &Status, shell: &Shell) -> Result<Exit, Failure> {
@@ -40,8 +41,15 @@ pub(crate) async fn status(global: &Global, args: &Status, shell: &Shell) -> Res
         components.push(ComponentStatus { name: component, static_manifest, daemonset });
     }
     let state = NodeState::of(&components, api_error.is_none());
-    StatusReport { state, node, run, components, api_error, journal_error }.show(shell);
+    let guard = guard_status(&Systemd::default()).await;
+    StatusReport { state, node, run, components, guard, api_error, journal_error }.show(shell);
     Ok(Exit::Done)
+}
+
+/// A guard that cannot be asked for does not run: the machine has no systemd.
+async fn guard_status(units: &dyn Units) -> GuardStatus {
+    let UnitState { enabled, active } = units.state(UNIT).await.unwrap_or_default();
+    GuardStatus { enabled, active, says: units.words(UNIT).await.unwrap_or_default() }
 }
 
 async fn daemonset(cluster: &Cluster, component: Component) -> Result<Option<DaemonsetStatus>, String> {
@@ -58,13 +66,13 @@ fn run_status(global: &Global) -> Result<(Option<RunStatus>, Option<String>), Fa
     if let Some(holder) = lock_holder(&global.state_dir)? {
         return Ok((Some(RunStatus::in_progress(&holder)), None));
     }
-    if !global.state_dir.join("format").exists() {
+    if !global.state_dir.exists() {
         return Ok((None, None));
     }
-    let journal = open_journal(&global.state_dir, LockPurpose::Status)?;
-    let last = journal.reader().runs()?.into_iter().rfind(|header| header.kind != RENEW_STANDBY);
+    let journal = read_journal(&global.state_dir, LockPurpose::Status)?;
+    let last = journal.runs()?.into_iter().rfind(|header| header.kind != RENEW_STANDBY);
     let Some(RunHeader { run, .. }) = last else { return Ok((None, None)) };
-    let state = load(&journal.reader(), run)?;
+    let state = load(&journal, run)?;
     let info = RunInfo::of(state.plan()).ok();
     let (node, why) = info.map_or((None, None), |info| (Some(info.settings.node), info.why));
     Ok((Some(RunStatus::of(run, &state, why)), node))

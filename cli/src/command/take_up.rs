@@ -1,68 +1,110 @@
 //! The beginning of `resume` and `rollback`: the journal, the run that is meant, and its cluster.
 
 use super::carry_on::nothing_to_do;
-use crate::args::Global;
 use crate::env::{access, refuse_another_cluster, require_root, site};
 use crate::exit::{Exit, Failure};
-use crate::journal::{find_run, followers, last_pivot, open_journal};
+use crate::journal::{find_run, followers, gone_on_meanwhile, last_pivot, open_journal, read_before_writing};
 use crate::shell::Shell;
 use fulcrum_engine::Run;
 use fulcrum_engine::load::load;
-use fulcrum_engine::state::{Journal, RunId};
+use fulcrum_engine::state::{Journal, Reader, RunId};
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode, RunInfo};
 use fulcrum_steps::settings::Settings;
 use fulcrum_steps::site::Site;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+
+/// What a person has asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) state_dir: &'a Path,
+    pub(super) command: LockPurpose,
+    /// The run, or the beginning of its id.
+    pub(super) run: Option<&'a str>,
+    /// Whether nothing is left to do for such a run.
+    pub(super) is_over: fn(&Run) -> bool,
+}
 
 /// A run that the command will carry on.
-pub(super) struct TakenUp {
-    pub(super) journal: Journal,
+pub(super) struct Meant {
     pub(super) run: RunId,
     pub(super) state: Run,
-    pub(super) site: Arc<Site>,
     /// The guard's own runs after it that are unfinished, newest first.
     pub(super) followers: Vec<RunId>,
 }
 
-/// Finds the run for `command`. `Err(Exit)` inside if there is none, or it is over already.
+/// A run that the command will carry on, and its site.
+pub(super) struct TakenUp {
+    pub(super) meant: Meant,
+    pub(super) site: Site,
+}
+
+/// Finds the run. `Err(Exit)` inside if there is none, or it is over already. Opens no journal for writing yet:
+/// a person is asked first.
 pub(super) async fn take_up(
-    global: &Global,
-    command: LockPurpose,
-    said: Option<&str>,
+    asked: Asked<'_>,
     kubeconfig: Option<&PathBuf>,
-    is_over: impl Fn(&Run) -> bool,
     shell: &Shell,
 ) -> Result<Result<TakenUp, Exit>, Failure> {
     require_root()?;
-    let journal = open_journal(&global.state_dir, command)?;
-    // A rollback means a pivot: the guard's own runs go with it.
-    let meant = match (command, said) {
-        (LockPurpose::Rollback, None) => last_pivot(&journal)?,
-        _ => find_run(&journal, said)?,
+    let journal = read_before_writing(asked.state_dir, asked.command)?;
+    let meant = match asked.find(&journal)? {
+        Found::Run(meant) => meant,
+        Found::Nothing(run, why) => return Ok(Err(nothing_to_do(run, &why, shell))),
     };
-    let Some(run) = meant else {
-        return Ok(Err(nothing_to_do(None, "no run has been started here", shell)));
-    };
-    let state = load(&journal.reader(), run)?;
-    if is_over(&state) {
-        return Ok(Err(nothing_to_do(Some(run), &format!("run {run} is {}", state.phase()), shell)));
-    }
-    let followers = followers(&journal, run)?;
-    if let (Some(later), true) = (followers.first(), command != LockPurpose::Rollback) {
-        let text = format!(
-            "run {later} of the guard came after run {run}; `fulcrum resume` without a run goes on with it"
-        );
-        return Err(Failure::refused(text));
-    }
-    let settings = settings(&state)?;
+    let settings = settings(&meant.state)?;
     let (access, host) = access(kubeconfig.unwrap_or(&settings.kubeconfig)).await?;
     refuse_another_cluster(&access.cluster, &settings).await?;
-    let mut site = site(settings, &access, host, &global.state_dir);
-    site.rollback_mode = RollbackMode::of(state.rollback());
-    let site = Arc::new(site);
+    let mut site = site(settings, &access, host, asked.state_dir);
+    site.rollback_mode = RollbackMode::of(meant.state.rollback());
     mend(&site, shell).await;
-    Ok(Ok(TakenUp { journal, run, state, site, followers }))
+    Ok(Ok(TakenUp { meant, site }))
+}
+
+/// What the journal has.
+enum Found {
+    Run(Meant),
+    /// There is nothing to do: the run, if there is one, and the reason.
+    Nothing(Option<RunId>, String),
+}
+
+impl Asked<'_> {
+    fn find(&self, journal: &Reader) -> Result<Found, Failure> {
+        // A rollback means a pivot: the guard's own runs go with it.
+        let run = match (self.command, self.run) {
+            (LockPurpose::Rollback, None) => last_pivot(journal)?,
+            _ => find_run(journal, self.run)?,
+        };
+        let Some(run) = run else {
+            return Ok(Found::Nothing(None, "no run has been started here".to_owned()));
+        };
+        let state = load(journal, run)?;
+        if (self.is_over)(&state) {
+            return Ok(Found::Nothing(Some(run), format!("run {run} is {}", state.phase())));
+        }
+        let followers = followers(journal, run)?;
+        if let (Some(later), true) = (followers.first(), self.command != LockPurpose::Rollback) {
+            let text = format!(
+                "run {later} of the guard came after run {run}; `fulcrum resume` without a run goes on with it"
+            );
+            return Err(Failure::refused(text));
+        }
+        Ok(Found::Run(Meant { run, state, followers }))
+    }
+
+    /// Opens the journal for writing, and finds the run once more. The guard may have worked on the node while
+    /// a person was asked about the run as it was `before`.
+    pub(super) fn open(&self, before: &Meant) -> Result<(Journal, Meant), Failure> {
+        let journal = open_journal(self.state_dir, self.command)?;
+        match self.find(&journal.reader())? {
+            Found::Run(now)
+                if now.run == before.run
+                    && now.state.rollback().is_some() == before.state.rollback().is_some() =>
+            {
+                Ok((journal, now))
+            }
+            _ => Err(gone_on_meanwhile(before.run)),
+        }
+    }
 }
 
 /// Ends the redirect that a dead bridge has left. New connections go nowhere, and a person should not have to

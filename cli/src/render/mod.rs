@@ -13,5 +13,5 @@ pub(crate) use crash::CrashTable;
 pub(crate) use history::RunHistory;
 pub(crate) use plan::{plan_data, plan_talk};
 pub(crate) use progress::Progress;
-pub(crate) use status::{ComponentStatus, DaemonsetStatus, NodeState, RunStatus, StatusReport};
+pub(crate) use status::{ComponentStatus, DaemonsetStatus, GuardStatus, NodeState, RunStatus, StatusReport};
 pub(crate) use tour::show_tour;

@@ -16,6 +16,7 @@ pub(crate) struct StatusReport {
     pub(crate) node: Option<String>,
     pub(crate) run: Option<RunStatus>,
     pub(crate) components: Vec<ComponentStatus>,
+    pub(crate) guard: GuardStatus,
     pub(crate) api_error: Option<String>,
     pub(crate) journal_error: Option<String>,
 }
@@ -41,6 +42,15 @@ pub(crate) struct ComponentStatus {
 pub(crate) struct DaemonsetStatus {
     pub(crate) desired: u64,
     pub(crate) ready: u64,
+}
+
+/// The guard's unit.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct GuardStatus {
+    pub(crate) enabled: bool,
+    pub(crate) active: bool,
+    /// What keeps the guard from its work, in its words.
+    pub(crate) says: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -110,6 +120,16 @@ impl RunStatus {
 }
 
 impl StatusReport {
+    /// Whether the control plane, or a part of it, does not come back by itself after a reboot.
+    fn is_unguarded(&self) -> bool {
+        let hosted = match self.state {
+            NodeState::Static => false,
+            NodeState::SelfHosted | NodeState::Mixed => true,
+            NodeState::Unknown => self.run.is_some(),
+        };
+        hosted && !(self.guard.enabled && self.guard.active)
+    }
+
     pub(crate) fn show(&self, shell: &Shell) {
         if shell.json() {
             shell.data_json(self);
@@ -136,6 +156,15 @@ impl StatusReport {
             if run.has_fallen_back() {
                 shell.talk(format_args!("the control plane has fallen back to static pods: {HOW_TO_GO_ON}"));
             }
+        }
+        if self.is_unguarded() {
+            shell.talk(
+                "no guard runs here: after a reboot, or a failure, nothing brings the control plane back; `fulcrum guard \
+                 install` installs it, and `fulcrum guard status` says more",
+            );
+        }
+        if !self.guard.says.is_empty() {
+            shell.talk(format_args!("the guard: {}", self.guard.says));
         }
         if let Some(error) = &self.journal_error {
             shell.talk(format_args!("the journal could not be read: {error}"));
@@ -164,6 +193,27 @@ mod tests {
     fn component(static_manifest: bool, daemonset: bool) -> ComponentStatus {
         let daemonset = daemonset.then_some(DaemonsetStatus { desired: 1, ready: 1 });
         ComponentStatus { name: Component::ApiServer, static_manifest, daemonset }
+    }
+
+    #[test]
+    fn a_self_hosted_node_without_a_guard_is_told() {
+        let report = |state, enabled, active| StatusReport {
+            state,
+            node: None,
+            run: None,
+            components: Vec::new(),
+            guard: GuardStatus { enabled, active, says: String::new() },
+            api_error: None,
+            journal_error: None,
+        };
+        for state in [NodeState::SelfHosted, NodeState::Mixed] {
+            let told = [(false, false), (true, false), (false, true), (true, true)]
+                .map(|(enabled, active)| report(state, enabled, active).is_unguarded());
+            assert_eq!(told, [true, true, true, false], "{state:?}");
+        }
+        // Nothing was ever done here.
+        assert!(!report(NodeState::Unknown, false, false).is_unguarded());
+        assert!(!report(NodeState::Static, false, false).is_unguarded());
     }
 
     #[test]

@@ -71,3 +71,12 @@ pub async fn connect(path: &Path) -> Result<Access, AccessError> {
     let cluster = Cluster::new(client).renewed_by(move || Client::try_from(config.clone()));
     Ok(Access { cluster, local_tls: Arc::new(local_tls), url })
 }
+
+/// The kubeconfig at `path`, and the files that it names. Only itself if it cannot be read.
+pub(crate) fn files_of(path: &Path) -> Vec<PathBuf> {
+    let read = Kubeconfig::read_from(path).unwrap_or_default();
+    let clusters = read.clusters.into_iter().filter_map(|named| named.cluster?.certificate_authority);
+    let users = read.auth_infos.into_iter().filter_map(|named| named.auth_info);
+    let named = users.flat_map(|user| [user.client_certificate, user.client_key, user.token_file]).flatten();
+    std::iter::once(path.to_owned()).chain(clusters.chain(named).map(PathBuf::from)).collect()
+}

@@ -11,6 +11,7 @@ mod pods;
 mod watching;
 
 pub use client::Cluster;
+pub(crate) use connect::files_of;
 pub use connect::{Access, AccessError, connect};
 pub use error::{Cause, ClusterError};
 pub use lock::{Lock, LockError};

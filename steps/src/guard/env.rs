@@ -19,6 +19,9 @@ pub trait GuardEnv: Send + Sync {
     /// Whether this unit's file is gone. If so, its pivot is rolled back, and the guard ends.
     fn unit_is_gone(&self, unit: &str) -> bool;
 
+    /// Tells the service manager in words what keeps the guard from its work. Nothing does if they are empty.
+    fn say(&self, _words: &str) {}
+
     /// This boot.
     async fn boot_id(&self) -> Result<String, GuardError>;
 

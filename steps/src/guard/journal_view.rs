@@ -11,7 +11,7 @@ use crate::settings::Settings;
 use crate::step_name::StepKind;
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
-use fulcrum_engine::state::{Journal, RunHeader, RunId};
+use fulcrum_engine::state::{Journal, Reader, RunHeader, RunId};
 use fulcrum_engine::{Outcome, PauseCause, Run, StepId};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,22 +37,30 @@ impl JournalView {
     /// # Errors
     /// When the journal cannot be read, or was written by a newer version.
     pub fn read(journal: &Journal) -> Result<Option<Self>, GuardError> {
-        let headers = journal.reader().runs()?;
+        Self::of(&journal.reader())
+    }
+
+    /// As [`JournalView::read`], without opening the journal for writing.
+    ///
+    /// # Errors
+    /// As [`JournalView::read`].
+    pub fn of(journal: &Reader) -> Result<Option<Self>, GuardError> {
+        let headers = journal.runs()?;
         let from = headers.iter().rposition(|header| header.kind == PIVOT);
         let Some(from) = from else { return Ok(None) };
         let mut runs = Vec::new();
         for header in &headers[from + 1..] {
             let Some(workflow) = workflow(&header.kind) else { continue };
-            runs.push(facts(header, workflow, &load(&journal.reader(), header.run)?));
+            runs.push(facts(header, workflow, &load(journal, header.run)?));
         }
         let pivot = headers[from].run;
-        let run = load(&journal.reader(), pivot)?;
+        let run = load(journal, pivot)?;
         runs.insert(0, facts(&headers[from], Workflow::Pivot, &run));
         let mut retired = BTreeMap::new();
         for component in Component::ALL {
             let state = run.state(&retire(component));
             if let Some(digest) = state.and_then(|state| state.pre_image) {
-                retired.insert(component, serde_json::from_slice(&journal.reader().blob(&digest)?)?);
+                retired.insert(component, serde_json::from_slice(&journal.blob(&digest)?)?);
             }
         }
         let settings = RunInfo::of(run.plan())?.settings;

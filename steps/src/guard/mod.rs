@@ -16,12 +16,15 @@ mod boot;
 pub mod decide;
 mod env;
 mod error;
+mod gone;
 mod idle;
 mod intervals;
 mod journal_view;
 mod line;
+mod pause;
 mod renew;
 mod roll_out;
+mod spare;
 mod watch;
 
 #[cfg(test)]

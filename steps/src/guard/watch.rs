@@ -8,6 +8,7 @@ use super::idle::JournalEye;
 use super::intervals::Intervals;
 use super::journal_view::JournalView;
 use super::line::Line;
+use super::pause::Pause;
 use super::roll_out;
 use crate::component::Component;
 use crate::host::give_back_memory;
@@ -18,7 +19,7 @@ use crate::unit::UNIT;
 use fulcrum_engine::Plan;
 use fulcrum_engine::state::{Journal, OpenError};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -54,14 +55,19 @@ impl Guard<'_> {
     pub async fn run(&self, ready: impl FnOnce()) -> Ended {
         let mut ready = Some(ready);
         let mut eye = JournalEye::new(&self.env.state_dir());
+        let mut pause = Pause::new(self.intervals.tick);
         loop {
+            let began = Instant::now();
             let start = boot(self.env, self.intervals.hold_off).await;
             eye.seen();
             if let Some(ready) = ready.take_if(|_| !someone_reads(&start)) {
                 ready();
             }
             let again = match start {
-                Ok(start) => self.go_on(start, &mut eye).await,
+                Ok(start) => {
+                    self.env.say("");
+                    self.go_on(start, &mut eye).await
+                }
                 Err(GuardError::Open(OpenError::Locked { .. })) => {
                     tokio::select! {
                         () = eye.until_free(self.intervals.tick) => Ok(None),
@@ -70,13 +76,17 @@ impl Guard<'_> {
                 }
                 Err(error) => Err(error),
             };
-            match again {
+            let pause = match again {
                 Ok(Some(ended)) => return ended,
-                Ok(None) => {}
-                Err(error) => tracing::error!(%error, "the guard tries again"),
-            }
+                Ok(None) => pause.after_success(),
+                Err(error) => {
+                    tracing::error!(%error, "the guard tries again");
+                    self.env.say(&error.to_string());
+                    pause.after_failure(began.elapsed())
+                }
+            };
             tokio::select! {
-                () = tokio::time::sleep(self.intervals.tick) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.stop.cancelled() => return Ended::Stopped,
             }
         }
@@ -182,7 +192,7 @@ impl<'a> Watch<'a> {
     async fn until_something_happens(mut self, eye: &mut JournalEye) -> Result<Option<Ended>, GuardError> {
         let standby = self.told.standby(&self.guard.env.state_dir());
         standby.begin(&self.told.retired).map_err(GuardError::disk("keep the standby"))?;
-        let (mut asked, mut studied, mut tidied) = (None, None, None);
+        let [mut asked, mut studied, mut tidied, mut laid_by] = [None; 4];
         loop {
             // Memory from reading the journal, and from a roll-out.
             if due(&mut tidied, TIDY) {
@@ -202,6 +212,9 @@ impl<'a> Watch<'a> {
                     return Ok(None);
                 }
             }
+            if due(&mut laid_by, TIDY) {
+                self.lay_by(eye);
+            }
             self.look().await?;
             if due(&mut asked, self.guard.intervals.ask) && self.site.cluster.readyz().await.is_ok() {
                 if self.decides_when_answered {
@@ -217,7 +230,8 @@ impl<'a> Watch<'a> {
                     return self.start(plan).await;
                 }
             }
-            if let Some((components, why)) = fall_back(&self.pulses()) {
+            let gone = if answers { self.gone().await } else { BTreeSet::new() };
+            if let Some((components, why)) = fall_back(&self.pulses(&gone)) {
                 tracing::warn!(?components, "falling back to the static pods: {why}");
                 let plan = plan::fall_back(&self.told.settings, self.told.pivot, &components, &why)?;
                 return self.start(plan).await;
@@ -305,20 +319,27 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn pulses(&mut self) -> Watched {
+    /// Whether a process listens on the component's port.
+    pub(super) fn listens(&self, component: Component) -> bool {
+        let port = self.site.port(component);
+        self.sockets.iter().any(|(at, _)| *at == port)
+    }
+
+    fn pulses(&mut self, gone: &BTreeSet<Component>) -> Watched {
         let silent = self.silent(Component::ApiServer) >= self.guard.intervals.ask * 2;
         if silent {
             self.alive(Component::ControllerManager);
             self.alive(Component::Scheduler);
         }
+        let patience = self.guard.intervals.patience;
         let by_file = static_ones(&self.site.node.manifests);
         let mut hosted = BTreeMap::new();
         for component in Component::ALL.into_iter().filter(|component| !by_file.contains(component)) {
-            let port = self.site.port(component);
-            let listens = self.sockets.iter().any(|(at, _)| *at == port);
-            hosted.insert(component, Pulse { silent: self.silent(component), listens });
+            let silent = self.silent(component);
+            let silent = if gone.contains(&component) { silent.max(patience) } else { silent };
+            hosted.insert(component, Pulse { silent, listens: self.listens(component) });
         }
-        Watched { patience: self.guard.intervals.patience, hosted }
+        Watched { patience, hosted }
     }
 }
 
@@ -334,7 +355,7 @@ impl Drop for Watch<'_> {
 /// out when it ends.
 const HOLD_FOR: Duration = Duration::from_secs(45);
 
-/// How often memory is given back.
+/// How often memory is given back, and the spare manifests are compared with the standby.
 const TIDY: Duration = Duration::from_secs(30);
 
 /// Whether this is due again. If so, it counts as done now.

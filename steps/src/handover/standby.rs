@@ -71,6 +71,35 @@ impl Standby {
         self.dir.write(component.manifest_file(), image)
     }
 
+    /// Whether every component without a manifest in `manifests` has its standby there as a spare, which
+    /// becomes the manifest on a full disk, too.
+    ///
+    /// # Errors
+    /// When a file is there and cannot be read.
+    pub fn is_laid_by(&self, manifests: &ManifestsDir) -> io::Result<bool> {
+        for component in Component::ALL {
+            let name = component.manifest_file();
+            let Some(image) = self.get(component)? else { continue };
+            if !manifests.file(name).exists() && manifests.read_spare(name)?.as_ref() != Some(&image) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes [`Standby::is_laid_by`] true. No other process may be writing to `manifests` meanwhile.
+    ///
+    /// # Errors
+    /// When a spare cannot be written.
+    pub fn lay_by(&self, manifests: &ManifestsDir) -> io::Result<()> {
+        for component in Component::ALL {
+            if let Some(image) = self.get(component)? {
+                manifests.lay_by(component.manifest_file(), &image)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Keeps what the pivot took away, where nothing is kept yet. With `--permit-port-sharing`: a DaemonSet's
     /// pod can start beside it, and it beside one, without any help.
     ///

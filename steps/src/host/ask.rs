@@ -110,3 +110,11 @@ async fn send<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     response.into_body().collect().await?;
     Ok(Asked { status, client, _connection: connection, _sender: sender })
 }
+
+/// For tests, whose servers speak plain HTTP.
+#[cfg(test)]
+pub(super) fn no_tls() -> Arc<rustls::ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Arc::new(config.unwrap().with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
+}

@@ -1,7 +1,11 @@
 //! The kubelet's manifests directory. After a crash each file is whole or absent.
 //!
 //! The kubelet reads every file there that does not begin with a dot, with any ending. So this module never
-//! stages a file under a plain name, and leaves no copy beside a manifest.
+//! stages a file under a plain name.
+//!
+//! A manifest that was taken away leaves a *spare* behind: a copy whose name begins with a dot. It can become
+//! the manifest by a rename, also when the file system is full. There is a spare only while there is no
+//! manifest.
 
 use crate::component::Component;
 use fulcrum_state::{Digest, fsync};
@@ -124,24 +128,70 @@ impl ManifestsDir {
     }
 
     /// Makes the file be exactly `image`. Atomic and durable: after a crash there is the old file or the new
-    /// one.
+    /// one. Its spare is used up: a spare that is exactly `image` needs no new block of the disk.
     ///
     /// # Errors
     /// When the file cannot be written. The old file is then still there.
     pub fn write(&self, name: &str, image: &FileImage) -> io::Result<()> {
-        let path = self.file(name);
-        let owner = Some((image.uid, image.gid));
-        fsync::write_atomic(&path, image.content.as_bytes(), Some(image.mode), owner)
-            .map_err(|error| with_path("write", &path, &error))
+        let (path, spare) = (self.file(name), self.spare(name));
+        if self.read_spare(name)?.as_ref() == Some(image) {
+            return fsync::rename_durable(&spare, &path).map_err(|error| with_path("restore", &path, &error));
+        }
+        write_image(&path, image)?;
+        self.sweep(name)
     }
 
-    /// Removes what a killed [`ManifestsDir::write`] of this file has left beside it.
+    /// Makes the file be gone, durably, and be its own spare. No error if it is gone already.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn set_aside(&self, name: &str) -> io::Result<()> {
+        let path = self.file(name);
+        match fsync::rename_durable(&path, &self.spare(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(with_path("set aside", &path, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes `image` the spare of a file that is gone. Does nothing while the file is there.
+    ///
+    /// # Errors
+    /// When the spare cannot be written. The earlier one is then still there.
+    pub fn lay_by(&self, name: &str, image: &FileImage) -> io::Result<()> {
+        match self.file(name).exists() || self.read_spare(name)?.as_ref() == Some(image) {
+            true => Ok(()),
+            false => write_image(&self.spare(name), image),
+        }
+    }
+
+    /// Removes what a killed process has left beside this file: a part of a [`ManifestsDir::write`], and a
+    /// spare beside the file that it became.
     ///
     /// # Errors
     /// When the directory cannot be read or changed.
     pub fn sweep(&self, name: &str) -> io::Result<()> {
-        let path = self.file(name);
-        fsync::sweep(&path).map_err(|error| with_path("sweep beside", &path, &error))
+        let (path, spare) = (self.file(name), self.spare(name));
+        let swept = fsync::sweep(&path).and_then(|()| fsync::sweep(&spare));
+        swept.map_err(|error| with_path("sweep beside", &path, &error))?;
+        match path.exists() && spare.exists() {
+            true => fsync::remove_durable(&spare).map_err(|error| with_path("remove", &spare, &error)),
+            false => Ok(()),
+        }
+    }
+
+    /// The spare of the file; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`ManifestsDir::read`].
+    pub fn read_spare(&self, name: &str) -> io::Result<Option<FileImage>> {
+        self.read(&file_name(&self.spare(name)))
+    }
+
+    /// The path of the file's spare. The kubelet does not read it.
+    pub fn spare(&self, name: &str) -> PathBuf {
+        self.path.join(format!(".fulcrum-spare-{}", file_name(&self.file(name))))
     }
 
     /// Makes the file be gone, durably. No error if it is gone already.
@@ -152,6 +202,16 @@ impl ManifestsDir {
         let path = self.file(name);
         fsync::remove_durable(&path).map_err(|error| with_path("remove", &path, &error))
     }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn write_image(path: &Path, image: &FileImage) -> io::Result<()> {
+    let owner = Some((image.uid, image.gid));
+    fsync::write_atomic(path, image.content.as_bytes(), Some(image.mode), owner)
+        .map_err(|error| with_path("write", path, &error))
 }
 
 impl FileImage {
@@ -198,6 +258,67 @@ mod tests {
         manifests.sweep("a.yaml").unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "what a kill has left is gone");
     }
+
+    /// A file system of 16 blocks. `None` if this process may not mount one.
+    fn small_disk() -> Option<Mounted> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", "size=64k", "none"]).arg(dir.path()).status();
+        mounted.is_ok_and(|status| status.success()).then_some(Mounted(dir))
+    }
+
+    struct Mounted(tempfile::TempDir);
+
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("umount").arg(self.0.path()).status();
+        }
+    }
+
+    #[test]
+    fn a_manifest_comes_back_on_a_full_disk() {
+        let Some(disk) = small_disk() else {
+            return crate::harness::skipped("no file system can be mounted");
+        };
+        let manifests = ManifestsDir::new(disk.0.path());
+        let image = |content: &str| FileImage { content: content.to_owned(), mode: 0o600, uid: 0, gid: 0 };
+        let [first, second] = ["kind: Pod\n", "kind: Pod # renewed\n"].map(image);
+        manifests.write("a.yaml", &first).unwrap();
+        manifests.set_aside("a.yaml").unwrap();
+        manifests.set_aside("a.yaml").unwrap();
+        assert!(manifests.names().unwrap().is_empty(), "the kubelet reads it");
+        manifests.lay_by("a.yaml", &second).unwrap();
+        let full = fs::write(manifests.file("filler"), vec![0; 1 << 20]);
+        assert_eq!(full.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        let refused = manifests.write("a.yaml", &first).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::StorageFull, "{refused}");
+        manifests.write("a.yaml", &second).unwrap();
+        assert_eq!(manifests.read("a.yaml").unwrap(), Some(second.clone()));
+        assert!(!manifests.spare("a.yaml").exists());
+        manifests.lay_by("a.yaml", &first).unwrap();
+        assert!(!manifests.spare("a.yaml").exists(), "there is no spare beside the manifest");
+    }
+
+    /// A spare that is not what is wanted, and what a kill leaves.
+    #[test]
+    fn no_spare_stays_beside_a_manifest() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = [(Component::Scheduler, "40-scheduler.yaml".to_owned())].into();
+        let manifests = ManifestsDir::new(dir.path()).naming(&names);
+        let file = Component::Scheduler.manifest_file();
+        let image = FileImage { content: "kind: Pod\n".to_owned(), mode: 0o640, uid: 0, gid: 0 };
+        manifests.lay_by(file, &image.with_content("other".to_owned())).unwrap();
+        manifests.write(file, &image).unwrap();
+        let left = || fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!((manifests.read(file).unwrap(), left()), (Some(image), 1));
+        fs::write(manifests.spare(file), "left by a kill").unwrap();
+        manifests.sweep(file).unwrap();
+        assert_eq!(left(), 1);
+        manifests.remove(file).unwrap();
+        manifests.sweep(file).unwrap();
+        assert_eq!(left(), 0);
+    }
+
     #[test]
     fn a_manifest_is_kept_under_its_own_name() {
         let dir = tempfile::tempdir().unwrap();

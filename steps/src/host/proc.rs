@@ -329,6 +329,7 @@ fn pod_of(dir: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::ask::no_tls;
     use std::io::{Read, Write};
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Command, Stdio};
@@ -350,7 +351,7 @@ mod tests {
             let _ = stream.read(&mut request).await;
             drop(listener);
         });
-        let host = Proc::new(Arc::new(no_tls()));
+        let host = Proc::new(no_tls());
         let mine = host.listeners(address.port()).await.unwrap();
         assert_eq!(mine.len(), 1);
         assert_eq!(mine[0].process.pid, std::process::id());
@@ -376,7 +377,7 @@ mod tests {
         let connect = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; read -u 3");
         let mut client = Command::new("bash").args(["-c", &connect]).spawn().unwrap();
         let connection = listener.accept().await.unwrap();
-        let host = Proc::new(Arc::new(no_tls()));
+        let host = Proc::new(no_tls());
         let clients = host.local_clients(port).await.unwrap();
         assert_eq!(clients.iter().map(|client| client.pid).collect::<Vec<_>>(), [client.id()]);
         drop(connection);
@@ -390,18 +391,10 @@ mod tests {
         // The shell echoes what it has read: it runs.
         child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-        let host = Proc { root: "/proc".into(), asker: Asker::new(Arc::new(no_tls())) };
+        let host = Proc { root: "/proc".into(), asker: Asker::new(no_tls()) };
         let meant = process(Path::new(&format!("/proc/{}", child.id()))).unwrap();
         host.end(&meant).await.unwrap();
         assert_eq!(child.wait().unwrap().signal(), Some(9));
         host.end(&meant).await.unwrap();
-    }
-
-    fn no_tls() -> ClientConfig {
-        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth()
     }
 }

@@ -2,7 +2,10 @@
 
 use super::edge::{Hindrance, HostError};
 use async_trait::async_trait;
+use rustix::fs::StatVfsMountFlags;
 use std::fmt::Debug;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::process::Command;
@@ -36,6 +39,19 @@ pub trait Units: Send + Sync + Debug {
 
     /// Whether the unit is started at every boot, and whether it runs.
     async fn state(&self, unit: &str) -> Result<UnitState, HostError>;
+
+    /// What the running unit says of itself, in words. Empty if it says nothing.
+    async fn words(&self, unit: &str) -> Result<String, HostError>;
+
+    /// Whether a unit with a sandbox has another directory in the place of the one that `path` is in.
+    fn hides(&self, path: &Path) -> bool;
+
+    /// Checks that the running unit finds at `path` the file that this process finds there, and that it may
+    /// change the file if it `writes`.
+    ///
+    /// # Errors
+    /// What the unit finds instead.
+    async fn sees(&self, unit: &str, path: &Path, writes: bool) -> Result<(), HostError>;
 }
 
 /// The state of a unit.
@@ -96,6 +112,44 @@ impl Systemd {
     async fn is(&self, what: &str, unit: &str) -> Result<bool, HostError> {
         Ok(self.systemctl(&[what, "--quiet", unit]).await?.status.success())
     }
+
+    async fn property(&self, name: &str, unit: &str) -> Result<String, HostError> {
+        let output = self.systemctl(&["show", "--value", "--property", name, unit]).await?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+}
+
+/// What a unit with `PrivateTmp` and `PrivateDevices` has for itself, and what names files of one process.
+const HIDDEN: [&str; 4] = ["/tmp", "/var/tmp", "/dev", "/proc"];
+
+/// `path` without links, as far as it exists.
+fn without_links(path: &Path) -> PathBuf {
+    let mut missing = Vec::new();
+    for there in path.ancestors() {
+        if let Ok(real) = there.canonicalize() {
+            return missing.into_iter().rev().fold(real, |path, name| path.join(name));
+        }
+        missing.extend(there.file_name());
+    }
+    path.to_owned()
+}
+
+/// Compares what is at `path` for this process with what is there below `root`, the root of another one.
+fn seen_from(root: &Path, path: &Path, writes: bool) -> Result<(), String> {
+    // A link below `root` would be followed from this process's root.
+    let real = path.canonicalize().map_err(|error| format!("it cannot be found: {error}"))?;
+    let there = root.join(real.strip_prefix("/").unwrap_or(&real));
+    let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    let ours = identity(&real).map_err(|error| format!("it cannot be looked at: {error}"))?;
+    let theirs = identity(&there).map_err(|error| format!("there it cannot be found: {error}"))?;
+    if ours != theirs {
+        return Err("there it is another file".to_owned());
+    }
+    let mounted = rustix::fs::statvfs(&there).map_err(|error| format!("there it cannot be used: {error}"))?;
+    match writes && mounted.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        true => Err("there it is read-only".to_owned()),
+        false => Ok(()),
+    }
 }
 
 #[async_trait]
@@ -146,5 +200,63 @@ impl Units for Systemd {
             enabled: self.is("is-enabled", unit).await?,
             active: self.is("is-active", unit).await?,
         })
+    }
+
+    async fn words(&self, unit: &str) -> Result<String, HostError> {
+        self.property("StatusText", unit).await
+    }
+
+    fn hides(&self, path: &Path) -> bool {
+        let real = without_links(path);
+        HIDDEN.iter().any(|hidden| path.starts_with(hidden) || real.starts_with(hidden))
+    }
+
+    async fn sees(&self, unit: &str, path: &Path, writes: bool) -> Result<(), HostError> {
+        let attempt = || format!("look at {} as {unit} does", path.display());
+        let pid = self.property("MainPID", unit).await?;
+        let Some(pid) = pid.parse::<u32>().ok().filter(|pid| *pid != 0) else {
+            return Err(HostError::new(attempt(), "the unit does not run"));
+        };
+        let root = PathBuf::from(format!("/proc/{pid}/root"));
+        seen_from(&root, path, writes).map_err(|cause| HostError::new(attempt(), cause))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::{Talker, skipped};
+
+    #[test]
+    fn what_a_sandbox_has_for_itself_is_known_also_behind_links() {
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let elsewhere = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let link = elsewhere.path().join("link");
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        let units = Systemd::default();
+        for hidden in ["/tmp/admin.conf", "/var/tmp/x/y", "/dev/fd/63", "/proc/self/fd/3"] {
+            assert!(units.hides(Path::new(hidden)), "{hidden}");
+        }
+        assert!(units.hides(&link.join("not/yet")));
+        for seen in ["/var/lib/fulcrum", "/etc/kubernetes/admin.conf", "/root/.kube/config", "/tmpfs/x"] {
+            assert!(!units.hides(Path::new(seen)), "{seen}");
+        }
+    }
+
+    #[test]
+    fn another_root_is_looked_through() {
+        let script = "mount -t tmpfs none /var/tmp && mount --bind /etc /etc && \
+                      mount -o remount,bind,ro /etc && echo $$ && exec sleep 60";
+        let mut sandboxed =
+            Talker::start(std::process::Command::new("unshare").args(["-m", "sh", "-c", script]));
+        let Some(pid) = sandboxed.lines().next() else { return skipped("no mount namespace can be made") };
+        let root = PathBuf::from(format!("/proc/{pid}/root"));
+        let hidden = tempfile::NamedTempFile::new_in("/var/tmp").unwrap();
+        let cause = seen_from(&root, hidden.path(), false).unwrap_err();
+        assert!(cause.starts_with("there it cannot be found"), "{cause}");
+        assert_eq!(seen_from(&root, Path::new("/var/tmp"), false).unwrap_err(), "there it is another file");
+        assert_eq!(seen_from(&root, Path::new("/etc/passwd"), false), Ok(()));
+        assert_eq!(seen_from(&root, Path::new("/etc"), true).unwrap_err(), "there it is read-only");
+        assert_eq!(seen_from(&root, Path::new("/usr"), true), Ok(()));
     }
 }

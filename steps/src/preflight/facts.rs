@@ -3,7 +3,7 @@
 use super::check_result::{CheckResult, Refused, Report, gate};
 use super::cluster::{ClusterFacts, cluster_checks, node_addresses, role_label};
 use super::handover::choose;
-use super::host::{disk_checks, host_checks};
+use super::host::{disk_checks, host_checks, state_checks};
 use super::host_facts::HostFacts;
 use super::input::PreflightInput;
 use super::this_node::{NotFound, find_node};
@@ -29,6 +29,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// When a check refuses. The error has all results up to then.
 pub async fn preflight(input: &PreflightInput) -> Result<Report, Refused> {
     let (facts, mut results) = disk_facts(&input.node.manifests)?;
+    results.extend(state_checks(&input.state_dir));
     let cluster = match cluster_facts(input, &facts).await {
         Ok(cluster) => cluster,
         Err(verdict) => {

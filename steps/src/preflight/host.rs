@@ -4,10 +4,10 @@ use super::check_result::CheckResult;
 use super::host_facts::HostFacts;
 use super::manifest::{manifest_checks, other_files};
 use crate::component::Component;
-use crate::host::ManifestsDir;
 use crate::look::once;
 use crate::manifest::StaticPod;
 use crate::site::{Site, in_static_pod};
+use std::path::Path;
 
 /// A generous allowance for the disk space of a manifest.
 const DISK_BYTES_MIN: u64 = 1 << 20;
@@ -37,8 +37,14 @@ pub(super) fn disk_checks(facts: &mut HostFacts) -> Vec<CheckResult> {
         }
     }
     results.extend(other_files(facts, &names));
-    results.extend(room(&facts.manifests));
+    results.extend(room(facts.manifests.path(), "a rollback must be able to write there"));
     results
+}
+
+/// Checks that there is room for the journal, whose directory need not exist yet.
+pub(super) fn state_checks(state_dir: &Path) -> Option<CheckResult> {
+    let there = state_dir.ancestors().find(|dir| dir.is_dir())?;
+    room(there, "the journal, the archived manifests and the standby are kept there")
 }
 
 fn read(facts: &HostFacts, component: Component) -> Result<StaticPod, CheckResult> {
@@ -55,13 +61,13 @@ fn read(facts: &HostFacts, component: Component) -> Result<StaticPod, CheckResul
         .map_err(|error| CheckResult::refuse("manifest", format!("{path}: {error}"), ""))
 }
 
-fn room(manifests: &ManifestsDir) -> Option<CheckResult> {
-    let dir = manifests.path().display();
-    match rustix::fs::statvfs(manifests.path()) {
+fn room(path: &Path, why: &str) -> Option<CheckResult> {
+    let dir = path.display();
+    match rustix::fs::statvfs(path) {
         Ok(fs) if fs.f_bavail.saturating_mul(fs.f_frsize) < DISK_BYTES_MIN => Some(CheckResult::refuse(
             "disk",
             format!("{dir} has {} bytes free", fs.f_bavail.saturating_mul(fs.f_frsize)),
-            format!("a rollback must be able to write there: free at least {DISK_BYTES_MIN} bytes"),
+            format!("{why}: free at least {DISK_BYTES_MIN} bytes"),
         )),
         Ok(_) => None,
         Err(error) => Some(CheckResult::warn("disk", format!("{dir}: free space unknown: {error}"), "")),
@@ -115,6 +121,16 @@ async fn guard_check(site: &Site) -> CheckResult {
             "guard",
             "--no-guard: after a reboot of this node nothing brings its control plane back",
             "roll back before each reboot, or pivot without --no-guard",
+        );
+    }
+    let settings = &site.settings;
+    let needs = [&site.state_dir, &settings.manifests_dir, &settings.kubeconfig];
+    if let Some(hidden) = needs.into_iter().find(|path| site.node.units.hides(path)) {
+        return CheckResult::refuse(
+            "guard",
+            format!("{} is where the guard, in its sandbox, would not find it", hidden.display()),
+            "keep the journal (--state-dir), the manifests and the kubeconfig (--kubeconfig) out of /tmp, /var/tmp, /dev and \
+             /proc",
         );
     }
     match site.node.units.support().await {

@@ -161,3 +161,49 @@ fn in_the_way(facts: &HostFacts, file: &str, found: &Glance) -> Option<CheckResu
                   copies out of this directory";
     Some(CheckResult::refuse("foreign-file", why, remedy))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::check_result::Level;
+
+    /// What refuses kubeadm's manifest of the scheduler, with `to` in the place of `from`.
+    fn refused(from: &str, to: &str) -> Vec<String> {
+        let usual = include_str!("../manifest/fixtures/v1.20/kube-scheduler.yaml");
+        assert!(usual.contains(from));
+        let text = usual.replacen(from, to, 1);
+        let pod = StaticPod::parse(Component::Scheduler, text.as_bytes()).unwrap();
+        let results = manifest_checks("/m/kube-scheduler.yaml", &pod);
+        let refusals = results.iter().filter(|result| result.level == Level::Refuse);
+        refusals.map(ToString::to_string).collect()
+    }
+
+    /// The default of releases before 1.20 was `endpointsleases`. The hand-over would wait for a Lease in vain.
+    #[test]
+    fn a_leader_whose_lock_is_no_lease_is_refused_by_the_flag() {
+        let elects =
+            |flag: &str| refused("- --leader-elect=true", &format!("- --leader-elect=true\n    - {flag}"));
+        for lock in ["endpoints", "configmaps", "endpointsleases", "configmapsleases"] {
+            let said = elects(&format!("--leader-elect-resource-lock={lock}"));
+            assert_eq!(said.len(), 1, "{said:?}");
+            assert!(said[0].contains(&format!("--leader-elect-resource-lock={lock}; ")), "{said:?}");
+            assert!(said[0].contains("set it to leases"), "{said:?}");
+        }
+        assert_eq!(elects("--leader-elect-resource-lock=leases"), Vec::<String>::new());
+        let said = elects("--lock-object-name=mine");
+        assert!(said[0].contains("--lock-object-name=mine, not kube-scheduler"), "{said:?}");
+    }
+
+    #[test]
+    fn another_pod_name_or_namespace_is_refused_with_the_right_one() {
+        let name = refused("  name: kube-scheduler", "  name: my-scheduler");
+        assert!(
+            name[0].contains("the pod is called kube-system/my-scheduler, not kube-system/kube-scheduler"),
+            "{name:?}"
+        );
+        assert!(name[0].contains("set metadata.name to kube-scheduler"), "{name:?}");
+        let namespace = refused("  namespace: kube-system", "  namespace: control-plane");
+        assert!(namespace[0].contains("control-plane/kube-scheduler, not kube-system/"), "{namespace:?}");
+        assert_eq!((name.len(), namespace.len()), (1, 1));
+    }
+}

@@ -1,25 +1,40 @@
 //! `arm-guard`: installs the guard, which restores the control plane after a reboot, before anything is
-//! changed. Undo: removes the guard, unless it was there before.
+//! changed, and proves that the guard finds what it needs. Undo: removes the guard, or makes its unit what it was
+//! before.
 
+use crate::cluster::files_of;
 use crate::site::Site;
-use crate::unit::{HOLD_OFF, Orders, PATIENCE, arm, disarm, installed};
+use crate::unit::{ArmError, Orders, UnitImage, arm, disarm, image, installed, prove, restore};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, ProbeResult, Step, StepError};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(super) struct ArmGuard {
     pub(super) site: Arc<Site>,
 }
 
+/// The guard before the run, from `fulcrum guard install`.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Before {
+    /// Whether there was one. Journals of version 0.1 say no more.
+    There(bool),
+    Unit(UnitImage),
+}
+
 impl ArmGuard {
-    fn orders(&self) -> Orders {
-        Orders {
-            state_dir: self.site.state_dir.clone(),
-            manifests_dir: self.site.settings.manifests_dir.clone(),
-            patience: PATIENCE,
-            hold_off: HOLD_OFF,
-        }
+    /// The times are those of the guard that is there.
+    fn orders(&self) -> Result<Orders, ArmError> {
+        let (units, settings) = (self.site.node.units.as_ref(), &self.site.settings);
+        Orders::new(units, &self.site.state_dir, &settings.manifests_dir, [None; 2])
+    }
+
+    /// The kubeconfig and what it names.
+    fn reads(&self) -> Vec<PathBuf> {
+        files_of(&self.site.settings.kubeconfig)
     }
 }
 
@@ -29,32 +44,41 @@ impl Step for ArmGuard {
         true
     }
 
-    /// Whether a guard was there before, from `fulcrum guard install`.
     async fn save(&self, _cx: &Context) -> Result<Vec<u8>, StepError> {
-        let before = installed(self.site.node.units.as_ref(), &self.orders()).await?;
-        Ok(serde_json::to_vec(&before.unit_file.is_some())?)
+        let before = image(self.site.node.units.as_ref()).await?;
+        Ok(serde_json::to_vec(&before.map_or(Before::There(false), Before::Unit))?)
     }
 
     async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
-        let seen = installed(self.site.node.units.as_ref(), &self.orders()).await?;
-        Ok(match (&seen.unit_file, seen.current && seen.state.enabled && seen.state.active) {
-            (None, _) => ProbeResult::Absent,
-            (Some(_), true) => ProbeResult::Done,
-            (Some(_), false) => {
-                ProbeResult::Partial("the guard is not installed, enabled and started".to_owned())
-            }
+        let (units, orders) = (self.site.node.units.as_ref(), self.orders()?);
+        let seen = installed(units, &orders).await?;
+        if seen.unit_file.is_none() {
+            return Ok(ProbeResult::Absent);
+        }
+        if !(seen.current && seen.state.enabled && seen.state.active) {
+            return Ok(ProbeResult::Partial("the guard is not installed, enabled and started".to_owned()));
+        }
+        Ok(match prove(units, &orders, &self.reads()).await {
+            Ok(()) => ProbeResult::Done,
+            Err(blind) => ProbeResult::Partial(blind.to_string()),
         })
     }
 
     async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
-        arm(self.site.node.units.as_ref(), &self.orders()).await?;
-        Ok(json!({ "unit": crate::unit::UNIT }))
+        match arm(self.site.node.units.as_ref(), &self.orders()?, &self.reads()).await {
+            Ok(()) => Ok(json!({ "unit": crate::unit::UNIT })),
+            // Another attempt would find it so, too.
+            Err(blind @ ArmError::Blind(_)) => Err(StepError::fatal(blind.to_string())),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        match cx.pre_image().map(serde_json::from_slice::<bool>).transpose()? {
-            Some(false) => Ok(disarm(self.site.node.units.as_ref()).await?),
-            _ => Ok(()), // Never begun, or another owner's.
+        let units = self.site.node.units.as_ref();
+        match cx.pre_image().map(serde_json::from_slice).transpose()? {
+            Some(Before::There(false)) => Ok(disarm(units).await?),
+            Some(Before::Unit(before)) => Ok(restore(units, &before).await?),
+            Some(Before::There(true)) | None => Ok(()), // Another owner's, or never begun.
         }
     }
 }

@@ -18,11 +18,7 @@ use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-/// How long the scheduler may find no node for a pod: its view of labels and of ended pods comes a little
-/// late.
-const UNSCHEDULABLE_FOR: Duration = Duration::from_secs(15);
+use std::time::Instant;
 
 pub(super) struct AwaitReady {
     pub(super) site: Arc<Site>,
@@ -78,13 +74,13 @@ impl AwaitReady {
             *since = None;
             return Ok(());
         };
-        if since.get_or_insert_with(Instant::now).elapsed() < UNSCHEDULABLE_FOR {
+        let limit = self.site.timeouts.unschedulable;
+        if since.get_or_insert_with(Instant::now).elapsed() < limit {
             return Ok(());
         }
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         Err(StepError::fatal(format!(
-            "the scheduler has found no node for pod {name} for {} s: {why}; mend what it says, and pivot again",
-            UNSCHEDULABLE_FOR.as_secs()
+            "the scheduler has found no node for pod {name} for {limit:?}: {why}; mend what it says, and pivot again"
         )))
     }
 

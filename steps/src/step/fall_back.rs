@@ -15,6 +15,20 @@ pub(super) struct FallBack {
     pub(super) component: Component,
 }
 
+impl FallBack {
+    /// A controller manager that starts while there is no API ends at once, and the kubelet waits ever longer
+    /// before it starts it again. An API server that does not come holds it up for some time only.
+    async fn await_api(&self, cx: &Context) {
+        if self.component != Component::ControllerManager {
+            return;
+        }
+        let what = "an API server, without which a controller manager ends";
+        let serves = async || self.site.serves(Component::ApiServer, None, |_| true).await.map(drop);
+        let served = cx.wait(what, self.site.timeouts.poll, serves);
+        let _ = tokio::time::timeout(self.site.timeouts.bridge, served).await;
+    }
+}
+
 #[async_trait]
 impl Step for FallBack {
     async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
@@ -30,6 +44,7 @@ impl Step for FallBack {
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let name = self.component.manifest_file();
         let manifests = &self.site.node.manifests;
+        self.await_api(cx).await;
         manifests.sweep(name)?;
         if manifests.read(name)?.is_none() {
             let Some(pivot) = self.site.settings.of_pivot else {

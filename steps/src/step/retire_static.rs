@@ -193,7 +193,7 @@ impl Step for RetireStatic {
         while_held(&self.site, self.component, async {
             if cut {
                 old.hold_back(&self.site, self.component).await;
-                manifests.remove(self.name())?;
+                manifests.set_aside(self.name())?;
             }
             self.wait_gone(cx, &old).await
         })

@@ -1,8 +1,10 @@
-//! Installs the guard, and removes it: a copy of the program, a unit, and its start.
+//! Installs the guard, and removes it: a copy of the program, a unit, its start, and the proof that the unit's
+//! sandbox keeps nothing from it.
 
-use super::text::{PROGRAM_FILE, UNIT, UnitOf, unit};
+use super::text::{PROGRAM_FILE, UNIT, UnitOf, pace, unit};
 use crate::host::{HostError, UnitState, Units};
 use fulcrum_engine::state::{Digest, fsync};
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -22,6 +24,29 @@ pub struct Orders {
     pub hold_off: Duration,
 }
 
+impl Orders {
+    /// The orders for a guard. A time that is `None` is the one that the installed guard has, and otherwise
+    /// the default.
+    ///
+    /// # Errors
+    /// When the installed unit cannot be read.
+    pub fn new(
+        units: &dyn Units,
+        state_dir: &Path,
+        manifests_dir: &Path,
+        [patience, hold_off]: [Option<Duration>; 2],
+    ) -> Result<Self, ArmError> {
+        let [kept_patience, kept_hold_off] =
+            text_of(&Places::of(units).unit)?.map_or([None; 2], |text| pace(&text));
+        Ok(Self {
+            state_dir: state_dir.to_owned(),
+            manifests_dir: manifests_dir.to_owned(),
+            patience: patience.or(kept_patience).unwrap_or(PATIENCE),
+            hold_off: hold_off.or(kept_hold_off).unwrap_or(HOLD_OFF),
+        })
+    }
+}
+
 /// How long a control plane may be silent by default.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A second failure within this time of a first one is left to a person, by default.
@@ -38,12 +63,27 @@ pub struct Installed {
     pub state: UnitState,
 }
 
+/// The unit as it was. An exact undo needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitImage {
+    /// The text of its file.
+    pub text: String,
+    /// Whether it was started at every boot.
+    pub enabled: bool,
+}
+
 /// The guard could not be installed or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArmError {
     /// systemd refused.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The guard runs, and something that it needs is not there for it.
+    #[error(
+        "the guard runs, but in its sandbox it has not what it needs: {0}; keep the journal, the manifests and the \
+         kubeconfig where every process finds them, such as /var/lib/fulcrum and /etc/kubernetes"
+    )]
+    Blind(HostError),
     /// A file could not be read or written.
     #[error("{doing} {}: {source}", path.display())]
     Disk {
@@ -56,12 +96,13 @@ pub enum ArmError {
     },
 }
 
-/// Installs and starts the guard. Parts of it that exist already stay as they are. Each file is whole or
-/// absent at any instant, and the unit is enabled last.
+/// Installs and starts the guard, and checks that the guard finds the journal, the manifests and `reads`.
+/// Parts of it that exist already stay as they are. Each file is whole or absent at any instant, and the unit
+/// is enabled last.
 ///
 /// # Errors
-/// When a file cannot be written, or systemd refuses.
-pub async fn arm(units: &dyn Units, orders: &Orders) -> Result<(), ArmError> {
+/// When a file cannot be written, or systemd refuses, or the guard does not find what it needs.
+pub async fn arm(units: &dyn Units, orders: &Orders, reads: &[PathBuf]) -> Result<(), ArmError> {
     let places = Places::of(units);
     let program = read(units.program())?;
     if digest_of(&places.program)? != Some(Digest::of(&program)) {
@@ -72,13 +113,50 @@ pub async fn arm(units: &dyn Units, orders: &Orders) -> Result<(), ArmError> {
         fsync::sweep(&places.program).map_err(disk("sweep beside", &places.program))?;
         write(&places.program, &program, 0o755)?;
     }
-    let text = places.text(units, orders);
-    if digest_of(&places.unit)? != Some(Digest::of(text.as_bytes())) {
-        fsync::sweep(&places.unit).map_err(disk("sweep beside", &places.unit))?;
-        write(&places.unit, text.as_bytes(), 0o644)?;
-    }
+    places.write_unit(&places.text(units, orders))?;
     units.reload().await?;
-    Ok(units.enable(UNIT).await?)
+    units.enable(UNIT).await?;
+    prove(units, orders, reads).await
+}
+
+/// Checks that the guard, which runs, finds the journal, the manifests and `reads` in its sandbox.
+///
+/// # Errors
+/// [`ArmError::Blind`] if not.
+pub async fn prove(units: &dyn Units, orders: &Orders, reads: &[PathBuf]) -> Result<(), ArmError> {
+    for path in [&orders.state_dir, &orders.manifests_dir] {
+        units.sees(UNIT, path, true).await.map_err(ArmError::Blind)?;
+    }
+    for path in reads {
+        units.sees(UNIT, path, false).await.map_err(ArmError::Blind)?;
+    }
+    Ok(())
+}
+
+/// The unit as it is. `None` if there is none.
+///
+/// # Errors
+/// When it cannot be read, or systemd does not say whether it is enabled.
+pub async fn image(units: &dyn Units) -> Result<Option<UnitImage>, ArmError> {
+    let Some(text) = text_of(&Places::of(units).unit)? else { return Ok(None) };
+    Ok(Some(UnitImage { text, enabled: units.state(UNIT).await?.enabled }))
+}
+
+/// Makes the unit be as it was. A guard that calls this goes on as it is: it has no other unit to wait for.
+///
+/// # Errors
+/// When the file cannot be written, or systemd refuses.
+pub async fn restore(units: &dyn Units, before: &UnitImage) -> Result<(), ArmError> {
+    if image(units).await?.as_ref() == Some(before) {
+        return Ok(());
+    }
+    Places::of(units).write_unit(&before.text)?;
+    units.reload().await?;
+    match before.enabled {
+        true if is_the_guard() => Ok(()),
+        true => Ok(units.enable(UNIT).await?),
+        false => Ok(units.disable(UNIT, !is_the_guard()).await?),
+    }
 }
 
 /// Removes the guard, and ends it. If this process is the guard, it ends by itself when it sees that it has
@@ -106,8 +184,7 @@ pub async fn disarm(units: &dyn Units) -> Result<(), ArmError> {
 pub async fn installed(units: &dyn Units, orders: &Orders) -> Result<Installed, ArmError> {
     let places = Places::of(units);
     let unit_file = places.unit.exists().then(|| places.unit.clone());
-    let text = places.text(units, orders);
-    let current = digest_of(&places.unit)? == Some(Digest::of(text.as_bytes()))
+    let current = text_of(&places.unit)? == Some(places.text(units, orders))
         && digest_of(&places.program)? == digest_of(units.program())?;
     Ok(Installed { unit_file, current, state: units.state(UNIT).await? })
 }
@@ -125,6 +202,14 @@ struct Places {
 impl Places {
     fn of(units: &dyn Units) -> Self {
         Self { program: units.home().join(PROGRAM_FILE), unit: units.dir().join(UNIT) }
+    }
+
+    fn write_unit(&self, text: &str) -> Result<(), ArmError> {
+        if text_of(&self.unit)?.as_deref() == Some(text) {
+            return Ok(());
+        }
+        fsync::sweep(&self.unit).map_err(disk("sweep beside", &self.unit))?;
+        write(&self.unit, text.as_bytes(), 0o644)
     }
 
     fn text(&self, units: &dyn Units, orders: &Orders) -> String {
@@ -145,6 +230,14 @@ fn disk<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Ar
 
 fn read(path: &Path) -> Result<Vec<u8>, ArmError> {
     fs::read(path).map_err(disk("read", path))
+}
+
+fn text_of(path: &Path) -> Result<Option<String>, ArmError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(disk("read", path)(error)),
+    }
 }
 
 fn digest_of(path: &Path) -> Result<Option<Digest>, ArmError> {

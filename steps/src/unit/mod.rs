@@ -3,5 +3,6 @@
 mod arm;
 mod text;
 
-pub use arm::{ArmError, HOLD_OFF, Installed, Orders, PATIENCE, arm, disarm, installed};
+pub use arm::{ArmError, HOLD_OFF, Installed, Orders, PATIENCE, UnitImage};
+pub use arm::{arm, disarm, image, installed, prove, restore};
 pub use text::UNIT;

@@ -61,6 +61,9 @@ RestartSec=1
 RestartPreventExitStatus=0
 SuccessExitStatus=130
 TimeoutStartSec=60
+# A guard that has stopped guards nothing.
+WatchdogSec=60
+WatchdogSignal=SIGKILL
 OOMScoreAdjust=-900
 CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_CHOWN CAP_FOWNER CAP_KILL CAP_SYS_PTRACE CAP_NET_ADMIN CAP_BPF
 NoNewPrivileges=yes
@@ -86,6 +89,18 @@ SystemCallArchitectures=native
 WantedBy=multi-user.target
 "
     )
+}
+
+/// Patience and hold-off of the guard that a unit with this text starts, as far as the text has them. A newer or an
+/// older version has written it, or a person has changed it.
+pub(super) fn pace(text: &str) -> [Option<Duration>; 2] {
+    let command = text.lines().rfind(|line| line.starts_with("ExecStart=")).unwrap_or_default();
+    let words: Vec<&str> = command.split_whitespace().collect();
+    ["--patience", "--hold-off"].map(|option| {
+        // The last one: a path may have such words, too.
+        let value = words.get(words.iter().rposition(|word| *word == option)? + 1)?;
+        value.parse::<jiff::SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok())
+    })
 }
 
 /// A path as one word of a unit file (systemd.syntax(7)): escapes everything that ends a word, quotes it, or
@@ -131,6 +146,8 @@ mod tests {
         });
         assert!(text.contains("guard --state-dir \"/srv/a $$b 5%%\" --patience 30s"), "{text}");
         assert!(text.contains("ReadWritePaths=\"-/srv/a $b 5%%\" -/etc/kubernetes/manifests"), "{text}");
+        assert_eq!(pace(&text), [30, 600].map(|seconds| Some(Duration::from_secs(seconds))));
+        assert_eq!(pace("ExecStart=/x guard --patience 2m"), [Some(Duration::from_secs(120)), None]);
         assert!(text.contains("RequiresMountsFor=\"/srv/a $b 5%%\" /etc/kubernetes/manifests"), "{text}");
     }
 }

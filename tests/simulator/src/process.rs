@@ -192,6 +192,14 @@ impl Machine {
                     log.add(now, subject(), what);
                     self.kill(pid, 2);
                 }
+                // It looks up in the cluster by what clients are known, once.
+                (Life::Starting(_), _)
+                    if proc.program.name == "kube-controller-manager"
+                        && self.api_servers().next().is_none() =>
+                {
+                    log.add(now, subject(), format!("{} ({pid}) ends: there is no API", proc.program.name));
+                    self.kill(pid, 1);
+                }
                 (Life::Starting(_), _) => self.listen(pid, now, pace, log),
                 // An API server asks itself over loopback before it is ready.
                 (Life::WarmingUp(at), flaw)

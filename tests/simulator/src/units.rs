@@ -12,6 +12,7 @@ pub struct SimulatedUnits {
     dir: PathBuf,
     program: PathBuf,
     home: PathBuf,
+    hidden: PathBuf,
 }
 
 impl SimulatedUnits {
@@ -20,7 +21,12 @@ impl SimulatedUnits {
     /// # Errors
     /// When the directory cannot be made.
     pub fn new(root: &Path) -> io::Result<Self> {
-        let units = Self { dir: root.join("units"), program: root.join("program"), home: root.join("lib") };
+        let units = Self {
+            dir: root.join("units"),
+            program: root.join("program"),
+            home: root.join("lib"),
+            hidden: root.join("hidden"),
+        };
         std::fs::create_dir_all(units.wants())?;
         if !units.program.exists() {
             std::fs::write(&units.program, "what would be copied is this program\n")?;
@@ -30,6 +36,14 @@ impl SimulatedUnits {
 
     fn wants(&self) -> PathBuf {
         self.dir.join("multi-user.target.wants")
+    }
+
+    /// From now on no unit finds what is at `path`.
+    ///
+    /// # Errors
+    /// When this cannot be written down.
+    pub fn hide(&self, path: &Path) -> io::Result<()> {
+        std::fs::write(&self.hidden, path.as_os_str().as_encoded_bytes())
     }
 
     /// Whether a boot starts this unit: it is enabled, and its file is whole.
@@ -81,5 +95,21 @@ impl Units for SimulatedUnits {
     async fn state(&self, unit: &str) -> Result<UnitState, HostError> {
         let enabled = self.starts(unit);
         Ok(UnitState { enabled, active: enabled })
+    }
+
+    async fn words(&self, _unit: &str) -> Result<String, HostError> {
+        Ok(String::new())
+    }
+
+    fn hides(&self, _path: &Path) -> bool {
+        false
+    }
+
+    async fn sees(&self, unit: &str, path: &Path, _writes: bool) -> Result<(), HostError> {
+        let hidden = std::fs::read(&self.hidden).unwrap_or_default();
+        match hidden == path.as_os_str().as_encoded_bytes() {
+            true => Err(HostError::new(format!("look at {} as {unit} does", path.display()), "it is hidden")),
+            false => Ok(()),
+        }
     }
 }

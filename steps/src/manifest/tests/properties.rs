@@ -5,7 +5,10 @@ use proptest::prelude::{
     Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
 };
 use proptest::sample::{Index, select};
+use proptest::test_runner::{TestCaseError, TestRunner};
 use serde_json::{Value, json};
+use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use super::{fixture, parse, target};
 use crate::component::Component;
@@ -311,38 +314,67 @@ fn may_go(path: &str) -> bool {
         || in_container && tail(&[".httpGet.port", ".httpGet.host", ".tcpSocket.port", ".tcpSocket.host"])
 }
 
+/// Every accepted manifest loses nothing of its pod, and makes a bridge and a standby. Every other one has a
+/// reason. Returns whether it is accepted.
+fn loses_nothing(component: Component, document: &Value) -> Result<bool, TestCaseError> {
+    let pod = match parse(component, document) {
+        Ok(pod) => pod,
+        Err(error) => {
+            prop_assert!(!error.to_string().is_empty());
+            return Ok(false);
+        }
+    };
+    let daemonset = pod.daemonset(&target(35));
+    let mut gone = Vec::new();
+    lost("", &document["spec"], Some(&daemonset["spec"]["template"]["spec"]), &mut gone);
+    gone.retain(|path| !may_go(path));
+    prop_assert_eq!(gone, Vec::<String>::new());
+    let _ = (pod.advertised(), pod.companions(), pod.with_port_sharing(), pod.bridge(16443));
+    let _ = crate::manifest::standby_of(component, &daemonset, &target(35));
+    Ok(true)
+}
+
+/// A file beside the manifests may hold anything, cut anywhere.
+fn can_be_looked_at(document: &Value, cut: Index, bytes: Vec<u8>) {
+    let _ = crate::manifest::glance(&bytes);
+    let mut text = document.to_string().into_bytes();
+    let at = cut.index(text.len() + 1);
+    let _ = crate::manifest::glance(&text[..at]);
+    text.splice(at..at, bytes);
+    let _ = crate::manifest::glance(&text);
+    let _ = StaticPod::parse(Component::ApiServer, &text);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Every accepted manifest loses nothing of its pod, and makes a bridge and a standby. Every other one
-    /// has a reason.
     #[test]
     fn nothing_of_a_pod_is_lost_that_is_accepted((component, document) in mutant()) {
-        let pod = match parse(component, &document) {
-            Ok(pod) => pod,
-            Err(error) => {
-                prop_assert!(!error.to_string().is_empty());
-                return Ok(());
-            }
-        };
-        let daemonset = pod.daemonset(&target(35));
-        let mut gone = Vec::new();
-        lost("", &document["spec"], Some(&daemonset["spec"]["template"]["spec"]), &mut gone);
-        gone.retain(|path| !may_go(path));
-        prop_assert_eq!(gone, Vec::<String>::new());
-        let _ = (pod.advertised(), pod.companions(), pod.with_port_sharing(), pod.bridge(16443));
-        let _ = crate::manifest::standby_of(component, &daemonset, &target(35));
+        loses_nothing(component, &document)?;
     }
 
-    /// A file beside the manifests may hold anything, cut anywhere.
     #[test]
     fn any_file_can_be_looked_at((_, document) in mutant(), cut in any::<Index>(), bytes in vec(any::<u8>(), 0..64)) {
-        let _ = crate::manifest::glance(&bytes);
-        let mut text = document.to_string().into_bytes();
-        let at = cut.index(text.len() + 1);
-        let _ = crate::manifest::glance(&text[..at]);
-        text.splice(at..at, bytes);
-        let _ = crate::manifest::glance(&text);
-        let _ = StaticPod::parse(Component::ApiServer, &text);
+        can_be_looked_at(&document, cut, bytes);
     }
+}
+
+/// As many manifests as fit into `FULCRUM_FUZZ_SECONDS`, others in every run. Says how many.
+#[test]
+fn manifests_are_fuzzed_for_as_long_as_one_says() {
+    let Ok(seconds) = std::env::var("FULCRUM_FUZZ_SECONDS") else { return };
+    let end = Instant::now() + Duration::from_secs(seconds.parse().unwrap());
+    let (made, accepted) = (Cell::new(0_u64), Cell::new(0_u64));
+    while Instant::now() < end {
+        let config = ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() };
+        let inputs = (mutant(), any::<Index>(), vec(any::<u8>(), 0..64));
+        let ran = TestRunner::new(config).run(&inputs, |((component, document), cut, bytes)| {
+            made.set(made.get() + 1);
+            accepted.set(accepted.get() + u64::from(loses_nothing(component, &document)?));
+            can_be_looked_at(&document, cut, bytes);
+            Ok(())
+        });
+        ran.unwrap_or_else(|failed| panic!("{failed}"));
+    }
+    println!("{} manifests, {} of them accepted: nothing lost, no panic", made.get(), accepted.get());
 }

@@ -68,7 +68,7 @@ impl SimulatedSite {
         };
         let mut expected = self.before.clone();
         expected.retain(|_, image| !is_ours(image));
-        self.compare_files(&expected)?;
+        self.compare_files(&expected, true)?;
         match self.cluster.lease(LOCK_LEASE).await? {
             None => Ok(()),
             Some(_) => Err(Difference::Objects("the lock is still held".to_owned())),
@@ -90,12 +90,17 @@ impl SimulatedSite {
             })
         };
         self.simulator.until("the control plane to be static, as it was before", SOON, plain).await?;
-        self.compare_files(&self.before)?;
+        self.compare_files(&self.before, false)?;
         self.compare_objects().await
     }
 
-    /// Checks that these files are there and no others, dot-files included.
-    fn compare_files(&self, expected: &BTreeMap<String, FileImage>) -> Result<(), Difference> {
+    /// Checks that these files are there and no others, dot-files included. The spares of manifests that were
+    /// taken away may be there `with_spares`.
+    fn compare_files(
+        &self,
+        expected: &BTreeMap<String, FileImage>,
+        with_spares: bool,
+    ) -> Result<(), Difference> {
         let differs = |name: &str, seen| Err(Difference::File { name: name.to_owned(), seen });
         for (name, image) in expected {
             match self.manifests().read(name)? {
@@ -107,9 +112,12 @@ impl SimulatedSite {
                 Some(_) => {}
             }
         }
-        for entry in std::fs::read_dir(self.manifests().path())? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if !expected.contains_key(&name) {
+        let manifests = self.manifests();
+        let spares: Vec<_> = self.before.keys().map(|name| manifests.spare(name)).collect();
+        for entry in std::fs::read_dir(manifests.path())? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !expected.contains_key(&name) && !(with_spares && spares.contains(&entry.path())) {
                 return differs(&name, "is left there");
             }
         }

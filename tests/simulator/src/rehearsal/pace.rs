@@ -43,6 +43,7 @@ pub fn timeouts() -> Timeouts {
         goodbye: POLL * 2,
         settle: POLL * 6,
         bridge: SOON / 4,
+        unschedulable: POLL * 50,
         api: POLL * 25,
     }
 }

@@ -176,6 +176,16 @@ impl SimulatedSite {
         self.dir.path().join("state")
     }
 
+    /// The kubeconfig that the runs are told. Nothing reads it.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.path().join("admin.conf")
+    }
+
+    /// The machine's units.
+    pub fn units(&self) -> &SimulatedUnits {
+        &self.units
+    }
+
     /// Opens the journal.
     ///
     /// # Errors
@@ -195,7 +205,7 @@ impl SimulatedSite {
             node: Node { manifests, host, units },
             cluster: self.cluster.clone(),
             state_dir: self.state_dir(),
-            kubeconfig: self.dir.path().join("admin.conf"),
+            kubeconfig: self.kubeconfig(),
             node_name: None,
             handover: self.handover,
             soak: SOAK,

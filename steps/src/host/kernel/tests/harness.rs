@@ -1,17 +1,17 @@
 //! Namespaces, listeners that are processes, and connections.
 
+use crate::harness::skipped;
+use crate::host::ask::no_tls;
 use crate::host::kernel::set_mark;
 use crate::host::{Host, Listener, Proc};
 use rustix::net::{
     AddressFamily, Protocol, SocketFlags, SocketType, bind, ipproto, listen, socket_with, sockopt,
 };
-use rustls::ClientConfig;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Addresses of this machine in every namespace, beside the loopback ones.
@@ -30,13 +30,11 @@ pub(super) fn in_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce
         run(&format!("ip address add {V4}/24 dev lo"));
         run(&format!("ip -6 address add {V6}/64 dev lo nodad"));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        runtime.unwrap().block_on(body(Proc::new(Arc::new(no_tls()))));
+        runtime.unwrap().block_on(body(Proc::new(no_tls())));
         return;
     }
     if !rustix::process::geteuid().is_root() {
-        println!("{test}: skipped: only root can make a network namespace");
-        assert!(std::env::var_os("FULCRUM_TESTS_SKIP_NONE").is_none(), "{test} was skipped: not root");
-        return;
+        return skipped("only root can make a network namespace");
     }
     let mut command = Command::new("unshare");
     command.arg("--net").arg(std::env::current_exe().unwrap());
@@ -49,7 +47,7 @@ pub(super) fn in_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce
             assert!(said.contains("1 passed"), "it is not named {test}: {said}");
             println!("{said}");
         }
-        Err(error) => println!("{test}: skipped: there is no unshare: {error}"),
+        Err(error) => skipped(&format!("there is no unshare: {error}")),
     }
 }
 
@@ -236,12 +234,4 @@ pub(super) fn run(command: &str) -> String {
     let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
-}
-
-fn no_tls() -> ClientConfig {
-    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth()
 }

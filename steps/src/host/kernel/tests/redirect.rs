@@ -1,6 +1,7 @@
 //! What `host/nft.rs` does to real connections: of this machine, and of another one.
 
 use super::harness::{V4, Wanted, ask, connect, connect_from, in_namespace, run, taken_by};
+use crate::harness::skipped;
 use crate::host::{Host, MARK_NEWCOMER, MARK_SERVING, Proc, Question, Redirect, RedirectState};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
@@ -78,7 +79,7 @@ impl Drop for Elsewhere {
 fn has_nft() -> bool {
     let found = Command::new("nft").arg("--version").output();
     if let Err(error) = &found {
-        println!("nft: skipped: it is not installed: {error}");
+        skipped(&format!("nft is not installed: {error}"));
     }
     found.is_ok()
 }

@@ -1,6 +1,7 @@
 //! A live listener of another process becomes shareable, or the error says why not.
 
 use super::harness::{Wanted, connect, has_mptcp, in_namespace};
+use crate::harness::skipped;
 use crate::host::{Hindrance, Host, Listener};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -66,7 +67,7 @@ fn ordinary_user(listener: &Listener) {
     command.args(["--exact", name, "--ignored"]).uid(65534).gid(65534);
     match command.env(LISTENER, serde_json::to_string(listener).unwrap()).output() {
         Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
-        Err(error) => println!("an ordinary user: skipped: cannot run this program: {error}"),
+        Err(error) => skipped(&format!("an ordinary user cannot run this program: {error}")),
     }
 }
 
