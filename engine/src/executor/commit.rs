@@ -6,6 +6,7 @@ use crate::checkpoint;
 use crate::clip::clip;
 use crate::error::EngineError;
 use crate::event::{Event, Outcome};
+use crate::here;
 use crate::status::StepState;
 use crate::step::StepError;
 use fulcrum_state::{AppendError, Commit, fault};
@@ -84,10 +85,16 @@ impl Executor<'_> {
             mortality.before_an_entry()?;
         }
         let seq = match &self.writer {
-            Some(writer) => writer.lock().await.append(commit).await?.seq,
+            Some(writer) => {
+                let mut writer = writer.lock().await;
+                let seq = writer.append(commit).await?.seq;
+                here::at_work(writer.run());
+                seq
+            }
             None => {
                 let writer = self.engine.journal.begin(self.run.plan().workflow(), commit).await?;
                 let seq = writer.head().seq;
+                here::at_work(writer.run());
                 self.writer = Some(Arc::new(Mutex::new(writer)));
                 seq
             }
@@ -138,6 +145,7 @@ impl Executor<'_> {
                 continue;
             };
             self.run.restore(&step, before);
+            self.show_output(&step);
             self.flights.forget(&step);
             self.calls.retain(|call| call.step != step || call.what != What::Run);
             let error = StepError::retry(clip(&format!("the pre-image cannot be kept: {error}")));
