@@ -24,6 +24,8 @@ mod cli;
 
 // Journals that earlier builds have left.
 mod kept;
+// What steps return, in the history and after a crash.
+mod outputs;
 // A terminal, or a pipe, that goes away while the command runs.
 mod terminal;
 

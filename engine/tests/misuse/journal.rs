@@ -23,52 +23,58 @@ async fn a_pre_image_that_finds_no_room_fails_its_step() {
     load(&journal.reader(), ending.run).unwrap();
 }
 
+/// Saves at the second time, when the disk has no more room.
+struct Late(MemoryDisk, Arc<Notify>, AtomicU32);
+
+#[async_trait]
+impl Step for Late {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent)
+    }
+    async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
+        Err(StepError::fatal("its pre-image was not kept"))
+    }
+    async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
+        Ok(())
+    }
+    fn saves(&self) -> bool {
+        true
+    }
+    async fn save(&self, _cx: &Context) -> Result<Vec<u8>, StepError> {
+        if self.2.fetch_add(1, Ordering::SeqCst) == 0 {
+            return Err(StepError::retry("not there yet"));
+        }
+        self.0.set_room(Some(self.0.used()));
+        self.1.notify_one();
+        Ok(vec![7; 1 << 20])
+    }
+}
+
+/// Fails for good once that is saved.
+struct Failing(Arc<Notify>);
+
+#[async_trait]
+impl Step for Failing {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent)
+    }
+    async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
+        self.0.notified().await;
+        // The engine takes in what was saved. It then waits for what `slow` saves.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        Err(StepError::fatal("as told"))
+    }
+    async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
+        Ok(())
+    }
+}
+
 /// In the turn in which the pre-image of a second attempt finds no room, another step fails for good. The first
 /// attempt had begun: it is undone.
 #[tokio::test]
 async fn a_step_whose_pre_image_finds_no_room_in_a_rollback_is_undone() {
-    struct Late(MemoryDisk, Arc<Notify>, AtomicU32);
-    #[async_trait]
-    impl Step for Late {
-        async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
-            Ok(ProbeResult::Absent)
-        }
-        async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
-            Err(StepError::fatal("its pre-image was not kept"))
-        }
-        async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
-            Ok(())
-        }
-        fn saves(&self) -> bool {
-            true
-        }
-        async fn save(&self, _cx: &Context) -> Result<Vec<u8>, StepError> {
-            if self.2.fetch_add(1, Ordering::SeqCst) == 0 {
-                return Err(StepError::retry("not there yet"));
-            }
-            self.0.set_room(Some(self.0.used()));
-            self.1.notify_one();
-            Ok(vec![7; 1 << 20])
-        }
-    }
-    struct Failing(Arc<Notify>);
-    #[async_trait]
-    impl Step for Failing {
-        async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
-            Ok(ProbeResult::Absent)
-        }
-        async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
-            self.0.notified().await;
-            // The engine takes in what was saved. It then waits for what `slow` saves.
-            for _ in 0..10 {
-                tokio::task::yield_now().await;
-            }
-            Err(StepError::fatal("as told"))
-        }
-        async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
-            Ok(())
-        }
-    }
     let disk = MemoryDisk::new();
     let journal = Journal::on(Arc::new(disk.clone()), Options { segment_bytes: 64 * 1024 }).unwrap();
     let saved = Arc::new(Notify::new());
