@@ -118,7 +118,7 @@ fn build(old: &v1::Journal, disk: Arc<dyn Disk>, dir: &Path, options: Options) -
         disk.make_dir(made).map_err(|e| DiskError::new("make", disk.path(made), e))?;
     }
     disk.sync_dir("").map_err(|e| DiskError::new("sync", disk.path(""), e))?;
-    let tail = Tail { torn: false, damaged: false, previous: 0 };
+    let tail = Tail { commit: 0, damaged: false, previous: 0 };
     let mut active = Active::open(disk.clone(), options, None, tail)?;
     let shared = Shared::new(disk, Index::default(), true);
     let mut staged = Staged::default();

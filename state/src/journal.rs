@@ -23,6 +23,7 @@ use crate::RunHeader;
 use crate::RunId;
 use crate::Timestamp;
 use crate::active::Active;
+use crate::active::WriteError;
 use crate::blob;
 use crate::blob::BLOBS;
 use crate::carry;
@@ -36,12 +37,14 @@ use crate::commit::Staged;
 use crate::dir;
 use crate::disk::Disk;
 use crate::disk::SystemDisk;
+use crate::error::with_sources;
 use crate::fsync;
 use crate::index::Index;
 use crate::lock::ProcessLock;
 use crate::log;
 use crate::log::FORMAT;
 use crate::place::LOG;
+use crate::place::Place;
 use crate::prune;
 use crate::record::LostContent;
 use crate::shared::Shared;
@@ -160,11 +163,7 @@ impl Journal {
             disk.make_dir(made).map_err(|e| DiskError::new("make", disk.path(made), e))?;
         }
         disk.sync_dir("").map_err(|e| DiskError::new("sync", disk.path(""), e))?;
-        sweep(disk.as_ref())?;
-        if let Some(dir) = &dir {
-            let index = dir.join("index");
-            fsync::sweep(&index).map_err(|e| DiskError::new("sweep", index, e))?;
-        }
+        sweep(disk.as_ref(), dir.as_deref());
         let known = dir.as_deref().map_or(Known::Nothing, |dir| checkpoint::load_index(dir, disk.as_ref()));
         let (mut index, other) = match known {
             Known::Fits(index) => (index, None),
@@ -174,12 +173,12 @@ impl Journal {
         let tail = log::read(disk.as_ref(), &mut index, false)?;
         crate::fault::point("open/recovered");
         let lost = other.map(|other| index.less_than(&other)).unwrap_or_default();
-        let mut active = Active::open(disk.clone(), options, index.end, tail)?;
+        let end = index.end;
         let shared = Arc::new(Shared::new(disk.clone(), index, true));
+        tidy(&shared, end.map_or(1, |end| end.segment));
+        let mut active = Active::open(disk.clone(), options, end, tail)?;
         record_lost(&shared, &mut active, lost)?;
-        prune::finish(&shared, &mut active)?;
         let checkpoints = dir.as_deref().and_then(|dir| Checkpoints::start(dir, &shared));
-        blob::remove(disk.as_ref(), |run| shared.index().run(run).is_none())?;
         let reader = Reader { shared: shared.clone() };
         let syncs = Arc::new(AtomicU64::new(0));
         let (requests, queue) = mpsc::channel();
@@ -391,20 +390,37 @@ fn record_lost(shared: &Shared, active: &mut Active, lost: Vec<(RunId, u64, u64)
     for (run, seq, had) in lost {
         let detail = format!("{had} entries were acknowledged, as the checkpoint says");
         tracing::error!(%run, seq, detail, "the journal lost entries");
+        let lost = LostContent { run, seq, detail };
         let mut staged = Staged::default();
-        staged.lost(LostContent { run, seq, detail });
-        active.write_staged(staged, shared).map_err(|error| error.error())?;
+        staged.lost(lost.clone());
+        match active.write_staged(staged, shared) {
+            Ok(()) => {}
+            // The index keeps it until there is room.
+            Err(WriteError::NoRoom(_)) => shared.index_mut().lost(lost, Place { at: active.end(), len: 0 }),
+            Err(WriteError::Failed(error)) => return Err(error),
+        }
     }
     Ok(())
 }
 
-/// Removes what a killed process left unfinished.
-fn sweep(disk: &dyn Disk) -> Result<(), DiskError> {
-    for name in disk.list(LOG).map_err(|e| DiskError::new("list", disk.path(LOG), e))? {
-        if name.ends_with(".tmp") {
-            let name = format!("{LOG}/{name}");
-            disk.remove(&name).map_err(|e| DiskError::new("remove", disk.path(&name), e))?;
-        }
+/// Removes what a killed process left unfinished. If that fails, the next opening does it.
+fn sweep(disk: &dyn Disk, dir: Option<&Path>) {
+    let result = disk.list(LOG).and_then(|names| {
+        let unfinished = names.iter().filter(|name| name.ends_with(".tmp"));
+        unfinished.into_iter().try_for_each(|name| disk.remove(&format!("{LOG}/{name}")))
+    });
+    let swept = dir.map_or(Ok(()), |dir| fsync::sweep(&dir.join("index")));
+    if let Err(error) = result.and(swept) {
+        tracing::warn!(%error, "what a killed process left in the journal is still there");
     }
-    Ok(())
+}
+
+/// Ends a prune that was cut short. If that fails, for want of room for example, the next prune or opening
+/// does it.
+fn tidy(shared: &Shared, active: u32) {
+    let finished = prune::finish(shared, active).map_err(WriteError::error);
+    let removed = blob::remove(shared.disk.as_ref(), |run| shared.index().pruned(run).is_some());
+    if let Err(error) = finished.and(removed) {
+        tracing::warn!(error = with_sources(&error), "pruned runs are still on the disk");
+    }
 }
