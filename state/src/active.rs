@@ -115,7 +115,7 @@ impl Active {
         log::MAX_COMMIT_BYTES.min(half)
     }
 
-    /// Reserves room: a run that begins with this many bytes can also be ended when the disk is full.
+    /// Keeps room: after so many more bytes, runs that are at work can still be ended on a disk that is full.
     pub(crate) fn reserve(&mut self, bytes: usize) -> Result<(), DiskError> {
         let reserve = (log::MAX_COMMIT_BYTES as u64).min(bytes_of(self.options, self.segment) / 2);
         if self.end + bytes as u64 + reserve <= self.size {

@@ -79,8 +79,11 @@ pub(crate) fn finish(dir: &Path) -> Result<(), OpenError> {
             rename(&carried.join(BLOBS), &dir.join(BLOBS))?;
         }
         crate::fault::point("carry/old-aside");
+        // The log is the mark that this is not done: its name moves last.
+        for moved in [&old, &carried, dir] {
+            fsync::sync_dir(moved).map_err(failed("sync", moved))?;
+        }
         rename(&carried.join(LOG), &dir.join(LOG))?;
-        fsync::sync_dir(&old).map_err(failed("sync", &old))?;
         fsync::sync_dir(dir).map_err(failed("sync", dir))?;
     }
     remove_all(&carried)

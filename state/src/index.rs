@@ -147,6 +147,11 @@ impl Index {
         self.open.iter().filter_map(|at| Some(self.runs[*at].as_ref()?.header.clone())).collect()
     }
 
+    /// True if there is a run that is not over.
+    pub(crate) fn has_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     pub(crate) fn run(&self, run: RunId) -> Option<&RunState> {
         self.runs[*self.by_run.get(&run)?].as_ref()
     }

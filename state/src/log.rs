@@ -138,6 +138,13 @@ pub(crate) fn is_read(disk: &dyn Disk, index: &Index) -> Result<bool, DiskError>
 /// Takes the records behind the index's end into the index.
 pub(crate) fn read(disk: &dyn Disk, index: &mut Index, patient: bool) -> Result<Tail, DiskError> {
     let numbers = segments(disk, LOG)?;
+    if let Some(end) = index.end
+        && numbers.contains(&end.segment)
+        && size_of(disk, end.segment)? < end.offset.into()
+    {
+        // A prune has emptied the segment since. What was in it behind the end is at another place now.
+        *index = Index::default();
+    }
     let mut last = None;
     for number in numbers.iter().rev() {
         if is_begun(disk, *number, 0, REMAINS_BYTES)? {
@@ -170,6 +177,12 @@ pub(crate) fn read(disk: &dyn Disk, index: &mut Index, patient: bool) -> Result<
 
 fn index_has_more(index: &Index, segment: u32) -> bool {
     index.end.is_some_and(|end| end.segment >= segment && end.offset > 0)
+}
+
+fn size_of(disk: &dyn Disk, segment: u32) -> Result<u64, DiskError> {
+    let name = segment_name(segment);
+    let size = disk.open(&name, false).and_then(|file| file.size());
+    size.map_err(|e| DiskError::new("look at", disk.path(&name), e))
 }
 
 /// True if something was written into the segment at a place, or up to so many bytes behind it.

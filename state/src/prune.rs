@@ -27,6 +27,9 @@ use crate::shared::Shared;
 /// The most runs that one record names. Such a record fits well into a commit.
 pub(crate) const RUNS_MAX: usize = 500;
 
+/// The most characters of a reason that are kept.
+const REASON_CHARS_MAX: usize = 1000;
+
 /// The content of a prune's record.
 pub(crate) fn content(index: &Index, runs: &[RunId], reason: &str) -> Result<PruneContent, AppendError> {
     let mut gone = Vec::new();
@@ -37,7 +40,8 @@ pub(crate) fn content(index: &Index, runs: &[RunId], reason: &str) -> Result<Pru
         }
     }
     let last = index.predecessor().map(|last| last.run);
-    Ok(PruneContent { time: Timestamp::now(), reason: reason.into(), last, runs: gone })
+    let reason = reason.chars().take(REASON_CHARS_MAX).collect();
+    Ok(PruneContent { time: Timestamp::now(), reason, last, runs: gone })
 }
 
 /// Removes everything of the runs that are recorded as pruned. `active` is the segment that takes more
@@ -95,7 +99,13 @@ fn rewrite(disk: &dyn Disk, segment: u32, runs: &HashSet<RunId>, lives: bool) ->
                 }
             }
             Found::Bad { to, .. } => (damaged, end) = (true, to as usize),
-            Found::End { .. } => break,
+            Found::End { clean, .. } => {
+                if !clean {
+                    // What is behind stays as it is.
+                    (damaged, end) = (true, bytes.len());
+                }
+                break;
+            }
         }
     }
     if lives || damaged {

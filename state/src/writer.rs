@@ -110,7 +110,8 @@ impl Writer {
             None => before,
         });
         let (staged, head) = Staged::begin(run, kind, after, commit)?;
-        self.join(run, head, staged, group, true)?;
+        // Also a run that is over at once: nothing has to be ended.
+        self.join(run, head, staged, group, false)?;
         group.last = Some(Predecessor { run, head });
         Ok(head)
     }
@@ -130,9 +131,10 @@ impl Writer {
         if head != expected {
             return Err(AppendError::Moved { run, expected, found: head.seq });
         }
+        let ends = commit.ends;
         let (staged, head) = Staged::append(run, head, commit)?;
         if !staged.is_empty() {
-            self.join(run, head, staged, group, false)?;
+            self.join(run, head, staged, group, ends)?;
         }
         Ok(head)
     }
@@ -144,7 +146,7 @@ impl Writer {
         head: Head,
         staged: Staged,
         group: &mut Group,
-        begins: bool,
+        ends: bool,
     ) -> Result<(), AppendError> {
         let most = self.active.commit_max();
         if staged.bytes.len() > most {
@@ -156,7 +158,7 @@ impl Writer {
                 return Err(failure.error());
             }
         }
-        if begins {
+        if !ends {
             let bytes = group.staged.bytes.len() + staged.bytes.len();
             let reserved = self.active.reserve(bytes).map_err(WriteError::not_written);
             reserved.map_err(|error| self.failed(error).error())?;

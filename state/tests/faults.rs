@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use fulcrum_state::AppendError;
 use fulcrum_state::Commit;
+use fulcrum_state::Digest;
 use fulcrum_state::Disk;
 use fulcrum_state::Head;
 use fulcrum_state::Journal;
 use fulcrum_state::MemoryDisk;
 use fulcrum_state::Options;
+use fulcrum_state::ReadError;
 use fulcrum_state::Reader;
 use fulcrum_state::RunId;
 use fulcrum_state::RunWriter;
@@ -299,4 +301,47 @@ fn a_prune_leaves_the_entries_behind_the_damage_of_another_run() {
     let journal = on(&disk);
     wait(journal.prune(vec![gone], "old")).unwrap();
     assert!(before > 10 && count(&disk) == before, "{before}, then {}", count(&disk));
+}
+
+#[test]
+fn a_blob_is_read_from_where_it_is_whole_else_the_damage_is_named() {
+    let disk = MemoryDisk::new();
+    let journal = on(&disk);
+    let (large, small) = (vec![7; 70_000], b"a manifest".to_vec());
+    let mut files = Vec::new();
+    for _ in 0..2 {
+        let commit = Commit::of(["1"]).with_blob(large.clone()).with_blob(small.clone());
+        let run = wait(journal.begin("pivot", commit)).unwrap().run();
+        files.push(format!("blobs/{run}-{}", Digest::of(&large)));
+    }
+    files.sort();
+    disk.change(&files[0], |bytes| bytes[9] = 8);
+    assert_eq!(journal.reader().blob(&Digest::of(&large)).unwrap(), large);
+    drop(journal);
+    disk.change(&segment(1), |bytes| {
+        let places: Vec<usize> = memchr::memmem::find_iter(bytes, &small).collect();
+        places.into_iter().for_each(|at| bytes[at] = b'A');
+    });
+    let error = reader(&disk).blob(&Digest::of(&small)).unwrap_err();
+    let named = matches!(&error, ReadError::DamagedBlob { path, .. } if path.ends_with(segment(1)));
+    assert!(named, "{error:?}");
+}
+
+/// A reader that is older than a prune reads on where the segment that it had read in is short now.
+#[test]
+fn a_reader_outlives_an_emptied_segment() {
+    let disk = MemoryDisk::new();
+    let journal = on(&disk);
+    let mut gone = begin(&journal);
+    append(&mut gone, 30_000).unwrap();
+    let reader = reader(&disk);
+    append(&mut gone, 20_000).unwrap();
+    append(&mut gone, 30_000).unwrap();
+    let kept = begin(&journal).run();
+    let gone = (gone.run(), drop(gone)).0;
+    wait(journal.prune(vec![gone], "old")).unwrap();
+    assert!(disk.files()[&segment(1)].len() < 1000, "it was emptied");
+    assert_eq!(reader.verify(kept).unwrap().seq, 1);
+    assert!(matches!(reader.verify(gone), Err(ReadError::Pruned { .. })));
+    assert_eq!(reader.damage().unwrap(), []);
 }
