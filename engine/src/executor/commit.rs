@@ -37,7 +37,7 @@ impl Executor<'_> {
         }
         while !self.batch.is_empty() {
             match self.append_some().await {
-                Err(EngineError::Journal(AppendError::NoRoom(error)))
+                Err(EngineError::Journal(AppendError::NoRoom(error) | AppendError::Blob(error)))
                     if self.batch.iter().any(|recorded| recorded.before.is_some()) =>
                 {
                     self.give_up_pre_images(&StepError::from(error))?;
@@ -66,6 +66,8 @@ impl Executor<'_> {
             let over = |outcome| matches!(outcome, Outcome::Completed | Outcome::RolledBack);
             matches!(recorded.event, Event::Ended { outcome, .. } if over(outcome))
         });
+        // The way back may take the last room on the disk.
+        commit.ends = self.run.rollback().is_some();
         for recorded in &self.batch[..count] {
             fault::point_of("journal/before", recorded.event.kind());
         }

@@ -96,6 +96,36 @@ async fn a_step_whose_pre_image_finds_no_room_in_a_rollback_is_undone() {
     assert_eq!((&late.status, late.attempts, late.pre_image), (&Status::Undone, 1, None));
 }
 
+/// Work that went forward took the room that is kept for the way back.
+#[tokio::test]
+async fn a_run_that_has_filled_the_disk_is_rolled_back() {
+    let disk = MemoryDisk::new();
+    let options = Options { segment_bytes: 64 * 1024 };
+    let journal = Journal::on(Arc::new(disk.clone()), options).unwrap();
+    let names: Vec<String> = (0..60).map(|n| format!("s{n}")).collect();
+    let with = |journal: &Journal| {
+        let steps = names.iter().map(|name| {
+            let disk = disk.clone();
+            let made = Made::new(move |_| {
+                disk.set_room(Some(disk.used()));
+                Ok(Value::String("x".repeat(1500)))
+            });
+            (name.as_str(), made)
+        });
+        with_steps(journal, steps.collect())
+    };
+    let plan = chain(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let error = with(&journal).start(plan).await.unwrap_err();
+    let is_full =
+        matches!(error, fulcrum_engine::EngineError::Journal(fulcrum_engine::state::AppendError::NoRoom(_)));
+    assert!(is_full, "{error:?}");
+    drop(journal);
+    let journal = Journal::on(Arc::new(disk.clone()), options).unwrap();
+    let run = journal.open_runs().unwrap()[0].run;
+    let ending = with(&journal).roll_back(run, "the disk is full").await.unwrap();
+    assert_eq!(ended(&ending).0, Outcome::RolledBack);
+}
+
 #[tokio::test]
 async fn observers_see_the_time_of_the_entry() {
     let (journal, world) = (Journal::in_memory(), world::Shared::default());
