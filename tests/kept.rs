@@ -3,20 +3,28 @@
 //! The steps here only record that they were called: what is tested is that today's code reads what was stored, and
 //! goes on exactly where the earlier build was.
 
+use crate::harness::copy_dir;
+use crate::support::setup;
 use async_trait::async_trait;
-use fulcrum_engine::load::load;
+use fulcrum_engine::load::{decode, load};
 use fulcrum_engine::run::Phase;
-use fulcrum_engine::state::{Journal, RunId};
+use fulcrum_engine::state::{Commit, Journal, RunId};
 use fulcrum_engine::{
-    Context, Engine, Outcome, ProbeResult, Session, Step, StepError, StepRegistry, StepSpec,
+    Context, Engine, Event, Outcome, ProbeResult, Session, Step, StepError, StepRegistry, StepSpec,
 };
+use fulcrum_simulator::rehearsal::{SimulatedSite, Steps};
+use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::JournalView;
 use fulcrum_steps::guard::decide::{BootFacts, Next, Standing, Workflow, at_boot};
+use fulcrum_steps::manifest::StaticPod;
 use fulcrum_steps::plan::PIVOT;
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode, RunInfo};
-use fulcrum_steps::step::Job;
-use fulcrum_steps::step_name::StepName;
-use serde_json::Value;
+use fulcrum_steps::step::{Job, library};
+use fulcrum_steps::step_name::{StepKind, StepName};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
@@ -25,20 +33,9 @@ use tempfile::TempDir;
 
 /// A copy of a kept state directory.
 fn kept(name: &str) -> TempDir {
-    fn copy(from: &Path, to: &Path) {
-        std::fs::create_dir_all(to).unwrap();
-        for entry in std::fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let target = to.join(entry.file_name());
-            match entry.path().is_dir() {
-                true => copy(&entry.path(), &target),
-                false => drop(std::fs::copy(entry.path(), target).unwrap()),
-            }
-        }
-    }
     let dir = tempfile::tempdir().unwrap();
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("tests/fixtures/kept");
-    copy(&fixtures.join(name), dir.path());
+    copy_dir(&fixtures.join(name), dir.path());
     dir
 }
 
@@ -101,7 +98,7 @@ async fn a_kept_pivot_is_resumed_where_it_was() {
     let view = JournalView::read(&journal).unwrap().unwrap();
     assert_eq!(view.pivot_facts().standing, Standing::Unfinished { unwinding: false });
     assert_eq!(next(&view), Next::Resume(run));
-    assert!(view.retired.contains_key(&fulcrum_steps::component::Component::ApiServer));
+    assert!(view.retired.contains_key(&Component::ApiServer));
     let calls = Calls::default();
     let ending = engine(&journal, &calls).resume(run).await.unwrap();
     assert!(matches!(ending.phase, Phase::Ended(Outcome::Completed, _)), "{}", ending.phase);
@@ -181,9 +178,86 @@ fn a_kept_history_is_shown_with_todays_names() {
         assert!(history.contains(words), "{words}: {history}");
     }
     for old in ["line-up", "way-back", " seal ", "stand-in"] {
-        assert!(!history.contains(old), "{old}: {history}");
+        // What a step has returned is shown as it was stored.
+        let mut told = history.lines().filter(|line| !line.starts_with("      "));
+        assert!(!told.any(|line| line.contains(old)), "{old}: {history}");
     }
     let status = run(&["status", "--kubeconfig", "/nowhere", "--manifests-dir", "/nowhere"]);
     assert!(status.contains("(hand-over): completed"), "{status}");
     assert_eq!(run(&["history", "--verify"]).matches("intact").count(), 4);
+}
+
+/// A kept pivot, cut short while it made a DaemonSet, on a cluster of today. That build set neither `dnsPolicy` nor a
+/// priority class.
+async fn cut_while_it_made_the_scheduler(world: &SimulatedSite) -> (Journal, RunId) {
+    let dir = kept("mid-pivot");
+    let old = open(&dir);
+    let reader = old.reader();
+    let made = StepKind::CreateDaemonset.of(Component::Scheduler).id();
+    let (mut bodies, mut blobs) = (Vec::new(), Vec::new());
+    for entry in reader.entries(pivot(&old)).map(Result::unwrap) {
+        let event = decode(&entry).unwrap();
+        bodies.push(entry.body);
+        match event {
+            Event::Begun { plan, .. } => blobs.push(reader.blob(&plan).unwrap()),
+            Event::AttemptStarted { step, pre_image, .. } => {
+                blobs.extend(pre_image.map(|digest| reader.blob(&digest).unwrap()));
+                if step == made {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    let journal = world.journal().unwrap();
+    let commit = blobs.into_iter().fold(Commit::of(bodies), Commit::with_blob);
+    let run = journal.begin(PIVOT, commit).await.unwrap().run();
+    let archive = |dir: &Path, run: RunId| dir.join("archive").join(run.to_string());
+    let archived = archive(&world.state_dir(), run);
+    copy_dir(&archive(dir.path(), pivot(&old)), &archived);
+    let manifest = std::fs::read(archived.join(Component::Scheduler.manifest_file())).unwrap();
+    let settings = RunInfo::of(load(&journal.reader(), run).unwrap().plan()).unwrap().settings;
+    let pod = StaticPod::parse(Component::Scheduler, &manifest).unwrap();
+    let mut daemonset = pod.daemonset(&settings.target(Some(run)));
+    for field in ["dnsPolicy", "priorityClassName"] {
+        let spec = daemonset["spec"]["template"]["spec"].as_object_mut().unwrap();
+        assert!(spec.remove(field).is_some(), "{field}");
+    }
+    world.cluster.create_daemonset(&daemonset, false).await.unwrap();
+    (journal, run)
+}
+
+/// What an earlier build has made is its own, and an edit of that is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemonset_that_an_earlier_build_made_is_not_taken_for_changed() {
+    for edited in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let calls = Calls::default();
+        let recorded = calls.clone();
+        let steps: Steps = Arc::new(move |site| {
+            let (real, recorded) = (library(site), registry(&recorded));
+            Arc::new(move |spec: &StepSpec| match spec.id.as_str() {
+                "create-daemonset/kube-scheduler" => real.step(spec),
+                _ => recorded.step(spec),
+            })
+        });
+        let world = SimulatedSite::boot(&setup(), dir.path()).await.unwrap().with_steps(steps);
+        let (journal, run) = cut_while_it_made_the_scheduler(&world).await;
+        if edited {
+            let daemonsets: Api<DaemonSet> = Api::namespaced(world.simulator.client(), "kube-system");
+            let patch = Patch::Merge(json!({ "spec": { "minReadySeconds": 7 } }));
+            let name = Component::Scheduler.daemonset_name();
+            daemonsets.patch(name, &PatchParams::default(), &patch).await.unwrap();
+        }
+        let ending = world.resume(&journal, run).await.unwrap();
+        let ran = calls.0.lock().unwrap().0.clone();
+        assert!(!ran.contains("create-daemonset/kube-scheduler"), "it is probed: {ran:?}");
+        match ending.phase {
+            Phase::Ended(Outcome::Completed, _) if !edited => {}
+            Phase::Ended(Outcome::NeedsOperator, why) if edited => {
+                assert!(why.contains("was changed: spec.minReadySeconds: ours 20, live 7"), "{why}");
+            }
+            other => panic!("edited: {edited}, but {other}"),
+        }
+    }
 }

@@ -28,6 +28,8 @@ mod kept;
 // What a command leaves to other processes while it asks, or prints.
 mod beside;
 
+// What steps return, in the history and after a crash.
+mod outputs;
 // A terminal, or a pipe, that goes away while the command runs.
 mod terminal;
 

@@ -48,8 +48,9 @@ impl Place {
     }
 }
 
+/// What is in a directory. A process at work may remove the directory meanwhile.
 fn walk(dir: &Path) -> Vec<PathBuf> {
-    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect()
+    std::fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -105,9 +106,9 @@ prepare-rollback/restore-static/kube-scheduler 0 ms 0 ms
 prepare-rollback/vacate-port/kube-scheduler 0 ms 0 ms
 prepare-rollback/redirect 0 ms 0 ms
 prepare-rollback/raise-bridge 0 ms 0 ms
-retire-static/kube-apiserver 0 ms 0 ms
 retire-static/kube-controller-manager 0 ms 0 ms
 retire-static/kube-scheduler 0 ms 0 ms
+retire-static/kube-apiserver 0 ms 0 ms
 prefer-serving 0 ms 0 ms
 verify 0 ms 0 ms
 record-head 0 ms 0 ms
@@ -277,7 +278,7 @@ fn interrupted_it_leaves_nothing_behind() {
 }
 
 fn has_journal(root: &Path) -> bool {
-    walk(root).iter().any(|world| world.join("state/db").exists())
+    walk(root).iter().any(|world| world.join("state/log").exists())
 }
 
 fn children_of(pid: u32) -> Vec<u32> {

@@ -13,12 +13,12 @@ use fulcrum_state::Digest;
 use std::sync::Arc;
 
 /// Changes when the meaning of the following bytes changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The state. `None` before the run is begun.
 pub(crate) fn encode(run: &Run) -> Option<Vec<u8>> {
     let kept = run.kept();
-    let state = StateV1 {
+    let state = StateV2 {
         plan: kept.stored_plan?.to_string(),
         phase: match kept.phase {
             Phase::New => return None,
@@ -33,7 +33,7 @@ pub(crate) fn encode(run: &Run) -> Option<Vec<u8>> {
         rollback: kept.rollback.map(|rollback| (rollback.reason.clone(), rollback.mode.clone())),
         deaths: kept.deaths,
         in_session: kept.in_session,
-        steps: kept.states.iter().map(StepV1::of).collect(),
+        steps: kept.states.iter().map(StepV2::of).collect(),
     };
     bincode::encode_to_vec((FORMAT, state), config::standard()).ok()
 }
@@ -66,7 +66,7 @@ pub(crate) fn decode(bytes: &[u8], plan: Arc<Plan>) -> Option<Run> {
         program,
         role: Role::new(role),
     });
-    let states: Vec<StepState> = state.steps.into_iter().map(StepV1::into_state).collect::<Option<_>>()?;
+    let states: Vec<StepState> = state.steps.into_iter().map(StepV2::into_state).collect::<Option<_>>()?;
     let rollback = state.rollback.map(|(reason, mode)| Rollback { reason, mode });
     let kept = Kept {
         stored_plan: state.plan.parse().ok(),
@@ -80,25 +80,25 @@ pub(crate) fn decode(bytes: &[u8], plan: Arc<Plan>) -> Option<Run> {
     (plan.steps().len() == kept.states.len()).then(|| Run::from_kept(plan, &kept))
 }
 
-fn decode_state(bytes: &[u8]) -> Option<StateV1> {
+fn decode_state(bytes: &[u8]) -> Option<StateV2> {
     let (format, used): (u32, usize) = bincode::decode_from_slice(bytes, config::standard()).ok()?;
     if format != FORMAT {
         return None;
     }
     let rest = &bytes[used..];
-    let (state, used): (StateV1, usize) = bincode::decode_from_slice(rest, config::standard()).ok()?;
+    let (state, used): (StateV2, usize) = bincode::decode_from_slice(rest, config::standard()).ok()?;
     (used == rest.len()).then_some(state)
 }
 
 #[derive(Encode, Decode)]
-struct StateV1 {
+struct StateV2 {
     plan: String,
     phase: PhaseV1,
     session: Option<(String, u32, String, String)>,
     rollback: Option<(String, Option<String>)>,
     deaths: u32,
     in_session: bool,
-    steps: Vec<StepV1>,
+    steps: Vec<StepV2>,
 }
 
 #[derive(Encode, Decode)]
@@ -109,19 +109,20 @@ enum PhaseV1 {
 }
 
 #[derive(Encode, Decode)]
-struct StepV1 {
+struct StepV2 {
     status: u8,
     why: String,
     attempts: u32,
     undos: u32,
     failures: u32,
     settled: u32,
+    deaths: u32,
     pre_image: Option<String>,
     /// JSON.
     output: Option<String>,
 }
 
-impl StepV1 {
+impl StepV2 {
     fn of(state: &StepState) -> Self {
         let (status, why) = match &state.status {
             Status::Waiting => (0, ""),
@@ -142,6 +143,7 @@ impl StepV1 {
             undos: state.undos,
             failures: state.failures,
             settled: state.settled,
+            deaths: state.deaths,
             pre_image: state.pre_image.map(|digest| digest.to_string()),
             output: state.output.as_ref().map(ToString::to_string),
         }
@@ -169,6 +171,7 @@ impl StepV1 {
             undos: self.undos,
             failures: self.failures,
             settled: self.settled,
+            deaths: self.deaths,
             pre_image,
             output,
         })

@@ -16,8 +16,13 @@ use std::fmt;
 pub enum Event {
     /// The run begins. `plan` names the blob with its plan.
     Begun { workflow: String, plan: Digest, session: Session },
-    /// Another process took the run up. Attempts without a result were cut short.
-    Resumed { session: Session },
+    /// The run was taken up again. Attempts without a result were cut short. `same_process` says that the
+    /// process which left them did not die: it is the one that goes on.
+    Resumed {
+        session: Session,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        same_process: bool,
+    },
     /// An attempt is about to begin. `pre_image` names a blob. The first pre-image of a step counts for all
     /// its attempts and undos.
     AttemptStarted { step: StepId, attempt: u32, pre_image: Option<Digest> },

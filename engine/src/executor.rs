@@ -11,9 +11,11 @@ mod take_in;
 
 use crate::attempt::{Call, Finished};
 use crate::clip::listed;
-use crate::engine::{Asked, Ending, Engine};
+use crate::control::Asked;
+use crate::engine::{Ending, Engine};
 use crate::error::EngineError;
 use crate::event::{Event, PauseCause};
+use crate::here;
 use crate::observe::Watcher;
 use crate::outputs::Outputs;
 use crate::panics::panic_text;
@@ -109,7 +111,8 @@ impl<'a> Executor<'a> {
         if tokio::time::timeout(GONE_MAX, self.tasks.shutdown()).await.is_err() {
             tracing::error!("a step blocks its thread: it goes on although it was dropped");
         }
-        if ending.is_ok() {
+        if let Ok(ending) = &ending {
+            here::ended(ending.run);
             self.engine.control.answered(&self.asked);
         }
         ending
@@ -154,7 +157,7 @@ impl<'a> Executor<'a> {
             biased;
             () = self.asked.pause.cancelled(), if !self.took_pause_in => {
                 self.took_pause_in = true;
-                self.pausing.get_or_insert(self.engine.control.why());
+                self.pausing.get_or_insert(self.asked.why());
                 self.flights.stop();
             }
             Some(finished) = self.tasks.join_next() => {
@@ -189,17 +192,17 @@ impl<'a> Executor<'a> {
                 self.flights.stop(); // Their results are not needed any more.
                 self.rested.clear();
             }
-            Event::AttemptDone { step, .. } | Event::Probed { step, .. } => {
-                let place = self.run.plan().place(step.as_str());
-                let output = self.run.state(step).and_then(|state| state.output.clone());
-                if let (Some(place), Some(output)) = (place, output) {
-                    self.outputs.put(place, output);
-                }
-            }
-            _ => {}
+            event => event.step().map_or((), |step| self.show_output(step)),
         }
         self.batch.push(Recorded { event, blob, before });
         Ok(())
+    }
+
+    /// Calls to come see the step's output as the run has it.
+    fn show_output(&mut self, step: &StepId) {
+        if let Some(place) = self.run.plan().place(step.as_str()) {
+            self.outputs.set(place, self.run.states()[place].output.clone());
+        }
     }
 
     fn policy(&self, step: &StepId) -> Policy {

@@ -6,6 +6,7 @@ use crate::load::decode;
 use crate::plan::StepId;
 use fulcrum_state::{Entry, Timestamp};
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// One attempt, of a run or of an undo.
@@ -27,6 +28,8 @@ pub struct Attempt {
     pub session: Session,
     /// The error, a later probe's finding, or nothing.
     pub detail: Option<String>,
+    /// What it returned, or what a later probe read of that.
+    pub output: Option<Value>,
     /// The journal entry with the intent.
     pub seq: u64,
 }
@@ -53,7 +56,7 @@ pub enum AttemptResult {
     Failed,
     /// It was asked to stop.
     Stopped,
-    /// Its process died before it had a result.
+    /// Its process died, or its call was given up, before it had a result.
     Interrupted,
 }
 
@@ -80,19 +83,24 @@ impl History {
     pub fn push(&mut self, entry: &Entry) -> Result<(), LoadError> {
         match decode(entry)? {
             Event::Begun { session, .. } => self.session = Some(session),
-            Event::Resumed { session } => self.resumed(session),
+            Event::Resumed { session, .. } => self.resumed(session),
             Event::AttemptStarted { step, attempt, .. } => self.start(entry, step, Direction::Run, attempt),
             Event::UndoStarted { step, attempt } => self.start(entry, step, Direction::Undo, attempt),
-            Event::AttemptDone { step, .. } | Event::UndoDone { step, .. } => {
+            Event::AttemptDone { step, output, .. } => {
                 self.end(entry, &step, AttemptResult::Done, None);
+                self.returned(&step, output);
             }
+            Event::UndoDone { step, .. } => self.end(entry, &step, AttemptResult::Done, None),
             Event::AttemptFailed { step, failure, .. } | Event::UndoFailed { step, failure, .. } => {
                 self.end(entry, &step, AttemptResult::Failed, Some(failure.error));
             }
             Event::AttemptCut { step, .. } | Event::UndoCut { step, .. } => {
                 self.end(entry, &step, AttemptResult::Stopped, None);
             }
-            Event::Probed { step, result, .. } => self.probed(&step, &result),
+            Event::Probed { step, result, output } => {
+                self.probed(&step, &result);
+                self.returned(&step, output);
+            }
             Event::RollbackStarted { reason, .. } => self.reason = Some(reason),
             Event::Paused { reason, .. } => self.reason = Some(reason),
             Event::Ended { outcome, reason } => {
@@ -118,6 +126,7 @@ impl History {
             result: AttemptResult::Open,
             session,
             detail: None,
+            output: None,
             seq: entry.seq,
         });
     }
@@ -127,6 +136,16 @@ impl History {
             attempt.ended = Some(entry.time);
             attempt.result = result;
             attempt.detail = detail;
+        }
+    }
+
+    fn last(&mut self, step: &StepId) -> Option<&mut Attempt> {
+        self.attempts.iter_mut().rev().find(|attempt| attempt.step == *step)
+    }
+
+    fn returned(&mut self, step: &StepId, output: Value) {
+        if let Some(attempt) = self.last(step).filter(|_| !output.is_null()) {
+            attempt.output = Some(output);
         }
     }
 
@@ -142,8 +161,7 @@ impl History {
 
     /// A probe is about the last attempt at the step. It says what that attempt had done.
     fn probed(&mut self, step: &StepId, result: &ProbeResult) {
-        let last = self.attempts.iter_mut().rev().find(|attempt| attempt.step == *step);
-        if let Some(attempt) = last {
+        if let Some(attempt) = self.last(step) {
             attempt.detail = Some(match result {
                 ProbeResult::Absent => "probed: absent".to_owned(),
                 ProbeResult::Done => "probed: done".to_owned(),

@@ -34,12 +34,15 @@
 //! | `testing` | what every workflow should hold, as checks (cargo feature `testing`) |
 
 mod attempt;
+mod calls;
 mod checkpoint;
 mod clip;
+mod control;
 pub mod engine;
 mod error;
 pub mod event;
 mod executor;
+mod here;
 pub mod history;
 pub mod limits;
 pub mod load;
@@ -54,7 +57,8 @@ pub mod step;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use engine::{Control, Ending, Engine};
+pub use control::Control;
+pub use engine::{Ending, Engine};
 pub use error::{EngineError, LoadError};
 pub use event::{Event, Failure, FailureKind, Outcome, PauseCause, ProbeResult, Role, Session};
 pub use observe::{Observer, Silent};

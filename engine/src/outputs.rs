@@ -14,14 +14,21 @@ impl Outputs {
         Self(known.map(place).collect())
     }
 
-    /// Adds the output of the step at `place`. If the step has another output, from an earlier session, calls
-    /// in flight keep seeing that one.
-    pub(crate) fn put(&mut self, place: usize, output: Arc<Value>) {
+    /// Sets the output of the step at `place`. If the step has another one, from an earlier attempt, calls in
+    /// flight keep seeing that.
+    pub(crate) fn set(&mut self, place: usize, output: Option<Arc<Value>>) {
         let Some(slot) = self.0.get(place) else { return };
-        if let Err(output) = slot.set(output) {
-            let mut known: Vec<_> = self.0.iter().map(|slot| slot.get().cloned()).collect();
-            known[place] = Some(output);
-            *self = Self::new(known.into_iter());
+        let is_set = match (slot.get(), &output) {
+            (None, None) => true,
+            (None, Some(output)) => slot.set(Arc::clone(output)).is_ok(),
+            (Some(known), Some(output)) => Arc::ptr_eq(known, output),
+            (Some(_), None) => false,
+        };
+        if !is_set {
+            let known = self.0.iter().enumerate();
+            let known =
+                known.map(|(at, slot)| if at == place { output.clone() } else { slot.get().cloned() });
+            *self = Self::new(known.collect::<Vec<_>>().into_iter());
         }
     }
 

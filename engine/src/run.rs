@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
 
-/// This many sessions in a row may die before a step has a result. The next one stops for a person.
+/// This many processes in a row may die while one step is in flight. The next one stops for a person.
 pub(crate) const DEATHS_MAX: u32 = 5;
 
 /// A run: its plan and the state of each step.
@@ -25,7 +25,7 @@ pub struct Run {
     phase: Phase,
     session: Option<Session>,
     rollback: Option<Rollback>,
-    /// Sessions in a row that died, each before a step had a result.
+    /// Processes in a row that died while no step was known to be in flight: saving a pre-image, for example.
     deaths: u32,
     /// Whether a process is at work on it, or died at work.
     in_session: bool,
@@ -118,8 +118,8 @@ impl Run {
             }
             (
                 Phase::Active | Phase::Paused { .. } | Phase::Ended(Outcome::NeedsOperator, _),
-                Event::Resumed { session },
-            ) => self.resume(session.clone()),
+                Event::Resumed { session, same_process },
+            ) => self.resume(session.clone(), *same_process),
             // A person may ask for a rollback at any time, but only once.
             (
                 Phase::Active
@@ -231,8 +231,15 @@ impl Run {
         &self.states
     }
 
-    fn resume(&mut self, session: Session) {
-        self.deaths = if self.in_session { self.deaths + 1 } else { 0 };
+    fn resume(&mut self, session: Session, same_process: bool) {
+        match (self.in_session, same_process) {
+            (true, true) => {}
+            (true, false) => self.count_death(),
+            (false, _) => {
+                self.deaths = 0;
+                self.states.iter_mut().for_each(|state| state.deaths = 0);
+            }
+        }
         self.in_session = true;
         let rebooted = self.session.as_ref().is_some_and(|last| last.boot_id != session.boot_id);
         for (spec, state) in self.plan.steps().iter().zip(&mut self.states) {
@@ -248,9 +255,20 @@ impl Run {
         self.phase = Phase::Active;
     }
 
+    /// Counts for the steps that were in flight. Another step's results say nothing of them.
+    fn count_death(&mut self) {
+        let mut blamed = false;
+        for state in self.states.iter_mut().filter(|state| state.is_open()) {
+            state.deaths += 1;
+            blamed = true;
+        }
+        self.deaths += u32::from(!blamed);
+    }
+
     fn roll_back(&mut self, rollback: Rollback) {
         for state in &mut self.states {
             state.rolled_back();
+            state.deaths = 0;
         }
         self.rollback = Some(rollback);
         self.deaths = 0;
@@ -263,14 +281,7 @@ impl Run {
             return Err(self.illegal(event));
         };
         let mut next = self.states[place].next(event, &self.plan.steps()[place])?;
-        let is_result = matches!(
-            event,
-            Event::AttemptDone { .. }
-                | Event::AttemptFailed { .. }
-                | Event::UndoDone { .. }
-                | Event::UndoFailed { .. }
-        );
-        if is_result {
+        if matches!(event, Event::AttemptDone { .. } | Event::UndoDone { .. }) {
             self.deaths = 0;
         }
         let settled = matches!(
@@ -324,9 +335,13 @@ impl Run {
         self.states.iter().any(|state| matches!(state.status, Status::Running | Status::Undoing))
     }
 
+    /// Whether the run may end like this. Why a person is needed is the engine's decision: earlier versions
+    /// counted deaths in another way.
     fn may_end(&self, outcome: Outcome) -> bool {
-        let dies = self.deaths >= DEATHS_MAX && outcome == Outcome::NeedsOperator && !self.in_flight();
-        dies || self.due().iter().any(|action| matches!(action, Action::End(due, _) if *due == outcome))
+        if outcome == Outcome::NeedsOperator {
+            return !self.in_flight();
+        }
+        self.due().iter().any(|action| matches!(action, Action::End(due, _) if *due == outcome))
     }
 
     fn illegal(&self, event: &Event) -> IllegalEvent {

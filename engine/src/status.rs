@@ -21,11 +21,14 @@ pub struct StepState {
     pub failures: u32,
     /// The blob with the step's pre-image.
     pub pre_image: Option<Digest>,
-    /// The value that the step returned, or that was read after a probe found it done. `None` if it has no
-    /// output.
+    /// The value that the last attempt returned, or that was read after a probe found it done. `None` if that
+    /// attempt has no output, or no result yet.
     pub output: Option<Arc<Value>>,
     /// The attempt that had a result. This is the last one, unless that was cut short.
     pub settled: u32,
+    /// Processes in a row that died while the step had an attempt, an undo or a probe in flight, as far as
+    /// the journal tells.
+    pub deaths: u32,
 }
 
 /// What may happen to a step next.
@@ -72,11 +75,17 @@ impl StepState {
     /// When the event cannot follow. The state is then unchanged.
     pub fn next(&self, event: &Event, spec: &StepSpec) -> Result<Self, IllegalEvent> {
         let mut next = self.clone();
+        // An attempt that came back in any way has not taken its process down. A probe that finds the attempt's
+        // work missing says nothing of the attempt.
+        let came_back = !matches!(event, Event::AttemptStarted { .. } | Event::UndoStarted { .. })
+            && !matches!(event, Event::Probed { result, .. } if *result != ProbeResult::Done);
+        next.deaths = if came_back { 0 } else { self.deaths };
         next.status = match (&self.status, event) {
             (Status::Waiting, Event::AttemptStarted { attempt, pre_image, .. })
                 if *attempt == self.attempts + 1 =>
             {
                 next.attempts = *attempt;
+                next.output = None;
                 next.pre_image = self.pre_image.or(*pre_image);
                 Status::Running
             }
@@ -119,8 +128,8 @@ impl StepState {
         Ok(next)
     }
 
-    /// A new process has taken the run up. Attempts of the earlier process have no result. `volatile` says
-    /// that the effect of a done step may be gone. Failures count anew.
+    /// The run is taken up again. Attempts of the earlier session have no result. `volatile` says that the
+    /// effect of a done step may be gone. Failures count anew.
     pub(crate) fn resumed(&mut self, volatile: bool) {
         self.failures = 0;
         self.status = match std::mem::take(&mut self.status) {
@@ -140,6 +149,11 @@ impl StepState {
             Status::Done | Status::Failed(_) => Status::ToUndo,
             other => other,
         };
+    }
+
+    /// Whether a call of the step was in flight or due when the journal ended.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.status, Status::Running | Status::NeedsProbe | Status::Undoing)
     }
 
     /// Whether the step's last attempt was cut short. Then its output is not known.

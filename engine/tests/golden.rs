@@ -50,7 +50,7 @@ fn samples() -> BTreeMap<String, Event> {
     let image = Digest::of(b"what was there");
     let mut all = vec![
         Event::Begun { workflow: "pivot".into(), plan: Digest::of(b"a plan"), session: session() },
-        Event::Resumed { session: session() },
+        Event::Resumed { session: session(), same_process: false },
         Event::AttemptStarted { step: step.clone(), attempt, pre_image: Some(image) },
         Event::AttemptDone { step: step.clone(), attempt, output: json!({ "uid": "7", "ports": [6443] }) },
         Event::AttemptCut { step: step.clone(), attempt },
@@ -88,7 +88,9 @@ fn samples() -> BTreeMap<String, Event> {
     let probed = Event::Probed { step: step.clone(), result: ProbeResult::Done, output };
     samples.insert("probed-done-with-output".into(), probed);
     let with_role = session().with_role(Role::new("guard"));
-    samples.insert("resumed-with-role".into(), Event::Resumed { session: with_role });
+    samples.insert("resumed-with-role".into(), Event::Resumed { session: with_role, same_process: false });
+    let same = Event::Resumed { session: session(), same_process: true };
+    samples.insert("resumed-by-the-same-process".into(), same);
     let (reason, mode) = ("asked for".into(), Some("keep-port-sharing".into()));
     samples.insert("unwind-started-with-mode".into(), Event::RollbackStarted { reason, mode });
     let bare = Event::AttemptDone { step, attempt: 1, output: Value::Null };

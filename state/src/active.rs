@@ -53,6 +53,14 @@ pub(crate) enum WriteError {
 }
 
 impl WriteError {
+    /// The error of something that was not written at all.
+    pub(crate) fn not_written(error: DiskError) -> WriteError {
+        match error.is_full() {
+            true => WriteError::NoRoom(error),
+            false => WriteError::Failed(error),
+        }
+    }
+
     pub(crate) fn error(self) -> DiskError {
         let (WriteError::NoRoom(error) | WriteError::Failed(error)) = self;
         error
@@ -72,12 +80,8 @@ impl Active {
         let name = place::segment_name(end.segment);
         let failed = |e| DiskError::new("open", disk.path(&name), e);
         let file = if segments.contains(&end.segment) {
-            if tail.torn && !tail.damaged {
-                log::clear(disk.as_ref(), end)?;
-            }
-            // A commit that a killed process wrote and did not sync is there now, and stays there.
             let file = disk.open(&name, true).map_err(failed)?;
-            file.sync().map_err(failed)?;
+            log::settle(file.as_ref(), tail.commit, end.offset.into()).map_err(failed)?;
             disk.sync_dir(LOG).map_err(|e| DiskError::new("sync", disk.path(LOG), e))?;
             file
         } else {
@@ -85,7 +89,7 @@ impl Active {
         };
         let size = file.size().map_err(failed)?;
         let spare = match segments.contains(&(end.segment + 1)) {
-            true => Spare::Ready(open_spare(disk.as_ref(), options, end.segment + 1)?),
+            true => open_spare(disk.as_ref(), options, end.segment + 1)?.map_or(Spare::None, Spare::Ready),
             false => Spare::None,
         };
         let mut active = Active {
@@ -111,7 +115,7 @@ impl Active {
         log::MAX_COMMIT_BYTES.min(half)
     }
 
-    /// Reserves room: a run that begins with this many bytes can also be ended when the disk is full.
+    /// Keeps room: after so many more bytes, runs that are at work can still be ended on a disk that is full.
     pub(crate) fn reserve(&mut self, bytes: usize) -> Result<(), DiskError> {
         let reserve = (log::MAX_COMMIT_BYTES as u64).min(bytes_of(self.options, self.segment) / 2);
         if self.end + bytes as u64 + reserve <= self.size {
@@ -194,6 +198,8 @@ impl Active {
         let spare = self.take_spare()?;
         let next = self.segment + 1;
         let failed = |e| DiskError::new("open", log::segment_path(self.disk.as_ref(), next), e);
+        // An earlier process may have failed to sync these zeros. They are synced with the commit.
+        log::make_zero(spare.as_ref(), 0).map_err(failed)?;
         self.size = spare.size().map_err(failed)?;
         self.previous = self.end;
         (self.file, self.segment, self.end) = (spare, next, 0);
@@ -241,15 +247,17 @@ impl Drop for Active {
     }
 }
 
-/// A segment that was made ahead. A segment without its whole length is made again.
-fn open_spare(disk: &dyn Disk, options: Options, segment: u32) -> Made {
+/// A segment that was made ahead. `None` without its whole length: it is made again when it is needed.
+fn open_spare(
+    disk: &dyn Disk,
+    options: Options,
+    segment: u32,
+) -> Result<Option<Box<dyn DiskFile>>, DiskError> {
     let name = place::segment_name(segment);
     let failed = |e| DiskError::new("open", disk.path(&name), e);
     let file = disk.open(&name, true).map_err(failed)?;
-    match file.size().map_err(failed)? {
-        size if size >= bytes_of(options, segment).min(FIRST_BYTES) => Ok(file),
-        _ => log::make_segment(disk, LOG, segment, bytes_of(options, segment)),
-    }
+    let size = file.size().map_err(failed)?;
+    Ok((size >= bytes_of(options, segment).min(FIRST_BYTES)).then_some(file))
 }
 
 fn bytes_of(options: Options, segment: u32) -> u64 {

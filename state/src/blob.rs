@@ -20,21 +20,26 @@ pub(crate) fn put(disk: &dyn Disk, run: RunId, digest: &Digest, value: &[u8]) ->
     log::make_filled(disk, &name(run, digest), 0, value).map(drop)
 }
 
-/// A blob that is a file of any run, and its path.
+/// A blob that is a file, and its path: the file of any run that has it, a damaged one only if all are.
 pub(crate) fn find(disk: &dyn Disk, digest: &Digest) -> Result<Option<(PathBuf, Vec<u8>)>, DiskError> {
     let ending = format!("-{digest}");
-    let Some(found) = names(disk)?.into_iter().find(|name| name.ends_with(&ending)) else { return Ok(None) };
-    let name = format!("{BLOBS}/{found}");
-    let path = disk.path(&name);
-    let read = || {
-        let file = disk.open(&name, false)?;
-        let mut value = vec![0; usize::try_from(file.size()?).unwrap_or(usize::MAX)];
-        let read = file.read_at(&mut value, 0)?;
-        value.truncate(read);
-        Ok(value)
-    };
-    let value = read().map_err(|e| DiskError::new("read", path.clone(), e))?;
-    Ok(Some((path, value)))
+    let mut found = Ok(None);
+    for name in names(disk)?.into_iter().filter(|name| name.ends_with(&ending)) {
+        let name = format!("{BLOBS}/{name}");
+        let read = disk.open(&name, false).and_then(|file| {
+            let mut value = vec![0; usize::try_from(file.size()?).unwrap_or(usize::MAX)];
+            let read = file.read_at(&mut value, 0)?;
+            value.truncate(read);
+            Ok(value)
+        });
+        let path = disk.path(&name);
+        match read {
+            Ok(value) if Digest::of(&value) == *digest => return Ok(Some((path, value))),
+            Ok(value) => found = Ok(Some((path, value))),
+            Err(error) => found = found.and(Err(DiskError::new("read", path, error))),
+        }
+    }
+    found
 }
 
 /// Removes the files of these runs, and those that were never finished. `gone` says which runs.

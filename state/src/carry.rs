@@ -79,8 +79,11 @@ pub(crate) fn finish(dir: &Path) -> Result<(), OpenError> {
             rename(&carried.join(BLOBS), &dir.join(BLOBS))?;
         }
         crate::fault::point("carry/old-aside");
+        // The log is the mark that this is not done: its name moves last.
+        for moved in [&old, &carried, dir] {
+            fsync::sync_dir(moved).map_err(failed("sync", moved))?;
+        }
         rename(&carried.join(LOG), &dir.join(LOG))?;
-        fsync::sync_dir(&old).map_err(failed("sync", &old))?;
         fsync::sync_dir(dir).map_err(failed("sync", dir))?;
     }
     remove_all(&carried)
@@ -118,7 +121,7 @@ fn build(old: &v1::Journal, disk: Arc<dyn Disk>, dir: &Path, options: Options) -
         disk.make_dir(made).map_err(|e| DiskError::new("make", disk.path(made), e))?;
     }
     disk.sync_dir("").map_err(|e| DiskError::new("sync", disk.path(""), e))?;
-    let tail = Tail { torn: false, damaged: false, previous: 0 };
+    let tail = Tail { commit: 0, damaged: false, previous: 0 };
     let mut active = Active::open(disk.clone(), options, None, tail)?;
     let shared = Shared::new(disk, Index::default(), true);
     let mut staged = Staged::default();

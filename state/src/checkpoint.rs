@@ -99,19 +99,23 @@ pub(crate) struct Checkpoints {
 impl Checkpoints {
     /// Opens the database, gives its states to `shared`, and starts the thread.
     pub(crate) fn start(dir: &Path, shared: &Shared) -> Option<Checkpoints> {
-        let (mut store, states) = store::open(dir);
-        states.into_iter().for_each(|(run, kept)| shared.put_state(run, kept));
+        if shared.index().is_changed() {
+            // What another process has committed since is known from now on, too.
+            save_index(dir, encoded(shared));
+        }
+        // Without an open run there is no state to read. To open the database takes longer than all the rest.
+        let is_open = shared.index().has_open();
+        let mut store = is_open.then(|| store::open(dir)).map(|(store, states)| {
+            states.into_iter().for_each(|(run, kept)| shared.put_state(run, kept));
+            store
+        });
         let (updates, queue) = mpsc::sync_channel::<Update>(1);
         let dir = dir.to_owned();
         let work = move || {
             for Update { index, states } in queue {
-                if let Some(index) = index
-                    && let Err(error) = file::save(&dir, &index)
-                {
-                    tracing::warn!(dir = %dir.display(), %error, "the index cannot be written");
-                }
-                if let Some(store) = &mut store
-                    && !states.is_empty()
+                save_index(&dir, index);
+                if !states.is_empty()
+                    && let Some(store) = store.get_or_insert_with(|| store::open(&dir).0)
                 {
                     store.write(states);
                 }
@@ -136,13 +140,14 @@ impl Checkpoints {
         let update =
             Update { index: index.then(|| encoded(shared)).flatten(), states: shared.take_new_states() };
         self.last = Instant::now();
-        match self.updates.try_send(update) {
-            Ok(()) if index => self.commits = 0,
-            Ok(()) => {}
-            // While one update is being written, the next waits for another commit.
-            Err(mpsc::TrySendError::Full(update) | mpsc::TrySendError::Disconnected(update)) => {
-                shared.still_new(update.states.into_iter().map(|(run, _)| run));
-            }
+        if index {
+            self.commits = 0;
+        }
+        // While one update is being written, the next waits for its turn.
+        if let Err(mpsc::TrySendError::Full(update) | mpsc::TrySendError::Disconnected(update)) =
+            self.updates.try_send(update)
+        {
+            shared.still_new(update.states.into_iter().map(|(run, _)| run));
         }
     }
 
@@ -154,6 +159,14 @@ impl Checkpoints {
         if self.thread.join().is_err() {
             tracing::warn!("the thread that writes the checkpoint had panicked");
         }
+    }
+}
+
+fn save_index(dir: &Path, index: Option<Vec<u8>>) {
+    if let Some(index) = index
+        && let Err(error) = file::save(dir, &index)
+    {
+        tracing::warn!(dir = %dir.display(), %error, "the index cannot be written");
     }
 }
 

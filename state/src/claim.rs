@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use crate::RunId;
@@ -18,13 +19,25 @@ pub(crate) struct Claims {
 pub(crate) struct Claim {
     claims: Claims,
     run: RunId,
+    files: Mutex<()>,
 }
 
 impl Claims {
     /// Claims a run. `None` if it is claimed already.
     pub(crate) fn claim(&self, run: RunId) -> Option<Arc<Claim>> {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        runs.insert(run).then(|| Arc::new(Claim { claims: self.clone(), run }))
+        runs.insert(run).then(|| Arc::new(Claim { claims: self.clone(), run, files: Mutex::default() }))
+    }
+}
+
+impl Claim {
+    pub(crate) fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// Waits until nobody else writes files of the run, and keeps others from it.
+    pub(crate) fn alone(&self) -> MutexGuard<'_, ()> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

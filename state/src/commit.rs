@@ -31,6 +31,9 @@ pub struct Commit {
     pub blobs: Vec<Vec<u8>>,
     /// True if the last entry ends the run. Even then the run may be continued.
     pub over: bool,
+    /// True if the commit may take the room that is kept for ending a run: a part of its way back. Its
+    /// end may, too. Work that goes forward leaves that room.
+    pub ends: bool,
 }
 
 impl Commit {
@@ -52,6 +55,13 @@ impl Commit {
         self.over = true;
         self
     }
+
+    /// This commit, which may take the room that is kept for ending a run.
+    #[must_use]
+    pub fn ends(mut self) -> Commit {
+        self.ends = true;
+        self
+    }
 }
 
 /// A commit that was checked.
@@ -62,6 +72,8 @@ pub(crate) struct Prepared {
     /// The blobs that become files. The length is known once a blob is a file.
     pub(crate) files: Vec<(Digest, Vec<u8>)>,
     over: bool,
+    /// Whether it may take the room that is kept for ending a run.
+    pub(crate) ends: bool,
     /// The time of all its entries.
     pub(crate) time: Timestamp,
 }
@@ -76,7 +88,14 @@ impl Prepared {
         let bodies = (last + 1..).zip(commit.bodies).map(checked).collect::<Result<_, _>>()?;
         let named = commit.blobs.into_iter().map(|blob| (Digest::of(&blob), blob));
         let (blobs, files) = named.partition(|(_, blob)| blob.len() <= MAX_INLINE_BLOB_BYTES);
-        Ok(Prepared { bodies, blobs, files, over: commit.over, time: Timestamp::now() })
+        Ok(Prepared {
+            bodies,
+            blobs,
+            files,
+            over: commit.over,
+            ends: commit.ends || commit.over,
+            time: Timestamp::now(),
+        })
     }
 }
 
@@ -165,7 +184,7 @@ impl Staged {
     }
 
     fn commit(&mut self, run: RunId, mut head: Head, commit: Prepared) -> Head {
-        let Prepared { bodies, blobs, files, over, time } = commit;
+        let Prepared { bodies, blobs, files, over, time, .. } = commit;
         let mut named: Vec<Digest> = Vec::new();
         for (digest, blob) in blobs {
             named.push(digest);

@@ -14,6 +14,11 @@ use std::path::PathBuf;
 
 use crate::fsync;
 
+/// What stands for a piece that cannot be read: a byte that no record has.
+pub(crate) const UNREADABLE: u8 = 0xff;
+/// The pieces in which a part of a file is read that cannot be read as a whole.
+const PIECE_BYTES: u64 = 512;
+
 /// A directory with files.
 pub trait Disk: Send + Sync + 'static {
     /// The names in a directory. Empty if it does not exist.
@@ -88,6 +93,31 @@ pub trait DiskFile: Send + Sync {
     ///
     /// What the system refused.
     fn size(&self) -> io::Result<u64>;
+}
+
+/// Reads at an offset as [`DiskFile::read_at`]. A piece that cannot be read becomes [`UNREADABLE`], and what
+/// the system said about it is returned, too.
+pub(crate) fn read_around(
+    file: &dyn DiskFile,
+    bytes: &mut [u8],
+    offset: u64,
+) -> io::Result<(usize, Option<io::Error>)> {
+    let mut refused = match file.read_at(bytes, offset) {
+        Ok(read) => return Ok((read, None)),
+        Err(error) => error,
+    };
+    let (mut at, end) = (offset, file.size()?.min(offset + bytes.len() as u64));
+    let place = |at: u64| usize::try_from(at - offset).unwrap_or(usize::MAX);
+    while at < end {
+        let next = ((at / PIECE_BYTES + 1) * PIECE_BYTES).min(end);
+        let piece = &mut bytes[place(at)..place(next)];
+        if let Err(error) = file.read_at(piece, at) {
+            piece.fill(UNREADABLE);
+            refused = error;
+        }
+        at = next;
+    }
+    Ok((place(at.max(offset)), Some(refused)))
 }
 
 /// A directory of the system.

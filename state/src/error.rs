@@ -186,6 +186,10 @@ pub enum AppendError {
     /// The disk has no room for it. Nothing was appended, and the journal is sound.
     #[error("the journal has no room for it; make room on the disk, then try again")]
     NoRoom(#[source] DiskError),
+    /// A blob could not be written as a file, and not for want of room. Nothing was appended, and the journal is
+    /// sound.
+    #[error("the journal could not keep a blob; look at the disk, then try again")]
+    Blob(#[source] DiskError),
     /// The thread that commits is gone. It is not known whether the append is on the disk.
     #[error("the thread that commits has ended; start again, and look for a panic in the log")]
     WriterGone,
@@ -228,22 +232,22 @@ pub enum ReadError {
         head: Head,
     },
     /// A blob is missing.
-    #[error("blob {digest} is missing: {} is not there; restore it from a backup", path.display())]
+    #[error("blob {digest} is missing in {}; restore it from a backup", path.display())]
     MissingBlob {
         /// Its digest.
         digest: crate::Digest,
-        /// The blob's path.
+        /// The state directory.
         path: PathBuf,
     },
-    /// The content of a blob differs from what was put.
-    #[error("blob {digest} is damaged: the content of {} has digest {found}; restore it from a backup", path.display())]
+    /// The content of a blob differs from what was put, or its record cannot be read.
+    #[error("blob {digest} is damaged, in {}: {detail}; restore the file from a backup", path.display())]
     DamagedBlob {
         /// Its digest.
         digest: crate::Digest,
-        /// The blob's path.
+        /// The blob's file, or the segment with its record.
         path: PathBuf,
-        /// The digest of the present content.
-        found: crate::Digest,
+        /// What was seen.
+        detail: String,
     },
     /// This journal has no such run.
     #[error("run {run} is not in the journal {}; list the runs", path.display())]

@@ -147,6 +147,11 @@ impl Index {
         self.open.iter().filter_map(|at| Some(self.runs[*at].as_ref()?.header.clone())).collect()
     }
 
+    /// True if there is a run that is not over.
+    pub(crate) fn has_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     pub(crate) fn run(&self, run: RunId) -> Option<&RunState> {
         self.runs[*self.by_run.get(&run)?].as_ref()
     }
@@ -212,16 +217,20 @@ impl Index {
             }
             Meta::Entry(entry) => self.entry(entry, place),
             Meta::Prune(content) => self.prune(&content),
-            Meta::Lost(LostContent { run, seq, detail }) => {
-                if self.run(run).is_none() && self.pruned(run).is_none() {
-                    self.push(header(run));
-                }
-                self.extend(run, place);
-                let path = PathBuf::from(segment_name(place.at.segment));
-                self.lose(run, seq, detail, path, place);
+            Meta::Lost(content) => {
+                self.lost(content, place);
             }
             Meta::Segment(_) | Meta::Blank => {}
         }
+    }
+
+    /// Takes in a known loss.
+    pub(crate) fn lost(&mut self, LostContent { run, seq, detail }: LostContent, place: Place) {
+        if self.run(run).is_none() && self.pruned(run).is_none() {
+            self.push(header(run));
+        }
+        self.extend(run, place);
+        self.lose(run, seq, detail, PathBuf::from(segment_name(place.at.segment)), place);
     }
 
     fn begin(&mut self, content: RunContent, place: Place) {
@@ -254,11 +263,10 @@ impl Index {
             return self.extend(entry.run, place);
         };
         let Some(state) = &mut self.runs[at] else { return };
-        if state.header.damage.is_some() {
-            return;
-        }
         let head = state.header.head;
-        if entry.seq != head.seq + 1 || entry.prev != head.hash {
+        if state.header.damage.is_some() {
+            // Not read, and not to be taken away with another run.
+        } else if entry.seq != head.seq + 1 || entry.prev != head.hash {
             let detail = format!("entry {} follows entry {}", entry.seq, head.seq);
             state.header.damage = Some(damage(entry.run, head.seq + 1, place, detail));
         } else {

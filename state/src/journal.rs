@@ -32,18 +32,15 @@ use crate::checkpoint::Known;
 use crate::claim::Claim;
 use crate::claim::Claims;
 use crate::commit::Prepared;
-use crate::commit::Staged;
 use crate::dir;
 use crate::disk::Disk;
 use crate::disk::SystemDisk;
-use crate::fsync;
 use crate::index::Index;
 use crate::lock::ProcessLock;
 use crate::log;
 use crate::log::FORMAT;
 use crate::place::LOG;
-use crate::prune;
-use crate::record::LostContent;
+use crate::recover;
 use crate::shared::Shared;
 use crate::writer::Reply;
 use crate::writer::Request;
@@ -160,11 +157,7 @@ impl Journal {
             disk.make_dir(made).map_err(|e| DiskError::new("make", disk.path(made), e))?;
         }
         disk.sync_dir("").map_err(|e| DiskError::new("sync", disk.path(""), e))?;
-        sweep(disk.as_ref())?;
-        if let Some(dir) = &dir {
-            let index = dir.join("index");
-            fsync::sweep(&index).map_err(|e| DiskError::new("sweep", index, e))?;
-        }
+        recover::sweep(disk.as_ref(), dir.as_deref());
         let known = dir.as_deref().map_or(Known::Nothing, |dir| checkpoint::load_index(dir, disk.as_ref()));
         let (mut index, other) = match known {
             Known::Fits(index) => (index, None),
@@ -174,12 +167,12 @@ impl Journal {
         let tail = log::read(disk.as_ref(), &mut index, false)?;
         crate::fault::point("open/recovered");
         let lost = other.map(|other| index.less_than(&other)).unwrap_or_default();
-        let mut active = Active::open(disk.clone(), options, index.end, tail)?;
+        let end = index.end;
         let shared = Arc::new(Shared::new(disk.clone(), index, true));
-        record_lost(&shared, &mut active, lost)?;
-        prune::finish(&shared, &mut active)?;
+        recover::tidy(&shared, end.map_or(1, |end| end.segment));
+        let mut active = Active::open(disk.clone(), options, end, tail)?;
+        recover::record_lost(&shared, &mut active, lost)?;
         let checkpoints = dir.as_deref().and_then(|dir| Checkpoints::start(dir, &shared));
-        blob::remove(disk.as_ref(), |run| shared.index().run(run).is_none())?;
         let reader = Reader { shared: shared.clone() };
         let syncs = Arc::new(AtomicU64::new(0));
         let (requests, queue) = mpsc::channel();
@@ -208,8 +201,8 @@ impl Journal {
     /// Begins a run of this kind (at most [`MAX_KIND_BYTES`] bytes) with its first entries. Returns when they
     /// are on the disk: one sync. After a crash the run is there with all of them, or not at all.
     ///
-    /// A run is only begun if there is also room to end it. Otherwise the disk is full, and this returns
-    /// [`AppendError::NoRoom`].
+    /// A run is only begun, and only goes forward, if there is also room to end it. Otherwise the disk is full,
+    /// and this returns [`AppendError::NoRoom`].
     ///
     /// # Errors
     ///
@@ -220,7 +213,7 @@ impl Journal {
         }
         let run = RunId::new();
         let claim = self.inner.claims.claim(run).ok_or(AppendError::Claimed { run })?;
-        let commit = self.inner.prepared(run, 0, commit).await?;
+        let commit = self.inner.prepared(&claim, 0, commit).await?;
         let (kind, time) = (kind.to_owned(), commit.time);
         let asked = claim.clone();
         let head = self.inner.ask(|reply| Request::Begin { run, kind, commit, reply, claim: asked }).await?;
@@ -240,7 +233,7 @@ impl Journal {
     }
 
     /// Removes runs for good, with their blobs, and returns when that is on the disk. A record of the prune
-    /// stays, with their heads and the reason. The chains of the other runs do not change: each run has its
+    /// stays, with their heads and the first 1,000 characters of the reason. The chains of the other runs do not change: each run has its
     /// own.
     ///
     /// After a crash in the middle, each of these runs is whole or gone, and the next opening ends the prune.
@@ -316,13 +309,15 @@ impl RunWriter {
     /// A future that is dropped before it is done does not take its entries back. This writer's next append
     /// then returns [`AppendError::Moved`].
     ///
+    /// Only a commit that [`ends`](Commit::ends) takes the last room.
+    ///
     /// # Errors
     ///
     /// [`AppendError`]. If [`is_poisoned`](AppendError::is_poisoned), the entries may still be there.
     pub async fn append(&mut self, commit: Commit) -> Result<Head, AppendError> {
         let (run, expected, claim) = (self.run, self.head, self.claim.clone());
         let inner = &self.journal.inner;
-        let commit = inner.prepared(run, expected.seq, commit).await?;
+        let commit = inner.prepared(&claim, expected.seq, commit).await?;
         let time = commit.time;
         self.head = inner.ask(|reply| Request::Append { run, expected, commit, reply, claim }).await?;
         self.time = time;
@@ -339,7 +334,8 @@ impl RunWriter {
 impl Inner {
     /// Checks a commit, and writes its files beside the thread that commits. So other runs do not wait for
     /// it.
-    async fn prepared(&self, run: RunId, last: u64, commit: Commit) -> Result<Prepared, AppendError> {
+    async fn prepared(&self, claim: &Arc<Claim>, last: u64, commit: Commit) -> Result<Prepared, AppendError> {
+        let (claim, run) = (claim.clone(), claim.run());
         let prepared = Prepared::new(run, last, commit)?;
         if prepared.files.is_empty() {
             return Ok(prepared);
@@ -347,17 +343,21 @@ impl Inner {
         let disk = self.reader.shared.disk.clone();
         let (reply, answer) = oneshot::channel();
         let write = move || {
+            // The caller may be gone. Nobody else writes files of the run until this is done.
+            let _alone = claim.alone();
             let mut files = prepared.files.iter();
             let result = files.try_for_each(|(digest, value)| blob::put(disk.as_ref(), run, digest, value));
             let _ = reply.send(result.map(|()| prepared));
         };
         let thread = std::thread::Builder::new().name("fulcrum-blob".into()).spawn(write);
-        thread.map_err(|e| {
-            AppendError::NoRoom(DiskError::new("start a thread for", PathBuf::from(BLOBS), e))
-        })?;
+        thread
+            .map_err(|e| AppendError::Blob(DiskError::new("start a thread for", PathBuf::from(BLOBS), e)))?;
         let written = answer.await.map_err(|_| AppendError::WriterGone)?;
-        // The file has a name that no reader knows, and that a sweep removes.
-        written.map_err(AppendError::NoRoom)
+        // Such a file stands for nothing: no record names it.
+        written.map_err(|error| match error.is_full() {
+            true => AppendError::NoRoom(error),
+            false => AppendError::Blob(error),
+        })
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, AppendError> {
@@ -384,27 +384,4 @@ impl Drop for Inner {
             tracing::error!("the thread that commits had panicked");
         }
     }
-}
-
-/// Records the entries that the checkpoint knew and the log lacks.
-fn record_lost(shared: &Shared, active: &mut Active, lost: Vec<(RunId, u64, u64)>) -> Result<(), DiskError> {
-    for (run, seq, had) in lost {
-        let detail = format!("{had} entries were acknowledged, as the checkpoint says");
-        tracing::error!(%run, seq, detail, "the journal lost entries");
-        let mut staged = Staged::default();
-        staged.lost(LostContent { run, seq, detail });
-        active.write_staged(staged, shared).map_err(|error| error.error())?;
-    }
-    Ok(())
-}
-
-/// Removes what a killed process left unfinished.
-fn sweep(disk: &dyn Disk) -> Result<(), DiskError> {
-    for name in disk.list(LOG).map_err(|e| DiskError::new("list", disk.path(LOG), e))? {
-        if name.ends_with(".tmp") {
-            let name = format!("{LOG}/{name}");
-            disk.remove(&name).map_err(|e| DiskError::new("remove", disk.path(&name), e))?;
-        }
-    }
-    Ok(())
 }

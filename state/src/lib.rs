@@ -15,7 +15,8 @@
 //!   missing entry is an error that names the run, the number of the entry, and the place in the file.
 //! * Damage to one run hides no other.
 //! * After a failed sync the journal claims nothing any more: it is poisoned until it is opened again.
-//! * A run that could be begun can be ended on a disk that is full.
+//! * A run that is at work can be ended on a disk that is full: only commits that end a run take the last
+//!   room.
 //!
 //! # Invariants
 //!
@@ -110,6 +111,9 @@ mod writer;
 
 // The writer's handle: open, begin, append, prune.
 mod journal;
+
+// The repairs of an opening.
+mod recover;
 
 // The knowledge of a journal that writer and readers share.
 mod shared;

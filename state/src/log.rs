@@ -24,8 +24,11 @@ use crate::scan::Scanner;
 
 /// The format of the log.
 pub(crate) const FORMAT: u64 = 2;
-/// The most bytes of one commit. The remains of a commit that a crash cut short lie this near behind the end.
+/// The most bytes of one commit.
 pub(crate) const MAX_COMMIT_BYTES: usize = 1024 * 1024;
+/// The remains of a commit that a crash cut short lie this near behind the end. The record of a segment may be
+/// a part of them.
+pub(crate) const REMAINS_BYTES: u64 = MAX_COMMIT_BYTES as u64 + 512;
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 /// How often, and after how long, a reader looks again at a record that another process may be writing.
 const LOOKS: u32 = 5;
@@ -62,7 +65,18 @@ pub(crate) fn make_filled(
     bytes: u64,
     content: &[u8],
 ) -> Result<Box<dyn DiskFile>, DiskError> {
-    let failed = |doing| move |e| DiskError::new(doing, disk.path(name), e);
+    let file = fill(disk, name, bytes, content)?;
+    put_in_place(disk, name)?;
+    Ok(file)
+}
+
+/// Makes a file for [`put_in_place`], and returns when its content is on the disk.
+pub(crate) fn fill(
+    disk: &dyn Disk,
+    name: &str,
+    bytes: u64,
+    content: &[u8],
+) -> Result<Box<dyn DiskFile>, DiskError> {
     let temporary = format!("{name}.tmp");
     let made = (|| {
         let file = disk.create(&temporary)?;
@@ -74,22 +88,23 @@ pub(crate) fn make_filled(
             at += some as u64;
         }
         file.sync()?;
-        disk.rename(&temporary, name)?;
         Ok(file)
     })();
-    match made {
-        Ok(file) => {
-            crate::fault::point("segment/before-dir-sync");
-            let dir = name.rsplit_once('/').map_or("", |(dir, _)| dir);
-            disk.sync_dir(dir).map_err(failed("sync the name of"))?;
-            Ok(file)
-        }
-        Err(error) => {
-            // Gives back room where there is none.
-            let _ = disk.remove(&temporary);
-            Err(failed("make")(error))
-        }
-    }
+    made.map_err(|error| {
+        // Gives back room where there is none.
+        let _ = disk.remove(&temporary);
+        DiskError::new("make", disk.path(name), error)
+    })
+}
+
+/// Gives a file that was made its name, and returns when that is on the disk. After an error the name may
+/// stand for either file.
+pub(crate) fn put_in_place(disk: &dyn Disk, name: &str) -> Result<(), DiskError> {
+    let failed = |doing| move |e| DiskError::new(doing, disk.path(name), e);
+    disk.rename(&format!("{name}.tmp"), name).map_err(failed("name"))?;
+    crate::fault::point("segment/before-dir-sync");
+    let dir = name.rsplit_once('/').map_or("", |(dir, _)| dir);
+    disk.sync_dir(dir).map_err(failed("sync the name of"))
 }
 
 /// The first record of a segment.
@@ -103,8 +118,8 @@ pub(crate) fn segment_record(segment: u32, after: u64, emptied: bool) -> Vec<u8>
 /// The end of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tail {
-    /// There are bytes behind the end that are not zero: the rest of a commit that was cut short.
-    pub(crate) torn: bool,
+    /// Where the last commit begins, if it was read now. Else the end.
+    pub(crate) commit: u64,
     /// The last segment is damaged: no more records may go into it.
     pub(crate) damaged: bool,
     /// The end of the segment before the last one. 0 if it was not looked at.
@@ -114,30 +129,43 @@ pub(crate) struct Tail {
 /// True if nothing was written behind the index's end. Then the space there need not be searched.
 pub(crate) fn is_read(disk: &dyn Disk, index: &Index) -> Result<bool, DiskError> {
     let Some(end) = index.end else { return Ok(false) };
-    if segments(disk, LOG)?.contains(&(end.segment + 1)) && is_begun(disk, end.segment + 1, 0)? {
+    if segments(disk, LOG)?.contains(&(end.segment + 1)) && is_begun(disk, end.segment + 1, 0, 1)? {
         return Ok(false);
     }
-    Ok(!is_begun(disk, end.segment, end.offset)?)
+    Ok(!is_begun(disk, end.segment, end.offset, 1)?)
 }
 
 /// Takes the records behind the index's end into the index.
 pub(crate) fn read(disk: &dyn Disk, index: &mut Index, patient: bool) -> Result<Tail, DiskError> {
     let numbers = segments(disk, LOG)?;
+    if let Some(end) = index.end
+        && numbers.contains(&end.segment)
+        && size_of(disk, end.segment)? < end.offset.into()
+    {
+        // A prune has emptied the segment since. What was in it behind the end is at another place now.
+        *index = Index::default();
+    }
     let mut last = None;
     for number in numbers.iter().rev() {
-        if is_begun(disk, *number, 0)? {
+        if is_begun(disk, *number, 0, REMAINS_BYTES)? {
             last = Some(*number);
             break;
         }
     }
     let start = index.end.unwrap_or(Position { segment: 1, offset: 0 });
-    let last = last.unwrap_or(start.segment).max(start.segment);
+    let mut last = last.unwrap_or(start.segment).max(start.segment);
+    // Each segment is made after the one before. So a later one proves that these are missing.
+    let made = numbers.last().copied().unwrap_or(0);
+    if (last..made).any(|segment| !numbers.contains(&segment)) {
+        last = made;
+    }
     let mut reading = Reading { disk, index, pending: Vec::new(), patient, after: None, emptied: false };
-    let mut tail = Tail { torn: false, damaged: false, previous: 0 };
+    let mut tail = Tail { commit: start.offset.into(), damaged: false, previous: 0 };
     for segment in start.segment..=last {
         if !numbers.contains(&segment) {
             if segment != last || index_has_more(reading.index, segment) {
                 reading.damaged(segment, 0, "the segment is missing".into(), &[]);
+                reading.after = None;
             }
             continue;
         }
@@ -151,14 +179,20 @@ fn index_has_more(index: &Index, segment: u32) -> bool {
     index.end.is_some_and(|end| end.segment >= segment && end.offset > 0)
 }
 
-/// True if something was written into the segment at a place.
-fn is_begun(disk: &dyn Disk, segment: u32, offset: u32) -> Result<bool, DiskError> {
+fn size_of(disk: &dyn Disk, segment: u32) -> Result<u64, DiskError> {
+    let name = segment_name(segment);
+    let size = disk.open(&name, false).and_then(|file| file.size());
+    size.map_err(|e| DiskError::new("look at", disk.path(&name), e))
+}
+
+/// True if something was written into the segment at a place, or up to so many bytes behind it.
+fn is_begun(disk: &dyn Disk, segment: u32, offset: u32, bytes: u64) -> Result<bool, DiskError> {
     let name = segment_name(segment);
     let failed = |e| DiskError::new("read", disk.path(&name), e);
     let file = disk.open(&name, false).map_err(failed)?;
-    let mut start = [0; 512];
-    let read = file.read_at(&mut start, offset.into()).map_err(failed)?;
-    Ok(start[..read].iter().any(|byte| *byte != 0))
+    let offset = u64::from(offset);
+    let mut scanner = Scanner::new(file, offset, offset + bytes);
+    Ok(scanner.first_nonzero(offset).map_err(failed)?.is_some())
 }
 
 /// The state of reading segments in order.
@@ -181,8 +215,9 @@ impl Reading<'_> {
         let limit = file.size().map_err(failed)?;
         let mut scanner = Scanner::new(file, from.into(), limit);
         let mut commit_at = u64::from(from);
+        let mut whole_at = commit_at;
         let mut looks = if self.patient { LOOKS } else { 0 };
-        let mut tail = Tail { torn: false, damaged: false, previous: self.after.unwrap_or(0) };
+        let mut tail = Tail { commit: commit_at, damaged: false, previous: self.after.unwrap_or(0) };
         loop {
             match scanner.next().map_err(failed)? {
                 Found::Record { at, prefix, content } => {
@@ -191,11 +226,11 @@ impl Reading<'_> {
                     }
                     self.record(segment, at, prefix, content);
                     if prefix.last {
-                        commit_at = at + prefix.len as u64;
+                        (whole_at, commit_at) = (commit_at, at + prefix.len as u64);
                     }
                 }
-                Found::Bad { from, proved, .. } if !proved && is_last && looks > 0 => {
-                    // Another process may be writing it.
+                Found::Bad { from, .. } if looks > 0 => {
+                    // Another process may be writing it, or have written it while this one read on.
                     looks -= 1;
                     std::thread::sleep(PAUSE);
                     scanner.look_again(from);
@@ -205,12 +240,17 @@ impl Reading<'_> {
                     let bytes = scanner.bytes(from, len.min(HINT_BYTES)).map_err(failed)?.to_vec();
                     self.flush();
                     tail.damaged = true;
-                    commit_at = to;
-                    self.damaged(segment, from, format!("{len} bytes are no record"), &bytes);
+                    (whole_at, commit_at) = (to, to);
+                    let detail = match scanner.refused() {
+                        Some(error) => format!("{len} bytes are no record; the system says: {error}"),
+                        None => format!("{len} bytes are no record"),
+                    };
+                    self.damaged(segment, from, detail, &bytes);
                 }
                 Found::End { at, clean } => {
-                    tail.torn = !clean || !self.pending.is_empty();
-                    let end = self.end(segment, at, commit_at, is_last, tail.torn);
+                    let torn = !clean || !self.pending.is_empty();
+                    let end = self.end(segment, at, commit_at, is_last, torn);
+                    tail.commit = whole_at.min(end);
                     self.after = (!std::mem::take(&mut self.emptied)).then_some(end);
                     self.index.end = Some(Position { segment, offset: short(end) });
                     return Ok(tail);
@@ -286,23 +326,23 @@ pub(crate) fn segment_path(disk: &dyn Disk, segment: u32) -> PathBuf {
     disk.path(&segment_name(segment))
 }
 
-/// Overwrites the remains of a commit that was cut short with zeros, and returns when that is on the disk.
-pub(crate) fn clear(disk: &dyn Disk, end: Position) -> Result<(), DiskError> {
-    let name = segment_name(end.segment);
-    let failed = |e| DiskError::new("clear the end of", disk.path(&name), e);
-    let file = disk.open(&name, true).map_err(failed)?;
-    let limit = file.size().map_err(failed)?;
-    let mut at = u64::from(end.offset);
-    let mut bytes = vec![0; ZEROS.len()];
-    while at < limit {
-        let read = file.read_at(&mut bytes, at).map_err(failed)?;
-        if read == 0 {
-            break;
-        }
-        if bytes[..read].iter().any(|byte| *byte != 0) {
-            file.write_at(&ZEROS[..read], at).map_err(failed)?;
-        }
-        at += read as u64;
+/// Writes the last commit anew, and zeros behind it, and returns when both are on the disk. A process before
+/// this one may have failed to sync them: then the kernel has them, and says that the disk has them, too.
+pub(crate) fn settle(file: &dyn DiskFile, commit: u64, end: u64) -> io::Result<()> {
+    let mut bytes = vec![0; usize::try_from(end - commit).unwrap_or(usize::MAX)];
+    let read = file.read_at(&mut bytes, commit)?;
+    file.write_at(&bytes[..read], commit)?;
+    make_zero(file, end)?;
+    file.sync()
+}
+
+/// Writes zeros where the remains of a commit may lie.
+pub(crate) fn make_zero(file: &dyn DiskFile, end: u64) -> io::Result<()> {
+    let (mut at, to) = (end, file.size()?.min(end + REMAINS_BYTES));
+    while at < to {
+        let some = usize::try_from(to - at).unwrap_or(usize::MAX).min(ZEROS.len());
+        file.write_at(&ZEROS[..some], at)?;
+        at += some as u64;
     }
-    file.sync().map_err(failed)
+    Ok(())
 }

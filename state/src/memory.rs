@@ -1,8 +1,11 @@
-//! A disk in memory, for tests and for journals that keep nothing. It can fail a call, run out of room, and
-//! lose its power. After a power loss, some unsynced pieces of 512 bytes are there and some are not.
+//! A disk in memory, for tests and for journals that keep nothing. It can fail a call, run out of room, lose
+//! single places, and lose its power. After a power loss, some unsynced pieces of 512 bytes are there and some
+//! are not. What a failed sync should have written is still read until then, and no later sync writes it: so
+//! Linux does with pages that it could not write.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -13,6 +16,7 @@ use crate::disk::Disk;
 use crate::disk::DiskFile;
 
 const PIECE_BYTES: usize = 512;
+const EIO: i32 = 5;
 
 /// A [`Disk`] that loses everything when the process ends. Clones are one disk.
 #[derive(Clone, Debug, Default)]
@@ -26,8 +30,10 @@ type Shared = Arc<Mutex<Content>>;
 struct Content {
     now: Vec<u8>,
     durable: Vec<u8>,
-    /// The range that contains all writes since the last sync.
-    unsynced: Option<(usize, usize)>,
+    /// The ranges that were written since the last sync.
+    unsynced: Vec<Range<usize>>,
+    /// A range that cannot be read until it is written.
+    unreadable: Range<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -127,6 +133,13 @@ impl MemoryDisk {
         }
     }
 
+    /// Makes a part of a file unreadable until it is written: a read that touches it fails with EIO.
+    pub fn lose(&self, name: &str, range: Range<usize>) {
+        if let Some(file) = self.state().names.get(name) {
+            content(file).unreadable = range;
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic in a test leaves the maps whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -167,7 +180,8 @@ fn torn(file: &Shared, chosen: &mut impl FnMut() -> bool) -> Shared {
             piece[..end - start].copy_from_slice(&file.now[start..end]);
         }
     }
-    Arc::new(Mutex::new(Content { now: left.clone(), durable: left, unsynced: None }))
+    let unreadable = file.unreadable.clone();
+    Arc::new(Mutex::new(Content { now: left.clone(), durable: left, unsynced: Vec::new(), unreadable }))
 }
 
 impl Disk for MemoryDisk {
@@ -232,6 +246,9 @@ impl DiskFile for MemoryFile {
         let content = content(&self.content);
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.now.len());
         let len = bytes.len().min(content.now.len() - start);
+        if start < content.unreadable.end && content.unreadable.start < start + len {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
         bytes[..len].copy_from_slice(&content.now[start..start + len]);
         Ok(len)
     }
@@ -249,18 +266,22 @@ impl DiskFile for MemoryFile {
         }
         let start = end - bytes.len();
         content.now[start..end].copy_from_slice(bytes);
-        let (from, to) = content.unsynced.unwrap_or((start, end));
-        content.unsynced = Some((from.min(start), to.max(end)));
+        content.unsynced.push(start..end);
+        if start < content.unreadable.end && content.unreadable.start < end {
+            content.unreadable = 0..0;
+        }
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        let _state = self.disk.change_call()?;
+        let call = self.disk.change_call();
         let mut content = content(&self.content);
-        if let Some((from, to)) = content.unsynced.take() {
-            let Content { now, durable, .. } = &mut *content;
-            durable.resize(now.len(), 0);
-            durable[from..to].copy_from_slice(&now[from..to]);
+        let unsynced = std::mem::take(&mut content.unsynced);
+        let _state = call?;
+        let Content { now, durable, .. } = &mut *content;
+        durable.resize(now.len(), 0);
+        for range in unsynced {
+            durable[range.clone()].copy_from_slice(&now[range]);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::AppendError;
 use crate::DiskError;
 use crate::RunId;
 use crate::Timestamp;
-use crate::active::Active;
+use crate::active::WriteError;
 use crate::blob;
 use crate::disk::Disk;
 use crate::index::Index;
@@ -27,6 +27,9 @@ use crate::shared::Shared;
 /// The most runs that one record names. Such a record fits well into a commit.
 pub(crate) const RUNS_MAX: usize = 500;
 
+/// The most characters of a reason that are kept.
+const REASON_CHARS_MAX: usize = 1000;
+
 /// The content of a prune's record.
 pub(crate) fn content(index: &Index, runs: &[RunId], reason: &str) -> Result<PruneContent, AppendError> {
     let mut gone = Vec::new();
@@ -37,11 +40,13 @@ pub(crate) fn content(index: &Index, runs: &[RunId], reason: &str) -> Result<Pru
         }
     }
     let last = index.predecessor().map(|last| last.run);
-    Ok(PruneContent { time: Timestamp::now(), reason: reason.into(), last, runs: gone })
+    let reason = reason.chars().take(REASON_CHARS_MAX).collect();
+    Ok(PruneContent { time: Timestamp::now(), reason, last, runs: gone })
 }
 
-/// Removes everything of the runs that are recorded as pruned.
-pub(crate) fn finish(shared: &Shared, active: &mut Active) -> Result<(), DiskError> {
+/// Removes everything of the runs that are recorded as pruned. `active` is the segment that takes more
+/// records: a writer that has it open opens it again afterwards, whatever this returns.
+pub(crate) fn finish(shared: &Shared, active: u32) -> Result<(), WriteError> {
     let disk = shared.disk.as_ref();
     let index = shared.index();
     let runs: HashSet<RunId> = index.leftovers().iter().map(|(run, _)| *run).collect();
@@ -54,20 +59,17 @@ pub(crate) fn finish(shared: &Shared, active: &mut Active) -> Result<(), DiskErr
     }
     drop(index);
     for (segment, lives) in segments {
-        let is_active = segment == active.end().segment;
-        rewrite(disk, segment, &runs, lives || is_active)?;
+        rewrite(disk, segment, &runs, lives || segment == active).map_err(WriteError::not_written)?;
+        log::put_in_place(disk, &place::segment_name(segment)).map_err(WriteError::Failed)?;
         crate::fault::point("prune/segment");
-        if is_active {
-            active.reopen()?;
-        }
     }
-    blob::remove(disk, |run| runs.contains(&run))?;
+    blob::remove(disk, |run| runs.contains(&run)).map_err(WriteError::not_written)?;
     shared.index_mut().finished_prune();
     Ok(())
 }
 
-/// Replaces a segment by one without these runs. If nothing else `lives` in it, keeps only the records that
-/// belong to no run.
+/// Makes the segment that is to replace one: without these runs. If nothing else `lives` in it, keeps only the
+/// records that belong to no run.
 fn rewrite(disk: &dyn Disk, segment: u32, runs: &HashSet<RunId>, lives: bool) -> Result<(), DiskError> {
     let name = place::segment_name(segment);
     let failed = |e| DiskError::new("rewrite", disk.path(&name), e);
@@ -97,17 +99,23 @@ fn rewrite(disk: &dyn Disk, segment: u32, runs: &HashSet<RunId>, lives: bool) ->
                 }
             }
             Found::Bad { to, .. } => (damaged, end) = (true, to as usize),
-            Found::End { .. } => break,
+            Found::End { clean, .. } => {
+                if !clean {
+                    // What is behind stays as it is.
+                    (damaged, end) = (true, bytes.len());
+                }
+                break;
+            }
         }
     }
     if lives || damaged {
-        log::make_filled(disk, &name, size, &bytes[..end]).map(drop)
+        log::fill(disk, &name, size, &bytes[..end]).map(drop)
     } else {
         let mut header = log::segment_record(segment, after, true);
         record::mark_first(&mut header);
         record::mark_last(&mut header);
         header.append(&mut kept);
-        log::make_filled(disk, &name, header.len() as u64, &header).map(drop)
+        log::fill(disk, &name, header.len() as u64, &header).map(drop)
     }
 }
 

@@ -4,11 +4,13 @@
 //! disk writes pieces of 512 bytes as a whole or not at all. So a record that a crash cut short has a piece
 //! that is zero. A record that differs from what was written and has no such piece is damaged. A commit
 //! begins only when the one before is on the disk. So a record that begins a commit proves that everything
-//! before it was whole.
+//! before it was whole. A piece that the disk cannot read is damage, too.
 
 use std::io;
 
+use crate::disk;
 use crate::disk::DiskFile;
+use crate::disk::UNREADABLE;
 use crate::record::PREFIX_BYTES;
 use crate::record::Prefix;
 
@@ -23,7 +25,7 @@ pub(crate) enum Found<'a> {
     /// A whole record.
     Record { at: u64, prefix: Prefix, content: &'a [u8] },
     /// No record, where one was.
-    Bad { from: u64, to: u64, proved: bool },
+    Bad { from: u64, to: u64 },
     /// No more records. `clean` if everything behind is zero.
     End { at: u64, clean: bool },
 }
@@ -35,11 +37,13 @@ pub(crate) struct Scanner {
     limit: u64,
     window: Vec<u8>,
     window_at: u64,
+    /// What the system said about the last piece that it could not read.
+    refused: Option<io::Error>,
 }
 
 impl Scanner {
     pub(crate) fn new(file: Box<dyn DiskFile>, at: u64, limit: u64) -> Scanner {
-        Scanner { file, at, limit, window: Vec::new(), window_at: 0 }
+        Scanner { file, at, limit, window: Vec::new(), window_at: 0, refused: None }
     }
 
     /// Goes on from a place, and reads it anew.
@@ -60,6 +64,11 @@ impl Scanner {
         Ok(Found::Record { at, prefix, content })
     }
 
+    /// What the system said about the last piece that it could not read.
+    pub(crate) fn refused(&self) -> Option<&io::Error> {
+        self.refused.as_ref()
+    }
+
     /// The place where the next record is expected.
     pub(crate) fn at(&self) -> u64 {
         self.at
@@ -71,7 +80,8 @@ impl Scanner {
         if at < self.window_at || end > self.window_at + self.window.len() as u64 {
             let wanted = (end.saturating_sub(at)).max(WINDOW_BYTES as u64).min(self.limit.saturating_sub(at));
             self.window.resize(usize::try_from(wanted).unwrap_or(WINDOW_BYTES), 0);
-            let read = self.file.read_at(&mut self.window, at)?;
+            let (read, refused) = disk::read_around(self.file.as_ref(), &mut self.window, at)?;
+            self.refused = refused.or(self.refused.take());
             self.window.truncate(read);
             self.window_at = at;
         }
@@ -98,7 +108,7 @@ impl Scanner {
         if proved || !self.has_zero_piece(at, extent)? {
             let to = resumes.unwrap_or(extent);
             self.at = to;
-            return Ok(Found::Bad { from: at, to, proved });
+            return Ok(Found::Bad { from: at, to });
         }
         Ok(Found::End { at, clean: false })
     }
@@ -145,6 +155,7 @@ impl Scanner {
         Ok(None)
     }
 
+    /// True if there is a piece that is zero, before any that a commit cannot have left so.
     fn has_zero_piece(&mut self, from: u64, to: u64) -> io::Result<bool> {
         let mut at = from;
         while at < to {
@@ -154,6 +165,9 @@ impl Scanner {
             // Bytes beyond the file's end were not written either.
             if is_zero(piece) {
                 return Ok(true);
+            }
+            if memchr::memchr(UNREADABLE, piece).is_some() {
+                return Ok(false);
             }
             at = end;
         }

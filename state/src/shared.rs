@@ -178,10 +178,16 @@ impl Shared {
             return check(digest, value, &path);
         }
         let extents = self.index().extents_for_blobs();
+        let mut bad = None;
         for extent in extents {
-            if let Some(value) = self.blob_in(extent, digest)? {
+            if let Some(value) = self.blob_in(extent, digest, &mut bad)? {
                 return check(digest, value, &log::segment_path(self.disk.as_ref(), extent.segment));
             }
+        }
+        if let Some(Position { segment, offset }) = bad {
+            let path = log::segment_path(self.disk.as_ref(), segment);
+            let detail = format!("the log lacks its record, and the one at byte {offset} cannot be read");
+            return Err(ReadError::DamagedBlob { digest: *digest, path, detail });
         }
         Err(ReadError::MissingBlob { digest: *digest, path: self.disk.path("") })
     }
@@ -198,8 +204,13 @@ impl Shared {
         }
     }
 
-    /// Looks for the record of a blob in a part of the log.
-    fn blob_in(&self, extent: Extent, digest: &Digest) -> Result<Option<Vec<u8>>, ReadError> {
+    /// Looks for the record of a blob in a part of the log. `bad` becomes the first place without a record.
+    fn blob_in(
+        &self,
+        extent: Extent,
+        digest: &Digest,
+        bad: &mut Option<Position>,
+    ) -> Result<Option<Vec<u8>>, ReadError> {
         let path = log::segment_path(self.disk.as_ref(), extent.segment);
         let mut scanner = self.scanner(extent)?;
         loop {
@@ -214,7 +225,10 @@ impl Shared {
                         return Ok(Some(value));
                     }
                 }
-                Found::Record { .. } | Found::Bad { .. } => {}
+                Found::Record { .. } => {}
+                Found::Bad { from, .. } => {
+                    bad.get_or_insert(Position { segment: extent.segment, offset: place::short(from) });
+                }
                 Found::End { .. } => return Ok(None),
             }
         }
@@ -224,6 +238,9 @@ impl Shared {
 fn check(digest: &Digest, value: Vec<u8>, path: &Path) -> Result<Vec<u8>, ReadError> {
     match Digest::of(&value) {
         found if found == *digest => Ok(value),
-        found => Err(ReadError::DamagedBlob { digest: *digest, path: path.into(), found }),
+        found => {
+            let detail = format!("its content has digest {found}");
+            Err(ReadError::DamagedBlob { digest: *digest, path: path.into(), detail })
+        }
     }
 }

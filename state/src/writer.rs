@@ -110,7 +110,8 @@ impl Writer {
             None => before,
         });
         let (staged, head) = Staged::begin(run, kind, after, commit)?;
-        self.join(run, head, staged, group, true)?;
+        // Also a run that is over at once: nothing has to be ended.
+        self.join(run, head, staged, group, false)?;
         group.last = Some(Predecessor { run, head });
         Ok(head)
     }
@@ -130,9 +131,10 @@ impl Writer {
         if head != expected {
             return Err(AppendError::Moved { run, expected, found: head.seq });
         }
+        let ends = commit.ends;
         let (staged, head) = Staged::append(run, head, commit)?;
         if !staged.is_empty() {
-            self.join(run, head, staged, group, false)?;
+            self.join(run, head, staged, group, ends)?;
         }
         Ok(head)
     }
@@ -144,7 +146,7 @@ impl Writer {
         head: Head,
         staged: Staged,
         group: &mut Group,
-        begins: bool,
+        ends: bool,
     ) -> Result<(), AppendError> {
         let most = self.active.commit_max();
         if staged.bytes.len() > most {
@@ -156,9 +158,10 @@ impl Writer {
                 return Err(failure.error());
             }
         }
-        if begins {
+        if !ends {
             let bytes = group.staged.bytes.len() + staged.bytes.len();
-            self.active.reserve(bytes).map_err(|error| self.not_written(error))?;
+            let reserved = self.active.reserve(bytes).map_err(WriteError::not_written);
+            reserved.map_err(|error| self.failed(error).error())?;
         }
         group.staged.join(staged);
         group.heads.insert(run, head);
@@ -189,10 +192,7 @@ impl Writer {
         }
         // The index is not locked while the disk works: readers go on.
         let written = self.active.write_staged(staged, &self.shared);
-        written.map_err(|error| match error {
-            WriteError::NoRoom(error) => Failure::NoRoom(error),
-            WriteError::Failed(error) => Failure::Disk(self.poisoned_by(error)),
-        })?;
+        written.map_err(|error| self.failed(error))?;
         self.syncs.fetch_add(1, Ordering::Relaxed);
         crate::fault::point("commit/before-answer");
         Ok(())
@@ -209,20 +209,18 @@ impl Writer {
             self.write(staged, None).map_err(|failure| failure.error())?;
         }
         crate::fault::point("prune/recorded");
-        let finished = prune::finish(&self.shared, &mut self.active);
+        let finished = prune::finish(&self.shared, self.active.end().segment);
+        // Its file may have been replaced, also if that failed.
+        self.active.reopen().map_err(|error| AppendError::Disk(self.poisoned_by(error)))?;
         // The old journal of format 1 may have the runs, too.
         let forgotten = finished.and_then(|()| match &self.dir {
-            Some(dir) => {
-                carry::forget(dir).map_err(|e| DiskError::new("remove what is old in", dir.clone(), e))
-            }
+            Some(dir) => carry::forget(dir).map_err(|e| {
+                WriteError::not_written(DiskError::new("remove what is old in", dir.clone(), e))
+            }),
             None => Ok(()),
         });
-        match forgotten {
-            Ok(()) => Ok(()),
-            // The next opening of the journal removes what is left.
-            Err(error) if error.is_full() => Err(AppendError::NoRoom(error)),
-            Err(error) => Err(AppendError::Disk(self.poisoned_by(error))),
-        }
+        // The next opening of the journal removes what is left.
+        forgotten.map_err(|error| self.failed(error).error())
     }
 
     fn unpoisoned(&self) -> Result<(), AppendError> {
@@ -232,11 +230,10 @@ impl Writer {
         }
     }
 
-    /// A segment that cannot be made for want of room does no harm.
-    fn not_written(&mut self, error: DiskError) -> AppendError {
-        match error.is_full() {
-            true => AppendError::NoRoom(error),
-            false => AppendError::Disk(self.poisoned_by(error)),
+    fn failed(&mut self, error: WriteError) -> Failure {
+        match error {
+            WriteError::NoRoom(error) => Failure::NoRoom(error),
+            WriteError::Failed(error) => Failure::Disk(self.poisoned_by(error)),
         }
     }
 

@@ -327,3 +327,25 @@ fn a_format_that_is_newer_lost_or_unreadable_is_told_apart() {
     let error = Journal::open(root.path(), "open").map(|_| ()).unwrap_err();
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
 }
+
+/// Else zeros where the last commits were would go unnoticed for a whole session more.
+#[test]
+fn an_opening_knows_from_then_on_what_was_committed_before_a_crash() {
+    let root = tempfile::tempdir().unwrap();
+    let [dir, cut, again] = ["state", "cut", "again"].map(|name| root.path().join(name));
+    let run = append(&dir, None, 1);
+    let journal = open(&dir);
+    wait(journal.continue_run(run).unwrap().append(Commit::of([body(2)]))).unwrap();
+    copy_dir(&dir, &cut);
+    let opened = open(&cut);
+    copy_dir(&cut, &again);
+    drop((journal, opened));
+    let log = again.join("log/0000000001.log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    let begin = bytes[..end].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    bytes[begin..=end].fill(0);
+    std::fs::write(&log, bytes).unwrap();
+    let error = open(&again).reader().verify(run).unwrap_err();
+    assert!(matches!(error, ReadError::Damaged { seq: 2, .. }), "{error}");
+}

@@ -222,13 +222,24 @@ fn a_full_disk_refuses_a_new_run_and_lets_the_one_at_work_end() {
     assert!(matches!(error, AppendError::NoRoom(_)) && !error.is_poisoned(), "{error}, after {others}");
     let blob = wait(writer.append(bodies(2..=2).with_blob(vec![1; 100_000])));
     assert!(matches!(blob, Err(AppendError::NoRoom(_))), "{blob:?}");
+    let forward = loop {
+        if let Err(error) = wait(writer.append(Commit::of([body.clone()]))) {
+            break error;
+        }
+    };
+    assert!(matches!(forward, AppendError::NoRoom(_)), "{forward}");
+    // Also in another process, which continues the run.
+    let run = writer.run();
+    drop((writer, journal));
+    let journal = on(&disk);
+    let mut writer = journal.continue_run(run).unwrap();
+    assert!(matches!(wait(writer.append(Commit::of([body.clone()]))), Err(AppendError::NoRoom(_))));
     for _ in 0..15 {
-        wait(writer.append(Commit::of([body.clone()]))).unwrap();
+        wait(writer.append(Commit::of([body.clone()]).ends())).unwrap();
     }
     let full = loop {
-        match wait(writer.append(Commit::of([body.clone()]))) {
-            Ok(_) => {}
-            Err(error) => break error,
+        if let Err(error) = wait(writer.append(Commit::of([body.clone()]).ends())) {
+            break error;
         }
     };
     assert!(matches!(full, AppendError::NoRoom(_)), "{full}");

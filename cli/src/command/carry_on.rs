@@ -3,7 +3,7 @@
 use crate::exit::{Exit, Failure};
 use crate::render::Progress;
 use crate::shell::Shell;
-use fulcrum_engine::engine::Control;
+use fulcrum_engine::Control;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Engine, EngineError, Observer, Outcome, PauseCause};

@@ -36,14 +36,16 @@ impl RunHistory {
         })
     }
 
-    /// A line for the run, then one for each attempt.
+    /// A line for the run, then one for each attempt, and under it what the attempt returned.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> + '_ {
         let outcome = self.history.outcome.map_or("unfinished".to_owned(), |outcome| outcome.to_string());
         let (kind, run, created) =
             (plan::shown(&self.header.kind), self.header.run, rfc3339(self.header.created));
         let why = self.why.iter().map(|why| format!("  because: {why}"));
         let reason = self.history.reason.iter().map(|reason| format!("  {reason}"));
-        let attempts = self.history.attempts.iter().map(attempt_text);
+        let attempts = self.history.attempts.iter().flat_map(|attempt| {
+            std::iter::once(attempt_text(attempt)).chain(attempt.output.iter().flat_map(output_lines))
+        });
         std::iter::once(format!("{kind} {run}  {created}  {outcome}"))
             .chain(why)
             .chain(reason)
@@ -64,8 +66,20 @@ fn attempt_json(attempt: &Attempt) -> Value {
         "program": attempt.session.program,
         "role": attempt.session.role,
         "detail": attempt.detail,
+        "output": attempt.output,
         "entry": attempt.seq,
     })
+}
+
+/// A line for each field.
+fn output_lines(output: &Value) -> Vec<String> {
+    let line = |(field, value): (&String, &Value)| match value.as_str() {
+        Some(text) => format!("      {field}: {text}"),
+        None => format!("      {field}: {value}"),
+    };
+    output
+        .as_object()
+        .map_or_else(|| vec![format!("      {output}")], |fields| fields.iter().map(line).collect())
 }
 
 /// One line: when, how long, what, how it ended, and in which session.

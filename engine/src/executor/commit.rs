@@ -6,6 +6,7 @@ use crate::checkpoint;
 use crate::clip::clip;
 use crate::error::EngineError;
 use crate::event::{Event, Outcome};
+use crate::here;
 use crate::status::StepState;
 use crate::step::StepError;
 use fulcrum_state::{AppendError, Commit, fault};
@@ -36,7 +37,7 @@ impl Executor<'_> {
         }
         while !self.batch.is_empty() {
             match self.append_some().await {
-                Err(EngineError::Journal(AppendError::NoRoom(error)))
+                Err(EngineError::Journal(AppendError::NoRoom(error) | AppendError::Blob(error)))
                     if self.batch.iter().any(|recorded| recorded.before.is_some()) =>
                 {
                     self.give_up_pre_images(&StepError::from(error))?;
@@ -65,6 +66,8 @@ impl Executor<'_> {
             let over = |outcome| matches!(outcome, Outcome::Completed | Outcome::RolledBack);
             matches!(recorded.event, Event::Ended { outcome, .. } if over(outcome))
         });
+        // The way back may take the last room on the disk.
+        commit.ends = self.run.rollback().is_some();
         for recorded in &self.batch[..count] {
             fault::point_of("journal/before", recorded.event.kind());
         }
@@ -84,10 +87,16 @@ impl Executor<'_> {
             mortality.before_an_entry()?;
         }
         let seq = match &self.writer {
-            Some(writer) => writer.lock().await.append(commit).await?.seq,
+            Some(writer) => {
+                let mut writer = writer.lock().await;
+                let seq = writer.append(commit).await?.seq;
+                here::at_work(writer.run());
+                seq
+            }
             None => {
                 let writer = self.engine.journal.begin(self.run.plan().workflow(), commit).await?;
                 let seq = writer.head().seq;
+                here::at_work(writer.run());
                 self.writer = Some(Arc::new(Mutex::new(writer)));
                 seq
             }
@@ -138,6 +147,7 @@ impl Executor<'_> {
                 continue;
             };
             self.run.restore(&step, before);
+            self.show_output(&step);
             self.flights.forget(&step);
             self.calls.retain(|call| call.step != step || call.what != What::Run);
             let error = StepError::retry(clip(&format!("the pre-image cannot be kept: {error}")));

@@ -11,7 +11,7 @@ impl Run {
         if self.phase != Phase::Active {
             return Vec::new();
         }
-        if self.deaths >= DEATHS_MAX && !self.in_flight() {
+        if self.kills() && !self.in_flight() {
             return vec![Action::End(Outcome::NeedsOperator, self.why_it_dies())];
         }
         self.due()
@@ -94,14 +94,15 @@ impl Run {
         })
     }
 
+    /// Whether too many processes have died of the run.
+    fn kills(&self) -> bool {
+        self.deaths >= DEATHS_MAX || self.states.iter().any(|state| state.deaths >= DEATHS_MAX)
+    }
+
     fn why_it_dies(&self) -> String {
-        let open = self.steps().filter(|(_, state)| {
-            matches!(state.status, Status::NeedsProbe) || (state.status == Status::ToUndo && state.undos > 0)
-        });
-        let open = listed(open.map(|(spec, _)| spec.id.as_str()));
-        format!(
-            "its process died {} times in a row before a step had a result; unsettled: {open}",
-            self.deaths
-        )
+        let blamed = self.steps().filter(|(_, state)| state.deaths >= DEATHS_MAX);
+        let blamed = listed(blamed.map(|(spec, _)| spec.id.as_str()));
+        let blamed = if blamed.is_empty() { "no step".to_owned() } else { blamed };
+        format!("its process died {DEATHS_MAX} times in a row with this in flight: {blamed}")
     }
 }

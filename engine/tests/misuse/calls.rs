@@ -81,39 +81,79 @@ async fn a_control_that_was_used_pauses_no_later_call() {
     assert_eq!(ending.phase, expected);
 }
 
+/// The first run has answered the request before the second one took it in.
+#[tokio::test]
+async fn each_run_that_a_control_pauses_has_the_cause() {
+    let journal = Journal::in_memory();
+    let made = |id| (id, Made::new(|_| Ok(Value::Null)));
+    let engine = with_steps(&journal, vec![made("a"), made("b")]);
+    let mut second = std::pin::pin!(engine.start(chain(&["a", "b"])));
+    assert!(futures::poll!(second.as_mut()).is_pending(), "it has begun");
+    engine.control().pause("SIGTERM", PauseCause::Signal);
+    let first = engine.start(chain(&["a", "b"])).await.unwrap();
+    for ending in [first, second.await.unwrap()] {
+        let expected = Phase::Paused { reason: "SIGTERM".into(), cause: PauseCause::Signal };
+        assert_eq!(ending.phase, expected);
+    }
+}
+
+/// A sibling that fails in each session changes nothing about the step that takes the process down.
 #[tokio::test]
 async fn a_run_that_takes_its_process_down_at_every_start_needs_a_person_after_five() {
-    let whole = Journal::in_memory();
-    let plan = chain(&["a", "b"]);
-    let made = || {
-        ["a", "b"].map(|id| (id, Made::new(|_| Ok(Value::Null)))).into_iter().collect::<Vec<(&str, Made)>>()
+    let plan = Plan::new("two", vec![step("b", &[]), step("c", &[])]).unwrap();
+    let made = || ["b", "c"].map(|id| (id, Made::new(|_| Ok(Value::Null)))).into_iter().collect();
+    let started = |step: &str, attempt: u32| json!({ "event": "attempt-started", "step": step, "attempt": attempt, "pre_image": null });
+    let session = json!({ "boot_id": "x", "pid": 1, "program": "t" });
+    let dies = |attempt: u32| {
+        let failure = json!({ "kind": "retry", "error": "as told" });
+        let failed =
+            json!({ "event": "attempt-failed", "step": "c", "attempt": attempt, "failure": failure });
+        let probed = json!({ "event": "probed", "step": "b", "finding": "absent" });
+        let resumed = [json!({ "event": "resumed", "session": session }), probed];
+        let resumed = resumed.into_iter().filter(move |_| attempt > 1);
+        resumed.chain([started("b", attempt), started("c", attempt), failed])
     };
-    let ending = with_steps(&whole, made()).start(plan.clone()).await.unwrap();
-    let entries = bodies(&whole, ending.run);
-    let (begun, done, started) = (&entries[..2], &entries[2], &entries[3]);
-    assert!(done.contains("attempt-done") && started.contains("attempt-started"));
-    let resumed = json!({ "event": "resumed", "session": { "boot_id": "x", "pid": 1, "program": "t" } });
-    let dies =
-        [resumed.to_string(), json!({ "event": "probed", "step": "b", "finding": "absent" }).to_string()];
-    let again = |attempt: u32| {
-        let started =
-            json!({ "event": "attempt-started", "step": "b", "attempt": attempt, "pre_image": null });
-        dies.iter().cloned().chain([started.to_string()])
-    };
+    let stored = serde_json::to_vec(&plan).unwrap();
+    let begun =
+        json!({ "event": "begun", "workflow": "two", "plan": Digest::of(&stored), "session": session });
     for (deaths, expected) in [(4, Outcome::Completed), (5, Outcome::NeedsOperator)] {
-        let mut bodies: Vec<String> = begun.to_vec();
-        bodies.extend([done.clone(), started.clone()]);
-        (1..deaths).for_each(|n| bodies.extend(again(n + 1)));
+        let events = std::iter::once(begun.clone()).chain((1..=deaths).flat_map(&dies));
         let journal = Journal::in_memory();
-        let commit = Commit::of(bodies).with_blob(serde_json::to_vec(&plan).unwrap());
-        let run = journal.begin("chain", commit).await.unwrap().run();
+        let commit = Commit::of(events.map(|event| event.to_string())).with_blob(stored.clone());
+        let run = journal.begin("two", commit).await.unwrap().run();
         let ending = with_steps(&journal, made()).resume(run).await.unwrap();
         let (outcome, reason) = ended(&ending);
         assert_eq!(outcome, expected, "after {deaths} deaths: {reason}");
         if outcome == Outcome::NeedsOperator {
-            assert!(reason.contains("died 5 times in a row") && reason.ends_with("unsettled: b"), "{reason}");
+            assert!(reason.contains("died 5 times in a row") && reason.ends_with("in flight: b"), "{reason}");
             let ending = with_steps(&journal, made()).resume(run).await.unwrap();
             assert_eq!(ended(&ending).0, Outcome::Completed, "a person has tried again");
+        }
+    }
+}
+
+/// The process is alive: what it dropped is no death.
+#[tokio::test]
+async fn calls_that_are_dropped_count_as_no_death() {
+    let journal = Journal::in_memory();
+    for round in 0..7 {
+        let (told, mut begun) = tokio::sync::mpsc::unbounded_channel();
+        let observer = Tell(Box::new(move |run, event| {
+            if matches!(event, Event::AttemptStarted { .. }) {
+                let _ = told.send(run);
+            }
+        }));
+        let hanging = Made { hangs: round < 6, ..Made::new(|_| Ok(Value::Null)) };
+        let engine = with_steps(&journal, vec![("a", hanging)]).observer(Arc::new(observer));
+        let call = async {
+            match journal.reader().runs().unwrap().first() {
+                None => engine.start(one("a")).await,
+                Some(header) => engine.resume(header.run).await,
+            }
+        };
+        tokio::select! {
+            ending = call => assert_eq!(ended(&ending.unwrap()), (Outcome::Completed, "every step is done".into())),
+            _ = begun.recv(), if round < 6 => {}
         }
     }
 }

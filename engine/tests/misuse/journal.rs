@@ -23,6 +23,109 @@ async fn a_pre_image_that_finds_no_room_fails_its_step() {
     load(&journal.reader(), ending.run).unwrap();
 }
 
+/// Saves at the second time, when the disk has no more room.
+struct Late(MemoryDisk, Arc<Notify>, AtomicU32);
+
+#[async_trait]
+impl Step for Late {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent)
+    }
+    async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
+        Err(StepError::fatal("its pre-image was not kept"))
+    }
+    async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
+        Ok(())
+    }
+    fn saves(&self) -> bool {
+        true
+    }
+    async fn save(&self, _cx: &Context) -> Result<Vec<u8>, StepError> {
+        if self.2.fetch_add(1, Ordering::SeqCst) == 0 {
+            return Err(StepError::retry("not there yet"));
+        }
+        self.0.set_room(Some(self.0.used()));
+        self.1.notify_one();
+        Ok(vec![7; 1 << 20])
+    }
+}
+
+/// Fails for good once that is saved.
+struct Failing(Arc<Notify>);
+
+#[async_trait]
+impl Step for Failing {
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent)
+    }
+    async fn run(&self, _cx: &Context) -> Result<Value, StepError> {
+        self.0.notified().await;
+        // The engine takes in what was saved. It then waits for what `slow` saves.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        Err(StepError::fatal("as told"))
+    }
+    async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
+        Ok(())
+    }
+}
+
+/// In the turn in which the pre-image of a second attempt finds no room, another step fails for good. The first
+/// attempt had begun: it is undone.
+#[tokio::test]
+async fn a_step_whose_pre_image_finds_no_room_in_a_rollback_is_undone() {
+    let disk = MemoryDisk::new();
+    let journal = Journal::on(Arc::new(disk.clone()), Options { segment_bytes: 64 * 1024 }).unwrap();
+    let saved = Arc::new(Notify::new());
+    let slow = Made {
+        saves: Box::new(|| true),
+        looks_for: Duration::from_secs(60),
+        ..Made::new(|_| Ok(Value::Null))
+    };
+    let steps: Vec<(&str, Arc<dyn Step>)> = vec![
+        ("failing", Arc::new(Failing(Arc::clone(&saved)))),
+        ("late", Arc::new(Late(disk, saved, AtomicU32::new(0)))),
+        ("slow", Arc::new(slow)),
+    ];
+    let plan = Plan::new("three", steps.iter().map(|(id, _)| step(id, &[])).collect()).unwrap();
+    let ending = with_registry(&journal, steps).start(plan).await.unwrap();
+    assert_eq!(ended(&ending).0, Outcome::RolledBack, "{}", ended(&ending).1);
+    let run = load(&journal.reader(), ending.run).unwrap();
+    let late = run.state(&"late".into()).unwrap();
+    assert_eq!((&late.status, late.attempts, late.pre_image), (&Status::Undone, 1, None));
+}
+
+/// Work that went forward took the room that is kept for the way back.
+#[tokio::test]
+async fn a_run_that_has_filled_the_disk_is_rolled_back() {
+    let disk = MemoryDisk::new();
+    let options = Options { segment_bytes: 64 * 1024 };
+    let journal = Journal::on(Arc::new(disk.clone()), options).unwrap();
+    let names: Vec<String> = (0..60).map(|n| format!("s{n}")).collect();
+    let with = |journal: &Journal| {
+        let steps = names.iter().map(|name| {
+            let disk = disk.clone();
+            let made = Made::new(move |_| {
+                disk.set_room(Some(disk.used()));
+                Ok(Value::String("x".repeat(1500)))
+            });
+            (name.as_str(), made)
+        });
+        with_steps(journal, steps.collect())
+    };
+    let plan = chain(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let error = with(&journal).start(plan).await.unwrap_err();
+    let is_full =
+        matches!(error, fulcrum_engine::EngineError::Journal(fulcrum_engine::state::AppendError::NoRoom(_)));
+    assert!(is_full, "{error:?}");
+    drop(journal);
+    let journal = Journal::on(Arc::new(disk.clone()), options).unwrap();
+    let run = journal.open_runs().unwrap()[0].run;
+    let ending = with(&journal).roll_back(run, "the disk is full").await.unwrap();
+    assert_eq!(ended(&ending).0, Outcome::RolledBack);
+}
+
 #[tokio::test]
 async fn observers_see_the_time_of_the_entry() {
     let (journal, world) = (Journal::in_memory(), world::Shared::default());

@@ -13,13 +13,15 @@ mod world;
 use async_trait::async_trait;
 use fulcrum_engine::history::History;
 use fulcrum_engine::load::load;
-use fulcrum_engine::state::{Commit, Journal, MemoryDisk, Options, RunId, Timestamp};
+use fulcrum_engine::state::{Commit, Digest, Journal, MemoryDisk, Options, RunId, Timestamp};
+use fulcrum_engine::status::Status;
 use fulcrum_engine::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 use world::{diamond, engine, step};
 
 type RunFn = dyn Fn(&Context) -> Result<Value, StepError> + Send + Sync;
@@ -91,8 +93,13 @@ impl Step for Made {
 
 /// An engine on these steps; it knows no others.
 fn with_steps(journal: &Journal, steps: Vec<(&str, Made)>) -> Engine {
+    let shared = |(id, step)| (id, Arc::new(step) as Arc<dyn Step>);
+    with_registry(journal, steps.into_iter().map(shared).collect())
+}
+
+fn with_registry(journal: &Journal, steps: Vec<(&str, Arc<dyn Step>)>) -> Engine {
     let steps: BTreeMap<String, Arc<dyn Step>> =
-        steps.into_iter().map(|(id, step)| (id.to_owned(), Arc::new(step) as _)).collect();
+        steps.into_iter().map(|(id, step)| (id.to_owned(), step)).collect();
     let registry = move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
         steps.get(spec.id.as_str()).cloned().ok_or_else(|| format!("no {}", spec.id))
     };

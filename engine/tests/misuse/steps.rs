@@ -46,6 +46,35 @@ async fn a_step_that_a_probe_found_done_has_its_output_and_its_breakpoint() {
     assert_eq!(ended(&ending), (Outcome::Completed, "every step is done".into()));
 }
 
+/// The output of an attempt is not that of a later one, which was cut short or has returned nothing.
+#[tokio::test]
+async fn an_output_is_that_of_the_last_attempt_or_is_not_known() {
+    let journal = Journal::in_memory();
+    let plan = || {
+        let a = world::volatile(step("a", &[]), Durability::Process);
+        Plan::new("two", vec![a, step("b", &["a"])]).unwrap()
+    };
+    let giving = |output: Value| Made::new(move |_| Ok(output.clone()));
+    let looking = || Made::new(|cx| Ok(json!({ "a": cx.output("a") })));
+    let engine = with_steps(&journal, vec![("a", giving(json!("first"))), ("b", looking())]);
+    let run = engine.pause_after(["a".into()]).start(plan()).await.unwrap().run;
+    assert_eq!(load(&journal.reader(), run).unwrap().output(&"a".into()), Some(&json!("first")));
+    let hanging = Made { hangs: true, ..giving(Value::Null) };
+    let engine = with_steps(&journal, vec![("a", hanging), ("b", looking())]);
+    let control = engine.control();
+    let engine = engine.observer(Arc::new(Tell(Box::new(move |_, event| {
+        if matches!(event, Event::AttemptStarted { .. }) {
+            control.pause("enough", PauseCause::Person);
+        }
+    }))));
+    assert!(matches!(engine.resume(run).await.unwrap().phase, Phase::Paused { .. }));
+    assert_eq!(load(&journal.reader(), run).unwrap().output(&"a".into()), None, "its last attempt was cut");
+    let engine = with_steps(&journal, vec![("a", giving(Value::Null)), ("b", looking())]);
+    assert_eq!(ended(&engine.resume(run).await.unwrap()).0, Outcome::Completed);
+    let seen = load(&journal.reader(), run).unwrap().output(&"b".into()).cloned();
+    assert_eq!(seen, Some(json!({ "a": null })), "it has returned nothing");
+}
+
 /// Another probe came back while a pre-image was being saved, and the run, which had ended in that turn, took it for a
 /// bug of the engine.
 #[tokio::test]

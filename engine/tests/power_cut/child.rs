@@ -77,6 +77,8 @@ impl Observer for Aloud {
 /// Writes and syncs a file of its own until the power is cut, as a database on this disk would. Unsynced
 /// parts of the journal may reach the disk with it.
 pub(crate) fn sync_beside(disk: &Path) {
-    let Ok(mut file) = std::fs::File::create(disk.join("beside")) else { return };
-    while file.write_all(&[7; 4096]).and_then(|()| file.sync_all()).is_ok() {}
+    // Each time a new file: it does not fill the disk.
+    while std::fs::File::create(disk.join("beside")).is_ok_and(|mut file| {
+        (0..256).all(|_| file.write_all(&[7; 4096]).and_then(|()| file.sync_all()).is_ok())
+    }) {}
 }

@@ -12,7 +12,7 @@
 //! ```text
 //! cargo test --workspace --locked --test power_cut                             # a few dozen cuts
 //! cargo test --workspace --locked --test power_cut -- --count 500 --seed 7     # more, from that seed
-//! cargo test --workspace --locked --test power_cut -- --count 2000 --beside    # another process syncs meanwhile
+//! cargo test --workspace --locked --test power_cut -- --count 2000 --beside    # another process syncs meanwhile: an hour
 //! ```
 //!
 //! Needs root, mkfs.ext4 and loop devices, and skips without. A program of its own, as it is its own child.
@@ -36,10 +36,12 @@ use harness::{Talker, this_program};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Cuts on one file system before a new one is made: damage that adds up would show.
 const CUTS_A_DISK: u32 = 12;
+/// A long run says so often how far it is: a cut takes some 2 s, nearly all of it in syncs.
+const PROGRESS: u32 = 100;
 /// The most events that a child reports before its power is cut: some three whole runs.
 const EVENTS_MAX: usize = 120;
 /// The longest from the last of them to the cut: a few syncs, or the opening of the journal.
@@ -93,6 +95,7 @@ fn cut_and_check(count: u32, seed: u64, beside: bool) -> ExitCode {
         "{count} power cuts from seed {seed}{}",
         if beside { ", beside a process that syncs" } else { "" }
     );
+    let begun = Instant::now();
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut passed, mut failed, mut acknowledged, mut finished) = (0, 0, 0, 0);
     let mut disk = Disk::make();
@@ -113,6 +116,9 @@ fn cut_and_check(count: u32, seed: u64, beside: bool) -> ExitCode {
                 println!("FAIL cut {cut} of seed {seed}, {:?} after event {}: {what}", instant.1, instant.0);
             }
         }
+        if cut % PROGRESS == 0 {
+            println!("{cut} cuts in {} s, {failed} failed", begun.elapsed().as_secs());
+        }
         if cut % CUTS_A_DISK == 0 || failed > 0 {
             (disk, told) = (Disk::make(), Told::default());
         }
@@ -120,7 +126,7 @@ fn cut_and_check(count: u32, seed: u64, beside: bool) -> ExitCode {
     println!(
         "{acknowledged} events were acknowledged; {finished} runs were brought to their end after a cut"
     );
-    println!("{passed} passed, {failed} failed");
+    println!("{passed} passed, {failed} failed, {} s", begun.elapsed().as_secs());
     if failed == 0 && acknowledged > count { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -108,7 +108,7 @@ fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Eve
     let reason = String::new();
     match kind {
         0 => Event::Begun { workflow: String::new(), plan: Digest::of(b""), session },
-        1 => Event::Resumed { session },
+        1 => Event::Resumed { session, same_process: variant.is_multiple_of(3) },
         2 => Event::AttemptStarted { step, attempt, pre_image: None },
         3 => Event::AttemptDone { step, attempt, output: Value::Null },
         4 => Event::AttemptFailed { step, attempt, failure },
@@ -155,7 +155,9 @@ fn asked_for(run: &Run, variant: u8, result: ProbeResult, failure: Failure) -> E
         Some(Action::Probe(step)) => Event::Probed { step, result, output: Value::Null },
         Some(Action::RollBack(reason)) => Event::RollbackStarted { reason, mode: None },
         Some(Action::End(outcome, reason)) => Event::Ended { outcome, reason },
-        Some(Action::Stop) | None if run.session().is_some() => Event::Resumed { session },
+        Some(Action::Stop) | None if run.session().is_some() => {
+            Event::Resumed { session, same_process: false }
+        }
         Some(Action::Stop) | None => Event::Begun { workflow: String::new(), plan: Digest::of(b""), session },
     }
 }

@@ -31,8 +31,8 @@ pub(crate) struct Model {
     /// Forward (false) and back (true).
     failures: BTreeMap<(bool, StepId), u32>,
     attempts: BTreeMap<(bool, StepId), u32>,
-    /// Processes that died in a row before a step had a result, and whether one is at work.
-    deaths: u32,
+    /// Processes in a row that died of a step, or of none that is known; and whether one is at work.
+    deaths: BTreeMap<Option<StepId>, u32>,
     at_work: bool,
 }
 
@@ -48,7 +48,7 @@ impl Model {
                 (self.begun, self.active) = (true, true);
                 self.boot.clone_from(&session.boot_id);
             }
-            Event::Resumed { session } => self.resume(&session.boot_id, plan),
+            Event::Resumed { session, .. } => self.resume(&session.boot_id, plan),
             Event::RollbackStarted { .. } => {
                 (self.rolling_back, self.active, self.ended) = (true, true, None);
                 self.failures.clear();
@@ -88,15 +88,28 @@ impl Model {
     fn count_deaths(&mut self, event: &Event) {
         match event {
             Event::Begun { .. } => self.at_work = true,
-            Event::Resumed { .. } if self.at_work => self.deaths += 1,
-            Event::Resumed { .. } => (self.deaths, self.at_work) = (0, true),
+            Event::Resumed { same_process, .. } if self.at_work => {
+                let open = self.open.keys().chain(&self.unclear).cloned().map(Some);
+                let blamed: BTreeSet<_> = open.collect();
+                let blamed = if blamed.is_empty() { [None].into() } else { blamed };
+                for step in blamed.into_iter().filter(|_| !same_process) {
+                    *self.deaths.entry(step).or_default() += 1;
+                }
+            }
+            Event::Resumed { .. } => {
+                self.deaths.clear();
+                self.at_work = true;
+            }
             Event::Paused { .. } | Event::Ended { .. } => self.at_work = false,
-            Event::AttemptDone { .. }
-            | Event::AttemptFailed { .. }
-            | Event::UndoDone { .. }
-            | Event::UndoFailed { .. }
-            | Event::RollbackStarted { .. } => self.deaths = 0,
-            _ => {}
+            Event::RollbackStarted { .. } => self.deaths.clear(),
+            Event::Probed { result, .. } if *result != ProbeResult::Done => {}
+            Event::AttemptStarted { .. } | Event::UndoStarted { .. } => {}
+            event => {
+                self.deaths.remove(&event.step().cloned());
+                if matches!(event, Event::AttemptDone { .. } | Event::UndoDone { .. }) {
+                    self.deaths.remove(&None);
+                }
+            }
         }
     }
 
@@ -110,8 +123,8 @@ impl Model {
             Event::RollbackStarted { .. } => self.begun && !self.rolling_back,
             Event::Paused { .. } => self.active && self.open.is_empty(),
             Event::Ended { outcome, .. } => {
-                let dies = self.deaths >= 5 && *outcome == Outcome::NeedsOperator;
-                self.active && self.open.is_empty() && (dies || self.due(plan) == Some(*outcome))
+                let right = *outcome == Outcome::NeedsOperator || self.due(plan) == Some(*outcome);
+                self.active && self.open.is_empty() && right
             }
             Event::AttemptStarted { step, attempt, .. } => {
                 self.may_start(step, plan) && *attempt == next(false, step)

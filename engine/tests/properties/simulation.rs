@@ -243,8 +243,9 @@ impl<'a> Simulation<'a> {
                 *self.tally.entry("a volatile effect lost").or_default() += 1;
             }
         }
+        let same_process = !rebooted && self.lucky(3) == Some(0);
         let session = self.session();
-        self.record(Event::Resumed { session })
+        self.record(Event::Resumed { session, same_process })
     }
 
     fn goes_on_after(&mut self, outcome: Outcome) -> Result<bool, String> {

@@ -116,19 +116,27 @@ impl Journal {
             }
         }
         headers.retain(|run, _| !gone.contains(run));
-        headers.into_iter().map(|(run, header)| self.run(run, header)).collect()
+        Ok(headers.into_iter().map(|(run, header)| self.run(run, header)).collect())
     }
 
-    fn run(&self, run: RunId, header: Option<Header>) -> Result<Run, Unreadable> {
+    fn run(&self, run: RunId, header: Option<Header>) -> Run {
         let Some(header) = header else {
             let lost = Some((0, "its header in the journal of format 1 cannot be read".into()));
-            return Ok(Run { run, header: None, entries: Vec::new(), lost });
+            return Run { run, header: None, entries: Vec::new(), lost };
         };
         let hash = chain::genesis(run, &header.kind, header.created, None);
         let mut last = Head { seq: 0, hash };
         let mut found =
             Run { run, header: Some((header.kind, header.created)), entries: Vec::new(), lost: None };
-        for (key, value) in self.pairs("entries", run.as_bytes())? {
+        let pairs = match self.pairs("entries", run.as_bytes()) {
+            Ok(pairs) => pairs,
+            // The other runs are carried over.
+            Err(Unreadable(detail)) => {
+                found.lost = Some((1, format!("it cannot be read in the journal of format 1: {detail}")));
+                return found;
+            }
+        };
+        for (key, value) in pairs {
             let seq = key.last_chunk::<8>().map_or(0, |seq| u64::from_be_bytes(*seq));
             // Anything beyond the header is a commit that a crash cut short.
             if seq != last.seq + 1 || seq > header.head.seq {
@@ -136,7 +144,7 @@ impl Journal {
             }
             let Some(entry) = decode(run, seq, &value).filter(|entry| entry.prev == last.hash) else {
                 found.lost = Some((seq, "it was damaged in the journal of format 1".into()));
-                return Ok(found);
+                return found;
             };
             last = entry.head();
             found.entries.push(entry);
@@ -144,9 +152,9 @@ impl Journal {
         if last != header.head {
             let had = header.head.seq;
             let detail = format!("{had} entries were acknowledged, the journal of format 1 had {}", last.seq);
-            found.lost = Some((last.seq.min(had - 1) + 1, detail));
+            found.lost = Some((last.seq.min(had.saturating_sub(1)) + 1, detail));
         }
-        Ok(found)
+        found
     }
 
     fn pairs(&self, tree: &str, prefix: &[u8]) -> Result<Pairs, Unreadable> {

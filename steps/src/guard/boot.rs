@@ -8,13 +8,13 @@ use super::journal_view::JournalView;
 use super::line::Line;
 use crate::component::Component;
 use crate::host::ManifestsDir;
-use crate::manifest::{StaticPod, same_spec, standby_of};
+use crate::manifest::{StaticPod, as_created, same_spec, standby_of};
 use crate::plan;
 use crate::run_info::{LockPurpose, RollbackMode};
 use crate::settings::Settings;
 use crate::site::Site;
 use fulcrum_engine::Ending;
-use fulcrum_engine::state::Journal;
+use fulcrum_engine::state::{Journal, OpenError};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,10 +83,11 @@ pub async fn carry_on(
     if matches!(next, Next::Rest | Next::Watch) {
         return Ok(Carried::Nothing);
     }
-    let site = match reach(env, start, told, intervals, stop).await? {
-        Reached::Site(site) => site,
+    let (site, silent) = match reach(env, start, told, intervals, stop).await? {
+        Reached::Site(site) => (site, false),
         Reached::Stopped => return Ok(Carried::Nothing),
-        Reached::Silent => return Ok(Carried::Silent),
+        Reached::Silent if next == Next::HandOverIfProven => return Ok(Carried::Silent),
+        Reached::Silent => (site_of(env, told, next).await?, true),
     };
     let manifests = &site.node.manifests;
     if next == Next::HandOverIfProven
@@ -94,7 +95,7 @@ pub async fn carry_on(
     {
         return Ok(Carried::StaysStatic(why));
     }
-    let journal = Journal::open(env.state_dir(), LockPurpose::Guard.text())?;
+    let Some(journal) = open_when_free(env, intervals.tick, stop).await? else { return Ok(Carried::Nothing) };
     let Some(told) = JournalView::read(&journal)? else { return Ok(Carried::Nothing) };
     let decision = at_boot(&told.at_boot(manifests, env.boot_id().await?, intervals.hold_off));
     if decision.next != next {
@@ -104,6 +105,10 @@ pub async fn carry_on(
     put_back(env, &told, manifests, &decision.put_back_later)?;
     let engine = env.engine(journal, &site).await?;
     let ending = match next {
+        Next::Resume(run) if silent => {
+            let why = format!("the API gave no answer for {:?}", intervals.patience);
+            engine.roll_back(run, why.as_str()).await?
+        }
         Next::Resume(run) => engine.resume(run).await?,
         Next::Unwind(run) => engine.roll_back(run, "a reboot has cut it in half").await?,
         _ => {
@@ -119,8 +124,9 @@ enum Reached {
     Site(Arc<Site>),
     /// The guard is told to end.
     Stopped,
-    /// The API gave no answer in time. The pods that serve may have gone since: only the watch falls back
-    /// then.
+    /// The API gave no answer in time, and a longer wait may be in vain. The pods that serve may have gone
+    /// since. For a hand-over that has not begun, the watch falls back then. A run that has begun is rolled
+    /// back: that needs no API until the files are back, and brings the API back.
     Silent,
 }
 
@@ -138,12 +144,21 @@ async fn reach(
         () = stop.cancelled() => return Ok(Reached::Stopped),
     };
     if !matches!(in_time, Ok(Ok(_))) {
-        put_back_the_rest(env, start, intervals).await?;
+        put_back_the_rest(env, start, intervals, stop).await?;
     }
+    let brought_back = match start.decision.next {
+        // Static pods serve already, and the API server may go during this wait.
+        Next::HandOverIfProven => false,
+        // On the boot on which the run was at work, no manifest is restored for it.
+        Next::Resume(run) | Next::Unwind(run) => {
+            let boot_id = env.boot_id().await?;
+            told.run(run).is_none_or(|run| run.boot_id != boot_id)
+        }
+        Next::Rest | Next::Watch | Next::HandOver => true,
+    };
     match in_time {
         Ok(site) => site.map(Reached::Site),
-        // Static pods serve already, and the API server may go during this wait. The watch sees that.
-        Err(_elapsed) if start.decision.next == Next::HandOverIfProven => Ok(Reached::Silent),
+        Err(_elapsed) if !brought_back => Ok(Reached::Silent),
         Err(_elapsed) => tokio::select! {
             site = reached => site.map(Reached::Site),
             () = stop.cancelled() => Ok(Reached::Stopped),
@@ -202,15 +217,37 @@ async fn put_back_the_rest(
     env: &dyn GuardEnv,
     start: &Start,
     intervals: &Intervals,
+    stop: &CancellationToken,
 ) -> Result<(), GuardError> {
     if start.decision.put_back_later.is_empty() {
         return Ok(());
     }
-    let journal = Journal::open(env.state_dir(), LockPurpose::Guard.text())?;
+    let Some(journal) = open_when_free(env, intervals.tick, stop).await? else { return Ok(()) };
     let Some(told) = JournalView::read(&journal)? else { return Ok(()) };
     let manifests = told.settings.manifests();
     let decision = at_boot(&told.at_boot(&manifests, env.boot_id().await?, intervals.hold_off));
     put_back(env, &told, &manifests, &decision.put_back_later)
+}
+
+/// Opens the journal once no other process has it open. `None` if the guard is told to end first.
+///
+/// # Errors
+/// When the journal cannot be opened for another reason.
+pub(super) async fn open_when_free(
+    env: &dyn GuardEnv,
+    tick: Duration,
+    stop: &CancellationToken,
+) -> Result<Option<Journal>, GuardError> {
+    loop {
+        match Journal::open(env.state_dir(), LockPurpose::Guard.text()) {
+            Err(OpenError::Locked { .. }) => {}
+            opened => return Ok(Some(opened?)),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(tick) => {}
+            () = stop.cancelled() => return Ok(None),
+        }
+    }
 }
 
 /// A fallback while the API is down must not wait for the API, and a rollback may be what brings the API
@@ -261,13 +298,17 @@ pub(super) fn is_proven(
     if made.is_some() && made == standby.map(|image| image.content) {
         return Ok(true);
     }
+    if !as_created(live) {
+        return Ok(false);
+    }
+    // An earlier version of this program made it otherwise. The object is that of the pivot all the same.
+    if told.made.get(&component) == Some(&live["metadata"]["uid"]) {
+        return Ok(true);
+    }
     let archived = std::fs::read(site.archived(told.pivot, component));
     let archived = archived.map_err(GuardError::disk("read the archived manifest"))?;
     let pod = StaticPod::parse(component, &archived).ok();
-    // The DaemonSet is as it was created: the API server has added the fields that only the live object has.
-    let untouched = live["metadata"]["generation"] == 1;
-    Ok(untouched
-        && pod.is_some_and(|pod| same_spec(&pod.daemonset(&site.settings.target(None)), live).is_ok()))
+    Ok(pod.is_some_and(|pod| same_spec(&pod.daemonset(&site.settings.target(None)), live).is_ok()))
 }
 
 /// The site of the run that follows. A run of the guard's own knows its pivot.

@@ -184,13 +184,14 @@ fn after_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
     Decision { put_back, put_back_later, next, why }
 }
 
-/// Every run is at an end. The pods that serve are those that the last run left serving.
+/// Every run is at an end. Who is to serve is what the last run that completed has decided. A run that is
+/// rolled back has left things as they were: after a hand-over the static pods serve until the next boot.
 fn settled(facts: &BootFacts, last: &RunFacts, rebooted: bool) -> (Next, String) {
-    let hosted = match last.workflow {
-        Workflow::Pivot | Workflow::HandOver => last.standing == Standing::Completed,
-        Workflow::FallBack | Workflow::RenewStandby => false,
-    };
-    let run = last.run;
+    let decided =
+        |run: &&RunFacts| run.standing == Standing::Completed && run.workflow != Workflow::RenewStandby;
+    let decisive = facts.runs.iter().rfind(decided).unwrap_or(last);
+    let hosted = matches!(decisive.workflow, Workflow::Pivot | Workflow::HandOver);
+    let run = decisive.run;
     match (hosted, rebooted) {
         (false, _) if is_first_failure(facts, last) => (
             Next::HandOverIfProven,
@@ -199,6 +200,9 @@ fn settled(facts: &BootFacts, last: &RunFacts, rebooted: bool) -> (Next, String)
         (false, _) => (Next::Watch, format!("the static pods serve since run {run}, and stay")),
         (true, true) => (Next::HandOver, format!("self-hosted since run {run}, and the machine has booted")),
         (true, false) if facts.manifests.is_empty() => (Next::Watch, format!("self-hosted since run {run}")),
+        (true, false) if last.standing == Standing::RolledBack => {
+            (Next::Watch, format!("run {} is rolled back: static pods serve until the next boot", last.run))
+        }
         (true, false) => (Next::Rest, "static manifests were put back by somebody else".to_owned()),
     }
 }

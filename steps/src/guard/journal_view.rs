@@ -13,6 +13,7 @@ use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, Reader, RunHeader, RunId};
 use fulcrum_engine::{Outcome, PauseCause, Run, StepId};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -29,6 +30,8 @@ pub struct JournalView {
     pub rollback_mode: RollbackMode,
     /// The static manifests as the pivot took them away.
     pub retired: BTreeMap<Component, FileImage>,
+    /// The uids of the DaemonSets that the pivot has made, as far as it noted them.
+    pub made: BTreeMap<Component, Value>,
 }
 
 impl JournalView {
@@ -63,9 +66,14 @@ impl JournalView {
                 retired.insert(component, serde_json::from_slice(&journal.blob(&digest)?)?);
             }
         }
+        let uid = |component: Component| {
+            let output = run.output(&StepKind::CreateDaemonset.of(component).id())?;
+            Some((component, output["uid"].clone()))
+        };
+        let made = Component::ALL.into_iter().filter_map(uid).collect();
         let settings = RunInfo::of(run.plan())?.settings;
         let rollback_mode = RollbackMode::of(run.rollback());
-        Ok(Some(Self { pivot, settings, runs, rollback_mode, retired }))
+        Ok(Some(Self { pivot, settings, runs, rollback_mode, retired, made }))
     }
 
     /// The pivot.

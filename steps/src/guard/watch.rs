@@ -1,7 +1,7 @@
 //! Watches a control plane that runs by itself, and acts when it stops running.
 
 use super::GuardError;
-use super::boot::{Carried, Start, boot, carry_on, static_ones};
+use super::boot::{Carried, Start, boot, carry_on, open_when_free, static_ones};
 use super::decide::{Decision, Next, Pulse, Watched, fall_back};
 use super::env::GuardEnv;
 use super::idle::JournalEye;
@@ -254,7 +254,13 @@ impl<'a> Watch<'a> {
 
     /// Starts a run of the guard's own, unless another process has begun one.
     async fn start(&self, plan: Plan) -> Result<Option<Ended>, GuardError> {
-        let journal = Journal::open(self.guard.env.state_dir(), LockPurpose::Guard.text())?;
+        let Guard { env, intervals, stop } = self.guard;
+        let Some(journal) = open_when_free(*env, intervals.tick, stop).await? else {
+            return Ok(Some(Ended::Stopped));
+        };
+        if JournalView::read(&journal)?.is_none_or(|told| told.runs != self.told.runs) {
+            return Ok(None);
+        }
         let settings = RunInfo::of(&plan)?.settings;
         let site = self.guard.env.site(settings).await?;
         let ending = self.guard.env.engine(journal, &site).await?.start(plan).await?;

@@ -39,6 +39,11 @@ pub fn same_spec(ours: &Value, live: &Value) -> Result<(), Vec<Difference>> {
     if differences.is_empty() { Ok(()) } else { Err(differences) }
 }
 
+/// Whether nothing has changed the spec of the object `live` since its creation.
+pub fn as_created(live: &Value) -> bool {
+    live["metadata"]["generation"] == 1
+}
+
 /// Fields with words of people's choosing: an empty string in them is a value.
 const FREE_MAPS: [&str; 4] = ["nodeSelector", "labels", "matchLabels", "annotations"];
 

@@ -26,7 +26,7 @@ mod tests;
 
 pub use bridge::BRIDGE;
 pub use companions::Companion;
-pub use compare::{Difference, same_spec};
+pub use compare::{Difference, as_created, same_spec};
 pub use daemonset::{CRITICAL, Target};
 pub use error::ManifestError;
 pub use glance::{Glance, glance};

@@ -13,6 +13,7 @@ use fulcrum_engine::{Context, ProbeResult, Step, StepError, StepId};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
 
 pub(super) struct Archive {
@@ -27,7 +28,7 @@ impl Step for Archive {
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
-        let mut digests = Map::new();
+        let mut copies = Map::new();
         for component in Component::ALL {
             let name = component.manifest_file();
             let image = self.site.node.manifests.read(name)?;
@@ -47,9 +48,19 @@ impl Step for Archive {
                 Some(image.mode),
                 Some((image.uid, image.gid)),
             )?;
-            digests.insert(name.to_owned(), json!(image.digest()));
+            copies.insert(name.to_owned(), copy(&path, image.digest()));
         }
-        Ok(Value::Object(digests))
+        Ok(copies.into())
+    }
+
+    async fn output(&self, cx: &Context) -> Result<Value, StepError> {
+        let mut copies = Map::new();
+        for component in Component::ALL {
+            let path = self.site.archived(cx.run(), component);
+            let digest = Digest::of(&fs::read(&path)?);
+            copies.insert(component.manifest_file().to_owned(), copy(&path, digest));
+        }
+        Ok(copies.into())
     }
 
     async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
@@ -57,12 +68,19 @@ impl Step for Archive {
     }
 }
 
+fn copy(path: &Path, digest: Digest) -> Value {
+    json!({ "path": path, "digest": digest })
+}
+
 /// Whether this is the manifest that the `archive` step copied.
 pub(super) fn holds(cx: &Context, component: Component, image: &FileImage) -> bool {
-    let archived = cx
-        .output(StepId::from(StepKind::Archive).as_str())
-        .map(|digests| &digests[component.manifest_file()]);
-    archived == Some(&json!(image.digest()))
+    digest(cx, component) == Some(&json!(image.digest()))
+}
+
+/// The digest of the copy, as journalled. Version 0.1 wrote it without the path.
+fn digest(cx: &Context, component: Component) -> Option<&Value> {
+    let copy = &cx.output(StepId::from(StepKind::Archive).as_str())?[component.manifest_file()];
+    Some(copy.get("digest").unwrap_or(copy))
 }
 
 /// The archived file, as [`read`] checks it, with its mode and owner.
@@ -81,10 +99,7 @@ pub(super) fn read(site: &Site, cx: &Context, component: Component) -> Result<Ve
     let bytes = fs::read(&path).map_err(|error| {
         StepError::fatal(format!("read the archived manifest {}: {error}", path.display()))
     })?;
-    let expected = cx
-        .output(StepId::from(StepKind::Archive).as_str())
-        .map(|digests| digests[component.manifest_file()].clone());
-    if expected != Some(json!(Digest::of(&bytes))) {
+    if digest(cx, component) != Some(&json!(Digest::of(&bytes))) {
         return Err(StepError::fatal(format!(
             "the archived manifest {} is not what was archived (its digest differs from the journal's); \
              roll back: the way back does not need it",

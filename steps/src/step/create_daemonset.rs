@@ -1,6 +1,9 @@
 //! `create-daemonset/<c>`: makes the DaemonSet from the archived manifest. Undo: deletes it, unless it was
 //! there before or belongs to another run, and waits until its pods are gone.
 //!
+//! A DaemonSet that this run has made and that nothing has changed since is done, whatever it says: an earlier
+//! version of this program, which has begun the run, made it otherwise.
+//!
 //! The step notes the leader from before the DaemonSet's pod exists: the static process. Once that process
 //! has gone, its lease can be given back at once.
 
@@ -10,7 +13,7 @@ use crate::handover::endpoints::while_held;
 use crate::handover::lease;
 use crate::handover::removal::{Removal, made_by};
 use crate::look::answered;
-use crate::manifest::{StaticPod, same_spec};
+use crate::manifest::{StaticPod, as_created, same_spec};
 use crate::site::Site;
 use crate::step_name::StepKind;
 use async_trait::async_trait;
@@ -40,7 +43,7 @@ impl CreateDaemonset {
     /// Whether `live` is what this run makes. If not, says why.
     fn compare(&self, cx: &Context, live: &Value) -> Result<ProbeResult, StepError> {
         let name = self.component.daemonset_name();
-        if made_by(live).as_deref() != Some(&cx.run().to_string()) {
+        if !is_of(cx, live) {
             let by = made_by(live).map_or("not by fulcrum".to_owned(), |run| format!("by run {run}"));
             return Ok(ProbeResult::Foreign(format!(
                 "DaemonSet {name} is there, made {by}; delete it, or keep it and do not pivot"
@@ -70,6 +73,7 @@ impl Step for CreateDaemonset {
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         match self.live(cx).await? {
             None => Ok(ProbeResult::Absent),
+            Some(live) if as_created(&live) && is_of(cx, &live) => Ok(ProbeResult::Done),
             Some(live) => self.compare(cx, &live),
         }
     }
@@ -97,8 +101,17 @@ impl Step for CreateDaemonset {
         };
         match self.compare(cx, &live)? {
             ProbeResult::Foreign(why) => Err(StepError::fatal(why)),
-            _ => Ok(json!({ "uid": live["metadata"]["uid"], "leader": leader })),
+            _ => {
+                let mut output = object(&live);
+                output["leader"] = json!(leader);
+                Ok(output)
+            }
         }
+    }
+
+    /// The leader from before its pod existed cannot be told any more.
+    async fn output(&self, cx: &Context) -> Result<Value, StepError> {
+        Ok(self.live(cx).await?.map_or(Value::Null, |live| object(&live)))
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
@@ -125,6 +138,18 @@ impl Step for CreateDaemonset {
         } // Otherwise it belongs to another owner by now.
         Ok(())
     }
+}
+
+/// Whether this run has made it.
+fn is_of(cx: &Context, live: &Value) -> bool {
+    made_by(live).as_deref() == Some(&cx.run().to_string())
+}
+
+/// Which object was made.
+fn object(live: &Value) -> Value {
+    let metadata = &live["metadata"];
+    let fields = ["namespace", "name", "uid", "generation"];
+    fields.into_iter().map(|field| (field.to_owned(), metadata[field].clone())).collect()
 }
 
 /// The leader before the DaemonSet's pod existed, if it was noted.

@@ -49,10 +49,12 @@ impl Step for ShareLive {
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = format!("the listener of the static {} to be shared", self.component);
         let shared = cx.wait(&what, self.site.timeouts.poll, async || self.share(cx).await).await?;
-        Ok(match shared {
-            Some(listener) => json!({ "pid": listener.process.pid, "inode": listener.inode }),
-            None => Value::Null,
-        })
+        Ok(shared.map_or(Value::Null, |listener| told(&listener)))
+    }
+
+    async fn output(&self, cx: &Context) -> Result<Value, StepError> {
+        let cut = is_cut(&self.site, cx.run(), self.component)?;
+        Ok(self.listener().await?.filter(|_| !cut).map_or(Value::Null, |listener| told(&listener)))
     }
 
     async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
@@ -63,4 +65,8 @@ impl Step for ShareLive {
             None => Ok(()),
         }
     }
+}
+
+fn told(listener: &Listener) -> Value {
+    json!({ "pid": listener.process.pid, "inode": listener.inode })
 }

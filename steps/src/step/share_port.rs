@@ -149,7 +149,15 @@ impl Step for SharePort {
             _ => return Err(StepError::fatal(self.edited())),
         };
         let pid = self.restarted(cx, manifest, old, true).await?;
-        Ok(json!({ "pid": pid, "manifest": after.digest() }))
+        Ok(changed(&before, &after, Some(pid)))
+    }
+
+    async fn output(&self, cx: &Context) -> Result<Value, StepError> {
+        let Some((before, after)) = self.both(cx)? else { return Ok(Value::Null) };
+        let the_one = |process: &_| in_static_pod(process) && shares_its_port(process);
+        let mark = self.site.unredirected(self.component);
+        let served = once(self.site.serves(self.component, mark, the_one).await)?;
+        Ok(changed(&before, &after, served.ok().map(|process| process.pid)))
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
@@ -168,4 +176,9 @@ impl Step for SharePort {
         };
         self.restarted(cx, manifest, old, shared).await.map(|_| ())
     }
+}
+
+/// The digests of the manifest as it was and as it is, and the process that serves with it.
+fn changed(before: &FileImage, after: &FileImage, pid: Option<u32>) -> Value {
+    json!({ "before": before.digest(), "manifest": after.digest(), "pid": pid })
 }

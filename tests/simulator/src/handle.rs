@@ -2,6 +2,7 @@
 
 use super::fault::{Ability, ApiFault, Disk, Flaw, Which};
 use super::host::SimulatedHost;
+use super::kubelet;
 use super::log::Happened;
 use super::options::SimulatorOptions;
 use super::server::{self, Server};
@@ -145,9 +146,12 @@ impl Simulator {
         world.store.history.forget(version);
     }
 
-    /// Makes the kubelet slower by this factor, in noticing and in starting. 1 is its own pace.
+    /// Makes the kubelet slower by this factor, in noticing and in starting, from now on. 1 is its own pace.
     pub fn slow_kubelet(&self, factor: u32) {
-        self.shared.lock().faults.kubelet_slowness = factor;
+        let now = self.shared.now();
+        let mut world = self.shared.lock();
+        world.faults.kubelet_slowness = factor;
+        kubelet::rest(&mut world, now);
     }
 
     /// Sets how much room is left on the node's disk. This process's own writes are not affected.

@@ -75,8 +75,7 @@ pub(super) fn advance(world: &mut World, now: Now, files: &Files) {
     if now.at < world.kubelet.runs_from || now.at < world.kubelet.next_round {
         return;
     }
-    let extra = world.faults.kubelet_slowness.saturating_sub(1);
-    world.kubelet.next_round = now.at + world.options.pace.start * extra;
+    rest(world, now);
     let api_up = world.api_up();
     if api_up && world.kubelet.connects_at.is_none() {
         world.kubelet.connects_at = Some(now.at + world.options.pace.reconnect);
@@ -93,6 +92,12 @@ pub(super) fn advance(world: &mut World, now: Now, files: &Files) {
         mirror::sync(world, now);
         status::report(world, now);
     }
+}
+
+/// A slow kubelet does not look again for a while.
+pub(super) fn rest(world: &mut World, now: Now) {
+    let extra = world.faults.kubelet_slowness.saturating_sub(1);
+    world.kubelet.next_round = now.at + world.options.pace.start * extra;
 }
 
 /// Ends what should not run, starts what should, and moves all pods on.

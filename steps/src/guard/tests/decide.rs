@@ -89,10 +89,15 @@ fn what_stands_in_stays_and_what_the_guard_was_at_goes_on() {
     let two = RunId::from_bytes([2; 16]);
     for boot in ["before", "now"] {
         assert_eq!(after(Workflow::FallBack, Standing::Completed, boot), Next::HandOverIfProven);
-        assert_eq!(after(Workflow::HandOver, Standing::RolledBack, boot), Next::Watch);
         assert_eq!(after(Workflow::HandOver, UNFINISHED, boot), Next::Resume(two));
         assert_eq!(after(Workflow::RenewStandby, UNFINISHED, boot), Next::Resume(two));
     }
+    assert_eq!(after(Workflow::HandOver, Standing::RolledBack, "now"), Next::Watch);
+    assert_eq!(
+        after(Workflow::HandOver, Standing::RolledBack, "before"),
+        Next::HandOver,
+        "each boot is a try"
+    );
     assert_eq!(after(Workflow::HandOver, Standing::Completed, "before"), Next::HandOver);
     assert_eq!(after(Workflow::RenewStandby, Standing::Completed, "before"), Next::HandOver);
     // A boot has cut a renewal short, and that renewal was finished first.
@@ -114,6 +119,10 @@ fn a_second_failure_soon_after_the_first_stays_static() {
     };
     assert_eq!(story(4), Next::Watch, "two minutes later");
     assert_eq!(story(60), Next::HandOverIfProven, "an hour later");
+    // A hand-over after a fallback was rolled back: no boot tries it again.
+    let failed = run(2, Workflow::FallBack, Standing::Completed, "before");
+    let gone_back = run(3, Workflow::HandOver, Standing::RolledBack, "before");
+    assert_eq!(at_boot(&facts(vec![pivot, failed, gone_back], &ALL)).next, Next::Watch);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::point::{Point, When};
 use super::simulated_site::{RehearsalError, engine, settings_of, site};
 use crate::Simulator;
 use async_trait::async_trait;
-use fulcrum_engine::engine::Control;
+use fulcrum_engine::Control;
 use fulcrum_engine::state::{Journal, RunId, Timestamp};
 use fulcrum_engine::{
     Context, Event, Observer, Outcome, PauseCause, ProbeResult, Step, StepError, StepId, StepRegistry,

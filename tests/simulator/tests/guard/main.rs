@@ -2,30 +2,28 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
 
-use async_trait::async_trait;
+mod silent_api;
+mod upgraded;
+
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
-use fulcrum_engine::{Engine, Outcome, Silent};
-use fulcrum_simulator::rehearsal::{SOON, Setup, SimulatedSite, Version};
+use fulcrum_engine::{Outcome, Silent};
+use fulcrum_simulator::rehearsal::{SOON, Setup, SimulatedSite, Steps, Version};
 use fulcrum_simulator::{ApiFault, Origin};
 use fulcrum_steps::component::Component;
-use fulcrum_steps::guard::decide::Next;
-use fulcrum_steps::guard::{
-    Carried, Ended, Guard, GuardEnv, GuardError, Intervals, JournalView, boot, carry_on,
-};
+use fulcrum_steps::guard::{Ended, Guard, GuardEnv, Intervals, JournalView, boot, carry_on};
 use fulcrum_steps::handover::standby::Standby;
 use fulcrum_steps::host::{Listener, Steering};
 use fulcrum_steps::plan::{FALL_BACK, HAND_OVER, PIVOT, RENEW_STANDBY};
 use fulcrum_steps::run_info::RunInfo;
-use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
+use fulcrum_steps::settings::{HandoverMode, Wanted};
 use fulcrum_steps::site::Site;
 use fulcrum_steps::unit::{HOLD_OFF, PATIENCE};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -50,9 +48,17 @@ async fn pivoted() -> (SimulatedSite, RunId, TempDir) {
 }
 
 async fn pivoted_by(handover: HandoverMode) -> (SimulatedSite, RunId, TempDir) {
+    pivoted_with(handover, None).await
+}
+
+async fn pivoted_with(handover: HandoverMode, steps: Option<Steps>) -> (SimulatedSite, RunId, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let setup = Setup::built_in(Version::DEFAULT).unwrap().with_handover(Wanted::Way(handover));
     let world = SimulatedSite::boot(&setup, dir.path()).await.unwrap();
+    let world = match steps {
+        Some(steps) => world.with_steps(steps),
+        None => world,
+    };
     let ending = world.pivot(&world.journal().unwrap(), Arc::new(Silent)).await.unwrap();
     assert!(matches!(ending.phase, Phase::Ended(Outcome::Completed, _)), "{}", ending.phase);
     world.is_self_hosted().await.unwrap();
@@ -80,53 +86,6 @@ async fn after_a_boot_the_static_api_server_is_first_in_line_before_it_is_ready(
     tokio::select! {
         carried = carry_on(&world, &start, &intervals, &stop) => panic!("it did not wait: {carried:?}"),
         () = lined_up => {}
-    }
-}
-
-/// The API does not answer the guard, or cannot be reached: the other components must start all the same.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_put_back_later_does_not_wait_for_the_api_for_ever() {
-    let (world, _run, _dir) = pivoted().await;
-    let there = || Component::ALL.map(|component| world.manifests().file(component.manifest_file()).exists());
-    let (intervals, stop) = (intervals(), CancellationToken::new());
-    world.simulator.power_off();
-    let start = boot(&world, HOLD_OFF).await.unwrap();
-    assert_eq!(there(), [true, false, false]);
-    let ended = carry_on(&NoWay(&world), &start, &intervals, &stop).await;
-    assert!(matches!(ended, Err(GuardError::NoWay(_))), "{ended:?}");
-    assert_eq!(there(), [true; 3]);
-    world.manifests().remove(Component::Scheduler.manifest_file()).unwrap();
-    let start = boot(&world, HOLD_OFF).await.unwrap();
-    let put_back = async {
-        while there() != [true; 3] {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::select! {
-        carried = carry_on(&world, &start, &intervals, &stop) => panic!("there was nobody to answer: {carried:?}"),
-        waited = tokio::time::timeout(SOON, put_back) => waited.expect("the scheduler's manifest"),
-    }
-}
-
-/// A guard that cannot reach the cluster.
-struct NoWay<'a>(&'a SimulatedSite);
-
-#[async_trait]
-impl GuardEnv for NoWay<'_> {
-    fn state_dir(&self) -> PathBuf {
-        self.0.state_dir()
-    }
-    fn unit_is_gone(&self, unit: &str) -> bool {
-        self.0.unit_is_gone(unit)
-    }
-    async fn boot_id(&self) -> Result<String, GuardError> {
-        self.0.boot_id().await
-    }
-    async fn site(&self, _settings: Settings) -> Result<Arc<Site>, GuardError> {
-        Err(GuardError::NoWay("there is none".to_owned()))
-    }
-    async fn engine(&self, journal: Journal, site: &Arc<Site>) -> Result<Engine, GuardError> {
-        GuardEnv::engine(self.0, journal, site).await
     }
 }
 
@@ -189,6 +148,17 @@ async fn until_the_story_is(world: &SimulatedSite, expected: &[&str]) {
     if tokio::time::timeout(SOON * 2, wait).await.is_err() {
         panic!("expected {expected:?}, the journal says {:?}", story(world).await);
     }
+}
+
+/// Waits until the guard watches: the first thing that it does then is to keep the standby.
+async fn until_watched(world: &SimulatedSite, run: RunId) {
+    let standby = Standby::of(&world.state_dir(), run);
+    let kept = async {
+        while Component::ALL.iter().any(|component| standby.get(*component).unwrap().is_none()) {
+            tokio::time::sleep(Duration::from_millis(4)).await;
+        }
+    };
+    tokio::time::timeout(SOON, kept).await.expect("a standby");
 }
 
 /// A flag is added to the API server, whose pods have to be Ready for so many seconds then.
@@ -276,46 +246,12 @@ async fn fall_back(world: &SimulatedSite, run: RunId, component: Component) {
     assert!(matches!(fallen_back.phase, Phase::Ended(Outcome::Completed, _)), "{}", fallen_back.phase);
 }
 
-/// The API answers only after the guard has begun to watch. Then the guard decides again.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_api_that_answers_late_is_still_handed_over() {
-    let (world, run, _dir) = pivoted().await;
-    fall_back(&world, run, Component::Scheduler).await;
-    // The wait looks every few milliseconds for 300 ms, the watch every 10 ms.
-    unready_for(&world, 400);
-    guarded(&world, until_the_story_is(&world, &[PIVOT, FALL_BACK, HAND_OVER])).await;
-}
-
-/// The scheduler's static pod serves, and then the API server goes. The guard must not wait for the API until
-/// it hands over, for only the guard brings the API back.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_api_server_that_goes_before_the_hand_over_is_not_waited_for() {
-    let (world, run, _dir) = pivoted().await;
-    let scheduler = Component::Scheduler;
-    delete_daemonset(&world, scheduler).await;
-    let gone = |seen: &fulcrum_simulator::Snapshot| !seen.runs(scheduler.name(), Origin::Api);
-    world.simulator.until("no scheduler", SOON, gone).await.unwrap();
-    fall_back(&world, run, scheduler).await;
-    world.simulator.hold_down((API, Origin::Api));
-    world.simulator.until("no API", SOON, |seen| !seen.api_up).await.unwrap();
-    let (intervals, stop) = (intervals(), CancellationToken::new());
-    let start = boot(&world, HOLD_OFF).await.unwrap();
-    assert_eq!(start.decision.next, Next::HandOverIfProven);
-    let carried = tokio::time::timeout(SOON, carry_on(&world, &start, &intervals, &stop)).await;
-    assert!(matches!(carried, Ok(Ok(Carried::Silent))), "{carried:?}");
-    let brought_back = async {
-        let served = |seen: &fulcrum_simulator::Snapshot| seen.serves(API, Origin::Static);
-        world.simulator.until("a static API server", SOON, served).await.unwrap();
-    };
-    guarded(&world, brought_back).await;
-}
-
 /// The new pod is Ready by the old one's answers. When the old one has gone, no process listens.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_roll_out_falls_back_to_what_was_proven() {
     let (world, run, _dir) = pivoted().await;
     guarded(&world, async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        until_watched(&world, run).await;
         roll_out(&world, "--simulate=never-listens").await;
         let back = |seen: &fulcrum_simulator::Snapshot| seen.serves(API, Origin::Static);
         world.simulator.until("a static API server", SOON, back).await.unwrap();
@@ -329,7 +265,7 @@ async fn a_bad_roll_out_falls_back_to_what_was_proven() {
 async fn a_good_roll_out_is_what_comes_back_after_a_reboot() {
     let (world, run, _dir) = pivoted().await;
     guarded(&world, async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        until_watched(&world, run).await;
         roll_out(&world, "--v=7").await;
         until_the_story_is(&world, &[PIVOT, RENEW_STANDBY]).await;
     })
@@ -355,9 +291,7 @@ async fn in_a_roll_out_connections_go_to_whoever_stays() {
         world.simulator.until("two API servers", SOON, both).await.unwrap();
         let group = world.host.listeners(port).await.unwrap();
         until_connections_go_to(&world, &group, 1).await;
-        // The kubelet does not get to it, once it has looked for the last time.
-        world.simulator.slow_kubelet(1_000_000);
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        world.simulator.slow_kubelet(1_000_000); // It does not get to the pod that is deleted.
         let pods = world.cluster.pods_labelled(&Site::pod_labels(Component::ApiServer)).await.unwrap();
         let newer = pods.iter().find(|pod| pod.metadata.uid == group[1].process.pod_uid).unwrap();
         let (name, uid) = (newer.metadata.name.as_deref().unwrap(), newer.metadata.uid.as_deref().unwrap());

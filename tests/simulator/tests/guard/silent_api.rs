@@ -1,0 +1,175 @@
+//! The API is silent, or answers late.
+
+use crate::{API, delete_daemonset, fall_back, guarded, intervals, pivoted, unready_for, until_the_story_is};
+use async_trait::async_trait;
+use fulcrum_engine::run::Phase;
+use fulcrum_engine::state::{Journal, RunId, Timestamp};
+use fulcrum_engine::{Control, Ending, Engine, Event, Observer, Outcome, PauseCause, StepId};
+use fulcrum_simulator::Origin;
+use fulcrum_simulator::rehearsal::{SOON, SimulatedSite};
+use fulcrum_steps::component::Component;
+use fulcrum_steps::guard::decide::Next;
+use fulcrum_steps::guard::{Carried, GuardEnv, GuardError, Intervals, boot, carry_on};
+use fulcrum_steps::plan::{FALL_BACK, HAND_OVER, PIVOT};
+use fulcrum_steps::settings::Settings;
+use fulcrum_steps::site::Site;
+use fulcrum_steps::unit::{HOLD_OFF, PATIENCE};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// The API does not answer the guard, or cannot be reached: the other components must start all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_back_later_does_not_wait_for_the_api_for_ever() {
+    let (world, _run, _dir) = pivoted().await;
+    let there = || Component::ALL.map(|component| world.manifests().file(component.manifest_file()).exists());
+    let (intervals, stop) = (intervals(), CancellationToken::new());
+    world.simulator.power_off();
+    let start = boot(&world, HOLD_OFF).await.unwrap();
+    assert_eq!(there(), [true, false, false]);
+    let ended = carry_on(&NoWay(&world), &start, &intervals, &stop).await;
+    assert!(matches!(ended, Err(GuardError::NoWay(_))), "{ended:?}");
+    assert_eq!(there(), [true; 3]);
+    world.manifests().remove(Component::Scheduler.manifest_file()).unwrap();
+    let start = boot(&world, HOLD_OFF).await.unwrap();
+    let put_back = async {
+        while there() != [true; 3] {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        carried = carry_on(&world, &start, &intervals, &stop) => panic!("there was nobody to answer: {carried:?}"),
+        waited = tokio::time::timeout(SOON, put_back) => waited.expect("the scheduler's manifest"),
+    }
+}
+
+/// A guard that cannot reach the cluster.
+struct NoWay<'a>(&'a SimulatedSite);
+
+#[async_trait]
+impl GuardEnv for NoWay<'_> {
+    fn state_dir(&self) -> PathBuf {
+        self.0.state_dir()
+    }
+    fn unit_is_gone(&self, unit: &str) -> bool {
+        self.0.unit_is_gone(unit)
+    }
+    async fn boot_id(&self) -> Result<String, GuardError> {
+        self.0.boot_id().await
+    }
+    async fn site(&self, _settings: Settings) -> Result<Arc<Site>, GuardError> {
+        Err(GuardError::NoWay("there is none".to_owned()))
+    }
+    async fn engine(&self, journal: Journal, site: &Arc<Site>) -> Result<Engine, GuardError> {
+        GuardEnv::engine(self.0, journal, site).await
+    }
+}
+
+/// The API answers only after the guard has begun to watch. Then the guard decides again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_answers_late_is_still_handed_over() {
+    let (world, run, _dir) = pivoted().await;
+    fall_back(&world, run, Component::Scheduler).await;
+    // The wait looks every few milliseconds for 300 ms, the watch every 10 ms.
+    unready_for(&world, 400);
+    guarded(&world, until_the_story_is(&world, &[PIVOT, FALL_BACK, HAND_OVER])).await;
+}
+
+/// The scheduler's static pod serves, and then the API server goes. The guard must not wait for the API until
+/// it hands over, for only the guard brings the API back.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_goes_before_the_hand_over_is_not_waited_for() {
+    let (world, run, _dir) = pivoted().await;
+    let scheduler = Component::Scheduler;
+    delete_daemonset(&world, scheduler).await;
+    let gone = |seen: &fulcrum_simulator::Snapshot| !seen.runs(scheduler.name(), Origin::Api);
+    world.simulator.until("no scheduler", SOON, gone).await.unwrap();
+    fall_back(&world, run, scheduler).await;
+    world.simulator.hold_down((API, Origin::Api));
+    world.simulator.until("no API", SOON, |seen| !seen.api_up).await.unwrap();
+    let (intervals, stop) = (intervals(), CancellationToken::new());
+    let start = boot(&world, HOLD_OFF).await.unwrap();
+    assert_eq!(start.decision.next, Next::HandOverIfProven);
+    let carried = tokio::time::timeout(SOON, carry_on(&world, &start, &intervals, &stop)).await;
+    assert!(matches!(carried, Ok(Ok(Carried::Silent))), "{carried:?}");
+    let brought_back = async {
+        let served = |seen: &fulcrum_simulator::Snapshot| seen.serves(API, Origin::Static);
+        world.simulator.until("a static API server", SOON, served).await.unwrap();
+    };
+    guarded(&world, brought_back).await;
+}
+
+/// A guard that a shutdown ends when the step is done.
+struct EndsAfter<'a>(&'a SimulatedSite, StepId);
+
+#[async_trait]
+impl GuardEnv for EndsAfter<'_> {
+    fn state_dir(&self) -> PathBuf {
+        self.0.state_dir()
+    }
+    fn unit_is_gone(&self, unit: &str) -> bool {
+        self.0.unit_is_gone(unit)
+    }
+    async fn boot_id(&self) -> Result<String, GuardError> {
+        self.0.boot_id().await
+    }
+    async fn site(&self, settings: Settings) -> Result<Arc<Site>, GuardError> {
+        GuardEnv::site(self.0, settings).await
+    }
+    async fn engine(&self, journal: Journal, site: &Arc<Site>) -> Result<Engine, GuardError> {
+        let engine = GuardEnv::engine(self.0, journal, site).await?;
+        let stop = StopsAfter(self.1.clone(), engine.control());
+        Ok(engine.observer(Arc::new(stop)))
+    }
+}
+
+struct StopsAfter(StepId, Control);
+
+impl Observer for StopsAfter {
+    fn event(&self, _run: RunId, _time: Timestamp, event: &Event) {
+        if matches!(event, Event::AttemptDone { step, .. } if *step == self.0) {
+            self.1.pause("SIGTERM", PauseCause::Signal);
+        }
+    }
+}
+
+/// The guard is started again in the middle of its own hand-over, on one boot. The API server has gone meanwhile:
+/// only the way back restores its manifest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_that_was_cut_goes_back_when_the_api_is_silent() {
+    let (world, _run, _dir) = pivoted().await;
+    let stop = CancellationToken::new();
+    world.simulator.power_off();
+    let start = boot(&world, HOLD_OFF).await.unwrap();
+    world.simulator.power_on();
+    let ends = EndsAfter(&world, "retire-static/kube-apiserver".into());
+    let carried = carry_on(&ends, &start, &Intervals::new(PATIENCE, HOLD_OFF), &stop).await.unwrap();
+    assert!(matches!(&carried, Carried::Ended(Ending { phase: Phase::Paused { .. }, .. })), "{carried:?}");
+    world.simulator.hold_down((API, Origin::Api));
+    world.simulator.until("no API", SOON, |seen| !seen.api_up).await.unwrap();
+    let start = boot(&world, HOLD_OFF).await.unwrap();
+    assert!(matches!(start.decision.next, Next::Resume(_)), "{start:?}");
+    let carried = tokio::time::timeout(SOON * 2, carry_on(&world, &start, &intervals(), &stop)).await;
+    let Ok(Ok(Carried::Ended(ending))) = carried else { panic!("{carried:?}") };
+    assert!(matches!(ending.phase, Phase::Ended(Outcome::RolledBack, _)), "{}", ending.phase);
+    assert!(world.simulator.snapshot().serves(API, Origin::Static));
+}
+
+/// A reader has the journal open when the guard is out of patience.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_back_later_waits_for_a_reader_only() {
+    let (world, _run, _dir) = pivoted().await;
+    world.simulator.power_off();
+    let start = boot(&world, HOLD_OFF).await.unwrap();
+    let reading = world.journal().unwrap();
+    let (env, intervals, stop) = (NoWay(&world), intervals(), CancellationToken::new());
+    let mut carried = std::pin::pin!(carry_on(&env, &start, &intervals, &stop));
+    assert!(futures::poll!(carried.as_mut()).is_pending(), "it has met the lock");
+    drop(reading);
+    let carried = carried.await;
+    assert!(matches!(carried, Err(GuardError::NoWay(_))), "{carried:?}");
+    for component in Component::ALL {
+        assert!(world.manifests().file(component.manifest_file()).exists(), "{component}");
+    }
+}
