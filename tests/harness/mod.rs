@@ -58,7 +58,7 @@ impl Drop for Talker {
 }
 
 /// Says that a test cannot run here and why. Where every test must run, as in CI, this is a failure.
-#[expect(clippy::print_stdout, reason = "a test that is skipped says so where its runner shows it")]
+#[allow(clippy::print_stdout, reason = "a test that is skipped says so where its runner shows it")]
 pub(crate) fn skipped(why: &str) {
     println!("skipped: {why}");
     assert!(std::env::var_os("FULCRUM_TESTS_SKIP_NONE").is_none(), "a test was skipped: {why}");

@@ -48,7 +48,7 @@ pub(super) async fn take_up(
     require_root()?;
     let journal = read_before_writing(asked.state_dir, asked.command)?;
     let meant = match asked.find(&journal)? {
-        Found::Run(meant) => meant,
+        Found::Run(meant) => *meant,
         Found::Nothing(run, why) => return Ok(Err(nothing_to_do(run, &why, shell))),
     };
     let settings = settings(&meant.state)?;
@@ -62,7 +62,7 @@ pub(super) async fn take_up(
 
 /// What the journal has.
 enum Found {
-    Run(Meant),
+    Run(Box<Meant>),
     /// There is nothing to do: the run, if there is one, and the reason.
     Nothing(Option<RunId>, String),
 }
@@ -88,7 +88,7 @@ impl Asked<'_> {
             );
             return Err(Failure::refused(text));
         }
-        Ok(Found::Run(Meant { run, state, followers }))
+        Ok(Found::Run(Box::new(Meant { run, state, followers })))
     }
 
     /// Opens the journal for writing, and finds the run once more. The guard may have worked on the node while
@@ -100,7 +100,7 @@ impl Asked<'_> {
                 if now.run == before.run
                     && now.state.rollback().is_some() == before.state.rollback().is_some() =>
             {
-                Ok((journal, now))
+                Ok((journal, *now))
             }
             _ => Err(gone_on_meanwhile(before.run)),
         }

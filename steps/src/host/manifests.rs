@@ -293,7 +293,7 @@ mod tests {
         let refused = manifests.write("a.yaml", &first).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::StorageFull, "{refused}");
         manifests.write("a.yaml", &second).unwrap();
-        assert_eq!(manifests.read("a.yaml").unwrap(), Some(second.clone()));
+        assert_eq!(manifests.read("a.yaml").unwrap(), Some(second));
         assert!(!manifests.spare("a.yaml").exists());
         manifests.lay_by("a.yaml", &first).unwrap();
         assert!(!manifests.spare("a.yaml").exists(), "there is no spare beside the manifest");

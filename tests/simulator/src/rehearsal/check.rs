@@ -117,7 +117,8 @@ impl SimulatedSite {
         for entry in std::fs::read_dir(manifests.path())? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if !expected.contains_key(&name) && !(with_spares && spares.contains(&entry.path())) {
+            let is_spare = with_spares && spares.contains(&entry.path());
+            if !is_spare && !expected.contains_key(&name) {
                 return differs(&name, "is left there");
             }
         }
