@@ -99,19 +99,19 @@ pub(crate) struct Checkpoints {
 impl Checkpoints {
     /// Opens the database, gives its states to `shared`, and starts the thread.
     pub(crate) fn start(dir: &Path, shared: &Shared) -> Option<Checkpoints> {
-        if shared.index().is_changed() {
-            // What another process has committed since is known from now on, too.
-            save_index(dir, encoded(shared));
-        }
-        // Without an open run there is no state to read. To open the database takes longer than all the rest.
-        let is_open = shared.index().has_open();
-        let mut store = is_open.then(|| store::open(dir)).map(|(store, states)| {
+        // What another process has committed since is known from now on, too.
+        let renewed = shared.index().is_changed().then(|| encoded(shared)).flatten();
+        // To open the database takes longer than all the rest. There is no state to read without an open run, or
+        // before the first long run.
+        let has_states = shared.index().has_open() && store::is_there(dir);
+        let mut store = has_states.then(|| store::open(dir)).map(|(store, states)| {
             states.into_iter().for_each(|(run, kept)| shared.put_state(run, kept));
             store
         });
         let (updates, queue) = mpsc::sync_channel::<Update>(1);
         let dir = dir.to_owned();
         let work = move || {
+            save_index(&dir, renewed);
             for Update { index, states } in queue {
                 save_index(&dir, index);
                 if !states.is_empty()

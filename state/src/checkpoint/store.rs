@@ -49,6 +49,11 @@ pub(super) struct Store {
     dir: PathBuf,
 }
 
+/// Whether there is a database, or the beginning of one.
+pub(super) fn is_there(dir: &Path) -> bool {
+    dir.join("db").exists() || dir.join("db.opening").exists()
+}
+
 /// Opens the database, and reads its states. Replaces an unusable database by an empty one.
 pub(super) fn open(dir: &Path) -> (Option<Store>, States) {
     let (db, opening) = (dir.join("db"), dir.join("db.opening"));

@@ -117,7 +117,8 @@ pub(crate) fn work(args: &[String]) -> Result<(), Failed> {
 }
 
 async fn chain(store: Arc<dyn Store>, steps: u64) -> Result<(), Failed> {
-    store.run(steps).await?;
+    // In a task, as in a program that does other things, too.
+    tokio::spawn(async move { store.run(steps).await }).await??;
     let marks = body::marks();
     if marks.len() as u64 != steps {
         return Err(format!("{steps} steps began {} times", marks.len()).into());
