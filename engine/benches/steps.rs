@@ -40,7 +40,8 @@ const RAW_MIN: Duration = Duration::from_micros(5);
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let dir = std::env::var_os("FULCRUM_BENCH_DIR").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
     let dir = tempfile::tempdir_in(PathBuf::from(dir))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    // One run has use for one thread. A runtime of several wakes an idle one for every step.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut raw, mut written, mut appends, mut syncs_taken) = (vec![], vec![], vec![], vec![]);
     let (mut steps, mut saving) = (vec![], vec![]);
     for round in 0..ROUNDS {

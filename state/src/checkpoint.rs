@@ -32,8 +32,9 @@ use crate::scan::Scanner;
 use crate::shared::KeptState;
 use crate::shared::Shared;
 
-/// The index is written after this many commits.
-const COMMITS: u64 = 4096;
+/// The index is written after so many bytes of the log, or as many as the index has, if they are more. An opening
+/// reads no more than that, and the index costs no more writes than the log.
+const BYTES: usize = 1024 * 1024;
 /// States are written this long after the last ones.
 const WHILE: Duration = Duration::from_secs(1);
 
@@ -92,7 +93,9 @@ struct Update {
 pub(crate) struct Checkpoints {
     updates: SyncSender<Update>,
     thread: JoinHandle<()>,
-    commits: u64,
+    /// Of the log since the index was written, and after how many the index is due.
+    bytes: usize,
+    due: usize,
     last: Instant,
 }
 
@@ -109,9 +112,10 @@ impl Checkpoints {
             store
         });
         let (updates, queue) = mpsc::sync_channel::<Update>(1);
+        let due = due_after(renewed.as_ref());
+        save_index(dir, renewed);
         let dir = dir.to_owned();
         let work = move || {
-            save_index(&dir, renewed);
             for Update { index, states } in queue {
                 save_index(&dir, index);
                 if !states.is_empty()
@@ -122,7 +126,7 @@ impl Checkpoints {
             }
         };
         match std::thread::Builder::new().name("fulcrum-checkpoint".into()).spawn(work) {
-            Ok(thread) => Some(Checkpoints { updates, thread, commits: 0, last: Instant::now() }),
+            Ok(thread) => Some(Checkpoints { updates, thread, bytes: 0, due, last: Instant::now() }),
             Err(error) => {
                 tracing::warn!(%error, "there will be no checkpoint; the next opening reads the log instead");
                 None
@@ -130,19 +134,19 @@ impl Checkpoints {
         }
     }
 
-    /// Notes a commit, or a kept state.
-    pub(crate) fn committed(&mut self, shared: &Shared) {
-        self.commits += 1;
-        let index = self.commits >= COMMITS;
-        if !index && (self.last.elapsed() < WHILE || !shared.has_new_states()) {
+    /// Notes a commit of so many bytes, or a kept state.
+    pub(crate) fn committed(&mut self, shared: &Shared, bytes: usize) {
+        self.bytes += bytes;
+        let is_due = self.bytes >= self.due;
+        if !is_due && (self.last.elapsed() < WHILE || !shared.has_new_states()) {
             return;
         }
-        let update =
-            Update { index: index.then(|| encoded(shared)).flatten(), states: shared.take_new_states() };
+        let index = is_due.then(|| encoded(shared)).flatten();
         self.last = Instant::now();
-        if index {
-            self.commits = 0;
+        if is_due {
+            (self.bytes, self.due) = (0, due_after(index.as_ref()));
         }
+        let update = Update { index, states: shared.take_new_states() };
         // While one update is being written, the next waits for its turn.
         if let Err(mpsc::TrySendError::Full(update) | mpsc::TrySendError::Disconnected(update)) =
             self.updates.try_send(update)
@@ -160,6 +164,10 @@ impl Checkpoints {
             tracing::warn!("the thread that writes the checkpoint had panicked");
         }
     }
+}
+
+fn due_after(index: Option<&Vec<u8>>) -> usize {
+    index.map_or(0, Vec::len).max(BYTES)
 }
 
 fn save_index(dir: &Path, index: Option<Vec<u8>>) {

@@ -67,9 +67,10 @@ impl Writer {
             {
                 self.take(next, &mut group);
             }
+            let bytes = group.staged.bytes.len();
             self.commit(group);
             if let Some(checkpoints) = &mut self.checkpoints {
-                checkpoints.committed(&self.shared);
+                checkpoints.committed(&self.shared, bytes);
             }
         }
         if let Some(checkpoints) = self.checkpoints.take() {

@@ -105,7 +105,11 @@ pub(crate) fn work(args: &[String]) -> Result<(), Failed> {
     let task = Task::ALL.get(task.parse::<usize>()?).ok_or("an unknown task")?;
     let subject = Subject::ALL.get(subject.parse::<usize>()?).ok_or("an unknown subject")?;
     let (dir, count) = (Path::new(dir), count.parse()?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    // One workflow has use for one thread. A runtime of several wakes an idle one for every step.
+    let runtime = match task {
+        Task::Chain => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+        _ => tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?,
+    };
     runtime.block_on(async {
         match task {
             Task::Chain => chain(subject.open(dir).await?, count).await,
@@ -117,8 +121,7 @@ pub(crate) fn work(args: &[String]) -> Result<(), Failed> {
 }
 
 async fn chain(store: Arc<dyn Store>, steps: u64) -> Result<(), Failed> {
-    // In a task, as in a program that does other things, too.
-    tokio::spawn(async move { store.run(steps).await }).await??;
+    store.run(steps).await?;
     let marks = body::marks();
     if marks.len() as u64 != steps {
         return Err(format!("{steps} steps began {} times", marks.len()).into());
