@@ -164,13 +164,17 @@ pub(crate) fn in_api_pod(process: &Process) -> bool {
     process.pod_uid.is_some() && !in_static_pod(process)
 }
 
-/// Whether the process was started with `--permit-port-sharing=true`. The last occurrence counts.
+/// Whether the process was started with `--permit-port-sharing=true`. The last occurrence counts. The components
+/// take `_` in the name of a flag for `-`.
 pub(crate) fn shares_its_port(process: &Process) -> bool {
-    let flag =
-        |word: &String| word.trim_start_matches('-').strip_prefix("permit-port-sharing").map(str::to_owned);
-    let last =
-        process.command.iter().skip(1).filter(|word| word.starts_with('-')).filter_map(flag).next_back();
-    matches!(last.as_deref(), Some("" | "=true" | "=1" | "=t" | "=T" | "=TRUE" | "=True"))
+    let flag = |word: &String| {
+        let (name, value) = word.split_once('=').unwrap_or((word, "true"));
+        let is_it =
+            name.starts_with('-') && name.trim_start_matches('-').replace('_', "-") == "permit-port-sharing";
+        is_it.then(|| value.to_owned())
+    };
+    let last = process.command.iter().skip(1).filter_map(flag).next_back();
+    matches!(last.as_deref(), Some("true" | "1" | "t" | "T" | "TRUE" | "True"))
 }
 
 /// Name, pid and pod of a process, for messages.
@@ -180,5 +184,26 @@ pub(crate) fn describe(process: &Process) -> String {
     match &process.pod_uid {
         Some(uid) => format!("{name} (pid {}, pod {uid})", process.pid),
         None => format!("{name} (pid {}, in no pod)", process.pid),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_shares_its_port_however_the_flag_is_written() {
+        let shares = |words: &[&str]| {
+            let command = ["kube-apiserver"].iter().chain(words).map(|word| (*word).to_owned()).collect();
+            shares_its_port(&Process { pid: 1, command, pod_uid: None, memory: 0 })
+        };
+        for words in [["--permit-port-sharing"], ["--permit_port_sharing=true"], ["-permit-port-sharing=1"]] {
+            assert!(shares(&words), "{words:?}");
+        }
+        assert!(
+            !shares(&["--permit-port-sharing=true", "--permit_port_sharing=false"]),
+            "the last one counts"
+        );
+        assert!(!shares(&["--permit-port-sharing-not=true"]));
     }
 }

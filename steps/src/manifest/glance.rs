@@ -5,8 +5,12 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::{companions, yaml};
+use super::{companions, program, yaml};
+use crate::cluster::NAMESPACE;
 use crate::component::Component;
+
+/// Programs whose next word is a process that they look for.
+const SEEKERS: [&str; 5] = ["pidof", "pgrep", "pkill", "killall", "grep"];
 
 /// A pod, as far as it can conflict with another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +23,14 @@ pub struct Glance {
     pub runs: BTreeSet<Component>,
     /// The ports of the node that it takes, as far as they can be told.
     pub ports: BTreeSet<u16>,
+}
+
+impl Glance {
+    /// Whether the kubelet runs the component from the file: by the pod's name, or by its program and port.
+    pub fn stands_for(&self, component: Component) -> bool {
+        let named = (self.namespace.as_str(), self.name.as_str()) == (NAMESPACE, component.name());
+        named || (self.runs.contains(&component) && !self.ports.is_empty())
+    }
 }
 
 /// The pod that the kubelet runs from a file with these bytes. `None` if it runs none.
@@ -59,16 +71,22 @@ fn look_at(container: &Map<String, Value>, on_the_host: bool, found: &mut Glance
         .collect();
     let named = container.get("name").and_then(Value::as_str);
     for component in Component::ALL {
-        let is_program =
-            |word: &&str| !word.starts_with('-') && word.rsplit('/').next() == Some(component.name());
         let only_flags = named == Some(component.name()) && line.iter().all(|word| word.starts_with('-'));
-        if line.iter().any(is_program) || only_flags {
+        let is_program = (0..line.len()).any(|at| starts(&line, at, component));
+        if is_program || only_flags {
             found.runs.insert(component);
             if on_the_host {
                 found.ports.insert(secure_port(&line).unwrap_or(component.default_port()));
             }
         }
     }
+}
+
+/// Whether the word at this place may start the component. A file of data may have its name, and so may what a
+/// command looks for or ends.
+fn starts(line: &[&str], at: usize, component: Component) -> bool {
+    let is_sought = at > 0 && SEEKERS.contains(&line[at - 1].rsplit('/').next().unwrap_or_default());
+    line[at].rsplit('/').next() == Some(component.name()) && !program::is_data(line[at]) && !is_sought
 }
 
 fn secure_port(words: &[&str]) -> Option<u16> {
@@ -118,6 +136,25 @@ mod tests {
             assert_eq!(of(nothing), None, "{nothing:?}");
         }
         assert_eq!(of(&server("'kube-apiserver --secure-port=7443'")).unwrap().ports, [7443].into());
+    }
+
+    #[test]
+    fn a_file_of_data_and_a_process_that_is_looked_for_start_nothing() {
+        for words in [
+            "'tail -F /var/log/kube-apiserver'",
+            "'audit-shipper --audit-dir /var/log/kube-apiserver'",
+            "'while pidof kube-apiserver; do sleep 1; done'",
+        ] {
+            let found =
+                glance(server(words).replace("name: kube-apiserver", "name: other").as_bytes()).unwrap();
+            assert!(found.runs.is_empty(), "{words}: {found:?}");
+            assert!(!found.stands_for(Component::ApiServer));
+        }
+        assert!(
+            glance(server("/usr/local/bin/kube-apiserver").as_bytes())
+                .unwrap()
+                .stands_for(Component::ApiServer)
+        );
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::check_result::CheckResult;
 use super::host_facts::HostFacts;
-use super::manifest::{manifest_checks, other_files};
+use super::manifest::manifest_checks;
+use super::other_files::{instead, other_files, other_pods};
 use crate::component::Component;
 use crate::look::once;
 use crate::manifest::StaticPod;
@@ -27,16 +28,21 @@ pub(super) fn disk_checks(facts: &mut HostFacts) -> Vec<CheckResult> {
         }
     };
     let mut results = vec![CheckResult::pass("manifests-dir", format!("{dir} has {} files", names.len()))];
+    let mut unread = Vec::new();
     for component in Component::ALL {
         match read(facts, component) {
             Ok(pod) => {
                 results.extend(manifest_checks(&facts.path(component), &pod));
                 facts.static_pods.insert(component, pod);
             }
-            Err(verdict) => results.push(verdict),
+            Err(verdict) => unread.push((component, verdict)),
         }
     }
-    results.extend(other_files(facts, &names));
+    let others = other_pods(facts, &names);
+    for (component, verdict) in unread {
+        results.push(instead(facts, component, &others).unwrap_or(verdict));
+    }
+    results.extend(other_files(facts, &others));
     results.extend(room(facts.manifests.path(), "a rollback must be able to write there"));
     results
 }

@@ -2,8 +2,9 @@
 
 use crate::component::Component;
 use crate::host::ManifestsDir;
-use crate::manifest::StaticPod;
+use crate::manifest::{Glance, StaticPod, glance};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 
 /// The manifests directory and the static pods in it.
 pub(super) struct HostFacts {
@@ -32,16 +33,16 @@ pub fn find_manifests(manifests: ManifestsDir) -> ManifestsDir {
     manifests.naming(&names)
 }
 
-/// The name of a component's manifest where it is not kubeadm's: the only file that holds one. If several do,
-/// fulcrum cannot tell which is meant.
+/// The name of a component's manifest where it is not kubeadm's: the only file from which the kubelet runs the
+/// component. If there are several, fulcrum cannot tell which is meant.
 fn own_names(manifests: &ManifestsDir) -> BTreeMap<Component, String> {
-    let there: Vec<String> = manifests
-        .names()
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|name| name.into_string().ok())
-        .collect();
-    let is_one = |component: Component, name: &str| {
+    let names: Vec<OsString> = manifests.names().unwrap_or_default();
+    let look = |name: &OsString| {
+        let bytes = manifests.read_as_the_kubelet(name).ok()??;
+        Some((name.to_str()?.to_owned(), glance(&bytes)?))
+    };
+    let pods: Vec<(String, Glance)> = names.iter().filter_map(look).collect();
+    let is_plain = |component: Component, name: &str| {
         let image = manifests.read(name).ok().flatten();
         image.is_some_and(|image| {
             StaticPod::parse(component, image.content.as_bytes())
@@ -50,11 +51,11 @@ fn own_names(manifests: &ManifestsDir) -> BTreeMap<Component, String> {
     };
     let absent = Component::ALL
         .into_iter()
-        .filter(|component| !there.iter().any(|name| name == component.manifest_file()));
+        .filter(|component| !names.iter().any(|name| name == component.manifest_file()));
     let found = absent.filter_map(|component| {
-        let mut others = there.iter().filter(|name| is_one(component, name));
-        let only = others.next()?;
-        others.next().is_none().then(|| (component, only.clone()))
+        let mut running = pods.iter().filter(|(_, pod)| pod.stands_for(component));
+        let (only, _) = running.next()?;
+        (running.next().is_none() && is_plain(component, only)).then(|| (component, only.clone()))
     });
     found.collect()
 }

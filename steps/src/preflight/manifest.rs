@@ -1,11 +1,9 @@
-//! Checks of one manifest, and of the files beside it.
+//! Checks of one manifest.
 
 use super::check_result::CheckResult;
-use super::host_facts::HostFacts;
 use crate::cluster::NAMESPACE;
 use crate::component::Component;
-use crate::manifest::{CRITICAL, Companion, Glance, StaticPod, glance};
-use std::ffi::OsString;
+use crate::manifest::{CRITICAL, Companion, StaticPod};
 
 /// Checks what the manifest at `path` says, by itself.
 pub(super) fn manifest_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
@@ -110,56 +108,6 @@ fn companion_check(path: &str, companion: &Companion) -> CheckResult {
         false => ("runs twice for a while", "two of it must get along, with files and sockets, too"),
     };
     CheckResult::warn("containers", format!("{path}: {kind} {name}{sockets} {does}"), remedy)
-}
-
-/// Checks the files beside the manifests, as the kubelet reads them.
-pub(super) fn other_files(facts: &HostFacts, names: &[OsString]) -> Vec<CheckResult> {
-    let own = Component::ALL.map(|component| facts.manifests.file(component.manifest_file()));
-    let mut results = Vec::new();
-    let mut no_pods = Vec::new();
-    for name in names.iter().filter(|name| !own.contains(&facts.manifests.path().join(name))) {
-        match facts.manifests.read_as_the_kubelet(name) {
-            Ok(Some(bytes)) => match glance(&bytes) {
-                Some(found) => results.extend(in_the_way(facts, &name.to_string_lossy(), &found)),
-                None => no_pods.push(name.to_string_lossy().into_owned()),
-            },
-            Ok(None) => no_pods.push(name.to_string_lossy().into_owned()),
-            Err(error) => {
-                results.push(CheckResult::warn("foreign-file", error.to_string(), "move it elsewhere"));
-            }
-        }
-    }
-    if !no_pods.is_empty() {
-        let dir = facts.manifests.path().display();
-        let seen = format!("{dir} has what is no pod: {}", no_pods.join(", "));
-        let remedy = "the kubelet reads every file there that does not begin with a dot, and logs an error for each of \
-                      these: move them elsewhere";
-        results.push(CheckResult::warn("foreign-file", seen, remedy));
-    }
-    results
-}
-
-/// Checks a pod that the kubelet takes for one of the three, or that listens on the port of one.
-fn in_the_way(facts: &HostFacts, file: &str, found: &Glance) -> Option<CheckResult> {
-    let path = facts.manifests.path().join(file).display().to_string();
-    let own = |component: Component| match facts.static_pods.get(&component) {
-        Some(pod) => (pod.namespace(), pod.name(), pod.port()),
-        None => (NAMESPACE, component.name(), component.default_port()),
-    };
-    let why = Component::ALL.into_iter().find_map(|component| {
-        let (namespace, name, port) = own(component);
-        if (found.namespace.as_str(), found.name.as_str()) == (namespace, name) {
-            return Some(format!("{path} also makes the kubelet run the pod {namespace}/{name}"));
-        }
-        found.ports.contains(&port).then(|| {
-            let what =
-                if found.runs.contains(&component) { format!(", a {component}") } else { String::new() };
-            format!("{path} makes the kubelet run pod {}{what} on port {port} of {component}", found.name)
-        })
-    })?;
-    let remedy = "the kubelet reads every file there, whatever its name ends with, and of several documents the first: move \
-                  copies out of this directory";
-    Some(CheckResult::refuse("foreign-file", why, remedy))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod host;
 mod host_facts;
 mod input;
 mod manifest;
+mod other_files;
 mod this_node;
 
 pub use check_result::{CheckResult, Level, Refused, Report};
