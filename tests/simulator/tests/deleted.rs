@@ -68,10 +68,18 @@ async fn the_controller_manager_falls_back_behind_the_api_server() {
     for component in Component::ALL.into_iter().rev() {
         delete(&world, component).await;
     }
-    world.simulator.until("no process", SOON, |seen| !seen.api_up).await.unwrap();
+    // A controller manager that went first has not collected the API server's pod.
+    let labels = format!("k8s-app={}", Component::ApiServer.daemonset_name());
+    for pod in world.cluster.pods_labelled(&labels).await.unwrap_or_default() {
+        let (name, uid) = (pod.metadata.name.unwrap(), pod.metadata.uid.unwrap());
+        let _ = world.cluster.delete_pod(&name, &uid).await; // It may just be going.
+    }
+    world.simulator.until("no API", SOON, |seen| !seen.api_up).await.unwrap();
     until_static(&world, Duration::from_millis(300), &Component::ALL).await;
     let log = world.simulator.log();
-    let vain: Vec<_> =
-        log.iter().skip(before).filter(|line| line.what.contains("ends: there is no API")).collect();
+    // The DaemonSet's own pod may be left: nobody collects it any more.
+    let is_static = |to: &str| to == "pod kube-system/kube-controller-manager-node-1";
+    let starts = log.iter().skip(before).filter(|line| is_static(&line.to));
+    let vain: Vec<_> = starts.filter(|line| line.what.contains("ends: there is no API")).collect();
     assert!(vain.is_empty(), "{vain:#?}");
 }
