@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
-/// Both ends of a terminal. It takes some thousand bytes that nobody reads.
+/// Both ends of a terminal.
 pub(crate) fn terminal() -> (File, File) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&master).unwrap();
@@ -79,12 +79,13 @@ async fn an_answer_to_what_has_gone_on_meanwhile_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_has_stopped_holds_nothing() {
     let world = pivoted().await;
-    let (mut reader, terminal) = terminal();
-    let mut child = fulcrum(&world, &["history", "-o", "json"]).stdout(terminal).spawn().unwrap();
+    let (mut reader, printed) = std::io::pipe().unwrap();
+    rustix::pipe::fcntl_setpipe_size(&printed, 4096).unwrap();
+    let mut child = fulcrum(&world, &["history", "-o", "json"]).stdout(printed).spawn().unwrap();
     // It has begun to print, and is stuck soon.
     reader.read_exact(&mut [0]).unwrap();
     let journal = Journal::open(world.state_dir(), "guard").unwrap();
-    assert_eq!(child.try_wait().unwrap(), None, "the terminal has taken all of it");
+    assert_eq!(child.try_wait().unwrap(), None, "the pipe has taken all of it");
     // Nor does a writer hold up readers.
     for args in [&["history"][..], &["history", "--verify"]] {
         assert_eq!(fulcrum(&world, args).status().unwrap().code(), Some(0), "{args:?}");
