@@ -14,7 +14,7 @@
 use async_trait::async_trait;
 use fulcrum_engine::event::Outcome;
 use fulcrum_engine::run::Phase;
-use fulcrum_engine::state::{Commit, Journal, RunId, Timestamp};
+use fulcrum_engine::state::{Commit, CommitOn, Journal, OpenError, Options, RunId, Timestamp};
 use fulcrum_engine::{
     Context, Engine, Event, Observer, Plan, ProbeResult, Session, Step, StepError, StepSpec,
 };
@@ -139,9 +139,15 @@ fn written_blocks(path: &Path) -> std::io::Result<Vec<Duration>> {
     (0..CHAIN).map(timed).collect()
 }
 
+/// A program that has nothing to do while it waits for the disk.
+fn open(dir: &Path) -> Result<Journal, OpenError> {
+    let options = Options { commit_on: CommitOn::CallersThread, ..Options::default() };
+    Journal::open_with(dir, "bench", options)
+}
+
 /// The entries of a chain, without an engine.
 async fn journal_appends(dir: &Path) -> Result<Vec<Duration>, Box<dyn Error>> {
-    let journal = Journal::open(dir, "bench")?;
+    let journal = open(dir)?;
     let mut run = journal.begin("bench", Commit::of(["{}"])).await?;
     let mut times = Vec::new();
     for _ in 0..CHAIN {
@@ -174,7 +180,7 @@ async fn wide(dir: &Path) -> Result<(Duration, u64), Box<dyn Error>> {
 }
 
 async fn run(dir: &Path, plan: Plan, starts: Arc<Starts>) -> Result<(Duration, u64), Box<dyn Error>> {
-    let journal = Journal::open(dir, "bench")?;
+    let journal = open(dir)?;
     let engine = Engine::new(journal.clone(), trivial, Session::current("bench")?).observer(starts);
     let (begun, before) = (Instant::now(), journal.syncs());
     let ending = engine.parallelism(PARALLELISM).start(plan).await?;

@@ -28,6 +28,11 @@ impl Claims {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         runs.insert(run).then(|| Arc::new(Claim { claims: self.clone(), run, files: Mutex::default() }))
     }
+
+    /// True if one run is being written, and no other.
+    pub(crate) fn is_single(&self) -> bool {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).len() == 1
+    }
 }
 
 impl Claim {

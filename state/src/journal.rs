@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
@@ -42,6 +43,7 @@ use crate::log::FORMAT;
 use crate::place::LOG;
 use crate::recover;
 use crate::shared::Shared;
+use crate::writer;
 use crate::writer::Reply;
 use crate::writer::Request;
 use crate::writer::Writer;
@@ -54,17 +56,32 @@ const MEMORY_BYTES: u64 = 512 * 1024;
 pub struct Options {
     /// The most bytes of a segment of the log, at least 64 KiB. One commit takes at most half of it.
     pub segment_bytes: u64,
+    /// Where the commits of a run take place that is the only one being written.
+    pub commit_on: CommitOn,
+}
+
+/// The thread on which a commit is written and synced, if no other run is being written. The commits of several
+/// runs always take place on the journal's thread, where they share syncs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CommitOn {
+    /// The journal's thread. The caller's task waits, and its thread does other work.
+    #[default]
+    JournalThread,
+    /// The thread that polls the append. Saves two switches of threads a commit. The thread does nothing else for
+    /// as long as a sync takes, or for as long as the disk hangs: for a program that has nothing else to do
+    /// meanwhile.
+    CallersThread,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { segment_bytes: 16 * 1024 * 1024 }
+        Options { segment_bytes: 16 * 1024 * 1024, commit_on: CommitOn::default() }
     }
 }
 
 impl Options {
     fn clamped(self) -> Options {
-        Options { segment_bytes: self.segment_bytes.clamp(64 * 1024, 1 << 30) }
+        Options { segment_bytes: self.segment_bytes.clamp(64 * 1024, 1 << 30), ..self }
     }
 }
 
@@ -80,6 +97,9 @@ pub struct Journal {
 struct Inner {
     requests: Option<mpsc::Sender<Request>>,
     thread: Option<JoinHandle<()>>,
+    /// The thread's, and a caller's that commits by itself.
+    writer: Arc<Mutex<Writer>>,
+    commit_on: CommitOn,
     reader: Reader,
     claims: Claims,
     syncs: Arc<AtomicU64>,
@@ -133,7 +153,7 @@ impl Journal {
     /// The system has no thread left.
     pub fn in_memory() -> Journal {
         let disk = Arc::new(MemoryDisk::new());
-        Journal::on(disk, Options { segment_bytes: MEMORY_BYTES })
+        Journal::on(disk, Options { segment_bytes: MEMORY_BYTES, ..Options::default() })
             .expect("the system gives a thread to a journal in memory")
     }
 
@@ -185,11 +205,22 @@ impl Journal {
             checkpoints,
             poison: None,
         };
+        let writer = Arc::new(Mutex::new(writer));
         let thread = std::thread::Builder::new().name("fulcrum-journal".into());
-        let thread = thread.spawn(move || writer.work(&queue));
+        let shared_writer = writer.clone();
+        let thread = thread.spawn(move || writer::work(&shared_writer, &queue));
         let thread = thread.map_err(|e| DiskError::new("start a thread for", disk.path(""), e))?;
-        let (requests, thread) = (Some(requests), Some(thread));
-        let inner = Inner { requests, thread, reader, claims: Claims::default(), syncs, dir, _lock: lock };
+        let inner = Inner {
+            requests: Some(requests),
+            thread: Some(thread),
+            writer,
+            commit_on: options.commit_on,
+            reader,
+            claims: Claims::default(),
+            syncs,
+            dir,
+            _lock: lock,
+        };
         Ok(Journal { inner: Arc::new(inner) })
     }
 
@@ -216,7 +247,8 @@ impl Journal {
         let commit = self.inner.prepared(&claim, 0, commit).await?;
         let (kind, time) = (kind.to_owned(), commit.time);
         let asked = claim.clone();
-        let head = self.inner.ask(|reply| Request::Begin { run, kind, commit, reply, claim: asked }).await?;
+        let head =
+            self.inner.ask(true, |reply| Request::Begin { run, kind, commit, reply, claim: asked }).await?;
         Ok(RunWriter { journal: self.clone(), run, head, time, claim })
     }
 
@@ -247,7 +279,7 @@ impl Journal {
         let claim = |run: &RunId| self.inner.claims.claim(*run).ok_or(AppendError::Claimed { run: *run });
         let _claims = runs.iter().map(claim).collect::<Result<Vec<Arc<Claim>>, _>>()?;
         let reason = reason.to_owned();
-        self.inner.ask(|reply| Request::Prune { runs, reason, reply }).await
+        self.inner.ask(false, |reply| Request::Prune { runs, reason, reply }).await
     }
 
     /// The runs whose last entry did not say that they are over, in the order in which they were begun.
@@ -315,11 +347,14 @@ impl RunWriter {
     ///
     /// [`AppendError`]. If [`is_poisoned`](AppendError::is_poisoned), the entries may still be there.
     pub async fn append(&mut self, commit: Commit) -> Result<Head, AppendError> {
+        // A future that was dropped has left its request with the thread.
+        let is_first = Arc::strong_count(&self.claim) == 1;
         let (run, expected, claim) = (self.run, self.head, self.claim.clone());
         let inner = &self.journal.inner;
         let commit = inner.prepared(&claim, expected.seq, commit).await?;
         let time = commit.time;
-        self.head = inner.ask(|reply| Request::Append { run, expected, commit, reply, claim }).await?;
+        self.head =
+            inner.ask(is_first, |reply| Request::Append { run, expected, commit, reply, claim }).await?;
         self.time = time;
         Ok(self.head)
     }
@@ -360,12 +395,28 @@ impl Inner {
         })
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, AppendError> {
+    /// Has a request carried out. `is_first` says that the run has no earlier request without an answer. Such
+    /// a commit may take place here, if nobody else has anything to commit.
+    async fn ask<T>(
+        &self,
+        is_first: bool,
+        request: impl FnOnce(Reply<T>) -> Request,
+    ) -> Result<T, AppendError> {
         let (reply, answer) = oneshot::channel();
-        if !self.tell(request(reply)) {
+        let here = self.commit_on == CommitOn::CallersThread && is_first && self.claims.is_single();
+        if !self.carry_out(here, request(reply)) {
             return Err(AppendError::WriterGone);
         }
         answer.await.unwrap_or(Err(AppendError::WriterGone))
+    }
+
+    /// Carries a request out here, or leaves it to the thread. False if the thread is gone.
+    fn carry_out(&self, here: bool, request: Request) -> bool {
+        if here && let Ok(mut writer) = self.writer.try_lock() {
+            writer.work_off([request]);
+            return true;
+        }
+        self.tell(request)
     }
 
     fn tell(&self, request: Request) -> bool {

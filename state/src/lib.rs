@@ -146,6 +146,7 @@ pub use id::ParseIdError;
 pub use id::RunId;
 pub use id::Timestamp;
 pub use index::Damage;
+pub use journal::CommitOn;
 pub use journal::Journal;
 pub use journal::Options;
 pub use journal::RunWriter;

@@ -1,10 +1,11 @@
-//! The thread that commits. All waiting requests go into one commit with one sync. So steps that run side by
-//! side share syncs. The thread also latches the first failure: a sync that failed once may claim success
-//! when it is repeated, while the pages on which it failed are gone.
+//! The thread that commits, or a caller in its place. All waiting requests go into one commit with one sync.
+//! So steps that run side by side share syncs. The writer also latches the first failure: a sync that failed
+//! once may claim success when it is repeated, while the pages on which it failed are gone.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
@@ -44,7 +45,7 @@ pub(crate) enum Request {
 /// The receiver of the answer. The caller may be gone. That is no error: the entries are kept all the same.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, AppendError>>;
 
-/// The state of the thread.
+/// What commits: the thread's, or a caller's that commits by itself.
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) active: Active,
@@ -56,25 +57,33 @@ pub(crate) struct Writer {
     pub(crate) poison: Option<String>,
 }
 
+/// The thread: works until every sender is gone, or until a commit panicked.
+pub(crate) fn work(writer: &Mutex<Writer>, requests: &Receiver<Request>) {
+    while let Ok(first) = requests.recv() {
+        let Ok(mut writer) = writer.lock() else { return };
+        writer.work_off(std::iter::once(first).chain(requests.try_iter()));
+    }
+    if let Ok(mut writer) = writer.lock()
+        && let Some(checkpoints) = writer.checkpoints.take()
+    {
+        checkpoints.close(&writer.shared);
+    }
+}
+
 impl Writer {
-    /// Works until every sender is gone.
-    pub(crate) fn work(mut self, requests: &Receiver<Request>) {
-        while let Ok(first) = requests.recv() {
-            let mut group = Group::default();
-            self.take(first, &mut group);
-            while group.staged.bytes.len() < self.active.commit_max()
-                && let Ok(next) = requests.try_recv()
-            {
-                self.take(next, &mut group);
-            }
-            let bytes = group.staged.bytes.len();
-            self.commit(group);
-            if let Some(checkpoints) = &mut self.checkpoints {
-                checkpoints.committed(&self.shared, bytes);
+    /// Takes requests until a commit is full, and commits them.
+    pub(crate) fn work_off(&mut self, requests: impl IntoIterator<Item = Request>) {
+        let mut group = Group::default();
+        for request in requests {
+            self.take(request, &mut group);
+            if group.staged.bytes.len() >= self.active.commit_max() {
+                break;
             }
         }
-        if let Some(checkpoints) = self.checkpoints.take() {
-            checkpoints.close(&self.shared);
+        let bytes = group.staged.bytes.len();
+        self.commit(group);
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.committed(&self.shared, bytes);
         }
     }
 

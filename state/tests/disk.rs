@@ -110,7 +110,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 #[test]
 fn a_reader_beside_a_writer_never_sees_damage() {
     let root = tempfile::tempdir().unwrap();
-    let options = fulcrum_state::Options { segment_bytes: 64 * 1024 };
+    let options = fulcrum_state::Options { segment_bytes: 64 * 1024, ..Default::default() };
     let journal = Journal::open_with(root.path(), "write", options).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -26,7 +26,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 
 /// A journal with small segments.
 fn on(disk: &MemoryDisk) -> Journal {
-    Journal::on(Arc::new(disk.clone()), Options { segment_bytes: 64 * 1024 }).unwrap()
+    Journal::on(Arc::new(disk.clone()), Options { segment_bytes: 64 * 1024, ..Options::default() }).unwrap()
 }
 
 fn reader(disk: &MemoryDisk) -> Reader {
@@ -248,7 +248,7 @@ fn zeros_that_a_failed_sync_has_lost_are_written_again() {
     for (n, seed) in (1..12).flat_map(|n| (0..24).map(move |seed| (n, seed))) {
         let disk = torn.image();
         disk.fail(n, 1, EIO);
-        drop(Journal::on(Arc::new(disk.clone()), Options { segment_bytes: 64 * 1024 }));
+        drop(Journal::on(Arc::new(disk.clone()), Options { segment_bytes: 64 * 1024, ..Options::default() }));
         disk.fail(1, 0, EIO);
         let journal = on(&disk);
         let mut writer = journal.continue_run(run).unwrap();

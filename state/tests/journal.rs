@@ -32,7 +32,7 @@ fn on(disk: &MemoryDisk) -> Journal {
 }
 
 fn small(disk: &MemoryDisk) -> Journal {
-    Journal::on(Arc::new(disk.clone()), Options { segment_bytes: 64 * 1024 }).unwrap()
+    Journal::on(Arc::new(disk.clone()), Options { segment_bytes: 64 * 1024, ..Options::default() }).unwrap()
 }
 
 fn read(reader: &Reader, run: RunId) -> Vec<String> {

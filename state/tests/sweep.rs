@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fulcrum_state::Commit;
+use fulcrum_state::CommitOn;
 use fulcrum_state::Digest;
 use fulcrum_state::Journal;
 use fulcrum_state::MemoryDisk;
@@ -33,7 +34,9 @@ fn rounds() -> u64 {
 }
 
 fn open(disk: &MemoryDisk) -> Option<Journal> {
-    Journal::on(Arc::new(disk.clone()), Options { segment_bytes: 64 * 1024 }).ok()
+    // The other tests leave the commits to the journal's thread.
+    let options = Options { segment_bytes: 64 * 1024, commit_on: CommitOn::CallersThread };
+    Journal::on(Arc::new(disk.clone()), options).ok()
 }
 
 /// What was asked of a journal, and what it said.

@@ -80,7 +80,7 @@ pub(crate) fn prepare(dir: &Path, plan: &Plan) {
 
 pub(crate) fn open(dir: &Path) -> Journal {
     // Small segments: a child lives for a hundredth of a second.
-    let options = Options { segment_bytes: 256 * 1024 };
+    let options = Options { segment_bytes: 256 * 1024, ..Options::default() };
     Journal::open_with(dir.join("journal"), "crash test", options).unwrap()
 }
 

@@ -6,7 +6,9 @@ use crate::*;
 #[tokio::test]
 async fn a_pre_image_that_finds_no_room_fails_its_step() {
     let disk = MemoryDisk::new();
-    let journal = Journal::on(Arc::new(disk.clone()), Options { segment_bytes: 64 * 1024 }).unwrap();
+    let journal =
+        Journal::on(Arc::new(disk.clone()), Options { segment_bytes: 64 * 1024, ..Options::default() })
+            .unwrap();
     let before = Made::new({
         let disk = disk.clone();
         move |_| {
@@ -76,7 +78,9 @@ impl Step for Failing {
 #[tokio::test]
 async fn a_step_whose_pre_image_finds_no_room_in_a_rollback_is_undone() {
     let disk = MemoryDisk::new();
-    let journal = Journal::on(Arc::new(disk.clone()), Options { segment_bytes: 64 * 1024 }).unwrap();
+    let journal =
+        Journal::on(Arc::new(disk.clone()), Options { segment_bytes: 64 * 1024, ..Options::default() })
+            .unwrap();
     let saved = Arc::new(Notify::new());
     let slow = Made {
         saves: Box::new(|| true),
@@ -100,7 +104,7 @@ async fn a_step_whose_pre_image_finds_no_room_in_a_rollback_is_undone() {
 #[tokio::test]
 async fn a_run_that_has_filled_the_disk_is_rolled_back() {
     let disk = MemoryDisk::new();
-    let options = Options { segment_bytes: 64 * 1024 };
+    let options = Options { segment_bytes: 64 * 1024, ..Options::default() };
     let journal = Journal::on(Arc::new(disk.clone()), options).unwrap();
     let names: Vec<String> = (0..60).map(|n| format!("s{n}")).collect();
     let with = |journal: &Journal| {
@@ -200,7 +204,7 @@ async fn a_long_run_is_loaded_from_its_checkpoint_as_from_its_entries() {
 /// More than one commit holds: 200 outputs of 2.9 KB that come in at once.
 #[tokio::test]
 async fn a_batch_that_is_too_large_for_a_commit_becomes_several() {
-    let options = Options { segment_bytes: 512 * 1024 };
+    let options = Options { segment_bytes: 512 * 1024, ..Options::default() };
     let journal = Journal::on(Arc::new(MemoryDisk::new()), options).unwrap();
     let names: Vec<String> = (0..200).map(|n| format!("w{n}")).collect();
     let big = || Made {

@@ -222,7 +222,7 @@ async fn check(shape: &Shape, luck: Vec<Vec<Luck>>) -> Result<(), String> {
 
 /// A small one: there are hundreds.
 fn journal() -> Journal {
-    let options = Options { segment_bytes: 512 * 1024 };
+    let options = Options { segment_bytes: 512 * 1024, ..Options::default() };
     Journal::on(Arc::new(MemoryDisk::new()), options).unwrap()
 }
 
