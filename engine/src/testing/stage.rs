@@ -88,7 +88,7 @@ impl<W: World> Stage<W> {
         let world = W::fresh().await;
         let before = world.seen().await;
         // A small segment: there are thousands of journals.
-        let options = Options { segment_bytes: 512 * 1024 };
+        let options = Options { segment_bytes: 512 * 1024, ..Options::default() };
         let journal = Journal::on(Arc::new(MemoryDisk::new()), options).expect("memory takes a journal");
         Self { world, before, journal, with }
     }
