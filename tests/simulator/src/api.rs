@@ -2,10 +2,11 @@
 
 use super::failure::Failure;
 use super::list::list;
+use super::object::{Key, text};
 use super::patch;
 use super::resource::Resource;
 use super::route::{Query, Route};
-use super::store::{Deleted, Deletion, Key, Part, Store, text};
+use super::store::{Deleted, Deletion, Part, Store};
 use super::world::{Now, World};
 use fulcrum_steps::release::Release;
 use http::Method;

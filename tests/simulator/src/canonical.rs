@@ -1,6 +1,6 @@
 //! The API server's spelling of values that have several: quantities, and values that Go leaves out.
 
-use super::store::items;
+use super::object::items;
 use serde_json::{Value, json};
 
 /// Spells a container's quantities and empty values as the server returns them.

@@ -4,8 +4,8 @@
 //! one that was sent, and a step that compares the two byte by byte would never be done.
 
 use super::canonical;
+use super::object::{items, object_at, text};
 use super::resource::Resource;
-use super::store::{items, object_at, text};
 use serde_json::{Map, Value, json};
 
 pub(super) fn fill(resource: &Resource, object: &mut Value) {

@@ -2,7 +2,6 @@
 
 use super::fault::{Ability, ApiFault, Disk, Flaw, Which};
 use super::host::SimulatedHost;
-use super::kubelet;
 use super::log::Happened;
 use super::options::SimulatorOptions;
 use super::server::{self, Server};
@@ -149,9 +148,7 @@ impl Simulator {
     /// Makes the kubelet slower by this factor, in noticing and in starting, from now on. 1 is its own pace.
     pub fn slow_kubelet(&self, factor: u32) {
         let now = self.shared.now();
-        let mut world = self.shared.lock();
-        world.faults.kubelet_slowness = factor;
-        kubelet::rest(&mut world, now);
+        self.shared.lock().slow_kubelet(factor, now);
     }
 
     /// Sets how much room is left on the node's disk. This process's own writes are not affected.

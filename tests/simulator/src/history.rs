@@ -2,7 +2,7 @@
 //!
 //! Bounded, as etcd's history is by its compaction. A request for an older version gets 410 Expired.
 
-use super::store::Key;
+use super::object::Key;
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::Arc;

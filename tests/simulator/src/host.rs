@@ -22,7 +22,7 @@ pub(super) const PREFIX: &str = "/host/";
 
 /// The rehearsal's side.
 pub(super) fn answer(world: &mut World, asked: &Asked, now: Duration) -> Reply {
-    let World { machine, elections, options, .. } = world;
+    let machine = &mut world.machine;
     let path = asked.path.strip_prefix(PREFIX).unwrap_or_default();
     let found = match (&asked.method, path.split_once('/').unwrap_or((path, ""))) {
         (&Method::GET, ("boot-id", "")) => Ok(json!(machine.boot_id)),
@@ -39,7 +39,7 @@ pub(super) fn answer(world: &mut World, asked: &Asked, now: Duration) -> Reply {
         (&Method::GET, ("redirect-state", "")) => Ok(json!(machine.sockets.redirect_state())),
         (&Method::GET, ("processes", uid)) => Ok(json!(machine.pod_processes(uid))),
         (&Method::GET, ("last-sent", pid)) => {
-            let looked = pid.parse().ok().and_then(|pid| elections.looked_at(pid, options.pace.lease_retry));
+            let looked = pid.parse().ok().and_then(|pid| world.looked_at_lease(pid));
             Ok(json!(looked.map(|at| now.saturating_sub(at))))
         }
         (&Method::POST, (verb, "")) => told(machine, verb, asked, now),

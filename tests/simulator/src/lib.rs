@@ -48,29 +48,14 @@ pub use log::Happened;
 pub use manifests::write_control_plane;
 pub use snapshot::{Origin, Running, Snapshot};
 
-// The state, and the order in which its parts move.
+// The state, and the actors that move it in turn: the kubelet, the controllers, the scheduler, elections.
 mod world;
 
-// The machine: processes, their sockets, and which process answers.
+// The machine: processes, their sockets, which process answers, and the manifests directory.
 mod process;
 mod program;
-mod socket;
-
-// The node agent.
-mod kubelet;
-mod local_pod;
-mod mirror;
-mod probe;
 mod reader;
-mod status;
-
-// The cluster's own actors.
-mod daemonset;
-mod election;
-mod endpoints;
-mod garbage;
-mod node_lifecycle;
-mod scheduler;
+mod socket;
 
 // The API server: objects, rules, routes.
 mod api;
@@ -79,6 +64,7 @@ mod defaults;
 mod failure;
 mod history;
 mod list;
+mod object;
 mod patch;
 mod resource;
 mod route;

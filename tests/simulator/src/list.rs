@@ -2,9 +2,10 @@
 //! "Resource versions" in Kubernetes' API concepts.
 
 use super::failure::Failure;
+use super::object::Key;
 use super::route::{Query, Route};
 use super::select::Selector;
-use super::store::{Key, Store};
+use super::store::Store;
 use serde_json::{Value, json};
 use std::sync::Arc;
 

@@ -1,17 +1,20 @@
 //! Reads the manifests directory for the kubelet, at every move of the world. It looks at an unchanged file,
 //! and does not read it again.
 
-use super::kubelet::Files;
 use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// A file's times move in steps of up to 10 ms. A file that changed more recently than this when it was read
 /// may have changed again without showing it.
 const SETTLED: Duration = Duration::from_millis(20);
+
+/// Content of the manifests directory by file name, dot-files left out.
+pub(super) type Files = BTreeMap<String, Arc<[u8]>>;
 
 /// The files that the kubelet reads, as of the last read.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! Label and field selectors of a list.
 
 use super::failure::Failure;
-use super::store::text;
+use super::object::text;
 use serde_json::Value;
 
 /// Both selectors of one list request.

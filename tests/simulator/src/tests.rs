@@ -1,92 +1,21 @@
 use super::*;
+use bench::{Bench, SOON};
 use fulcrum_steps::host::Question;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use std::time::Duration;
 
+mod bench;
 mod defaults;
 mod faults;
 mod watches;
 
-const SOON: Duration = Duration::from_secs(10);
 const SERVER: &str = "kube-apiserver";
 const MANAGER: &str = "kube-controller-manager";
-
-/// A rehearsal of a whole control plane, and its directory.
-struct Bench {
-    simulator: Simulator,
-    dir: tempfile::TempDir,
-}
-
-impl Bench {
-    /// A bench with the built-in control plane up and both leases led.
-    async fn up() -> Self {
-        Self::up_at(Pace::default()).await
-    }
-
-    async fn up_at(pace: Pace) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let options = SimulatorOptions { pace, ..SimulatorOptions::new(dir.path()) };
-        write_control_plane(&options).unwrap();
-        let bench = Self { simulator: Simulator::start(options).unwrap(), dir };
-        bench.until("a control plane", |s| s.api_up && s.leaders.len() == 2).await;
-        bench
-    }
-
-    async fn until(&self, what: &str, holds: impl FnMut(&Snapshot) -> bool + Send) -> Snapshot {
-        match self.simulator.until(what, SOON, holds).await {
-            Ok(seen) => seen,
-            Err(e) => panic!("{e}\n{:#?}", self.simulator.log()),
-        }
-    }
-
-    /// Waits for a condition on what the API says.
-    async fn until_object<K>(&self, api: &Api<K>, name: &str, holds: impl Fn(Option<&K>) -> bool)
-    where
-        K: Clone + DeserializeOwned + std::fmt::Debug,
-    {
-        let mut last = None;
-        let look = async {
-            let mut tick = tokio::time::interval(Duration::from_millis(2));
-            loop {
-                tick.tick().await;
-                last = api.get_opt(name).await.ok();
-                if last.as_ref().is_some_and(|object| holds(object.as_ref())) {
-                    break;
-                }
-            }
-        };
-        if tokio::time::timeout(SOON, look).await.is_err() {
-            panic!("{name}: last seen {last:#?}\n{:#?}", self.simulator.log());
-        }
-    }
-
-    fn api<K>(&self) -> Api<K>
-    where
-        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
-    {
-        Api::namespaced(self.simulator.client(), "kube-system")
-    }
-
-    fn manifest(&self, component: &str) -> PathBuf {
-        self.dir.path().join(format!("{component}.yaml"))
-    }
-
-    fn rewrite(&self, component: &str, from: &str, to: &str) {
-        let path = self.manifest(component);
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.contains(from));
-        let mut file = tempfile::Builder::new().prefix(".").tempfile_in(self.dir.path()).unwrap();
-        std::io::Write::write_all(&mut file, text.replace(from, to).as_bytes()).unwrap();
-        file.persist(path).unwrap();
-    }
-}
 
 /// A self-hosted component as small as the API accepts it.
 fn daemon_set(component: &str, flags: &[&str]) -> DaemonSet {

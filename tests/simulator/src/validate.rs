@@ -1,8 +1,8 @@
 //! The API server's refusals, as far as a pivot can meet them.
 
 use super::failure::Failure;
+use super::object::{items, text};
 use super::resource::Resource;
-use super::store::{items, text};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as core;

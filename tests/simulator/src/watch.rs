@@ -7,10 +7,10 @@
 use super::api::{Asked, served};
 use super::failure::Failure;
 use super::list::{forbidden, parse_version};
+use super::object::text;
 use super::resource::Resource;
 use super::route::Query;
 use super::select::Selector;
-use super::store::text;
 use super::world::{Now, World};
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -2,7 +2,8 @@
 
 use super::failed::{Failed, expect};
 use super::ground::{Ground, seen};
-use super::make::{LABEL, SELECTOR, daemon_set, pod, pod_spec, runs as runs_now, uid};
+use super::make::{daemon_set, pod, pod_spec, runs as runs_now, uid};
+use super::names::{LABEL, SELECTOR};
 use fulcrum_steps::cluster::{is_ready, pod_story, unschedulable};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;

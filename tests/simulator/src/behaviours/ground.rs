@@ -2,7 +2,7 @@
 
 use super::super::program::flag_value;
 use super::failed::Failed;
-use super::sweep::restore;
+use super::names::STASH;
 use fulcrum_steps::cluster::config_hash;
 use fulcrum_steps::host::{FileImage, Host, HostError, ManifestsDir};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -93,7 +93,7 @@ impl Ground {
         let (node, hostname, pause) = (String::new(), String::new(), String::new());
         let mut ground = Self { client, second, manifests, host, tempo, node, hostname, pause };
         // First removes what a killed behaviour may have left: nothing else can be seen before.
-        restore(&ground)?;
+        ground.restore_stash()?;
         let port = ground.api_port()?;
         let node = ground.eventually("the node of this machine", async || {
             let listeners = ground.host.listeners(port).await.map_err(seen)?;
@@ -148,6 +148,15 @@ impl Ground {
     pub(super) fn api_port(&self) -> Result<u16, Failed> {
         let flag = self.flag("kube-apiserver", "secure-port")?;
         Ok(flag.and_then(|port| port.parse().ok()).unwrap_or(6443))
+    }
+
+    /// Restores the API server's own manifest, if a behaviour moved it out of the way.
+    pub(super) fn restore_stash(&self) -> Result<(), Failed> {
+        if let Some(image) = self.manifests.read(STASH)? {
+            self.manifests.write("kube-apiserver.yaml", &image)?;
+            self.manifests.remove(STASH)?;
+        }
+        Ok(())
     }
 
     /// Looks until the condition holds. `look` says what it saw instead.

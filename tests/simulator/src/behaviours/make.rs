@@ -1,27 +1,13 @@
-//! Makes what behaviours need. Every object bears [`LABEL`], and every file has a name of [`FILES`]. So a
-//! sweep finds all of it again.
+//! Makes what behaviours need.
 
 use super::failed::Failed;
 use super::ground::{Ground, NAMESPACE, SECOND_PORT, parse, seen};
+use super::names::{LABEL, SECOND};
 use fulcrum_steps::cluster::config_hash;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, Pod};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-
-/// The label of everything that behaviours make.
-pub(super) const LABEL: &str = "fulcrum-behaviour";
-pub(super) const SELECTOR: &str = "fulcrum-behaviour=yes";
-
-/// Every file that behaviours put into the manifests directory, except for [`STASH`].
-pub(super) const FILES: [&str; 6] = [POD, OTHER, THIRD, SECOND, "behaves-broken.yaml", HIDDEN];
-pub(super) const POD: &str = "behaves-pod.yaml";
-pub(super) const OTHER: &str = "behaves-other.yaml";
-pub(super) const THIRD: &str = "behaves-third.yaml";
-pub(super) const SECOND: &str = "behaves-apiserver.yaml";
-pub(super) const HIDDEN: &str = ".behaves-hidden.yaml";
-/// The API server's own manifest while it is out of the way. A killed behaviour leaves it.
-pub(super) const STASH: &str = ".behaves-stash-kube-apiserver.yaml";
 
 /// An image that no registry has (RFC 2606).
 pub(super) const NO_IMAGE: &str = "fulcrum.invalid/none:0";

@@ -12,6 +12,7 @@
 mod behaviour;
 mod failed;
 mod ground;
+mod names;
 mod sweep;
 pub use behaviour::{ALL, Behaviour};
 pub use failed::Failed;

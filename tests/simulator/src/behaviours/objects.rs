@@ -2,7 +2,8 @@
 
 use super::failed::{Failed, expect, refused};
 use super::ground::{Ground, NAMESPACE};
-use super::make::{LABEL, config_map, daemon_set, typed};
+use super::make::{config_map, daemon_set, typed};
+use super::names::LABEL;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;

@@ -2,8 +2,8 @@
 
 use super::failed::{Failed, expect};
 use super::ground::{Ground, seen};
-use super::make::{SECOND, STASH, config_map};
-use super::sweep::restore;
+use super::make::config_map;
+use super::names::{SECOND, STASH};
 use super::watches::{Watching, change, create, marked, version_now};
 use fulcrum_steps::cluster::{is_ready, pod_story};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -81,7 +81,7 @@ pub(super) async fn address(ground: &Ground) -> Result<(), Failed> {
     });
     let out = out.await;
     // In any case: no client should be without the API server for longer.
-    restore(ground)?;
+    ground.restore_stash()?;
     out?;
     ground
         .eventually("its address to be put back", async || {

@@ -2,10 +2,8 @@
 
 use super::failed::{Failed, expect};
 use super::ground::{Ground, NAMESPACE, seen};
-use super::make::{
-    HIDDEN, LABEL, NO_IMAGE, OTHER, POD, THIRD, container, last_exit, pod_spec, restarts, runs, uid,
-    waits_for,
-};
+use super::make::{NO_IMAGE, container, last_exit, pod_spec, restarts, runs, uid, waits_for};
+use super::names::{HIDDEN, LABEL, OTHER, POD, THIRD};
 use fulcrum_steps::cluster::{config_hash, is_ready};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;

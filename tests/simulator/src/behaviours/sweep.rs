@@ -2,7 +2,7 @@
 
 use super::failed::Failed;
 use super::ground::{Ground, SECOND_PORT, seen};
-use super::make::{FILES, SELECTOR, STASH};
+use super::names::{FILES, SELECTOR};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -13,7 +13,7 @@ use serde_json::json;
 
 /// Works until the node and its cluster are as they were.
 pub(super) async fn sweep(ground: &Ground) -> Result<(), Failed> {
-    restore(ground)?;
+    ground.restore_stash()?;
     for name in FILES {
         ground.manifests.remove(name)?;
     }
@@ -35,15 +35,6 @@ pub(super) async fn sweep(ground: &Ground) -> Result<(), Failed> {
             }
         })
         .await
-}
-
-/// Restores the API server's own manifest, if a behaviour moved it out of the way.
-pub(super) fn restore(ground: &Ground) -> Result<(), Failed> {
-    if let Some(image) = ground.manifests.read(STASH)? {
-        ground.manifests.write("kube-apiserver.yaml", &image)?;
-        ground.manifests.remove(STASH)?;
-    }
-    Ok(())
 }
 
 /// Asks for the deletion of every such object. Returns how many are left. Mirror pods are the kubelet's to

@@ -2,7 +2,8 @@
 
 use super::failed::{Failed, expect, refused};
 use super::ground::{Ground, NAMESPACE};
-use super::make::{SELECTOR, config_map};
+use super::make::config_map;
+use super::names::SELECTOR;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;

@@ -1,49 +1,16 @@
 //! The checks of a simulated cluster after a run: everything is self-hosted, or everything is exactly as it
 //! was before.
 
+use super::inventory::{Difference, difference, inventory};
 use super::pace::{POLL, SOON};
 use super::simulated_site::SimulatedSite;
-use crate::{Origin, Snapshot, WaitError};
-use fulcrum_steps::cluster::{ClusterError, LOCK_LEASE};
+use crate::{Origin, Snapshot};
+use fulcrum_steps::cluster::LOCK_LEASE;
 use fulcrum_steps::component::Component;
-use fulcrum_steps::host::{FileImage, ManifestsDir};
+use fulcrum_steps::host::FileImage;
 use fulcrum_steps::manifest::StaticPod;
-use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::Api;
-use kube::api::ListParams;
 use std::collections::BTreeMap;
-use std::io;
 use tokio::time::Instant;
-
-/// Something is not as it must be.
-#[derive(Debug, thiserror::Error)]
-pub enum Difference {
-    /// The processes.
-    #[error("the processes: {0}")]
-    Processes(#[from] WaitError),
-    /// A file in the manifests directory.
-    #[error("the manifests directory: {name} {seen}")]
-    File {
-        /// The file.
-        name: String,
-        /// Its state instead.
-        seen: &'static str,
-    },
-    /// The API's objects.
-    #[error("the cluster: {0}")]
-    Objects(String),
-    /// The objects could not be looked at.
-    #[error(transparent)]
-    Api(#[from] ClusterError),
-    /// The manifests directory could not be looked at.
-    #[error("the manifests directory could not be looked at: {0}")]
-    Disk(#[from] io::Error),
-}
-
-/// The objects that a run could leave changed, each with what counts of it.
-pub(super) type Inventory = BTreeMap<String, String>;
 
 impl SimulatedSite {
     /// Checks that the whole control plane runs from DaemonSets, and from nothing else, and that the lock is
@@ -129,7 +96,7 @@ impl SimulatedSite {
     async fn compare_objects(&self) -> Result<(), Difference> {
         let end = Instant::now() + SOON;
         loop {
-            let now = self.inventory().await;
+            let now = inventory(&self.simulator).await;
             let differs = match &now {
                 Ok(now) => difference(&self.objects, now),
                 Err(error) => Some(error.to_string()),
@@ -141,62 +108,4 @@ impl SimulatedSite {
             tokio::time::sleep(POLL).await;
         }
     }
-
-    /// Every object of kube-system that a run could touch, and the marks of the node.
-    pub(super) async fn inventory(&self) -> Result<Inventory, kube::Error> {
-        let client = self.simulator.client();
-        let all = ListParams::default();
-        let mut seen = Inventory::new();
-        let daemonsets: Api<DaemonSet> = Api::namespaced(client.clone(), "kube-system");
-        for daemonset in daemonsets.list(&all).await? {
-            seen.insert(format!("DaemonSet {}", daemonset.metadata.name.unwrap_or_default()), String::new());
-        }
-        let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-system");
-        for lease in leases.list(&all).await? {
-            seen.insert(format!("Lease {}", lease.metadata.name.unwrap_or_default()), String::new());
-        }
-        let pods: Api<Pod> = Api::namespaced(client.clone(), "kube-system");
-        for pod in pods.list(&all).await? {
-            let hash = fulcrum_steps::cluster::config_hash(&pod).unwrap_or_default().to_owned();
-            seen.insert(format!("pod {}", pod.metadata.name.unwrap_or_default()), hash);
-        }
-        let nodes: Api<Node> = Api::all(client);
-        for node in nodes.list(&all).await? {
-            let name = node.metadata.name.unwrap_or_default();
-            let labels = node.metadata.labels.into_iter().flatten();
-            seen.extend(labels.map(|(key, value)| (format!("node {name}, label {key}"), value)));
-            let annotations = node.metadata.annotations.into_iter().flatten();
-            seen.extend(annotations.map(|(key, value)| (format!("node {name}, annotation {key}"), value)));
-            let taints = node.spec.and_then(|spec| spec.taints).into_iter().flatten();
-            seen.extend(taints.map(|taint| (format!("node {name}, taint {}", taint.key), taint.effect)));
-        }
-        for address in self.simulator.snapshot().endpoints {
-            seen.insert(format!("endpoint {address}"), String::new());
-        }
-        Ok(seen)
-    }
-}
-
-/// The files in the manifests directory, as they are.
-pub(super) fn files(manifests: &ManifestsDir) -> io::Result<BTreeMap<String, FileImage>> {
-    let mut files = BTreeMap::new();
-    for name in manifests.names()? {
-        let name = name.to_string_lossy().into_owned();
-        if let Some(image) = manifests.read(&name)? {
-            files.insert(name, image);
-        }
-    }
-    Ok(files)
-}
-
-/// The first difference, in words.
-fn difference(before: &Inventory, now: &Inventory) -> Option<String> {
-    let gone_or_changed = before.iter().find_map(|(object, was)| match now.get(object) {
-        None => Some(format!("{object} is gone")),
-        Some(is) if is != was => Some(format!("{object} was `{was}` and is `{is}`")),
-        Some(_) => None,
-    });
-    let left =
-        || now.keys().find(|object| !before.contains_key(*object)).map(|object| format!("{object} is left"));
-    gone_or_changed.or_else(left)
 }

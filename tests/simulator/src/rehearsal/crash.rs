@@ -71,10 +71,11 @@ impl FaultRehearsal {
     /// Tries the cases, at most `side_by_side` at once. Yields each when it is over. Dropping the stream ends
     /// every child and removes every world. Needs a tokio runtime with threads of its own.
     pub fn try_all(&self, cases: Vec<Case>, side_by_side: usize) -> impl Stream<Item = Broken> + use<> {
-        WorkerPool::start(self, cases, side_by_side)
+        let rehearsal = self.clone();
+        WorkerPool::start(cases, side_by_side, async move |case| rehearsal.try_one(case).await)
     }
 
-    pub(super) async fn try_one(&self, case: Case) -> Broken {
+    async fn try_one(&self, case: Case) -> Broken {
         let began = Instant::now();
         let tried = tokio::time::timeout(CASE_WITHIN, self.break_and_mend(&case)).await;
         let verdict = match tried.unwrap_or(Err(RehearsalError::TooLong(CASE_WITHIN))) {

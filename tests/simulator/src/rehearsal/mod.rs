@@ -14,10 +14,11 @@ pub use version::{Version, VersionError};
 
 // One simulated cluster with a journal, and the checks of it afterwards.
 mod check;
+mod inventory;
 mod pace;
 mod simulated_site;
-pub use check::Difference;
-pub use pace::{POLL, SOON, timeouts};
+pub use inventory::Difference;
+pub use pace::{POLL, SOON, intervals, timeouts};
 pub use simulated_site::{RehearsalError, SimulatedSite, Steps};
 
 // There and back, with requests all the while.

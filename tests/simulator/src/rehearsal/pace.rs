@@ -3,7 +3,9 @@
 //! Both have one scale. What takes a real node a second takes a few milliseconds here, and what must be
 //! longer than something else still is.
 
+use fulcrum_steps::guard::Intervals;
 use fulcrum_steps::timeouts::Timeouts;
+use fulcrum_steps::unit::HOLD_OFF;
 use std::time::Duration;
 
 /// How often the simulated cluster moves: half as often as `Pace` has by itself. These moves are half of a
@@ -24,6 +26,18 @@ pub(super) const QUIET: Duration = Duration::from_millis(100);
 pub(super) const API_AWAY: Duration = Duration::from_millis(60);
 /// How long the new API server is watched after the switch.
 pub(super) const SOAK: Duration = Duration::from_millis(20);
+
+/// The waiting times of a guard that is as patient as this, on a simulated cluster.
+pub fn intervals(patience: Duration) -> Intervals {
+    Intervals {
+        patience,
+        hold_off: HOLD_OFF,
+        tick: POLL,
+        ask: POLL * 5 / 2,
+        study: POLL * 5,
+        proof: POLL * 25,
+    }
+}
 
 /// The steps' waiting times on a simulated cluster.
 pub fn timeouts() -> Timeouts {

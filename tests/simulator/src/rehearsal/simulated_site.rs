@@ -1,6 +1,6 @@
 //! One simulated node and cluster, with a journal on the disk, in a private directory of its own.
 
-use super::check::{Difference, Inventory, files};
+use super::inventory::{Difference, Inventory, files, inventory};
 use super::pace::{POLL, SOAK, SOON, timeouts};
 use super::setup::Setup;
 use crate::{SimulatedUnits, Simulator, Snapshot, WaitError};
@@ -150,7 +150,7 @@ impl SimulatedSite {
         }
         let processes = world.simulator.snapshot().processes;
         world.shared = processes.into_iter().map(|one| (one.component, one.shares_port)).collect();
-        world.objects = world.inventory().await?;
+        world.objects = inventory(&world.simulator).await?;
         Ok(world)
     }
 
@@ -162,7 +162,7 @@ impl SimulatedSite {
 
     /// This site, with another treatment of runs that a reboot cuts short.
     #[must_use]
-    pub fn with_on_reboot(self, on_reboot: OnReboot) -> Self {
+    pub(super) fn with_on_reboot(self, on_reboot: OnReboot) -> Self {
         Self { on_reboot, ..self }
     }
 
@@ -287,7 +287,7 @@ impl SimulatedSite {
     ///
     /// # Errors
     /// With the difference. Always for a run that ended in neither way.
-    pub async fn ended_well(&self, outcome: Outcome) -> Result<(), RehearsalError> {
+    pub(super) async fn ended_well(&self, outcome: Outcome) -> Result<(), RehearsalError> {
         match outcome {
             Outcome::Completed => Ok(self.is_self_hosted().await?),
             Outcome::RolledBack => Ok(self.is_as_before().await?),

@@ -1,8 +1,6 @@
 //! Runs cases side by side, each on a thread of its own. What blocks one of them (opening a journal, waiting
 //! for a child, a disk) holds up no other.
 
-use super::crash::{Broken, FaultRehearsal};
-use super::point::Case;
 use futures::stream::Stream;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,37 +12,41 @@ use tokio_util::sync::CancellationToken;
 
 /// The threads, and the cases that they have tried. Dropping it ends the cases under way, and waits for their
 /// end.
-pub(super) struct WorkerPool {
+pub(super) struct WorkerPool<B> {
     threads: Vec<JoinHandle<()>>,
-    tried: UnboundedReceiver<Broken>,
+    tried: UnboundedReceiver<B>,
     stop: CancellationToken,
 }
 
 /// The tools of one thread.
-struct Hand {
-    rehearsal: FaultRehearsal,
-    cases: Arc<Mutex<std::vec::IntoIter<Case>>>,
-    tell: UnboundedSender<Broken>,
+struct Worker<C, B, T> {
+    cases: Arc<Mutex<std::vec::IntoIter<C>>>,
+    try_one: Arc<T>,
+    tell: UnboundedSender<B>,
     stop: CancellationToken,
     runtime: Handle,
 }
 
-impl WorkerPool {
-    /// Starts this many threads, which take the cases in turn. Their runtime must have threads of its own.
-    pub(super) fn start(rehearsal: &FaultRehearsal, cases: Vec<Case>, hands: usize) -> Self {
+impl<B: Send + 'static> WorkerPool<B> {
+    /// Starts this many threads, which take the cases in turn and try each. Their runtime must have threads of its own.
+    pub(super) fn start<C, T>(cases: Vec<C>, workers: usize, try_one: T) -> Self
+    where
+        C: Send + 'static,
+        T: AsyncFn(C) -> B + Send + Sync + 'static,
+    {
         let (tell, tried) = unbounded_channel();
         let mut pool = Self { threads: Vec::new(), tried, stop: CancellationToken::new() };
-        let hands = hands.clamp(1, cases.len().max(1));
-        let cases = Arc::new(Mutex::new(cases.into_iter()));
-        for _ in 0..hands {
-            let hand = Hand {
-                rehearsal: rehearsal.clone(),
+        let workers = workers.clamp(1, cases.len().max(1));
+        let (cases, try_one) = (Arc::new(Mutex::new(cases.into_iter())), Arc::new(try_one));
+        for _ in 0..workers {
+            let worker = Worker {
                 cases: Arc::clone(&cases),
+                try_one: Arc::clone(&try_one),
                 tell: tell.clone(),
                 stop: pool.stop.clone(),
                 runtime: Handle::current(),
             };
-            pool.threads.push(std::thread::spawn(move || hand.work()));
+            pool.threads.push(std::thread::spawn(move || worker.work()));
         }
         pool
     }
@@ -59,10 +61,10 @@ impl WorkerPool {
     }
 }
 
-impl Hand {
+impl<C, B, T: AsyncFn(C) -> B> Worker<C, B, T> {
     fn work(self) {
         while let Some(case) = self.next() {
-            let tried = self.stop.run_until_cancelled(self.rehearsal.try_one(case));
+            let tried = self.stop.run_until_cancelled((self.try_one)(case));
             match self.runtime.block_on(tried).map(|broken| self.tell.send(broken)) {
                 Some(Ok(())) => {}
                 Some(Err(_)) | None => return,
@@ -70,15 +72,15 @@ impl Hand {
         }
     }
 
-    fn next(&self) -> Option<Case> {
+    fn next(&self) -> Option<C> {
         self.cases.lock().unwrap_or_else(PoisonError::into_inner).next()
     }
 }
 
-impl Stream for WorkerPool {
-    type Item = Broken;
+impl<B: Send + 'static> Stream for WorkerPool<B> {
+    type Item = B;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Broken>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<B>> {
         let tried = self.tried.poll_recv(cx);
         if matches!(tried, Poll::Ready(None)) {
             self.join();
@@ -87,7 +89,7 @@ impl Stream for WorkerPool {
     }
 }
 
-impl Drop for WorkerPool {
+impl<B> Drop for WorkerPool<B> {
     fn drop(&mut self) {
         self.stop.cancel();
         for thread in self.threads.drain(..) {

@@ -2,11 +2,11 @@
 
 use super::election;
 use super::garbage::{delete_pod, owner_uid};
-use super::pace::Pace;
-use super::resource::Resource;
 use super::scheduler::{selects, tolerates};
-use super::store::{Key, object_at, text};
-use super::world::{Now, World};
+use super::{Now, World};
+use crate::object::{Key, object_at, text};
+use crate::pace::Pace;
+use crate::resource::Resource;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -4,10 +4,10 @@
 //! With a shared port that can be another process than the one meant. All probes go at one pace. The manifest
 //! says how many failures count as one.
 
-use super::options::SimulatorOptions;
-use super::process::Machine;
-use super::program::Program;
-use super::world::Now;
+use crate::options::SimulatorOptions;
+use crate::process::Machine;
+use crate::program::Program;
+use crate::world::Now;
 use k8s_openapi::api::core::v1::{Container, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

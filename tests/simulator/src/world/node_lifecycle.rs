@@ -1,8 +1,8 @@
 //! The node lifecycle controller, a part of the controller manager. It turns a node's conditions into taints.
 
 use super::election;
-use super::store::{Key, text};
-use super::world::{Now, World};
+use super::{Now, World};
+use crate::object::{Key, text};
 use serde_json::{Value, json};
 
 const TAINT: &str = "node.kubernetes.io/disk-pressure";

@@ -1,16 +1,15 @@
 //! A pod on this machine: its containers, from image to exit to restart.
 
-use super::fault::{Disk, Faults, Flaw};
-use super::kubelet::Desired;
-use super::log::Log;
-use super::options::SimulatorOptions;
+use super::Desired;
 use super::probe::{self, Probes};
-use super::process::{Machine, Owner};
-use super::program::Program;
-use super::snapshot::Origin;
-use super::status::Told;
-use super::store::{Key, text};
-use super::world::Now;
+use crate::fault::{Disk, Faults, Flaw};
+use crate::log::Log;
+use crate::object::{Key, text};
+use crate::options::SimulatorOptions;
+use crate::process::{Machine, Owner};
+use crate::program::Program;
+use crate::snapshot::Origin;
+use crate::world::Now;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 use serde_json::Value;
@@ -75,6 +74,27 @@ pub(super) enum State {
     Ended {
         until: Duration,
     },
+}
+
+/// The sources of a pod's status, and the version of the object that it was written into. While all of it is
+/// unchanged there is nothing to write.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    version: String,
+    failed: bool,
+    containers: Vec<(State, bool, bool, i32, Option<i32>)>,
+}
+
+impl Told {
+    pub(super) fn of(local: &LocalPod, object: &Value) -> Self {
+        let container =
+            |c: &Container| (c.state.clone(), c.probes.ready, c.probes.started, c.restarts, c.last_exit);
+        Self {
+            version: text(object, "/metadata/resourceVersion").to_owned(),
+            failed: local.failed.is_some(),
+            containers: local.containers.iter().map(container).collect(),
+        }
+    }
 }
 
 impl LocalPod {

@@ -7,10 +7,11 @@
 //! *starts* takes the address out, too, until it is ready. A server that is the only one, as here, refuses to
 //! leave none.)
 
-use super::process::Life;
-use super::resource::Resource;
-use super::store::{Key, Store, text};
-use super::world::{Now, World};
+use super::{Now, World};
+use crate::object::{Key, text};
+use crate::process::Life;
+use crate::resource::Resource;
+use crate::store::Store;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,7 +44,7 @@ pub(super) fn advance(world: &mut World, now: Now) {
             Some(_) => {}
         }
     }
-    let publishes = |p: &&super::process::Proc| !p.program.leaves_endpoints;
+    let publishes = |p: &&crate::process::Proc| !p.program.leaves_endpoints;
     let due: Vec<(u32, String, u16)> = world
         .machine
         .api_servers()
@@ -60,7 +61,7 @@ pub(super) fn advance(world: &mut World, now: Now) {
     }
 }
 
-fn address(world: &World, server: &super::process::Proc) -> (String, u16) {
+fn address(world: &World, server: &crate::process::Proc) -> (String, u16) {
     let ip = server.program.advertises.unwrap_or(world.options.node_address).to_string();
     (ip, server.program.ports.first().map_or(6443, |port| port.number))
 }

@@ -2,9 +2,10 @@
 //! finalizers by which a deletion waits for its dependents.
 
 use super::election;
-use super::resource::Resource;
-use super::store::{Deleted, Deletion, Key, text};
-use super::world::{Now, World};
+use super::{Now, World};
+use crate::object::{Key, text};
+use crate::resource::Resource;
+use crate::store::{Deleted, Deletion};
 use serde_json::Value;
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! Binds pods to the node while a scheduler leads: selector, taints, host ports.
 
 use super::election;
-use super::store::{Key, text, time};
-use super::world::{Now, World};
+use super::{Now, World};
+use crate::object::{Key, text, time};
 use fulcrum_steps::manifest::nanos;
 use fulcrum_steps::placement::{admits, repels, requests};
 use serde_json::{Value, json};

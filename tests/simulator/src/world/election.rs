@@ -1,10 +1,10 @@
 //! Leader election over leases, as client-go does it. A candidate honours a lease for its whole length,
 //! counted from when *it* last saw it renewed. A leader that cannot renew ends.
 
-use super::process::Life;
-use super::resource::Resource;
-use super::store::{Key, text};
-use super::world::{Now, World};
+use super::{Now, World};
+use crate::object::{Key, text};
+use crate::process::Life;
+use crate::resource::Resource;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -49,7 +49,7 @@ impl Elections {
 /// Whether a process does this component's work right now: elected, or told not to elect.
 pub(super) fn works(world: &World, component: &str) -> bool {
     let pids = world.elections.leaders(world);
-    let unelected = |p: &super::process::Proc| {
+    let unelected = |p: &crate::process::Proc| {
         p.program.name == component && p.program.unelected && p.life == Life::Working
     };
     let elected = pids.values().filter_map(|pid| world.machine.procs.get(pid));

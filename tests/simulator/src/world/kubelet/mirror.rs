@@ -1,9 +1,9 @@
 //! Mirror pods: the API's view of static pods. They follow the kubelet, never lead it.
 
-use super::resource::Resource;
-use super::snapshot::Origin;
-use super::store::{Key, object_at, text};
-use super::world::{Now, World};
+use crate::object::{Key, object_at, text};
+use crate::resource::Resource;
+use crate::snapshot::Origin;
+use crate::world::{Now, World};
 use serde_json::{Value, json};
 
 /// The hash that names the static pod.

@@ -1,41 +1,19 @@
 //! The kubelet's reports to the API, on pods and on the node.
 
-use super::fault::Disk;
-use super::local_pod::{Container, LocalPod, State};
-use super::options::SimulatorOptions;
-use super::store::{Key, text, time};
-use super::world::{Now, World};
+use super::local_pod::{Container, LocalPod, State, Told};
+use super::mirror::is_mirror;
+use crate::fault::Disk;
+use crate::object::{Key, text, time};
+use crate::options::SimulatorOptions;
+use crate::world::{Now, World};
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-/// The sources of a pod's status, and the version of the object that it was written into. While all of it is
-/// unchanged there is nothing to write.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Told {
-    version: String,
-    failed: bool,
-    containers: Vec<(State, bool, bool, i32, Option<i32>)>,
-}
-
-impl Told {
-    fn of(local: &LocalPod, object: &Value) -> Self {
-        let container =
-            |c: &Container| (c.state.clone(), c.probes.ready, c.probes.started, c.restarts, c.last_exit);
-        Self {
-            version: text(object, "/metadata/resourceVersion").to_owned(),
-            failed: local.failed.is_some(),
-            containers: local.containers.iter().map(container).collect(),
-        }
-    }
-}
 
 /// Writes every status that differs from the API's.
 pub(super) fn report(world: &mut World, now: Now) {
     let World { kubelet, store, options, .. } = world;
     for local in &mut kubelet.pods {
-        let same = |pod: &&Arc<Value>| {
-            text(pod, "/metadata/uid") == local.owner.pod_uid || super::mirror::is_mirror(pod)
-        };
+        let same = |pod: &&Arc<Value>| text(pod, "/metadata/uid") == local.owner.pod_uid || is_mirror(pod);
         let Some(object) = store.get(&local.key).filter(same) else { continue };
         if local.told.as_ref() == Some(&Told::of(local, object)) {
             continue;

@@ -3,31 +3,34 @@
 //! A static pod's uid is a hash of its content and of its file's path, as in the real kubelet. Equal bytes
 //! under an equal name are one pod; under another name they are another pod.
 
-use super::fault::Disk;
-use super::local_pod::{Around, LocalPod};
-use super::options::SimulatorOptions;
-use super::process::Owner;
-use super::resource::Resource;
-use super::snapshot::Origin;
-use super::store::{Deletion, Key, text};
-use super::world::{Now, World};
-use super::{mirror, status};
+mod local_pod;
+mod mirror;
+mod probe;
+mod status;
+
+use crate::fault::Disk;
+use crate::object::{Key, text};
+use crate::options::SimulatorOptions;
+use crate::process::Owner;
+use crate::reader::Files;
+use crate::resource::Resource;
+use crate::snapshot::Origin;
+use crate::store::Deletion;
+use crate::world::{Now, World};
 use fulcrum_steps::manifest::read_as_the_kubelet;
 use k8s_openapi::api::core::v1::Pod;
+use local_pod::{Around, LocalPod};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Content of the manifests directory by file name, dot-files left out.
-pub(super) type Files = BTreeMap<String, Arc<[u8]>>;
-
 /// The kubelet's memory. A boot empties it.
 #[derive(Debug, Default)]
 pub(super) struct Kubelet {
-    pub(super) pods: Vec<LocalPod>,
+    pods: Vec<LocalPod>,
     /// The kubelet is idle before this instant.
-    pub(super) runs_from: Duration,
+    runs_from: Duration,
     /// When it takes pods from the API, once it has seen the API answer.
     connects_at: Option<Duration>,
     /// The node's pods as the API last told them.

@@ -1,17 +1,27 @@
-//! The whole simulation, in one struct, and the order in which its parts move.
+//! The whole simulation, in one struct, and the order in which its parts move. The modules below are the
+//! actors: each is a function that moves the world on to an instant.
 
-use super::election::Elections;
-use super::endpoints::Endpoints;
-use super::fault::{Faults, Flaw, Which};
-use super::kubelet::{Files, Kubelet};
-use super::log::Log;
-use super::options::SimulatorOptions;
-use super::process::Machine;
-use super::resource::Resource;
-use super::snapshot::{Running, Snapshot};
-use super::store::{Store, time};
-use super::{daemonset, election, endpoints, garbage, kubelet, node_lifecycle, scheduler};
+mod daemonset;
+mod election;
+mod endpoints;
+mod garbage;
+mod kubelet;
+mod node_lifecycle;
+mod scheduler;
+
+use crate::fault::{Faults, Flaw, Which};
+use crate::log::Log;
+use crate::object::time;
+use crate::options::SimulatorOptions;
+use crate::process::Machine;
+use crate::reader::Files;
+use crate::resource::Resource;
+use crate::snapshot::{Running, Snapshot};
+use crate::store::Store;
+use election::Elections;
+use endpoints::Endpoints;
 use jiff::Timestamp;
+use kubelet::Kubelet;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -31,10 +41,10 @@ pub(super) struct World {
     pub(super) options: SimulatorOptions,
     pub(super) store: Store,
     pub(super) machine: Machine,
-    pub(super) kubelet: Kubelet,
-    pub(super) elections: Elections,
-    pub(super) endpoints: Endpoints,
-    pub(super) daemons: daemonset::Daemons,
+    kubelet: Kubelet,
+    elections: Elections,
+    endpoints: Endpoints,
+    daemons: daemonset::Daemons,
     pub(super) faults: Faults,
     pub(super) log: Log,
     /// How often all watches were cut.
@@ -131,6 +141,11 @@ impl World {
         }
     }
 
+    /// When this process last looked at its lease. `None` if it is no candidate.
+    pub(super) fn looked_at_lease(&self, pid: u32) -> Option<Duration> {
+        self.elections.looked_at(pid, self.options.pace.lease_retry)
+    }
+
     /// Turns the power off and on: processes are gone, objects and files stay.
     pub(super) fn reboot(&mut self, now: Now) {
         self.power_off(now);
@@ -153,7 +168,7 @@ impl World {
 
     /// Kills the processes meant. Returns how many they were.
     pub(super) fn crash(&mut self, which: &Which, now: Now) -> usize {
-        let meant = |p: &&super::process::Proc| which.is(&p.program.name, p.owner.origin);
+        let meant = |p: &&crate::process::Proc| which.is(&p.program.name, p.owner.origin);
         let pids: Vec<u32> = self.machine.procs.values().filter(meant).map(|p| p.pid).collect();
         for pid in &pids {
             self.log.add(now.at, format!("process {pid}"), "is killed");
@@ -168,8 +183,14 @@ impl World {
         self.faults.set_flaw(which, Flaw::HeldDown);
     }
 
+    /// Makes the kubelet slower by this factor. A slow kubelet does not look again for a while.
+    pub(super) fn slow_kubelet(&mut self, factor: u32, now: Now) {
+        self.faults.kubelet_slowness = factor;
+        kubelet::rest(self, now);
+    }
+
     pub(super) fn snapshot(&self) -> Snapshot {
-        let running = |p: &super::process::Proc| Running {
+        let running = |p: &crate::process::Proc| Running {
             component: p.program.name.clone(),
             origin: p.owner.origin,
             pod: p.owner.pod.rsplit('/').next().unwrap_or_default().to_owned(),
