@@ -3,11 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
 
 use fulcrum_engine::Silent;
-use fulcrum_simulator::rehearsal::{SOON, Setup, SimulatedSite, Version};
+use fulcrum_simulator::rehearsal::{SOON, Setup, SimulatedSite, Version, intervals};
 use fulcrum_simulator::{Origin, Snapshot};
 use fulcrum_steps::component::Component;
-use fulcrum_steps::guard::{Ended, Guard, Intervals};
-use fulcrum_steps::unit::HOLD_OFF;
+use fulcrum_steps::guard::{Ended, Guard};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -29,10 +28,7 @@ async fn delete(world: &SimulatedSite, component: Component) {
 
 /// Waits until these are static, under a guard that is as patient as this.
 async fn until_static(world: &SimulatedSite, patience: Duration, components: &[Component]) {
-    let ms = Duration::from_millis;
-    let intervals =
-        Intervals { patience, hold_off: HOLD_OFF, tick: ms(4), ask: ms(10), study: ms(20), proof: ms(100) };
-    let guard = Guard { env: world, intervals, stop: CancellationToken::new() };
+    let guard = Guard { env: world, intervals: intervals(patience), stop: CancellationToken::new() };
     let guarded = async {
         loop {
             match guard.run(|| {}).await {

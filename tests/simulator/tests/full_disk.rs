@@ -6,9 +6,9 @@
 mod harness;
 
 use fulcrum_engine::Silent;
-use fulcrum_simulator::rehearsal::{SOON, Setup, SimulatedSite, Version};
+use fulcrum_simulator::rehearsal::{SOON, Setup, SimulatedSite, Version, intervals};
 use fulcrum_steps::component::Component;
-use fulcrum_steps::guard::{Carried, Guard, GuardEnv, Intervals, boot, carry_on};
+use fulcrum_steps::guard::{Carried, Guard, GuardEnv, boot, carry_on};
 use fulcrum_steps::handover::standby::Standby;
 use fulcrum_steps::unit::HOLD_OFF;
 use std::io::ErrorKind;
@@ -50,17 +50,7 @@ impl Drop for Disk {
     }
 }
 
-fn intervals() -> Intervals {
-    let ms = Duration::from_millis;
-    Intervals {
-        patience: ms(300),
-        hold_off: HOLD_OFF,
-        tick: ms(4),
-        ask: ms(10),
-        study: ms(20),
-        proof: ms(100),
-    }
-}
+const PATIENT: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_boot_with_a_full_disk_brings_the_control_plane_back() {
@@ -70,7 +60,7 @@ async fn a_boot_with_a_full_disk_brings_the_control_plane_back() {
     let run = world.pivot(&world.journal().unwrap(), Arc::new(Silent)).await.unwrap().run;
     world.is_self_hosted().await.unwrap();
     let standby = Standby::of(&GuardEnv::state_dir(&world), run);
-    let guard = Guard { env: &world, intervals: intervals(), stop: CancellationToken::new() };
+    let guard = Guard { env: &world, intervals: intervals(PATIENT), stop: CancellationToken::new() };
     let laid_by = async {
         let there = || Component::ALL.iter().all(|component| standby.get(*component).unwrap().is_some());
         while !there() || !standby.is_laid_by(&world.manifests()).unwrap() {
@@ -89,7 +79,7 @@ async fn a_boot_with_a_full_disk_brings_the_control_plane_back() {
         assert!(world.manifests().file("kube-apiserver.yaml").exists());
         world.simulator.power_on();
         // The journal has room laid by for a run.
-        let carried = carry_on(&world, &start, &intervals(), &CancellationToken::new()).await.unwrap();
+        let carried = carry_on(&world, &start, &intervals(PATIENT), &CancellationToken::new()).await.unwrap();
         assert!(matches!(carried, Carried::Ended(_)), "{carried:?}");
         world.is_self_hosted().await.unwrap();
     }

@@ -9,7 +9,7 @@ use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Outcome, Silent};
-use fulcrum_simulator::rehearsal::{SOON, Setup, SimulatedSite, Steps, Version};
+use fulcrum_simulator::rehearsal::{SOON, Setup, SimulatedSite, Steps, Version, intervals};
 use fulcrum_simulator::{ApiFault, Origin};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{Ended, Guard, GuardEnv, Intervals, JournalView, boot, carry_on};
@@ -31,17 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 const API: &str = "kube-apiserver";
 
-fn intervals() -> Intervals {
-    let ms = Duration::from_millis;
-    Intervals {
-        patience: ms(300),
-        hold_off: HOLD_OFF,
-        tick: ms(4),
-        ask: ms(10),
-        study: ms(20),
-        proof: ms(100),
-    }
-}
+const PATIENT: Duration = Duration::from_millis(300);
 
 async fn pivoted() -> (SimulatedSite, RunId, TempDir) {
     pivoted_by(HandoverMode::Steer).await
@@ -109,7 +99,7 @@ async fn a_reboot_is_survived_whatever_the_way_of_the_hand_over() {
 
 /// What happens while the guard is there.
 async fn guarded(world: &SimulatedSite, happens: impl Future<Output = ()>) {
-    let guard = Guard { env: world, intervals: intervals(), stop: CancellationToken::new() };
+    let guard = Guard { env: world, intervals: intervals(PATIENT), stop: CancellationToken::new() };
     let again_and_again = async {
         loop {
             match guard.run(|| {}).await {
@@ -226,7 +216,7 @@ async fn when_the_daemonsets_are_deleted_the_node_falls_back_and_stays_static() 
     // The first time it may finish the fallback that was cut above.
     for _ in 0..2 {
         let start = boot(&world, HOLD_OFF).await.unwrap();
-        carry_on(&world, &start, &intervals(), &CancellationToken::new()).await.unwrap();
+        carry_on(&world, &start, &intervals(PATIENT), &CancellationToken::new()).await.unwrap();
     }
     let story = story(&world).await;
     assert!(story.len() > 1 && story[1..].iter().all(|(kind, _)| kind == FALL_BACK), "{story:?}");
@@ -280,7 +270,7 @@ async fn a_good_roll_out_is_what_comes_back_after_a_reboot() {
 /// The newer of two API servers gets new connections when it has proven itself, long before the older one's
 /// pod is deleted. If the newer one's pod is deleted instead, the older one gets them.
 #[tokio::test(flavor = "multi_thread")]
-async fn in_a_roll_out_connections_go_to_whoever_stays() {
+async fn in_a_roll_out_connections_go_to_the_server_that_stays() {
     let (world, _run, _dir) = pivoted().await;
     let port = Component::ApiServer.default_port();
     guarded(&world, async {

@@ -1,18 +1,19 @@
 //! The API is silent, or answers late.
 
-use crate::{API, delete_daemonset, fall_back, guarded, intervals, pivoted, unready_for, until_the_story_is};
+use crate::{API, PATIENT, delete_daemonset, fall_back, guarded, pivoted, unready_for, until_the_story_is};
 use async_trait::async_trait;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId, Timestamp};
 use fulcrum_engine::{Control, Ending, Engine, Event, Observer, Outcome, PauseCause, StepId};
 use fulcrum_simulator::Origin;
-use fulcrum_simulator::rehearsal::{SOON, SimulatedSite};
+use fulcrum_simulator::rehearsal::{SOON, SimulatedSite, intervals};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::decide::Next;
 use fulcrum_steps::guard::{Carried, GuardEnv, GuardError, Intervals, boot, carry_on};
 use fulcrum_steps::plan::{FALL_BACK, HAND_OVER, PIVOT};
 use fulcrum_steps::settings::Settings;
 use fulcrum_steps::site::Site;
+use fulcrum_steps::step_name::StepKind;
 use fulcrum_steps::unit::{HOLD_OFF, PATIENCE};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,11 +25,11 @@ use tokio_util::sync::CancellationToken;
 async fn what_is_put_back_later_does_not_wait_for_the_api_for_ever() {
     let (world, _run, _dir) = pivoted().await;
     let there = || Component::ALL.map(|component| world.manifests().file(component.manifest_file()).exists());
-    let (intervals, stop) = (intervals(), CancellationToken::new());
+    let (intervals, stop) = (intervals(PATIENT), CancellationToken::new());
     world.simulator.power_off();
     let start = boot(&world, HOLD_OFF).await.unwrap();
     assert_eq!(there(), [true, false, false]);
-    let ended = carry_on(&NoWay(&world), &start, &intervals, &stop).await;
+    let ended = carry_on(&no_way(&world), &start, &intervals, &stop).await;
     assert!(matches!(ended, Err(GuardError::NoWay(_))), "{ended:?}");
     assert_eq!(there(), [true; 3]);
     world.manifests().remove(Component::Scheduler.manifest_file()).unwrap();
@@ -44,25 +45,41 @@ async fn what_is_put_back_later_does_not_wait_for_the_api_for_ever() {
     }
 }
 
-/// A guard that cannot reach the cluster.
-struct NoWay<'a>(&'a SimulatedSite);
+/// A guard that something keeps from its work.
+struct Hindered<'a> {
+    site: &'a SimulatedSite,
+    /// Whether the guard can reach the cluster.
+    reaches: bool,
+    /// A shutdown ends the guard when this step is done.
+    ends_after: Option<StepId>,
+}
+
+fn no_way(site: &SimulatedSite) -> Hindered<'_> {
+    Hindered { site, reaches: false, ends_after: None }
+}
 
 #[async_trait]
-impl GuardEnv for NoWay<'_> {
+impl GuardEnv for Hindered<'_> {
     fn state_dir(&self) -> PathBuf {
-        self.0.state_dir()
+        self.site.state_dir()
     }
     fn unit_is_gone(&self, unit: &str) -> bool {
-        self.0.unit_is_gone(unit)
+        self.site.unit_is_gone(unit)
     }
     async fn boot_id(&self) -> Result<String, GuardError> {
-        self.0.boot_id().await
+        self.site.boot_id().await
     }
-    async fn site(&self, _settings: Settings) -> Result<Arc<Site>, GuardError> {
-        Err(GuardError::NoWay("there is none".to_owned()))
+    async fn site(&self, settings: Settings) -> Result<Arc<Site>, GuardError> {
+        match self.reaches {
+            true => GuardEnv::site(self.site, settings).await,
+            false => Err(GuardError::NoWay("there is none".to_owned())),
+        }
     }
     async fn engine(&self, journal: Journal, site: &Arc<Site>) -> Result<Engine, GuardError> {
-        GuardEnv::engine(self.0, journal, site).await
+        let engine = GuardEnv::engine(self.site, journal, site).await?;
+        let Some(step) = self.ends_after.clone() else { return Ok(engine) };
+        let stop = StopsAfter(step, engine.control());
+        Ok(engine.observer(Arc::new(stop)))
     }
 }
 
@@ -88,7 +105,7 @@ async fn an_api_server_that_goes_before_the_hand_over_is_not_waited_for() {
     fall_back(&world, run, scheduler).await;
     world.simulator.hold_down((API, Origin::Api));
     world.simulator.until("no API", SOON, |seen| !seen.api_up).await.unwrap();
-    let (intervals, stop) = (intervals(), CancellationToken::new());
+    let (intervals, stop) = (intervals(PATIENT), CancellationToken::new());
     let start = boot(&world, HOLD_OFF).await.unwrap();
     assert_eq!(start.decision.next, Next::HandOverIfProven);
     let carried = tokio::time::timeout(SOON, carry_on(&world, &start, &intervals, &stop)).await;
@@ -98,30 +115,6 @@ async fn an_api_server_that_goes_before_the_hand_over_is_not_waited_for() {
         world.simulator.until("a static API server", SOON, served).await.unwrap();
     };
     guarded(&world, brought_back).await;
-}
-
-/// A guard that a shutdown ends when the step is done.
-struct EndsAfter<'a>(&'a SimulatedSite, StepId);
-
-#[async_trait]
-impl GuardEnv for EndsAfter<'_> {
-    fn state_dir(&self) -> PathBuf {
-        self.0.state_dir()
-    }
-    fn unit_is_gone(&self, unit: &str) -> bool {
-        self.0.unit_is_gone(unit)
-    }
-    async fn boot_id(&self) -> Result<String, GuardError> {
-        self.0.boot_id().await
-    }
-    async fn site(&self, settings: Settings) -> Result<Arc<Site>, GuardError> {
-        GuardEnv::site(self.0, settings).await
-    }
-    async fn engine(&self, journal: Journal, site: &Arc<Site>) -> Result<Engine, GuardError> {
-        let engine = GuardEnv::engine(self.0, journal, site).await?;
-        let stop = StopsAfter(self.1.clone(), engine.control());
-        Ok(engine.observer(Arc::new(stop)))
-    }
 }
 
 struct StopsAfter(StepId, Control);
@@ -143,14 +136,15 @@ async fn a_hand_over_that_was_cut_goes_back_when_the_api_is_silent() {
     world.simulator.power_off();
     let start = boot(&world, HOLD_OFF).await.unwrap();
     world.simulator.power_on();
-    let ends = EndsAfter(&world, "retire-static/kube-apiserver".into());
+    let step = StepKind::RetireStatic.of(Component::ApiServer).id();
+    let ends = Hindered { site: &world, reaches: true, ends_after: Some(step) };
     let carried = carry_on(&ends, &start, &Intervals::new(PATIENCE, HOLD_OFF), &stop).await.unwrap();
     assert!(matches!(&carried, Carried::Ended(Ending { phase: Phase::Paused { .. }, .. })), "{carried:?}");
     world.simulator.hold_down((API, Origin::Api));
     world.simulator.until("no API", SOON, |seen| !seen.api_up).await.unwrap();
     let start = boot(&world, HOLD_OFF).await.unwrap();
     assert!(matches!(start.decision.next, Next::Resume(_)), "{start:?}");
-    let carried = tokio::time::timeout(SOON * 2, carry_on(&world, &start, &intervals(), &stop)).await;
+    let carried = tokio::time::timeout(SOON * 2, carry_on(&world, &start, &intervals(PATIENT), &stop)).await;
     let Ok(Ok(Carried::Ended(ending))) = carried else { panic!("{carried:?}") };
     assert!(matches!(ending.phase, Phase::Ended(Outcome::RolledBack, _)), "{}", ending.phase);
     assert!(world.simulator.snapshot().serves(API, Origin::Static));
@@ -163,7 +157,7 @@ async fn what_is_put_back_later_waits_for_a_reader_only() {
     world.simulator.power_off();
     let start = boot(&world, HOLD_OFF).await.unwrap();
     let reading = world.journal().unwrap();
-    let (env, intervals, stop) = (NoWay(&world), intervals(), CancellationToken::new());
+    let (env, intervals, stop) = (no_way(&world), intervals(PATIENT), CancellationToken::new());
     let mut carried = std::pin::pin!(carry_on(&env, &start, &intervals, &stop));
     assert!(futures::poll!(carried.as_mut()).is_pending(), "it has met the lock");
     drop(reading);
