@@ -38,6 +38,7 @@ mod calls;
 mod checkpoint;
 mod clip;
 mod control;
+mod edges;
 pub mod engine;
 mod error;
 pub mod event;

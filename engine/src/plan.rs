@@ -1,12 +1,12 @@
 //! A DAG of steps, as data. It is stored with the run. Resuming loads it and never plans again.
 
+use crate::edges::Edges;
 use crate::limits::{LimitError, NAME_BYTES_MAX, WORKFLOW_BYTES_MAX, check_depth, check_text};
 use crate::policy::{Policy, millis};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::borrow::Borrow;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -261,39 +261,6 @@ impl From<String> for StepId {
 impl Borrow<str> for StepId {
     fn borrow(&self) -> &str {
         &self.0
-    }
-}
-
-/// The dependencies, by places in a list of steps.
-struct Edges {
-    before: Vec<Vec<usize>>,
-    after: Vec<Vec<usize>>,
-}
-
-impl Edges {
-    /// The places, each after those that it depends on, and otherwise the first first. Steps in order stay as
-    /// they are. So a plan that is read back has the order in which it was stored. `Err`: a place on a cycle.
-    fn order(&self) -> Result<Vec<usize>, usize> {
-        let mut missing: Vec<usize> = self.before.iter().map(Vec::len).collect();
-        let ready = (0..missing.len()).filter(|place| missing[*place] == 0);
-        let mut ready: BinaryHeap<Reverse<usize>> = ready.map(Reverse).collect();
-        let mut order = Vec::with_capacity(missing.len());
-        while let Some(Reverse(place)) = ready.pop() {
-            order.push(place);
-            for next in &self.after[place] {
-                missing[*next] -= 1;
-                if missing[*next] == 0 {
-                    ready.push(Reverse(*next));
-                }
-            }
-        }
-        let waits = |place: &usize| missing[*place] > 0;
-        let Some(mut place) = (0..missing.len()).find(waits) else { return Ok(order) };
-        // Each waiting step has another waiting step before it. After this many steps back, one is met again.
-        for _ in 0..missing.len() {
-            place = self.before[place].iter().copied().find(waits).unwrap_or(place);
-        }
-        Err(place)
     }
 }
 
