@@ -10,8 +10,8 @@ use std::time::Duration;
 
 /// Pivots a Kubernetes control plane from static pods to self-hosted DaemonSets, and back.
 ///
-/// Whatever happens on the way (a kill, a power cut, an API server that is down), the run goes on with
-/// `fulcrum resume` or is undone with `fulcrum rollback`.
+/// After a kill, a power cut or an API server that is down, `fulcrum resume` goes on with the run, and
+/// `fulcrum rollback` undoes it.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES, after_long_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Args {
@@ -22,8 +22,9 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// Where the journal and the archived manifests are kept.
+    /// The directory of the journal and of the archived manifests.
     #[arg(
         long,
         env = "FULCRUM_STATE_DIR",
@@ -58,14 +59,16 @@ pub(crate) enum Command {
     Resume(Resume),
     /// Undo a run, finished or not: bring back the static pods, byte for byte, with the API up or down.
     Rollback(Rollback),
-    /// Bring this node's control plane back after a boot, hand over again, and watch it: a daemon, started by its unit.
+    /// Watch this node's control plane, and bring it back after a boot. systemd runs this as a daemon.
     Guard(Guard),
     /// Say how this node's control plane runs, and how the last run stands.
     Status(Status),
     /// Show every attempt of every run; with --verify, prove that the journal is whole.
     History(History),
-    /// Pivot a simulated cluster and go back: the real steps on this node's manifests (or built-in ones),
-    /// without root, without network, in seconds. Nothing real is touched, and nothing is left behind.
+    /// Pivot a simulated cluster and roll back, in seconds, without root and without network.
+    ///
+    /// The steps are the real ones. They work on copies of this node's manifests, or on what kubeadm writes. The
+    /// rehearsal touches nothing real and leaves nothing behind.
     #[command(after_help = CRASH_HELP)]
     Rehearse(Rehearse),
     /// What `rehearse --crash` breaks: works on its parent's simulated cluster.
@@ -73,22 +76,30 @@ pub(crate) enum Command {
     RehearsalChild { orders: String },
 }
 
-/// What `--crash` does, and what its table says.
+/// The values of `--crash`, within 80 columns.
 const CRASH_HELP: &str = "\
-With --crash a run is broken at named points, each in a simulated cluster of its own, and brought to its end:
-  WHEN   started (the intent is durable), effect (it is done, its result not journalled), done (the
-         result is durable); undo-started, undo-effect, undo-done on the way back
-  FAULT  kill (SIGKILL of a real process), reboot (of the simulated machine), api (the API server is away)
-  THEN   resume (to the end that it was going to), rollback; on the way back, after kill and reboot, these
-         are one thing, and one of them is tried
-After a reboot it is the guard that does it, as `--on-reboot` says, once it is armed. A completed run is then rolled
-back, and every case must end exactly as before.";
+WHERE of --crash is `everywhere`, STEP, STEP@WHEN, STEP@WHEN:FAULT or
+STEP@WHEN:FAULT:THEN. A part that is left out stands for all its values.
+  STEP   a name from the plan, such as `switch` or `await-ready/kube-apiserver`
+  WHEN   started       the intent is on the disk, the effect has not begun
+         effect        the effect is there, its result is not in the journal
+         done          the result is on the disk
+         undo-started, undo-effect, undo-done: the same points on the way back
+  FAULT  kill          SIGKILL of a real process
+         reboot        the simulated machine loses its power and boots again
+         api           the API server goes away for a while
+  THEN   resume        the run goes on in its direction
+         rollback      the run is rolled back
+On the way back, after kill and reboot, both values of THEN mean one thing. Only
+one is tried then. After a reboot the guard does THEN, if the run has armed it.
+A run that completes is rolled back at last. Every case must end exactly as
+before.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pivot {
     #[command(flatten)]
     pub(crate) place: Place,
-    /// The node's name in the cluster; without it, the cluster is asked.
+    /// The node's name in the cluster [default: the cluster is asked].
     #[arg(long, value_name = "NAME")]
     pub(crate) node_name: Option<String>,
     /// The longest that the pivot may take before it is undone, e.g. 10m. Undoing has no limit.
@@ -101,8 +112,8 @@ pub(crate) struct Pivot {
     /// over; never less than 2s.
     #[arg(long, default_value = "2s", value_parser = duration, value_name = "TIME")]
     pub(crate) soak: Duration,
-    /// Do not install the guard: after a reboot nothing brings the control plane back, and a pivoted node must be
-    /// rolled back before each.
+    /// Do not install the guard. After a reboot nothing then brings the control plane back: roll back before each
+    /// reboot.
     #[arg(long)]
     pub(crate) no_guard: bool,
     /// What the guard does with this run if a reboot cuts it in half.
@@ -120,12 +131,12 @@ pub(crate) struct Pivot {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Resume {
-    /// The run, or the beginning of its id; without it, the last one.
+    /// The run's id, or the beginning of its id [default: the last run].
     pub(crate) run: Option<String>,
     /// Pause after this step is done (can be given several times).
     #[arg(long, value_name = "STEP")]
     pub(crate) pause_after: Vec<String>,
-    /// The kubeconfig; without it, the one that the run was started with.
+    /// The kubeconfig [default: the one that the run was started with].
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
     #[command(flatten)]
@@ -134,16 +145,17 @@ pub(crate) struct Resume {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rollback {
-    /// The run, or the beginning of its id; without it, the last one.
+    /// The run's id, or the beginning of its id [default: the last run].
     pub(crate) run: Option<String>,
-    /// The kubeconfig; without it, the one that the run was started with.
+    /// The kubeconfig [default: the one that the run was started with].
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// Bring back static pods that share their ports (--permit-port-sharing=true is added to their manifests), instead
-    /// of exactly what was there: they are steered to, without a bridge. Holds from the beginning of a rollback on.
+    /// Add --permit-port-sharing=true to the manifests that come back. Such static pods share their ports, so that
+    /// connections are steered to them, without a bridge. The files are then not exactly what was there. For a
+    /// rollback that has begun this cannot be chosen.
     #[arg(long)]
     pub(crate) keep_port_sharing: bool,
-    /// Pause after this time if it is not done by then; without it, go on until it is.
+    /// Pause the rollback if it takes longer than this [default: no limit].
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) timeout: Option<Duration>,
     #[command(flatten)]
@@ -160,7 +172,7 @@ pub(crate) struct Guard {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum GuardCommand {
-    /// Install, enable and start the unit, as a pivot does by itself.
+    /// Install, enable and start the unit. A pivot does this by itself.
     Install {
         #[command(flatten)]
         pace: GuardPace,
@@ -168,11 +180,11 @@ pub(crate) enum GuardCommand {
         #[arg(long, default_value = "/etc/kubernetes/manifests", value_name = "DIR")]
         manifests_dir: PathBuf,
     },
-    /// Stop and remove it. A pivoted node then does not survive a reboot.
+    /// Stop and remove the unit. A pivoted node then does not survive a reboot.
     Uninstall,
-    /// Say whether it is installed, enabled and running.
+    /// Say whether the unit is installed, enabled and running.
     Status,
-    /// After a fallback to static pods: hand the control plane over to the DaemonSets again.
+    /// Hand the control plane over to the DaemonSets again, after a fallback to static pods.
     HandOver {
         /// Do not ask.
         #[arg(short, long)]
@@ -203,17 +215,17 @@ pub(crate) struct Status {
 pub(crate) struct History {
     #[command(subcommand)]
     pub(crate) command: Option<HistoryCommand>,
-    /// The run, or the beginning of its id; without it, all of them.
+    /// The run's id, or the beginning of its id [default: all runs].
     pub(crate) run: Option<String>,
-    /// Check the hash chain of every entry; fail with the number of the first that is damaged.
+    /// Check the hash chain of every entry. If an entry is damaged, fail with the number of the first.
     #[arg(long)]
     pub(crate) verify: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum HistoryCommand {
-    /// Remove old runs that are rolled back, and the guard's that belong to them. A pivot that completed stays: it is
-    /// what a rollback goes by.
+    /// Remove old runs that are rolled back, and the guard's runs that belong to them. A completed pivot stays: a
+    /// rollback needs it.
     Prune(Prune),
 }
 
@@ -238,13 +250,13 @@ pub(crate) struct Rehearse {
     /// How the control plane changes hands; the simulated node allows all ways.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) handover: HandoverArg,
-    /// Keep the simulated node's files and the journal, and say where they are.
+    /// Keep the simulated node's files and the journal, and name their directory.
     #[arg(long)]
     pub(crate) keep: bool,
-    /// Break runs: everywhere, STEP, STEP@WHEN, STEP@WHEN:FAULT or STEP@WHEN:FAULT:THEN.
+    /// Break runs at these points, each run in a simulated cluster of its own, and check how each ends.
     #[arg(long, value_name = "WHERE")]
     pub(crate) crash: Option<String>,
-    /// How many are broken side by side [default: six for each processor].
+    /// How many runs are broken side by side [default: six for each processor].
     #[arg(long, value_name = "N", requires = "crash")]
     pub(crate) side_by_side: Option<usize>,
 }
@@ -272,19 +284,19 @@ pub(crate) enum HandoverArg {
     /// The first of the following that the node allows; the plan says which, and why.
     #[default]
     Auto,
-    /// The live listeners are shared and the kernel told whose turn it is: no restart.
+    /// Both servers share the live port, and the kernel steers new connections. No restart.
     Steer,
     /// As restart, while a third API server on another port takes new connections.
     Bridge,
-    /// Each static pod is restarted once so that its port can be shared; works everywhere.
+    /// Each static pod is restarted once, to share its port. Works on every node.
     Restart,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnRebootArg {
-    /// It goes on in the direction in which it was going.
+    /// The run goes on in the direction in which it was going.
     Resume,
-    /// It is undone.
+    /// The run is undone.
     Rollback,
 }
 
@@ -318,6 +330,14 @@ fn duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    /// A terminal has 80 columns, and a table that clap has to wrap is none.
+    #[test]
+    fn the_tables_of_the_help_fit_a_terminal() {
+        for line in CRASH_HELP.lines().chain(EXIT_CODES.lines()) {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_sound() {

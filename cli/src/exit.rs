@@ -12,11 +12,13 @@ Exit codes:
   2  the command line was not understood
   3  refused by a check; nothing was changed
   4  the run failed, and everything that it had done was undone
-  5  the run needs a person: the message says for what; or a rehearsal did not end as it must
+  5  the run needs a person: the message says for what; or a rehearsal did not
+     end as it must
   6  the run is paused: `fulcrum resume` goes on, `fulcrum rollback` undoes it
   7  another run is unfinished, or in progress
   8  the journal is damaged, or its run was started by another version
-  130  left at once, on a second signal: the run is unfinished; or a rehearsal was interrupted";
+  130  left at once, on a second signal: the run is unfinished; or a rehearsal
+       was interrupted";
 
 /// How the command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
