@@ -26,8 +26,8 @@ pub(crate) fn read_before_writing(state_dir: &Path, purpose: LockPurpose) -> Res
 /// The journal is not what it was when a person was asked.
 pub(crate) fn gone_on_meanwhile(run: RunId) -> Failure {
     let text = format!(
-        "another process has gone on with run {run} meanwhile, and this command has changed nothing: see `fulcrum status`, \
-         and say it again if it is still wanted"
+        "another process has gone on with run {run} meanwhile; this command has changed nothing: see `fulcrum status`, and \
+         repeat the command if it is still wanted"
     );
     Failure::new(Exit::Unfinished, anyhow::anyhow!(text))
 }
@@ -84,7 +84,7 @@ fn in_progress(holder: &LockHolder) -> anyhow::Error {
 /// Refuses to take up an older run beside a later one: both would change the same files. The guard's runs
 /// since then are no obstacle, for every undo acts on what it sees. Returns those of them that are
 /// unfinished, newest first.
-pub(crate) fn followers(journal: &Reader, run: RunId) -> Result<Vec<RunId>, Failure> {
+pub(crate) fn followers(journal: &Reader, run: RunId) -> Result<Vec<(RunId, Run)>, Failure> {
     let mut unfinished = Vec::new();
     for later in journal.runs()?.into_iter().rev().take_while(|later| later.run > run) {
         let state = load(journal, later.run)?;
@@ -95,7 +95,7 @@ pub(crate) fn followers(journal: &Reader, run: RunId) -> Result<Vec<RunId>, Fail
             }
             PIVOT => {}
             _ if state.is_over() => {}
-            _ => unfinished.push(later.run),
+            _ => unfinished.push((later.run, state)),
         }
     }
     Ok(unfinished)

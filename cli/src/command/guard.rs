@@ -84,7 +84,7 @@ fn tell(state: &NotifyState<'_>) {
         return;
     }
     if let Err(error) = sd_notify::notify(std::slice::from_ref(state)) {
-        tracing::warn!(%error, "systemd could not be told how the guard is");
+        tracing::warn!(%error, "the guard could not tell systemd its state");
     }
 }
 
@@ -107,7 +107,10 @@ fn begin_anew() -> Failure {
     let program = std::env::current_exe().ok().filter(|program| program.exists());
     let program = program.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
     let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
-    Failure::new(Exit::Other, anyhow::Error::new(error).context("the guard could not begin anew after a run"))
+    Failure::new(
+        Exit::Other,
+        anyhow::Error::new(error).context("the guard could not start itself again after a run"),
+    )
 }
 
 async fn status(global: &Global, pace: &GuardPace, shell: &Shell) -> Result<Exit, Failure> {
@@ -181,7 +184,8 @@ fn fallback(global: &Global, journal: &Reader) -> Result<(JournalView, Vec<Compo
         let Some(image) = manifests.read(component.manifest_file())? else { continue };
         if !standby.is(component, &image)? {
             return Err(Failure::refused(format!(
-                "{} is not what the guard puts there: somebody else has changed it; `fulcrum rollback` and pivot again",
+                "{} is not as the guard writes it: another program or a person has changed it; roll back with \
+                 `fulcrum rollback`, and pivot again",
                 manifests.file(component.manifest_file()).display()
             )));
         }

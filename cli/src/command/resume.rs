@@ -26,7 +26,7 @@ pub(crate) async fn resume(global: &Global, args: &Resume, shell: &Shell) -> Res
         let direction = if undoing { "undoing" } else { "with" };
         shell.confirm(&format!("Go on {direction} run {run} on node {}?", site.settings.node))?;
     }
-    let (journal, _) = asked.open(&meant)?;
+    let (journal, _) = asked.open(meant)?;
     let site = Arc::new(site);
     let (engine, progress) = engine(journal, &site, &args.pause_after, shell).await?;
     conclude(engine.resume(run).await, &progress, shell).map(|exit| match exit {

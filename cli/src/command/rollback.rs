@@ -5,7 +5,6 @@ use super::take_up::{Asked, TakenUp, settings, take_up};
 use crate::args::{Global, Rollback};
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
-use fulcrum_engine::load::load;
 use fulcrum_engine::{PauseCause, Run};
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode};
 use fulcrum_steps::site::Site;
@@ -28,7 +27,7 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
     let mode = if meant.state.rollback().is_some() { site.rollback_mode } else { asked };
     if args.keep_port_sharing && mode != asked {
         return Err(Failure::refused(format!(
-            "run {run} is being undone exactly already, which cannot be changed halfway: `fulcrum rollback` goes on"
+            "the rollback of run {run} has begun without --keep-port-sharing and stays so: `fulcrum rollback` goes on with it"
         )));
     }
     let how = match mode {
@@ -42,9 +41,9 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
             site.settings.node
         ))?;
     }
-    let (journal, meant) = asked_for.open(&meant)?;
-    for later in meant.followers {
-        let settings = settings(&load(&journal.reader(), later)?)?;
+    let (journal, meant) = asked_for.open(meant)?;
+    for (later, state) in meant.followers {
+        let settings = settings(&state)?;
         let site = Arc::new(Site { settings, ..Site::clone(&site) });
         let (engine, progress) = engine(journal.clone(), &site, &[], shell).await?;
         match conclude(engine.roll_back(later, "the pivot before it is rolled back").await, &progress, shell)?

@@ -7,7 +7,7 @@ use crate::journal::{find_run, followers, gone_on_meanwhile, last_pivot, open_jo
 use crate::shell::Shell;
 use fulcrum_engine::Run;
 use fulcrum_engine::load::load;
-use fulcrum_engine::state::{Journal, Reader, RunId};
+use fulcrum_engine::state::{Journal, Reader, RunHeader, RunId};
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode, RunInfo};
 use fulcrum_steps::settings::Settings;
 use fulcrum_steps::site::Site;
@@ -29,7 +29,9 @@ pub(super) struct Meant {
     pub(super) run: RunId,
     pub(super) state: Run,
     /// The guard's own runs after it that are unfinished, newest first.
-    pub(super) followers: Vec<RunId>,
+    pub(super) followers: Vec<(RunId, Run)>,
+    /// The heads of the journal's runs before any of these was read.
+    heads: Vec<RunHeader>,
 }
 
 /// A run that the command will carry on, and its site.
@@ -69,6 +71,7 @@ enum Found {
 
 impl Asked<'_> {
     fn find(&self, journal: &Reader) -> Result<Found, Failure> {
+        let heads = journal.runs()?;
         // A rollback means a pivot: the guard's own runs go with it.
         let run = match (self.command, self.run) {
             (LockPurpose::Rollback, None) => last_pivot(journal)?,
@@ -82,19 +85,22 @@ impl Asked<'_> {
             return Ok(Found::Nothing(Some(run), format!("run {run} is {}", state.phase())));
         }
         let followers = followers(journal, run)?;
-        if let (Some(later), true) = (followers.first(), self.command != LockPurpose::Rollback) {
+        if let (Some((later, _)), true) = (followers.first(), self.command != LockPurpose::Rollback) {
             let text = format!(
                 "run {later} of the guard came after run {run}; `fulcrum resume` without a run goes on with it"
             );
             return Err(Failure::refused(text));
         }
-        Ok(Found::Run(Box::new(Meant { run, state, followers })))
+        Ok(Found::Run(Box::new(Meant { run, state, followers, heads })))
     }
 
-    /// Opens the journal for writing, and finds the run once more. The guard may have worked on the node while
-    /// a person was asked about the run as it was `before`.
-    pub(super) fn open(&self, before: &Meant) -> Result<(Journal, Meant), Failure> {
+    /// Opens the journal for writing. The guard may have worked on the node while a person was asked about the
+    /// run as it was `before`. If a run has grown since then, this finds the run once more.
+    pub(super) fn open(&self, before: Meant) -> Result<(Journal, Meant), Failure> {
         let journal = open_journal(self.state_dir, self.command)?;
+        if journal.reader().runs()? == before.heads {
+            return Ok((journal, before));
+        }
         match self.find(&journal.reader())? {
             Found::Run(now)
                 if now.run == before.run
