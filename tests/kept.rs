@@ -96,7 +96,7 @@ async fn a_kept_pivot_is_resumed_where_it_was() {
     let journal = open(&dir);
     let run = pivot(&journal);
     let view = JournalView::read(&journal).unwrap().unwrap();
-    assert_eq!(view.pivot_facts().standing, Standing::Unfinished { unwinding: false });
+    assert_eq!(view.pivot_facts().standing, Standing::Unfinished { rolling_back: false });
     assert_eq!(next(&view), Next::Resume(run));
     assert!(view.retired.contains_key(&Component::ApiServer));
     let calls = Calls::default();
@@ -141,7 +141,7 @@ async fn a_kept_rollback_goes_on_in_its_mode() {
     let workflows: Vec<Workflow> = view.runs.iter().map(|facts| facts.workflow).collect();
     assert_eq!(workflows, [Workflow::Pivot, Workflow::HandOver, Workflow::FallBack, Workflow::HandOver]);
     let facts = view.pivot_facts();
-    assert_eq!((facts.standing, facts.by_guard), (Standing::Unfinished { unwinding: true }, true));
+    assert_eq!((facts.standing, facts.by_guard), (Standing::Unfinished { rolling_back: true }, true));
     assert_eq!(view.rollback_mode, RollbackMode::KeepPortSharing);
     assert_eq!(next(&view), Next::Resume(run));
     let fallback = load(&journal.reader(), view.runs[2].run).unwrap();

@@ -40,7 +40,7 @@ impl Claim {
         self.run
     }
 
-    /// Waits until nobody else writes files of the run, and keeps others from it.
+    /// Waits until no other task writes files of the run, and keeps others from it.
     pub(crate) fn alone(&self) -> MutexGuard<'_, ()> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }

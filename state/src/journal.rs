@@ -378,7 +378,7 @@ impl Inner {
         let disk = self.reader.shared.disk.clone();
         let (reply, answer) = oneshot::channel();
         let write = move || {
-            // The caller may be gone. Nobody else writes files of the run until this is done.
+            // The caller may be gone. No other task writes files of the run until this is done.
             let _alone = claim.alone();
             let mut files = prepared.files.iter();
             let result = files.try_for_each(|(digest, value)| blob::put(disk.as_ref(), run, digest, value));

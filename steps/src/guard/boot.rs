@@ -110,7 +110,7 @@ pub async fn carry_on(
             engine.roll_back(run, why.as_str()).await?
         }
         Next::Resume(run) => engine.resume(run).await?,
-        Next::Unwind(run) => engine.roll_back(run, "a reboot has cut it in half").await?,
+        Next::RollBack(run) => engine.roll_back(run, "a reboot has cut it in half").await?,
         _ => {
             let plan = plan::hand_over(&told.settings, told.pivot, &static_ones(manifests), &decision.why)?;
             engine.start(plan).await?
@@ -150,7 +150,7 @@ async fn reach(
         // Static pods serve already, and the API server may go during this wait.
         Next::HandOverIfProven => false,
         // On the boot on which the run was at work, no manifest is restored for it.
-        Next::Resume(run) | Next::Unwind(run) => {
+        Next::Resume(run) | Next::RollBack(run) => {
             let boot_id = env.boot_id().await?;
             told.run(run).is_none_or(|run| run.boot_id != boot_id)
         }
@@ -184,7 +184,7 @@ fn nobody_steers(told: &JournalView, next: Next, boot_id: &str) -> bool {
         Next::Resume(run) => {
             told.run(run).is_some_and(|run| run.workflow == Workflow::HandOver && run.boot_id != boot_id)
         }
-        Next::Rest | Next::Watch | Next::Unwind(_) => false,
+        Next::Rest | Next::Watch | Next::RollBack(_) => false,
     }
 }
 
@@ -255,7 +255,7 @@ pub(super) async fn open_when_free(
 fn needs_the_api(told: &JournalView, next: Next) -> bool {
     let Next::Resume(run) = next else { return true };
     !told.run(run).is_some_and(|run| {
-        run.workflow == Workflow::FallBack || run.standing == Standing::Unfinished { unwinding: true }
+        run.workflow == Workflow::FallBack || run.standing == Standing::Unfinished { rolling_back: true }
     })
 }
 
@@ -314,7 +314,7 @@ pub(super) fn is_proven(
 /// The site of the run that follows. A run of the guard's own knows its pivot.
 async fn site_of(env: &dyn GuardEnv, told: &JournalView, next: Next) -> Result<Arc<Site>, GuardError> {
     let own = match next {
-        Next::Resume(run) | Next::Unwind(run) => run != told.pivot,
+        Next::Resume(run) | Next::RollBack(run) => run != told.pivot,
         _ => true,
     };
     let settings = Settings { of_pivot: own.then_some(told.pivot), ..told.settings.clone() };

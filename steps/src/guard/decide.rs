@@ -66,10 +66,10 @@ pub enum Standing {
     Completed,
     /// Undone to the end.
     RolledBack,
-    /// Not at an end; `unwinding` if it is being undone.
+    /// Not at an end; `rolling_back` if it is being undone.
     Unfinished {
         /// It is being undone.
-        unwinding: bool,
+        rolling_back: bool,
     },
     /// Not at an end: a person paused it.
     Paused,
@@ -110,7 +110,7 @@ pub enum Next {
     /// The run goes on in its direction.
     Resume(RunId),
     /// The run is undone.
-    Unwind(RunId),
+    RollBack(RunId),
     /// The machine has booted: the DaemonSets get the control plane again.
     HandOver,
     /// The static pods serve after the first failure in a while. The DaemonSets get the control plane again,
@@ -146,11 +146,11 @@ fn amid_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
         Standing::Paused => (Next::Rest, format!("run {run} was paused by a person, who goes on with it")),
         Standing::NeedsOperator => (Next::Rest, format!("run {run} needs a person")),
         _ if !rebooted && !pivot.by_guard => (Next::Rest, format!("run {run} is another process's")),
-        Standing::Unfinished { unwinding: false } if facts.on_reboot == OnReboot::Rollback => {
-            (Next::Unwind(run), format!("run {run} was cut in half by a reboot, and is undone"))
+        Standing::Unfinished { rolling_back: false } if facts.on_reboot == OnReboot::Rollback => {
+            (Next::RollBack(run), format!("run {run} was cut in half by a reboot, and is undone"))
         }
-        Standing::Unfinished { unwinding } => {
-            let direction = if unwinding { "being undone" } else { "resumed" };
+        Standing::Unfinished { rolling_back } => {
+            let direction = if rolling_back { "being undone" } else { "resumed" };
             (Next::Resume(run), format!("run {run} was cut in half, and goes on {direction}"))
         }
         Standing::Completed | Standing::RolledBack => (Next::Rest, format!("run {run} is over")),
@@ -275,12 +275,12 @@ pub struct InLine {
 /// `all` are the servers that listen, the oldest process first. `served` is the server that got new
 /// connections before. A static pod's server comes first: it is a fallback, or has not been cut yet. The
 /// newest server is the newcomer, which must reach itself to become ready.
-pub fn line_up(all: &[InLine], served: Option<u64>) -> Option<Steering> {
+pub fn prefer(all: &[InLine], served: Option<u64>) -> Option<Steering> {
     let by_hand = all.iter().find(|one| one.is_static);
     let before = || all.iter().find(|one| Some(one.inode) == served);
     let serving = by_hand.or_else(before).or(all.first())?.inode;
     let newcomer = all.iter().rfind(|one| one.inode != serving).map(|one| one.inode);
-    Some(Steering::LineUp { serving, newcomer })
+    Some(Steering::Prefer { serving, newcomer })
 }
 
 fn missing(facts: &BootFacts) -> impl Iterator<Item = Component> + '_ {

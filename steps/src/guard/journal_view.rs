@@ -132,7 +132,7 @@ fn standing(state: &Run) -> Standing {
         Phase::Ended(Outcome::NeedsOperator, _) => Standing::NeedsOperator,
         Phase::Paused { cause, .. } if *cause != PauseCause::Signal => Standing::Paused,
         Phase::Paused { .. } | Phase::New | Phase::Active => {
-            Standing::Unfinished { unwinding: state.rollback().is_some() }
+            Standing::Unfinished { rolling_back: state.rollback().is_some() }
         }
     }
 }

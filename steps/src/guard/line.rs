@@ -1,7 +1,7 @@
 //! Decides which of several API servers gets new connections where no run has decided it: at a boot, and in a
 //! roll-out.
 
-use super::decide::{InLine, line_up};
+use super::decide::{InLine, prefer};
 use crate::component::Component;
 use crate::host::{Hindrance, HostError, Steering};
 use crate::settings::HandoverMode;
@@ -59,12 +59,12 @@ impl Line {
             self.tries = TRIES_MAX;
             return Ok(());
         }
-        let Some(steering) = line_up(&in_line, self.served) else { return Ok(()) };
+        let Some(steering) = prefer(&in_line, self.served) else { return Ok(()) };
         match host.steer(&group, steering).await {
             Ok(()) => {
                 tracing::debug!(?steering, "lined up");
                 self.tries = TRIES_MAX;
-                if let Steering::LineUp { serving, .. } = steering {
+                if let Steering::Prefer { serving, .. } = steering {
                     self.served = Some(serving);
                 }
             }

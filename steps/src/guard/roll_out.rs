@@ -122,7 +122,7 @@ impl RollOut<'_> {
                 (Some((_, true)), Some(before)) => Some(self.switched_if_proven(before).await),
                 (Some((pair, false)), Some(Proof { switched: true, .. })) => {
                     let newcomer = Some(pair.new.inode);
-                    self.steer(&pair, Steering::LineUp { serving: pair.old.inode, newcomer }).await;
+                    self.steer(&pair, Steering::Prefer { serving: pair.old.inode, newcomer }).await;
                     None
                 }
                 _ => None,

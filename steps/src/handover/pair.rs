@@ -43,16 +43,16 @@ impl Pair {
 
     /// The static server keeps all traffic. The other one, or the next that listens, gets only the
     /// connections meant for it.
-    pub(crate) fn line_up(&self, old: &Listener) -> Steering {
+    pub(crate) fn prefer(&self, old: &Listener) -> Steering {
         let newcomer = self.new.as_ref().map(|new| new.inode);
-        Steering::LineUp { serving: old.inode, newcomer }
+        Steering::Prefer { serving: old.inode, newcomer }
     }
 
     /// Lets others listen beside this static server, which keeps all traffic. Returns the steering that holds
     /// then.
-    pub(crate) async fn share_and_line_up(&self, site: &Site, old: &Listener) -> Result<Steering, HostError> {
+    pub(crate) async fn share_and_prefer(&self, site: &Site, old: &Listener) -> Result<Steering, HostError> {
         site.node.host.share(old).await?;
-        let steering = self.line_up(old);
+        let steering = self.prefer(old);
         self.steer(site, steering).await?;
         Ok(steering)
     }
@@ -92,7 +92,7 @@ pub(crate) async fn share_again(site: &Site, cx: &Context, component: Component)
         return Ok(());
     }
     let shared = match component {
-        Component::ApiServer => Pair::look(site).await?.share_and_line_up(site, old).await.map(drop),
+        Component::ApiServer => Pair::look(site).await?.share_and_prefer(site, old).await.map(drop),
         _ => site.node.host.share(old).await,
     };
     once(settled(shared)).map(drop)

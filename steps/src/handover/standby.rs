@@ -91,7 +91,7 @@ impl Standby {
     ///
     /// # Errors
     /// When a spare cannot be written.
-    pub fn lay_by(&self, manifests: &ManifestsDir) -> io::Result<()> {
+    pub(crate) fn lay_by(&self, manifests: &ManifestsDir) -> io::Result<()> {
         for component in Component::ALL {
             if let Some(image) = self.get(component)? {
                 manifests.lay_by(component.manifest_file(), &image)?;

@@ -175,8 +175,8 @@ impl Listener {
 pub enum Steering {
     /// `serving` gets new connections, except for two kinds that `newcomer` gets: those marked
     /// [`MARK_NEWCOMER`], and those to a loopback address, by which a new API server asks itself while it
-    /// starts.
-    LineUp {
+    /// starts. Journals of earlier versions show this as `line-up`.
+    Prefer {
         /// The socket that serves.
         serving: u64,
         /// The socket that is about to serve. `None` stands for the next one to listen.

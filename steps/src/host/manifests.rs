@@ -50,7 +50,7 @@ impl ManifestsDir {
     /// As [`ManifestsDir::new`], for components whose manifests have other names than kubeadm gives them.
     /// Each is found, and restored, under its own name.
     #[must_use]
-    pub fn naming(self, names: &BTreeMap<Component, String>) -> Self {
+    pub(crate) fn naming(self, names: &BTreeMap<Component, String>) -> Self {
         Self { names: names.clone(), ..self }
     }
 
@@ -145,7 +145,7 @@ impl ManifestsDir {
     ///
     /// # Errors
     /// When it cannot be renamed.
-    pub fn set_aside(&self, name: &str) -> io::Result<()> {
+    pub(crate) fn set_aside(&self, name: &str) -> io::Result<()> {
         let path = self.file(name);
         match fsync::rename_durable(&path, &self.spare(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -159,7 +159,7 @@ impl ManifestsDir {
     ///
     /// # Errors
     /// When the spare cannot be written. The earlier one is then still there.
-    pub fn lay_by(&self, name: &str, image: &FileImage) -> io::Result<()> {
+    pub(crate) fn lay_by(&self, name: &str, image: &FileImage) -> io::Result<()> {
         match self.file(name).exists() || self.read_spare(name)?.as_ref() == Some(image) {
             true => Ok(()),
             false => write_image(&self.spare(name), image),
@@ -185,7 +185,7 @@ impl ManifestsDir {
     ///
     /// # Errors
     /// As [`ManifestsDir::read`].
-    pub fn read_spare(&self, name: &str) -> io::Result<Option<FileImage>> {
+    pub(crate) fn read_spare(&self, name: &str) -> io::Result<Option<FileImage>> {
         self.read(&file_name(&self.spare(name)))
     }
 

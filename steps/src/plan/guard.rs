@@ -56,9 +56,9 @@ pub fn hand_over(
         shared = all(StepKind::SharePort);
     }
     if api {
-        let line_up = step(StepKind::PreferStatic, Job::PreferStatic)
+        let prefer = step(StepKind::PreferStatic, Job::PreferStatic)
             .after([StepKind::SharePort.of(Component::ApiServer)]);
-        steps.push(line_up.durability(Durability::Process));
+        steps.push(prefer.durability(Durability::Process));
         shared.push(StepKind::PreferStatic.into());
     }
     for component in components {
@@ -112,7 +112,7 @@ pub fn fall_back(
 ///
 /// # Errors
 /// Never in practice.
-pub fn renew_standby(
+pub(crate) fn renew_standby(
     settings: &Settings,
     pivot: RunId,
     components: &[Component],

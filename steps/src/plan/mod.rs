@@ -3,7 +3,8 @@
 mod guard;
 mod pivot;
 
-pub use guard::{FALL_BACK, HAND_OVER, RENEW_STANDBY, fall_back, hand_over, renew_standby};
+pub(crate) use guard::renew_standby;
+pub use guard::{FALL_BACK, HAND_OVER, RENEW_STANDBY, fall_back, hand_over};
 pub use pivot::{PIVOT, pivot};
 
 /// The name that people read for a stored workflow.

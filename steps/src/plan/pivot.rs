@@ -130,8 +130,8 @@ fn steer(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
         steps.push(share.after([StepKind::LabelNode]).durability(Durability::Process));
     }
     let api = Component::ApiServer;
-    let line_up = pod(StepKind::PreferStatic, Job::PreferStatic).after([StepKind::SharePort.of(api)]);
-    steps.push(line_up.durability(Durability::Process));
+    let prefer = pod(StepKind::PreferStatic, Job::PreferStatic).after([StepKind::SharePort.of(api)]);
+    steps.push(prefer.durability(Durability::Process));
     start_new(steps, &[each(StepKind::SharePort), vec![StepKind::PreferStatic.into()]].concat());
     let switch = pod(StepKind::Switch, Job::Switch).after(each(StepKind::AwaitReady));
     steps.push(switch.durability(Durability::Process));

@@ -13,19 +13,19 @@ pub(super) struct PreferServing {
 }
 
 impl PreferServing {
-    async fn line_up(&self) -> Look<Value> {
+    async fn prefer(&self) -> Look<Value> {
         let pair = Pair::look(&self.site).await?;
         let Some(new) = &pair.new else {
             return Err(Pending::NotYet("no kube-apiserver of the DaemonSet listens".to_owned()));
         };
         let serving = match pair.steering(&self.site).await? {
-            Some(Steering::LineUp { serving, .. }) => return Ok(json!({ "serving": serving })),
+            Some(Steering::Prefer { serving, .. }) => return Ok(json!({ "serving": serving })),
             Some(Steering::To { serving }) => serving,
             None => new.inode,
         };
         // A roll-out that has begun already has its newcomer in line.
         let newcomer = Some(new.inode).filter(|inode| *inode != serving);
-        let steering = Steering::LineUp { serving, newcomer };
+        let steering = Steering::Prefer { serving, newcomer };
         settled(pair.steer(&self.site, steering).await)?;
         Ok(json!({ "serving": serving }))
     }
@@ -40,7 +40,7 @@ impl Step for PreferServing {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "the new kube-apiserver to be first in line";
-        cx.wait(what, self.site.timeouts.poll, async || self.line_up().await).await
+        cx.wait(what, self.site.timeouts.poll, async || self.prefer().await).await
     }
 
     /// It is right while the DaemonSet's API server listens, and goes with its listener. A server that gets

@@ -16,7 +16,7 @@ pub(super) struct PreferStatic {
 }
 
 impl PreferStatic {
-    async fn line_up(&self, cx: &Context) -> Look<Value> {
+    async fn prefer(&self, cx: &Context) -> Look<Value> {
         if is_cut(&self.site, cx.run(), Component::ApiServer)? {
             return Ok(Value::Null);
         }
@@ -25,7 +25,7 @@ impl PreferStatic {
             return Err(Pending::NotYet("the static kube-apiserver does not listen".to_owned()));
         };
         // A server that was restarted since `share-port` no longer shares its listener.
-        Ok(json!(settled(pair.share_and_line_up(&self.site, old).await)?))
+        Ok(json!(settled(pair.share_and_prefer(&self.site, old).await)?))
     }
 }
 
@@ -38,7 +38,7 @@ impl Step for PreferStatic {
         let pair = Pair::look(&self.site).await?;
         let serving = |listener: &Option<crate::host::Listener>| listener.as_ref().map(|one| one.inode);
         Ok(match pair.steering(&self.site).await? {
-            Some(Steering::LineUp { serving: who, .. }) if Some(who) == serving(&pair.old) => {
+            Some(Steering::Prefer { serving: who, .. }) if Some(who) == serving(&pair.old) => {
                 ProbeResult::Done
             }
             // `switch` has come after it.
@@ -54,7 +54,7 @@ impl Step for PreferStatic {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "the static kube-apiserver to be first in line";
-        cx.wait(what, self.site.timeouts.poll, async || self.line_up(cx).await).await
+        cx.wait(what, self.site.timeouts.poll, async || self.prefer(cx).await).await
     }
 
     async fn undo(&self, _cx: &Context) -> Result<(), StepError> {

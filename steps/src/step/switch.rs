@@ -67,7 +67,7 @@ impl Switch {
         let pair = Pair::look(&self.site).await?;
         match &pair.old {
             Some(old) if self.site.node.host.is_shared(old).await? => {
-                Ok(gone(pair.steer(&self.site, pair.line_up(old)).await)?)
+                Ok(gone(pair.steer(&self.site, pair.prefer(old)).await)?)
             }
             _ => Ok(()),
         }

@@ -48,7 +48,7 @@ impl VacatePort {
 
     /// With shared ports no server has to go first: the DaemonSet's API server keeps all traffic while the
     /// static one starts beside it.
-    async fn line_up(&self, cx: &Context) -> Result<(), StepError> {
+    async fn prefer(&self, cx: &Context) -> Result<(), StepError> {
         if self.component != Component::ApiServer {
             return Ok(());
         }
@@ -56,7 +56,7 @@ impl VacatePort {
             let pair = Pair::look(&self.site).await?;
             let Some(new) = &pair.new else { return Ok(()) }; // There is none to line up behind.
             let newcomer = pair.old.as_ref().map(|old| old.inode);
-            let steering = Steering::LineUp { serving: new.inode, newcomer };
+            let steering = Steering::Prefer { serving: new.inode, newcomer };
             settled(pair.steer(&self.site, steering).await)
         })
         .await
@@ -86,7 +86,7 @@ impl Step for VacatePort {
             return Ok(());
         }
         if self.site.keeps_port_sharing() {
-            return self.line_up(cx).await;
+            return self.prefer(cx).await;
         }
         // A fallback goes too: the exact manifest is restored when no process listens.
         self.site.node.manifests.remove(self.component.manifest_file())?;

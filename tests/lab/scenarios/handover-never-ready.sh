@@ -28,7 +28,7 @@ need wait_until 'controller manager and scheduler lead' 120 leases_held
 remember_static
 static_processes=$(control_plane_processes)
 
-unwinds() { # WHAT
+rolls_back() { # WHAT
   within 60 leases_held
   load_start
   fulcrum_ends 4 pivot --yes --timeout 90s
@@ -40,6 +40,6 @@ unwinds() { # WHAT
   check_unharmed "$1"
 }
 rm "$pki/lab-egress.yaml"
-unwinds 'a server that ends at once'
+rolls_back 'a server that ends at once'
 encryption 'kms: {apiVersion: v2, name: lab, endpoint: "unix:///run/nobody.sock", timeout: 1s}, identity: {}' # the second reads what is there
-unwinds 'a server that runs and is never ready'
+rolls_back 'a server that runs and is never ready'

@@ -274,7 +274,7 @@ mod tests {
         host.share(old).await.unwrap();
         assert!(host.is_shared(old).await.unwrap());
         let serving = old.inode;
-        let ahead = Steering::LineUp { serving, newcomer: None };
+        let ahead = Steering::Prefer { serving, newcomer: None };
         host.steer(std::slice::from_ref(old), ahead).await.unwrap();
 
         let manifest = std::fs::read_to_string(dir.path().join("kube-apiserver.yaml")).unwrap();
@@ -289,8 +289,8 @@ mod tests {
         simulator.until("two listeners", soon, two).await.unwrap();
         let group = host.listeners(6443).await.unwrap();
         let (first, new) = (group[0].process.pid, group[1].process.pid);
-        let line_up = Steering::LineUp { serving, newcomer: Some(group[1].inode) };
-        assert_eq!(host.steering(&group).await.unwrap(), Some(line_up));
+        let prefer = Steering::Prefer { serving, newcomer: Some(group[1].inode) };
+        assert_eq!(host.steering(&group).await.unwrap(), Some(prefer));
         for _ in 0..16 {
             assert_eq!(who(&*host, &node, None).await, first);
             assert_eq!(who(&*host, &node, Some(MARK_NEWCOMER)).await, new);

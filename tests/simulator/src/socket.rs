@@ -151,7 +151,7 @@ impl Sockets {
                 let serving = place(serving)?;
                 Some(Picks { serving, newcomer: serving, loopback: false })
             }
-            Some(Steering::LineUp { serving, newcomer }) => {
+            Some(Steering::Prefer { serving, newcomer }) => {
                 let newcomer = newcomer.map_or(Ok(group.places.len()), place)?;
                 Some(Picks { serving: place(serving)?, newcomer, loopback: true })
             }
@@ -174,7 +174,7 @@ impl Sockets {
         let newcomer = *group.places.get(picks.newcomer)?;
         Some(match serving == newcomer {
             true => Steering::To { serving },
-            false => Steering::LineUp { serving, newcomer: Some(newcomer) },
+            false => Steering::Prefer { serving, newcomer: Some(newcomer) },
         })
     }
 
@@ -284,13 +284,13 @@ mod tests {
         for pid in [1, 2, 3] {
             sockets.listen(pid, &port(6443, "::"), true).unwrap();
         }
-        let line_up = Steering::LineUp { serving: 1, newcomer: Some(3) };
-        assert!(sockets.steer(&[1, 2], Some(line_up)).is_err(), "not the whole group");
-        sockets.steer(&[1, 2, 3], Some(line_up)).unwrap();
+        let prefer = Steering::Prefer { serving: 1, newcomer: Some(3) };
+        assert!(sockets.steer(&[1, 2], Some(prefer)).is_err(), "not the whole group");
+        sockets.steer(&[1, 2, 3], Some(prefer)).unwrap();
         assert_eq!(to(&sockets, node, None), [1]);
         assert_eq!([to(&sockets, own, None), to(&sockets, node, Some(MARK_NEWCOMER))], [[3], [3]]);
         assert!(sockets.meets_itself(3) && !sockets.meets_itself(2));
-        assert_eq!(sockets.steering(&[3, 2, 1]), Some(line_up));
+        assert_eq!(sockets.steering(&[3, 2, 1]), Some(prefer));
         sockets.close_of(1);
         // The last has taken the place of the first, and no socket is at its own.
         assert_eq!((to(&sockets, node, None), to(&sockets, own, None)), (vec![3], vec![2, 3]));

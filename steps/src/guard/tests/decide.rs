@@ -3,7 +3,7 @@
 use crate::component::Component;
 use crate::guard::decide::{
     BootFacts, InLine, ManifestCopy, Next, Pulse, RunFacts, Standing, Watched, Workflow, at_boot, fall_back,
-    line_up,
+    prefer,
 };
 use crate::host::Steering;
 use crate::settings::OnReboot;
@@ -30,8 +30,8 @@ fn facts(runs: Vec<RunFacts>, manifests: &[Component]) -> BootFacts {
     BootFacts { runs, on_reboot: OnReboot::Resume, manifests, boot_id: "now".to_owned(), hold_off: HOLD_OFF }
 }
 
-const UNFINISHED: Standing = Standing::Unfinished { unwinding: false };
-const UNWINDING: Standing = Standing::Unfinished { unwinding: true };
+const UNFINISHED: Standing = Standing::Unfinished { rolling_back: false };
+const ROLLING_BACK: Standing = Standing::Unfinished { rolling_back: true };
 const ALL: [Component; 3] = Component::ALL;
 
 #[test]
@@ -65,8 +65,8 @@ fn what_was_in_between_goes_on_as_was_said() {
         "an undo knows what it took"
     );
     let rollback = BootFacts { on_reboot: OnReboot::Rollback, ..last(UNFINISHED, "before", false) };
-    assert_eq!(at_boot(&rollback).next, Next::Unwind(one));
-    let undoing = BootFacts { on_reboot: OnReboot::Rollback, ..last(UNWINDING, "before", false) };
+    assert_eq!(at_boot(&rollback).next, Next::RollBack(one));
+    let undoing = BootFacts { on_reboot: OnReboot::Rollback, ..last(ROLLING_BACK, "before", false) };
     assert_eq!(at_boot(&undoing).next, Next::Resume(one), "it is being undone already");
     // The same boot: a process is at work on the run, or was killed and a person will have it go on.
     let same = at_boot(&last(UNFINISHED, "now", false));
@@ -126,7 +126,7 @@ fn a_second_failure_soon_after_the_first_stays_static() {
 }
 
 #[test]
-fn whoever_is_silent_for_long_enough_and_holds_no_port_is_stood_in_for() {
+fn a_component_that_is_silent_for_long_enough_and_holds_no_port_falls_back() {
     let seen = |pulses: [(u64, bool); 3]| {
         let pulse = |(silent, listens)| Pulse { silent: Duration::from_secs(silent), listens };
         let hosted = ALL.into_iter().zip(pulses.map(pulse)).collect();
@@ -149,18 +149,18 @@ fn whoever_is_silent_for_long_enough_and_holds_no_port_is_stood_in_for() {
 #[test]
 fn the_one_that_served_stays_first_in_line_and_the_newest_is_next() {
     let pod = |inode| InLine { inode, is_static: false };
-    let lined = |serving, newcomer| Some(Steering::LineUp { serving, newcomer });
-    assert_eq!(line_up(&[], Some(1)), None);
-    assert_eq!(line_up(&[pod(7)], None), lined(7, None));
+    let lined = |serving, newcomer| Some(Steering::Prefer { serving, newcomer });
+    assert_eq!(prefer(&[], Some(1)), None);
+    assert_eq!(prefer(&[pod(7)], None), lined(7, None));
     assert_eq!(
-        line_up(&[pod(7), pod(8), pod(9)], Some(7)),
+        prefer(&[pod(7), pod(8), pod(9)], Some(7)),
         lined(7, Some(9)),
         "three: the newest reaches itself"
     );
-    assert_eq!(line_up(&[pod(7), pod(8), pod(9)], Some(8)), lined(8, Some(9)));
-    assert_eq!(line_up(&[pod(8), pod(9)], Some(7)), lined(8, Some(9)), "the one that served has gone");
+    assert_eq!(prefer(&[pod(7), pod(8), pod(9)], Some(8)), lined(8, Some(9)));
+    assert_eq!(prefer(&[pod(8), pod(9)], Some(7)), lined(8, Some(9)), "the one that served has gone");
     let stands_in = InLine { inode: 10, is_static: true };
-    assert_eq!(line_up(&[pod(7), stands_in], Some(7)), lined(10, Some(7)));
+    assert_eq!(prefer(&[pod(7), stands_in], Some(7)), lined(10, Some(7)));
 }
 
 fn any_run(number: u8) -> impl Strategy<Value = RunFacts> {
@@ -174,7 +174,7 @@ fn any_run(number: u8) -> impl Strategy<Value = RunFacts> {
         Standing::Completed,
         Standing::RolledBack,
         UNFINISHED,
-        UNWINDING,
+        ROLLING_BACK,
         Standing::Paused,
         Standing::NeedsOperator,
     ];

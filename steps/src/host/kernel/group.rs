@@ -12,7 +12,7 @@
 //! that it would have had.
 
 use super::places::Visitor;
-use super::program::{Instruction, PLACES_MAX, all_to, line_up, nothing};
+use super::program::{Instruction, PLACES_MAX, all_to, nothing, prefer};
 use super::shape::Shape;
 use super::share::with_socket;
 use super::sys;
@@ -64,7 +64,7 @@ pub(in crate::host) fn steering(proc: &Path, group: &[Listener]) -> Result<Optio
     let Some((serving, newcomer)) = visitor.roles_for_sure()? else { return Ok(None) };
     Ok(Some(match serving == newcomer {
         true => Steering::To { serving },
-        false => Steering::LineUp { serving, newcomer: Some(newcomer) },
+        false => Steering::Prefer { serving, newcomer: Some(newcomer) },
     }))
 }
 
@@ -113,10 +113,10 @@ fn program(places: &[u64], steering: Steering) -> Result<Vec<Instruction>, Strin
     };
     Ok(match steering {
         Steering::To { serving } => all_to(place(serving)?),
-        Steering::LineUp { serving, newcomer: Some(newcomer) } => line_up(place(serving)?, place(newcomer)?),
-        Steering::LineUp { serving, newcomer: None } => {
+        Steering::Prefer { serving, newcomer: Some(newcomer) } => prefer(place(serving)?, place(newcomer)?),
+        Steering::Prefer { serving, newcomer: None } => {
             let next = number(places.len()).ok_or("too many sockets listen there")?;
-            line_up(place(serving)?, next)
+            prefer(place(serving)?, next)
         }
     })
 }

@@ -37,7 +37,7 @@ const MARK: u32 = 0xFFFF_F000 + 20;
 
 /// `serving` gets every connection, except for those that are marked for the newcomer or go to a loopback
 /// address. A new API server asks itself over loopback while it starts, and no other server must answer it.
-pub(super) fn line_up(serving: u32, newcomer: u32) -> Vec<Instruction> {
+pub(super) fn prefer(serving: u32, newcomer: u32) -> Vec<Instruction> {
     const LOOPBACK: usize = 19;
     const OTHERS: usize = 20;
     let mut program = by_mark(6, LOOPBACK, OTHERS);
@@ -157,7 +157,7 @@ mod tests {
                 _ => None,
             };
             let expected = by_mark.unwrap_or(if destination.is_loopback() { 31 } else { 30 });
-            prop_assert_eq!(run(&line_up(30, 31), mark, destination), expected);
+            prop_assert_eq!(run(&prefer(30, 31), mark, destination), expected);
             let expected = by_mark.filter(|place| *place < 30).unwrap_or(30);
             prop_assert_eq!(run(&all_to(30), mark, destination), expected);
         }
@@ -177,6 +177,6 @@ mod tests {
             (0x06, 0, 0, 1),
         ];
         assert_eq!(raw, expected);
-        assert_eq!(line_up(0, 1).len(), 21);
+        assert_eq!(prefer(0, 1).len(), 21);
     }
 }

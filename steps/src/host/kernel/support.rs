@@ -2,7 +2,7 @@
 
 use super::group::through_member;
 use super::places::visit;
-use super::program::{PLACES, line_up};
+use super::program::{PLACES, prefer};
 use super::shape::Shape;
 use super::share::with_socket;
 use super::sys::attach_to_group;
@@ -46,7 +46,7 @@ fn group() -> rustix::io::Result<[OwnedFd; 2]> {
     listen(&first, 2)?;
     sockopt::set_socket_reuseport(&first, true)?;
     let here = shape(SocketAddr::try_from(getsockname(&first)?)?);
-    through_member(here, |member| attach_to_group(member, &line_up(0, 1)))?;
+    through_member(here, |member| attach_to_group(member, &prefer(0, 1)))?;
     let second = here.socket()?;
     bind(&second, &here.address)?;
     listen(&second, 2)?;

@@ -293,7 +293,7 @@ async fn in_a_roll_out_connections_go_to_the_server_that_stays() {
 
 async fn until_connections_go_to(world: &SimulatedSite, group: &[Listener], place: usize) {
     let goes_there = |steering: Option<Steering>| match steering {
-        Some(Steering::To { serving } | Steering::LineUp { serving, .. }) => serving == group[place].inode,
+        Some(Steering::To { serving } | Steering::Prefer { serving, .. }) => serving == group[place].inode,
         None => false,
     };
     let switched = async {

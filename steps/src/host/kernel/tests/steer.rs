@@ -29,13 +29,13 @@ async fn hand_over(host: &Proc, wanted: Wanted<'_>, loopback: &[&str], own: &[&s
     let listener = first.listener(host, 7000).await;
     host.share(&listener).await.unwrap();
     let old = listener.inode;
-    steer(host, Steering::LineUp { serving: old, newcomer: None }).await;
+    steer(host, Steering::Prefer { serving: old, newcomer: None }).await;
     assert!(own.iter().all(|at| taken_by(format!("{at}:7000"), 0) == first.pid()), "{wanted:?}");
     let second = wanted.start();
     let new = inode(host, &second).await;
     let group = host.listeners(7000).await.unwrap();
     let steering = async || host.steering(&group).await.unwrap();
-    let line_up = Steering::LineUp { serving: old, newcomer: Some(new) };
+    let prefer = Steering::Prefer { serving: old, newcomer: Some(new) };
     for renewed in [false, true] {
         for at in loopback.iter().chain(own) {
             let who = |mark| taken_by(format!("{at}:7000"), mark);
@@ -44,8 +44,8 @@ async fn hand_over(host: &Proc, wanted: Wanted<'_>, loopback: &[&str], own: &[&s
             let expected = if loopback.contains(at) { second.pid() } else { first.pid() };
             assert_eq!(who(0), expected, "{wanted:?}, to {at}, renewed: {renewed}");
         }
-        assert_eq!(steering().await, Some(line_up), "{wanted:?}");
-        host.steer(&group, line_up).await.unwrap();
+        assert_eq!(steering().await, Some(prefer), "{wanted:?}");
+        host.steer(&group, prefer).await.unwrap();
     }
     for (serving, who) in [(new, &second), (old, &first), (new, &second)] {
         host.steer(&group, Steering::To { serving }).await.unwrap();
@@ -82,27 +82,27 @@ fn a_port_changes_hands_and_back() {
 }
 
 #[test]
-fn places_are_told_whoever_has_left() {
-    in_namespace(concat!(module_path!(), "::places_are_told_whoever_has_left"), async |host| {
+fn places_are_told_after_any_server_has_left() {
+    in_namespace(concat!(module_path!(), "::places_are_told_after_any_server_has_left"), async |host| {
         let wanted = Wanted::at("[::]:7000").mptcp(has_mptcp());
         let (node, own) = (format!("{V4}:7000"), "127.0.0.1:7000");
         let [a, b, c] = [wanted.start(), wanted.start(), wanted.start()];
         let [a_is, b_is, c_is] = [inode(&host, &a).await, inode(&host, &b).await, inode(&host, &c).await];
         assert_eq!(steering(&host).await, None, "the kernel's hash");
-        steer(&host, Steering::LineUp { serving: a_is, newcomer: Some(c_is) }).await;
+        steer(&host, Steering::Prefer { serving: a_is, newcomer: Some(c_is) }).await;
         assert_eq!((taken_by(&node, 0), taken_by(own, 0)), (a.pid(), c.pid()));
         drop(a);
         // The last socket has taken the first one's place: the old program favours the wrong one.
         assert_eq!(taken_by(&node, 0), c.pid());
-        let line_up = Steering::LineUp { serving: b_is, newcomer: Some(c_is) };
-        steer(&host, line_up).await;
+        let prefer = Steering::Prefer { serving: b_is, newcomer: Some(c_is) };
+        steer(&host, prefer).await;
         assert_eq!((taken_by(&node, 0), taken_by(own, 0)), (b.pid(), c.pid()));
         // A server that has bound the port and does not accept yet.
         let mut d = Wanted { waits: true, ..wanted }.start();
         let d_is = inode(&host, &d).await;
-        let line_up = Steering::LineUp { serving: b_is, newcomer: Some(d_is) };
-        steer(&host, line_up).await;
-        assert_eq!(steering(&host).await, Some(line_up));
+        let prefer = Steering::Prefer { serving: b_is, newcomer: Some(d_is) };
+        steer(&host, prefer).await;
+        assert_eq!(steering(&host).await, Some(prefer));
         d.accept();
         assert_eq!([taken_by(&node, 0), taken_by(own, 0)], [b.pid(), d.pid()]);
         drop((c, d));
@@ -121,11 +121,11 @@ fn a_program_lives_as_long_as_its_group() {
         let wanted = Wanted::at("[::]:7000").mptcp(has_mptcp());
         let (a, b) = (wanted.start(), wanted.start());
         let (a_is, b_is) = (inode(&host, &a).await, inode(&host, &b).await);
-        steer(&host, Steering::LineUp { serving: a_is, newcomer: Some(b_is) }).await;
+        steer(&host, Steering::Prefer { serving: a_is, newcomer: Some(b_is) }).await;
         drop(a);
         let c = wanted.start();
         let (serving, newcomer) = (b_is, Some(inode(&host, &c).await));
-        let still = Some(Steering::LineUp { serving, newcomer });
+        let still = Some(Steering::Prefer { serving, newcomer });
         assert_eq!(steering(&host).await, still, "whoever the members are");
         let group = host.listeners(7000).await.unwrap();
         host.unsteer(&group).await.unwrap();
@@ -174,7 +174,7 @@ fn who_joins_in_that_moment_gets_the_place_of_the_next() {
             let address = first.listener(&host, 7000).await.address;
             let second = through_member(Shape { address, v6only: false, uid: 0 }, |member| {
                 let second = wanted.start();
-                sys::attach_to_group(member, &program::line_up(0, 1)).map(|()| second)
+                sys::attach_to_group(member, &program::prefer(0, 1)).map(|()| second)
             });
             let second = second.unwrap();
             let node = format!("{V4}:7000");
@@ -207,10 +207,10 @@ fn no_connection_is_lost_while_it_is_steered() {
         host.share(&listener).await.unwrap();
         let (serving, alone) = (listener.inode, std::slice::from_ref(&listener));
         for _ in 0..20 {
-            host.steer(alone, Steering::LineUp { serving, newcomer: None }).await.unwrap();
+            host.steer(alone, Steering::Prefer { serving, newcomer: None }).await.unwrap();
             host.unsteer(alone).await.unwrap();
         }
-        host.steer(alone, Steering::LineUp { serving, newcomer: None }).await.unwrap();
+        host.steer(alone, Steering::Prefer { serving, newcomer: None }).await.unwrap();
         let second = wanted.start();
         let group = host.listeners(7000).await.unwrap();
         let new = inode(&host, &second).await;
@@ -232,7 +232,7 @@ fn a_marked_question_is_the_newcomers() {
         let wanted = Wanted::at("[::]:7000").mptcp(has_mptcp());
         let (old, new) = (wanted.start(), wanted.start());
         let (serving, newcomer) = (inode(&host, &old).await, Some(inode(&host, &new).await));
-        steer(&host, Steering::LineUp { serving, newcomer }).await;
+        steer(&host, Steering::Prefer { serving, newcomer }).await;
         let address = format!("{V4}:7000").parse().unwrap();
         for (mark, expected) in [(None, &old), (Some(MARK_NEWCOMER), &new), (Some(MARK_SERVING), &old)] {
             let question = Question { address, path: "/readyz".into(), tls: false, mark };
