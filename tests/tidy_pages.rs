@@ -51,16 +51,22 @@ fn tests_that_pages_name_are_there() {
     assert!(named > 60, "pages name only {named} tests: has their form changed?");
 }
 
-/// Every file of the workspace that a page names is there, and so is every page that a link leads to.
+/// Every file of the workspace that a page names is there, and so is every page that a link leads to. A source
+/// file that is named without its folder is somewhere.
 #[test]
 fn files_that_pages_name_are_there() {
     let rooms = ["state/", "engine/", "steps/", "cli/", "tests/", "docs/"];
+    let sources = sources();
     for (path, page) in pages() {
         let files = quoted(&page).filter(|word| {
             rooms.iter().any(|room| word.starts_with(room)) && !word.contains([' ', '*', '<'])
         });
         for file in files {
             assert!(root().join(file).exists(), "{} names {file}", path.display());
+        }
+        for file in quoted(&page).filter(|word| word.ends_with(".rs") && !word.contains(['/', ' ', '*'])) {
+            let is_there = sources.iter().any(|(source, _)| source.ends_with(file));
+            assert!(is_there, "{} names {file}", path.display());
         }
         let links = page.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
         for link in links.filter(|link| !link.is_empty() && !link.contains("://")) {

@@ -51,7 +51,8 @@ pub struct Rollback {
     pub mode: Option<String>,
 }
 
-/// Whether the run goes on.
+/// Whether the run goes on. Its direction is apart from this: a run that is paused, or at work, is being rolled
+/// back if [`Run::rollback`] says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
     /// Not begun: no event yet.
