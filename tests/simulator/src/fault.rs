@@ -133,6 +133,10 @@ impl Faults {
         self.api.push(fault);
     }
 
+    pub(super) fn clear_injected(&mut self) {
+        self.api.clear();
+    }
+
     /// The fault that hits this request, if any. Uses up one of the fault's times.
     pub(super) fn befalls(&mut self, method: &str, path: &str) -> Option<Outcome> {
         self.api.retain(|fault| fault.times > 0);

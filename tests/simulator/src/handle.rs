@@ -131,6 +131,11 @@ impl Simulator {
         self.shared.lock().faults.inject(fault);
     }
 
+    /// Takes back every fault that was injected.
+    pub fn clear_injected(&self) {
+        self.shared.lock().faults.clear_injected();
+    }
+
     /// Ends the connection of every open watch, as a load balancer or a proxy would.
     pub fn cut_watches(&self) {
         self.shared.lock().watch_cuts += 1;

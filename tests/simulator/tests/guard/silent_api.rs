@@ -17,6 +17,7 @@ use fulcrum_steps::step_name::StepKind;
 use fulcrum_steps::unit::{HOLD_OFF, PATIENCE};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -52,10 +53,17 @@ struct Hindered<'a> {
     reaches: bool,
     /// A shutdown ends the guard when this step is done.
     ends_after: Option<StepId>,
+    /// The API answers again when the guard has asked so often for its site.
+    answers_at: Option<usize>,
+    asked: AtomicUsize,
+}
+
+fn unhindered(site: &SimulatedSite) -> Hindered<'_> {
+    Hindered { site, reaches: true, ends_after: None, answers_at: None, asked: AtomicUsize::new(0) }
 }
 
 fn no_way(site: &SimulatedSite) -> Hindered<'_> {
-    Hindered { site, reaches: false, ends_after: None }
+    Hindered { reaches: false, ..unhindered(site) }
 }
 
 #[async_trait]
@@ -70,6 +78,9 @@ impl GuardEnv for Hindered<'_> {
         self.site.boot_id().await
     }
     async fn site(&self, settings: Settings) -> Result<Arc<Site>, GuardError> {
+        if self.answers_at == Some(self.asked.fetch_add(1, Ordering::Relaxed) + 1) {
+            self.site.simulator.clear_injected();
+        }
         match self.reaches {
             true => GuardEnv::site(self.site, settings).await,
             false => Err(GuardError::NoWay("there is none".to_owned())),
@@ -88,9 +99,11 @@ impl GuardEnv for Hindered<'_> {
 async fn an_api_that_answers_late_is_still_handed_over() {
     let (world, run, _dir) = pivoted().await;
     fall_back(&world, run, Component::Scheduler).await;
-    // The wait looks every few milliseconds for 300 ms, the watch every 10 ms.
-    unready_for(&world, 400);
-    guarded(&world, until_the_story_is(&world, &[PIVOT, FALL_BACK, HAND_OVER])).await;
+    unready_for(&world, u32::MAX);
+    // The guard makes a site to wait for the API, and another one when its patience is over and it watches.
+    let env = Hindered { answers_at: Some(2), ..unhindered(&world) };
+    guarded(&env, until_the_story_is(&world, &[PIVOT, FALL_BACK, HAND_OVER])).await;
+    assert!(env.asked.load(Ordering::Relaxed) > 2, "the guard has not decided again");
 }
 
 /// The scheduler's static pod serves, and then the API server goes. The guard must not wait for the API until
@@ -137,7 +150,7 @@ async fn a_hand_over_that_was_cut_goes_back_when_the_api_is_silent() {
     let start = boot(&world, HOLD_OFF).await.unwrap();
     world.simulator.power_on();
     let step = StepKind::RetireStatic.of(Component::ApiServer).id();
-    let ends = Hindered { site: &world, reaches: true, ends_after: Some(step) };
+    let ends = Hindered { ends_after: Some(step), ..unhindered(&world) };
     let carried = carry_on(&ends, &start, &Intervals::new(PATIENCE, HOLD_OFF), &stop).await.unwrap();
     assert!(matches!(&carried, Carried::Ended(Ending { phase: Phase::Paused { .. }, .. })), "{carried:?}");
     world.simulator.hold_down((API, Origin::Api));
