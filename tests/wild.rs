@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The words of the refusal; `None` where all of it is done, and taken back.
-const CASES: [(&str, Option<&str>); 23] = [
+const CASES: [(&str, Option<&str>); 35] = [
     ("03-kms-sidecar", Some("kube-apiserver.yaml: container kms listens by itself (port 8787)")),
     ("11-two-word-flags", None),
     ("27-no-priority-class", None),
@@ -33,10 +33,32 @@ const CASES: [(&str, Option<&str>); 23] = [
         "a35-healthcheck-sidecar",
         Some("kube-apiserver.yaml: container healthcheck listens by itself (port 3990)"),
     ),
+    (
+        "b01-sidecar-port-in-words",
+        Some("kube-apiserver.yaml: container konnectivity-server listens by itself (port 8132, 8133, 8134)"),
+    ),
+    (
+        "b02-debugger",
+        Some("kube-apiserver.yaml: spec.containers[0]: `--advertise-address=192.0.2.10` stands behind `--`"),
+    ),
+    ("b03-args-only", None),
+    ("b04-wrong-type", Some("kube-apiserver.yaml: spec.priority: invalid type: string")),
+    ("b05-service-account", Some("kube-apiserver.yaml: spec.serviceAccountName refers to a ServiceAccount")),
+    ("b06-readiness-gate", Some("take them out of DIR/kube-apiserver.yaml")),
+    ("b07-affinity-to-nobody", Some("take the rule out of DIR/kube-apiserver.yaml")),
+    ("b08-both-variables-taken", None),
+    ("b09-label-k8s-app", None),
+    ("b10-init-waits-for-the-port", Some("kube-apiserver.yaml: init container setup looks for who listens")),
+    ("b11-probe-of-a-sidecar", Some("kube-apiserver.yaml: container side listens by itself (port 3990)")),
+    ("b12-first-document-empty", Some("kube-apiserver.yaml: the first YAML document is empty")),
 ];
 
 /// What is warned of, where it is more than a word about the simulated machine.
-const WARNINGS: [(&str, &str); 2] = [
+const WARNINGS: [(&str, &str); 3] = [
+    (
+        "b09-label-k8s-app",
+        "DIR/kube-scheduler.yaml: the label k8s-app=kube-scheduler becomes k8s-app=self-hosted-kube-scheduler",
+    ),
     ("27-no-priority-class", "warning: priority: DIR/kube-scheduler.yaml has no priorityClassName"),
     (
         "38-droppings",

@@ -3,6 +3,9 @@
 use crate::manifest::nanos;
 use serde_json::Value;
 
+/// The topology in which each node is alone.
+const HOSTNAME: &str = "kubernetes.io/hostname";
+
 /// A pod's request in billionths, as the scheduler counts it: all containers together, or the largest init
 /// container with the containers that run beside it.
 pub fn requests(spec: &Value, resource: &str) -> i128 {
@@ -72,18 +75,38 @@ pub fn repels(pod: &Value, other: &Value, node: &Value) -> bool {
     let rules = &pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
     rules.as_array().into_iter().flatten().any(|rule| {
         let domain = rule["topologyKey"].as_str().unwrap_or_default();
-        let named: Vec<&Value> = rule["namespaces"].as_array().into_iter().flatten().collect();
-        let namespace = &other["metadata"]["namespace"];
-        let in_namespace = match (named.is_empty(), rule["namespaceSelector"].is_object()) {
-            (true, false) => *namespace == pod["metadata"]["namespace"],
-            // The labels of namespaces are not asked for: better one word too many than a pod that waits.
-            (_, true) => true,
-            (false, false) => named.contains(&namespace),
-        };
         // Every node has a name, whether or not a label says it.
-        let in_domain = domain == "kubernetes.io/hostname" || !node["metadata"]["labels"][domain].is_null();
-        in_domain && in_namespace && selects(&rule["labelSelector"], &other["metadata"]["labels"])
+        let in_domain = domain == HOSTNAME || !node["metadata"]["labels"][domain].is_null();
+        in_domain && matches(rule, pod, other)
     })
+}
+
+/// The selector of a required affinity of `pod` that none of the pods on the node meets, nor the pod itself, which
+/// may be the first of its kind. Other domains than the node are not judged: their pods are not known.
+pub fn unmet<'a>(pod: &'a Value, pods: &[&Value], node: &Value) -> Option<&'a Value> {
+    let rules = &pod["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    let mut rules = rules.as_array().into_iter().flatten().filter(|rule| {
+        let domain = rule["topologyKey"].as_str().unwrap_or_default();
+        domain == HOSTNAME || node["metadata"]["labels"][domain].is_null()
+    });
+    let met = |rule: &Value| {
+        let named = rule["topologyKey"] == HOSTNAME;
+        named && (matches(rule, pod, pod) || pods.iter().any(|other| matches(rule, pod, other)))
+    };
+    rules.find(|rule| !met(rule)).map(|rule| &rule["labelSelector"])
+}
+
+/// Whether a rule of `pod` is about `other`, by namespace and labels.
+fn matches(rule: &Value, pod: &Value, other: &Value) -> bool {
+    let named: Vec<&Value> = rule["namespaces"].as_array().into_iter().flatten().collect();
+    let namespace = &other["metadata"]["namespace"];
+    let in_namespace = match (named.is_empty(), rule["namespaceSelector"].is_object()) {
+        (true, false) => *namespace == pod["metadata"]["namespace"],
+        // The labels of namespaces are not asked for: better one word too many than a pod that waits.
+        (_, true) => true,
+        (false, false) => named.contains(&namespace),
+    };
+    in_namespace && selects(&rule["labelSelector"], &other["metadata"]["labels"])
 }
 
 /// Whether a label selector selects these labels. The empty selector selects everything, an absent one

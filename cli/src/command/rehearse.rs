@@ -12,7 +12,7 @@ use fulcrum_simulator::rehearsal::{
     SOON, Setup, SetupError, SimulatedSite, Summary, Version, run_child, there_and_back,
 };
 use fulcrum_steps::plan;
-use fulcrum_steps::preflight::{Level, Refused};
+use fulcrum_steps::preflight::Level;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -88,7 +88,8 @@ async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure
     let from_rehearsal = |error| from_rehearsal(error, shell);
     let world = SimulatedSite::boot(setup, root).await.map_err(from_rehearsal)?;
     let checked = world.preflight().await;
-    let mut report = checked.map_err(|refused| refuse(of_originals(refused, &world, setup), shell))?;
+    let mut report =
+        checked.map_err(|refused| refuse(setup.of_originals(refused, &world.manifests()), shell))?;
     // The checks say this again of the copies, by another path.
     let is_said =
         |check: &str| setup.results().iter().any(|said| (said.check, said.level) == (check, Level::Warn));
@@ -102,19 +103,6 @@ async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure
     let summary = summary.map_err(from_rehearsal)?;
     show_tour(&summary, shell);
     Ok(exit_of(&summary))
-}
-
-/// The copies are gone when a person reads this. So the refusal names the files that they were made from.
-fn of_originals(mut refused: Refused, world: &SimulatedSite, setup: &Setup) -> Refused {
-    let copies = world.manifests().path().display().to_string();
-    if let Some(originals) = setup.from() {
-        for verdict in &mut refused.results {
-            for text in [&mut verdict.seen, &mut verdict.remedy] {
-                *text = text.replace(&copies, &originals.display().to_string());
-            }
-        }
-    }
-    refused
 }
 
 fn exit_of(summary: &Summary) -> Exit {

@@ -65,6 +65,18 @@ impl CommandLine {
         })
     }
 
+    /// A component takes no words behind a `--`. If there are some, another program decides what they are (`dlv
+    /// exec kube-apiserver -- --secure-port=6443`). `path` is that of the container.
+    pub(super) fn without_a_tail(self, path: &str) -> Result<CommandLine, ManifestError> {
+        let end = self.words[self.flags_from..].iter().position(|word| word == "--");
+        match end.map(|end| &self.words[self.flags_from + end + 1..]) {
+            Some([first, ..]) => {
+                Err(ManifestError::WordsBehindTheEnd { at: path.to_owned(), first: first.clone() })
+            }
+            _ => Ok(self),
+        }
+    }
+
     /// Reads the words of a process. `None` if it does not run the component.
     pub(super) fn started(words: Vec<String>, component: Component) -> Option<CommandLine> {
         let flags_from = program::flags_from(&words, component)?.min(words.len());

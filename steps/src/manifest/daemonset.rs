@@ -12,7 +12,7 @@ use crate::release::{Release, Trait};
 
 /// The label that selects a self-hosted component's pods, as in kubeadm's pivot. A selector cannot be changed
 /// later. So it stays this one label.
-pub(super) const SELECTOR_LABEL: &str = "k8s-app";
+pub const SELECTOR_LABEL: &str = "k8s-app";
 
 /// The beginning of the annotations that the kubelet writes onto static and mirror pods.
 const KUBELET_ANNOTATIONS: &str = "kubernetes.io/config.";
@@ -153,8 +153,9 @@ impl StaticPod {
         let node = target.node_addresses.get(..1).unwrap_or_default();
         if self.component == Component::ApiServer
             && literal.is_some_and(|literal| handlers::is_one_of(&literal, node))
+            // Where both names have another meaning the address stays as it is written: it is right on this node.
+            && let Some(name) = set_host_ip(container)
         {
-            let name = set_host_ip(container);
             line.set("advertise-address", &format!("$({name})"));
         }
         if !self.permits_port_sharing() {
@@ -203,19 +204,18 @@ fn tolerates(toleration: &Value, taint: &str) -> bool {
 
 /// Gives the container an environment variable with the address of its pod's node, and returns the variable's
 /// name. The kubelet substitutes the value in the flags, but only in those of the container that defines the
-/// variable.
-fn set_host_ip(container: &mut Map<String, Value>) -> &'static str {
+/// variable. `None` if the manifest uses each of the names for a purpose of its own.
+fn set_host_ip(container: &mut Map<String, Value>) -> Option<&'static str> {
     let value = json!({ "fieldRef": { "fieldPath": "status.hostIP" } });
     let mut env = container.get("env").and_then(Value::as_array).cloned().unwrap_or_default();
-    let there = |env: &[Value], name: &str| env.iter().rfind(|variable| variable["name"] == name).cloned();
+    let there = |name: &str| env.iter().rfind(|variable| variable["name"] == name);
     let is_ours = |variable: &Value| variable["valueFrom"]["fieldRef"]["fieldPath"] == "status.hostIP";
-    let [usual, other] = HOST_IP;
-    let name = if there(&env, usual).as_ref().is_none_or(is_ours) { usual } else { other };
-    if there(&env, name).is_none() {
+    let name = HOST_IP.into_iter().find(|name| there(name).is_none_or(is_ours))?;
+    if there(name).is_none() {
         env.push(json!({ "name": name, "valueFrom": value }));
     }
     container.insert("env".to_owned(), env.into());
-    name
+    Some(name)
 }
 
 /// Whether an endpoint `host:port` is one of the node's. A template would claim it for every node.

@@ -18,6 +18,11 @@ pub enum ManifestError {
     /// There is no document in the file.
     #[error("no YAML document in it (it is empty or has only comments); put the pod's manifest back")]
     Empty,
+    /// The kubelet reads the first document only, and there is nothing in it.
+    #[error(
+        "the first YAML document is empty, and the kubelet reads no other: take the `---` before the pod out"
+    )]
+    FirstIsEmpty,
     /// More than one document: the kubelet reads the first and ignores the rest.
     #[error("{count} YAML documents in one file; the kubelet reads only the first: keep one pod to a file")]
     SeveralDocuments {
@@ -72,6 +77,28 @@ pub enum ManifestError {
         /// The value.
         seen: String,
     },
+    /// There are words behind a `--`, which ends the component's flags.
+    #[error(
+        "{at}: `{first}` stands behind `--`, where the component has no flags; start the component itself with its flags \
+         (a debugger or another program that takes them cannot be pivoted)"
+    )]
+    WordsBehindTheEnd {
+        /// The container's path in the document.
+        at: String,
+        /// The first of these words.
+        first: String,
+    },
+    /// A field has another type than the API gives it, or an unknown word; the kubelet refuses such a pod.
+    #[error(
+        "{at}: {detail}; the kubelet refuses such a pod (and may still be running it from an earlier version of the file): \
+         correct the value"
+    )]
+    WrongType {
+        /// The path in the document, e.g. `spec.priority`.
+        at: String,
+        /// What is there, and what was expected.
+        detail: String,
+    },
     /// None of the containers starts the component as a program with a list of words.
     #[error(
         "no container runs {component}; found {seen}. The program and its flags have to be words of their own in \
@@ -82,6 +109,17 @@ pub enum ManifestError {
         component: Component,
         /// Each container's name and the first words that it runs.
         seen: String,
+    },
+    /// The file holds another of the components.
+    #[error(
+        "it runs {runs}, not {component}: name each file after what it holds (to the kubelet, which does not mind, a renamed \
+         file is another pod: it restarts)"
+    )]
+    AnotherComponent {
+        /// The component that was expected.
+        component: Component,
+        /// The one that its container runs.
+        runs: Component,
     },
     /// The container that runs the component names no image.
     #[error("container {container} has no image; name the one that the node runs")]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::command_line::CommandLine;
 use super::{companions, program, yaml};
 use crate::cluster::NAMESPACE;
 use crate::component::Component;
@@ -76,7 +77,8 @@ fn look_at(container: &Map<String, Value>, on_the_host: bool, found: &mut Glance
         if is_program || only_flags {
             found.runs.insert(component);
             if on_the_host {
-                found.ports.insert(secure_port(&line).unwrap_or(component.default_port()));
+                let port = read_port(container, component).or_else(|| secure_port(&line));
+                found.ports.insert(port.unwrap_or(component.default_port()));
             }
         }
     }
@@ -87,6 +89,11 @@ fn look_at(container: &Map<String, Value>, on_the_host: bool, found: &mut Glance
 fn starts(line: &[&str], at: usize, component: Component) -> bool {
     let is_sought = at > 0 && SEEKERS.contains(&line[at - 1].rsplit('/').next().unwrap_or_default());
     line[at].rsplit('/').next() == Some(component.name()) && !program::is_data(line[at]) && !is_sought
+}
+
+/// The port as the component reads it, where its words are a list.
+fn read_port(container: &Map<String, Value>, component: Component) -> Option<u16> {
+    CommandLine::read(container, "", component).ok()??.get("secure-port")?.parse().ok()
 }
 
 fn secure_port(words: &[&str]) -> Option<u16> {
@@ -136,6 +143,11 @@ mod tests {
             assert_eq!(of(nothing), None, "{nothing:?}");
         }
         assert_eq!(of(&server("'kube-apiserver --secure-port=7443'")).unwrap().ports, [7443].into());
+        for words in ["--secure_port=7443", "--secure-port=$(P)"] {
+            let text =
+                server(&format!("kube-apiserver\n    - {words}\n    env: [{{name: P, value: '7443'}}]"));
+            assert_eq!(of(&text).unwrap().ports, [7443].into(), "{words}");
+        }
     }
 
     #[test]

@@ -75,13 +75,27 @@ pub(super) fn check(container: &Map<String, Value>, path: &str) -> Result<(), Ma
     Ok(())
 }
 
-/// Whether the kubelet asks this port over loopback.
+/// Whether the kubelet asks this port over loopback, by itself or by a command in the container.
 pub(super) fn asks_loopback(container: &Map<String, Value>, port: u16) -> bool {
-    asked(container).any(|(host, asked)| {
+    let by_itself = asked(container).any(|(host, asked)| {
         asked == port
             && host.is_some_and(|host| {
                 host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
             })
+    });
+    let commands =
+        HOOKS.iter().filter_map(|hook| walk(container, hook)?.get("exec")?.get("command")?.as_array());
+    by_itself || commands.flatten().filter_map(Value::as_str).any(|word| names_loopback(word, port))
+}
+
+/// Whether a word has this port on loopback in it, as in `curl -k https://127.0.0.1:6443/livez`.
+pub(super) fn names_loopback(word: &str, port: u16) -> bool {
+    let behind = |text: String, ends: fn(&str) -> bool| {
+        word.match_indices(&text).any(|(at, found)| ends(&word[at + found.len()..]))
+    };
+    ["127.0.0.1", "localhost", "[::1]"].iter().any(|host| {
+        behind(format!("{host}:{port}"), |rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
+            || port == 443 && behind(format!("https://{host}"), |rest| !rest.starts_with([':', '.']))
     })
 }
 

@@ -2,29 +2,13 @@
 
 use super::daemonset::{HOST_IP, NODE_RESOLVER, SELECTOR_LABEL, Target, our_toleration};
 use super::error::ManifestError;
+use super::references::reference;
 use super::static_pod::{Advertised, StaticPod};
 use crate::component::Component;
 use serde_json::{Map, Value, json};
 
 /// `kubectl rollout restart` writes this: it changes when the pods started, and nothing else.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
-
-/// Keys that refer to another object of the API. A kubelet without an API cannot read such an object.
-const NEEDS_THE_API: [(&str, &str); 13] = [
-    ("secret", "a Secret"),
-    ("secretKeyRef", "a Secret"),
-    ("secretRef", "a Secret"),
-    ("nodePublishSecretRef", "a Secret"),
-    ("imagePullSecrets", "a Secret"),
-    ("configMap", "a ConfigMap"),
-    ("configMapKeyRef", "a ConfigMap"),
-    ("configMapRef", "a ConfigMap"),
-    ("serviceAccountName", "a ServiceAccount"),
-    ("serviceAccountToken", "a ServiceAccount"),
-    ("persistentVolumeClaim", "a PersistentVolumeClaim"),
-    ("ephemeral", "a PersistentVolumeClaim"),
-    ("resourceClaims", "a ResourceClaim"),
-];
 
 /// Why a DaemonSet's pod cannot be a static pod.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,9 +40,11 @@ pub fn standby_of(component: Component, live: &Value, target: &Target) -> Result
     let template = &live["spec"]["template"];
     let mut spec = template["spec"].as_object().cloned().unwrap_or_default();
     // An object writes an empty name for none.
-    spec.retain(|key, value| !matches!(key.as_str(), "serviceAccountName" | "serviceAccount") || value != "");
+    spec.retain(|key, value| key != "serviceAccountName" || value != "");
     spec.remove("serviceAccount"); // The old name of the same field; the API server keeps both alike.
-    refuse_references("spec", &Value::Object(spec.clone()))?;
+    if let Some((at, what)) = reference("spec", &Value::Object(spec.clone())) {
+        return Err(StandbyError::NeedsTheApi { at, what });
+    }
     let mut document = json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -131,28 +117,4 @@ fn own_address(document: &mut Value, target: &Target) -> Result<(), ManifestErro
         }
     }
     Ok(())
-}
-
-fn refuse_references(at: &str, value: &Value) -> Result<(), StandbyError> {
-    match value {
-        Value::Object(fields) => {
-            for (key, value) in fields.iter().filter(|(_, value)| !is_nothing(value)) {
-                let at = format!("{at}.{key}");
-                if let Some((_, what)) = NEEDS_THE_API.iter().find(|(known, _)| known == key) {
-                    return Err(StandbyError::NeedsTheApi { at, what });
-                }
-                refuse_references(&at, value)?;
-            }
-            Ok(())
-        }
-        Value::Array(list) => list
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, value)| refuse_references(&format!("{at}[{index}]"), value)),
-        _ => Ok(()),
-    }
-}
-
-fn is_nothing(value: &Value) -> bool {
-    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
 }

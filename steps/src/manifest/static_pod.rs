@@ -8,6 +8,8 @@ use super::command_line::CommandLine;
 use super::error::ManifestError;
 use super::handlers::{self, HealthProbe};
 use super::kind::kind_of;
+use super::references::api_reference;
+use super::typed::typed_pod;
 use super::yaml;
 use crate::component::Component;
 
@@ -32,7 +34,7 @@ impl StaticPod {
     /// # Errors
     ///
     /// If it is not a single Pod on the host's network with a container that runs `component` on a known
-    /// port, or if a probe names a port that does not exist.
+    /// port, if a probe names a port that does not exist, or if a field has another type than the API's.
     pub fn parse(component: Component, bytes: &[u8]) -> Result<StaticPod, ManifestError> {
         let document = yaml::read(bytes)?;
         check_pod(&document, component)?;
@@ -41,10 +43,12 @@ impl StaticPod {
             handlers::check(container, path)?;
         }
         let (at, line) = find_component(&containers, component)?;
+        let line = line.without_a_tail(&containers[at].0)?;
         let port = match line.get("secure-port") {
             None => component.default_port(),
+            // To a component a leading zero means octal digits.
             Some(text) => match text.parse::<u16>() {
-                Ok(port) if port != 0 => port,
+                Ok(port) if port != 0 && !text.starts_with('0') => port,
                 _ => return Err(ManifestError::BadPort { component, seen: text }),
             },
         };
@@ -52,6 +56,7 @@ impl StaticPod {
         if container.get("image").and_then(Value::as_str).is_none_or(str::is_empty) {
             return Err(ManifestError::NoImage { container: container_name(container) });
         }
+        typed_pod(&document)?;
         let health = HealthProbe::of(container, component, port);
         Ok(StaticPod { component, container: at, line, port, health, document })
     }
@@ -112,6 +117,31 @@ impl StaticPod {
         self.flag("endpoint-reconciler-type").as_deref() != Some("none")
     }
 
+    /// What the pod needs of the API: see [`api_reference`].
+    pub fn api_reference(&self) -> Option<(String, &'static str)> {
+        api_reference(&self.document["spec"])
+    }
+
+    /// The fields of the pod that a DaemonSet's pods cannot have and that change what the pod does, with their values.
+    pub fn left_out(&self) -> Vec<String> {
+        let spec = &self.document["spec"];
+        let fields = ["restartPolicy", "activeDeadlineSeconds", "ephemeralContainers"];
+        let usual = [Value::Null, "".into(), "Always".into(), Value::Array(Vec::new())];
+        let set = fields.into_iter().filter(|field| !usual.contains(&spec[*field]));
+        set.map(|field| match &spec[field] {
+            Value::Array(_) => format!("spec.{field}"),
+            value => {
+                format!("spec.{field} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+            }
+        })
+        .collect()
+    }
+
+    /// The value of a label of the pod.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.document["metadata"]["labels"][key].as_str()
+    }
+
     /// The pod's priority class, if the manifest names one.
     pub fn priority_class(&self) -> Option<&str> {
         self.document["spec"]["priorityClassName"].as_str().filter(|name| !name.is_empty())
@@ -123,10 +153,16 @@ impl StaticPod {
         self.health.clone()
     }
 
-    /// Whether the kubelet asks the component over loopback.
+    /// Whether the kubelet, or another container of the pod by its words, asks the component over loopback.
     pub fn is_asked_over_loopback(&self) -> bool {
-        let container = self.document["spec"]["containers"][self.container].as_object();
-        container.is_some_and(|container| handlers::asks_loopback(container, self.port))
+        let list = self.document["spec"]["containers"].as_array().into_iter().flatten().enumerate();
+        list.filter_map(|(at, container)| Some((at, container.as_object()?))).any(|(at, container)| {
+            let words =
+                ["command", "args"].iter().filter_map(|key| container.get(*key)?.as_array()).flatten();
+            let mut words = words.filter_map(Value::as_str);
+            handlers::asks_loopback(container, self.port)
+                || at != self.container && words.any(|word| handlers::names_loopback(word, self.port))
+        })
     }
 
     /// The value of a flag, named without dashes. The last occurrence wins. Reads `--name=value`, the two
@@ -252,9 +288,21 @@ fn find_component(
         .min_by_key(|(unnamed, wrapped, at, _)| (*unnamed, *wrapped, *at))
         .map(|(_, _, at, line)| (at, line))
         .ok_or_else(|| {
+            if let Some(runs) = another(containers, component) {
+                return ManifestError::AnotherComponent { component, runs };
+            }
             let seen: Vec<_> = containers.iter().map(|(_, container)| describe(container)).collect();
             ManifestError::NotTheComponent { component, seen: seen.join("; ") }
         })
+}
+
+/// The other component that one of the containers runs.
+fn another(containers: &[Located<'_>], component: Component) -> Option<Component> {
+    let runs = |other: &Component| {
+        let mut lines = containers.iter().map(|(path, container)| CommandLine::read(container, path, *other));
+        lines.any(|line| matches!(line, Ok(Some(_))))
+    };
+    Component::ALL.into_iter().filter(|other| *other != component).find(runs)
 }
 
 /// How much of a container's words a message shows.

@@ -4,6 +4,15 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+/// A container's `command` and its `args` as the kubelet starts them. `field` has the values of the pod's fields.
+pub fn expanded(container: &Map<String, Value>, field: impl Fn(&str) -> Option<String>) -> [Vec<String>; 2] {
+    let variables = Variables::with(container, field);
+    ["command", "args"].map(|key| {
+        let words = container.get(key).and_then(Value::as_array).into_iter().flatten();
+        words.filter_map(Value::as_str).map(|word| variables.expand(word)).collect()
+    })
+}
+
 /// The values of a container's environment variables, as far as the manifest has them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Variables {
@@ -17,13 +26,21 @@ impl Variables {
     /// The variables of a container's `env`, in order. A value may refer to earlier variables. The last
     /// variable of a name counts.
     pub(super) fn of(container: &Map<String, Value>) -> Self {
+        Self::with(container, |_| None)
+    }
+
+    /// As [`Variables::of`], where `field` has the values of the pod's fields.
+    fn with(container: &Map<String, Value>, field: impl Fn(&str) -> Option<String>) -> Self {
         let mut variables = Self::default();
         for variable in container.get("env").and_then(Value::as_array).into_iter().flatten() {
             let Some(name) = variable["name"].as_str() else { continue };
             variables.known.remove(name);
             variables.fields.remove(name);
             if let Some(path) = variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
-                variables.fields.insert(name.to_owned(), path.to_owned());
+                match field(path) {
+                    Some(value) => variables.known.insert(name.to_owned(), value),
+                    None => variables.fields.insert(name.to_owned(), path.to_owned()),
+                };
             } else if variable.get("valueFrom").is_none_or(Value::is_null) {
                 let value = variables.expand(variable["value"].as_str().unwrap_or_default());
                 variables.known.insert(name.to_owned(), value);

@@ -50,6 +50,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, ManifestError> {
     } else {
         let mut documents = documents.map_err(|error| not_yaml(words(&error)))?;
         match documents.len() {
+            1 if first_is_empty(bytes) => return Err(ManifestError::FirstIsEmpty),
             1 => documents.swap_remove(0),
             0 => return Err(ManifestError::Empty),
             count => return Err(ManifestError::SeveralDocuments { count }),
@@ -59,9 +60,20 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, ManifestError> {
     Ok(document)
 }
 
+/// Whether the only document that holds something is not the first one.
+fn first_is_empty(bytes: &[u8]) -> bool {
+    read_as_the_kubelet(bytes).is_some_and(|document| document.is_null())
+}
+
 /// What the kubelet makes of `bytes`, which is more than `read` accepts: the first document, whatever follows
 /// it, and the last of equal keys. `None` if the kubelet cannot read it either.
 pub fn read_as_the_kubelet(bytes: &[u8]) -> Option<Value> {
+    let mut document = decode_leniently(bytes)?;
+    whole_numbers(&mut document);
+    Some(document)
+}
+
+fn decode_leniently(bytes: &[u8]) -> Option<Value> {
     if bytes.trim_ascii_start().starts_with(b"{")
         && let Ok(document) = serde_json::from_slice(bytes)
     {

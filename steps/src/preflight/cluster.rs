@@ -64,7 +64,7 @@ pub(super) async fn cluster_checks(site: &Site, host: &HostFacts, facts: &Cluste
         results.extend(taint_checks(facts, daemonset));
     }
     results.extend(fit_checks(&facts.node, &facts.pods_here, &daemonsets));
-    results.extend(Component::ALL.map(|component| mirror_check(site, facts, component)));
+    results.extend(Component::ALL.map(|component| mirror_check(site, host, facts, component)));
     results.extend(daemonset_checks(facts));
     results.extend(advertise_check(site, host, facts));
     results.extend(insecure_port_checks(host, facts));
@@ -236,7 +236,7 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     key && (effect.is_empty() || effect == taint.effect)
 }
 
-fn mirror_check(site: &Site, facts: &ClusterFacts, component: Component) -> CheckResult {
+fn mirror_check(site: &Site, host: &HostFacts, facts: &ClusterFacts, component: Component) -> CheckResult {
     let name = site.mirror_pod(component);
     let pod = facts.pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(&name));
     match pod {
@@ -244,12 +244,19 @@ fn mirror_check(site: &Site, facts: &ClusterFacts, component: Component) -> Chec
             CheckResult::pass("mirror-pod", format!("{name} is Ready"))
         }
         Some(pod) => {
-            CheckResult::refuse("mirror-pod", pod_story(pod), "a pivot starts from Ready static pods")
+            let remedy = format!(
+                "a pivot starts from Ready static pods: mend {} or what it needs",
+                host.path(component)
+            );
+            CheckResult::refuse("mirror-pod", pod_story(pod), remedy)
         }
         None => CheckResult::refuse(
             "mirror-pod",
             format!("there is no pod {name}"),
-            "the kubelet has not registered the static pod: its log says why",
+            format!(
+                "the kubelet has not registered the static pod of {}: its log says why",
+                host.path(component)
+            ),
         ),
     }
 }

@@ -4,9 +4,10 @@
 use super::check_result::CheckResult;
 use crate::cluster::{NAMESPACE, OPT_IN_LABEL};
 use crate::manifest::{CRITICAL, nanos};
-use crate::placement::{admits, repels, requests};
+use crate::placement::{admits, repels, requests, unmet};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// The priority that [`CRITICAL`] stands for.
 const CRITICAL_PRIORITY: i32 = 2_000_001_000;
@@ -24,15 +25,33 @@ pub(super) type Made = (String, Value);
 /// What keeps the pods of these DaemonSets away from the node, or makes other pods leave it.
 pub(super) fn fit_checks(node: &Node, pods: &[Pod], daemonsets: &[Made]) -> Vec<CheckResult> {
     let living: Vec<Value> = pods.iter().filter(|pod| !has_ended(pod)).map(|pod| json!(pod)).collect();
+    let others = other_resources(daemonsets);
+    let others = others.iter().map(|resource| (resource.as_str(), 1_000_000_000, ""));
+    let resources = RESOURCES.into_iter().chain(others);
     let mut results: Vec<CheckResult> =
-        RESOURCES.iter().filter_map(|resource| room_check(node, &living, daemonsets, *resource)).collect();
+        resources.filter_map(|resource| room_check(node, &living, daemonsets, resource)).collect();
     let node = json!(node);
     for (path, daemonset) in daemonsets {
         results.extend(selector_checks(&node, path, daemonset));
         results.extend(affinity_checks(&node, &living, path, daemonset));
         results.extend(scheduler_check(path, daemonset));
+        results.extend(gate_check(path, daemonset));
     }
     results
+}
+
+/// The resources that the pods ask for beside [`RESOURCES`], such as huge pages.
+fn other_resources(daemonsets: &[Made]) -> BTreeSet<String> {
+    let specs = daemonsets.iter().map(|(_, daemonset)| &daemonset["spec"]["template"]["spec"]);
+    let containers = specs
+        .flat_map(|spec| ["initContainers", "containers"].map(|list| spec[list].as_array()))
+        .flatten()
+        .flatten();
+    let amounts = containers
+        .flat_map(|one| ["requests", "limits"].map(|kind| one["resources"][kind].as_object()))
+        .flatten();
+    let names = amounts.flat_map(|amounts| amounts.keys());
+    names.filter(|name| !RESOURCES.iter().any(|(known, ..)| known == name)).cloned().collect()
 }
 
 fn has_ended(pod: &Pod) -> bool {
@@ -46,8 +65,13 @@ fn room_check(
     daemonsets: &[Made],
     (resource, unit, name): (&str, i128, &str),
 ) -> Option<CheckResult> {
-    let allocatable = node.status.as_ref()?.allocatable.as_ref()?.get(resource)?;
-    let allocatable = nanos(&json!(allocatable.0))?;
+    let known = node.status.as_ref()?.allocatable.as_ref()?;
+    let allocatable = match known.get(resource) {
+        Some(amount) => nanos(&json!(amount.0))?,
+        // A node says what it has of the usual ones.
+        None if RESOURCES.iter().any(|(usual, ..)| *usual == resource) => return None,
+        None => 0,
+    };
     let of = |spec: &Value| requests(spec, resource);
     let taken: i128 = pods.iter().map(|pod| of(&pod["spec"])).sum();
     let evictable = |pod: &&Value| pod["spec"]["priority"].as_i64().unwrap_or(0) < CRITICAL_PRIORITY.into();
@@ -135,6 +159,19 @@ fn affinity_checks(node: &Value, pods: &[Value], path: &str, daemonset: &Value) 
             ),
         )
     };
+    if let Some(rule) = unmet(&ours, &pods.iter().collect::<Vec<_>>(), node) {
+        return vec![CheckResult::refuse(
+            "fit",
+            format!(
+                "the required podAffinity of {} wants a pod beside it that is not on node {}: {rule}",
+                name_of(daemonset),
+                name_of(node)
+            ),
+            format!(
+                "nothing schedules a static pod, but its DaemonSet's would wait for ever: take the rule out of {path}"
+            ),
+        )];
+    }
     let own =
         pods.iter().find(|other| repels(&ours, other, node)).map(|other| refuse(name_of(daemonset), other));
     let theirs =
@@ -162,6 +199,22 @@ fn scheduler_check(path: &str, daemonset: &Value) -> Option<CheckResult> {
         format!(
             "it must be running, and go on running while the control plane changes hands; or take spec.schedulerName out \
              of {path}"
+        ),
+    ))
+}
+
+/// A pod with such a gate is Ready only when somebody else says so in its status.
+fn gate_check(path: &str, daemonset: &Value) -> Option<CheckResult> {
+    let gates = daemonset["spec"]["template"]["spec"]["readinessGates"].as_array()?;
+    let gate = gates.first()?["conditionType"].as_str().unwrap_or_default();
+    Some(CheckResult::refuse(
+        "fit",
+        format!(
+            "{} has spec.readinessGates ({gate}), and its pods are Ready only when that is said of each",
+            name_of(daemonset)
+        ),
+        format!(
+            "a pivot waits for Ready pods, and nothing sets the condition of a new one: take them out of {path}"
         ),
     ))
 }
@@ -229,10 +282,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_node_lacks_altogether_is_asked_for_in_vain() {
+        let asks = |resource: &str| json!({ "containers": [{ "name": "c", "resources": { "limits": { resource: "4Mi" } } }] });
+        let found = fit_checks(&node("4"), &[], &[daemonset(asks("hugepages-2Mi"))]);
+        assert_eq!(worst(&found), Some(Level::Refuse), "{found:?}");
+        assert!(found[0].seen.contains("of hugepages-2Mi (m.yaml 4194304)"), "{}", found[0]);
+        assert_eq!(fit_checks(&node("4"), &[], &[daemonset(asks("ephemeral-storage"))]), []);
+    }
+
+    #[test]
     fn rules_of_placement_hold_for_the_second_pod() {
         let required = "requiredDuringSchedulingIgnoredDuringExecution";
         let node_rule = |requirement: Value| json!({ "affinity": { "nodeAffinity": { required: { "nodeSelectorTerms": [{ "matchExpressions": [requirement] }] } } } });
         let pod_rule = |selector: Value, domain: &str| json!({ "affinity": { "podAntiAffinity": { required: [{ "labelSelector": selector, "topologyKey": domain }] } } });
+        let beside_rule = |selector: Value, domain: &str| json!({ "affinity": { "podAffinity": { required: [{ "labelSelector": selector, "topologyKey": domain }] } } });
         let same = json!({ "matchLabels": { "component": "kube-apiserver" } });
         let host = "kubernetes.io/hostname";
         for (more, expected) in [
@@ -247,9 +310,18 @@ mod tests {
             (pod_rule(same.clone(), "zone"), Some("podAntiAffinity")),
             (pod_rule(same.clone(), "rack"), None),
             (pod_rule(json!({ "matchLabels": { "component": "other" } }), host), None),
+            (beside_rule(same.clone(), host), None),
+            (
+                beside_rule(json!({ "matchLabels": { "app": "x" } }), host),
+                Some("podAffinity of ds wants a pod"),
+            ),
+            (beside_rule(json!({ "matchLabels": { "app": "x" } }), "zone"), None),
+            (beside_rule(same.clone(), "rack"), Some("podAffinity of ds wants a pod")),
             (json!({ "schedulerName": "default-scheduler" }), None),
             (json!({ "schedulerName": "mine" }), Some("scheduler mine")),
             (json!({ "schedulingGates": [{ "name": "g" }] }), Some("schedulingGates")),
+            (json!({ "readinessGates": [{ "conditionType": "lb" }] }), Some("readinessGates (lb)")),
+            (json!({ "readinessGates": [] }), None),
         ] {
             let found = fit_checks(&node("4"), &[pod("static", 0, "1m")], &[daemonset(more.clone())]);
             let words = found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");

@@ -108,7 +108,9 @@ async fn tell_itself_apart(
     }
     if pod.is_asked_over_loopback() {
         return Err(
-            "the kubelet asks the API server over loopback, as a new one asks itself while it starts".into(),
+            "the kubelet, or another container of its pod, asks the API server over loopback, as a new one asks itself \
+             while it starts"
+                .into(),
         );
     }
     let clients = input.node.host.local_clients(port).await.map_err(|error| error.to_string())?;

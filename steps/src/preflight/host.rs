@@ -96,7 +96,10 @@ pub(super) async fn host_checks(site: &Site, facts: &HostFacts) -> Vec<CheckResu
             Ok(Err(seen)) => results.push(CheckResult::refuse(
                 "static-pod",
                 format!("the static {component} does not serve: {seen}"),
-                "a pivot starts from a healthy control plane: mend it first",
+                format!(
+                    "a pivot starts from a healthy control plane: mend {} or what it needs first",
+                    facts.path(*component)
+                ),
             )),
             Err(error) => {
                 results.push(CheckResult::refuse(

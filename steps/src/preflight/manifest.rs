@@ -3,7 +3,11 @@
 use super::check_result::CheckResult;
 use crate::cluster::NAMESPACE;
 use crate::component::Component;
-use crate::manifest::{CRITICAL, Companion, StaticPod};
+use crate::manifest::{CRITICAL, Companion, SELECTOR_LABEL, StaticPod};
+use std::time::Duration;
+
+/// How often a candidate looks at the lease, by default.
+const RETRY_PERIOD: Duration = Duration::from_secs(2);
 
 /// Checks what the manifest at `path` says, by itself.
 pub(super) fn manifest_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
@@ -11,6 +15,9 @@ pub(super) fn manifest_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
     let mut results =
         vec![CheckResult::pass("manifest", format!("{component} serves on port {}", pod.port()))];
     results.extend(name_check(path, pod));
+    results.extend(reference_check(path, pod));
+    results.extend(left_out_check(path, pod));
+    results.extend(label_check(path, pod));
     if component.lease_name().is_some() {
         results.extend(election_checks(path, pod));
     }
@@ -41,6 +48,41 @@ fn name_check(path: &str, pod: &StaticPod) -> Option<CheckResult> {
     })
 }
 
+/// The API takes no mirror pod of a static pod that needs an object of the API, and newer kubelets do not run one.
+fn reference_check(path: &str, pod: &StaticPod) -> Option<CheckResult> {
+    let (at, what) = pod.api_reference()?;
+    Some(CheckResult::refuse(
+        "manifest",
+        format!("{path}: {at} refers to {what}, and a static pod may not"),
+        "the API server takes no mirror pod of it, and a newer kubelet does not run it: put what it needs into a file on the \
+         node and mount that, and take the reference out",
+    ))
+}
+
+/// Fields that a DaemonSet's pods cannot have, if they change what the pod does.
+fn left_out_check(path: &str, pod: &StaticPod) -> Option<CheckResult> {
+    let left_out = pod.left_out();
+    (!left_out.is_empty()).then(|| {
+        CheckResult::warn(
+            "manifest",
+            format!("{path}: the DaemonSet's pods cannot have {}", left_out.join(", ")),
+            "a DaemonSet's pods are always restarted, and have no deadline",
+        )
+    })
+}
+
+/// The DaemonSet selects its pods by this label, so that the pods cannot keep a value of their own.
+fn label_check(path: &str, pod: &StaticPod) -> Option<CheckResult> {
+    let (own, ours) = (pod.label(SELECTOR_LABEL)?, pod.component().daemonset_name());
+    (own != ours).then(|| {
+        CheckResult::warn(
+            "labels",
+            format!("{path}: the label {SELECTOR_LABEL}={own} becomes {SELECTOR_LABEL}={ours} on the DaemonSet's pods"),
+            "what selects the pod by this label (a Service, a monitor, a policy) must select it by another one meanwhile",
+        )
+    })
+}
+
 fn election_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
     let component = pod.component();
     let refuse = |seen: String, remedy: &str| CheckResult::refuse("leader-election", seen, remedy);
@@ -62,7 +104,6 @@ fn election_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
     for (flag, usual) in [
         ("leader-elect-resource-name", component.name()),
         ("leader-elect-resource-namespace", NAMESPACE),
-        ("leader-elect-retry-period", "2s"),
         ("lock-object-name", component.name()),
         ("lock-object-namespace", NAMESPACE),
     ] {
@@ -73,6 +114,13 @@ fn election_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
             ));
         }
     }
+    let pace = pod.flag("leader-elect-retry-period").filter(|value| seconds(value) != Some(RETRY_PERIOD));
+    results.extend(pace.map(|value| {
+        refuse(
+            format!("{path}: {component} runs with --leader-elect-retry-period={value}, not 2s"),
+            "the hand-over watches the usual Lease at the usual pace: remove the flag",
+        )
+    }));
     if component == Component::Scheduler && pod.flag("config").is_some() {
         results.push(CheckResult::warn(
             "leader-election",
@@ -83,9 +131,27 @@ fn election_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
     results
 }
 
+/// A duration as Go writes it with one unit (`2s`, `2000ms`). `None` for others.
+fn seconds(text: &str) -> Option<Duration> {
+    let (unit, per_second) =
+        [("ms", 1e3), ("us", 1e6), ("ns", 1e9), ("s", 1.0), ("m", 1.0 / 60.0), ("h", 1.0 / 3600.0)]
+            .into_iter()
+            .find(|(unit, _)| text.ends_with(unit))?;
+    let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
+    Duration::try_from_secs_f64(number / per_second).ok()
+}
+
 /// The second pod also starts the manifest's other containers, beside those that run already.
 fn companion_check(path: &str, companion: &Companion) -> CheckResult {
-    let Companion { name, ends, ports, sockets } = companion;
+    let Companion { name, ends, ports, sockets, awaits_port } = companion;
+    if *awaits_port {
+        return CheckResult::refuse(
+            "containers",
+            format!("{path}: init container {name} looks for who listens on the component's port"),
+            "the static pod listens there until the new pod is ready, and the new pod would wait for that port for ever: take \
+             the container out",
+        );
+    }
     let list = |what: &str, all: Vec<String>| match all.is_empty() {
         true => String::new(),
         false => format!(" ({what} {})", all.join(", ")),
@@ -140,6 +206,97 @@ mod tests {
         assert_eq!(elects("--leader-elect-resource-lock=leases"), Vec::<String>::new());
         let said = elects("--lock-object-name=mine");
         assert!(said[0].contains("--lock-object-name=mine, not kube-scheduler"), "{said:?}");
+    }
+
+    #[test]
+    fn the_usual_pace_in_other_words_is_the_usual_pace() {
+        let paced = |value: &str| {
+            let flag = format!("- --leader-elect=true\n    - --leader-elect-retry-period={value}");
+            refused("- --leader-elect=true", &flag)
+        };
+        for usual in ["2s", "2000ms", "2.0s"] {
+            assert_eq!(paced(usual), Vec::<String>::new(), "{usual}");
+        }
+        for other in ["1s", "2m", "2", ""] {
+            assert_eq!(paced(other).len(), 1, "{other}");
+        }
+    }
+
+    /// The API has no mirror pod of such a static pod, and a pivot would look for one in vain.
+    #[test]
+    fn a_static_pod_that_needs_an_object_of_the_api_is_refused_by_its_path() {
+        for (field, at) in [
+            ("serviceAccountName: x", "spec.serviceAccountName refers to a ServiceAccount"),
+            ("serviceAccount: x", "spec.serviceAccount refers to a ServiceAccount"),
+            ("imagePullSecrets: [{name: x}]", "spec.imagePullSecrets refers to a Secret"),
+        ] {
+            let said = refused("  hostNetwork: true", &format!("  hostNetwork: true\n  {field}"));
+            assert_eq!(said.len(), 1, "{said:?}");
+            assert!(said[0].contains("/m/kube-scheduler.yaml") && said[0].contains(at), "{said:?}");
+        }
+        for nothing in ["serviceAccountName: ''", "imagePullSecrets: []"] {
+            let said = refused("  hostNetwork: true", &format!("  hostNetwork: true\n  {nothing}"));
+            assert_eq!(said, Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn an_init_container_that_waits_for_the_port_is_refused() {
+        let with = |script: &str| {
+            let init = format!(
+                "  initContainers:\n  - name: wait\n    image: i\n    command: [sh, -c, {script:?}]\n  hostNetwork: true"
+            );
+            refused("  hostNetwork: true", &init)
+        };
+        let said = with("while [ -n \"$(ss -Htan '( sport = 10259 )')\" ]; do sleep 1; done");
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].contains("init container wait looks for who listens on the component's port"),
+            "{said:?}"
+        );
+        for other in ["mkdir -p /var/log/ss", "lsof -ni :110259", "echo 10259"] {
+            assert_eq!(with(other), Vec::<String>::new(), "{other}");
+        }
+    }
+
+    /// kops asks a sidecar for the API server's health: the manifest has the port in the API server's probe only.
+    #[test]
+    fn a_port_that_the_probes_ask_and_nobody_claims_is_the_sidecars() {
+        let sidecar = "  - name: side\n    image: i\n  hostNetwork: true";
+        let usual = include_str!("../manifest/fixtures/v1.20/kube-scheduler.yaml");
+        let text = usual.replacen("  hostNetwork: true", sidecar, 1).replacen("port: 10259", "port: 3990", 1);
+        let pod = StaticPod::parse(Component::Scheduler, text.as_bytes()).unwrap();
+        let words: Vec<String> = manifest_checks("/m/x.yaml", &pod).iter().map(ToString::to_string).collect();
+        assert!(
+            words.iter().any(|word| word.contains("container side listens by itself (port 3990)")),
+            "{words:?}"
+        );
+    }
+
+    #[test]
+    fn fields_that_a_daemonset_cannot_have_are_not_lost_without_a_word() {
+        let usual = include_str!("../manifest/fixtures/v1.20/kube-scheduler.yaml");
+        let more = "  hostNetwork: true\n  restartPolicy: OnFailure\n  activeDeadlineSeconds: 600";
+        let text = usual.replacen("  hostNetwork: true", more, 1);
+        let pod = StaticPod::parse(Component::Scheduler, text.as_bytes()).unwrap();
+        let words: Vec<String> = manifest_checks("/m/x.yaml", &pod).iter().map(ToString::to_string).collect();
+        let expected = "cannot have spec.restartPolicy OnFailure, spec.activeDeadlineSeconds 600";
+        assert!(words.iter().any(|word| word.contains(expected)), "{words:?}");
+    }
+
+    #[test]
+    fn a_label_that_the_daemonset_needs_for_itself_is_not_lost_without_a_word() {
+        let usual = include_str!("../manifest/fixtures/v1.20/kube-scheduler.yaml");
+        let text = usual.replacen("  labels:\n", "  labels:\n    k8s-app: kube-scheduler\n", 1);
+        let pod = StaticPod::parse(Component::Scheduler, text.as_bytes()).unwrap();
+        let results = manifest_checks("/m/kube-scheduler.yaml", &pod);
+        let words: Vec<String> = results.iter().map(ToString::to_string).collect();
+        assert!(
+            words.iter().any(
+                |word| word.contains("k8s-app=kube-scheduler becomes k8s-app=self-hosted-kube-scheduler")
+            ),
+            "{words:?}"
+        );
     }
 
     #[test]

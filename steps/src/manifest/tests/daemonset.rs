@@ -96,6 +96,10 @@ fn this_nodes_address_is_advertised_by_a_variable_and_any_other_as_it_is() {
     // A variable that a person has made for another purpose keeps its value.
     let second = field("FULCRUM_HOST_IP", "status.hostIP");
     assert_eq!(env(json!([theirs, other])), json!([theirs, other, second]));
+    // With both names taken the address stays, which is the node's.
+    let taken = json!([theirs, { "name": "FULCRUM_HOST_IP", "value": "198.51.100.2" }]);
+    let kept = container(taken.clone(), &[literal]);
+    assert_eq!((&kept["command"][1], &kept["env"]), (&json!(literal), &taken));
 
     let command = |words: &[&str]| container(Value::Null, words)["command"].clone();
     let (flag, sharing, program) =

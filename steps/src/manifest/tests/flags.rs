@@ -29,7 +29,7 @@ fn flags_are_read_in_all_their_forms() {
     assert_eq!(value(&["--kubeconfig=/a", "-v=2", "--kubeconfig", "/b"]).as_deref(), Some("/b"));
     assert_eq!(value(&["--kubeconfig", "--v=2"]).as_deref(), Some("true"));
     assert_eq!(value(&["--kubeconfig"]).as_deref(), Some("true"));
-    assert_eq!(value(&["--kubeconfig-x=/a", "--", "--kubeconfig=/b"]), None);
+    assert_eq!(value(&["--kubeconfig-x=/a", "--"]), None);
     assert_eq!(flag(&["--secure_port", "11259"], "secure-port").as_deref(), Some("11259"));
     assert_eq!(flag(&["--weight", "-5"], "weight").as_deref(), Some("-5"));
 }
@@ -46,6 +46,19 @@ fn the_program_need_not_be_the_first_word() {
         let pod = parse(Component::Scheduler, &scheduler(command, args)).unwrap();
         assert_eq!(pod.flag("v").as_deref(), Some("3"), "{command:?} {args:?}");
         assert_eq!(pod.flag("log-file"), None);
+    }
+}
+
+/// A debugger hands such words on. What is appended before the `--` would go to the debugger.
+#[test]
+fn words_behind_the_end_of_the_flags_are_refused() {
+    for words in [
+        &["dlv", "--listen=:2345", "exec", "kube-scheduler", "--", "--v=2"][..],
+        &["kube-scheduler", "--v=2", "--", "--kubeconfig=/b"],
+    ] {
+        let error = parse(Component::Scheduler, &scheduler(words, &[])).unwrap_err().to_string();
+        assert!(error.starts_with("spec.containers[0]: `--"), "{error}");
+        assert!(error.contains("stands behind `--`"), "{error}");
     }
 }
 

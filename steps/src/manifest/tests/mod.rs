@@ -5,6 +5,8 @@
 mod compare;
 mod daemonset;
 mod flags;
+mod fuzz;
+mod grammar;
 mod parse;
 mod properties;
 mod standby;

@@ -65,7 +65,8 @@ fn without_probes_and_namespace_the_defaults_hold() {
 
 #[test]
 fn what_is_no_pod_of_the_component_is_refused_with_what_was_seen() {
-    let cases: [(&[u8], &str); 7] = [
+    let cases: [(&[u8], &str); 8] = [
+        (b"---\n---\na: 1\n", "the first YAML document is empty"),
         (b"apiVersion: [v1", "not readable as YAML"),
         (b"kind: Pod\n\tname: x", "not readable as YAML"),
         (b"{apiVersion: v1}", "takes a file that begins with `{` as JSON"),
@@ -132,17 +133,78 @@ fn every_missing_piece_has_its_own_error() {
 
 #[test]
 fn a_manifest_of_another_component_is_refused() {
-    let error = parse(Component::ControllerManager, &fixture(Component::Scheduler)).unwrap_err();
-    assert!(
-        error.to_string().starts_with("no container runs kube-controller-manager; found container kube-")
-    );
+    let (component, runs) = (Component::ControllerManager, Component::Scheduler);
+    let error = parse(component, &fixture(runs)).unwrap_err();
+    assert_eq!(error, ManifestError::AnotherComponent { component, runs });
+    assert!(error.to_string().contains("name each file after what it holds"), "{error}");
 }
 
 #[test]
 fn a_port_that_is_none_is_refused() {
-    for port in ["0", "65536", "", "https", "-1", "$(PORT)"] {
+    // A leading zero: the component reads octal digits.
+    for port in ["0", "65536", "", "https", "-1", "$(PORT)", "010259"] {
         let document = scheduler(&["kube-scheduler", &format!("--secure-port={port}")], &[]);
         let error = parse(Component::Scheduler, &document).unwrap_err();
         assert_eq!(error, ManifestError::BadPort { component: Component::Scheduler, seen: port.to_owned() });
     }
+}
+
+/// The kubelet does not run such a pod. What it runs comes from an earlier version of the file, or nothing does.
+#[test]
+fn a_value_of_the_wrong_type_is_refused_by_its_path() {
+    for (path, value, expected) in [
+        ("/spec/priority", json!("2000001000"), "spec.priority: invalid type: string"),
+        ("/spec/terminationGracePeriodSeconds", json!("30"), "spec.terminationGracePeriodSeconds: "),
+        ("/spec/initContainers", json!({ "name": "x" }), "spec.initContainers: "),
+        ("/spec/tolerations", json!({ "operator": "Exists" }), "spec.tolerations: "),
+        ("/spec/securityContext", json!({ "runAsUser": "0" }), "spec.securityContext.runAsUser: "),
+        (
+            "/spec/containers/0/env",
+            json!([{ "name": "GOGC", "value": 100 }]),
+            "spec.containers[0].env[0].value: ",
+        ),
+        (
+            "/spec/containers/0/livenessProbe/timeoutSeconds",
+            json!("15"),
+            "spec.containers[0].livenessProbe.timeoutSeconds: ",
+        ),
+        (
+            "/spec/containers/0/resources",
+            json!({ "requests": { "cpu": "250 m" } }),
+            "spec.containers[0].resources.requests.cpu: ",
+        ),
+        (
+            "/spec/dnsPolicy",
+            json!("clusterfirst"),
+            "spec.dnsPolicy: \"clusterfirst\" is none of ClusterFirst, ",
+        ),
+        (
+            "/spec/containers/0/livenessProbe/httpGet/scheme",
+            json!("https"),
+            "spec.containers[0].livenessProbe.httpGet.scheme: ",
+        ),
+        ("/metadata/labels/tier", json!(7), "metadata.labels.tier: "),
+    ] {
+        let mut document = fixture(Component::Scheduler);
+        let (parent, key) = path.rsplit_once('/').unwrap();
+        document.pointer_mut(parent).unwrap()[key] = value;
+        let error = parse(Component::Scheduler, &document).unwrap_err().to_string();
+        assert!(error.starts_with(expected) && error.contains("the kubelet refuses such a pod"), "{error}");
+    }
+}
+
+#[test]
+fn what_the_kubelet_decodes_is_no_wrong_type() {
+    let mut document = fixture(Component::Scheduler);
+    document["status"] = json!("anything");
+    document["spec"]["fancy"] = json!({ "not": ["known"] });
+    document["spec"]["volumes"][0]["emptyDir"] = json!({ "sizeLimit": 1 });
+    let container = &mut document["spec"]["containers"][0];
+    container["resources"] = json!({ "requests": { "cpu": 0.5, "memory": 1024 }, "limits": null });
+    container["env"] = json!([{ "name": "A", "value": null }]);
+    container["ports"] = json!(null);
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        container[probe] = json!(null);
+    }
+    assert_eq!(parse(Component::Scheduler, &document).map(|pod| pod.port()), Ok(10259));
 }

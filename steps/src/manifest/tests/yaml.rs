@@ -58,6 +58,16 @@ fn scalars_are_what_the_kubelet_reads() {
     }
 }
 
+/// The simulated kubelet decodes what the lenient reader reads.
+#[test]
+fn both_readers_read_one_value() {
+    for text in ["a: 6e1\nb: 0644\nc: yes\n", "{\"a\": 60.0, \"b\": 420, \"c\": true}"] {
+        let expected = json!({ "a": 60, "b": 420, "c": true });
+        assert_eq!(read(text.as_bytes()).unwrap(), expected, "{text}");
+        assert_eq!(crate::manifest::read_as_the_kubelet(text.as_bytes()), Some(expected), "{text}");
+    }
+}
+
 #[test]
 fn anchors_and_merge_keys_are_resolved() {
     let text = "base: &base {one: 1, two: 2}\nsame: *base\nmerged: {<<: *base, two: 3}\n";

@@ -168,6 +168,21 @@ impl Setup {
         self.from.as_deref()
     }
 
+    /// The refusal with the names of the files that the copies in `copies` were made from. The copies are gone when
+    /// a person reads this.
+    #[must_use]
+    pub fn of_originals(&self, mut refused: Refused, copies: &ManifestsDir) -> Refused {
+        let copies = copies.path().display().to_string();
+        if let Some(originals) = &self.from {
+            for verdict in &mut refused.results {
+                for text in [&mut verdict.seen, &mut verdict.remedy] {
+                    *text = text.replace(&copies, &originals.display().to_string());
+                }
+            }
+        }
+        refused
+    }
+
     /// Puts copies of the manifests into `dir`, owned by the user of this process, and describes the node for
     /// them.
     pub(super) fn install(&self, dir: &Path) -> io::Result<SimulatorOptions> {

@@ -144,13 +144,21 @@ impl SimulatedSite {
             steps,
             dir,
         };
-        if let Err(unsettled) = world.settle().await {
-            world.preflight().await?;
-            return Err(unsettled.into());
-        }
+        let settled = world.settle().await.map_err(RehearsalError::from);
+        let seen = match settled {
+            Ok(()) => inventory(&world.simulator).await.map_err(RehearsalError::from),
+            Err(unsettled) => Err(unsettled),
+        };
         let processes = world.simulator.snapshot().processes;
         world.shared = processes.into_iter().map(|one| (one.component, one.shares_port)).collect();
-        world.objects = inventory(&world.simulator).await?;
+        world.objects = match seen {
+            Ok(objects) => objects,
+            Err(unsettled) => {
+                let refused = world.preflight().await;
+                refused.map_err(|refused| setup.of_originals(refused, &world.manifests()))?;
+                return Err(unsettled);
+            }
+        };
         Ok(world)
     }
 

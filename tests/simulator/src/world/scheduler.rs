@@ -4,7 +4,7 @@ use super::election;
 use super::{Now, World};
 use crate::object::{Key, text, time};
 use fulcrum_steps::manifest::nanos;
-use fulcrum_steps::placement::{admits, repels, requests};
+use fulcrum_steps::placement::{admits, repels, requests, unmet};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -55,6 +55,8 @@ fn obstacle(pod: &Value, node: &Value, bound: &[&Value]) -> Option<&'static str>
         Some("node(s) had untolerated taint(s)")
     } else if bound.iter().any(|other| ports_conflict(pod, other)) {
         Some("node(s) didn't have free ports for the requested pod ports")
+    } else if unmet(pod, bound, node).is_some() {
+        Some("node(s) didn't match pod affinity rules")
     } else if bound.iter().any(|other| repels(pod, other, node)) {
         Some("node(s) didn't match pod anti-affinity rules")
     } else if bound.iter().any(|other| repels(other, pod, node)) {

@@ -10,6 +10,7 @@ use crate::process::{Machine, Owner};
 use crate::program::Program;
 use crate::snapshot::Origin;
 use crate::world::Now;
+use fulcrum_steps::manifest::expanded;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 use serde_json::Value;
@@ -293,29 +294,24 @@ fn is_nowhere(image: &str) -> bool {
     image.split_once('/').is_some_and(|(host, _)| host == "invalid" || host.ends_with(".invalid"))
 }
 
-/// Command and arguments with `$(NAME)` replaced by the container's environment. Without either it is the
+/// Command and arguments with `$(NAME)` replaced by the container's environment. Without a command it is the
 /// image's entry point, which the simulation names after the image, as `/pause` is.
 fn command(pod: &core::Pod, container: &core::Container, options: &SimulatorOptions) -> Vec<String> {
-    let mut environment = Vec::new();
-    for variable in container.env.iter().flatten() {
-        let field = variable.value_from.as_ref().and_then(|v| v.field_ref.as_ref());
-        let value = match field.map(|f| f.field_path.as_str()) {
-            Some("status.hostIP" | "status.podIP") => options.node_address.to_string(),
-            Some("spec.nodeName") => options.node_name.clone(),
-            Some("metadata.name") => pod.metadata.name.clone().unwrap_or_default(),
-            Some("metadata.namespace") => pod.metadata.namespace.clone().unwrap_or_default(),
-            _ => variable.value.clone().unwrap_or_default(),
-        };
-        environment.push((format!("$({})", variable.name), value));
-    }
-    let words = container.command.iter().flatten().chain(container.args.iter().flatten());
-    let words: Vec<String> = words
-        .map(|word| environment.iter().fold(word.clone(), |word, (name, value)| word.replace(name, value)))
-        .collect();
-    if !words.is_empty() {
-        return words;
+    let field = |path: &str| match path {
+        "status.hostIP" | "status.podIP" | "status.hostIPs" | "status.podIPs" => {
+            Some(options.node_address.to_string())
+        }
+        "spec.nodeName" => Some(options.node_name.clone()),
+        "metadata.name" => pod.metadata.name.clone(),
+        "metadata.namespace" => pod.metadata.namespace.clone(),
+        _ => None,
+    };
+    let fields = serde_json::to_value(container).unwrap_or_default();
+    let [command, args] = fields.as_object().map(|fields| expanded(fields, field)).unwrap_or_default();
+    if !command.is_empty() {
+        return [command, args].concat();
     }
     let image = container.image.as_deref().unwrap_or_default();
     let name = image.rsplit('/').next().unwrap_or_default().split([':', '@']).next().unwrap_or_default();
-    vec![format!("/{name}")]
+    [vec![format!("/{name}")], args].concat()
 }

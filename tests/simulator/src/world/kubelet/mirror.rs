@@ -4,6 +4,7 @@ use crate::object::{Key, object_at, text};
 use crate::resource::Resource;
 use crate::snapshot::Origin;
 use crate::world::{Now, World};
+use fulcrum_steps::manifest::api_reference;
 use serde_json::{Value, json};
 
 /// The hash that names the static pod.
@@ -44,6 +45,12 @@ pub(super) fn sync(world: &mut World, now: Now) {
             continue;
         }
         if store.get(&local.key).is_some() {
+            continue;
+        }
+        // Admission forbids the mirror pod of a static pod that needs an object of the API.
+        if let Some((at, what)) = api_reference(&local.object["spec"]) {
+            let subject = format!("pod {}", local.owner.pod);
+            world.log.add(now.at, subject, format!("no mirror pod: {at} refers to {what}"));
             continue;
         }
         let object = mirror(&local.object, &local.owner.pod_uid, &options.node_name, &node_uid, now);

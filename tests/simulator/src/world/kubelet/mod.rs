@@ -17,7 +17,7 @@ use crate::resource::Resource;
 use crate::snapshot::Origin;
 use crate::store::Deletion;
 use crate::world::{Now, World};
-use fulcrum_steps::manifest::read_as_the_kubelet;
+use fulcrum_steps::manifest::{read_as_the_kubelet, typed_pod};
 use k8s_openapi::api::core::v1::Pod;
 use local_pod::{Around, LocalPod};
 use serde_json::Value;
@@ -153,7 +153,7 @@ fn from_files(world: &mut World, now: Now, files: &Files) -> Vec<Arc<Desired>> {
 
 fn parse(name: &str, content: &[u8], options: &SimulatorOptions) -> Result<Desired, String> {
     let pod = read_as_the_kubelet(content).ok_or("it is neither YAML nor JSON")?;
-    let pod: Pod = serde_json::from_value(pod).map_err(|e| e.to_string())?;
+    let pod: Pod = typed_pod(&pod).map_err(|e| e.to_string())?;
     let mut object = serde_json::to_value(&pod).map_err(|e| e.to_string())?;
     let path = options.manifests_dir.join(name);
     let seed = format!("{object}host:{}file:{}", options.node_name, path.display());
