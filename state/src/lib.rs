@@ -121,11 +121,15 @@ mod shared;
 // The reader's handle.
 mod reader;
 
+// What another process has written, as an event.
+mod changes;
+
 // Reads a run, with checks.
 mod entries;
 
 mod error;
 
+pub use changes::Changes;
 pub use commit::Commit;
 pub use disk::Disk;
 pub use disk::DiskFile;
