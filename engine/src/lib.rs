@@ -7,7 +7,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`step`] | the contract of a step |
+//! | [`mod@step`] | the contract of a step |
 //! | [`plan`] | a DAG of steps as data; [`policy`]: attempts, back-off, timeouts; [`limits`]: what a value may measure |
 //! | [`event`] | what is journalled |
 //! | [`status`], [`run`] | the state machine: one step, the whole run; no I/O, no clock |
