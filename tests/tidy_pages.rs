@@ -3,12 +3,14 @@
 use super::tidy::{root, sources};
 use std::path::PathBuf;
 
-/// Every Markdown file that people read: at the root, and below `docs/`.
+/// Every Markdown file that people read: at the root, of the two libraries, and below `docs/`.
 fn pages() -> Vec<(PathBuf, String)> {
-    let mut dirs = vec![root().join("docs")];
+    let mut dirs = ["docs", "engine/docs", "state/docs"].map(|dir| root().join(dir)).to_vec();
     let mut files: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+        .into_iter()
+        .chain(["engine/README.md", "state/README.md"])
         .map(|name| root().join(name))
-        .into();
+        .collect();
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -68,7 +70,8 @@ fn files_that_pages_name_are_there() {
             let is_there = sources.iter().any(|(source, _)| source.ends_with(file));
             assert!(is_there, "{} names {file}", path.display());
         }
-        let links = page.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        let links = ["](", "]: "].into_iter().flat_map(|mark| page.split(mark).skip(1));
+        let links = links.filter_map(|rest| rest.split([')', '#', '\n']).next());
         for link in links.filter(|link| !link.is_empty() && !link.contains("://")) {
             assert!(path.parent().unwrap().join(link).exists(), "{} links to {link}", path.display());
         }
@@ -83,5 +86,29 @@ fn pages_fit_a_hundred_columns() {
             let long = line.chars().count() > 100 && !line.starts_with('|') && !line.contains("](");
             assert!(!long, "{}:{}: more than 100 columns", path.display(), number + 1);
         }
+    }
+}
+
+/// What a library's page calls a quick start fits one screen. The compiler runs it as a test of its crate.
+#[test]
+fn quick_starts_are_short() {
+    for page in ["engine/README.md", "state/README.md"] {
+        let text = std::fs::read_to_string(root().join(page)).unwrap();
+        let start = text.split("```rust\n").nth(1).unwrap().split("```").next().unwrap();
+        assert!(start.lines().count() <= 40, "{page}: {} lines", start.lines().count());
+        assert!(start.contains("fn main"), "{page}: a whole program");
+    }
+}
+
+/// The figures in the engine's comparison are those that were measured last.
+#[test]
+fn figures_beside_other_engines_are_those_that_were_measured() {
+    let measured = std::fs::read_to_string(root().join("docs/figures.md")).unwrap();
+    let page = std::fs::read_to_string(root().join("engine/docs/comparison.md")).unwrap();
+    let figures = page.split("## Figures").nth(1).unwrap();
+    let rows: Vec<&str> = figures.lines().filter(|line| line.starts_with("| ")).collect();
+    assert!(rows.len() > 6, "the table has moved");
+    for row in rows {
+        assert!(measured.lines().any(|line| line == row), "not in docs/figures.md: {row}");
     }
 }

@@ -78,7 +78,12 @@ impl From<OpenError> for Failure {
             OpenError::Newer { .. } | OpenError::Damaged { .. } => Exit::Damaged,
             _ => Exit::Refused,
         };
-        Self::new(exit, error)
+        let is_damaged = matches!(error, OpenError::Damaged { .. });
+        let error = anyhow::Error::new(error);
+        match is_damaged {
+            true => Self::new(exit, error.context("the journal cannot be read; the archived manifests can")),
+            false => Self::new(exit, error),
+        }
     }
 }
 

@@ -1,30 +1,13 @@
-//! A small workflow engine that survives its own death.
+//! [guarantees]: crate::guarantees
+//! [when not to use it]: crate::when_not_to_use_it
+//! [comparison]: crate::comparison
+#![doc = include_str!("../README.md")]
 //!
-//! A [`Plan`] is a DAG of named steps. The engine runs it, and journals each intent before it acts. The
-//! process can therefore be killed at any instant. [`Engine::resume`] then goes on where the run was;
-//! [`Engine::roll_back`] undoes what was done. The engine is a library, not a server. It needs one
-//! directory.
-//!
-//! What it promises, and what holds each promise, is in `ARCHITECTURE.md`. In short:
-//!
-//! 1. **Intent before effect.** An attempt is durable in the journal before it starts; its result is
-//!    durable before anything that depends on it starts.
-//! 2. **The journal says what was meant, the probe says what is.** After a crash the engine probes a
-//!    started step without a result ([`Step::probe`]). It never guesses.
-//! 3. **Effects can be volatile** ([`Durability`]): the engine probes again what a reboot or a restart may
-//!    have taken away.
-//! 4. **A rollback covers every step that was started**, in the reverse order of the DAG, and can be
-//!    resumed itself. An undo that keeps failing is [`Outcome::NeedsOperator`], never a success.
-//! 5. **A failed sync stops everything.** The engine claims nothing that might not be on the disk.
-//!
-//! The engine has no timers that survive a restart: a retry delay starts anew after a crash. It does not
-//! carry out one run on two machines.
-//!
-//! `examples/deploy.rs` is a whole program: run it, kill it, run it again.
+//! # Modules
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`step`] | the contract of a step |
+//! | [`mod@step`] | the contract of a step |
 //! | [`plan`] | a DAG of steps as data; [`policy`]: attempts, back-off, timeouts; [`limits`]: what a value may measure |
 //! | [`event`] | what is journalled |
 //! | [`status`], [`run`] | the state machine: one step, the whole run; no I/O, no clock |
@@ -32,6 +15,18 @@
 //! | [`engine`] | what a program calls; the executor around the state machine |
 //! | [`observe`] | how a program watches |
 //! | `testing` | what every workflow should hold, as checks (cargo feature `testing`) |
+
+#[cfg(doc)]
+#[doc = include_str!("../docs/guarantees.md")]
+pub mod guarantees {}
+
+#[cfg(doc)]
+#[doc = include_str!("../docs/when-not.md")]
+pub mod when_not_to_use_it {}
+
+#[cfg(doc)]
+#[doc = include_str!("../docs/comparison.md")]
+pub mod comparison {}
 
 mod attempt;
 mod calls;

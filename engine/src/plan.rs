@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// A step's name, unique within its plan, e.g. `retire-static/kube-apiserver`.
+/// A step's name, unique within its plan, e.g. `copy/images`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StepId(String);
@@ -155,7 +155,7 @@ impl Plan {
         &self.shared
     }
 
-    /// The plan's purpose, e.g. `pivot`.
+    /// The name of the workflow, e.g. `deploy`.
     pub fn workflow(&self) -> &str {
         &self.workflow
     }

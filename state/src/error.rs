@@ -23,9 +23,9 @@ pub enum OpenError {
         /// The process that has it open, if that could be read.
         holder: Option<LockHolder>,
     },
-    /// A later version of fulcrum wrote the journal.
+    /// A later version wrote the journal.
     #[error(
-        "{} has format {found}, this version reads formats up to {supported}; use the version of fulcrum that \
+        "{} has format {found}, this version reads formats up to {supported}; use the version that \
          wrote it, or a later one", path.display()
     )]
     Newer {
@@ -49,7 +49,7 @@ pub enum OpenError {
     },
     /// The stored data cannot be read at all.
     #[error(
-        "{} is damaged: {detail}. Files in blobs/ and archived manifests do not depend on it and can be read. \
+        "{} is damaged: {detail}. Files in blobs/ do not depend on it and can be read. \
          Keep a copy of the state directory before anything else; then verify its history, which tells the entry \
          that is hit, and put a backup in its place or start with an empty directory", path.display()
     )]
@@ -77,8 +77,7 @@ pub enum OpenError {
     },
     /// An earlier version wrote the journal, and this process only reads.
     #[error(
-        "{} has format {found}; open it once for writing (fulcrum resume or rollback does), which carries it over \
-         to format 2", path.display()
+        "{} has format {found}; open it once for writing, which carries it over to format 2", path.display()
     )]
     Older {
         /// The state directory.

@@ -1,8 +1,8 @@
-//! Files that are whole or absent, after a kill and after a power cut. This is the project's one helper for
-//! that. It knows nothing of journals.
+//! Files that are whole or absent, after a kill and after a power cut. A program may use it for its own
+//! files: it knows nothing of journals.
 //!
 //! The temporary file lies in the directory of the target, as a rename does not cross file systems. Its name
-//! starts with a dot: a kubelet that watches the directory does not read it. A kill can leave one behind,
+//! starts with a dot, and programs that watch a directory pass over such names. A kill can leave one behind,
 //! named `.fulcrum-<name>-*.tmp`. Nothing ever reads it, and [`sweep`] removes it.
 
 use std::fs::File;
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_file_is_replaced_with_the_mode_and_owner_asked_for() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("kube-apiserver.yaml");
+        let path = dir.path().join("settings.yaml");
         write_atomic(&path, b"one", None, None).unwrap();
         let first = path.metadata().unwrap();
         assert_eq!(first.mode() & 0o7777, 0o600);
@@ -137,7 +137,7 @@ mod tests {
         write_atomic(&path, b"two", Some(0o644), Some((first.uid(), first.gid()))).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o644);
-        assert_eq!(names(dir.path()), ["kube-apiserver.yaml"]);
+        assert_eq!(names(dir.path()), ["settings.yaml"]);
     }
 
     #[test]

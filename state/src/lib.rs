@@ -1,11 +1,5 @@
-//! The journal of fulcrum: what a run did, in order, on the disk before anything depends on it.
-//!
-//! It is for one process on one node that appends small entries and must find every acknowledged one after a
-//! kill or a power cut, and for any number of processes that read. It is not a database for queries, and it
-//! knows nothing of steps, plans or Kubernetes: a body is JSON text.
-//!
-//! An append-only log of text lines is the only copy of the data (docs/formats/journal.md). An index, and the
-//! states of runs in sled, make opening fast. If they are lost, they are made anew from the log.
+//! [format]: crate::format
+#![doc = include_str!("../README.md")]
 //!
 //! # Promises
 //!
@@ -37,6 +31,10 @@
 //! * A rename within one file system is atomic.
 //! * Bytes may change behind our back. Reading finds such a change, and does not repair it.
 //! * Only this user writes below the state directory, and only while the lock is held.
+
+#[cfg(doc)]
+#[doc = include_str!("../docs/format.md")]
+pub mod format {}
 
 // The names of runs and entries.
 mod id;
@@ -121,11 +119,15 @@ mod shared;
 // The reader's handle.
 mod reader;
 
+// What another process has written, as an event.
+mod changes;
+
 // Reads a run, with checks.
 mod entries;
 
 mod error;
 
+pub use changes::Changes;
 pub use commit::Commit;
 pub use disk::Disk;
 pub use disk::DiskFile;

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
+use fulcrum_state::Changes;
 use fulcrum_state::Commit;
 use fulcrum_state::Journal;
 use fulcrum_state::OpenError;
@@ -348,4 +349,17 @@ fn an_opening_knows_from_then_on_what_was_committed_before_a_crash() {
     std::fs::write(&log, bytes).unwrap();
     let error = open(&again).reader().verify(run).unwrap_err();
     assert!(matches!(error, ReadError::Damaged { seq: 2, .. }), "{error}");
+}
+
+#[test]
+fn a_reader_is_told_when_the_writer_has_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    let mut changes = Changes::of(dir.path()).unwrap();
+    let reader = Reader::open(dir.path()).unwrap();
+    assert!(!changes.wait(std::time::Duration::ZERO).unwrap(), "nothing was written since");
+    let run = wait(journal.begin("sales", Commit::of([body(1)]))).unwrap().run();
+    assert!(changes.wait(std::time::Duration::from_secs(20)).unwrap());
+    assert_eq!(reader.header(run).unwrap().unwrap().head.seq, 1);
+    assert!(Changes::of(dir.path().join("none")).is_err());
 }
