@@ -82,7 +82,7 @@ fn a_place_where_nothing_was_done_says_so() {
     let fulcrum = Fulcrum::new();
     let output = fulcrum.run(&["history", "-o", "json"]);
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), r#"{"runs":[]}"#);
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), r#"{"format_version":1,"runs":[]}"#);
     assert!(!fulcrum.path("state").exists(), "looking made a state directory");
     let status = fulcrum.run(&["status", "-o", "json"]);
     assert_eq!(status.status.code(), Some(0));
@@ -196,10 +196,11 @@ async fn a_changed_byte_is_found_and_the_entry_named() {
     assert!(said.contains("entry "), "{said}");
     // What comes before is told all the same, and the message says where the rest should be.
     let mut history = Command::new(env!("CARGO_BIN_EXE_fulcrum"));
-    let output = history.arg("--state-dir").arg(world.state_dir()).arg("history").output().unwrap();
+    let output =
+        history.arg("--state-dir").arg(world.state_dir()).args(["history", "last"]).output().unwrap();
     let (told, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(output.status.code(), Some(8), "{said}");
-    assert!(told.contains("  await-ready/kube-scheduler ") && !told.contains("  record-head "), "{told}");
+    assert!(told.contains(" await-ready/kube-scheduler\n") && !told.contains(" record-head\n"), "{told}");
     assert!(
         said.contains("damaged at entry ") && said.contains(world.state_dir().to_str().unwrap()),
         "{said}"

@@ -165,15 +165,22 @@ fn a_kept_history_is_shown_with_todays_names() {
             command.env_clear().args(["--state-dir", dir.path().to_str().unwrap()]).args(args).output();
         String::from_utf8(output.unwrap().stdout).unwrap()
     };
-    let history = run(&["history"]);
+    let mut history = run(&["history"]);
+    let runs: Vec<String> = history
+        .lines()
+        .filter(|line| line.starts_with(char::is_alphabetic))
+        .filter_map(|line| line.split_whitespace().nth(1).map(ToOwned::to_owned))
+        .collect();
+    assert_eq!(runs.len(), 4, "{history}");
+    runs.iter().for_each(|id| history += &run(&["history", id.as_str(), "--long"]));
     for words in [
         "fall-back ",
-        "because: kube-scheduler: nobody listens on its port",
-        "  prefer-static ",
-        "  prepare-rollback/vacate-port/kube-apiserver ",
-        "  undo prefer-serving ",
-        "  fall-back/kube-scheduler ",
-        "  record-head ",
+        "  why    kube-scheduler: nobody listens on its port",
+        " prefer-static\n",
+        " prepare-rollback/vacate-port/kube-apiserver\n",
+        " undone  prefer-serving\n",
+        " fall-back/kube-scheduler\n",
+        " record-head\n",
     ] {
         assert!(history.contains(words), "{words}: {history}");
     }

@@ -22,6 +22,9 @@ mod rehearse;
 // The command: exit codes and words.
 mod cli;
 
+// What was done, as people and programs read it.
+mod history;
+
 // Journals that earlier builds have left.
 mod kept;
 

@@ -71,7 +71,12 @@ async fn what_a_step_has_made_can_be_read_after_a_crash_and_is_in_the_history() 
         assert_eq!(made["name"], "self-hosted-kube-scheduler");
         drop(journal);
         let mut command = Command::new(env!("CARGO_BIN_EXE_fulcrum"));
-        let output = command.env_clear().arg("--state-dir").arg(world.state_dir()).arg("history").output();
+        let output = command
+            .env_clear()
+            .arg("--state-dir")
+            .arg(world.state_dir())
+            .args(["history", "last", "--long"])
+            .output();
         let history = String::from_utf8(output.unwrap().stdout).unwrap();
         let uid = made["uid"].as_str().unwrap();
         for words in [format!("      uid: {uid}\n"), format!("      kube-scheduler.yaml: {archive}\n")] {

@@ -238,9 +238,9 @@ fn what_is_kept_is_the_node_and_its_journal() {
     assert!(text(&output.stderr).contains(root.to_str().unwrap()));
     let [world] = &walk(root)[..] else { panic!("it was one world") };
     assert_eq!(walk(&world.join("manifests")).len(), 4);
-    let history = place.command(&["history", "--state-dir", world.join("state").to_str().unwrap()]);
+    let history = place.command(&["history", "last", "--state-dir", world.join("state").to_str().unwrap()]);
     let told = text(&{ history }.output().unwrap().stdout);
-    assert!(told.contains("rolled-back") && told.contains("undo preflight"), "{told}");
+    assert!(told.contains("rolled-back") && told.contains("undone  preflight"), "{told}");
 }
 
 /// The form that a failed case is shown with.

@@ -11,7 +11,7 @@ const LAYERS: [&[&str]; 8] = [
     &["handover", "unit"],
     &["preflight"],
     &["step"],
-    &["plan"],
+    &["plan", "changes"],
     &["guard"],
 ];
 

@@ -1,7 +1,9 @@
 //! What was typed. No look at the world.
 
 use crate::exit::EXIT_CODES;
+use crate::story;
 use clap::{Parser, Subcommand, ValueEnum};
+use fulcrum_engine::state::Timestamp;
 use fulcrum_simulator::rehearsal::Version;
 use fulcrum_steps::settings::OnReboot;
 use fulcrum_steps::settings::{HandoverMode, Wanted};
@@ -33,12 +35,13 @@ pub(crate) struct Global {
         value_name = "DIR"
     )]
     pub(crate) state_dir: PathBuf,
-    /// What is written to stdout: words, or JSON (one object a line while a run goes on).
+    /// What is written to stdout: words, or JSON (one object a line while a run goes on); jsonl is one object a
+    /// line everywhere.
     #[arg(short, long, value_enum, default_value_t, global = true)]
     pub(crate) output: Output,
     /// How the log on stderr is written.
     #[arg(long, value_enum, default_value_t, global = true)]
-    pub(crate) log_format: Output,
+    pub(crate) log_format: LogFormat,
     /// Say more on stderr: -v what steps wait for, -vv every call of the API, -vvv the libraries too.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
@@ -46,6 +49,14 @@ pub(crate) struct Global {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Output {
+    #[default]
+    Text,
+    Json,
+    Jsonl,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum LogFormat {
     #[default]
     Text,
     Json,
@@ -63,7 +74,8 @@ pub(crate) enum Command {
     Guard(Guard),
     /// Say how this node's control plane runs, and how the last run stands.
     Status(Status),
-    /// Show every attempt of every run; with --verify, prove that the journal is whole.
+    /// Show what was done: a run a paragraph, one run's steps, its changes; as a page, a trace or JSON.
+    #[command(after_help = HISTORY_HELP)]
     History(History),
     /// Pivot a simulated cluster and roll back, in seconds, without root and without network.
     ///
@@ -210,22 +222,62 @@ pub(crate) struct Status {
     pub(crate) place: Place,
 }
 
+/// What a person does with `history`.
+const HISTORY_HELP: &str = "\
+Examples:
+  fulcrum history --since 7d --failed        what went wrong this week
+  fulcrum history last                       the last run, step by step
+  fulcrum history last --diff                what it has changed
+  fulcrum history --html history.html        one page with everything, for any browser";
+
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct History {
     #[command(subcommand)]
     pub(crate) command: Option<HistoryCommand>,
-    /// The run's id, or the beginning of its id [default: all runs].
+    /// The run, shown step by step: its id, the beginning of it, or `last`.
+    ///
+    /// Without it all runs are shown, a paragraph each.
     pub(crate) run: Option<String>,
-    /// Check the hash chain of every entry. If an entry is damaged, fail with the number of the first.
+    /// Only runs begun or changed since then, e.g. 2026-11-01 or 7d.
+    ///
+    /// A date, a time (UTC, or with an offset), or so long ago.
+    #[arg(long, value_parser = since, value_name = "TIME", conflicts_with = "run")]
+    pub(crate) since: Option<Timestamp>,
+    /// Only runs of this actor: guard, command, or a user.
+    ///
+    /// Users are known where the journal names them.
+    #[arg(long, value_name = "NAME", conflicts_with = "run")]
+    pub(crate) actor: Option<String>,
+    /// Only runs that need a person, or went back uncompleted.
+    #[arg(long, conflicts_with = "run")]
+    pub(crate) failed: bool,
+    /// Show also what each step returned.
+    #[arg(short, long, requires = "run")]
+    pub(crate) long: bool,
+    /// Show the manifests and DaemonSets that the run has changed.
+    ///
+    /// In colour on a terminal, unless NO_COLOR is set.
+    #[arg(long, requires = "run")]
+    pub(crate) diff: bool,
+    /// Write a page for a browser, with everything.
+    ///
+    /// Steps, times, what each step saw, changes, evidence. The page fetches nothing.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Write a trace for Perfetto or Chrome.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Check the hash chain of every entry; name the first that is damaged.
     #[arg(long)]
     pub(crate) verify: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum HistoryCommand {
-    /// Remove old runs that are rolled back, and the guard's runs that belong to them. A completed pivot stays: a
-    /// rollback needs it.
+    /// Remove old runs that are rolled back.
+    ///
+    /// The guard's runs that belong to them go with them. A completed pivot stays: a rollback needs it.
     Prune(Prune),
 }
 
@@ -324,6 +376,10 @@ fn duration(text: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration =
         text.parse().map_err(|error| format!("{error}; write e.g. 90s or 10m"))?;
     Duration::try_from(parsed).map_err(|error| error.to_string())
+}
+
+fn since(text: &str) -> Result<Timestamp, String> {
+    story::since(text, &jiff::Zoned::now())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod exit;
 mod journal;
 mod render;
 mod shell;
+mod story;
 
 use args::{Args, Command};
 use clap::Parser;

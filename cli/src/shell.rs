@@ -1,7 +1,7 @@
 //! All output goes through here: data to stdout, talk to stderr. A terminal that has gone away is no reason
 //! to stop. The run goes on, and its journal says what happened.
 
-use crate::args::{Global, Output};
+use crate::args::{Global, LogFormat, Output};
 use crate::exit::Failure;
 use serde::Serialize;
 use std::io::{BufRead, IsTerminal, Write};
@@ -18,7 +18,13 @@ impl Shell {
     }
 
     pub(crate) fn json(&self) -> bool {
-        self.output == Output::Json
+        matches!(self.output, Output::Json | Output::Jsonl)
+    }
+
+    /// Whether stdout is a terminal for a person who has not declined colours (no-color.org).
+    pub(crate) fn colours(&self) -> bool {
+        let declined = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        !self.json() && !declined && std::io::stdout().is_terminal()
     }
 
     /// Data, as text.
@@ -87,8 +93,8 @@ pub(crate) fn start_log(global: &Global, daemon: bool) {
         .log_internal_errors(false);
     let log = log.with_ansi(std::io::stderr().is_terminal());
     match global.log_format {
-        Output::Text => log.init(),
-        Output::Json => log.json().init(),
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
     }
 }
 

@@ -19,9 +19,11 @@
 //! | [`placement`] | what the scheduler makes of a pod and a node |
 //! | [`plan`] | the DAG |
 //! | [`mod@unit`] | the guard's systemd unit |
+//! | [`changes`] | what a run has changed, before and after |
 //! | [`guard`] | what brings the control plane back after a reboot or a failure |
 //! | [`release`] | what differs from one release of Kubernetes to the next |
 
+pub mod changes;
 pub mod cluster;
 pub mod component;
 pub mod guard;

@@ -105,6 +105,11 @@ impl StepName {
         self.kind
     }
 
+    /// The component that the step is about, if it is about one.
+    pub fn component(self) -> Option<Component> {
+        self.component
+    }
+
     /// The id that the journal stores.
     pub fn id(self) -> StepId {
         let (stored, _) = self.kind.texts();

@@ -1,15 +1,18 @@
 //! `fulcrum history`.
 
 use crate::args::{Global, History, HistoryCommand, Prune};
+use crate::command::history_files::{show_diff, write_files};
+use crate::command::read_history::{no_runs, read_history};
 use crate::env::require_root;
 use crate::exit::{Exit, Failure};
 use crate::journal::{find_run, open_journal, read_before_writing, read_journal};
-use crate::render::RunHistory;
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Reader, RunHeader};
-use fulcrum_steps::plan::PIVOT;
 use fulcrum_steps::run_info::{LockPurpose, RunInfo};
+
+/// The word for the last run.
+const LAST: &str = "last";
 
 pub(crate) async fn history(global: &Global, args: &History, shell: &Shell) -> Result<Exit, Failure> {
     if !global.state_dir.exists() {
@@ -18,7 +21,7 @@ pub(crate) async fn history(global: &Global, args: &History, shell: &Shell) -> R
             global.state_dir.display()
         ));
         if shell.json() {
-            shell.data_json(&serde_json::json!({ "runs": [] }));
+            shell.print(&no_runs(shell));
         }
         return Ok(Exit::Done);
     }
@@ -28,10 +31,17 @@ pub(crate) async fn history(global: &Global, args: &History, shell: &Shell) -> R
     let journal = read_journal(&global.state_dir, LockPurpose::History)?;
     let mut headers = journal.runs()?;
     if let Some(said) = &args.run {
-        let run = find_run(&journal, Some(said))?;
+        let run = find_run(&journal, Some(said.as_str()).filter(|said| *said != LAST))?;
         headers.retain(|header| Some(header.run) == run);
     }
-    if args.verify { verify(&journal, &headers, shell) } else { show(&journal, &headers, shell) }
+    match args {
+        History { verify: true, .. } => verify(&journal, &headers, shell),
+        History { diff: true, .. } => show_diff(&journal, &headers, &global.state_dir, shell),
+        _ if args.html.is_some() || args.trace.is_some() => {
+            write_files(&journal, &headers, args, &global.state_dir, shell)
+        }
+        _ => read_history(&journal, &headers, args, shell),
+    }
 }
 
 fn verify(journal: &Reader, headers: &[RunHeader], shell: &Shell) -> Result<Exit, Failure> {
@@ -61,45 +71,6 @@ fn verify(journal: &Reader, headers: &[RunHeader], shell: &Shell) -> Result<Exit
             ),
         )),
     }
-}
-
-/// Shows everything that can be read, even if the journal is damaged further on. Prints a run as soon as it
-/// is read.
-fn show(journal: &Reader, headers: &[RunHeader], shell: &Shell) -> Result<Exit, Failure> {
-    let mut damage = None;
-    let mut before = if shell.json() { "{\"runs\":[" } else { "" };
-    for header in headers {
-        let mut history = RunHistory::new(header, why(journal, header));
-        if let Err(failure) = read(journal, header, &mut history) {
-            damage.get_or_insert(failure);
-        }
-        let text = match shell.json() {
-            true => format!("{}{}", std::mem::replace(&mut before, ","), history.json()),
-            false => history.lines().map(|line| line + "\n").collect(),
-        };
-        if !shell.print(&text) {
-            break;
-        }
-    }
-    if shell.json() {
-        shell.print(if headers.is_empty() { "{\"runs\":[]}\n" } else { "]}\n" });
-    }
-    damage.map_or(Ok(Exit::Done), Err)
-}
-
-/// Why one of the guard's own runs was begun. What cannot be read is reported with the run itself.
-fn why(journal: &Reader, header: &RunHeader) -> Option<String> {
-    if header.kind == PIVOT {
-        return None;
-    }
-    RunInfo::of(load(journal, header.run).ok()?.plan()).ok()?.why
-}
-
-fn read(journal: &Reader, header: &RunHeader, history: &mut RunHistory) -> Result<(), Failure> {
-    for entry in journal.entries(header.run) {
-        history.push(&entry?)?;
-    }
-    Ok(())
 }
 
 /// Whether no later run depends on this one: it is rolled back, or it was the guard's and is over, as is its

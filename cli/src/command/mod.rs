@@ -3,7 +3,9 @@
 mod carry_on;
 mod guard;
 mod history;
+mod history_files;
 mod pivot;
+mod read_history;
 mod refused;
 mod rehearse;
 mod rehearse_crash;

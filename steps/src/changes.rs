@@ -1,0 +1,141 @@
+//! What a run has changed, before and after, as the journal tells it: manifests, the standby, DaemonSets.
+//!
+//! The bytes come from the pre-images that steps keep in the journal. A journal of any version has them.
+
+use crate::component::Component;
+use crate::host::FileImage;
+use crate::manifest::{StaticPod, read_as_the_kubelet};
+use crate::run_info::RunInfo;
+use crate::step_name::{StepKind, StepName};
+use fulcrum_engine::state::{Digest, RunId};
+use fulcrum_engine::status::{Status, StepState};
+use fulcrum_engine::{Run, StepSpec};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// One thing that a run has changed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Change {
+    /// The component that it belongs to.
+    pub component: Component,
+    /// What was changed.
+    pub what: Changed,
+    /// Whether the change has been undone: what was there before is there again.
+    pub undone: bool,
+}
+
+/// What was changed, before and after.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "each variant says what its fields are")]
+pub enum Changed {
+    /// A file of the kubelet's manifests directory, or of the standby. `None`: no file.
+    File { path: PathBuf, before: Option<FileImage>, after: Option<FileImage> },
+    /// A DaemonSet that the run has made where there was none. `pod` is the static pod that `object` was made
+    /// of. `object` is what this version makes of that pod: the journal keeps the pod's bytes and not the
+    /// object's.
+    #[serde(rename = "daemonset")]
+    DaemonSet { namespace: String, name: String, pod: Value, object: Value },
+}
+
+/// Where pre-images and archived manifests are read. The caller does the I/O.
+pub trait Kept {
+    /// The blob with this digest, checked against it.
+    fn blob(&self, digest: &Digest) -> Option<Vec<u8>>;
+    /// The bytes of the archived manifest of the component.
+    fn archived(&self, component: Component) -> Option<Vec<u8>>;
+    /// The standby of the component for this pivot, and its path.
+    fn standby(&self, pivot: RunId, component: Component) -> Option<(PathBuf, FileImage)>;
+}
+
+/// What the run has changed, component by component. What cannot be read is not there.
+pub fn changes(id: RunId, run: &Run, kept: &impl Kept) -> Vec<Change> {
+    let Ok(info) = RunInfo::of(run.plan()) else { return Vec::new() };
+    let of = |component| Part { id, run, kept, info: &info, component }.changes();
+    Component::ALL.into_iter().flat_map(of).collect()
+}
+
+/// The part of a run that is about one component.
+struct Part<'a, K> {
+    id: RunId,
+    run: &'a Run,
+    kept: &'a K,
+    info: &'a RunInfo,
+    component: Component,
+}
+
+impl<K: Kept> Part<'_, K> {
+    fn changes(&self) -> Vec<Change> {
+        [self.manifest(), self.daemonset(), self.standby()].into_iter().flatten().collect()
+    }
+
+    /// The step of this kind, if it was begun.
+    fn begun(&self, kind: StepKind) -> Option<(&StepSpec, &StepState)> {
+        let name = kind.of(self.component);
+        self.run
+            .steps()
+            .find(|(spec, state)| StepName::parse(spec.id.as_str()) == Some(name) && state.started())
+    }
+
+    fn pre_image<T: serde::de::DeserializeOwned>(&self, kind: StepKind) -> Option<T> {
+        let (_, state) = self.begun(kind)?;
+        serde_json::from_slice(&self.kept.blob(&state.pre_image?)?).ok()
+    }
+
+    /// The manifest: rewritten by `share-port` where the static pod was restarted, taken away by
+    /// `retire-static`.
+    fn manifest(&self) -> Option<Change> {
+        let shared: Option<(FileImage, FileImage)> = self.pre_image(StepKind::SharePort);
+        let retired: Option<FileImage> = self.pre_image(StepKind::RetireStatic);
+        let before = shared.as_ref().map(|(before, _)| before.clone()).or_else(|| retired.clone())?;
+        let after = if retired.is_some() { None } else { shared.map(|(_, after)| after) };
+        let kinds = [StepKind::SharePort, StepKind::RetireStatic, StepKind::PrepareRestoreStatic];
+        let path = self.info.settings.manifests().file(self.component.manifest_file());
+        let what = Changed::File { path, before: Some(before), after };
+        Some(Change { component: self.component, what, undone: self.undone(&kinds) })
+    }
+
+    fn daemonset(&self) -> Option<Change> {
+        self.begun(StepKind::CreateDaemonset)?;
+        let bytes = self.original()?;
+        let made = StaticPod::parse(self.component, &bytes).ok()?;
+        let object = made.daemonset(&self.info.settings.target(Some(self.id)));
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let (namespace, name) = (text("namespace"), text("name"));
+        let pod = read_as_the_kubelet(&bytes)?;
+        let what = Changed::DaemonSet { namespace, name, pod, object };
+        Some(Change { component: self.component, what, undone: self.undone(&[StepKind::CreateDaemonset]) })
+    }
+
+    /// The standby, if it is still the one that this run has made: the journal has only its digest.
+    fn standby(&self) -> Option<Change> {
+        let before = self.pre_image(StepKind::RenewStandby)?;
+        let made = &self.run.output(&StepKind::RenewStandby.of(self.component).id())?["manifest"];
+        let (path, image) = self.kept.standby(self.info.settings.of_pivot?, self.component)?;
+        let after = Some(image).filter(|image| json!(image.digest()) == *made)?;
+        let what = Changed::File { path, before: Some(before), after: Some(after) };
+        Some(Change { component: self.component, what, undone: self.undone(&[StepKind::RenewStandby]) })
+    }
+
+    /// The manifest that the run began with: from the journal, else from the archive if it is what the
+    /// journal says.
+    fn original(&self) -> Option<Vec<u8>> {
+        let shared =
+            || self.pre_image::<(FileImage, FileImage)>(StepKind::SharePort).map(|(before, _)| before);
+        let kept = self.pre_image(StepKind::PrepareRestoreStatic).or_else(shared);
+        if let Some(image) = kept.or_else(|| self.pre_image(StepKind::RetireStatic)) {
+            return Some(image.content.into_bytes());
+        }
+        let output = self.run.output(&StepKind::Archive.into())?;
+        let copy = &output[self.component.manifest_file()];
+        let digest = copy.get("digest").unwrap_or(copy);
+        let bytes = self.kept.archived(self.component)?;
+        (json!(Digest::of(&bytes)) == *digest).then_some(bytes)
+    }
+
+    /// Whether each of these steps, if it was begun, is undone.
+    fn undone(&self, kinds: &[StepKind]) -> bool {
+        kinds.iter().filter_map(|kind| self.begun(*kind)).all(|(_, state)| state.status == Status::Undone)
+    }
+}
