@@ -13,11 +13,13 @@ use tokio::sync::oneshot;
 
 use crate::AppendError;
 use crate::Commit;
+use crate::CommitOn;
 use crate::DiskError;
 use crate::Head;
 use crate::MAX_KIND_BYTES;
 use crate::MemoryDisk;
 use crate::OpenError;
+use crate::Options;
 use crate::ReadError;
 use crate::Reader;
 use crate::RunHeader;
@@ -50,40 +52,6 @@ use crate::writer::Writer;
 
 /// The segment size of a journal in memory: a program's tests may have hundreds of such journals.
 const MEMORY_BYTES: u64 = 512 * 1024;
-
-/// The options for opening a journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// The most bytes of a segment of the log, at least 64 KiB. One commit takes at most half of it.
-    pub segment_bytes: u64,
-    /// Where the commits of a run take place that is the only one being written.
-    pub commit_on: CommitOn,
-}
-
-/// The thread on which a commit is written and synced, if no other run is being written. The commits of several
-/// runs always take place on the journal's thread, where they share syncs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CommitOn {
-    /// The journal's thread. The caller's task waits, and its thread does other work.
-    #[default]
-    JournalThread,
-    /// The thread that polls the append. Saves two switches of threads a commit. The thread does nothing else for
-    /// as long as a sync takes, or for as long as the disk hangs: for a program that has nothing else to do
-    /// meanwhile.
-    CallersThread,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options { segment_bytes: 16 * 1024 * 1024, commit_on: CommitOn::default() }
-    }
-}
-
-impl Options {
-    fn clamped(self) -> Options {
-        Options { segment_bytes: self.segment_bytes.clamp(64 * 1024, 1 << 30), ..self }
-    }
-}
 
 /// An open journal. Clones are one journal. It is closed when the last clone and the last of its
 /// [`RunWriter`]s are dropped. Dropping waits for what is being committed. Afterwards the journal can be

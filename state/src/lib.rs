@@ -110,6 +110,9 @@ mod writer;
 // The writer's handle: open, begin, append, prune.
 mod journal;
 
+// How a journal is opened.
+mod options;
+
 // The repairs of an opening.
 mod recover;
 
@@ -148,11 +151,11 @@ pub use id::ParseIdError;
 pub use id::RunId;
 pub use id::Timestamp;
 pub use index::Damage;
-pub use journal::CommitOn;
 pub use journal::Journal;
-pub use journal::Options;
 pub use journal::RunWriter;
 pub use lock::LockHolder;
 pub use lock::lock_holder;
 pub use memory::MemoryDisk;
+pub use options::CommitOn;
+pub use options::Options;
 pub use reader::Reader;
