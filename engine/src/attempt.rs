@@ -6,7 +6,8 @@ use crate::observe::Watcher;
 use crate::outputs::Outputs;
 use crate::panics::panic_text;
 use crate::plan::{Plan, StepId};
-use crate::step::{Context, ErrorKind, Step, StepError};
+use crate::step::{Context, Step};
+use crate::step_error::{ErrorKind, StepError};
 use fulcrum_state::{Digest, Head, Reader, RunId, RunWriter};
 use futures::FutureExt;
 use serde_json::Value;
@@ -96,7 +97,7 @@ impl Call {
         let _claim = shared.claim;
         let pre_image = match &self.pre_image {
             None => None,
-            Some(digest) => Some(shared.reader.blob(digest)?),
+            Some(digest) => Some(shared.reader.blob(digest).map_err(StepError::retry)?),
         };
         let cx = Context {
             run: shared.run,
@@ -128,7 +129,7 @@ impl Call {
                 let result = step.probe(cx).await?;
                 let reads = self.reads_output && result == ProbeResult::Done;
                 let output = if reads { step.output(cx).await? } else { Value::Null };
-                check_output(&output)?;
+                check_output(&output).map_err(StepError::fatal)?;
                 Ok(Returned::Found(result, output))
             }
             What::Save => step.save(cx).await.map(Returned::Saved),

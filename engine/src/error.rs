@@ -10,6 +10,7 @@ use fulcrum_state::{AppendError, ReadError, RunId};
 /// be resumed.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant says what its fields are")]
+#[non_exhaustive]
 pub enum EngineError {
     /// The journal did not take an entry. Attempts in flight were dropped; a resumed run probes them.
     #[error(
@@ -51,6 +52,7 @@ pub enum EngineError {
 /// A run could not be read back from its journal.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant says what its fields are")]
+#[non_exhaustive]
 pub enum LoadError {
     /// The journal is damaged or cannot be read.
     #[error("run {run} cannot be read back")]

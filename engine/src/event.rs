@@ -13,6 +13,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "each variant says what its fields are")]
+#[non_exhaustive]
 pub enum Event {
     /// The run begins. `plan` names the blob with its plan.
     Begun { workflow: String, plan: Digest, session: Session },
@@ -110,6 +111,7 @@ impl Event {
 
 /// A process at work on a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Session {
     /// The kernel's boot id. It tells a reboot from a restart.
     pub boot_id: String,
@@ -131,6 +133,7 @@ pub struct Role(String);
 /// The cause of a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum PauseCause {
     /// A person asked for it.
     Person,
@@ -166,13 +169,18 @@ impl Role {
 }
 
 impl Session {
+    /// A process without a role. [`Session::current`] is this one.
+    pub fn new(boot_id: impl Into<String>, pid: u32, program: impl Into<String>) -> Self {
+        Self { boot_id: boot_id.into(), pid, program: program.into(), role: Role::default() }
+    }
+
     /// This process, on this boot, without a role.
     ///
     /// # Errors
     /// When the kernel's boot id cannot be read (it is `/proc/sys/kernel/random/boot_id`).
     pub fn current(program: impl Into<String>) -> std::io::Result<Self> {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
-        Ok(Self { boot_id, pid: std::process::id(), program: program.into(), role: Role::default() })
+        Ok(Self::new(boot_id, std::process::id(), program))
     }
 
     /// This session in this role.
@@ -186,6 +194,7 @@ impl Session {
 /// The finding of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum ProbeResult {
     /// Nothing of the step's effect is there.
     Absent,
@@ -212,6 +221,7 @@ pub struct Failure {
 /// Whether another attempt may succeed after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum FailureKind {
     /// Another attempt may succeed.
     Retry,
@@ -222,6 +232,7 @@ pub enum FailureKind {
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Outcome {
     /// Every step is done.
     Completed,

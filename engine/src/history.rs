@@ -2,15 +2,16 @@
 
 use crate::error::LoadError;
 use crate::event::{Event, Outcome, ProbeResult, Session};
-use crate::load::decode;
+use crate::load::{decode, unread};
 use crate::plan::StepId;
-use fulcrum_state::{Entry, Timestamp};
+use fulcrum_state::{Entry, Reader, RunId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// One attempt, of a run or of an undo.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Attempt {
     /// The step.
     pub step: StepId,
@@ -47,6 +48,7 @@ pub enum Direction {
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum AttemptResult {
     /// In flight, or its process died.
     Open,
@@ -62,6 +64,7 @@ pub enum AttemptResult {
 
 /// The history of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
 pub struct History {
     /// Every attempt, in the order in which they were started.
     pub attempts: Vec<Attempt>,
@@ -76,6 +79,18 @@ pub struct History {
 }
 
 impl History {
+    /// The history of `run`.
+    ///
+    /// # Errors
+    /// When the journal does not have the run, is damaged, or was written by a newer version.
+    pub fn read(reader: &Reader, run: RunId) -> Result<Self, LoadError> {
+        let mut history = Self::default();
+        for entry in reader.entries(run) {
+            history.push(&entry.map_err(|source| unread(run, source))?)?;
+        }
+        Ok(history)
+    }
+
     /// Takes in the next entry of the run.
     ///
     /// # Errors

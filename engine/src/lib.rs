@@ -43,6 +43,8 @@ pub mod engine;
 mod error;
 pub mod event;
 mod executor;
+#[cfg(test)]
+mod golden;
 mod here;
 pub mod history;
 pub mod limits;
@@ -55,6 +57,7 @@ pub mod policy;
 pub mod run;
 pub mod status;
 pub mod step;
+mod step_error;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -66,6 +69,8 @@ pub use observe::{Observer, Silent};
 pub use plan::{Durability, Plan, PlanError, StepId, StepSpec};
 pub use policy::{Backoff, Policy};
 pub use run::{Phase, Rollback, Run};
-pub use step::{Context, Look, Pending, Step, StepError, StepRegistry};
+pub use status::{Status, StepState};
+pub use step::{Context, Look, Pending, Step, StepRegistry};
+pub use step_error::StepError;
 
 pub use fulcrum_state as state;

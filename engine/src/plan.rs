@@ -32,6 +32,7 @@ pub struct Plan {
 
 /// One step of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct StepSpec {
     /// Its name.
     pub id: StepId,
@@ -62,6 +63,7 @@ pub enum Durability {
 /// The reason why steps are not a plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant says what its fields are")]
+#[non_exhaustive]
 pub enum PlanError {
     /// Two steps have one name.
     #[error("plan {workflow:?} has two steps named {step}; names are how the journal knows them: rename one")]

@@ -44,6 +44,7 @@ pub(crate) struct Kept<'a> {
 
 /// Why and how a run is rolled back.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rollback {
     /// The reason, for people.
     pub reason: String,
@@ -54,6 +55,7 @@ pub struct Rollback {
 /// Whether the run goes on. Its direction is apart from this: a run that is paused, or at work, is being rolled
 /// back if [`Run::rollback`] says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Phase {
     /// Not begun: no event yet.
     New,

@@ -4,10 +4,10 @@ use crate::event::ProbeResult;
 use crate::observe::Watcher;
 use crate::outputs::Outputs;
 use crate::plan::{Plan, StepId, StepSpec};
+use crate::step_error::StepError;
 use async_trait::async_trait;
 use fulcrum_state::{Head, RunId};
 use serde_json::Value;
-use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -187,6 +187,11 @@ impl Context {
         }
     }
 
+    /// Whether the run is being stopped. The step should then return [`StepError::stopped`] soon.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     /// Resolves when the run is being stopped. The step should then return [`StepError::stopped`] soon.
     pub async fn stopped(&self) {
         self.stop.cancelled().await;
@@ -225,61 +230,5 @@ impl fmt::Debug for Context {
             .field("step", &self.step)
             .field("attempt", &self.attempt)
             .finish_non_exhaustive()
-    }
-}
-
-/// Why a step's method failed, and whether another attempt may succeed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StepError {
-    kind: ErrorKind,
-    text: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ErrorKind {
-    Retry,
-    Fatal,
-    Stopped,
-}
-
-impl StepError {
-    /// Another attempt may succeed.
-    pub fn retry(text: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Retry, text: text.into() }
-    }
-
-    /// No further attempt can succeed.
-    pub fn fatal(text: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Fatal, text: text.into() }
-    }
-
-    /// The step stopped because it was asked to ([`Context::stopped`]). If it was not asked, this is a
-    /// failure that may be tried again.
-    pub fn stopped() -> Self {
-        Self { kind: ErrorKind::Stopped, text: "stopped when asked to".to_owned() }
-    }
-
-    pub(crate) fn kind(&self) -> ErrorKind {
-        self.kind
-    }
-}
-
-impl fmt::Display for StepError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-/// An error that `?` converts may be tried again. Its text has the whole chain of causes.
-impl<E: Error> From<E> for StepError {
-    fn from(error: E) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        Self::retry(text)
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::event::ProbeResult;
 use crate::plan::{StepId, StepSpec};
-use crate::step::{Context, Step, StepError, StepRegistry};
+use crate::step::{Context, Step, StepRegistry};
+use crate::step_error::StepError;
 use async_trait::async_trait;
 use serde_json::Value;
 use std::convert::Infallible;

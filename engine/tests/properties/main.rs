@@ -88,12 +88,7 @@ fn stands(model: &Model, event: &Event, plan: &Plan) -> Result<(), String> {
 
 /// An event of a kind. Half of the kinds do what the run asks for. So the run gets somewhere.
 fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Event {
-    let session = Session {
-        boot_id: (variant % 2).to_string(),
-        pid: 1,
-        program: "random".into(),
-        role: fulcrum_engine::Role::default(),
-    };
+    let session = Session::new((variant % 2).to_string(), 1, "random");
     let kind_of_failure = if variant.is_multiple_of(4) { FailureKind::Fatal } else { FailureKind::Retry };
     let failure = Failure { kind: kind_of_failure, error: "as told".into() };
     let outcomes = [Outcome::Completed, Outcome::RolledBack, Outcome::NeedsOperator];
@@ -127,12 +122,7 @@ fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Eve
 
 /// The next thing that the run asks for or waits for.
 fn asked_for(run: &Run, variant: u8, result: ProbeResult, failure: Failure) -> Event {
-    let session = Session {
-        boot_id: "0".into(),
-        pid: 1,
-        program: "random".into(),
-        role: fulcrum_engine::Role::default(),
-    };
+    let session = Session::new("0", 1, "random");
     let open = run.steps().find_map(|(spec, state)| {
         use fulcrum_engine::status::Status;
         let (step, failure) = (spec.id.clone(), failure.clone());

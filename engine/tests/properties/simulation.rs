@@ -253,6 +253,7 @@ impl<'a> Simulation<'a> {
             Outcome::Completed => "completed",
             Outcome::RolledBack => "rolled back",
             Outcome::NeedsOperator => "needs a person",
+            other => return Err(format!("nobody has ended the run as {other}")),
         });
         self.flights.clear();
         match (outcome, self.lucky(2)) {
@@ -260,7 +261,7 @@ impl<'a> Simulation<'a> {
             (Outcome::Completed, _) => {
                 self.record(Event::RollbackStarted { reason: "asked to".into(), mode: None })?;
             }
-            (Outcome::NeedsOperator, _) => {}
+            _ => {}
         }
         self.next_process().map(|()| true)
     }
@@ -272,6 +273,7 @@ impl<'a> Simulation<'a> {
             Outcome::RolledBack => self.world.is_empty(),
             // A look changes nothing: the end does not wait for it.
             Outcome::NeedsOperator => self.flights.values().all(|flight| *flight == Flight::Probe),
+            _ => false,
         };
         if right { Ok(()) } else { Err(format!("{outcome} with {:?}: {:#?}", self.world, self.journal)) }
     }
@@ -297,12 +299,7 @@ impl<'a> Simulation<'a> {
     }
 
     fn session(&self) -> Session {
-        Session {
-            boot_id: self.boots.to_string(),
-            pid: 1,
-            program: "simulation".into(),
-            role: fulcrum_engine::Role::default(),
-        }
+        Session::new(self.boots.to_string(), 1, "simulation")
     }
 
     /// A number below `bound`, or nothing if luck is used up.

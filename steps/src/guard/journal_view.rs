@@ -131,9 +131,7 @@ fn standing(state: &Run) -> Standing {
         Phase::Ended(Outcome::RolledBack, _) => Standing::RolledBack,
         Phase::Ended(Outcome::NeedsOperator, _) => Standing::NeedsOperator,
         Phase::Paused { cause, .. } if *cause != PauseCause::Signal => Standing::Paused,
-        Phase::Paused { .. } | Phase::New | Phase::Active => {
-            Standing::Unfinished { rolling_back: state.rollback().is_some() }
-        }
+        _ => Standing::Unfinished { rolling_back: state.rollback().is_some() },
     }
 }
 

@@ -85,7 +85,7 @@ fn digest(cx: &Context, component: Component) -> Option<&Value> {
 
 /// The archived file, as [`read`] checks it, with its mode and owner.
 pub(super) fn image(site: &Site, cx: &Context, component: Component) -> Result<FileImage, StepError> {
-    let content = String::from_utf8(read(site, cx, component)?)?;
+    let content = String::from_utf8(read(site, cx, component)?).map_err(StepError::fatal)?;
     let path = site.archived(cx.run(), component);
     let dir = ManifestsDir::new(path.parent().unwrap_or(&path));
     let missing = || StepError::fatal(format!("the archived manifest {} is gone", path.display()));

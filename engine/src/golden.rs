@@ -6,10 +6,10 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use fulcrum_engine::event::{Failure, FailureKind, Outcome, PauseCause, ProbeResult, Role, Session};
-use fulcrum_engine::load::decode;
-use fulcrum_engine::state::{Digest, Entry, Timestamp};
-use fulcrum_engine::{Event, StepId};
+use crate::event::{Event, Failure, FailureKind, Outcome, PauseCause, ProbeResult, Role, Session};
+use crate::load::decode;
+use crate::plan::StepId;
+use fulcrum_state::{Digest, Entry, Timestamp};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -41,12 +41,7 @@ variants!(Outcome, OUTCOMES, outcome_name,
 fn samples() -> BTreeMap<String, Event> {
     let step = StepId::from("retire-static/a");
     let attempt = 2;
-    let session = || Session {
-        boot_id: "b00t".into(),
-        pid: 4711,
-        program: "fulcrum 0.1.0".into(),
-        role: fulcrum_engine::Role::default(),
-    };
+    let session = || Session::new("b00t", 4711, "fulcrum 0.1.0");
     let image = Digest::of(b"what was there");
     let mut all = vec![
         Event::Begun { workflow: "pivot".into(), plan: Digest::of(b"a plan"), session: session() },
