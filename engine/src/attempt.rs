@@ -97,7 +97,7 @@ impl Call {
         let _claim = shared.claim;
         let pre_image = match &self.pre_image {
             None => None,
-            Some(digest) => Some(shared.reader.blob(digest).map_err(StepError::retry)?),
+            Some(digest) => Some(shared.reader.blob(digest).map_err(StepError::retry)?.into()),
         };
         let cx = Context {
             run: shared.run,

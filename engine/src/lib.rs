@@ -37,6 +37,7 @@ mod attempt;
 mod calls;
 mod checkpoint;
 mod clip;
+mod closures;
 mod control;
 mod edges;
 pub mod engine;
@@ -60,7 +61,9 @@ pub mod step;
 mod step_error;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod typed;
 
+pub use closures::{ClosureStep, StepBuilder, Steps, step};
 pub use control::Control;
 pub use engine::{Ending, Engine};
 pub use error::{EngineError, LoadError};

@@ -77,6 +77,9 @@ pub enum PlanError {
     /// A name or a value cannot be kept.
     #[error(transparent)]
     Limit(#[from] LimitError),
+    /// Arguments cannot be written as JSON.
+    #[error("the arguments of step {step} cannot be written as JSON: {cause}")]
+    Encode { step: StepId, cause: String },
 }
 
 impl Plan {

@@ -44,8 +44,9 @@ pub trait Step: Send + Sync {
     /// run because something there is not its own.
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError>;
 
-    /// Does the work. The journal keeps the value for later steps ([`Context::output`]), at most
-    /// [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) of it.
+    /// Does the work. The journal keeps the value for later steps ([`Context::output`]). A value of the author's
+    /// own type becomes one by [`Context::returns`]. It has at most
+    /// [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX).
     async fn run(&self, cx: &Context) -> Result<Value, StepError>;
 
     /// The value that `run` would have returned, read from what is there. The engine asks for it after a
@@ -85,13 +86,14 @@ impl<F: Fn(&StepSpec) -> Result<Arc<dyn Step>, String> + Send + Sync> StepRegist
     }
 }
 
-/// The step's view of its run, and its way to report.
+/// The step's view of its run, and its way to report. A clone belongs to the same attempt.
+#[derive(Clone)]
 pub struct Context {
     pub(crate) run: RunId,
     pub(crate) step: StepId,
     pub(crate) attempt: u32,
     pub(crate) head: Head,
-    pub(crate) pre_image: Option<Vec<u8>>,
+    pub(crate) pre_image: Option<Arc<[u8]>>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) outputs: Outputs,
     pub(crate) stop: CancellationToken,
@@ -172,8 +174,9 @@ impl Context {
         self.pre_image.as_deref()
     }
 
-    /// The value that a done step has returned. `None` if that is null.
-    pub fn output(&self, step: &str) -> Option<&Value> {
+    /// The value that a done step has returned, as JSON. `None` if that is null. [`Context::output`] reads it as
+    /// a type of the author's.
+    pub fn output_value(&self, step: &str) -> Option<&Value> {
         self.outputs.get(self.plan.place(step)?)
     }
 

@@ -75,7 +75,7 @@ async fn outputs_are_shared_and_not_copied() {
     let looking = || {
         let places = Arc::clone(&places);
         Made::new(move |cx| {
-            let output = cx.output("a").ok_or_else(|| StepError::fatal("a has no output"))?;
+            let output = cx.output_value("a").ok_or_else(|| StepError::fatal("a has no output"))?;
             places.lock().unwrap().push(std::ptr::from_ref(output).addr());
             Ok(Value::Null)
         })

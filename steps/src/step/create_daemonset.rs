@@ -155,5 +155,5 @@ fn object(live: &Value) -> Value {
 
 /// The leader before the DaemonSet's pod existed, if it was noted.
 pub(super) fn led_before(cx: &Context, component: Component) -> Option<&str> {
-    cx.output(StepKind::CreateDaemonset.of(component).id().as_str())?["leader"].as_str()
+    cx.output_value(StepKind::CreateDaemonset.of(component).id().as_str())?["leader"].as_str()
 }

@@ -54,7 +54,7 @@ impl RetireStatic {
             return Ok(json!(standby.map(|image| image.digest())));
         }
         let told = cx
-            .output(StepKind::SharePort.of(self.component).id().as_str())
+            .output_value(StepKind::SharePort.of(self.component).id().as_str())
             .map(|output| output["manifest"].clone());
         if let Some(digest) = told.filter(|digest| !digest.is_null()) {
             return Ok(digest);
