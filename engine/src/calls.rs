@@ -6,10 +6,10 @@ use crate::error::EngineError;
 use crate::event::{Event, Session};
 use crate::executor::Executor;
 use crate::here;
-use crate::limits::{PROGRAM_BYTES_MAX, WORD_BYTES_MAX, check_depth, check_text};
+use crate::limits::{KEY_BYTES_MAX, PROGRAM_BYTES_MAX, WORD_BYTES_MAX, check_depth, check_text};
 use crate::load::{load, unread};
 use crate::plan::Plan;
-use crate::run::{Rollback, Run};
+use crate::run::{Phase, Rollback, Run};
 use fulcrum_state::{AppendError, Digest, RunId, RunWriter};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,50 @@ impl Engine {
     /// When the journal cannot be written, the registry does not know a step, or a value cannot be kept
     /// ([`limits`](crate::limits)). Nothing was done then.
     pub async fn start(&self, plan: Plan) -> Result<Ending, EngineError> {
+        self.begin(plan, RunId::new(), None).await
+    }
+
+    /// Starts the run that belongs to `key`, or takes that run up where its journal ends. Starting twice is
+    /// starting once: also in two processes, also after a crash at any instant, also when the first run has
+    /// long ended.
+    ///
+    /// A run that has ended in any way is not touched: the [`Ending`] is the one that it had. A run that needs
+    /// a person is therefore not tried again by a program that starts again and again; [`Engine::resume`] does
+    /// that. A key is remembered for ever, also after a prune of its run.
+    ///
+    /// # Errors
+    /// As for [`Engine::start`] and [`Engine::resume`]. [`EngineError::OtherWorkflow`] when the key belongs to
+    /// a run of another workflow.
+    pub async fn run_or_resume(&self, key: &str, plan: Plan) -> Result<Ending, EngineError> {
+        check_text(|| "the key of a run".to_owned(), key, KEY_BYTES_MAX)?;
+        let (run, workflow) = (Self::run_of(key), plan.workflow().to_owned());
+        let known = self.journal.reader().header(run);
+        if known.map_err(|source| unread(run, source))?.is_none() {
+            match self.begin(plan, run, Some(key)).await {
+                // Another call was first.
+                Err(EngineError::Journal(AppendError::Exists { .. } | AppendError::Claimed { .. })) => {}
+                result => return result,
+            }
+        }
+        let (writer, loaded) = self.take_up(run).await?;
+        if loaded.plan().workflow() != workflow {
+            let found = loaded.plan().workflow().to_owned();
+            return Err(EngineError::OtherWorkflow { key: key.to_owned(), run, found, workflow });
+        }
+        if let Phase::Ended(..) = loaded.phase() {
+            return Ok(Ending { run, phase: loaded.phase().clone() });
+        }
+        let resumed = self.resumed(run);
+        Executor::new(self, loaded, Some(writer), false)?.carry_on(vec![resumed], None).await
+    }
+
+    /// The run that belongs to `key`, whether it was started or not.
+    pub fn run_of(key: &str) -> RunId {
+        RunId::of_key(key)
+    }
+
+    /// Starts a run of this name.
+    async fn begin(&self, plan: Plan, run: RunId, key: Option<&str>) -> Result<Ending, EngineError> {
         self.check_session()?;
         check_depth(|| "what all steps of the plan share".to_owned(), plan.shared())?;
         let encode =
@@ -36,8 +80,10 @@ impl Engine {
             workflow: plan.workflow().to_owned(),
             plan: Digest::of(&stored),
             session: self.session.clone(),
+            key: key.map(str::to_owned),
         };
-        Executor::new(self, Run::new(Arc::new(plan)), None, false)?.carry_on(vec![begun], Some(stored)).await
+        let executor = Executor::new(self, Run::new(Arc::new(plan)), None, false)?;
+        executor.as_run(run).carry_on(vec![begun], Some(stored)).await
     }
 
     /// Takes a run up where its journal ends. A run that went forward goes forward. A run that was being

@@ -32,6 +32,9 @@ pub enum EngineError {
     /// Another call of this process is at work on the run, or a step that such a call left behind.
     #[error("run {run} is at work in this process; wait until the call that works on it has returned")]
     AtWork { run: RunId },
+    /// The key belongs to a run of another workflow. Nothing was done.
+    #[error("key {key:?} belongs to run {run} of workflow {found:?}, not {workflow:?}; choose another key")]
+    OtherWorkflow { key: String, run: RunId, found: String, workflow: String },
     /// The plan has no such step to pause after.
     #[error("there is no step {step} to pause after; the plan has {known}")]
     UnknownBreakpoint { step: StepId, known: String },

@@ -15,8 +15,15 @@ use std::fmt;
 #[expect(missing_docs, reason = "each variant says what its fields are")]
 #[non_exhaustive]
 pub enum Event {
-    /// The run begins. `plan` names the blob with its plan.
-    Begun { workflow: String, plan: Digest, session: Session },
+    /// The run begins. `plan` names the blob with its plan. `key` is that of
+    /// [`Engine::run_or_resume`](crate::Engine::run_or_resume).
+    Begun {
+        workflow: String,
+        plan: Digest,
+        session: Session,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+    },
     /// The run was taken up again. Attempts without a result were cut short. `same_process` says that the
     /// process which left them did not die: it is the one that goes on.
     Resumed {

@@ -25,7 +25,7 @@ use crate::run::{Phase, Run};
 use crate::step::Step;
 use commit::Recorded;
 use flight::Flights;
-use fulcrum_state::RunWriter;
+use fulcrum_state::{RunId, RunWriter};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub(crate) struct Executor<'a> {
     run: Run,
     /// `None` until the run is begun. Calls in flight hold the writer, too.
     writer: Option<Arc<Mutex<RunWriter>>>,
+    /// The name of a run that is not begun.
+    name: RunId,
     steps: BTreeMap<StepId, Arc<dyn Step>>,
     outputs: Outputs,
     tasks: JoinSet<Finished>,
@@ -80,6 +82,7 @@ impl<'a> Executor<'a> {
             engine,
             outputs: Outputs::new(run.states().iter().map(|state| state.output.clone())),
             run,
+            name: RunId::new(),
             writer: writer.map(|writer| Arc::new(Mutex::new(writer))),
             steps,
             tasks: JoinSet::new(),
@@ -97,6 +100,12 @@ impl<'a> Executor<'a> {
             deadline,
             watcher: engine.watcher.clone(),
         })
+    }
+
+    /// The run has this name, if it is yet to begin.
+    pub(crate) fn as_run(mut self, name: RunId) -> Self {
+        self.name = name;
+        self
     }
 
     /// Records `first` (with the plan if the run is new), then works until the run ends or pauses. Nothing is
@@ -138,7 +147,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    async fn is_at_its_end(&self) -> Option<fulcrum_state::RunId> {
+    async fn is_at_its_end(&self) -> Option<RunId> {
         match (self.run.phase(), &self.writer) {
             (Phase::Ended(..) | Phase::Paused { .. }, Some(writer)) => Some(writer.lock().await.run()),
             _ => None,

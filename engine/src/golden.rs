@@ -44,7 +44,7 @@ fn samples() -> BTreeMap<String, Event> {
     let session = || Session::new("b00t", 4711, "fulcrum 0.1.0");
     let image = Digest::of(b"what was there");
     let mut all = vec![
-        Event::Begun { workflow: "pivot".into(), plan: Digest::of(b"a plan"), session: session() },
+        Event::Begun { workflow: "pivot".into(), plan: Digest::of(b"a plan"), session: session(), key: None },
         Event::Resumed { session: session(), same_process: false },
         Event::AttemptStarted { step: step.clone(), attempt, pre_image: Some(image) },
         Event::AttemptDone { step: step.clone(), attempt, output: json!({ "uid": "7", "ports": [6443] }) },
@@ -88,6 +88,8 @@ fn samples() -> BTreeMap<String, Event> {
     samples.insert("resumed-by-the-same-process".into(), same);
     let (reason, mode) = ("asked for".into(), Some("keep-port-sharing".into()));
     samples.insert("unwind-started-with-mode".into(), Event::RollbackStarted { reason, mode });
+    let (workflow, plan, key) = ("pivot".into(), Digest::of(b"a plan"), Some("order 7".into()));
+    samples.insert("begun-with-key".into(), Event::Begun { workflow, plan, session: session(), key });
     let bare = Event::AttemptDone { step, attempt: 1, output: Value::Null };
     samples.insert("attempt-done-without-output".into(), bare);
     samples

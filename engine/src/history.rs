@@ -66,6 +66,9 @@ pub enum AttemptResult {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct History {
+    /// The key of the run, if it has one ([`Engine::run_or_resume`](crate::Engine::run_or_resume)).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Every attempt, in the order in which they were started.
     pub attempts: Vec<Attempt>,
     /// How the run ended, if it has.
@@ -97,7 +100,10 @@ impl History {
     /// When this version does not know the event.
     pub fn push(&mut self, entry: &Entry) -> Result<(), LoadError> {
         match decode(entry)? {
-            Event::Begun { session, .. } => self.session = Some(session),
+            Event::Begun { session, key, .. } => {
+                self.session = Some(session);
+                self.key = key;
+            }
             Event::Resumed { session, .. } => self.resumed(session),
             Event::AttemptStarted { step, attempt, .. } => self.start(entry, step, Direction::Run, attempt),
             Event::UndoStarted { step, attempt } => self.start(entry, step, Direction::Undo, attempt),

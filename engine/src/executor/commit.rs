@@ -94,7 +94,8 @@ impl Executor<'_> {
                 seq
             }
             None => {
-                let writer = self.engine.journal.begin(self.run.plan().workflow(), commit).await?;
+                let writer =
+                    self.engine.journal.begin_as(self.name, self.run.plan().workflow(), commit).await?;
                 let seq = writer.head().seq;
                 here::at_work(writer.run());
                 self.writer = Some(Arc::new(Mutex::new(writer)));
