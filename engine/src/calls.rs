@@ -4,12 +4,13 @@ use crate::clip::clip;
 use crate::engine::{Ending, Engine};
 use crate::error::EngineError;
 use crate::event::{Event, Session};
-use crate::executor::Executor;
+use crate::executor::{self, Executor};
 use crate::here;
 use crate::limits::{KEY_BYTES_MAX, PROGRAM_BYTES_MAX, WORD_BYTES_MAX, check_depth, check_text};
 use crate::load::{load, unread};
 use crate::plan::Plan;
 use crate::run::{Phase, Rollback, Run};
+use crate::shape::{Differences, Shape};
 use fulcrum_state::{AppendError, Digest, RunId, RunWriter};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,13 +41,14 @@ impl Engine {
     ///
     /// # Errors
     /// As for [`Engine::start`] and [`Engine::resume`]. [`EngineError::OtherWorkflow`] when the key belongs to
-    /// a run of another workflow.
+    /// a run of another workflow, [`EngineError::OtherPlan`] when the plan of an unfinished run has another
+    /// shape.
     pub async fn run_or_resume(&self, key: &str, plan: Plan) -> Result<Ending, EngineError> {
         check_text(|| "the key of a run".to_owned(), key, KEY_BYTES_MAX)?;
         let (run, workflow) = (Self::run_of(key), plan.workflow().to_owned());
         let known = self.journal.reader().header(run);
         if known.map_err(|source| unread(run, source))?.is_none() {
-            match self.begin(plan, run, Some(key)).await {
+            match self.begin(plan.clone(), run, Some(key)).await {
                 // Another call was first.
                 Err(EngineError::Journal(AppendError::Exists { .. } | AppendError::Claimed { .. })) => {}
                 result => return result,
@@ -59,6 +61,12 @@ impl Engine {
         }
         if let Phase::Ended(..) = loaded.phase() {
             return Ok(Ending { run, phase: loaded.phase().clone() });
+        }
+        let differences = loaded.differences(&plan);
+        if !differences.is_empty() {
+            let started_by = loaded.session().unwrap_or(&self.session).program.clone();
+            let differences = Differences(differences);
+            return Err(EngineError::OtherPlan { run: Some(run), differences, started_by });
         }
         let resumed = self.resumed(run);
         Executor::new(self, loaded, Some(writer), false)?.carry_on(vec![resumed], None).await
@@ -73,6 +81,7 @@ impl Engine {
     async fn begin(&self, plan: Plan, run: RunId, key: Option<&str>) -> Result<Ending, EngineError> {
         self.check_session()?;
         check_depth(|| "what all steps of the plan share".to_owned(), plan.shared())?;
+        let plan = executor::with_versions(self, plan)?;
         let encode =
             |cause: serde_json::Error| EngineError::Encode { what: "the plan", cause: cause.to_string() };
         let stored = serde_json::to_vec(&plan).map_err(encode)?;
@@ -81,6 +90,7 @@ impl Engine {
             plan: Digest::of(&stored),
             session: self.session.clone(),
             key: key.map(str::to_owned),
+            shape: Some(Shape::of(&plan).fingerprint()),
         };
         let executor = Executor::new(self, Run::new(Arc::new(plan)), None, false)?;
         executor.as_run(run).carry_on(vec![begun], Some(stored)).await
@@ -90,7 +100,8 @@ impl Engine {
     /// rolled back is rolled back.
     ///
     /// # Errors
-    /// When the run is over (completed or rolled back), is at work in this process, cannot be read, or cannot
+    /// When the run is over (completed, rolled back or abandoned), does not fit this program
+    /// ([`EngineError::OtherPlan`]), is at work in this process, cannot be read, or cannot
     /// be written.
     pub async fn resume(&self, run: RunId) -> Result<Ending, EngineError> {
         self.check_session()?;
@@ -104,7 +115,7 @@ impl Engine {
     /// on, for its own reason and in its own mode.
     ///
     /// # Errors
-    /// When the run has been rolled back already, is at work in this process, cannot be read, or cannot be
+    /// When the run has been rolled back already, was abandoned, is at work in this process, cannot be read, or cannot be
     /// written.
     pub async fn roll_back(&self, run: RunId, rollback: impl Into<Rollback>) -> Result<Ending, EngineError> {
         self.check_session()?;
@@ -112,7 +123,8 @@ impl Engine {
         let word = mode.as_deref().unwrap_or_default();
         check_text(|| "the mode of a rollback".to_owned(), word, WORD_BYTES_MAX)?;
         let (writer, loaded) = self.take_up(run).await?;
-        self.refuse_if_over(run, &loaded, "rolled back", loaded.is_rolled_back())?;
+        let over = loaded.is_rolled_back() || loaded.is_abandoned();
+        self.refuse_if_over(run, &loaded, "rolled back", over)?;
         let resumed = self.resumed(run);
         let events = match loaded.rollback() {
             Some(_) => vec![resumed],
@@ -123,7 +135,7 @@ impl Engine {
 
     /// Claims the run, then reads it. A call that was dropped may have left a step behind. This waits for
     /// that step.
-    async fn take_up(&self, run: RunId) -> Result<(RunWriter, Run), EngineError> {
+    pub(crate) async fn take_up(&self, run: RunId) -> Result<(RunWriter, Run), EngineError> {
         let until = Instant::now() + CLAIM_MAX;
         let writer = loop {
             match self.journal.continue_run(run) {
@@ -144,7 +156,7 @@ impl Engine {
         Event::Resumed { session: self.session.clone(), same_process: here::was_at_work(run) }
     }
 
-    fn check_session(&self) -> Result<(), EngineError> {
+    pub(crate) fn check_session(&self) -> Result<(), EngineError> {
         let Session { boot_id, program, role, .. } = &self.session;
         check_text(|| "the boot id of a session".to_owned(), boot_id, WORD_BYTES_MAX)?;
         check_text(|| "the program of a session".to_owned(), program, PROGRAM_BYTES_MAX)?;
@@ -152,7 +164,7 @@ impl Engine {
         Ok(())
     }
 
-    fn refuse_if_over(
+    pub(crate) fn refuse_if_over(
         &self,
         run: RunId,
         loaded: &Run,

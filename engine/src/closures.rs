@@ -56,6 +56,7 @@ pub struct StepBuilder {
 #[derive(Clone)]
 pub struct ClosureStep {
     name: String,
+    version: u32,
     run: Call<Value>,
     undo: Option<Call<()>>,
     probe: Option<Call<ProbeResult>>,
@@ -85,6 +86,7 @@ impl StepBuilder {
     {
         ClosureStep {
             name: self.name,
+            version: 1,
             run: returning(run),
             undo: None,
             probe: None,
@@ -135,6 +137,13 @@ impl ClosureStep {
         self.save = Some(calling(save));
         self
     }
+
+    /// Sets the version ([`Step::version`]). Without a call it is 1.
+    #[must_use]
+    pub fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
+    }
 }
 
 impl Steps {
@@ -169,6 +178,10 @@ impl StepRegistry for Steps {
 
 #[async_trait]
 impl Step for ClosureStep {
+    fn version(&self) -> u32 {
+        self.version
+    }
+
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         match &self.probe {
             Some(probe) => probe(cx.clone()).await,

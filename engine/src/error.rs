@@ -3,6 +3,7 @@
 use crate::limits::LimitError;
 use crate::plan::StepId;
 use crate::run::Phase;
+use crate::shape::Differences;
 use crate::status::IllegalEvent;
 use fulcrum_state::{AppendError, ReadError, RunId};
 
@@ -26,6 +27,15 @@ pub enum EngineError {
          use the version that started the run ({started_by})"
     )]
     UnknownStep { step: StepId, reason: String, started_by: String },
+    /// The program's steps or its plan are not those of the run. Nothing was done.
+    #[error(
+        "the run was begun by {started_by} and does not fit this program: {differences}; use the version that \
+         started the run, or adopt the run, or abandon it"
+    )]
+    OtherPlan { run: Option<RunId>, differences: Differences, started_by: String },
+    /// The run cannot take on the plan. Nothing was done.
+    #[error("run {run} was not adopted: {why}")]
+    NotAdopted { run: RunId, why: String },
     /// The run is over. Nothing is left to do.
     #[error("run {run} cannot be {verb}: it is {phase}")]
     Over { run: RunId, verb: &'static str, phase: Phase },

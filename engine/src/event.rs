@@ -23,6 +23,9 @@ pub enum Event {
         session: Session,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<String>,
+        /// The fingerprint of the plan's [shape](crate::shape::Shape). Entries of version 0.1 have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shape: Option<Digest>,
     },
     /// The run was taken up again. Attempts without a result were cut short. `same_process` says that the
     /// process which left them did not die: it is the one that goes on.
@@ -70,6 +73,11 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "PauseCause::is_unknown")]
         cause: PauseCause,
     },
+    /// Another version of the program took the run on. `plan` names the blob with the plan that the run has
+    /// from here on.
+    Adopted { plan: Digest, reason: String, session: Session },
+    /// The run was given up as it is. Nothing more is done to it.
+    Abandoned { reason: String, session: Session },
     /// The run ended.
     Ended { outcome: Outcome, reason: String },
 }
@@ -91,6 +99,8 @@ impl Event {
             Self::UndoFailed { .. } => "undo-failed",
             Self::UndoCut { .. } => "undo-cut",
             Self::Paused { .. } => "paused",
+            Self::Adopted { .. } => "adopted",
+            Self::Abandoned { .. } => "abandoned",
             Self::Ended { .. } => "ended",
         }
     }
@@ -111,6 +121,8 @@ impl Event {
             | Self::Resumed { .. }
             | Self::RollbackStarted { .. }
             | Self::Paused { .. }
+            | Self::Adopted { .. }
+            | Self::Abandoned { .. }
             | Self::Ended { .. } => None,
         }
     }
@@ -247,6 +259,8 @@ pub enum Outcome {
     RolledBack,
     /// A person is needed: something is there that the run may not touch, or an undo kept failing.
     NeedsOperator,
+    /// The run was given up as it was ([`Engine::abandon`](crate::Engine::abandon)).
+    Abandoned,
 }
 
 impl fmt::Display for Outcome {
@@ -255,6 +269,7 @@ impl fmt::Display for Outcome {
             Self::Completed => "completed",
             Self::RolledBack => "rolled-back",
             Self::NeedsOperator => "needs-operator",
+            Self::Abandoned => "abandoned",
         })
     }
 }

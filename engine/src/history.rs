@@ -122,8 +122,13 @@ impl History {
                 self.probed(&step, &result);
                 self.returned(&step, output);
             }
-            Event::RollbackStarted { reason, .. } => self.reason = Some(reason),
-            Event::Paused { reason, .. } => self.reason = Some(reason),
+            Event::RollbackStarted { reason, .. }
+            | Event::Paused { reason, .. }
+            | Event::Adopted { reason, .. } => self.reason = Some(reason),
+            Event::Abandoned { reason, .. } => {
+                self.outcome = Some(Outcome::Abandoned);
+                self.reason = Some(reason);
+            }
             Event::Ended { outcome, reason } => {
                 self.outcome = Some(outcome);
                 self.reason = Some(reason);

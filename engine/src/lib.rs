@@ -26,6 +26,7 @@
 //! |---|---|
 //! | [`step`] | the contract of a step |
 //! | [`plan`] | a DAG of steps as data; [`policy`]: attempts, back-off, timeouts; [`limits`]: what a value may measure |
+//! | [`shape`] | what a run in flight must find again in a new version of the program |
 //! | [`event`] | what is journalled |
 //! | [`status`], [`run`] | the state machine: one step, the whole run; no I/O, no clock |
 //! | [`load`] | from the journal back to a run; [`history`]: from the journal to a list of attempts |
@@ -33,6 +34,7 @@
 //! | [`observe`] | how a program watches |
 //! | `testing` | what every workflow should hold, as checks (cargo feature `testing`) |
 
+mod adopt;
 mod attempt;
 mod calls;
 mod checkpoint;
@@ -56,6 +58,7 @@ mod panics;
 pub mod plan;
 pub mod policy;
 pub mod run;
+pub mod shape;
 pub mod status;
 pub mod step;
 mod step_error;
@@ -72,6 +75,7 @@ pub use observe::{Observer, Silent};
 pub use plan::{Durability, Plan, PlanError, StepId, StepSpec};
 pub use policy::{Backoff, Policy};
 pub use run::{Phase, Rollback, Run};
+pub use shape::{Difference, Differences, Shape};
 pub use status::{Status, StepState};
 pub use step::{Context, Look, Pending, Step, StepRegistry};
 pub use step_error::StepError;

@@ -49,6 +49,13 @@ pub trait Step: Send + Sync {
     /// [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX).
     async fn run(&self, cx: &Context) -> Result<Value, StepError>;
 
+    /// The version of the step's work. An author raises it when runs that are in flight must not go on with the
+    /// new work unseen: the engine stores it with the run, and refuses to take a run up with another version
+    /// until somebody [adopts](crate::Engine::adopt) the run.
+    fn version(&self) -> u32 {
+        1
+    }
+
     /// The value that `run` would have returned, read from what is there. The engine asks for it after a
     /// probe that found the step done, if its attempt was cut short before it could return. A step without an
     /// output need not implement this.

@@ -42,6 +42,10 @@ impl<L: StepRegistry> StepRegistry for Meddler<L> {
 
 #[async_trait]
 impl Step for Meddled {
+    fn version(&self) -> u32 {
+        self.inner.version()
+    }
+
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         self.inner.probe(cx).await
     }

@@ -102,7 +102,7 @@ fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Eve
     };
     let reason = String::new();
     match kind {
-        0 => Event::Begun { workflow: String::new(), plan: Digest::of(b""), session, key: None },
+        0 => Event::Begun { workflow: String::new(), plan: Digest::of(b""), session, key: None, shape: None },
         1 => Event::Resumed { session, same_process: variant.is_multiple_of(3) },
         2 => Event::AttemptStarted { step, attempt, pre_image: None },
         3 => Event::AttemptDone { step, attempt, output: Value::Null },
@@ -149,7 +149,7 @@ fn asked_for(run: &Run, variant: u8, result: ProbeResult, failure: Failure) -> E
             Event::Resumed { session, same_process: false }
         }
         Some(Action::Stop) | None => {
-            Event::Begun { workflow: String::new(), plan: Digest::of(b""), session, key: None }
+            Event::Begun { workflow: String::new(), plan: Digest::of(b""), session, key: None, shape: None }
         }
     }
 }

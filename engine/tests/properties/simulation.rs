@@ -57,7 +57,13 @@ impl<'a> Simulation<'a> {
     /// Carries the run on to an end from which no request continues it.
     pub(crate) fn carry_on(mut self) -> Held {
         let session = self.session();
-        self.record(Event::Begun { workflow: "random".into(), plan: Digest::of(b""), session, key: None })?;
+        self.record(Event::Begun {
+            workflow: "random".into(),
+            plan: Digest::of(b""),
+            session,
+            key: None,
+            shape: None,
+        })?;
         // Each turn uses up luck, or is one of the few that a run without mishaps takes.
         let turns_max = 10 * self.luck.len() + 10 * self.plan.steps().len() + 10;
         for _ in 0..turns_max {
