@@ -61,10 +61,5 @@ pub(crate) fn site(settings: Settings, access: &Access, host: Arc<dyn Host>, sta
 
 pub(crate) async fn session(host: &dyn Host) -> Result<Session, Failure> {
     let boot_id = host.boot_id().await.map_err(|error| Failure::new(Exit::Other, error))?;
-    Ok(Session {
-        boot_id,
-        pid: std::process::id(),
-        program: PROGRAM.to_owned(),
-        role: SessionRole::Command.role(),
-    })
+    Ok(Session::new(boot_id, std::process::id(), PROGRAM).with_role(SessionRole::Command.role()))
 }

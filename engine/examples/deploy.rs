@@ -169,7 +169,7 @@ impl Step for Switch {
         match cx.pre_image() {
             None => Ok(()), // It never began.
             Some([]) => Ok(fsync::remove_durable(&self.link)?),
-            Some(before) => self.lead_to(Path::new(std::str::from_utf8(before)?)),
+            Some(before) => self.lead_to(Path::new(std::str::from_utf8(before).map_err(StepError::fatal)?)),
         }
     }
 }
@@ -187,11 +187,7 @@ impl Observer for Printer {
 }
 
 fn print_history(journal: &Journal, run: RunId) -> Result<(), Box<dyn Error>> {
-    let mut history = History::default();
-    for entry in journal.reader().entries(run) {
-        history.push(&entry?)?;
-    }
-    for attempt in history.attempts {
+    for attempt in History::read(&journal.reader(), run)?.attempts {
         println!("{:8} {:?} {} {:?}", attempt.step, attempt.direction, attempt.attempt, attempt.result);
     }
     Ok(())

@@ -6,7 +6,8 @@ use crate::observe::Watcher;
 use crate::outputs::Outputs;
 use crate::panics::panic_text;
 use crate::plan::{Plan, StepId};
-use crate::step::{Context, ErrorKind, Step, StepError};
+use crate::step::{Context, Step};
+use crate::step_error::{ErrorKind, StepError};
 use fulcrum_state::{Digest, Head, Reader, RunId, RunWriter};
 use futures::FutureExt;
 use serde_json::Value;
@@ -14,6 +15,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 /// One call to come: the method, the step, and what the method needs.
 pub(crate) struct Call {
@@ -35,6 +37,19 @@ pub(crate) enum What {
     Save,
     Run,
     Undo,
+}
+
+impl What {
+    /// The method's name.
+    fn method(self) -> &'static str {
+        match self {
+            Self::Rest => "rest",
+            Self::Probe => "probe",
+            Self::Save => "save",
+            Self::Run => "run",
+            Self::Undo => "undo",
+        }
+    }
 }
 
 /// What a method returned.
@@ -70,8 +85,22 @@ pub(crate) struct Shared {
 }
 
 impl Call {
-    /// Makes the call. It ends when the method returns, panics, or runs out of time.
+    /// Makes the call, in a span of its own. It ends when the method returns, panics, or runs out of time.
     pub(crate) async fn carry_out(self, step: Arc<dyn Step>, shared: Shared) -> Finished {
+        let span = match self.what {
+            What::Rest => tracing::Span::none(),
+            what => tracing::info_span!(
+                "attempt",
+                run = %shared.run,
+                step = %self.step,
+                attempt = self.attempt,
+                method = what.method(),
+            ),
+        };
+        self.carry_out_within(step, shared).instrument(span).await
+    }
+
+    async fn carry_out_within(self, step: Arc<dyn Step>, shared: Shared) -> Finished {
         let call = AssertUnwindSafe(self.result(step.as_ref(), shared)).catch_unwind();
         let panicked = |panic: Box<dyn std::any::Any + Send>| {
             StepError::fatal(format!("the step panicked: {}", panic_text(&*panic)))
@@ -96,7 +125,7 @@ impl Call {
         let _claim = shared.claim;
         let pre_image = match &self.pre_image {
             None => None,
-            Some(digest) => Some(shared.reader.blob(digest)?),
+            Some(digest) => Some(shared.reader.blob(digest).map_err(StepError::retry)?.into()),
         };
         let cx = Context {
             run: shared.run,
@@ -128,7 +157,7 @@ impl Call {
                 let result = step.probe(cx).await?;
                 let reads = self.reads_output && result == ProbeResult::Done;
                 let output = if reads { step.output(cx).await? } else { Value::Null };
-                check_output(&output)?;
+                check_output(&output).map_err(StepError::fatal)?;
                 Ok(Returned::Found(result, output))
             }
             What::Save => step.save(cx).await.map(Returned::Saved),

@@ -4,12 +4,13 @@ use crate::clip::clip;
 use crate::engine::{Ending, Engine};
 use crate::error::EngineError;
 use crate::event::{Event, Session};
-use crate::executor::Executor;
+use crate::executor::{self, Executor};
 use crate::here;
-use crate::limits::{PROGRAM_BYTES_MAX, WORD_BYTES_MAX, check_depth, check_text};
+use crate::limits::{KEY_BYTES_MAX, PROGRAM_BYTES_MAX, WORD_BYTES_MAX, check_depth, check_text};
 use crate::load::{load, unread};
 use crate::plan::Plan;
-use crate::run::{Rollback, Run};
+use crate::run::{Phase, Rollback, Run};
+use crate::shape::{Differences, Shape};
 use fulcrum_state::{AppendError, Digest, RunId, RunWriter};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +28,60 @@ impl Engine {
     /// When the journal cannot be written, the registry does not know a step, or a value cannot be kept
     /// ([`limits`](crate::limits)). Nothing was done then.
     pub async fn start(&self, plan: Plan) -> Result<Ending, EngineError> {
+        self.begin(plan, RunId::new(), None).await
+    }
+
+    /// Starts the run that belongs to `key`, or takes that run up where its journal ends. Starting twice is
+    /// starting once: also in two processes, also after a crash at any instant, also when the first run has
+    /// long ended.
+    ///
+    /// A run that has ended in any way is not touched: the [`Ending`] is the one that it had. A run that needs
+    /// a person is therefore not tried again by a program that starts again and again; [`Engine::resume`] does
+    /// that. A key is remembered for ever, also after a prune of its run.
+    ///
+    /// # Errors
+    /// As for [`Engine::start`] and [`Engine::resume`]. [`EngineError::OtherWorkflow`] when the key belongs to
+    /// a run of another workflow, [`EngineError::OtherPlan`] when the plan of an unfinished run has another
+    /// shape.
+    pub async fn run_or_resume(&self, key: &str, plan: Plan) -> Result<Ending, EngineError> {
+        check_text(|| "the key of a run".to_owned(), key, KEY_BYTES_MAX)?;
+        let (run, workflow) = (Self::run_of(key), plan.workflow().to_owned());
+        let known = self.journal.reader().header(run);
+        if known.map_err(|source| unread(run, source))?.is_none() {
+            match self.begin(plan.clone(), run, Some(key)).await {
+                // Another call was first.
+                Err(EngineError::Journal(AppendError::Exists { .. } | AppendError::Claimed { .. })) => {}
+                result => return result,
+            }
+        }
+        let (writer, loaded) = self.take_up(run).await?;
+        if loaded.plan().workflow() != workflow {
+            let found = loaded.plan().workflow().to_owned();
+            return Err(EngineError::OtherWorkflow { key: key.to_owned(), run, found, workflow });
+        }
+        if let Phase::Ended(..) = loaded.phase() {
+            return Ok(Ending { run, phase: loaded.phase().clone() });
+        }
+        let differences = loaded.differences(&plan);
+        if !differences.is_empty() {
+            let started_by = loaded.session().unwrap_or(&self.session).program.clone();
+            let differences = Differences(differences);
+            return Err(EngineError::OtherPlan { run: Some(run), differences, started_by });
+        }
+        let resumed = self.resumed(run);
+        Executor::new(self, loaded, Some(writer), false)?.carry_on(vec![resumed], None).await
+    }
+
+    /// The run that belongs to `key`, whether it was started or not.
+    pub fn run_of(key: &str) -> RunId {
+        RunId::of_key(key)
+    }
+
+    /// Starts a run of this name.
+    async fn begin(&self, plan: Plan, run: RunId, key: Option<&str>) -> Result<Ending, EngineError> {
         self.check_session()?;
         check_depth(|| "what all steps of the plan share".to_owned(), plan.shared())?;
+        let plan = executor::with_versions(self, plan)?;
         let encode =
             |cause: serde_json::Error| EngineError::Encode { what: "the plan", cause: cause.to_string() };
         let stored = serde_json::to_vec(&plan).map_err(encode)?;
@@ -36,15 +89,19 @@ impl Engine {
             workflow: plan.workflow().to_owned(),
             plan: Digest::of(&stored),
             session: self.session.clone(),
+            key: key.map(str::to_owned),
+            shape: Some(Shape::of(&plan).fingerprint()),
         };
-        Executor::new(self, Run::new(Arc::new(plan)), None, false)?.carry_on(vec![begun], Some(stored)).await
+        let executor = Executor::new(self, Run::new(Arc::new(plan)), None, false)?;
+        executor.as_run(run).carry_on(vec![begun], Some(stored)).await
     }
 
     /// Takes a run up where its journal ends. A run that went forward goes forward. A run that was being
     /// rolled back is rolled back.
     ///
     /// # Errors
-    /// When the run is over (completed or rolled back), is at work in this process, cannot be read, or cannot
+    /// When the run is over (completed, rolled back or abandoned), does not fit this program
+    /// ([`EngineError::OtherPlan`]), is at work in this process, cannot be read, or cannot
     /// be written.
     pub async fn resume(&self, run: RunId) -> Result<Ending, EngineError> {
         self.check_session()?;
@@ -58,7 +115,7 @@ impl Engine {
     /// on, for its own reason and in its own mode.
     ///
     /// # Errors
-    /// When the run has been rolled back already, is at work in this process, cannot be read, or cannot be
+    /// When the run has been rolled back already, was abandoned, is at work in this process, cannot be read, or cannot be
     /// written.
     pub async fn roll_back(&self, run: RunId, rollback: impl Into<Rollback>) -> Result<Ending, EngineError> {
         self.check_session()?;
@@ -66,7 +123,8 @@ impl Engine {
         let word = mode.as_deref().unwrap_or_default();
         check_text(|| "the mode of a rollback".to_owned(), word, WORD_BYTES_MAX)?;
         let (writer, loaded) = self.take_up(run).await?;
-        self.refuse_if_over(run, &loaded, "rolled back", loaded.is_rolled_back())?;
+        let over = loaded.is_rolled_back() || loaded.is_abandoned();
+        self.refuse_if_over(run, &loaded, "rolled back", over)?;
         let resumed = self.resumed(run);
         let events = match loaded.rollback() {
             Some(_) => vec![resumed],
@@ -77,7 +135,7 @@ impl Engine {
 
     /// Claims the run, then reads it. A call that was dropped may have left a step behind. This waits for
     /// that step.
-    async fn take_up(&self, run: RunId) -> Result<(RunWriter, Run), EngineError> {
+    pub(crate) async fn take_up(&self, run: RunId) -> Result<(RunWriter, Run), EngineError> {
         let until = Instant::now() + CLAIM_MAX;
         let writer = loop {
             match self.journal.continue_run(run) {
@@ -98,7 +156,7 @@ impl Engine {
         Event::Resumed { session: self.session.clone(), same_process: here::was_at_work(run) }
     }
 
-    fn check_session(&self) -> Result<(), EngineError> {
+    pub(crate) fn check_session(&self) -> Result<(), EngineError> {
         let Session { boot_id, program, role, .. } = &self.session;
         check_text(|| "the boot id of a session".to_owned(), boot_id, WORD_BYTES_MAX)?;
         check_text(|| "the program of a session".to_owned(), program, PROGRAM_BYTES_MAX)?;
@@ -106,7 +164,7 @@ impl Engine {
         Ok(())
     }
 
-    fn refuse_if_over(
+    pub(crate) fn refuse_if_over(
         &self,
         run: RunId,
         loaded: &Run,

@@ -55,7 +55,8 @@ pub(crate) fn decode(bytes: &[u8], plan: Arc<Plan>) -> Option<Run> {
             Phase::Paused { reason, cause }
         }
         PhaseV1::Ended(outcome, reason) => {
-            let outcomes = [Outcome::Completed, Outcome::RolledBack, Outcome::NeedsOperator];
+            let outcomes =
+                [Outcome::Completed, Outcome::RolledBack, Outcome::NeedsOperator, Outcome::Abandoned];
             let outcome = outcomes.into_iter().find(|known| outcome_number(*known) == outcome)?;
             Phase::Ended(outcome, reason)
         }
@@ -192,5 +193,6 @@ fn outcome_number(outcome: Outcome) -> u8 {
         Outcome::Completed => 0,
         Outcome::RolledBack => 1,
         Outcome::NeedsOperator => 2,
+        Outcome::Abandoned => 3,
     }
 }

@@ -28,6 +28,7 @@ pub struct Engine {
 /// How a session on a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a run that ended is not a run that succeeded"]
+#[non_exhaustive]
 pub struct Ending {
     /// The run.
     pub run: RunId,

@@ -3,6 +3,7 @@
 use crate::limits::LimitError;
 use crate::plan::StepId;
 use crate::run::Phase;
+use crate::shape::Differences;
 use crate::status::IllegalEvent;
 use fulcrum_state::{AppendError, ReadError, RunId};
 
@@ -10,6 +11,7 @@ use fulcrum_state::{AppendError, ReadError, RunId};
 /// be resumed.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant says what its fields are")]
+#[non_exhaustive]
 pub enum EngineError {
     /// The journal did not take an entry. Attempts in flight were dropped; a resumed run probes them.
     #[error(
@@ -25,12 +27,24 @@ pub enum EngineError {
          use the version that started the run ({started_by})"
     )]
     UnknownStep { step: StepId, reason: String, started_by: String },
+    /// The program's steps or its plan are not those of the run. Nothing was done.
+    #[error(
+        "the run was begun by {started_by} and does not fit this program: {differences}; use the version that \
+         started the run, or adopt the run, or abandon it"
+    )]
+    OtherPlan { run: Option<RunId>, differences: Differences, started_by: String },
+    /// The run cannot take on the plan. Nothing was done.
+    #[error("run {run} was not adopted: {why}")]
+    NotAdopted { run: RunId, why: String },
     /// The run is over. Nothing is left to do.
     #[error("run {run} cannot be {verb}: it is {phase}")]
     Over { run: RunId, verb: &'static str, phase: Phase },
     /// Another call of this process is at work on the run, or a step that such a call left behind.
     #[error("run {run} is at work in this process; wait until the call that works on it has returned")]
     AtWork { run: RunId },
+    /// The key belongs to a run of another workflow. Nothing was done.
+    #[error("key {key:?} belongs to run {run} of workflow {found:?}, not {workflow:?}; choose another key")]
+    OtherWorkflow { key: String, run: RunId, found: String, workflow: String },
     /// The plan has no such step to pause after.
     #[error("there is no step {step} to pause after; the plan has {known}")]
     UnknownBreakpoint { step: StepId, known: String },
@@ -51,6 +65,7 @@ pub enum EngineError {
 /// A run could not be read back from its journal.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant says what its fields are")]
+#[non_exhaustive]
 pub enum LoadError {
     /// The journal is damaged or cannot be read.
     #[error("run {run} cannot be read back")]

@@ -13,9 +13,20 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "each variant says what its fields are")]
+#[non_exhaustive]
 pub enum Event {
-    /// The run begins. `plan` names the blob with its plan.
-    Begun { workflow: String, plan: Digest, session: Session },
+    /// The run begins. `plan` names the blob with its plan. `key` is that of
+    /// [`Engine::run_or_resume`](crate::Engine::run_or_resume).
+    Begun {
+        workflow: String,
+        plan: Digest,
+        session: Session,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+        /// The fingerprint of the plan's [shape](crate::shape::Shape). Entries of version 0.1 have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shape: Option<Digest>,
+    },
     /// The run was taken up again. Attempts without a result were cut short. `same_process` says that the
     /// process which left them did not die: it is the one that goes on.
     Resumed {
@@ -62,6 +73,11 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "PauseCause::is_unknown")]
         cause: PauseCause,
     },
+    /// Another version of the program took the run on. `plan` names the blob with the plan that the run has
+    /// from here on.
+    Adopted { plan: Digest, reason: String, session: Session },
+    /// The run was given up as it is. Nothing more is done to it.
+    Abandoned { reason: String, session: Session },
     /// The run ended.
     Ended { outcome: Outcome, reason: String },
 }
@@ -83,6 +99,8 @@ impl Event {
             Self::UndoFailed { .. } => "undo-failed",
             Self::UndoCut { .. } => "undo-cut",
             Self::Paused { .. } => "paused",
+            Self::Adopted { .. } => "adopted",
+            Self::Abandoned { .. } => "abandoned",
             Self::Ended { .. } => "ended",
         }
     }
@@ -103,6 +121,8 @@ impl Event {
             | Self::Resumed { .. }
             | Self::RollbackStarted { .. }
             | Self::Paused { .. }
+            | Self::Adopted { .. }
+            | Self::Abandoned { .. }
             | Self::Ended { .. } => None,
         }
     }
@@ -110,6 +130,7 @@ impl Event {
 
 /// A process at work on a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Session {
     /// The kernel's boot id. It tells a reboot from a restart.
     pub boot_id: String,
@@ -131,6 +152,7 @@ pub struct Role(String);
 /// The cause of a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum PauseCause {
     /// A person asked for it.
     Person,
@@ -166,13 +188,18 @@ impl Role {
 }
 
 impl Session {
+    /// A process without a role. [`Session::current`] is this one.
+    pub fn new(boot_id: impl Into<String>, pid: u32, program: impl Into<String>) -> Self {
+        Self { boot_id: boot_id.into(), pid, program: program.into(), role: Role::default() }
+    }
+
     /// This process, on this boot, without a role.
     ///
     /// # Errors
     /// When the kernel's boot id cannot be read (it is `/proc/sys/kernel/random/boot_id`).
     pub fn current(program: impl Into<String>) -> std::io::Result<Self> {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
-        Ok(Self { boot_id, pid: std::process::id(), program: program.into(), role: Role::default() })
+        Ok(Self::new(boot_id, std::process::id(), program))
     }
 
     /// This session in this role.
@@ -186,6 +213,7 @@ impl Session {
 /// The finding of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum ProbeResult {
     /// Nothing of the step's effect is there.
     Absent,
@@ -212,6 +240,7 @@ pub struct Failure {
 /// Whether another attempt may succeed after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum FailureKind {
     /// Another attempt may succeed.
     Retry,
@@ -222,6 +251,7 @@ pub enum FailureKind {
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Outcome {
     /// Every step is done.
     Completed,
@@ -229,6 +259,8 @@ pub enum Outcome {
     RolledBack,
     /// A person is needed: something is there that the run may not touch, or an undo kept failing.
     NeedsOperator,
+    /// The run was given up as it was ([`Engine::abandon`](crate::Engine::abandon)).
+    Abandoned,
 }
 
 impl fmt::Display for Outcome {
@@ -237,6 +269,7 @@ impl fmt::Display for Outcome {
             Self::Completed => "completed",
             Self::RolledBack => "rolled-back",
             Self::NeedsOperator => "needs-operator",
+            Self::Abandoned => "abandoned",
         })
     }
 }

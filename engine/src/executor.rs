@@ -19,13 +19,14 @@ use crate::here;
 use crate::observe::Watcher;
 use crate::outputs::Outputs;
 use crate::panics::panic_text;
-use crate::plan::StepId;
+use crate::plan::{Plan, StepId, StepSpec};
 use crate::policy::Policy;
 use crate::run::{Phase, Run};
+use crate::shape::{Difference, Differences};
 use crate::step::Step;
 use commit::Recorded;
 use flight::Flights;
-use fulcrum_state::RunWriter;
+use fulcrum_state::{RunId, RunWriter};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub(crate) struct Executor<'a> {
     run: Run,
     /// `None` until the run is begun. Calls in flight hold the writer, too.
     writer: Option<Arc<Mutex<RunWriter>>>,
+    /// The name of a run that is not begun.
+    name: RunId,
     steps: BTreeMap<StepId, Arc<dyn Step>>,
     outputs: Outputs,
     tasks: JoinSet<Finished>,
@@ -74,12 +77,15 @@ impl<'a> Executor<'a> {
             let known = listed(run.plan().steps().iter().map(|spec| spec.id.as_str()));
             return Err(EngineError::UnknownBreakpoint { step: step.clone(), known });
         }
-        let steps = steps(engine, &run, back || run.rollback().is_some())?;
+        let made = make(engine, &run, back || run.rollback().is_some())?;
+        check_versions(engine, &run, &made)?;
+        let steps = made.into_iter().map(|(id, (step, _))| (id, step)).collect();
         let deadline = run.plan().deadline().and_then(|limit| Instant::now().checked_add(limit));
         Ok(Self {
             engine,
             outputs: Outputs::new(run.states().iter().map(|state| state.output.clone())),
             run,
+            name: RunId::new(),
             writer: writer.map(|writer| Arc::new(Mutex::new(writer))),
             steps,
             tasks: JoinSet::new(),
@@ -97,6 +103,12 @@ impl<'a> Executor<'a> {
             deadline,
             watcher: engine.watcher.clone(),
         })
+    }
+
+    /// The run has this name, if it is yet to begin.
+    pub(crate) fn as_run(mut self, name: RunId) -> Self {
+        self.name = name;
+        self
     }
 
     /// Records `first` (with the plan if the run is new), then works until the run ends or pauses. Nothing is
@@ -138,7 +150,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    async fn is_at_its_end(&self) -> Option<fulcrum_state::RunId> {
+    async fn is_at_its_end(&self) -> Option<RunId> {
         match (self.run.phase(), &self.writer) {
             (Phase::Ended(..) | Phase::Paused { .. }, Some(writer)) => Some(writer.lock().await.run()),
             _ => None,
@@ -214,21 +226,61 @@ impl<'a> Executor<'a> {
     }
 }
 
+/// Steps with their versions.
+type Made = BTreeMap<StepId, (Arc<dyn Step>, u32)>;
+
+/// The plan with the versions of this program's steps.
+///
+/// # Errors
+/// When the registry does not know a step.
+pub(crate) fn with_versions(engine: &Engine, plan: Plan) -> Result<Plan, EngineError> {
+    let run = Run::new(Arc::new(plan));
+    let made = make(engine, &run, false)?;
+    let mut plan = Arc::unwrap_or_clone(run.into_plan());
+    for spec in plan.steps_mut() {
+        spec.version = made.get(&spec.id).map_or(spec.version, |(_, version)| *version);
+    }
+    Ok(plan)
+}
+
 /// The steps of the plan. A rollback needs no step that never began.
-fn steps(engine: &Engine, run: &Run, back: bool) -> Result<BTreeMap<StepId, Arc<dyn Step>>, EngineError> {
+fn make(engine: &Engine, run: &Run, back: bool) -> Result<Made, EngineError> {
     let mut steps = BTreeMap::new();
     for (spec, state) in run.steps() {
-        let made = catch_unwind(AssertUnwindSafe(|| engine.registry.step(spec)));
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            engine.registry.step(spec).map(|step| {
+                let version = step.version();
+                (step, version)
+            })
+        }));
         match made.unwrap_or_else(|panic| Err(format!("it panicked: {}", panic_text(&*panic)))) {
-            Ok(step) => _ = steps.insert(spec.id.clone(), step),
+            Ok(made) => _ = steps.insert(spec.id.clone(), made),
             Err(_) if back && !state.started() => {}
             Err(reason) => {
-                let started_by = run.session().unwrap_or(&engine.session).program.clone();
+                let started_by = started_by(engine, run);
                 return Err(EngineError::UnknownStep { step: spec.id.clone(), reason, started_by });
             }
         }
     }
     Ok(steps)
+}
+
+/// Refuses to carry a run on with steps of other versions.
+fn check_versions(engine: &Engine, run: &Run, made: &Made) -> Result<(), EngineError> {
+    let other = |spec: &StepSpec| {
+        let (_, version) = made.get(&spec.id).filter(|(_, version)| *version != spec.version)?;
+        Some(Difference::Version { step: spec.id.clone(), run: spec.version, program: *version })
+    };
+    let differences: Vec<Difference> = run.plan().steps().iter().filter_map(other).collect();
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let (differences, started_by) = (Differences(differences), started_by(engine, run));
+    Err(EngineError::OtherPlan { run: None, differences, started_by })
+}
+
+fn started_by(engine: &Engine, run: &Run) -> String {
+    run.session().unwrap_or(&engine.session).program.clone()
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -2,15 +2,16 @@
 
 use crate::error::LoadError;
 use crate::event::{Event, Outcome, ProbeResult, Session};
-use crate::load::decode;
+use crate::load::{decode, unread};
 use crate::plan::StepId;
-use fulcrum_state::{Entry, Timestamp};
+use fulcrum_state::{Entry, Reader, RunId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// One attempt, of a run or of an undo.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Attempt {
     /// The step.
     pub step: StepId,
@@ -47,6 +48,7 @@ pub enum Direction {
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum AttemptResult {
     /// In flight, or its process died.
     Open,
@@ -62,7 +64,11 @@ pub enum AttemptResult {
 
 /// The history of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
 pub struct History {
+    /// The key of the run, if it has one ([`Engine::run_or_resume`](crate::Engine::run_or_resume)).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Every attempt, in the order in which they were started.
     pub attempts: Vec<Attempt>,
     /// How the run ended, if it has.
@@ -76,13 +82,28 @@ pub struct History {
 }
 
 impl History {
+    /// The history of `run`.
+    ///
+    /// # Errors
+    /// When the journal does not have the run, is damaged, or was written by a newer version.
+    pub fn read(reader: &Reader, run: RunId) -> Result<Self, LoadError> {
+        let mut history = Self::default();
+        for entry in reader.entries(run) {
+            history.push(&entry.map_err(|source| unread(run, source))?)?;
+        }
+        Ok(history)
+    }
+
     /// Takes in the next entry of the run.
     ///
     /// # Errors
     /// When this version does not know the event.
     pub fn push(&mut self, entry: &Entry) -> Result<(), LoadError> {
         match decode(entry)? {
-            Event::Begun { session, .. } => self.session = Some(session),
+            Event::Begun { session, key, .. } => {
+                self.session = Some(session);
+                self.key = key;
+            }
             Event::Resumed { session, .. } => self.resumed(session),
             Event::AttemptStarted { step, attempt, .. } => self.start(entry, step, Direction::Run, attempt),
             Event::UndoStarted { step, attempt } => self.start(entry, step, Direction::Undo, attempt),
@@ -101,8 +122,13 @@ impl History {
                 self.probed(&step, &result);
                 self.returned(&step, output);
             }
-            Event::RollbackStarted { reason, .. } => self.reason = Some(reason),
-            Event::Paused { reason, .. } => self.reason = Some(reason),
+            Event::RollbackStarted { reason, .. }
+            | Event::Paused { reason, .. }
+            | Event::Adopted { reason, .. } => self.reason = Some(reason),
+            Event::Abandoned { reason, .. } => {
+                self.outcome = Some(Outcome::Abandoned);
+                self.reason = Some(reason);
+            }
             Event::Ended { outcome, reason } => {
                 self.outcome = Some(outcome);
                 self.reason = Some(reason);

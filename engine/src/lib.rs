@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`mod@step`] | the contract of a step |
 //! | [`plan`] | a DAG of steps as data; [`policy`]: attempts, back-off, timeouts; [`limits`]: what a value may measure |
+//! | [`shape`] | what a run in flight must find again in a new version of the program |
 //! | [`event`] | what is journalled |
 //! | [`status`], [`run`] | the state machine: one step, the whole run; no I/O, no clock |
 //! | [`load`] | from the journal back to a run; [`history`]: from the journal to a list of attempts |
@@ -28,16 +29,20 @@ pub mod when_not_to_use_it {}
 #[doc = include_str!("../docs/comparison.md")]
 pub mod comparison {}
 
+mod adopt;
 mod attempt;
 mod calls;
 mod checkpoint;
 mod clip;
+mod closures;
 mod control;
 mod edges;
 pub mod engine;
 mod error;
 pub mod event;
 mod executor;
+#[cfg(test)]
+mod golden;
 mod here;
 pub mod history;
 pub mod limits;
@@ -48,11 +53,15 @@ mod panics;
 pub mod plan;
 pub mod policy;
 pub mod run;
+pub mod shape;
 pub mod status;
 pub mod step;
+mod step_error;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod typed;
 
+pub use closures::{ClosureStep, StepBuilder, Steps, step};
 pub use control::Control;
 pub use engine::{Ending, Engine};
 pub use error::{EngineError, LoadError};
@@ -61,6 +70,9 @@ pub use observe::{Observer, Silent};
 pub use plan::{Durability, Plan, PlanError, StepId, StepSpec};
 pub use policy::{Backoff, Policy};
 pub use run::{Phase, Rollback, Run};
-pub use step::{Context, Look, Pending, Step, StepError, StepRegistry};
+pub use shape::{Difference, Differences, Shape};
+pub use status::{Status, StepState};
+pub use step::{Context, Look, Pending, Step, StepRegistry};
+pub use step_error::StepError;
 
 pub use fulcrum_state as state;

@@ -13,6 +13,8 @@ pub const WORKFLOW_BYTES_MAX: usize = MAX_KIND_BYTES;
 pub const WORD_BYTES_MAX: usize = 128;
 /// The most bytes of a session's program.
 pub const PROGRAM_BYTES_MAX: usize = 512;
+/// The most bytes of a run's key, as JSON.
+pub const KEY_BYTES_MAX: usize = 512;
 /// The most bytes of a step's output, as JSON.
 pub const OUTPUT_BYTES_MAX: usize = 3000;
 /// The most levels of arrays and objects in a value. The JSON reader goes to 128, and the engine adds levels

@@ -41,7 +41,11 @@ fn go_on(reader: &Reader, run: RunId, mut loaded: Option<Run>, entries: Entries)
             run,
             cause: format!("its first entry is not the one that names it, but {event:?}"),
         })?;
-        state.apply(&event).map_err(|source| LoadError::Illegal { run, seq: entry.seq, source })?;
+        let applied = match &event {
+            Event::Adopted { plan, .. } => state.adopt(&event, Arc::new(read_plan(reader, run, plan)?)),
+            event => state.apply(event),
+        };
+        applied.map_err(|source| LoadError::Illegal { run, seq: entry.seq, source })?;
     }
     fault::point("load/done");
     loaded.ok_or(LoadError::NoSuchRun(run))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 /// Attempts, back-off and timeout of one direction (run or undo) of one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Policy {
     /// The number of failed attempts after which the step has failed, at least 1. Attempts that a crash
     /// cut short do not count. A resumed run counts anew.
@@ -36,6 +37,15 @@ impl Policy {
     /// `attempts` attempts of at most `timeout` each, with the default back-off.
     pub fn tries(attempts: u32, timeout: Duration) -> Self {
         Self { attempts, timeout, ..Self::default() }
+    }
+}
+
+impl Policy {
+    /// Sets the pause between attempts.
+    #[must_use]
+    pub fn with_backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
     }
 }
 

@@ -4,6 +4,7 @@
 //! flight, when a pause between attempts is over). None of that must survive a crash.
 
 mod actions;
+mod adopt;
 
 use crate::event::{Event, Outcome, PauseCause, ProbeResult, Session};
 use crate::plan::{Durability, Plan, StepId, StepSpec};
@@ -44,6 +45,7 @@ pub(crate) struct Kept<'a> {
 
 /// Why and how a run is rolled back.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rollback {
     /// The reason, for people.
     pub reason: String,
@@ -54,6 +56,7 @@ pub struct Rollback {
 /// Whether the run goes on. Its direction is apart from this: a run that is paused, or at work, is being rolled
 /// back if [`Run::rollback`] says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Phase {
     /// Not begun: no event yet.
     New,
@@ -105,7 +108,7 @@ impl Run {
         }
     }
 
-    /// Takes in an event.
+    /// Takes in an event. [`Event::Adopted`] comes with its plan: see [`Run::adopt`].
     ///
     /// # Errors
     /// When the event cannot follow. The run is then unchanged.
@@ -129,6 +132,13 @@ impl Run {
                 Event::RollbackStarted { reason, mode },
             ) if self.rollback.is_none() => {
                 self.roll_back(Rollback { reason: reason.clone(), mode: mode.clone() });
+            }
+            (
+                Phase::Active | Phase::Paused { .. } | Phase::Ended(Outcome::NeedsOperator, _),
+                Event::Abandoned { reason, .. },
+            ) => {
+                self.phase = Phase::Ended(Outcome::Abandoned, reason.clone());
+                self.in_session = false;
             }
             (Phase::Active, Event::Paused { reason, cause }) if !self.in_flight() => {
                 self.phase = Phase::Paused { reason: reason.clone(), cause: *cause };
@@ -154,14 +164,19 @@ impl Run {
         &self.phase
     }
 
-    /// Whether the run is completed or rolled back. Then there is nothing to resume.
+    /// Whether the run is completed, rolled back or abandoned. Then there is nothing to resume.
     pub fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Ended(Outcome::Completed | Outcome::RolledBack, _))
+        matches!(self.phase, Phase::Ended(Outcome::Completed | Outcome::RolledBack | Outcome::Abandoned, _))
     }
 
     /// Whether every step that was started has been undone.
     pub fn is_rolled_back(&self) -> bool {
         matches!(self.phase, Phase::Ended(Outcome::RolledBack, _))
+    }
+
+    /// Whether the run was given up as it was.
+    pub fn is_abandoned(&self) -> bool {
+        matches!(self.phase, Phase::Ended(Outcome::Abandoned, _))
     }
 
     /// Why and how it is being (or was) rolled back, if so.
@@ -182,6 +197,10 @@ impl Run {
     /// Every step with its state, in the order of the plan.
     pub fn steps(&self) -> impl Iterator<Item = (&StepSpec, &StepState)> {
         self.plan.steps().iter().zip(&self.states)
+    }
+
+    pub(crate) fn into_plan(self) -> Arc<Plan> {
+        self.plan
     }
 
     /// Everything that is known of the run, apart from its plan.

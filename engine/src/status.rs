@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 /// The state of one step: everything that is known of it after a crash.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct StepState {
     /// What may happen to the step next.
     pub status: Status,
@@ -33,6 +34,7 @@ pub struct StepState {
 
 /// What may happen to a step next.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Status {
     /// May start (again) once all its dependencies are done.
     #[default]
@@ -61,6 +63,7 @@ pub enum Status {
 /// engine is wrong.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{event} cannot follow when {state}")]
+#[non_exhaustive]
 pub struct IllegalEvent {
     /// The event.
     pub event: String,

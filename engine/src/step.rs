@@ -4,10 +4,10 @@ use crate::event::ProbeResult;
 use crate::observe::Watcher;
 use crate::outputs::Outputs;
 use crate::plan::{Plan, StepId, StepSpec};
+use crate::step_error::StepError;
 use async_trait::async_trait;
 use fulcrum_state::{Head, RunId};
 use serde_json::Value;
-use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -44,9 +44,17 @@ pub trait Step: Send + Sync {
     /// run because something there is not its own.
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError>;
 
-    /// Does the work. The journal keeps the value for later steps ([`Context::output`]), at most
-    /// [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) of it.
+    /// Does the work. The journal keeps the value for later steps ([`Context::output`]). A value of the author's
+    /// own type becomes one by [`Context::returns`]. It has at most
+    /// [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX).
     async fn run(&self, cx: &Context) -> Result<Value, StepError>;
+
+    /// The version of the step's work. An author raises it when runs that are in flight must not go on with the
+    /// new work unseen: the engine stores it with the run, and refuses to take a run up with another version
+    /// until somebody [adopts](crate::Engine::adopt) the run.
+    fn version(&self) -> u32 {
+        1
+    }
 
     /// The value that `run` would have returned, read from what is there. The engine asks for it after a
     /// probe that found the step done, if its attempt was cut short before it could return. A step without an
@@ -85,13 +93,14 @@ impl<F: Fn(&StepSpec) -> Result<Arc<dyn Step>, String> + Send + Sync> StepRegist
     }
 }
 
-/// The step's view of its run, and its way to report.
+/// The step's view of its run, and its way to report. A clone belongs to the same attempt.
+#[derive(Clone)]
 pub struct Context {
     pub(crate) run: RunId,
     pub(crate) step: StepId,
     pub(crate) attempt: u32,
     pub(crate) head: Head,
-    pub(crate) pre_image: Option<Vec<u8>>,
+    pub(crate) pre_image: Option<Arc<[u8]>>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) outputs: Outputs,
     pub(crate) stop: CancellationToken,
@@ -172,8 +181,9 @@ impl Context {
         self.pre_image.as_deref()
     }
 
-    /// The value that a done step has returned. `None` if that is null.
-    pub fn output(&self, step: &str) -> Option<&Value> {
+    /// The value that a done step has returned, as JSON. `None` if that is null. [`Context::output`] reads it as
+    /// a type of the author's.
+    pub fn output_value(&self, step: &str) -> Option<&Value> {
         self.outputs.get(self.plan.place(step)?)
     }
 
@@ -185,6 +195,11 @@ impl Context {
             self.watcher.note(&self.step, &text);
             *noted = text;
         }
+    }
+
+    /// Whether the run is being stopped. The step should then return [`StepError::stopped`] soon.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
     }
 
     /// Resolves when the run is being stopped. The step should then return [`StepError::stopped`] soon.
@@ -225,61 +240,5 @@ impl fmt::Debug for Context {
             .field("step", &self.step)
             .field("attempt", &self.attempt)
             .finish_non_exhaustive()
-    }
-}
-
-/// Why a step's method failed, and whether another attempt may succeed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StepError {
-    kind: ErrorKind,
-    text: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ErrorKind {
-    Retry,
-    Fatal,
-    Stopped,
-}
-
-impl StepError {
-    /// Another attempt may succeed.
-    pub fn retry(text: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Retry, text: text.into() }
-    }
-
-    /// No further attempt can succeed.
-    pub fn fatal(text: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Fatal, text: text.into() }
-    }
-
-    /// The step stopped because it was asked to ([`Context::stopped`]). If it was not asked, this is a
-    /// failure that may be tried again.
-    pub fn stopped() -> Self {
-        Self { kind: ErrorKind::Stopped, text: "stopped when asked to".to_owned() }
-    }
-
-    pub(crate) fn kind(&self) -> ErrorKind {
-        self.kind
-    }
-}
-
-impl fmt::Display for StepError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-/// An error that `?` converts may be tried again. Its text has the whole chain of causes.
-impl<E: Error> From<E> for StepError {
-    fn from(error: E) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        Self::retry(text)
     }
 }

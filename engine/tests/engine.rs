@@ -122,16 +122,11 @@ async fn a_save_that_fails_is_tried_again_after_a_pause() {
         }
     }
     let pause = Duration::from_millis(80);
-    let policy = Policy { backoff: Backoff { initial: pause, max: pause }, ..Policy::default() };
+    let policy = Policy::default().with_backoff(Backoff { initial: pause, max: pause });
     let plan = Plan::new("one", vec![step("late", &[]).policy(policy)]).unwrap();
     let late: Arc<dyn Step> = Arc::new(Late(AtomicU32::new(0)));
     let registry = move |_: &StepSpec| -> Result<Arc<dyn Step>, String> { Ok(Arc::clone(&late)) };
-    let session = Session {
-        boot_id: "boot-1".into(),
-        pid: 1,
-        program: "test 1".into(),
-        role: fulcrum_engine::Role::default(),
-    };
+    let session = Session::new("boot-1", 1, "test 1");
     let (journal, begun) = (Journal::in_memory(), std::time::Instant::now());
     let ending = Engine::new(journal.clone(), registry, session).start(plan).await.unwrap();
     assert_eq!(outcome(&ending), Outcome::Completed);
@@ -186,12 +181,7 @@ async fn when_the_journal_fails_nothing_goes_on_behind_the_callers_back() {
             Ok(Arc::new(Slow(Arc::clone(&busy), spec.id.as_str() == "slow", disk.clone())))
         }
     };
-    let session = Session {
-        boot_id: "boot-1".into(),
-        pid: 1,
-        program: "test 1".into(),
-        role: fulcrum_engine::Role::default(),
-    };
+    let session = Session::new("boot-1", 1, "test 1");
     let plan = Plan::new("two", vec![step("slow", &[]), step("quick", &[])]).unwrap();
     let error = Engine::new(journal, registry, session).start(plan).await.unwrap_err();
     assert!(matches!(error, EngineError::Journal(_)), "{error:?}");
@@ -320,10 +310,7 @@ async fn history_lists_every_attempt_with_its_end() {
     script(&world, "a", &[Script::Fail]);
     script(&world, "d", &[Script::Fatal]);
     let ending = engine(&journal, &world).parallelism(1).start(diamond()).await.unwrap();
-    let mut history = History::default();
-    for entry in journal.reader().entries(ending.run) {
-        history.push(&entry.unwrap()).unwrap();
-    }
+    let history = History::read(&journal.reader(), ending.run).unwrap();
     let told: Vec<(String, Direction, u32, AttemptResult)> = history
         .attempts
         .iter()
@@ -343,12 +330,7 @@ async fn a_step_that_the_program_does_not_know_changes_nothing() {
     let (journal, world) = (Journal::in_memory(), Shared::default());
     let ending = engine(&journal, &world).pause_after(["a".into()]).start(diamond()).await.unwrap();
     let entries = journal.reader().entries(ending.run).count();
-    let session = fulcrum_engine::Session {
-        boot_id: "b".into(),
-        pid: 2,
-        program: "test 2".into(),
-        role: fulcrum_engine::Role::default(),
-    };
+    let session = fulcrum_engine::Session::new("b", 2, "test 2");
     let knows_nothing =
         |spec: &fulcrum_engine::StepSpec| Err::<Arc<dyn fulcrum_engine::Step>, _>(format!("no {}", spec.id));
     let other = fulcrum_engine::Engine::new(journal.clone(), knows_nothing, session);

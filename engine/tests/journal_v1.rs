@@ -63,12 +63,7 @@ impl Step for Quiet {
 }
 
 fn engine(journal: &Journal) -> Engine {
-    let session = Session {
-        boot_id: "boot-1".into(),
-        pid: 1,
-        program: "fulcrum 0.1.0".into(),
-        role: fulcrum_engine::Role::default(),
-    };
+    let session = Session::new("boot-1", 1, "fulcrum 0.1.0");
     let registry =
         |spec: &StepSpec| -> Result<Arc<dyn Step>, String> { Ok(Arc::new(Quiet { spec: spec.clone() })) };
     Engine::new(journal.clone(), registry, session)

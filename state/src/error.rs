@@ -153,6 +153,12 @@ pub enum AppendError {
         /// The run.
         run: RunId,
     },
+    /// A run of this name was begun earlier. Nothing was begun.
+    #[error("run {run} was begun earlier; continue that one")]
+    Exists {
+        /// The run.
+        run: RunId,
+    },
     /// The run has grown since the writer looked: the caller dropped an append before its answer.
     #[error(
         "run {run} ends with entry {found}, not with entry {}; continue the run anew, and read it first", expected.seq

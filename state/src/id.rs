@@ -13,7 +13,8 @@ use serde::Serializer;
 use serde::de::Visitor;
 use uuid::Uuid;
 
-/// The name of a run: a UUID of version 7. Later runs sort after earlier ones.
+/// The name of a run: a UUID of version 7, or of version 8 if the name comes from a key. Of the former, later
+/// runs sort after earlier ones.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(Uuid);
@@ -23,6 +24,15 @@ impl RunId {
     #[expect(clippy::new_without_default, reason = "each call gives another value")]
     pub fn new() -> RunId {
         RunId(Uuid::now_v7())
+    }
+
+    /// The name that belongs to `key`: always the same one. Two keys have one name only if their BLAKE3 hashes
+    /// begin alike.
+    pub fn of_key(key: &str) -> RunId {
+        let digest = Digest::of(format!("run of key\0{key}").as_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest.as_bytes()[..16]);
+        RunId(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
 
     /// The 16 bytes, which sort as the names do.
@@ -176,6 +186,13 @@ pub struct ParseIdError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Journals have runs of these names.
+    #[test]
+    fn the_name_of_a_key_never_changes() {
+        assert_eq!(RunId::of_key("deploy 7").to_string(), "ad853a0f-beaf-8892-a4de-20972fb58816");
+        assert_ne!(RunId::of_key("deploy 7"), RunId::of_key("deploy 8"));
+    }
 
     #[test]
     fn run_ids_sort_in_the_order_they_were_made() {

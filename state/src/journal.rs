@@ -207,10 +207,20 @@ impl Journal {
     ///
     /// [`AppendError`]. If [`is_poisoned`](AppendError::is_poisoned), the run may still be there.
     pub async fn begin(&self, kind: &str, commit: Commit) -> Result<RunWriter, AppendError> {
+        self.begin_as(RunId::new(), kind, commit).await
+    }
+
+    /// Begins a run of this name ([`RunId::of_key`]), as [`begin`](Journal::begin) does. A journal has at most
+    /// one run of a name, for ever: not even a prune frees the name.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Exists`] if the journal has or had such a run, [`AppendError::Claimed`] if it is being
+    /// begun or written. [`AppendError`] otherwise, as for [`begin`](Journal::begin).
+    pub async fn begin_as(&self, run: RunId, kind: &str, commit: Commit) -> Result<RunWriter, AppendError> {
         if kind.len() > MAX_KIND_BYTES {
             return Err(AppendError::KindTooLong { kind: kind.into(), bytes: kind.len() });
         }
-        let run = RunId::new();
         let claim = self.inner.claims.claim(run).ok_or(AppendError::Claimed { run })?;
         let commit = self.inner.prepared(&claim, 0, commit).await?;
         let (kind, time) = (kind.to_owned(), commit.time);

@@ -114,6 +114,13 @@ impl Writer {
         group: &mut Group,
     ) -> Result<Head, AppendError> {
         self.unpoisoned()?;
+        let was_there = {
+            let index = self.shared.index();
+            index.run(run).is_some() || index.pruned(run).is_some()
+        };
+        if was_there || group.heads.contains_key(&run) {
+            return Err(AppendError::Exists { run });
+        }
         let after = group.last.or_else(|| self.shared.index().predecessor());
         let after = after.map(|before| match group.heads.get(&before.run) {
             Some(head) => Predecessor { run: before.run, head: *head },

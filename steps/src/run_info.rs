@@ -166,12 +166,7 @@ mod tests {
         for mode in [RollbackMode::Exact, RollbackMode::KeepPortSharing] {
             assert_eq!(RollbackMode::of(Some(&mode.asked_for())), mode);
         }
-        let session = |program: &str, role| Session {
-            boot_id: String::new(),
-            pid: 1,
-            program: program.to_owned(),
-            role,
-        };
+        let session = |program: &str, role| Session::new(String::new(), 1, program).with_role(role);
         assert_eq!(SessionRole::of(&session("fulcrum 0.1.0 guard", Role::default())), SessionRole::Guard);
         assert_eq!(SessionRole::of(&session("fulcrum 0.1.0", Role::default())), SessionRole::Command);
         for role in [SessionRole::Command, SessionRole::Guard] {

@@ -239,12 +239,8 @@ impl GuardEnv for Machine {
     }
 
     async fn engine(&self, journal: Journal, site: &Arc<Site>) -> Result<Engine, GuardError> {
-        let session = Session {
-            boot_id: self.boot_id().await?,
-            pid: std::process::id(),
-            program: PROGRAM.to_owned(),
-            role: SessionRole::Guard.role(),
-        };
+        let session = Session::new(self.boot_id().await?, std::process::id(), PROGRAM)
+            .with_role(SessionRole::Guard.role());
         let engine = Engine::new(journal, library(Arc::clone(site)), session);
         let (stop, control) = (self.stop.clone(), engine.control());
         // Ends with the guard. It reports what a shutdown reports: the next boot goes on.

@@ -99,9 +99,7 @@ impl RunStatus {
         let (outcome, reason) = match state.phase() {
             Phase::Ended(outcome, reason) => (outcome.to_string(), Some(reason.clone())),
             Phase::Paused { reason, .. } => ("paused".to_owned(), Some(reason.clone())),
-            Phase::New | Phase::Active => {
-                ("unfinished".to_owned(), state.rollback().map(|rollback| rollback.reason.clone()))
-            }
+            _ => ("unfinished".to_owned(), state.rollback().map(|rollback| rollback.reason.clone())),
         };
         let plan = state.plan();
         let kind = Some(plan.workflow().to_owned());

@@ -8,7 +8,7 @@ use crate::error::EngineError;
 use crate::event::{Event, Outcome};
 use crate::here;
 use crate::status::StepState;
-use crate::step::StepError;
+use crate::step_error::StepError;
 use fulcrum_state::{AppendError, Commit, fault};
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -40,7 +40,7 @@ impl Executor<'_> {
                 Err(EngineError::Journal(AppendError::NoRoom(error) | AppendError::Blob(error)))
                     if self.batch.iter().any(|recorded| recorded.before.is_some()) =>
                 {
-                    self.give_up_pre_images(&StepError::from(error))?;
+                    self.give_up_pre_images(&StepError::retry(error))?;
                 }
                 result => result?,
             }
@@ -94,7 +94,8 @@ impl Executor<'_> {
                 seq
             }
             None => {
-                let writer = self.engine.journal.begin(self.run.plan().workflow(), commit).await?;
+                let writer =
+                    self.engine.journal.begin_as(self.name, self.run.plan().workflow(), commit).await?;
                 let seq = writer.head().seq;
                 here::at_work(writer.run());
                 self.writer = Some(Arc::new(Mutex::new(writer)));

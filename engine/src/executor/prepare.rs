@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::panics::panic_text;
 use crate::plan::StepId;
 use crate::run::{Action, Phase};
-use crate::step::StepError;
+use crate::step_error::StepError;
 use fulcrum_state::Digest;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use crate::event::{Event, Failure, FailureKind, PauseCause, ProbeResult};
 use crate::limits::check_output;
 use crate::load::BREAKPOINT;
 use crate::plan::StepId;
-use crate::step::{ErrorKind, StepError};
+use crate::step_error::{ErrorKind, StepError};
 use fulcrum_state::fault;
 use serde_json::Value;
 use tokio::task::JoinError;

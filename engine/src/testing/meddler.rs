@@ -2,7 +2,8 @@
 
 use crate::event::ProbeResult;
 use crate::plan::{StepId, StepSpec};
-use crate::step::{Context, Step, StepError, StepRegistry};
+use crate::step::{Context, Step, StepRegistry};
+use crate::step_error::StepError;
 use async_trait::async_trait;
 use serde_json::Value;
 use std::convert::Infallible;
@@ -41,6 +42,10 @@ impl<L: StepRegistry> StepRegistry for Meddler<L> {
 
 #[async_trait]
 impl Step for Meddled {
+    fn version(&self) -> u32 {
+        self.inner.version()
+    }
+
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
         self.inner.probe(cx).await
     }

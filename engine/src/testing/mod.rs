@@ -12,6 +12,9 @@
 //!
 //! A check that fails returns [`Broken`], which names the step or the entry and says what differed.
 //!
+//! [`plan_is_as_kept`] compares a plan with a file beside the tests, so that a change that runs in flight will
+//! meet shows in a review.
+//!
 //! The checks do not replace killing a real process. Only uncommitted entries are lost here, and what the
 //! steps hold in memory lives on unless [`World::crashed`] drops it. Time is real.
 //!
@@ -77,6 +80,7 @@
 
 mod checks;
 mod crash;
+mod kept_plan;
 mod meddler;
 mod stage;
 
@@ -85,4 +89,5 @@ pub use checks::{
     prefixes_recover,
 };
 pub(crate) use crash::Mortality;
+pub use kept_plan::{PlanChanged, plan_is_as_kept};
 pub use stage::{Broken, World};

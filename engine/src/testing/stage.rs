@@ -45,6 +45,7 @@ pub trait World: Sized + Send + Sync {
 /// A workflow does not hold what it should.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant says what its fields are")]
+#[non_exhaustive]
 pub enum Broken {
     /// The world is not what it should be.
     #[error("{at}: the world should look like {expected}, but looks like {found}")]
@@ -100,12 +101,7 @@ impl<W: World> Stage<W> {
         let run = self.events().last().map(|(run, _)| *run);
         let (alive, mut gone) = mpsc::channel(1);
         let registry = Meddler { inner: self.world.registry(), with: self.with.clone(), alive };
-        let session = Session {
-            boot_id: "testing".into(),
-            pid: 1,
-            program: "testing".into(),
-            role: crate::event::Role::default(),
-        };
+        let session = Session::new("testing", 1, "testing");
         let mut engine = Engine::new(self.journal.clone(), registry, session);
         engine.mortality = Some(Arc::clone(&mortality));
         let result = match (run, go) {

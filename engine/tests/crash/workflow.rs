@@ -43,7 +43,7 @@ fn file(id: &str, after: &[&str]) -> StepSpec {
 
 fn spec(id: &str, after: &[&str], args: Value) -> StepSpec {
     let backoff = Backoff { initial: Duration::from_millis(1), max: Duration::from_millis(1) };
-    let policy = Policy { attempts: 2, backoff, timeout: Duration::from_secs(30) };
+    let policy = Policy::tries(2, Duration::from_secs(30)).with_backoff(backoff);
     StepSpec::new(id, args).after(after.iter().copied()).policy(policy.clone()).undo_policy(policy)
 }
 

@@ -30,7 +30,7 @@ async fn a_step_that_a_probe_found_done_has_its_output_and_its_breakpoint() {
             output: json!({ "made": "by a" }),
             ..Made::new(|_| Ok(json!({ "made": "by a" })))
         };
-        let b = Made::new(|cx| match cx.output("a") {
+        let b = Made::new(|cx| match cx.output_value("a") {
             Some(output) if output["made"] == "by a" => Ok(Value::Null),
             other => Err(StepError::fatal(format!("a has returned {other:?}"))),
         });
@@ -55,7 +55,7 @@ async fn an_output_is_that_of_the_last_attempt_or_is_not_known() {
         Plan::new("two", vec![a, step("b", &["a"])]).unwrap()
     };
     let giving = |output: Value| Made::new(move |_| Ok(output.clone()));
-    let looking = || Made::new(|cx| Ok(json!({ "a": cx.output("a") })));
+    let looking = || Made::new(|cx| Ok(json!({ "a": cx.output_value("a") })));
     let engine = with_steps(&journal, vec![("a", giving(json!("first"))), ("b", looking())]);
     let run = engine.pause_after(["a".into()]).start(plan()).await.unwrap().run;
     assert_eq!(load(&journal.reader(), run).unwrap().output(&"a".into()), Some(&json!("first")));

@@ -25,12 +25,7 @@ pub(crate) fn work(disk: &Path, boot: &str) {
 
 /// An engine on that disk.
 pub(crate) fn engine(journal: &Journal, disk: &Path, boot: &str) -> Engine {
-    let session = Session {
-        boot_id: boot.into(),
-        pid: std::process::id(),
-        program: "power cut".into(),
-        role: fulcrum_engine::Role::default(),
-    };
+    let session = Session::new(boot, std::process::id(), "power cut");
     Engine::new(journal.clone(), registry(effects_dir(disk)), session)
 }
 

@@ -154,7 +154,7 @@ async fn check_interrupted(
         let engine = engine.observer(Arc::new(pause));
         let next = match &ending {
             None => engine.start(plan.clone()).await,
-            Some(Ending { run, phase: Phase::Paused { .. } }) => engine.resume(*run).await,
+            Some(Ending { run, phase: Phase::Paused { .. }, .. }) => engine.resume(*run).await,
             Some(_) => break,
         };
         ending = Some(next.map_err(|error| error.to_string())?);
@@ -162,8 +162,8 @@ async fn check_interrupted(
     let engine = engine(&journal, &world, shape);
     let last = match (ending, back) {
         (None, _) => engine.start(plan).await,
-        (Some(Ending { run, phase: Phase::Paused { .. } }), false) => engine.resume(run).await,
-        (Some(Ending { run, phase }), true) if !format!("{phase}").contains("rolled") => {
+        (Some(Ending { run, phase: Phase::Paused { .. }, .. }), false) => engine.resume(run).await,
+        (Some(Ending { run, phase, .. }), true) if !format!("{phase}").contains("rolled") => {
             engine.roll_back(run, "asked to").await
         }
         (Some(ending), _) => Ok(ending),
@@ -231,12 +231,7 @@ fn number(id: &StepId) -> usize {
 }
 
 fn engine(journal: &Journal, world: &Arc<Mutex<World>>, shape: &Shape) -> Engine {
-    let session = Session {
-        boot_id: "boot".into(),
-        pid: 1,
-        program: "properties".into(),
-        role: fulcrum_engine::Role::default(),
-    };
+    let session = Session::new("boot", 1, "properties");
     let world = Arc::clone(world);
     let registry = move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
         Ok(Arc::new(Unlucky { id: spec.id.clone(), world: Arc::clone(&world) }))

@@ -88,12 +88,7 @@ fn stands(model: &Model, event: &Event, plan: &Plan) -> Result<(), String> {
 
 /// An event of a kind. Half of the kinds do what the run asks for. So the run gets somewhere.
 fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Event {
-    let session = Session {
-        boot_id: (variant % 2).to_string(),
-        pid: 1,
-        program: "random".into(),
-        role: fulcrum_engine::Role::default(),
-    };
+    let session = Session::new((variant % 2).to_string(), 1, "random");
     let kind_of_failure = if variant.is_multiple_of(4) { FailureKind::Fatal } else { FailureKind::Retry };
     let failure = Failure { kind: kind_of_failure, error: "as told".into() };
     let outcomes = [Outcome::Completed, Outcome::RolledBack, Outcome::NeedsOperator];
@@ -107,7 +102,7 @@ fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Eve
     };
     let reason = String::new();
     match kind {
-        0 => Event::Begun { workflow: String::new(), plan: Digest::of(b""), session },
+        0 => Event::Begun { workflow: String::new(), plan: Digest::of(b""), session, key: None, shape: None },
         1 => Event::Resumed { session, same_process: variant.is_multiple_of(3) },
         2 => Event::AttemptStarted { step, attempt, pre_image: None },
         3 => Event::AttemptDone { step, attempt, output: Value::Null },
@@ -127,12 +122,7 @@ fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Eve
 
 /// The next thing that the run asks for or waits for.
 fn asked_for(run: &Run, variant: u8, result: ProbeResult, failure: Failure) -> Event {
-    let session = Session {
-        boot_id: "0".into(),
-        pid: 1,
-        program: "random".into(),
-        role: fulcrum_engine::Role::default(),
-    };
+    let session = Session::new("0", 1, "random");
     let open = run.steps().find_map(|(spec, state)| {
         use fulcrum_engine::status::Status;
         let (step, failure) = (spec.id.clone(), failure.clone());
@@ -158,6 +148,8 @@ fn asked_for(run: &Run, variant: u8, result: ProbeResult, failure: Failure) -> E
         Some(Action::Stop) | None if run.session().is_some() => {
             Event::Resumed { session, same_process: false }
         }
-        Some(Action::Stop) | None => Event::Begun { workflow: String::new(), plan: Digest::of(b""), session },
+        Some(Action::Stop) | None => {
+            Event::Begun { workflow: String::new(), plan: Digest::of(b""), session, key: None, shape: None }
+        }
     }
 }

@@ -81,6 +81,7 @@ impl Model {
                     _ => true,
                 }
             }
+            other => return Err(format!("the model does not know {other:?}")),
         }
         Ok(())
     }
@@ -141,6 +142,7 @@ impl Model {
             | Event::UndoCut { step, attempt } => {
                 self.active && self.open.get(step) == Some(&true) && *attempt == next(true, step) - 1
             }
+            other => panic!("the model does not know {other:?}"),
         }
     }
 

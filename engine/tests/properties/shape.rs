@@ -45,7 +45,7 @@ impl Shape {
     /// The plan; `timeout` is that of every attempt.
     pub(crate) fn plan(&self, timeout: Duration) -> Plan {
         let backoff = Backoff { initial: Duration::from_micros(10), max: Duration::from_micros(20) };
-        let policy = |attempts| Policy { attempts, backoff: backoff.clone(), timeout };
+        let policy = |attempts| Policy::tries(attempts, timeout).with_backoff(backoff.clone());
         let spec = |(n, step): (usize, &StepShape)| {
             let after = (0..n).filter(|before| step.after & (1 << before) != 0).map(name);
             StepSpec::new(name(n), Value::Null)

@@ -57,7 +57,13 @@ impl<'a> Simulation<'a> {
     /// Carries the run on to an end from which no request continues it.
     pub(crate) fn carry_on(mut self) -> Held {
         let session = self.session();
-        self.record(Event::Begun { workflow: "random".into(), plan: Digest::of(b""), session })?;
+        self.record(Event::Begun {
+            workflow: "random".into(),
+            plan: Digest::of(b""),
+            session,
+            key: None,
+            shape: None,
+        })?;
         // Each turn uses up luck, or is one of the few that a run without mishaps takes.
         let turns_max = 10 * self.luck.len() + 10 * self.plan.steps().len() + 10;
         for _ in 0..turns_max {
@@ -253,6 +259,7 @@ impl<'a> Simulation<'a> {
             Outcome::Completed => "completed",
             Outcome::RolledBack => "rolled back",
             Outcome::NeedsOperator => "needs a person",
+            other => return Err(format!("nobody has ended the run as {other}")),
         });
         self.flights.clear();
         match (outcome, self.lucky(2)) {
@@ -260,7 +267,7 @@ impl<'a> Simulation<'a> {
             (Outcome::Completed, _) => {
                 self.record(Event::RollbackStarted { reason: "asked to".into(), mode: None })?;
             }
-            (Outcome::NeedsOperator, _) => {}
+            _ => {}
         }
         self.next_process().map(|()| true)
     }
@@ -272,6 +279,7 @@ impl<'a> Simulation<'a> {
             Outcome::RolledBack => self.world.is_empty(),
             // A look changes nothing: the end does not wait for it.
             Outcome::NeedsOperator => self.flights.values().all(|flight| *flight == Flight::Probe),
+            _ => false,
         };
         if right { Ok(()) } else { Err(format!("{outcome} with {:?}: {:#?}", self.world, self.journal)) }
     }
@@ -297,12 +305,7 @@ impl<'a> Simulation<'a> {
     }
 
     fn session(&self) -> Session {
-        Session {
-            boot_id: self.boots.to_string(),
-            pid: 1,
-            program: "simulation".into(),
-            role: fulcrum_engine::Role::default(),
-        }
+        Session::new(self.boots.to_string(), 1, "simulation")
     }
 
     /// A number below `bound`, or nothing if luck is used up.

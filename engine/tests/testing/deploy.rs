@@ -146,7 +146,7 @@ impl Step for Switch {
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         match cx.pre_image() {
             None => Ok(()), // It never began.
-            Some(before) => self.lead_to(Path::new(std::str::from_utf8(before)?)),
+            Some(before) => self.lead_to(Path::new(std::str::from_utf8(before).map_err(StepError::fatal)?)),
         }
     }
 }

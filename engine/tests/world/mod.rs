@@ -138,7 +138,7 @@ pub(crate) fn registry(world: &Shared) -> impl StepRegistry + 'static {
 /// A step with quick policies: three runs, two undos, a second each.
 pub(crate) fn step(id: &str, after: &[&str]) -> StepSpec {
     let backoff = Backoff { initial: Duration::from_millis(1), max: Duration::from_millis(2) };
-    let policy = |attempts| Policy { attempts, backoff: backoff.clone(), timeout: Duration::from_secs(1) };
+    let policy = |attempts| Policy::tries(attempts, Duration::from_secs(1)).with_backoff(backoff.clone());
     StepSpec::new(id, Value::Null).after(after.iter().copied()).policy(policy(3)).undo_policy(policy(2))
 }
 
@@ -162,12 +162,7 @@ pub(crate) fn engine(journal: &Journal, world: &Shared) -> Engine {
 }
 
 pub(crate) fn engine_on(journal: &Journal, world: &Shared, boot: &str) -> Engine {
-    let session = Session {
-        boot_id: boot.to_owned(),
-        pid: 1,
-        program: "test 1".to_owned(),
-        role: fulcrum_engine::Role::default(),
-    };
+    let session = Session::new(boot, 1, "test 1");
     Engine::new(journal.clone(), registry(world), session)
 }
 

@@ -1,5 +1,6 @@
 //! Why a call of the API failed, and whether asking again makes sense.
 
+use fulcrum_engine::StepError;
 use std::time::Duration;
 
 /// A call of the API failed.
@@ -10,6 +11,13 @@ pub struct ClusterError {
     pub attempt: String,
     /// What was seen.
     pub cause: Cause,
+}
+
+/// Another attempt may succeed: the API server may be back.
+impl From<ClusterError> for StepError {
+    fn from(error: ClusterError) -> Self {
+        Self::retry(error)
+    }
 }
 
 /// What was seen.

@@ -129,11 +129,9 @@ fn standing(state: &Run) -> Standing {
     match state.phase() {
         Phase::Ended(Outcome::Completed, _) => Standing::Completed,
         Phase::Ended(Outcome::RolledBack, _) => Standing::RolledBack,
-        Phase::Ended(Outcome::NeedsOperator, _) => Standing::NeedsOperator,
+        Phase::Ended(..) => Standing::NeedsOperator,
         Phase::Paused { cause, .. } if *cause != PauseCause::Signal => Standing::Paused,
-        Phase::Paused { .. } | Phase::New | Phase::Active => {
-            Standing::Unfinished { rolling_back: state.rollback().is_some() }
-        }
+        _ => Standing::Unfinished { rolling_back: state.rollback().is_some() },
     }
 }
 

@@ -5,6 +5,7 @@
 //! caller holds nothing. A crash between any two calls changes nothing.
 
 use async_trait::async_trait;
+use fulcrum_engine::StepError;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
@@ -257,6 +258,13 @@ pub struct HostError {
     pub cause: String,
     /// The kind of cause, as far as a caller can act on it.
     pub hindrance: Hindrance,
+}
+
+/// Another attempt may succeed: processes and sockets come and go.
+impl From<HostError> for StepError {
+    fn from(error: HostError) -> Self {
+        Self::retry(error)
+    }
 }
 
 /// Why the machine did not do as it was told.

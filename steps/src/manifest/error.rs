@@ -1,6 +1,7 @@
 //! The reasons why a file is not a static pod that can be pivoted.
 
 use crate::component::Component;
+use fulcrum_engine::StepError;
 
 /// A fault of a manifest. The texts begin in lower case and do not name the file: the caller, who knows its
 /// path, puts that in front.
@@ -150,4 +151,11 @@ pub enum ManifestError {
         /// The value.
         seen: String,
     },
+}
+
+/// Another attempt may succeed: a person may correct the file.
+impl From<ManifestError> for StepError {
+    fn from(error: ManifestError) -> Self {
+        Self::retry(error)
+    }
 }

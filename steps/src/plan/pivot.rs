@@ -208,7 +208,7 @@ pub(super) fn pod(name: impl Into<StepId>, job: Job) -> StepSpec {
 pub(super) fn step(name: impl Into<StepId>, job: Job) -> StepSpec {
     let args = serde_json::to_value(job).unwrap_or(Value::Null);
     let backoff = Backoff { initial: Duration::from_millis(500), max: Duration::from_secs(15) };
-    let undo = Policy { attempts: 60, backoff, timeout: POD_WITHIN };
+    let undo = Policy::tries(60, POD_WITHIN).with_backoff(backoff);
     StepSpec::new(name, args).policy(Policy::tries(5, CALL_WITHIN)).undo_policy(undo)
 }
 

@@ -79,13 +79,13 @@ pub(super) fn holds(cx: &Context, component: Component, image: &FileImage) -> bo
 
 /// The digest of the copy, as journalled. Version 0.1 wrote it without the path.
 fn digest(cx: &Context, component: Component) -> Option<&Value> {
-    let copy = &cx.output(StepId::from(StepKind::Archive).as_str())?[component.manifest_file()];
+    let copy = &cx.output_value(StepId::from(StepKind::Archive).as_str())?[component.manifest_file()];
     Some(copy.get("digest").unwrap_or(copy))
 }
 
 /// The archived file, as [`read`] checks it, with its mode and owner.
 pub(super) fn image(site: &Site, cx: &Context, component: Component) -> Result<FileImage, StepError> {
-    let content = String::from_utf8(read(site, cx, component)?)?;
+    let content = String::from_utf8(read(site, cx, component)?).map_err(StepError::fatal)?;
     let path = site.archived(cx.run(), component);
     let dir = ManifestsDir::new(path.parent().unwrap_or(&path));
     let missing = || StepError::fatal(format!("the archived manifest {} is gone", path.display()));

@@ -46,7 +46,8 @@ impl Step for ArmGuard {
 
     async fn save(&self, _cx: &Context) -> Result<Vec<u8>, StepError> {
         let before = image(self.site.node.units.as_ref()).await?;
-        Ok(serde_json::to_vec(&before.map_or(Before::There(false), Before::Unit))?)
+        Ok(serde_json::to_vec(&before.map_or(Before::There(false), Before::Unit))
+            .map_err(StepError::fatal)?)
     }
 
     async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
@@ -75,7 +76,7 @@ impl Step for ArmGuard {
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let units = self.site.node.units.as_ref();
-        match cx.pre_image().map(serde_json::from_slice).transpose()? {
+        match cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)? {
             Some(Before::There(false)) => Ok(disarm(units).await?),
             Some(Before::Unit(before)) => Ok(restore(units, &before).await?),
             Some(Before::There(true)) | None => Ok(()), // Another owner's, or never begun.

@@ -31,7 +31,7 @@ pub(super) struct Bridge {
 impl Bridge {
     /// The manifest that the bridge is made from.
     fn original(cx: &Context) -> Result<Option<FileImage>, StepError> {
-        Ok(cx.pre_image().map(serde_json::from_slice).transpose()?)
+        Ok(cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)?)
     }
 
     /// Prepares what the undo will need. Returns that it is there, or that there will be a gap.
@@ -58,7 +58,7 @@ impl Bridge {
             None => {
                 let port = self.site.free_port().await?;
                 let pod = StaticPod::parse(API, original.content.as_bytes())?;
-                let bridge = String::from_utf8(pod.bridge(port))?;
+                let bridge = String::from_utf8(pod.bridge(port)).map_err(StepError::fatal)?;
                 manifests.write(BRIDGE_FILE, &original.with_content(bridge))?;
                 port
             }
@@ -166,7 +166,7 @@ impl Step for Bridge {
     }
 
     async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
-        Ok(serde_json::to_vec(&archive::image(&self.site, cx, API)?)?)
+        Ok(serde_json::to_vec(&archive::image(&self.site, cx, API)?).map_err(StepError::fatal)?)
     }
 
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {

@@ -67,7 +67,7 @@ impl Step for CreateDaemonset {
 
     /// Whether the DaemonSet was there before.
     async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
-        Ok(serde_json::to_vec(&self.live(cx).await?.is_some())?)
+        Ok(serde_json::to_vec(&self.live(cx).await?.is_some()).map_err(StepError::fatal)?)
     }
 
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
@@ -115,7 +115,8 @@ impl Step for CreateDaemonset {
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        let was_there = cx.pre_image().map(serde_json::from_slice::<bool>).transpose()?;
+        let was_there =
+            cx.pre_image().map(serde_json::from_slice::<bool>).transpose().map_err(StepError::fatal)?;
         if was_there != Some(false) {
             return Ok(()); // Never begun, or not ours to delete.
         }
@@ -154,5 +155,5 @@ fn object(live: &Value) -> Value {
 
 /// The leader before the DaemonSet's pod existed, if it was noted.
 pub(super) fn led_before(cx: &Context, component: Component) -> Option<&str> {
-    cx.output(StepKind::CreateDaemonset.of(component).id().as_str())?["leader"].as_str()
+    cx.output_value(StepKind::CreateDaemonset.of(component).id().as_str())?["leader"].as_str()
 }

@@ -37,7 +37,7 @@ impl Step for LabelNode {
     }
 
     async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
-        Ok(serde_json::to_vec(&self.label(cx).await?)?)
+        Ok(serde_json::to_vec(&self.label(cx).await?).map_err(StepError::fatal)?)
     }
 
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
@@ -51,7 +51,7 @@ impl Step for LabelNode {
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let Some(saved) = cx.pre_image() else { return Ok(()) };
-        let before: Option<String> = serde_json::from_slice(saved)?;
+        let before: Option<String> = serde_json::from_slice(saved).map_err(StepError::fatal)?;
         self.set(cx, before.as_deref()).await
     }
 }

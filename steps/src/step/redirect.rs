@@ -28,7 +28,12 @@ pub(super) struct RedirectStep {
 impl RedirectStep {
     /// The service's addresses, looked up on the way there. So the way back needs no API for them.
     fn services(cx: &Context) -> Result<Vec<SocketAddr>, StepError> {
-        Ok(cx.pre_image().map(serde_json::from_slice).transpose()?.unwrap_or_default())
+        Ok(cx
+            .pre_image()
+            .map(serde_json::from_slice)
+            .transpose()
+            .map_err(StepError::fatal)?
+            .unwrap_or_default())
     }
 
     /// The redirect's target, as of now.
@@ -117,7 +122,8 @@ impl Step for RedirectStep {
     async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
         let get = async || answered(self.site.cluster.api_service().await);
         let what = "the API, to read service default/kubernetes";
-        Ok(serde_json::to_vec(&cx.wait(what, self.site.timeouts.poll, get).await?)?)
+        Ok(serde_json::to_vec(&cx.wait(what, self.site.timeouts.poll, get).await?)
+            .map_err(StepError::fatal)?)
     }
 
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {

@@ -26,7 +26,7 @@ impl RenewStandby {
     }
 
     fn saved(cx: &Context) -> Result<Option<FileImage>, StepError> {
-        Ok(cx.pre_image().map(serde_json::from_slice).transpose()?)
+        Ok(cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)?)
     }
 }
 
@@ -39,7 +39,7 @@ impl Step for RenewStandby {
     async fn save(&self, _cx: &Context) -> Result<Vec<u8>, StepError> {
         let kept = self.standby()?.get(self.component)?;
         let kept = kept.ok_or_else(|| StepError::fatal("there is no standby to renew"))?;
-        Ok(serde_json::to_vec(&kept)?)
+        Ok(serde_json::to_vec(&kept).map_err(StepError::fatal)?)
     }
 
     /// Making it again costs no more than comparing.

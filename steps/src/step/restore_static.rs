@@ -29,7 +29,7 @@ impl RestoreStatic {
     }
 
     fn saved(cx: &Context) -> Result<Option<FileImage>, StepError> {
-        Ok(cx.pre_image().map(serde_json::from_slice).transpose()?)
+        Ok(cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)?)
     }
 
     fn edited(&self) -> String {
@@ -95,7 +95,7 @@ impl Step for RestoreStatic {
     }
 
     async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
-        Ok(serde_json::to_vec(&archive::image(&self.site, cx, self.component)?)?)
+        Ok(serde_json::to_vec(&archive::image(&self.site, cx, self.component)?).map_err(StepError::fatal)?)
     }
 
     async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
@@ -113,7 +113,9 @@ impl Step for RestoreStatic {
         let shared = pod.permits_port_sharing() || self.site.keeps_port_sharing();
         let target = match shared == pod.permits_port_sharing() {
             true => saved.clone(),
-            false => saved.with_content(String::from_utf8(pod.with_port_sharing())?),
+            false => {
+                saved.with_content(String::from_utf8(pod.with_port_sharing()).map_err(StepError::fatal)?)
+            }
         };
         self.site.node.manifests.sweep(self.name())?;
         match self.site.node.manifests.read(self.name())? {

@@ -38,7 +38,7 @@ impl RetireStatic {
     }
 
     fn saved(cx: &Context) -> Result<Option<FileImage>, StepError> {
-        Ok(cx.pre_image().map(serde_json::from_slice).transpose()?)
+        Ok(cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)?)
     }
 
     fn steers(&self) -> bool {
@@ -54,7 +54,7 @@ impl RetireStatic {
             return Ok(json!(standby.map(|image| image.digest())));
         }
         let told = cx
-            .output(StepKind::SharePort.of(self.component).id().as_str())
+            .output_value(StepKind::SharePort.of(self.component).id().as_str())
             .map(|output| output["manifest"].clone());
         if let Some(digest) = told.filter(|digest| !digest.is_null()) {
             return Ok(digest);
@@ -160,7 +160,7 @@ impl Step for RetireStatic {
         if json!(image.digest()) != self.left_by_share_port(cx)? {
             return Err(StepError::fatal(self.edited()));
         }
-        Ok(serde_json::to_vec(&image)?)
+        Ok(serde_json::to_vec(&image).map_err(StepError::fatal)?)
     }
 
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {

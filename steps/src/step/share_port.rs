@@ -36,7 +36,7 @@ impl SharePort {
     /// The manifest as it was, and as it shall be. The run saves both: another version of this program may
     /// write the second differently, and must still know it.
     fn both(&self, cx: &Context) -> Result<Option<(FileImage, FileImage)>, StepError> {
-        Ok(cx.pre_image().map(serde_json::from_slice).transpose()?)
+        Ok(cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)?)
     }
 
     fn path(&self) -> String {
@@ -119,9 +119,11 @@ impl Step for SharePort {
         let pod = StaticPod::parse(self.component, before.content.as_bytes())?;
         let after = match pod.permits_port_sharing() {
             true => before.clone(),
-            false => before.with_content(String::from_utf8(pod.with_port_sharing())?),
+            false => {
+                before.with_content(String::from_utf8(pod.with_port_sharing()).map_err(StepError::fatal)?)
+            }
         };
-        Ok(serde_json::to_vec(&(before, after))?)
+        Ok(serde_json::to_vec(&(before, after)).map_err(StepError::fatal)?)
     }
 
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {

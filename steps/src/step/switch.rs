@@ -92,7 +92,7 @@ impl Step for Switch {
             (Some(Steering::To { serving }), Some(new)) if serving == new.inode => {}
             _ => return Ok(ProbeResult::Absent),
         }
-        if cx.output(cx.step().as_str()).is_none() {
+        if cx.output_value(cx.step().as_str()).is_none() {
             return Ok(ProbeResult::Partial("it was not watched to the end".to_owned()));
         }
         Ok(match once(self.site.serves(API, None, in_api_pod).await)? {

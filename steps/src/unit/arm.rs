@@ -3,6 +3,7 @@
 
 use super::text::{PROGRAM_FILE, UNIT, UnitOf, pace, unit};
 use crate::host::{HostError, UnitState, Units};
+use fulcrum_engine::StepError;
 use fulcrum_engine::state::{Digest, fsync};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -94,6 +95,13 @@ pub enum ArmError {
         /// What was seen.
         source: io::Error,
     },
+}
+
+/// Another attempt may succeed: systemd and the disk may answer otherwise.
+impl From<ArmError> for StepError {
+    fn from(error: ArmError) -> Self {
+        Self::retry(error)
+    }
 }
 
 /// Installs and starts the guard, and checks that the guard finds the journal, the manifests and `reads`.

@@ -381,12 +381,7 @@ pub(super) async fn engine(
     host: &dyn Host,
     role: SessionRole,
 ) -> Result<Engine, RehearsalError> {
-    let session = Session {
-        boot_id: host.boot_id().await?,
-        pid: std::process::id(),
-        program: PROGRAM.to_owned(),
-        role: role.role(),
-    };
+    let session = Session::new(host.boot_id().await?, std::process::id(), PROGRAM).with_role(role.role());
     let steps = move |spec: &StepSpec| steps.step(spec);
     Ok(Engine::new(journal.clone(), steps, session))
 }

@@ -164,10 +164,7 @@ pub(super) fn reason(ending: &Ending) -> String {
 
 /// From the journal: the report shows what was written down.
 fn step_times(journal: &Journal, run: RunId) -> Result<Vec<StepTime>, RehearsalError> {
-    let mut history = History::default();
-    for entry in journal.reader().entries(run) {
-        history.push(&entry?)?;
-    }
+    let history = History::read(&journal.reader(), run)?;
     let plan = fulcrum_engine::load::load(&journal.reader(), run)?;
     let time = |step: &StepId, direction: Direction| -> Duration {
         let attempts = history.attempts.iter().filter(|attempt| attempt.step == *step);

@@ -6,10 +6,10 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use fulcrum_engine::event::{Failure, FailureKind, Outcome, PauseCause, ProbeResult, Role, Session};
-use fulcrum_engine::load::decode;
-use fulcrum_engine::state::{Digest, Entry, Timestamp};
-use fulcrum_engine::{Event, StepId};
+use crate::event::{Event, Failure, FailureKind, Outcome, PauseCause, ProbeResult, Role, Session};
+use crate::load::decode;
+use crate::plan::StepId;
+use fulcrum_state::{Digest, Entry, Timestamp};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -28,28 +28,29 @@ variants!(Event, EVENTS, event_name,
     Begun => "begun", Resumed => "resumed", AttemptStarted => "attempt-started", AttemptDone => "attempt-done",
     AttemptFailed => "attempt-failed", AttemptCut => "attempt-cut", Probed => "probed",
     RollbackStarted => "unwind-started", UndoStarted => "undo-started", UndoDone => "undo-done",
-    UndoFailed => "undo-failed", UndoCut => "undo-cut", Paused => "paused", Ended => "ended");
+    UndoFailed => "undo-failed", UndoCut => "undo-cut", Paused => "paused", Adopted => "adopted", Abandoned => "abandoned", Ended => "ended");
 variants!(ProbeResult, PROBE_RESULTS, result_name,
     Absent => "absent", Partial => "partial", Done => "done", Foreign => "foreign", Unknown => "unknown");
 variants!(PauseCause, CAUSES, cause_name,
     Person => "person", Signal => "signal", Breakpoint => "breakpoint", Unknown => "unknown");
 variants!(FailureKind, FAILURES, failure_name, Retry => "retry", Fatal => "fatal");
 variants!(Outcome, OUTCOMES, outcome_name,
-    Completed => "completed", RolledBack => "rolled-back", NeedsOperator => "needs-operator");
+    Completed => "completed", RolledBack => "rolled-back", NeedsOperator => "needs-operator", Abandoned => "abandoned");
 
 /// An event of every kind, by the name of its file.
 fn samples() -> BTreeMap<String, Event> {
     let step = StepId::from("retire-static/a");
     let attempt = 2;
-    let session = || Session {
-        boot_id: "b00t".into(),
-        pid: 4711,
-        program: "fulcrum 0.1.0".into(),
-        role: fulcrum_engine::Role::default(),
-    };
+    let session = || Session::new("b00t", 4711, "fulcrum 0.1.0");
     let image = Digest::of(b"what was there");
     let mut all = vec![
-        Event::Begun { workflow: "pivot".into(), plan: Digest::of(b"a plan"), session: session() },
+        Event::Begun {
+            workflow: "pivot".into(),
+            plan: Digest::of(b"a plan"),
+            session: session(),
+            key: None,
+            shape: None,
+        },
         Event::Resumed { session: session(), same_process: false },
         Event::AttemptStarted { step: step.clone(), attempt, pre_image: Some(image) },
         Event::AttemptDone { step: step.clone(), attempt, output: json!({ "uid": "7", "ports": [6443] }) },
@@ -59,6 +60,8 @@ fn samples() -> BTreeMap<String, Event> {
         Event::UndoDone { step: step.clone(), attempt },
         Event::UndoCut { step: step.clone(), attempt },
         Event::Paused { reason: "SIGINT".into(), cause: PauseCause::Unknown },
+        Event::Adopted { plan: Digest::of(b"a plan"), reason: "version 2".into(), session: session() },
+        Event::Abandoned { reason: "not wanted".into(), session: session() },
     ];
     for kind in [FailureKind::Retry, FailureKind::Fatal] {
         let failure = Failure { kind, error: "no answer within 5s".into() };
@@ -78,7 +81,7 @@ fn samples() -> BTreeMap<String, Event> {
     for cause in [PauseCause::Person, PauseCause::Signal, PauseCause::Breakpoint] {
         all.push(Event::Paused { reason: "SIGINT".into(), cause });
     }
-    for outcome in [Outcome::Completed, Outcome::RolledBack, Outcome::NeedsOperator] {
+    for outcome in [Outcome::Completed, Outcome::RolledBack, Outcome::NeedsOperator, Outcome::Abandoned] {
         all.push(Event::Ended { outcome, reason: "every step is done".into() });
     }
     let mut samples: BTreeMap<_, _> = all.into_iter().map(|event| (file_name(&event), event)).collect();
@@ -93,6 +96,15 @@ fn samples() -> BTreeMap<String, Event> {
     samples.insert("resumed-by-the-same-process".into(), same);
     let (reason, mode) = ("asked for".into(), Some("keep-port-sharing".into()));
     samples.insert("unwind-started-with-mode".into(), Event::RollbackStarted { reason, mode });
+    let (workflow, plan, key) = ("pivot".into(), Digest::of(b"a plan"), Some("order 7".into()));
+    samples.insert(
+        "begun-with-key".into(),
+        Event::Begun { workflow, plan, session: session(), key, shape: None },
+    );
+    let shape = Some(Digest::of(b"a shape"));
+    let (workflow, plan) = ("pivot".into(), Digest::of(b"a plan"));
+    let begun = Event::Begun { workflow, plan, session: session(), key: None, shape };
+    samples.insert("begun-with-shape".into(), begun);
     let bare = Event::AttemptDone { step, attempt: 1, output: Value::Null };
     samples.insert("attempt-done-without-output".into(), bare);
     samples
