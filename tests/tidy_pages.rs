@@ -100,6 +100,15 @@ fn quick_starts_are_short() {
     }
 }
 
+/// The engine's quick start is an example, word for word, which `.ci/run` runs twice and takes back.
+#[test]
+fn the_engines_quick_start_is_an_example() {
+    let text = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let (page, example) = (text("engine/README.md"), text("engine/examples/quick_start.rs"));
+    let start = page.split("```rust\n").nth(1).unwrap().split("```").next().unwrap();
+    assert!(example.ends_with(start), "engine/README.md differs from engine/examples/quick_start.rs");
+}
+
 /// The figures in the engine's comparison are those that were measured last.
 #[test]
 fn figures_beside_other_engines_are_those_that_were_measured() {
