@@ -93,7 +93,7 @@ impl Engine {
             shape: Some(Shape::of(&plan).fingerprint()),
         };
         let executor = Executor::new(self, Run::new(Arc::new(plan)), None, false)?;
-        executor.as_run(run).carry_on(vec![begun], Some(stored)).await
+        executor.named(run).carry_on(vec![begun], Some(stored)).await
     }
 
     /// Takes a run up where its journal ends. A run that went forward goes forward. A run that was being

@@ -106,7 +106,7 @@ impl<'a> Executor<'a> {
     }
 
     /// The run has this name, if it is yet to begin.
-    pub(crate) fn as_run(mut self, name: RunId) -> Self {
+    pub(crate) fn named(mut self, name: RunId) -> Self {
         self.name = name;
         self
     }

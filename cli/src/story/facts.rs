@@ -47,9 +47,10 @@ impl Story {
             None => Standing::Unreadable,
             Some(Phase::Ended(Outcome::Completed, _)) => Standing::Completed,
             Some(Phase::Ended(Outcome::RolledBack, _)) => Standing::RolledBack,
-            Some(Phase::Ended(Outcome::NeedsOperator, _)) => Standing::NeedsOperator,
+            // `fulcrum` ends no run in yet another way.
+            Some(Phase::Ended(..)) => Standing::NeedsOperator,
             Some(Phase::Paused { .. }) => Standing::Paused,
-            Some(Phase::New | Phase::Active) => Standing::Unfinished,
+            Some(_) => Standing::Unfinished,
         }
     }
 
@@ -108,7 +109,7 @@ impl Story {
                 (AttemptResult::Done, Direction::Undo) => counts.undone += 1,
                 (AttemptResult::Failed, _) => counts.failed += 1,
                 (AttemptResult::Stopped | AttemptResult::Interrupted, _) => counts.cut += 1,
-                (AttemptResult::Open, _) => {}
+                _ => {}
             }
         }
         counts

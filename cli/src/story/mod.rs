@@ -134,13 +134,8 @@ impl Story {
                 }
                 Moment::Ended { time, outcome, reason }
             }
-            Event::AttemptDone { .. }
-            | Event::AttemptFailed { .. }
-            | Event::AttemptCut { .. }
-            | Event::Probed { .. }
-            | Event::UndoDone { .. }
-            | Event::UndoFailed { .. }
-            | Event::UndoCut { .. } => return,
+            // The rest is a part of an attempt.
+            _ => return,
         };
         self.moments.push(moment);
     }

@@ -40,7 +40,13 @@ fn events(text: &str) -> Vec<Event> {
         [started, Event::UndoDone { step: step.as_str().into(), attempt: 1 }]
     };
     let mut events = vec![
-        Event::Begun { workflow: "pivot".into(), plan: Digest::of(b"plan"), session: session("b1", 7) },
+        Event::Begun {
+            workflow: "pivot".into(),
+            plan: Digest::of(b"plan"),
+            session: session("b1", 7),
+            key: None,
+            shape: None,
+        },
         start(lock, 1),
         done(lock, 1, json!({ text: text })),
         start(api, 1),

@@ -31,7 +31,7 @@ pub(super) struct Bridge {
 impl Bridge {
     /// The manifest that the bridge is made from.
     fn original(cx: &Context) -> Result<Option<FileImage>, StepError> {
-        Ok(cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)?)
+        cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)
     }
 
     /// Prepares what the undo will need. Returns that it is there, or that there will be a gap.

@@ -26,7 +26,7 @@ impl RenewStandby {
     }
 
     fn saved(cx: &Context) -> Result<Option<FileImage>, StepError> {
-        Ok(cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)?)
+        cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)
     }
 }
 

@@ -29,7 +29,7 @@ impl RestoreStatic {
     }
 
     fn saved(cx: &Context) -> Result<Option<FileImage>, StepError> {
-        Ok(cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)?)
+        cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)
     }
 
     fn edited(&self) -> String {

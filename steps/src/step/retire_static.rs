@@ -38,7 +38,7 @@ impl RetireStatic {
     }
 
     fn saved(cx: &Context) -> Result<Option<FileImage>, StepError> {
-        Ok(cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)?)
+        cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)
     }
 
     fn steers(&self) -> bool {

@@ -36,7 +36,7 @@ impl SharePort {
     /// The manifest as it was, and as it shall be. The run saves both: another version of this program may
     /// write the second differently, and must still know it.
     fn both(&self, cx: &Context) -> Result<Option<(FileImage, FileImage)>, StepError> {
-        Ok(cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)?)
+        cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)
     }
 
     fn path(&self) -> String {

@@ -129,5 +129,7 @@ pub(super) fn class(attempt: &Attempt) -> &'static str {
         (AttemptResult::Failed, _) => "failed",
         (AttemptResult::Stopped | AttemptResult::Interrupted, _) => "cut",
         (AttemptResult::Open, _) => "open",
+        // A later engine's.
+        _ => "cut",
     }
 }

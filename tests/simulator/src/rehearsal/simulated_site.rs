@@ -299,7 +299,7 @@ impl SimulatedSite {
         match outcome {
             Outcome::Completed => Ok(self.is_self_hosted().await?),
             Outcome::RolledBack => Ok(self.is_as_before().await?),
-            Outcome::NeedsOperator => Err(RehearsalError::Ended("as one that needs a person".to_owned())),
+            other => Err(RehearsalError::Ended(format!("as {other}"))),
         }
     }
 
