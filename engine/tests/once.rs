@@ -98,8 +98,12 @@ fn lines(dir: &Path) -> Steps {
 fn child() {
     let dir = std::env::var_os(DIR).unwrap();
     let dir = Path::new(&dir);
-    let journal =
-        Journal::open_with(dir.join("journal"), "once", Options { segment_bytes: 256 * 1024 }).unwrap();
+    let journal = Journal::open_with(
+        dir.join("journal"),
+        "once",
+        Options { segment_bytes: 256 * 1024, ..Options::default() },
+    )
+    .unwrap();
     let engine = Engine::new(journal, lines(dir), Session::current("once").unwrap());
     let line = |name: &str| StepSpec::new(name, Value::Null);
     let plan = Plan::new("lines", vec![line("line/1"), line("line/2").after(["line/1"])]).unwrap();
