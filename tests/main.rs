@@ -22,6 +22,9 @@ mod rehearse;
 // The command: exit codes and words.
 mod cli;
 
+// Each refusal of the checks, provoked, in its words.
+mod refusals;
+
 // Journals that earlier builds have left.
 mod kept;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// The folders and files of `steps/src`, lowest first. Each imports from its own layer and from lower ones.
 const LAYERS: [&[&str]; 8] = [
-    &["component", "release", "timeouts"],
+    &["check", "component", "release", "timeouts"],
     &["host", "cluster", "manifest"],
     &["settings", "run_info", "step_name", "look", "site", "placement"],
     &["handover", "unit"],

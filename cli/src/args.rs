@@ -1,10 +1,13 @@
 //! What was typed. No look at the world.
 
+mod convert;
+mod look;
+
+pub(crate) use look::Preflight;
+
 use crate::exit::EXIT_CODES;
 use clap::{Parser, Subcommand, ValueEnum};
 use fulcrum_simulator::rehearsal::Version;
-use fulcrum_steps::settings::OnReboot;
-use fulcrum_steps::settings::{HandoverMode, Wanted};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -55,6 +58,8 @@ pub(crate) enum Output {
 pub(crate) enum Command {
     /// Move this node's control plane from static pods to DaemonSets.
     Pivot(Pivot),
+    /// Make every check that a pivot begins with, and say what each has found. Changes nothing.
+    Preflight(Preflight),
     /// Go on with an unfinished run, in the direction in which it was going.
     Resume(Resume),
     /// Undo a run, finished or not: bring back the static pods, byte for byte, with the API up or down.
@@ -98,13 +103,28 @@ before.";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pivot {
     #[command(flatten)]
+    pub(crate) wishes: Wishes,
+    /// The longest that the pivot may take before it is undone, e.g. 10m. Undoing has no limit.
+    #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
+    pub(crate) timeout: Duration,
+    /// Make every check, show the plan and the DaemonSets, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Pause after this step is done (can be given several times).
+    #[arg(long, value_name = "STEP")]
+    pub(crate) pause_after: Vec<String>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+/// What is to be pivoted, and how.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Wishes {
+    #[command(flatten)]
     pub(crate) place: Place,
     /// The node's name in the cluster [default: the cluster is asked].
     #[arg(long, value_name = "NAME")]
     pub(crate) node_name: Option<String>,
-    /// The longest that the pivot may take before it is undone, e.g. 10m. Undoing has no limit.
-    #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
-    pub(crate) timeout: Duration,
     /// How the control plane changes hands.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) handover: HandoverArg,
@@ -119,14 +139,10 @@ pub(crate) struct Pivot {
     /// What the guard does with this run if a reboot cuts it in half.
     #[arg(long, value_enum, default_value = "resume", conflicts_with = "no_guard")]
     pub(crate) on_reboot: OnRebootArg,
-    /// Make every check, show the plan and the DaemonSets, and change nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Pause after this step is done (can be given several times).
-    #[arg(long, value_name = "STEP")]
-    pub(crate) pause_after: Vec<String>,
-    #[command(flatten)]
-    pub(crate) consent: Consent,
+    /// Checks whose refusals become warnings, e.g. taint,fit, or all. Those that protect data or the cluster cannot
+    /// be ignored: `fulcrum preflight` says which can.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub(crate) ignore_preflight_errors: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -298,26 +314,6 @@ pub(crate) enum OnRebootArg {
     Resume,
     /// The run is undone.
     Rollback,
-}
-
-impl From<OnRebootArg> for OnReboot {
-    fn from(arg: OnRebootArg) -> Self {
-        match arg {
-            OnRebootArg::Resume => Self::Resume,
-            OnRebootArg::Rollback => Self::Rollback,
-        }
-    }
-}
-
-impl From<HandoverArg> for Wanted {
-    fn from(arg: HandoverArg) -> Self {
-        match arg {
-            HandoverArg::Auto => Self::Auto,
-            HandoverArg::Steer => Self::Way(HandoverMode::Steer),
-            HandoverArg::Bridge => Self::Way(HandoverMode::Bridge),
-            HandoverArg::Restart => Self::Way(HandoverMode::Restart),
-        }
-    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -45,6 +45,7 @@ fn run(mut args: Args, shell: &Shell) -> Result<Exit, Failure> {
     let exit = runtime.block_on(async {
         match args.command {
             Command::Pivot(pivot) => command::pivot(&args.global, &pivot, shell).await,
+            Command::Preflight(preflight) => command::preflight(&args.global, &preflight, shell).await,
             Command::Resume(resume) => command::resume(&args.global, &resume, shell).await,
             Command::Rollback(rollback) => command::rollback(&args.global, &rollback, shell).await,
             Command::Guard(guard) => command::guard(&args.global, &guard, shell).await,

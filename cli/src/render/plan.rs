@@ -1,5 +1,6 @@
 //! Shows a plan: what will be done, and to what.
 
+use super::preflight::CheckView;
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
 use fulcrum_engine::Plan;
@@ -47,7 +48,7 @@ pub(crate) fn plan_data(report: &Report, plan: &Plan, shell: &Shell) -> Result<(
     let target = report.settings.target(None);
     let daemonsets: Vec<Value> = report.static_pods.iter().map(|pod| pod.daemonset(&target)).collect();
     if shell.json() {
-        shell.data_json(&json!({ "plan": plan, "checks": report.results, "daemonsets": daemonsets }));
+        shell.data_json(&json!({ "plan": plan, "checks": report.results.iter().map(CheckView::from).collect::<Vec<_>>(), "daemonsets": daemonsets }));
         return Ok(());
     }
     shell.data(format_args!("# the steps, each after those that it depends on"));

@@ -1,6 +1,7 @@
 //! Checks of one manifest.
 
 use super::check_result::CheckResult;
+use crate::check::Check;
 use crate::cluster::NAMESPACE;
 use crate::component::Component;
 use crate::manifest::{CRITICAL, Companion, StaticPod};
@@ -9,7 +10,7 @@ use crate::manifest::{CRITICAL, Companion, StaticPod};
 pub(super) fn manifest_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
     let component = pod.component();
     let mut results =
-        vec![CheckResult::pass("manifest", format!("{component} serves on port {}", pod.port()))];
+        vec![CheckResult::pass(Check::Manifest, format!("{component} serves on port {}", pod.port()))];
     results.extend(name_check(path, pod));
     if component.lease_name().is_some() {
         results.extend(election_checks(path, pod));
@@ -17,7 +18,7 @@ pub(super) fn manifest_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
     if pod.priority_class().is_none() {
         let seen = format!("{path} has no priorityClassName: its DaemonSet gets {CRITICAL}");
         results.push(CheckResult::warn(
-            "priority",
+            Check::Priority,
             seen,
             "to the kubelet every static pod is that critical, and a DaemonSet's is not",
         ));
@@ -31,7 +32,7 @@ fn name_check(path: &str, pod: &StaticPod) -> Option<CheckResult> {
     let (name, namespace) = (pod.name(), pod.namespace());
     ((name, namespace) != (pod.component().name(), NAMESPACE)).then(|| {
         CheckResult::refuse(
-            "manifest",
+            Check::Manifest,
             format!("{path}: the pod is called {namespace}/{name}, not {NAMESPACE}/{}", pod.component()),
             format!(
                 "set metadata.name to {} and metadata.namespace to {NAMESPACE}: the kubelet restarts the pod once",
@@ -43,7 +44,7 @@ fn name_check(path: &str, pod: &StaticPod) -> Option<CheckResult> {
 
 fn election_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
     let component = pod.component();
-    let refuse = |seen: String, remedy: &str| CheckResult::refuse("leader-election", seen, remedy);
+    let refuse = |seen: String, remedy: &str| CheckResult::refuse(Check::LeaderElection, seen, remedy);
     let mut results = Vec::new();
     if !pod.leader_elect() {
         results.push(refuse(
@@ -75,7 +76,7 @@ fn election_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
     }
     if component == Component::Scheduler && pod.flag("config").is_some() {
         results.push(CheckResult::warn(
-            "leader-election",
+            Check::LeaderElection,
             format!("{path}: the scheduler reads its configuration from a file, which is not looked into"),
             "its leaderElection must be on, with the usual names",
         ));
@@ -95,7 +96,7 @@ fn companion_check(path: &str, companion: &Companion) -> CheckResult {
     let kind = if *ends { "init container" } else { "container" };
     if !ports.is_empty() {
         return CheckResult::refuse(
-            "containers",
+            Check::Containers,
             format!(
                 "{path}: {kind} {name} listens by itself{ports}{sockets}, and would run twice on this node"
             ),
@@ -107,7 +108,7 @@ fn companion_check(path: &str, companion: &Companion) -> CheckResult {
         true => ("runs once more, while the static pod serves", "what it does to files must do no harm then"),
         false => ("runs twice for a while", "two of it must get along, with files and sockets, too"),
     };
-    CheckResult::warn("containers", format!("{path}: {kind} {name}{sockets} {does}"), remedy)
+    CheckResult::warn(Check::Containers, format!("{path}: {kind} {name}{sockets} {does}"), remedy)
 }
 
 #[cfg(test)]
