@@ -3,7 +3,7 @@
 mod convert;
 mod look;
 
-pub(crate) use look::Preflight;
+pub(crate) use look::{Graph, Plan, Preflight};
 
 use crate::exit::EXIT_CODES;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -36,12 +36,12 @@ pub(crate) struct Global {
         value_name = "DIR"
     )]
     pub(crate) state_dir: PathBuf,
-    /// What is written to stdout: words, or JSON (one object a line while a run goes on).
+    /// What is written to stdout: words, JSON (one object a line while a run goes on), or YAML (`plan` only).
     #[arg(short, long, value_enum, default_value_t, global = true)]
     pub(crate) output: Output,
     /// How the log on stderr is written.
     #[arg(long, value_enum, default_value_t, global = true)]
-    pub(crate) log_format: Output,
+    pub(crate) log_format: LogFormat,
     /// Say more on stderr: -v what steps wait for, -vv every call of the API, -vvv the libraries too.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
@@ -52,12 +52,22 @@ pub(crate) enum Output {
     #[default]
     Text,
     Json,
+    Yaml,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Move this node's control plane from static pods to DaemonSets.
     Pivot(Pivot),
+    /// Say what a pivot would do to this node, how that is undone and what it costs. Changes nothing.
+    Plan(Plan),
     /// Make every check that a pivot begins with, and say what each has found. Changes nothing.
     Preflight(Preflight),
     /// Go on with an unfinished run, in the direction in which it was going.
@@ -110,6 +120,15 @@ pub(crate) struct Pivot {
     /// Make every check, show the plan and the DaemonSets, and change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Carry out the plan that `fulcrum plan --out` has written, with its options, and refuse if anything has
+    /// changed since.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["manifests_dir", "node_name", "handover", "soak", "no_guard", "on_reboot",
+            "ignore_preflight_errors", "timeout", "dry_run"]
+    )]
+    pub(crate) plan: Option<PathBuf>,
     /// Pause after this step is done (can be given several times).
     #[arg(long, value_name = "STEP")]
     pub(crate) pause_after: Vec<String>,
@@ -118,7 +137,7 @@ pub(crate) struct Pivot {
 }
 
 /// What is to be pivoted, and how.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Wishes {
     #[command(flatten)]
     pub(crate) place: Place,
@@ -278,7 +297,7 @@ pub(crate) struct Rehearse {
 }
 
 /// Which cluster and which directory.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Place {
     /// The kubeconfig of a cluster administrator.
     #[arg(long, env = "KUBECONFIG", default_value = "/etc/kubernetes/admin.conf", value_name = "FILE")]
@@ -314,6 +333,18 @@ pub(crate) enum OnRebootArg {
     Resume,
     /// The run is undone.
     Rollback,
+}
+
+impl Args {
+    /// Ends the program, as clap does, if an option does not fit the command.
+    pub(crate) fn refuse_what_does_not_fit(&self) {
+        if self.global.output == Output::Yaml && !matches!(self.command, Command::Plan(_)) {
+            let words = "only `fulcrum plan` writes YAML";
+            <Self as clap::CommandFactory>::command()
+                .error(clap::error::ErrorKind::ArgumentConflict, words)
+                .exit();
+        }
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

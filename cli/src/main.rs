@@ -8,6 +8,7 @@ mod command;
 mod env;
 mod exit;
 mod journal;
+mod plan_file;
 mod render;
 mod shell;
 
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    args.refuse_what_does_not_fit();
     let shell = Shell::new(&args.global);
     match run(args, &shell) {
         Ok(exit) => exit.into(),
@@ -45,6 +47,7 @@ fn run(mut args: Args, shell: &Shell) -> Result<Exit, Failure> {
     let exit = runtime.block_on(async {
         match args.command {
             Command::Pivot(pivot) => command::pivot(&args.global, &pivot, shell).await,
+            Command::Plan(plan) => command::plan(&args.global, &plan, shell).await,
             Command::Preflight(preflight) => command::preflight(&args.global, &preflight, shell).await,
             Command::Resume(resume) => command::resume(&args.global, &resume, shell).await,
             Command::Rollback(rollback) => command::rollback(&args.global, &rollback, shell).await,

@@ -1,7 +1,7 @@
 //! All output goes through here: data to stdout, talk to stderr. A terminal that has gone away is no reason
 //! to stop. The run goes on, and its journal says what happened.
 
-use crate::args::{Global, Output};
+use crate::args::{Global, LogFormat, Output};
 use crate::exit::Failure;
 use serde::Serialize;
 use std::io::{BufRead, IsTerminal, Write};
@@ -87,8 +87,8 @@ pub(crate) fn start_log(global: &Global, daemon: bool) {
         .log_internal_errors(false);
     let log = log.with_ansi(std::io::stderr().is_terminal());
     match global.log_format {
-        Output::Text => log.init(),
-        Output::Json => log.json().init(),
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
     }
 }
 

@@ -305,6 +305,11 @@ impl Ignored {
         check.is_ignorable() && self.0.contains(&check)
     }
 
+    /// The names, as a person types them.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(|check| check.name())
+    }
+
     /// Whether nothing is overruled.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

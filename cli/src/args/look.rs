@@ -1,7 +1,48 @@
 //! What was typed after the commands that look, and change nothing.
 
-use super::Wishes;
+use super::{Wishes, duration};
+use clap::ValueEnum;
 use fulcrum_steps::check::Check;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = PLAN_HELP)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) wishes: Wishes,
+    /// The longest that the pivot may take before it is undone, e.g. 10m. Undoing has no limit.
+    #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
+    pub(crate) timeout: Duration,
+    /// Show each static pod against its DaemonSet's pod instead, field by field.
+    #[arg(long, conflicts_with = "graph")]
+    pub(crate) diff: bool,
+    /// Show the steps as a graph instead.
+    #[arg(long, value_enum, value_name = "LANGUAGE")]
+    pub(crate) graph: Option<Graph>,
+    /// Keep the plan in a file, too: `fulcrum pivot --plan FILE` carries it out if nothing has changed.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Graph {
+    /// For Mermaid: GitHub and others draw it in a block of Markdown.
+    Mermaid,
+    /// For Graphviz: `dot -Tsvg`.
+    Dot,
+}
+
+/// How `plan` is used, and what its exit codes are.
+const PLAN_HELP: &str = "\
+Exit code 0 if the node is pivoted already, 9 if a pivot would change it, 3 if a check refuses.
+
+Examples:
+  fulcrum plan                              # each step: what it does, its undo, its cost
+  fulcrum plan --diff                       # static pod against DaemonSet, field by field
+  fulcrum plan -o yaml | kubectl diff -f -
+  fulcrum plan --graph dot | dot -Tsvg > plan.svg
+  fulcrum plan --out p.json && fulcrum pivot --plan p.json";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = PREFLIGHT_HELP)]

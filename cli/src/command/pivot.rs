@@ -2,10 +2,11 @@
 
 use super::carry_on::{check_breakpoints, conclude, engine, nothing_to_do};
 use super::preflight::check;
-use crate::args::{Global, Pivot};
+use crate::args::{Global, Pivot, Place};
 use crate::env::{access, require_root, site};
 use crate::exit::{Exit, Failure};
 use crate::journal::{last_pivot, last_run, open_journal, read_before_writing, refuse_unfinished};
+use crate::plan_file::PlanFile;
 use crate::render::{plan_data, plan_talk};
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
@@ -22,14 +23,22 @@ pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Resul
     if args.dry_run {
         return dry_run(global, args, shell).await;
     }
+    let saved =
+        args.plan.as_deref().map(|path| Ok::<_, Failure>((path, PlanFile::read(path)?))).transpose()?;
+    let (wishes, timeout) = match &saved {
+        Some((_, saved)) => saved.wishes()?,
+        None => (args.wishes.clone(), args.timeout),
+    };
     let read = read_before_writing(&global.state_dir, LockPurpose::Pivot)?;
-    if let Some(exit) = already(&read, args, shell).await? {
+    if let Some(exit) = already(&read, &wishes.place, shell).await? {
         return Ok(exit);
     }
-    let (access, host) = access(&args.wishes.place.kubeconfig).await?;
-    let report = check(global, &args.wishes, access.cluster.clone(), Arc::clone(&host), shell).await?;
-    let plan =
-        plan::pivot(&report.settings, args.timeout).map_err(|error| Failure::new(Exit::Other, error))?;
+    let (access, host) = access(&wishes.place.kubeconfig).await?;
+    let report = check(global, &wishes, access.cluster.clone(), Arc::clone(&host), shell).await?;
+    let plan = plan::pivot(&report.settings, timeout).map_err(|error| Failure::new(Exit::Other, error))?;
+    if let Some((path, saved)) = &saved {
+        saved.refuse_changes(&PlanFile::of(&report, &plan)?, path)?;
+    }
     check_breakpoints(&plan, &args.pause_after)?;
     plan_talk(&report, &plan, shell);
     if !args.consent.yes {
@@ -37,7 +46,7 @@ pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Resul
     }
     let journal = open_journal(&global.state_dir, LockPurpose::Pivot)?;
     // Another command may have begun a run while a person was asked.
-    if let Some(exit) = already(&journal.reader(), args, shell).await? {
+    if let Some(exit) = already(&journal.reader(), &wishes.place, shell).await? {
         return Ok(exit);
     }
     let site = Arc::new(site(report.settings, &access, host, &global.state_dir));
@@ -59,14 +68,14 @@ async fn dry_run(global: &Global, args: &Pivot, shell: &Shell) -> Result<Exit, F
 }
 
 /// Looks at what the last run leaves to do. `Some` if there is nothing to start.
-async fn already(journal: &Reader, args: &Pivot, shell: &Shell) -> Result<Option<Exit>, Failure> {
+pub(super) async fn already(journal: &Reader, place: &Place, shell: &Shell) -> Result<Option<Exit>, Failure> {
     if last_run(journal)?.is_none() {
         return Ok(None);
     }
     refuse_unfinished(journal)?;
     let Some(run) = last_pivot(journal)? else { return Ok(None) };
     let state = load(journal, run)?;
-    let manifests = find_manifests(ManifestsDir::new(&args.wishes.place.manifests_dir));
+    let manifests = find_manifests(ManifestsDir::new(&place.manifests_dir));
     let static_left =
         Component::ALL.iter().any(|component| manifests.file(component.manifest_file()).exists());
     if state.is_rolled_back() || !manifests.path().exists() {
@@ -78,12 +87,12 @@ async fn already(journal: &Reader, args: &Pivot, shell: &Shell) -> Result<Option
              with `fulcrum guard hand-over`, or go back with `fulcrum rollback`"
         )));
     }
-    self_hosted(run, args, shell).await.map(Some)
+    self_hosted(run, place, shell).await.map(Some)
 }
 
 /// The static manifests are gone, as a completed run leaves them. Checks that the DaemonSets exist.
-async fn self_hosted(run: RunId, args: &Pivot, shell: &Shell) -> Result<Exit, Failure> {
-    let (access, _) = access(&args.wishes.place.kubeconfig).await?;
+async fn self_hosted(run: RunId, place: &Place, shell: &Shell) -> Result<Exit, Failure> {
+    let (access, _) = access(&place.kubeconfig).await?;
     for component in Component::ALL {
         let name = component.daemonset_name();
         let found =

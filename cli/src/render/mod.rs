@@ -1,7 +1,10 @@
 //! Shows progress, plans, status and history.
 
 mod crash;
+mod diff;
+mod graph;
 mod history;
+mod outline;
 mod plan;
 mod preflight;
 mod progress;
@@ -11,8 +14,11 @@ mod time;
 mod tour;
 
 pub(crate) use crash::CrashTable;
+pub(crate) use diff::{colours, diff};
+pub(crate) use graph::graph;
 pub(crate) use history::RunHistory;
-pub(crate) use plan::{plan_data, plan_talk};
+pub(crate) use outline::Outline;
+pub(crate) use plan::{daemonsets_yaml, plan_data, plan_talk};
 pub(crate) use preflight::show_preflight;
 pub(crate) use progress::Progress;
 pub(crate) use status::{ComponentStatus, DaemonsetStatus, GuardStatus, NodeState, RunStatus, StatusReport};
