@@ -25,6 +25,9 @@ mod cli;
 // Each refusal of the checks, provoked, in its words.
 mod refusals;
 
+// Broken nodes, and what `doctor` says of each.
+mod doctor;
+
 // Journals that earlier builds have left.
 mod kept;
 

@@ -3,7 +3,7 @@
 mod convert;
 mod look;
 
-pub(crate) use look::{Graph, Plan, Preflight};
+pub(crate) use look::{Doctor, Graph, Plan, Preflight, Status};
 
 use crate::exit::EXIT_CODES;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Guard(Guard),
     /// Say how this node's control plane runs, and how the last run stands.
     Status(Status),
+    /// Say what is wrong with this node's control plane, and which command puts it right. Changes nothing.
+    Doctor(Doctor),
     /// Show every attempt of every run; with --verify, prove that the journal is whole.
     History(History),
     /// Pivot a simulated cluster and roll back, in seconds, without root and without network.
@@ -237,12 +239,6 @@ pub(crate) struct GuardPace {
     /// else 10m].
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) hold_off: Option<Duration>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Status {
-    #[command(flatten)]
-    pub(crate) place: Place,
 }
 
 #[derive(Debug, clap::Args)]

@@ -47,6 +47,7 @@ fn run(mut args: Args, shell: &Shell) -> Result<Exit, Failure> {
     let exit = runtime.block_on(async {
         match args.command {
             Command::Pivot(pivot) => command::pivot(&args.global, &pivot, shell).await,
+            Command::Doctor(doctor) => command::doctor(&args.global, &doctor, shell).await,
             Command::Plan(plan) => command::plan(&args.global, &plan, shell).await,
             Command::Preflight(preflight) => command::preflight(&args.global, &preflight, shell).await,
             Command::Resume(resume) => command::resume(&args.global, &resume, shell).await,

@@ -21,11 +21,13 @@
 //! | [`plan`] | the DAG |
 //! | [`mod@unit`] | the guard's systemd unit |
 //! | [`guard`] | what brings the control plane back after a reboot or a failure |
+//! | [`doctor`] | live checks of a node, and the command that puts each thing right |
 //! | [`release`] | what differs from one release of Kubernetes to the next |
 
 pub mod check;
 pub mod cluster;
 pub mod component;
+pub mod doctor;
 pub mod guard;
 pub mod handover;
 pub mod host;

@@ -1,6 +1,6 @@
 //! What was typed after the commands that look, and change nothing.
 
-use super::{Wishes, duration};
+use super::{Place, Wishes, duration};
 use clap::ValueEnum;
 use fulcrum_steps::check::Check;
 use std::path::PathBuf;
@@ -63,3 +63,38 @@ Examples:
   fulcrum preflight -v                                    # what was seen by checks that passed, too
   fulcrum preflight --ignore-preflight-errors taint,fit   # as a pivot with this option sees it
   fulcrum preflight --explain taint";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = STATUS_HELP)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Look again every 2 s, until Ctrl-C.
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+}
+
+/// How `status` is used.
+const STATUS_HELP: &str = "\
+Works with the API down, and then says what it could not see.
+
+Examples:
+  fulcrum status
+  fulcrum status --watch
+  fulcrum status -o json | jq .next_certificate";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = DOCTOR_HELP)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+/// How `doctor` is used, and what its exit codes are.
+const DOCTOR_HELP: &str = "\
+Exit code 0 if nothing is broken, though there may be warnings; 10 if something is. Every question has a time
+limit: with the API down it takes less than 5 s.
+
+Examples:
+  fulcrum doctor
+  fulcrum doctor -o json | jq '.findings[] | select(.health == \"bad\")'";

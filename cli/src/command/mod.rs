@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod carry_on;
+mod doctor;
 mod guard;
 mod history;
 mod pivot;
@@ -14,6 +15,7 @@ mod rollback;
 mod status;
 mod take_up;
 
+pub(crate) use doctor::doctor;
 pub(crate) use guard::guard;
 pub(crate) use history::history;
 pub(crate) use pivot::pivot;
