@@ -88,6 +88,19 @@ pub(crate) enum Command {
     /// rehearsal touches nothing real and leaves nothing behind.
     #[command(after_help = CRASH_HELP)]
     Rehearse(Rehearse),
+    /// Write the completions for a shell to stdout, e.g. `fulcrum completions bash >
+    /// /usr/share/bash-completion/completions/fulcrum`.
+    Completions {
+        /// The shell.
+        #[arg(value_name = "SHELL")]
+        for_shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory: for packages.
+    #[command(hide = true)]
+    ManPages {
+        /// The directory, which must be there.
+        dir: PathBuf,
+    },
     /// What `rehearse --crash` breaks: works on its parent's simulated cluster.
     #[command(hide = true)]
     RehearsalChild { orders: String },

@@ -47,6 +47,8 @@ fn run(mut args: Args, shell: &Shell) -> Result<Exit, Failure> {
     let exit = runtime.block_on(async {
         match args.command {
             Command::Pivot(pivot) => command::pivot(&args.global, &pivot, shell).await,
+            Command::Completions { for_shell } => command::completions(for_shell, shell),
+            Command::ManPages { dir } => command::man_pages(&dir, shell),
             Command::Doctor(doctor) => command::doctor(&args.global, &doctor, shell).await,
             Command::Plan(plan) => command::plan(&args.global, &plan, shell).await,
             Command::Preflight(preflight) => command::preflight(&args.global, &preflight, shell).await,

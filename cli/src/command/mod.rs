@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod carry_on;
+mod completions;
 mod doctor;
 mod guard;
 mod history;
@@ -15,6 +16,7 @@ mod rollback;
 mod status;
 mod take_up;
 
+pub(crate) use completions::{completions, man_pages};
 pub(crate) use doctor::doctor;
 pub(crate) use guard::guard;
 pub(crate) use history::history;
