@@ -27,7 +27,7 @@ impl Fulcrum {
     fn run(&self, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fulcrum"));
         command.env_clear().env("FULCRUM_STATE_DIR", self.path("state")).args(args);
-        if matches!(args[0], "pivot" | "status") {
+        if matches!(args[0], "pivot" | "preflight" | "status") {
             for (flag, name) in [("--kubeconfig", "admin.conf"), ("--manifests-dir", "manifests")] {
                 if !args.contains(&flag) {
                     command.arg(flag).arg(self.path(name));
@@ -129,6 +129,46 @@ fn an_api_that_does_not_answer_is_named() {
         said.contains("api: ") && said.contains("was not reached") && said.contains("must answer"),
         "{said}"
     );
+}
+
+/// Whatever is missing, every other check is made, and what could not be learned is named.
+#[test]
+fn preflight_makes_every_check_and_changes_nothing() {
+    let fulcrum = Fulcrum::new();
+    let options = fulcrum_simulator::SimulatorOptions::new(fulcrum.path("manifests"));
+    fulcrum_simulator::write_control_plane(&options).unwrap();
+    drop(Journal::open(fulcrum.path("state"), "pivot").unwrap());
+    std::fs::write(fulcrum.path("state/format"), r#"{"format":99}"#).unwrap();
+    let output = fulcrum.run(&["preflight", "-o", "json", "--node-name", "cp1"]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&said["format_version"], &said["passed"]), (&1.into(), &false.into()));
+    let level = |check: &str| {
+        let checks = said["checks"].as_array().unwrap();
+        let found =
+            checks.iter().find(|one| one["check"] == check).unwrap_or_else(|| panic!("{check}: {said}"));
+        found["level"].as_str().unwrap().to_owned()
+    };
+    for (check, expected) in [
+        ("journal", "refuse"),
+        ("api", "refuse"),
+        ("manifest", "pass"),
+        ("leader-election", "pass"),
+        ("lock", "not-checked"),
+    ] {
+        assert_eq!(level(check), expected, "{check}: {said}");
+    }
+    let root = rustix::process::geteuid().is_root();
+    assert_eq!(level("root"), if root { "pass" } else { "refuse" });
+    let missing = fulcrum.path("none").display().to_string();
+    let (code, _) = fulcrum.refused(&["preflight", "--kubeconfig", &missing]);
+    assert_eq!(code, 3);
+    for (names, words) in [("lock", "cannot be ignored, since two runs"), ("tain", "there is no check")] {
+        let (code, said) = fulcrum.refused(&["preflight", "--ignore-preflight-errors", names]);
+        assert!(code == 3 && said.contains(words), "{code}: {said}");
+    }
+    let explained = fulcrum.run(&["preflight", "--explain", "Taint"]);
+    assert!(String::from_utf8(explained.stdout).unwrap().starts_with("## taint"), "{:?}", explained.status);
 }
 
 #[test]

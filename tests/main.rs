@@ -24,6 +24,11 @@ mod cli;
 
 // What was done, as people and programs read it.
 mod history;
+// Each refusal of the checks, provoked, in its words.
+mod refusals;
+
+// Broken nodes, and what `doctor` says of each.
+mod doctor;
 
 // Journals that earlier builds have left.
 mod kept;

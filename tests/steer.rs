@@ -3,6 +3,7 @@
 use crate::support::{SOON, TestSite, outcome, reason};
 use fulcrum_engine::{Outcome, Plan};
 use fulcrum_simulator::{Ability, Flaw, Origin};
+use fulcrum_steps::check::Check;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::{Listener, Steering};
 use fulcrum_steps::plan;
@@ -99,7 +100,8 @@ async fn a_wrong_answer_in_the_soak_switches_back() {
 async fn the_way_is_what_the_node_allows() {
     let chosen = async |world: &TestSite| {
         let report = world.preflight().await.unwrap();
-        let said = report.results.iter().find(|verdict| verdict.check == "handover").unwrap().to_string();
+        let said =
+            report.results.iter().find(|verdict| verdict.check == Check::Handover).unwrap().to_string();
         (report.settings.handover, said)
     };
     let world = TestSite::boot().await;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The folders and files of `steps/src`, lowest first. Each imports from its own layer and from lower ones.
-const LAYERS: [&[&str]; 8] = [
-    &["component", "release", "timeouts"],
+const LAYERS: [&[&str]; 9] = [
+    &["check", "component", "release", "timeouts"],
     &["host", "cluster", "manifest"],
     &["settings", "run_info", "step_name", "look", "site", "placement"],
     &["handover", "unit"],
@@ -13,6 +13,7 @@ const LAYERS: [&[&str]; 8] = [
     &["step"],
     &["plan", "changes"],
     &["guard"],
+    &["doctor"],
 ];
 
 /// A module's path in its crate: `["host", "kernel", "sys"]`; the root is empty.

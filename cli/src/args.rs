@@ -1,12 +1,15 @@
 //! What was typed. No look at the world.
 
+mod convert;
+mod look;
+
+pub(crate) use look::{Doctor, Graph, Plan, Preflight, Status};
+
 use crate::exit::EXIT_CODES;
 use crate::story;
 use clap::{Parser, Subcommand, ValueEnum};
 use fulcrum_engine::state::Timestamp;
 use fulcrum_simulator::rehearsal::Version;
-use fulcrum_steps::settings::OnReboot;
-use fulcrum_steps::settings::{HandoverMode, Wanted};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,8 +38,8 @@ pub(crate) struct Global {
         value_name = "DIR"
     )]
     pub(crate) state_dir: PathBuf,
-    /// What is written to stdout: words, or JSON (one object a line while a run goes on); jsonl is one object a
-    /// line everywhere.
+    /// What is written to stdout: words, or JSON (one object a line while a run goes on); jsonl (one object a line
+    /// everywhere) is for `history`, yaml for `plan`.
     #[arg(short, long, value_enum, default_value_t, global = true)]
     pub(crate) output: Output,
     /// How the log on stderr is written.
@@ -53,6 +56,7 @@ pub(crate) enum Output {
     Text,
     Json,
     Jsonl,
+    Yaml,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -66,6 +70,10 @@ pub(crate) enum LogFormat {
 pub(crate) enum Command {
     /// Move this node's control plane from static pods to DaemonSets.
     Pivot(Pivot),
+    /// Say what a pivot would do to this node, how that is undone and what it costs. Changes nothing.
+    Plan(Plan),
+    /// Make every check that a pivot begins with, and say what each has found. Changes nothing.
+    Preflight(Preflight),
     /// Go on with an unfinished run, in the direction in which it was going.
     Resume(Resume),
     /// Undo a run, finished or not: bring back the static pods, byte for byte, with the API up or down.
@@ -74,6 +82,8 @@ pub(crate) enum Command {
     Guard(Guard),
     /// Say how this node's control plane runs, and how the last run stands.
     Status(Status),
+    /// Say what is wrong with this node's control plane, and which command puts it right. Changes nothing.
+    Doctor(Doctor),
     /// Show what was done: a run a paragraph, one run's steps, its changes; as a page, a trace or JSON.
     #[command(after_help = HISTORY_HELP)]
     History(History),
@@ -83,6 +93,19 @@ pub(crate) enum Command {
     /// rehearsal touches nothing real and leaves nothing behind.
     #[command(after_help = CRASH_HELP)]
     Rehearse(Rehearse),
+    /// Write the completions for a shell to stdout, e.g. `fulcrum completions bash >
+    /// /usr/share/bash-completion/completions/fulcrum`.
+    Completions {
+        /// The shell.
+        #[arg(value_name = "SHELL")]
+        for_shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory: for packages.
+    #[command(hide = true)]
+    ManPages {
+        /// The directory, which must be there.
+        dir: PathBuf,
+    },
     /// What `rehearse --crash` breaks: works on its parent's simulated cluster.
     #[command(hide = true)]
     RehearsalChild { orders: String },
@@ -110,13 +133,37 @@ before.";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pivot {
     #[command(flatten)]
+    pub(crate) wishes: Wishes,
+    /// The longest that the pivot may take before it is undone, e.g. 10m. Undoing has no limit.
+    #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
+    pub(crate) timeout: Duration,
+    /// Make every check, show the plan and the DaemonSets, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Carry out the plan that `fulcrum plan --out` has written, with its options, and refuse if anything has
+    /// changed since.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["manifests_dir", "node_name", "handover", "soak", "no_guard", "on_reboot",
+            "ignore_preflight_errors", "timeout", "dry_run"]
+    )]
+    pub(crate) plan: Option<PathBuf>,
+    /// Pause after this step is done (can be given several times).
+    #[arg(long, value_name = "STEP")]
+    pub(crate) pause_after: Vec<String>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+/// What is to be pivoted, and how.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Wishes {
+    #[command(flatten)]
     pub(crate) place: Place,
     /// The node's name in the cluster [default: the cluster is asked].
     #[arg(long, value_name = "NAME")]
     pub(crate) node_name: Option<String>,
-    /// The longest that the pivot may take before it is undone, e.g. 10m. Undoing has no limit.
-    #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
-    pub(crate) timeout: Duration,
     /// How the control plane changes hands.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) handover: HandoverArg,
@@ -131,14 +178,10 @@ pub(crate) struct Pivot {
     /// What the guard does with this run if a reboot cuts it in half.
     #[arg(long, value_enum, default_value = "resume", conflicts_with = "no_guard")]
     pub(crate) on_reboot: OnRebootArg,
-    /// Make every check, show the plan and the DaemonSets, and change nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Pause after this step is done (can be given several times).
-    #[arg(long, value_name = "STEP")]
-    pub(crate) pause_after: Vec<String>,
-    #[command(flatten)]
-    pub(crate) consent: Consent,
+    /// Checks whose refusals become warnings, e.g. taint,fit, or all. Those that protect data or the cluster cannot
+    /// be ignored: `fulcrum preflight` says which can.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub(crate) ignore_preflight_errors: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -214,12 +257,6 @@ pub(crate) struct GuardPace {
     /// else 10m].
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) hold_off: Option<Duration>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Status {
-    #[command(flatten)]
-    pub(crate) place: Place,
 }
 
 /// What a person does with `history`.
@@ -314,7 +351,7 @@ pub(crate) struct Rehearse {
 }
 
 /// Which cluster and which directory.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Place {
     /// The kubeconfig of a cluster administrator.
     #[arg(long, env = "KUBECONFIG", default_value = "/etc/kubernetes/admin.conf", value_name = "FILE")]
@@ -352,22 +389,14 @@ pub(crate) enum OnRebootArg {
     Rollback,
 }
 
-impl From<OnRebootArg> for OnReboot {
-    fn from(arg: OnRebootArg) -> Self {
-        match arg {
-            OnRebootArg::Resume => Self::Resume,
-            OnRebootArg::Rollback => Self::Rollback,
-        }
-    }
-}
-
-impl From<HandoverArg> for Wanted {
-    fn from(arg: HandoverArg) -> Self {
-        match arg {
-            HandoverArg::Auto => Self::Auto,
-            HandoverArg::Steer => Self::Way(HandoverMode::Steer),
-            HandoverArg::Bridge => Self::Way(HandoverMode::Bridge),
-            HandoverArg::Restart => Self::Way(HandoverMode::Restart),
+impl Args {
+    /// Ends the program, as clap does, if an option does not fit the command.
+    pub(crate) fn refuse_what_does_not_fit(&self) {
+        if self.global.output == Output::Yaml && !matches!(self.command, Command::Plan(_)) {
+            let words = "only `fulcrum plan` writes YAML";
+            <Self as clap::CommandFactory>::command()
+                .error(clap::error::ErrorKind::ArgumentConflict, words)
+                .exit();
         }
     }
 }

@@ -17,6 +17,8 @@ Exit codes:
   6  the run is paused: `fulcrum resume` goes on, `fulcrum rollback` undoes it
   7  another run is unfinished, or in progress
   8  the journal is damaged, or its run was started by another version
+  9  `plan`: a pivot would change this node
+  10  `doctor`: something is broken, and the command that mends it is named
   130  left at once, on a second signal: the run is unfinished; or a rehearsal
        was interrupted";
 
@@ -33,6 +35,8 @@ pub(crate) enum Exit {
     Paused = 6,
     Unfinished = 7,
     Damaged = 8,
+    Changes = 9,
+    Ill = 10,
     Interrupted = 130,
 }
 

@@ -112,6 +112,20 @@ pub(crate) fn last_run(journal: &Reader) -> Result<Option<(RunId, Run)>, Failure
     Ok(Some((run, load(journal, run)?)))
 }
 
+/// Refuses to begin a run beside an unfinished one.
+pub(crate) fn refuse_unfinished(journal: &Reader) -> Result<(), Failure> {
+    let Some((run, state)) = last_run(journal)?.filter(|(_, state)| !state.is_over()) else { return Ok(()) };
+    let session = state.session().map(|session| format!(", last worked on by pid {}", session.pid));
+    Err(Failure::new(
+        Exit::Unfinished,
+        anyhow::anyhow!(
+            "run {run} is {}{}; go on with `fulcrum resume`, or undo it with `fulcrum rollback`",
+            state.phase(),
+            session.unwrap_or_default()
+        ),
+    ))
+}
+
 /// The last pivot.
 pub(crate) fn last_pivot(journal: &Reader) -> Result<Option<RunId>, Failure> {
     Ok(journal.runs()?.into_iter().rfind(|header| header.kind == PIVOT).map(|header| header.run))

@@ -8,6 +8,7 @@ mod command;
 mod env;
 mod exit;
 mod journal;
+mod plan_file;
 mod render;
 mod shell;
 mod story;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    args.refuse_what_does_not_fit();
     let shell = Shell::new(&args.global);
     match run(args, &shell) {
         Ok(exit) => exit.into(),
@@ -46,6 +48,11 @@ fn run(mut args: Args, shell: &Shell) -> Result<Exit, Failure> {
     let exit = runtime.block_on(async {
         match args.command {
             Command::Pivot(pivot) => command::pivot(&args.global, &pivot, shell).await,
+            Command::Completions { for_shell } => command::completions(for_shell, shell),
+            Command::ManPages { dir } => command::man_pages(&dir, shell),
+            Command::Doctor(doctor) => command::doctor(&args.global, &doctor, shell).await,
+            Command::Plan(plan) => command::plan(&args.global, &plan, shell).await,
+            Command::Preflight(preflight) => command::preflight(&args.global, &preflight, shell).await,
             Command::Resume(resume) => command::resume(&args.global, &resume, shell).await,
             Command::Rollback(rollback) => command::rollback(&args.global, &rollback, shell).await,
             Command::Guard(guard) => command::guard(&args.global, &guard, shell).await,

@@ -14,6 +14,7 @@
 //! | [`timeouts`] | how long things are given |
 //! | [`site`] | all of these, for the steps |
 //! | [`handover`] | what several steps do when a port or a lease changes hands |
+//! | [`check`] | the names of the checks, and which of them a person may overrule |
 //! | [`preflight`] | every check before the first change |
 //! | [`step`] | the steps, one file each |
 //! | [`placement`] | what the scheduler makes of a pod and a node |
@@ -21,11 +22,14 @@
 //! | [`mod@unit`] | the guard's systemd unit |
 //! | [`changes`] | what a run has changed, before and after |
 //! | [`guard`] | what brings the control plane back after a reboot or a failure |
+//! | [`doctor`] | live checks of a node, and the command that puts each thing right |
 //! | [`release`] | what differs from one release of Kubernetes to the next |
 
 pub mod changes;
+pub mod check;
 pub mod cluster;
 pub mod component;
+pub mod doctor;
 pub mod guard;
 pub mod handover;
 pub mod host;

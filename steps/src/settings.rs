@@ -1,5 +1,6 @@
 //! The decisions of a run's plan.
 
+use crate::check::Ignored;
 use crate::cluster::{OPT_IN_LABEL, RUN_ANNOTATION};
 use crate::component::Component;
 use crate::host::{ManifestsDir, Question};
@@ -52,6 +53,9 @@ pub struct Settings {
     /// For the guard's own runs: the pivot that they belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of_pivot: Option<RunId>,
+    /// The refusals of checks that the person overrules.
+    #[serde(default, skip_serializing_if = "Ignored::is_empty")]
+    pub ignored: Ignored,
 }
 
 /// How the control plane changes hands.

@@ -1,10 +1,14 @@
 //! The commands, one file each.
 
 mod carry_on;
+mod completions;
+mod doctor;
 mod guard;
 mod history;
 mod history_files;
 mod pivot;
+mod plan;
+mod preflight;
 mod read_history;
 mod refused;
 mod rehearse;
@@ -14,9 +18,13 @@ mod rollback;
 mod status;
 mod take_up;
 
+pub(crate) use completions::{completions, man_pages};
+pub(crate) use doctor::doctor;
 pub(crate) use guard::guard;
 pub(crate) use history::history;
 pub(crate) use pivot::pivot;
+pub(crate) use plan::plan;
+pub(crate) use preflight::preflight;
 pub(crate) use rehearse::{rehearsal_child, rehearse};
 pub(crate) use resume::resume;
 pub(crate) use rollback::rollback;

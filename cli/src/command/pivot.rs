@@ -1,20 +1,20 @@
 //! `fulcrum pivot`.
 
 use super::carry_on::{check_breakpoints, conclude, engine, nothing_to_do};
-use super::refused::refuse;
-use crate::args::{Global, Pivot};
+use super::preflight::check;
+use crate::args::{Global, Pivot, Place};
 use crate::env::{access, require_root, site};
 use crate::exit::{Exit, Failure};
-use crate::journal::{last_pivot, last_run, open_journal, read_before_writing};
+use crate::journal::{last_pivot, last_run, open_journal, read_before_writing, refuse_unfinished};
+use crate::plan_file::PlanFile;
 use crate::render::{plan_data, plan_talk};
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Reader, RunId};
-use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::component::Component;
-use fulcrum_steps::host::{ManifestsDir, Node, Systemd};
+use fulcrum_steps::host::ManifestsDir;
 use fulcrum_steps::plan;
-use fulcrum_steps::preflight::{PreflightInput, Report, find_manifests, preflight};
+use fulcrum_steps::preflight::find_manifests;
 use fulcrum_steps::run_info::LockPurpose;
 use std::sync::Arc;
 
@@ -23,14 +23,22 @@ pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Resul
     if args.dry_run {
         return dry_run(global, args, shell).await;
     }
+    let saved =
+        args.plan.as_deref().map(|path| Ok::<_, Failure>((path, PlanFile::read(path)?))).transpose()?;
+    let (wishes, timeout) = match &saved {
+        Some((_, saved)) => saved.wishes()?,
+        None => (args.wishes.clone(), args.timeout),
+    };
     let read = read_before_writing(&global.state_dir, LockPurpose::Pivot)?;
-    if let Some(exit) = already(&read, args, shell).await? {
+    if let Some(exit) = already(&read, &wishes.place, shell).await? {
         return Ok(exit);
     }
-    let (access, host) = access(&args.place.kubeconfig).await?;
-    let report = check(global, args, access.cluster.clone(), Arc::clone(&host), shell).await?;
-    let plan =
-        plan::pivot(&report.settings, args.timeout).map_err(|error| Failure::new(Exit::Other, error))?;
+    let (access, host) = access(&wishes.place.kubeconfig).await?;
+    let report = check(global, &wishes, access.cluster.clone(), Arc::clone(&host), shell).await?;
+    let plan = plan::pivot(&report.settings, timeout).map_err(|error| Failure::new(Exit::Other, error))?;
+    if let Some((path, saved)) = &saved {
+        saved.refuse_changes(&PlanFile::of(&report, &plan)?, path)?;
+    }
     check_breakpoints(&plan, &args.pause_after)?;
     plan_talk(&report, &plan, shell);
     if !args.consent.yes {
@@ -38,7 +46,7 @@ pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Resul
     }
     let journal = open_journal(&global.state_dir, LockPurpose::Pivot)?;
     // Another command may have begun a run while a person was asked.
-    if let Some(exit) = already(&journal.reader(), args, shell).await? {
+    if let Some(exit) = already(&journal.reader(), &wishes.place, shell).await? {
         return Ok(exit);
     }
     let site = Arc::new(site(report.settings, &access, host, &global.state_dir));
@@ -48,8 +56,8 @@ pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Resul
 
 /// Makes the checks and the plan without a journal. Nothing is written anywhere.
 async fn dry_run(global: &Global, args: &Pivot, shell: &Shell) -> Result<Exit, Failure> {
-    let (access, host) = access(&args.place.kubeconfig).await?;
-    let report = check(global, args, access.cluster.clone(), host, shell).await?;
+    let (access, host) = access(&args.wishes.place.kubeconfig).await?;
+    let report = check(global, &args.wishes, access.cluster.clone(), host, shell).await?;
     let plan =
         plan::pivot(&report.settings, args.timeout).map_err(|error| Failure::new(Exit::Other, error))?;
     check_breakpoints(&plan, &args.pause_after)?;
@@ -59,46 +67,15 @@ async fn dry_run(global: &Global, args: &Pivot, shell: &Shell) -> Result<Exit, F
     Ok(Exit::Done)
 }
 
-async fn check(
-    global: &Global,
-    args: &Pivot,
-    cluster: Cluster,
-    host: Arc<dyn fulcrum_steps::host::Host>,
-    shell: &Shell,
-) -> Result<Report, Failure> {
-    // Absolute: a later command may take the run up from another directory.
-    let manifests = ManifestsDir::new(std::path::absolute(&args.place.manifests_dir)?);
-    let input = PreflightInput {
-        node: Node { manifests, host, units: Arc::new(Systemd::default()) },
-        cluster,
-        state_dir: global.state_dir.clone(),
-        kubeconfig: std::path::absolute(&args.place.kubeconfig)?,
-        node_name: args.node_name.clone(),
-        handover: args.handover.into(),
-        soak: args.soak,
-        guard: !args.no_guard,
-        on_reboot: args.on_reboot.into(),
-    };
-    preflight(&input).await.map_err(|refused| refuse(refused, shell))
-}
-
 /// Looks at what the last run leaves to do. `Some` if there is nothing to start.
-async fn already(journal: &Reader, args: &Pivot, shell: &Shell) -> Result<Option<Exit>, Failure> {
-    let Some((run, state)) = last_run(journal)? else { return Ok(None) };
-    if !state.is_over() {
-        let session = state.session().map(|session| format!(", last worked on by pid {}", session.pid));
-        return Err(Failure::new(
-            Exit::Unfinished,
-            anyhow::anyhow!(
-                "run {run} is {}{}; go on with `fulcrum resume`, or undo it with `fulcrum rollback`",
-                state.phase(),
-                session.unwrap_or_default()
-            ),
-        ));
+pub(super) async fn already(journal: &Reader, place: &Place, shell: &Shell) -> Result<Option<Exit>, Failure> {
+    if last_run(journal)?.is_none() {
+        return Ok(None);
     }
+    refuse_unfinished(journal)?;
     let Some(run) = last_pivot(journal)? else { return Ok(None) };
     let state = load(journal, run)?;
-    let manifests = find_manifests(ManifestsDir::new(&args.place.manifests_dir));
+    let manifests = find_manifests(ManifestsDir::new(&place.manifests_dir));
     let static_left =
         Component::ALL.iter().any(|component| manifests.file(component.manifest_file()).exists());
     if state.is_rolled_back() || !manifests.path().exists() {
@@ -110,12 +87,12 @@ async fn already(journal: &Reader, args: &Pivot, shell: &Shell) -> Result<Option
              with `fulcrum guard hand-over`, or go back with `fulcrum rollback`"
         )));
     }
-    self_hosted(run, args, shell).await.map(Some)
+    self_hosted(run, place, shell).await.map(Some)
 }
 
 /// The static manifests are gone, as a completed run leaves them. Checks that the DaemonSets exist.
-async fn self_hosted(run: RunId, args: &Pivot, shell: &Shell) -> Result<Exit, Failure> {
-    let (access, _) = access(&args.place.kubeconfig).await?;
+async fn self_hosted(run: RunId, place: &Place, shell: &Shell) -> Result<Exit, Failure> {
+    let (access, _) = access(&place.kubeconfig).await?;
     for component in Component::ALL {
         let name = component.daemonset_name();
         let found =

@@ -29,7 +29,7 @@ pub(super) fn read_history(
             damage.get_or_insert(failure);
         }
         let text = match shell.output {
-            Output::Text => in_words(&story, args, printed > 0),
+            Output::Text | Output::Yaml => in_words(&story, args, printed > 0),
             Output::Json if printed == 0 => format!("{}{}", json_begins(), run_json(&story)),
             Output::Json => format!(",{}", run_json(&story)),
             Output::Jsonl => json_line(&story),
@@ -56,7 +56,7 @@ pub(super) fn filter(args: &History) -> Filter {
 pub(super) fn no_runs(shell: &Shell) -> String {
     match shell.output {
         Output::Json => format!("{}]}}\n", json_begins()),
-        Output::Text | Output::Jsonl => String::new(),
+        Output::Text | Output::Yaml | Output::Jsonl => String::new(),
     }
 }
 

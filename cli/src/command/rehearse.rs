@@ -11,6 +11,7 @@ use fulcrum_engine::{Observer, Outcome};
 use fulcrum_simulator::rehearsal::{
     SOON, Setup, SetupError, SimulatedSite, Summary, Version, run_child, there_and_back,
 };
+use fulcrum_steps::check::Check;
 use fulcrum_steps::plan;
 use fulcrum_steps::preflight::Level;
 use std::os::unix::fs::PermissionsExt;
@@ -92,7 +93,7 @@ async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure
         checked.map_err(|refused| refuse(setup.of_originals(refused, &world.manifests()), shell))?;
     // The checks say this again of the copies, by another path.
     let is_said =
-        |check: &str| setup.results().iter().any(|said| (said.check, said.level) == (check, Level::Warn));
+        |check: Check| setup.results().iter().any(|said| (said.check, said.level) == (check, Level::Warn));
     report.results.retain(|verdict| verdict.level != Level::Warn || !is_said(verdict.check));
     let plan = plan::pivot(&report.settings, SOON).map_err(|error| Failure::new(Exit::Other, error))?;
     plan_talk(&report, &plan, shell);

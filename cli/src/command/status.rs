@@ -1,64 +1,90 @@
 //! `fulcrum status`: says what the disk, the journal and the API report, each as far as it can be asked.
 
+use super::carry_on::signals;
+use super::doctor::patient;
 use crate::args::{Global, Status};
-use crate::env::access;
 use crate::exit::{Exit, Failure};
 use crate::journal::read_journal;
-use crate::render::{ComponentStatus, DaemonsetStatus, GuardStatus, NodeState, RunStatus, StatusReport};
+use crate::render::{
+    ComponentStatus, DaemonsetStatus, GuardStatus, NodeState, RunStatus, STATUS_FORMAT_VERSION,
+    StatusDetails, StatusReport,
+};
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{RunHeader, lock_holder};
-use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::component::Component;
-use fulcrum_steps::host::{ManifestsDir, Systemd, UnitState, Units};
+use fulcrum_steps::doctor::gather;
 use fulcrum_steps::plan::RENEW_STANDBY;
-use fulcrum_steps::preflight::find_manifests;
 use fulcrum_steps::run_info::{LockPurpose, RunInfo};
-use fulcrum_steps::unit::UNIT;
-use serde_json::Value;
+use std::io::IsTerminal;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+
+/// How often `--watch` looks again.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// Clears a terminal.
+const CLEAR: &str = "\x1b[2J\x1b[H";
 
 pub(crate) async fn status(global: &Global, args: &Status, shell: &Shell) -> Result<Exit, Failure> {
+    if !args.watch {
+        look(global, args).await?.show(shell);
+        return Ok(Exit::Done);
+    }
+    let mut again = tokio::time::interval(LOOK_AGAIN);
+    again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let [mut interrupt, mut terminate, _] = signals()?;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => return Ok(Exit::Done),
+            _ = terminate.recv() => return Ok(Exit::Done),
+            _ = again.tick() => {}
+        }
+        let report = tokio::select! {
+            _ = interrupt.recv() => return Ok(Exit::Done),
+            report = look(global, args) => report?,
+        };
+        // A reader that has gone away ends the watch.
+        let cleared = std::io::stdout().is_terminal() && !shell.json();
+        if !shell.print(if cleared { CLEAR } else { "" }) {
+            return Ok(Exit::Done);
+        }
+        report.show(shell);
+    }
+}
+
+async fn look(global: &Global, args: &Status) -> Result<StatusReport, Failure> {
     let (run, node, journal_error) = match run_status(global) {
         Ok((run, node)) => (run, node, None),
         Err(failure) => (None, None, Some(format!("{:#}", failure.error))),
     };
-    let api = access(&args.place.kubeconfig).await;
-    let (cluster, mut api_error) = match api {
-        Ok((access, _)) => (Some(access.cluster), None),
-        Err(failure) => (None, Some(format!("{:#}", failure.error))),
+    let patient = patient(global, &args.place).await?;
+    let facts = Box::pin(gather(&patient)).await;
+    let daemonset = |component: Component| {
+        let found = facts.api.as_ref().ok()?.daemonsets.get(&component)?;
+        Some(DaemonsetStatus { desired: found.desired, ready: found.ready })
     };
-    let manifests = find_manifests(ManifestsDir::new(&args.place.manifests_dir));
-    let mut components = Vec::new();
-    for component in Component::ALL {
-        let daemonset = match (&cluster, &api_error) {
-            (Some(cluster), None) => daemonset(cluster, component).await.unwrap_or_else(|error| {
-                api_error = Some(error);
-                None
-            }),
-            _ => None,
-        };
-        let static_manifest = manifests.file(component.manifest_file()).exists();
-        components.push(ComponentStatus { name: component, static_manifest, daemonset });
-    }
-    let state = NodeState::of(&components, api_error.is_none());
-    let guard = guard_status(&Systemd::default()).await;
-    StatusReport { state, node, run, components, guard, api_error, journal_error }.show(shell);
-    Ok(Exit::Done)
-}
-
-/// A guard that cannot be asked for does not run: the machine has no systemd.
-async fn guard_status(units: &dyn Units) -> GuardStatus {
-    let UnitState { enabled, active } = units.state(UNIT).await.unwrap_or_default();
-    GuardStatus { enabled, active, says: units.words(UNIT).await.unwrap_or_default() }
-}
-
-async fn daemonset(cluster: &Cluster, component: Component) -> Result<Option<DaemonsetStatus>, String> {
-    let found = cluster.daemonset(component.daemonset_name()).await.map_err(|error| error.to_string())?;
-    let number = |daemonset: &Value, field: &str| daemonset["status"][field].as_u64().unwrap_or(0);
-    Ok(found.map(|daemonset| DaemonsetStatus {
-        desired: number(&daemonset, "desiredNumberScheduled"),
-        ready: number(&daemonset, "numberReady"),
-    }))
+    let components: Vec<ComponentStatus> = facts
+        .components
+        .iter()
+        .map(|(component, seen)| ComponentStatus {
+            name: *component,
+            static_manifest: seen.manifest,
+            daemonset: daemonset(*component),
+        })
+        .collect();
+    let api_error = facts.api.as_ref().err().cloned();
+    let guard = facts.guard.clone().unwrap_or_default();
+    Ok(StatusReport {
+        format_version: STATUS_FORMAT_VERSION,
+        state: NodeState::of(&components, api_error.is_none()),
+        node,
+        run,
+        components,
+        guard: GuardStatus { enabled: guard.enabled, active: guard.active, says: guard.says },
+        details: StatusDetails::of(&facts),
+        api_error,
+        journal_error,
+    })
 }
 
 /// The last run and its node. A run in progress has the journal to itself: its lock names the run.

@@ -2,11 +2,17 @@
 
 mod crash;
 mod diff;
+mod doctor;
+mod graph;
 mod history;
+mod outline;
 mod page;
 mod plan;
+mod pod_diff;
+mod preflight;
 mod progress;
 mod status;
+mod status_details;
 mod terminal;
 mod time;
 mod tour;
@@ -14,10 +20,18 @@ mod trace;
 
 pub(crate) use crash::CrashTable;
 pub(crate) use diff::diff_lines;
+pub(crate) use doctor::show_findings;
+pub(crate) use graph::graph;
 pub(crate) use history::{FORMAT_VERSION, paragraph, run_json, steps};
+pub(crate) use outline::Outline;
 pub(crate) use page::{Checks, PageRun, page};
-pub(crate) use plan::{plan_data, plan_talk};
+pub(crate) use plan::{daemonsets_yaml, plan_data, plan_talk};
+pub(crate) use pod_diff::{colours, diff};
+pub(crate) use preflight::show_preflight;
 pub(crate) use progress::Progress;
-pub(crate) use status::{ComponentStatus, DaemonsetStatus, GuardStatus, NodeState, RunStatus, StatusReport};
+pub(crate) use status::{
+    ComponentStatus, DaemonsetStatus, GuardStatus, NodeState, RunStatus, STATUS_FORMAT_VERSION, StatusReport,
+};
+pub(crate) use status_details::StatusDetails;
 pub(crate) use tour::show_tour;
 pub(crate) use trace::trace;

@@ -1,5 +1,6 @@
 //! Shows a plan: what will be done, and to what.
 
+use super::preflight::CheckView;
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
 use fulcrum_engine::Plan;
@@ -30,7 +31,7 @@ pub(crate) fn plan_talk(report: &Report, plan: &Plan, shell: &Shell) {
     }
 }
 
-fn what_it_means(handover: HandoverMode) -> &'static str {
+pub(super) fn what_it_means(handover: HandoverMode) -> &'static str {
     match handover {
         HandoverMode::Steer => "no restart of the static pods, and no request lost",
         HandoverMode::Bridge => {
@@ -44,19 +45,28 @@ fn what_it_means(handover: HandoverMode) -> &'static str {
 
 /// The plan and the DaemonSets, as data: YAML that `kubectl diff -f -` reads, or JSON with the plan.
 pub(crate) fn plan_data(report: &Report, plan: &Plan, shell: &Shell) -> Result<(), Failure> {
-    let target = report.settings.target(None);
-    let daemonsets: Vec<Value> = report.static_pods.iter().map(|pod| pod.daemonset(&target)).collect();
     if shell.json() {
-        shell.data_json(&json!({ "plan": plan, "checks": report.results, "daemonsets": daemonsets }));
+        let target = report.settings.target(None);
+        let daemonsets: Vec<Value> = report.static_pods.iter().map(|pod| pod.daemonset(&target)).collect();
+        shell.data_json(&json!({ "plan": plan, "checks": report.results.iter().map(CheckView::from).collect::<Vec<_>>(), "daemonsets": daemonsets }));
         return Ok(());
     }
     shell.data(format_args!("# the steps, each after those that it depends on"));
     for step in plan.steps() {
         shell.data(format_args!("#   {}", shown(&step.id)));
     }
-    for daemonset in daemonsets {
-        let yaml = serde_saphyr::to_string(&daemonset).map_err(|error| Failure::new(Exit::Other, error))?;
-        shell.data(format_args!("---\n{}", yaml.trim_end()));
-    }
+    shell.data(daemonsets_yaml(report)?.trim_end());
     Ok(())
+}
+
+/// The DaemonSets, as YAML that `kubectl diff -f -` reads.
+pub(crate) fn daemonsets_yaml(report: &Report) -> Result<String, Failure> {
+    let target = report.settings.target(None);
+    let mut text = String::new();
+    for pod in &report.static_pods {
+        let yaml = serde_saphyr::to_string(&pod.daemonset(&target));
+        let yaml = yaml.map_err(|error| Failure::new(Exit::Other, error))?;
+        text += &format!("---\n{}\n", yaml.trim_end());
+    }
+    Ok(text)
 }

@@ -1,5 +1,6 @@
 //! Shows the status of a node.
 
+use super::status_details::StatusDetails;
 use crate::shell::Shell;
 use fulcrum_engine::Run;
 use fulcrum_engine::run::Phase;
@@ -10,13 +11,19 @@ use fulcrum_steps::plan::{FALL_BACK, HAND_OVER};
 use serde::Serialize;
 use std::fmt;
 
+/// The version of what `status -o json` prints. A new field leaves the version as it is.
+pub(crate) const STATUS_FORMAT_VERSION: u32 = 1;
+
 #[derive(Debug, Serialize)]
 pub(crate) struct StatusReport {
+    pub(crate) format_version: u32,
     pub(crate) state: NodeState,
     pub(crate) node: Option<String>,
     pub(crate) run: Option<RunStatus>,
     pub(crate) components: Vec<ComponentStatus>,
     pub(crate) guard: GuardStatus,
+    #[serde(flatten)]
+    pub(crate) details: StatusDetails,
     pub(crate) api_error: Option<String>,
     pub(crate) journal_error: Option<String>,
 }
@@ -135,6 +142,7 @@ impl StatusReport {
         }
         let node = self.node.as_ref().map(|node| format!("node {node}: ")).unwrap_or_default();
         shell.data(format_args!("{node}{}", self.state));
+        shell.data(format_args!("  because: {}", self.details.because));
         for component in &self.components {
             let manifest = if component.static_manifest { "static manifest" } else { "no static manifest" };
             let daemonset = match &component.daemonset {
@@ -144,6 +152,7 @@ impl StatusReport {
             };
             shell.data(format_args!("  {:24} {manifest:18}  {daemonset}", component.name.name()));
         }
+        self.details.show(shell);
         if let Some(run) = &self.run {
             let id = run.run.map_or("(not begun)".to_owned(), |run| run.to_string());
             let reason = run.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -201,6 +210,8 @@ mod tests {
             run: None,
             components: Vec::new(),
             guard: GuardStatus { enabled, active, says: String::new() },
+            format_version: STATUS_FORMAT_VERSION,
+            details: StatusDetails::default(),
             api_error: None,
             journal_error: None,
         };

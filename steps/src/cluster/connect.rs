@@ -72,6 +72,23 @@ pub async fn connect(path: &Path) -> Result<Access, AccessError> {
     Ok(Access { cluster, local_tls: Arc::new(local_tls), url })
 }
 
+/// The way to this machine's own components, without an identity, where no kubeconfig can be used. Its cluster
+/// answers nothing.
+///
+/// # Errors
+/// When no TLS client can be made.
+pub fn connect_nowhere() -> Result<Access, AccessError> {
+    let unusable = |cause: String| AccessError::Unusable { path: PathBuf::new(), cause };
+    let mut config = Config::new(http::Uri::from_static("https://127.0.0.1:9"));
+    // Reading all that a machine trusts takes long, and nothing is verified.
+    config.root_cert = Some(Vec::new());
+    config.accept_invalid_certs = true;
+    let url = config.cluster_url.to_string();
+    let local_tls = config.rustls_client_config().map_err(|error| unusable(chain(&error)))?;
+    let client = Client::try_from(config).map_err(|error| unusable(chain(&error)))?;
+    Ok(Access { cluster: Cluster::new(client), local_tls: Arc::new(local_tls), url })
+}
+
 /// The kubeconfig at `path`, and the files that it names. Only itself if it cannot be read.
 pub(crate) fn files_of(path: &Path) -> Vec<PathBuf> {
     let read = Kubeconfig::read_from(path).unwrap_or_default();

@@ -12,7 +12,7 @@ mod watching;
 
 pub use client::Cluster;
 pub(crate) use connect::files_of;
-pub use connect::{Access, AccessError, connect};
+pub use connect::{Access, AccessError, connect, connect_nowhere};
 pub use error::{Cause, ClusterError};
 pub use lock::{Lock, LockError};
 pub use names::{AUDIT_HEAD_ANNOTATION, LOCK_LEASE, NAMESPACE, ROLE_LABEL, ROLE_LABEL_BEFORE_1_24};

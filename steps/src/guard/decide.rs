@@ -59,6 +59,18 @@ pub enum Workflow {
     RenewStandby,
 }
 
+impl Workflow {
+    /// The name that people read.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pivot => "pivot",
+            Self::HandOver => "hand-over",
+            Self::FallBack => "fall-back",
+            Self::RenewStandby => "renew-standby",
+        }
+    }
+}
+
 /// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {

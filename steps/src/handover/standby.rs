@@ -12,6 +12,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// The standby of one pivot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,18 @@ impl Standby {
     /// When it is there and cannot be read.
     pub fn get(&self, component: Component) -> io::Result<Option<FileImage>> {
         self.dir.read(component.manifest_file())
+    }
+
+    /// When the component's manifest was kept. `None` if none was.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn kept_at(&self, component: Component) -> io::Result<Option<SystemTime>> {
+        match fs::metadata(self.dir.file(component.manifest_file())) {
+            Ok(metadata) => metadata.modified().map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether this is the component's standby, restored by the guard.

@@ -5,6 +5,7 @@
 //! write them and ask the cluster.
 
 mod bridge;
+mod changes;
 mod command_line;
 mod companions;
 mod compare;
@@ -28,6 +29,7 @@ mod yaml;
 mod tests;
 
 pub use bridge::BRIDGE;
+pub use changes::{Change, changes};
 pub use companions::Companion;
 pub use compare::{Difference, as_created, same_spec};
 pub use daemonset::{CRITICAL, SELECTOR_LABEL, Target};

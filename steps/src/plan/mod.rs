@@ -2,10 +2,12 @@
 
 mod guard;
 mod pivot;
+mod story;
 
 pub(crate) use guard::renew_standby;
 pub use guard::{FALL_BACK, HAND_OVER, RENEW_STANDBY, fall_back, hand_over};
 pub use pivot::{PIVOT, pivot};
+pub use story::{StepStory, story};
 
 /// The name that people read for a stored workflow.
 pub fn shown(kind: &str) -> &str {

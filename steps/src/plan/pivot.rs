@@ -235,6 +235,7 @@ pub(super) mod tests {
             guard: true,
             on_reboot: Default::default(),
             of_pivot: None,
+            ignored: crate::check::Ignored::default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The results of checks.
 
+use crate::check::{Check, Ignored, Needs};
 use crate::manifest::StaticPod;
 use crate::settings::Settings;
 use serde::Serialize;
@@ -8,14 +9,17 @@ use std::fmt;
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckResult {
-    /// The check's name, e.g. `leader-election`.
-    pub check: &'static str,
+    /// The check.
+    pub check: Check,
     /// Whether the pivot may go on.
     pub level: Level,
     /// What was seen.
     pub seen: String,
     /// What to do about it. Empty if nothing.
     pub remedy: String,
+    /// Whether this would refuse, and a person has overruled the refusal. The level is then a warning's.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ignored: bool,
 }
 
 /// Whether the pivot may go on.
@@ -24,6 +28,8 @@ pub struct CheckResult {
 pub enum Level {
     /// As it should be.
     Pass,
+    /// What the check needs could not be learned, for another check refused.
+    NotChecked,
     /// The pivot may go on, but a person should know.
     Warn,
     /// The pivot may not go on.
@@ -50,16 +56,26 @@ pub struct Refused {
 }
 
 impl CheckResult {
-    pub(super) fn pass(check: &'static str, seen: impl Into<String>) -> Self {
-        Self { check, level: Level::Pass, seen: seen.into(), remedy: String::new() }
+    /// All is as it should be.
+    pub fn pass(check: Check, seen: impl Into<String>) -> Self {
+        Self { check, level: Level::Pass, seen: seen.into(), remedy: String::new(), ignored: false }
     }
 
-    pub(super) fn warn(check: &'static str, seen: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { check, level: Level::Warn, seen: seen.into(), remedy: remedy.into() }
+    /// A person should know.
+    pub fn warn(check: Check, seen: impl Into<String>, remedy: impl Into<String>) -> Self {
+        let (seen, remedy) = (seen.into(), remedy.into());
+        Self { check, level: Level::Warn, seen, remedy, ignored: false }
     }
 
-    pub(super) fn refuse(check: &'static str, seen: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { check, level: Level::Refuse, seen: seen.into(), remedy: remedy.into() }
+    /// The pivot may not go on.
+    pub fn refuse(check: Check, seen: impl Into<String>, remedy: impl Into<String>) -> Self {
+        let (seen, remedy) = (seen.into(), remedy.into());
+        Self { check, level: Level::Refuse, seen, remedy, ignored: false }
+    }
+
+    fn not_checked(check: Check, seen: &str) -> Self {
+        let (seen, remedy) = (seen.to_owned(), String::new());
+        Self { check, level: Level::NotChecked, seen, remedy, ignored: false }
     }
 }
 
@@ -67,6 +83,45 @@ impl fmt::Display for CheckResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.check, self.seen)?;
         if self.remedy.is_empty() { Ok(()) } else { write!(f, "; {}", self.remedy) }
+    }
+}
+
+/// What could be learned before the checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// All three manifests.
+    pub manifests: bool,
+    /// What the API says.
+    pub cluster: bool,
+}
+
+/// Adds a result for each check that has none: it has found nothing, or could not be made. The command's own
+/// checks are left out. The order becomes that of the checks.
+pub fn complete(results: &mut Vec<CheckResult>, known: Known) {
+    let silent = Check::ALL.into_iter().filter(|check| !results.iter().any(|one| one.check == *check));
+    let silent = silent.filter_map(|check| match check.needs() {
+        Needs::Command => None,
+        Needs::Manifests | Needs::Cluster if !known.manifests => {
+            Some(CheckResult::not_checked(check, "a manifest could not be taken"))
+        }
+        Needs::Cluster if !known.cluster => {
+            Some(CheckResult::not_checked(check, "the cluster could not be asked"))
+        }
+        Needs::Machine | Needs::Manifests | Needs::Cluster => {
+            Some(CheckResult::pass(check, "nothing is in the way"))
+        }
+    });
+    let silent: Vec<CheckResult> = silent.collect();
+    results.extend(silent);
+    results.sort_by_key(|result| result.check);
+}
+
+/// Turns the refusals that a person overrules into warnings.
+pub(super) fn overrule(results: &mut [CheckResult], ignored: &Ignored) {
+    let overruled = |result: &&mut CheckResult| result.level == Level::Refuse && ignored.has(result.check);
+    for result in results.iter_mut().filter(overruled) {
+        result.level = Level::Warn;
+        result.ignored = true;
     }
 }
 
@@ -80,5 +135,5 @@ pub(super) fn gate(results: &[CheckResult]) -> Result<(), Refused> {
 
 fn refusals(results: &[CheckResult]) -> String {
     let refused = results.iter().filter(|verdict| verdict.level == Level::Refuse);
-    refused.map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    refused.map(|verdict| format!("{verdict} ({})", verdict.check.page())).collect::<Vec<_>>().join("\n")
 }

@@ -3,6 +3,7 @@
 use super::check_result::CheckResult;
 use super::fit::fit_checks;
 use super::host_facts::HostFacts;
+use crate::check::Check;
 use crate::cluster::{ROLE_LABEL, ROLE_LABEL_BEFORE_1_24, RUN_ANNOTATION, config_hash, is_ready, pod_story};
 use crate::component::Component;
 use crate::manifest::{Advertised, Difference, StaticPod, same_spec};
@@ -55,7 +56,7 @@ pub(super) fn node_addresses(node: &Node) -> Vec<IpAddr> {
 }
 
 pub(super) async fn cluster_checks(site: &Site, host: &HostFacts, facts: &ClusterFacts) -> Vec<CheckResult> {
-    let mut results = vec![CheckResult::pass("node", format!("this host is node {}", facts.name))];
+    let mut results = vec![CheckResult::pass(Check::Node, format!("this host is node {}", facts.name))];
     results.extend(version_checks(facts));
     results.push(role_check(facts));
     let made = |pod: &StaticPod| (host.path(pod.component()), pod.daemonset(&site.settings.target(None)));
@@ -84,13 +85,13 @@ async fn admission_check(site: &Site, host: &HostFacts, pod: &StaticPod) -> Opti
         Err(error) => {
             let remedy =
                 format!("the API server would not take the DaemonSet: see {path}, and what admits objects");
-            return Some(CheckResult::refuse("admission", error.to_string(), remedy));
+            return Some(CheckResult::refuse(Check::Admission, error.to_string(), remedy));
         }
     };
     let differences = same_spec(&ours, &made).err()?;
     let list: Vec<String> = differences.iter().map(|one| change(one, &path)).collect();
     Some(CheckResult::refuse(
-        "admission",
+        Check::Admission,
         list.join("; "),
         "what it would make is not what the static pod is: mend the manifest, or what changes objects as they are admitted",
     ))
@@ -113,7 +114,7 @@ fn version_checks(facts: &ClusterFacts) -> Vec<CheckResult> {
         (None, _) => None,
         (_, Some((20, ..=3))) => {
             return vec![CheckResult::refuse(
-                "version",
+                Check::Version,
                 format!("the kubelet is {kubelet}"),
                 "1.20.0 to 1.20.3 can reject DaemonSet pods after a reboot: upgrade it to 1.20.4 or later",
             )];
@@ -122,17 +123,17 @@ fn version_checks(facts: &ClusterFacts) -> Vec<CheckResult> {
     };
     let Some(release) = known else {
         return vec![CheckResult::refuse(
-            "version",
+            Check::Version,
             format!("the API server is {}", facts.version),
             "fulcrum needs 1.20 or later: --permit-port-sharing and a kubelet that keeps DaemonSet pods",
         )];
     };
     let seen =
         format!("API server {}, kubelet {kubelet}; known of {release}: {}", facts.version, release.known());
-    let mut results = vec![CheckResult::pass("version", seen)];
+    let mut results = vec![CheckResult::pass(Check::Version, seen)];
     if !release.is_tried() {
         results.push(CheckResult::warn(
-            "version",
+            Check::Version,
             format!(
                 "{release} is newer than any release that fulcrum was tried on, which is {}",
                 Release(NEWEST_TRIED)
@@ -158,7 +159,7 @@ fn insecure_port_checks(host: &HostFacts, facts: &ClusterFacts) -> Vec<CheckResu
         let port = pod.flag(flag).unwrap_or_else(|| default.to_owned());
         (port != "0").then(|| {
             CheckResult::refuse(
-                "insecure-port",
+                Check::InsecurePort,
                 format!("{}: {component} opens port {port} without TLS (--{flag})", host.path(component)),
                 format!("two of it cannot have that port at a time: set --{flag}=0"),
             )
@@ -169,14 +170,16 @@ fn insecure_port_checks(host: &HostFacts, facts: &ClusterFacts) -> Vec<CheckResu
 
 fn role_check(facts: &ClusterFacts) -> CheckResult {
     match role_label(&facts.node) {
-        Some(label) if facts.peers.len() < 2 => CheckResult::pass("role", format!("the node bears {label}")),
+        Some(label) if facts.peers.len() < 2 => {
+            CheckResult::pass(Check::Role, format!("the node bears {label}"))
+        }
         Some(label) => CheckResult::refuse(
-            "role",
+            Check::Role,
             format!("{label} is on {} nodes: {}", facts.peers.len(), facts.peers.join(", ")),
             "this version pivots a control plane of one node only: the others' are left alone",
         ),
         None => CheckResult::refuse(
-            "role",
+            Check::Role,
             format!("node {} bears neither {ROLE_LABEL}= nor {ROLE_LABEL_BEFORE_1_24}=", facts.name),
             format!(
                 "no DaemonSet would run here: kubectl label --overwrite node {} {ROLE_LABEL}=",
@@ -200,7 +203,7 @@ fn taint_checks(facts: &ClusterFacts, daemonset: &Value) -> Vec<CheckResult> {
     };
     let refuse = |taint: &Taint| {
         CheckResult::refuse(
-            "taint",
+            Check::Taint,
             format!(
                 "node {} has the taint {}:{}, which {name} does not tolerate",
                 facts.name, taint.key, taint.effect
@@ -241,17 +244,17 @@ fn mirror_check(site: &Site, host: &HostFacts, facts: &ClusterFacts, component: 
     let pod = facts.pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(&name));
     match pod {
         Some(pod) if config_hash(pod).is_some() && is_ready(pod) => {
-            CheckResult::pass("mirror-pod", format!("{name} is Ready"))
+            CheckResult::pass(Check::MirrorPod, format!("{name} is Ready"))
         }
         Some(pod) => {
             let remedy = format!(
                 "a pivot starts from Ready static pods: mend {} or what it needs",
                 host.path(component)
             );
-            CheckResult::refuse("mirror-pod", pod_story(pod), remedy)
+            CheckResult::refuse(Check::MirrorPod, pod_story(pod), remedy)
         }
         None => CheckResult::refuse(
-            "mirror-pod",
+            Check::MirrorPod,
             format!("there is no pod {name}"),
             format!(
                 "the kubelet has not registered the static pod of {}: its log says why",
@@ -271,7 +274,7 @@ fn daemonset_checks(facts: &ClusterFacts) -> Vec<CheckResult> {
         };
         let remedy = "this control plane is already self-hosted, or another tool has left it half-pivoted: while \
                       the static pods serve, kubectl -n kube-system delete daemonset takes it away";
-        CheckResult::refuse("daemonset", seen, remedy)
+        CheckResult::refuse(Check::Daemonset, seen, remedy)
     };
     facts.daemonsets.iter().map(refuse).collect()
 }
@@ -306,13 +309,13 @@ fn advertise_check(site: &Site, host: &HostFacts, facts: &ClusterFacts) -> Optio
         }
         Advertised::Address(_) | Advertised::NodeAddress | Advertised::Chosen => return None,
     };
-    Some(CheckResult::refuse("advertise-address", seen, remedy))
+    Some(CheckResult::refuse(Check::AdvertiseAddress, seen, remedy))
 }
 
 fn lock_check(facts: &ClusterFacts) -> Option<CheckResult> {
     let holder = facts.lock.as_ref()?;
     Some(CheckResult::refuse(
-        "lock",
+        Check::Lock,
         format!("run {holder} (node/run) holds the lock on this cluster's control plane"),
         "finish it there with `fulcrum resume`, or undo it with `fulcrum rollback`; only if that node is gone for \
          good: kubectl -n kube-system delete lease fulcrum",

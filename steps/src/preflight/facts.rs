@@ -1,12 +1,13 @@
 //! Gathers the facts in the order in which they become available: the disk, the host, the cluster.
 
-use super::check_result::{CheckResult, Refused, Report, gate};
+use super::check_result::{CheckResult, Known, Refused, Report, complete, gate, overrule};
 use super::cluster::{ClusterFacts, cluster_checks, node_addresses, role_label};
 use super::handover::choose;
 use super::host::{disk_checks, host_checks, state_checks};
 use super::host_facts::HostFacts;
 use super::input::PreflightInput;
 use super::this_node::{NotFound, find_node};
+use crate::check::Check;
 use crate::cluster::{ClusterError, ROLE_LABEL};
 use crate::component::Component;
 use crate::host::{Listener, ManifestsDir};
@@ -23,26 +24,37 @@ const REGISTERED_WITHIN: Duration = Duration::from_secs(10);
 /// The interval for asking the API whether the kubelet has registered them.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Makes every check. Changes nothing.
+/// Makes every check, whether or not another one refuses. Changes nothing.
 ///
 /// # Errors
-/// When a check refuses. The error has all results up to then.
+/// When a check refuses. The error has all results, and names the checks that could not be made.
 pub async fn preflight(input: &PreflightInput) -> Result<Report, Refused> {
-    let (facts, mut results) = disk_facts(&input.node.manifests)?;
+    let mut facts = HostFacts::new(&input.node.manifests);
+    let mut results = disk_checks(&mut facts);
     results.extend(state_checks(&input.state_dir));
+    let whole = facts.static_pods.len() == Component::ALL.len();
     let cluster = match cluster_facts(input, &facts).await {
-        Ok(cluster) => cluster,
+        Ok(cluster) => Some(cluster),
         Err(verdict) => {
             results.push(*verdict);
-            return Err(Refused { results });
+            None
         }
     };
-    let (handover, chosen) = choose(input, &facts.static_pods).await;
-    let settings = settings(input, handover, &facts, &cluster);
-    let site = input.site(settings);
+    let handover = match whole {
+        true => {
+            let (handover, chosen) = choose(input, &facts.static_pods).await;
+            results.extend(chosen);
+            handover
+        }
+        false => HandoverMode::Restart,
+    };
+    let site = input.site(settings(input, handover, &facts, cluster.as_ref()));
     results.extend(host_checks(&site, &facts).await);
-    results.extend(cluster_checks(&site, &facts, &cluster).await);
-    results.extend(chosen);
+    if let Some(cluster) = &cluster {
+        results.extend(cluster_checks(&site, &facts, cluster).await);
+    }
+    complete(&mut results, Known { manifests: whole, cluster: cluster.is_some() });
+    overrule(&mut results, &input.ignored);
     gate(&results)?;
     let static_pods = facts.static_pods.into_values().collect();
     Ok(Report { settings: site.settings, static_pods, results })
@@ -53,14 +65,9 @@ pub async fn preflight(input: &PreflightInput) -> Result<Report, Refused> {
 /// # Errors
 /// When a check refuses.
 pub fn preflight_disk(manifests: &ManifestsDir) -> Result<Vec<CheckResult>, Refused> {
-    disk_facts(manifests).map(|(_, results)| results)
-}
-
-fn disk_facts(manifests: &ManifestsDir) -> Result<(HostFacts, Vec<CheckResult>), Refused> {
-    let mut facts = HostFacts::new(manifests);
-    let results = disk_checks(&mut facts);
+    let results = disk_checks(&mut HostFacts::new(manifests));
     gate(&results)?;
-    Ok((facts, results))
+    Ok(results)
 }
 
 /// The cluster's facts, or why the cluster could not be asked.
@@ -68,17 +75,17 @@ async fn cluster_facts(input: &PreflightInput, facts: &HostFacts) -> Result<Clus
     let unreachable = |error: ClusterError| {
         let remedy = "the API must answer before a pivot begins: `kubectl get --raw /readyz` with the same \
                       kubeconfig, and the kubelet's log, say more";
-        Box::new(CheckResult::refuse("api", error.to_string(), remedy))
+        Box::new(CheckResult::refuse(Check::Api, error.to_string(), remedy))
     };
     let version = input.cluster.version().await.map_err(unreachable)?;
     let port = facts.static_pods.get(&Component::ApiServer).map_or(6443, StaticPod::port);
     let listeners = input.node.host.listeners(port).await.map_err(|error| {
-        Box::new(CheckResult::refuse("host", error.to_string(), "fulcrum reads /proc as root"))
+        Box::new(CheckResult::refuse(Check::Host, error.to_string(), "fulcrum reads /proc as root"))
     })?;
     let (pods, name) = find_this_node(input, &listeners, port, unreachable).await?;
     let node = input.cluster.node(&name).await.map_err(unreachable)?.ok_or_else(|| {
         let remedy = "leave --node-name out: the cluster is asked";
-        Box::new(CheckResult::refuse("node", format!("the cluster has no node {name}"), remedy))
+        Box::new(CheckResult::refuse(Check::Node, format!("the cluster has no node {name}"), remedy))
     })?;
     let mut daemonsets = BTreeMap::new();
     for component in Component::ALL {
@@ -114,18 +121,20 @@ async fn find_this_node(
     }
 }
 
+/// The settings of the plan. Without the cluster they are good for looking at this machine only.
 fn settings(
     input: &PreflightInput,
     handover: HandoverMode,
     facts: &HostFacts,
-    cluster: &ClusterFacts,
+    cluster: Option<&ClusterFacts>,
 ) -> Settings {
-    let node_addresses = node_addresses(&cluster.node);
+    let node_addresses = cluster.map(|cluster| node_addresses(&cluster.node)).unwrap_or_default();
     let question =
         |(component, pod): (&Component, &StaticPod)| (*component, health_question(pod, &node_addresses));
+    let role = cluster.and_then(|cluster| role_label(&cluster.node));
     Settings {
-        cluster_uid: cluster.uid.clone(),
-        node: cluster.name.clone(),
+        cluster_uid: cluster.map(|cluster| cluster.uid.clone()).unwrap_or_default(),
+        node: cluster.map(|cluster| cluster.name.clone()).unwrap_or_default(),
         manifests_dir: input.node.manifests.path().to_owned(),
         manifest_names: facts.names.clone(),
         publishes_itself: facts
@@ -133,13 +142,14 @@ fn settings(
             .get(&Component::ApiServer)
             .is_none_or(StaticPod::publishes_itself),
         kubeconfig: input.kubeconfig.clone(),
-        role_label: role_label(&cluster.node).unwrap_or_default().to_owned(),
-        kubernetes_minor: cluster.minor().unwrap_or_default(),
+        role_label: role.unwrap_or_default().to_owned(),
+        kubernetes_minor: cluster.and_then(ClusterFacts::minor).unwrap_or_default(),
         handover,
         soak: input.soak,
         guard: input.guard,
         on_reboot: input.on_reboot,
         of_pivot: None,
+        ignored: input.ignored.clone(),
         health: facts.static_pods.iter().map(question).collect(),
         node_addresses,
     }

@@ -2,6 +2,7 @@
 //! of the DaemonSets does not tell, and the scheduler does not see static pods.
 
 use super::check_result::CheckResult;
+use crate::check::Check;
 use crate::cluster::{NAMESPACE, OPT_IN_LABEL};
 use crate::manifest::{CRITICAL, nanos};
 use crate::placement::{admits, repels, requests, unmet};
@@ -96,12 +97,12 @@ fn room_check(
     let all_critical = templates().all(|spec| spec["priorityClassName"] == CRITICAL);
     Some(match all_critical && taken - evicted + wanted <= allocatable {
         true => CheckResult::warn(
-            "fit",
+            Check::Fit,
             seen,
             "the scheduler will evict pods of a lower priority to make room: make room before, or go on knowingly",
         ),
         false => CheckResult::refuse(
-            "fit",
+            Check::Fit,
             seen,
             format!("lower resources.requests.{resource} there, or move other pods off the node"),
         ),
@@ -116,7 +117,7 @@ fn selector_checks(node: &Value, path: &str, daemonset: &Value) -> Vec<CheckResu
     let mut results: Vec<CheckResult> = missing
         .map(|(key, value)| {
             CheckResult::refuse(
-                "fit",
+                Check::Fit,
                 format!(
                     "the nodeSelector of {} wants {key}={}, which node {} does not bear",
                     name_of(daemonset),
@@ -132,7 +133,7 @@ fn selector_checks(node: &Value, path: &str, daemonset: &Value) -> Vec<CheckResu
         .collect();
     if !admits(spec, node) {
         results.push(CheckResult::refuse(
-            "fit",
+            Check::Fit,
             format!("the required nodeAffinity of {} does not admit node {}", name_of(daemonset), name_of(node)),
             format!("nothing schedules a static pod, but its DaemonSet's would wait for ever: mend spec.affinity in {path}"),
         ));
@@ -146,7 +147,7 @@ fn affinity_checks(node: &Value, pods: &[Value], path: &str, daemonset: &Value) 
     ours["metadata"]["namespace"] = NAMESPACE.into();
     let refuse = |whose: &str, other: &Value| {
         CheckResult::refuse(
-            "fit",
+            Check::Fit,
             format!(
                 "the required podAntiAffinity of {whose} keeps the pod of {} off node {}, where {} runs",
                 name_of(daemonset),
@@ -161,7 +162,7 @@ fn affinity_checks(node: &Value, pods: &[Value], path: &str, daemonset: &Value) 
     };
     if let Some(rule) = unmet(&ours, &pods.iter().collect::<Vec<_>>(), node) {
         return vec![CheckResult::refuse(
-            "fit",
+            Check::Fit,
             format!(
                 "the required podAffinity of {} wants a pod beside it that is not on node {}: {rule}",
                 name_of(daemonset),
@@ -183,7 +184,7 @@ fn scheduler_check(path: &str, daemonset: &Value) -> Option<CheckResult> {
     let spec = &daemonset["spec"]["template"]["spec"];
     if spec["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
         return Some(CheckResult::refuse(
-            "fit",
+            Check::Fit,
             format!(
                 "{} has spec.schedulingGates, and its pods would wait until they are taken away",
                 name_of(daemonset)
@@ -194,7 +195,7 @@ fn scheduler_check(path: &str, daemonset: &Value) -> Option<CheckResult> {
     let scheduler =
         spec["schedulerName"].as_str().filter(|name| !matches!(*name, "" | "default-scheduler"))?;
     Some(CheckResult::warn(
-        "fit",
+        Check::Fit,
         format!("the pods of {} would be bound by the scheduler {scheduler}", name_of(daemonset)),
         format!(
             "it must be running, and go on running while the control plane changes hands; or take spec.schedulerName out \
@@ -208,7 +209,7 @@ fn gate_check(path: &str, daemonset: &Value) -> Option<CheckResult> {
     let gates = daemonset["spec"]["template"]["spec"]["readinessGates"].as_array()?;
     let gate = gates.first()?["conditionType"].as_str().unwrap_or_default();
     Some(CheckResult::refuse(
-        "fit",
+        Check::Fit,
         format!(
             "{} has spec.readinessGates ({gate}), and its pods are Ready only when that is said of each",
             name_of(daemonset)

@@ -2,6 +2,7 @@
 
 use super::check_result::CheckResult;
 use super::input::PreflightInput;
+use crate::check::Check;
 use crate::component::Component;
 use crate::host::Listener;
 use crate::manifest::StaticPod;
@@ -9,8 +10,7 @@ use crate::settings::{HandoverMode, Wanted};
 use crate::site::{describe, in_static_pod};
 use std::collections::BTreeMap;
 
-/// The name of these checks.
-const CHECK: &str = "handover";
+const CHECK: Check = Check::Handover;
 const NFT_REMEDY: &str = "install nftables, with a kernel that has its nat chains, or take another way";
 
 /// Why a mode cannot be used.

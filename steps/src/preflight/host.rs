@@ -4,6 +4,7 @@ use super::check_result::CheckResult;
 use super::host_facts::HostFacts;
 use super::manifest::manifest_checks;
 use super::other_files::{instead, other_files, other_pods};
+use crate::check::Check;
 use crate::component::Component;
 use crate::look::once;
 use crate::manifest::StaticPod;
@@ -24,10 +25,11 @@ pub(super) fn disk_checks(facts: &mut HostFacts) -> Vec<CheckResult> {
         Err(error) => {
             let remedy = "run this on a control-plane node whose control plane runs from static pods, or name \
                           the kubelet's staticPodPath with --manifests-dir";
-            return vec![CheckResult::refuse("manifests-dir", error.to_string(), remedy)];
+            return vec![CheckResult::refuse(Check::ManifestsDir, error.to_string(), remedy)];
         }
     };
-    let mut results = vec![CheckResult::pass("manifests-dir", format!("{dir} has {} files", names.len()))];
+    let mut results =
+        vec![CheckResult::pass(Check::ManifestsDir, format!("{dir} has {} files", names.len()))];
     let mut unread = Vec::new();
     for component in Component::ALL {
         match read(facts, component) {
@@ -56,27 +58,27 @@ pub(super) fn state_checks(state_dir: &Path) -> Option<CheckResult> {
 fn read(facts: &HostFacts, component: Component) -> Result<StaticPod, CheckResult> {
     let path = facts.path(component);
     let image = facts.manifests.read(component.manifest_file()).map_err(|error| {
-        CheckResult::refuse("manifest", error.to_string(), "fulcrum must be able to read and replace it")
+        CheckResult::refuse(Check::Manifest, error.to_string(), "fulcrum must be able to read and replace it")
     })?;
     let image = image.ok_or_else(|| {
         let remedy = "a pivot starts from three static pods, each in a file of its own; if this control plane is already \
                       self-hosted, see `fulcrum status`";
-        CheckResult::refuse("manifest", format!("there is no {path}"), remedy)
+        CheckResult::refuse(Check::Manifest, format!("there is no {path}"), remedy)
     })?;
     StaticPod::parse(component, image.content.as_bytes())
-        .map_err(|error| CheckResult::refuse("manifest", format!("{path}: {error}"), ""))
+        .map_err(|error| CheckResult::refuse(Check::Manifest, format!("{path}: {error}"), ""))
 }
 
 fn room(path: &Path, why: &str) -> Option<CheckResult> {
     let dir = path.display();
     match rustix::fs::statvfs(path) {
         Ok(fs) if fs.f_bavail.saturating_mul(fs.f_frsize) < DISK_BYTES_MIN => Some(CheckResult::refuse(
-            "disk",
+            Check::Disk,
             format!("{dir} has {} bytes free", fs.f_bavail.saturating_mul(fs.f_frsize)),
             format!("{why}: free at least {DISK_BYTES_MIN} bytes"),
         )),
         Ok(_) => None,
-        Err(error) => Some(CheckResult::warn("disk", format!("{dir}: free space unknown: {error}"), "")),
+        Err(error) => Some(CheckResult::warn(Check::Disk, format!("{dir}: free space unknown: {error}"), "")),
     }
 }
 
@@ -89,12 +91,12 @@ pub(super) async fn host_checks(site: &Site, facts: &HostFacts) -> Vec<CheckResu
             Ok(Ok(process)) => {
                 memory = memory.saturating_add(process.memory);
                 results.push(CheckResult::pass(
-                    "static-pod",
+                    Check::StaticPod,
                     format!("{component} serves, pid {}", process.pid),
                 ));
             }
             Ok(Err(seen)) => results.push(CheckResult::refuse(
-                "static-pod",
+                Check::StaticPod,
                 format!("the static {component} does not serve: {seen}"),
                 format!(
                     "a pivot starts from a healthy control plane: mend {} or what it needs first",
@@ -103,7 +105,7 @@ pub(super) async fn host_checks(site: &Site, facts: &HostFacts) -> Vec<CheckResu
             )),
             Err(error) => {
                 results.push(CheckResult::refuse(
-                    "static-pod",
+                    Check::StaticPod,
                     error.to_string(),
                     "fulcrum reads /proc as root",
                 ));
@@ -113,12 +115,12 @@ pub(super) async fn host_checks(site: &Site, facts: &HostFacts) -> Vec<CheckResu
     results.push(guard_check(site).await);
     results.push(match site.node.host.memory_available().await {
         Ok(available) if available < memory => CheckResult::refuse(
-            "memory",
+            Check::Memory,
             format!("{} MiB available, {} MiB needed", available >> 20, memory >> 20),
             "for some seconds every component runs twice: make room",
         ),
-        Ok(available) => CheckResult::pass("memory", format!("{} MiB available", available >> 20)),
-        Err(error) => CheckResult::warn("memory", error.to_string(), ""),
+        Ok(available) => CheckResult::pass(Check::Memory, format!("{} MiB available", available >> 20)),
+        Err(error) => CheckResult::warn(Check::Memory, error.to_string(), ""),
     });
     results
 }
@@ -127,7 +129,7 @@ pub(super) async fn host_checks(site: &Site, facts: &HostFacts) -> Vec<CheckResu
 async fn guard_check(site: &Site) -> CheckResult {
     if !site.settings.guard {
         return CheckResult::warn(
-            "guard",
+            Check::Guard,
             "--no-guard: after a reboot of this node nothing brings its control plane back",
             "roll back before each reboot, or pivot without --no-guard",
         );
@@ -136,16 +138,16 @@ async fn guard_check(site: &Site) -> CheckResult {
     let needs = [&site.state_dir, &settings.manifests_dir, &settings.kubeconfig];
     if let Some(hidden) = needs.into_iter().find(|path| site.node.units.hides(path)) {
         return CheckResult::refuse(
-            "guard",
+            Check::Guard,
             format!("{} is where the guard, in its sandbox, would not find it", hidden.display()),
             "keep the journal (--state-dir), the manifests and the kubeconfig (--kubeconfig) out of /tmp, /var/tmp, /dev and \
              /proc",
         );
     }
     match site.node.units.support().await {
-        Ok(()) => CheckResult::pass("guard", "systemd starts the guard before the kubelet"),
+        Ok(()) => CheckResult::pass(Check::Guard, "systemd starts the guard before the kubelet"),
         Err(error) => CheckResult::refuse(
-            "guard",
+            Check::Guard,
             error.to_string(),
             "without systemd nothing starts the guard, and a reboot would lose the control plane for good: start \
              `fulcrum guard` before the kubelet by other means, and pivot with --no-guard",

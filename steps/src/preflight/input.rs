@@ -1,5 +1,6 @@
 //! The input of the checks: the subject and the person's wishes.
 
+use crate::check::Ignored;
 use crate::cluster::Cluster;
 use crate::host::Node;
 use crate::run_info::RollbackMode;
@@ -30,6 +31,8 @@ pub struct PreflightInput {
     pub guard: bool,
     /// What the guard does with the run if a reboot cuts it short.
     pub on_reboot: OnReboot,
+    /// The refusals that the person overrules.
+    pub ignored: Ignored,
 }
 
 impl PreflightInput {
@@ -46,6 +49,7 @@ impl PreflightInput {
             soak: settings.soak,
             guard: settings.guard,
             on_reboot: settings.on_reboot,
+            ignored: settings.ignored.clone(),
         }
     }
 

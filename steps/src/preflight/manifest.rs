@@ -1,6 +1,7 @@
 //! Checks of one manifest.
 
 use super::check_result::CheckResult;
+use crate::check::Check;
 use crate::cluster::NAMESPACE;
 use crate::component::Component;
 use crate::manifest::{CRITICAL, Companion, SELECTOR_LABEL, StaticPod};
@@ -13,7 +14,7 @@ const RETRY_PERIOD: Duration = Duration::from_secs(2);
 pub(super) fn manifest_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
     let component = pod.component();
     let mut results =
-        vec![CheckResult::pass("manifest", format!("{component} serves on port {}", pod.port()))];
+        vec![CheckResult::pass(Check::Manifest, format!("{component} serves on port {}", pod.port()))];
     results.extend(name_check(path, pod));
     results.extend(reference_check(path, pod));
     results.extend(left_out_check(path, pod));
@@ -24,7 +25,7 @@ pub(super) fn manifest_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
     if pod.priority_class().is_none() {
         let seen = format!("{path} has no priorityClassName: its DaemonSet gets {CRITICAL}");
         results.push(CheckResult::warn(
-            "priority",
+            Check::Priority,
             seen,
             "to the kubelet every static pod is that critical, and a DaemonSet's is not",
         ));
@@ -38,7 +39,7 @@ fn name_check(path: &str, pod: &StaticPod) -> Option<CheckResult> {
     let (name, namespace) = (pod.name(), pod.namespace());
     ((name, namespace) != (pod.component().name(), NAMESPACE)).then(|| {
         CheckResult::refuse(
-            "manifest",
+            Check::Manifest,
             format!("{path}: the pod is called {namespace}/{name}, not {NAMESPACE}/{}", pod.component()),
             format!(
                 "set metadata.name to {} and metadata.namespace to {NAMESPACE}: the kubelet restarts the pod once",
@@ -52,7 +53,7 @@ fn name_check(path: &str, pod: &StaticPod) -> Option<CheckResult> {
 fn reference_check(path: &str, pod: &StaticPod) -> Option<CheckResult> {
     let (at, what) = pod.api_reference()?;
     Some(CheckResult::refuse(
-        "manifest",
+        Check::Manifest,
         format!("{path}: {at} refers to {what}, and a static pod may not"),
         "the API server takes no mirror pod of it, and a newer kubelet does not run it: put what it needs into a file on the \
          node and mount that, and take the reference out",
@@ -64,7 +65,7 @@ fn left_out_check(path: &str, pod: &StaticPod) -> Option<CheckResult> {
     let left_out = pod.left_out();
     (!left_out.is_empty()).then(|| {
         CheckResult::warn(
-            "manifest",
+            Check::Manifest,
             format!("{path}: the DaemonSet's pods cannot have {}", left_out.join(", ")),
             "a DaemonSet's pods are always restarted, and have no deadline",
         )
@@ -76,7 +77,7 @@ fn label_check(path: &str, pod: &StaticPod) -> Option<CheckResult> {
     let (own, ours) = (pod.label(SELECTOR_LABEL)?, pod.component().daemonset_name());
     (own != ours).then(|| {
         CheckResult::warn(
-            "labels",
+            Check::Manifest,
             format!("{path}: the label {SELECTOR_LABEL}={own} becomes {SELECTOR_LABEL}={ours} on the DaemonSet's pods"),
             "what selects the pod by this label (a Service, a monitor, a policy) must select it by another one meanwhile",
         )
@@ -85,7 +86,7 @@ fn label_check(path: &str, pod: &StaticPod) -> Option<CheckResult> {
 
 fn election_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
     let component = pod.component();
-    let refuse = |seen: String, remedy: &str| CheckResult::refuse("leader-election", seen, remedy);
+    let refuse = |seen: String, remedy: &str| CheckResult::refuse(Check::LeaderElection, seen, remedy);
     let mut results = Vec::new();
     if !pod.leader_elect() {
         results.push(refuse(
@@ -123,7 +124,7 @@ fn election_checks(path: &str, pod: &StaticPod) -> Vec<CheckResult> {
     }));
     if component == Component::Scheduler && pod.flag("config").is_some() {
         results.push(CheckResult::warn(
-            "leader-election",
+            Check::LeaderElection,
             format!("{path}: the scheduler reads its configuration from a file, which is not looked into"),
             "its leaderElection must be on, with the usual names",
         ));
@@ -146,7 +147,7 @@ fn companion_check(path: &str, companion: &Companion) -> CheckResult {
     let Companion { name, ends, ports, sockets, awaits_port } = companion;
     if *awaits_port {
         return CheckResult::refuse(
-            "containers",
+            Check::Containers,
             format!("{path}: init container {name} looks for who listens on the component's port"),
             "the static pod listens there until the new pod is ready, and the new pod would wait for that port for ever: take \
              the container out",
@@ -161,7 +162,7 @@ fn companion_check(path: &str, companion: &Companion) -> CheckResult {
     let kind = if *ends { "init container" } else { "container" };
     if !ports.is_empty() {
         return CheckResult::refuse(
-            "containers",
+            Check::Containers,
             format!(
                 "{path}: {kind} {name} listens by itself{ports}{sockets}, and would run twice on this node"
             ),
@@ -173,7 +174,7 @@ fn companion_check(path: &str, companion: &Companion) -> CheckResult {
         true => ("runs once more, while the static pod serves", "what it does to files must do no harm then"),
         false => ("runs twice for a while", "two of it must get along, with files and sockets, too"),
     };
-    CheckResult::warn("containers", format!("{path}: {kind} {name}{sockets} {does}"), remedy)
+    CheckResult::warn(Check::Containers, format!("{path}: {kind} {name}{sockets} {does}"), remedy)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ mod manifest;
 mod other_files;
 mod this_node;
 
-pub use check_result::{CheckResult, Level, Refused, Report};
+pub use check_result::{CheckResult, Known, Level, Refused, Report, complete};
 pub use facts::{preflight, preflight_disk};
 pub use host_facts::find_manifests;
 pub use input::PreflightInput;

@@ -2,6 +2,7 @@
 
 use super::check_result::CheckResult;
 use super::host_facts::HostFacts;
+use crate::check::Check;
 use crate::cluster::NAMESPACE;
 use crate::component::Component;
 use crate::manifest::{Glance, StaticPod, glance};
@@ -20,8 +21,8 @@ pub(super) fn other_pods(facts: &HostFacts, names: &[OsString]) -> Vec<OtherFile
     let look = |name: &OsString| {
         let read = facts.manifests.read_as_the_kubelet(name);
         let read = read.map(|bytes| bytes.and_then(|bytes| glance(&bytes)));
-        let read =
-            read.map_err(|error| CheckResult::warn("foreign-file", error.to_string(), "move it elsewhere"));
+        let read = read
+            .map_err(|error| CheckResult::warn(Check::ForeignFile, error.to_string(), "move it elsewhere"));
         OtherFile { name: name.to_string_lossy().into_owned(), read }
     };
     others.map(look).collect()
@@ -36,7 +37,7 @@ pub(super) fn instead(facts: &HostFacts, component: Component, others: &[OtherFi
     if let [_, _, ..] = running.as_slice() {
         let all: Vec<String> = running.iter().map(|file| path(file)).collect();
         return Some(CheckResult::refuse(
-            "manifest",
+            Check::Manifest,
             format!("each of {} makes the kubelet run {component}, and {own} does not", all.join(", ")),
             format!("keep the one that serves, as {own}, and move the others out of the directory"),
         ));
@@ -54,7 +55,7 @@ pub(super) fn instead(facts: &HostFacts, component: Component, others: &[OtherFi
         }
     };
     Some(CheckResult::refuse(
-        "manifest",
+        Check::Manifest,
         format!(
             "{} is what makes the kubelet run {component}, but it cannot be pivoted as it is: {why}",
             path(file)
@@ -82,7 +83,7 @@ pub(super) fn other_files(facts: &HostFacts, others: &[OtherFile]) -> Vec<CheckR
         let seen = format!("{dir} has what is no pod: {}", no_pods.join(", "));
         let remedy = "the kubelet reads every file there that does not begin with a dot, and logs an error for each of \
                       these: move them elsewhere";
-        results.push(CheckResult::warn("foreign-file", seen, remedy));
+        results.push(CheckResult::warn(Check::ForeignFile, seen, remedy));
     }
     results
 }
@@ -103,7 +104,7 @@ fn in_the_way(facts: &HostFacts, file: &str, found: &Glance) -> Option<CheckResu
     })?;
     let remedy = "the kubelet reads every file there, whatever its name ends with, and of several documents the first: move \
                   copies out of this directory";
-    Some(CheckResult::refuse("foreign-file", why, remedy))
+    Some(CheckResult::refuse(Check::ForeignFile, why, remedy))
 }
 
 impl OtherFile {

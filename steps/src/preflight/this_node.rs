@@ -1,6 +1,7 @@
 //! Finds the cluster's node that this host is.
 
 use super::check_result::CheckResult;
+use crate::check::Check;
 use crate::cluster::{config_hash, is_ready};
 use crate::component::Component;
 use crate::host::Listener;
@@ -24,7 +25,7 @@ pub(super) fn find_node(
     port: u16,
     said: Option<&str>,
 ) -> Result<String, NotFound> {
-    let refuse = |seen: String, remedy: &str| Box::new(CheckResult::refuse("node", seen, remedy));
+    let refuse = |seen: String, remedy: &str| Box::new(CheckResult::refuse(Check::Node, seen, remedy));
     let here: Vec<&str> =
         listeners.iter().filter_map(|listener| listener.process.pod_uid.as_deref()).collect();
     let found = pods.iter().find(|pod| config_hash(pod).is_some_and(|hash| here.contains(&hash)));

@@ -161,6 +161,11 @@ impl Simulator {
         self.shared.lock().faults.disk = disk;
     }
 
+    /// Sets how much memory the machine has, in bytes, from now on. Nothing that runs is killed.
+    pub fn memory(&self, bytes: u64) {
+        self.shared.lock().machine.memory = bytes;
+    }
+
     /// Takes an ability from the machine's kernel.
     pub fn lack(&self, ability: Ability) {
         self.shared.lock().machine.lacks.insert(ability);

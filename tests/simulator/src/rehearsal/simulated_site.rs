@@ -10,6 +10,7 @@ use fulcrum_engine::state::{Journal, OpenError, RunId};
 use fulcrum_engine::{
     Ending, Engine, EngineError, LoadError, Observer, Outcome, PlanError, Session, StepRegistry, StepSpec,
 };
+use fulcrum_steps::check::Ignored;
 use fulcrum_steps::cluster::{Cluster, ClusterError, is_ready};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{GuardEnv, GuardError};
@@ -207,9 +208,14 @@ impl SimulatedSite {
     /// # Errors
     /// When a real pivot would be refused.
     pub async fn preflight(&self) -> Result<Report, Refused> {
+        preflight(&self.preflight_input()).await
+    }
+
+    /// The input of the checks of a real pivot.
+    pub fn preflight_input(&self) -> PreflightInput {
         let (manifests, host, units) =
             (self.manifests(), Arc::clone(&self.host), Arc::clone(&self.units) as _);
-        let input = PreflightInput {
+        PreflightInput {
             node: Node { manifests, host, units },
             cluster: self.cluster.clone(),
             state_dir: self.state_dir(),
@@ -219,8 +225,8 @@ impl SimulatedSite {
             soak: SOAK,
             guard: true,
             on_reboot: self.on_reboot,
-        };
-        preflight(&input).await
+            ignored: Ignored::default(),
+        }
     }
 
     /// An engine on this world, made as the command makes it.

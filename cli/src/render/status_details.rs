@@ -1,0 +1,148 @@
+//! The lines of `status` beside the components': ports, leaders, the standby, certificates, and what could not be
+//! seen.
+
+use crate::shell::Shell;
+use fulcrum_steps::component::Component;
+use fulcrum_steps::doctor::{Facts, Ground, Serving};
+use serde::Serialize;
+
+/// What `status` says beside the components.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct StatusDetails {
+    /// Why the node is what it is.
+    pub(crate) because: String,
+    ports: Vec<PortStatus>,
+    leaders: Vec<LeaderStatus>,
+    /// Since when the standby of each component is what it is. Empty if none is kept.
+    standby: Vec<StandbyStatus>,
+    /// The certificate that ends first.
+    next_certificate: Option<CertificateStatus>,
+    /// What could not be seen, and why.
+    unseen: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PortStatus {
+    component: Component,
+    port: u16,
+    /// The processes that listen.
+    held_by: Vec<String>,
+    /// What was seen instead of good answers.
+    silent: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct LeaderStatus {
+    component: Component,
+    holder: String,
+    renewed_seconds_ago: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct StandbyStatus {
+    component: Component,
+    since: String,
+}
+
+#[derive(Debug, Serialize)]
+struct CertificateStatus {
+    path: String,
+    not_after: String,
+    days_left: i64,
+}
+
+impl StatusDetails {
+    pub(crate) fn of(facts: &Facts) -> Self {
+        let mut unseen: Vec<String> = Vec::new();
+        if let Err(error) = &facts.api {
+            unseen.push(format!("DaemonSets, leaders and the lock: {error}"));
+        }
+        let mut ports = Vec::new();
+        for (component, seen) in &facts.components {
+            let held_by = match &seen.listeners {
+                Ok(all) => all.iter().map(|one| one.who.clone()).collect(),
+                Err(error) => {
+                    unseen.push(format!("who holds port {}: {error}", seen.port));
+                    Vec::new()
+                }
+            };
+            let silent = match &seen.serving {
+                Serving::By(_) => None,
+                Serving::Not(why) => Some(why.clone()),
+            };
+            ports.push(PortStatus { component: *component, port: seen.port, held_by, silent });
+        }
+        if let Err(error) = &facts.guard {
+            unseen.push(format!("the guard: {error}"));
+        }
+        unseen.extend(facts.certificates.iter().filter_map(|one| one.as_ref().err().cloned()));
+        let leaders = facts.api.iter().flat_map(|api| &api.leaders).map(|(component, leader)| LeaderStatus {
+            component: *component,
+            holder: leader.holder.clone(),
+            renewed_seconds_ago: leader.age.map(|age| age.as_secs()),
+        });
+        let standby = facts.components.iter().filter_map(|(component, seen)| {
+            let since = seen.standby_since.filter(|_| matches!(facts.ground, Some(Ground::SelfHosted(_))))?;
+            Some(StandbyStatus { component: *component, since: format!("{since:.0}") })
+        });
+        Self {
+            because: because(facts),
+            ports,
+            leaders: leaders.collect(),
+            standby: standby.collect(),
+            next_certificate: next_certificate(facts),
+            unseen,
+        }
+    }
+
+    pub(super) fn show(&self, shell: &Shell) {
+        for port in &self.ports {
+            let by =
+                if port.held_by.is_empty() { "no process".to_owned() } else { port.held_by.join(" and ") };
+            let silent =
+                port.silent.as_ref().map(|why| format!("; does not serve: {why}")).unwrap_or_default();
+            shell.data(format_args!("  port {:<19} {by}{silent}", port.port));
+        }
+        for leader in &self.leaders {
+            let holder = if leader.holder.is_empty() { "no process" } else { &leader.holder };
+            let age = leader
+                .renewed_seconds_ago
+                .map_or("never renewed".to_owned(), |age| format!("renewed {age} s ago"));
+            shell.data(format_args!("  leader of {}: {holder}, {age}", leader.component));
+        }
+        if let Some(oldest) = self.standby.iter().min_by(|a, b| a.since.cmp(&b.since)) {
+            shell.data(format_args!("  standby: unchanged since {} ({})", oldest.since, oldest.component));
+        }
+        if let Some(next) = &self.next_certificate {
+            shell.data(format_args!(
+                "  certificates: the first to end is {}, in {} days",
+                next.path, next.days_left
+            ));
+        }
+        for what in &self.unseen {
+            shell.talk(format_args!("not seen: {what}"));
+        }
+    }
+}
+
+fn because(facts: &Facts) -> String {
+    let fallen = facts.components.values().any(|seen| seen.is_standby);
+    match facts.ground {
+        None => "the journal does not say".to_owned(),
+        Some(Ground::Static) => "no pivot is in force here".to_owned(),
+        Some(Ground::SelfHosted(run)) if fallen => {
+            format!("run {run} has pivoted it, and it has fallen back to static pods since")
+        }
+        Some(Ground::SelfHosted(run)) => format!("run {run} has pivoted it"),
+        Some(Ground::Between(run)) => format!("run {run}, or one after it, is not at an end"),
+    }
+}
+
+fn next_certificate(facts: &Facts) -> Option<CertificateStatus> {
+    let next = facts.certificates.iter().flatten().min_by_key(|one| one.not_after)?;
+    Some(CertificateStatus {
+        path: next.path.display().to_string(),
+        not_after: next.not_after.to_string(),
+        days_left: next.not_after.duration_since(facts.now).as_hours() / 24,
+    })
+}
