@@ -124,6 +124,9 @@ mod reader;
 // Reads a run, with checks.
 mod entries;
 
+// The whole log, record by record.
+mod records;
+
 mod error;
 
 pub use commit::Commit;
@@ -154,3 +157,6 @@ pub use lock::LockHolder;
 pub use lock::lock_holder;
 pub use memory::MemoryDisk;
 pub use reader::Reader;
+pub use records::Pruned;
+pub use records::Record;
+pub use records::Told;
