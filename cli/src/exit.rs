@@ -2,6 +2,7 @@
 
 use fulcrum_engine::state::{OpenError, ReadError};
 use fulcrum_engine::{EngineError, LoadError};
+use fulcrum_evidence::EvidenceError;
 use std::process::ExitCode;
 
 /// The text for `--help`.
@@ -17,6 +18,8 @@ Exit codes:
   6  the run is paused: `fulcrum resume` goes on, `fulcrum rollback` undoes it
   7  another run is unfinished, or in progress
   8  the journal is damaged, or its run was started by another version
+  9  nothing is wrong, but something could not be verified: the list says
+     what, and why
   130  left at once, on a second signal: the run is unfinished; or a rehearsal
        was interrupted";
 
@@ -33,6 +36,7 @@ pub(crate) enum Exit {
     Paused = 6,
     Unfinished = 7,
     Damaged = 8,
+    NotChecked = 9,
     Interrupted = 130,
 }
 
@@ -85,6 +89,16 @@ impl From<OpenError> for Failure {
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         Self::new(Exit::Damaged, error)
+    }
+}
+
+impl From<EvidenceError> for Failure {
+    fn from(error: EvidenceError) -> Self {
+        match error {
+            EvidenceError::Read(error) => error.into(),
+            EvidenceError::Content { .. } => Self::new(Exit::Refused, error),
+            other => Self::new(Exit::Other, other),
+        }
     }
 }
 

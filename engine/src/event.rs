@@ -7,6 +7,7 @@ use crate::plan::StepId;
 use fulcrum_state::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// One fact about a run.
@@ -120,7 +121,15 @@ pub struct Session {
     /// The role of the process in the program, e.g. a command or a daemon.
     #[serde(default, skip_serializing_if = "Role::is_empty")]
     pub role: Role,
+    /// Who is at work, and with what. The program chooses names and values; the engine only keeps them. Empty in
+    /// entries that were written before there were actors.
+    #[serde(default, skip_serializing_if = "Actor::is_empty")]
+    pub actor: Actor,
 }
+
+/// Who is at work on a run, and with what: facts by name, for an auditor. The engine does not interpret them.
+/// Names and values together are limited ([`limits`](crate::limits)).
+pub type Actor = BTreeMap<String, String>;
 
 /// The role of a process in its program. The program chooses the word, the engine only keeps it. Empty in
 /// entries that were written before there were roles.
@@ -172,7 +181,20 @@ impl Session {
     /// When the kernel's boot id cannot be read (it is `/proc/sys/kernel/random/boot_id`).
     pub fn current(program: impl Into<String>) -> std::io::Result<Self> {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
-        Ok(Self { boot_id, pid: std::process::id(), program: program.into(), role: Role::default() })
+        Ok(Self {
+            boot_id,
+            pid: std::process::id(),
+            program: program.into(),
+            role: Role::default(),
+            actor: Actor::new(),
+        })
+    }
+
+    /// This session with these facts about who is at work, and with what.
+    #[must_use]
+    pub fn with_actor(mut self, actor: Actor) -> Self {
+        self.actor = actor;
+        self
     }
 
     /// This session in this role.

@@ -131,6 +131,7 @@ async fn a_save_that_fails_is_tried_again_after_a_pause() {
         pid: 1,
         program: "test 1".into(),
         role: fulcrum_engine::Role::default(),
+        actor: fulcrum_engine::Actor::new(),
     };
     let (journal, begun) = (Journal::in_memory(), std::time::Instant::now());
     let ending = Engine::new(journal.clone(), registry, session).start(plan).await.unwrap();
@@ -191,6 +192,7 @@ async fn when_the_journal_fails_nothing_goes_on_behind_the_callers_back() {
         pid: 1,
         program: "test 1".into(),
         role: fulcrum_engine::Role::default(),
+        actor: fulcrum_engine::Actor::new(),
     };
     let plan = Plan::new("two", vec![step("slow", &[]), step("quick", &[])]).unwrap();
     let error = Engine::new(journal, registry, session).start(plan).await.unwrap_err();
@@ -348,6 +350,7 @@ async fn a_step_that_the_program_does_not_know_changes_nothing() {
         pid: 2,
         program: "test 2".into(),
         role: fulcrum_engine::Role::default(),
+        actor: fulcrum_engine::Actor::new(),
     };
     let knows_nothing =
         |spec: &fulcrum_engine::StepSpec| Err::<Arc<dyn fulcrum_engine::Step>, _>(format!("no {}", spec.id));

@@ -46,6 +46,7 @@ fn samples() -> BTreeMap<String, Event> {
         pid: 4711,
         program: "fulcrum 0.1.0".into(),
         role: fulcrum_engine::Role::default(),
+        actor: fulcrum_engine::Actor::new(),
     };
     let image = Digest::of(b"what was there");
     let mut all = vec![
@@ -89,6 +90,10 @@ fn samples() -> BTreeMap<String, Event> {
     samples.insert("probed-done-with-output".into(), probed);
     let with_role = session().with_role(Role::new("guard"));
     samples.insert("resumed-with-role".into(), Event::Resumed { session: with_role, same_process: false });
+    let actor = [("uid", "0"), ("login-uid", "1000"), ("executable-sha256", "ab12")];
+    let actor = actor.map(|(name, fact)| (name.to_owned(), fact.to_owned())).into();
+    let with_actor = session().with_actor(actor);
+    samples.insert("resumed-with-actor".into(), Event::Resumed { session: with_actor, same_process: false });
     let same = Event::Resumed { session: session(), same_process: true };
     samples.insert("resumed-by-the-same-process".into(), same);
     let (reason, mode) = ("asked for".into(), Some("keep-port-sharing".into()));

@@ -68,6 +68,7 @@ fn engine(journal: &Journal) -> Engine {
         pid: 1,
         program: "fulcrum 0.1.0".into(),
         role: fulcrum_engine::Role::default(),
+        actor: fulcrum_engine::Actor::new(),
     };
     let registry =
         |spec: &StepSpec| -> Result<Arc<dyn Step>, String> { Ok(Arc::new(Quiet { spec: spec.clone() })) };

@@ -20,8 +20,10 @@
 //! | [`plan`] | the DAG |
 //! | [`mod@unit`] | the guard's systemd unit |
 //! | [`guard`] | what brings the control plane back after a reboot or a failure |
+//! | [`sealer`] | signs the journal after each run, and records that in the cluster |
 //! | [`release`] | what differs from one release of Kubernetes to the next |
 
+mod change;
 pub mod cluster;
 pub mod component;
 pub mod guard;
@@ -34,6 +36,7 @@ pub mod plan;
 pub mod preflight;
 pub mod release;
 pub mod run_info;
+pub mod sealer;
 pub mod settings;
 pub mod site;
 pub mod step;

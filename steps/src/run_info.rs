@@ -171,6 +171,7 @@ mod tests {
             pid: 1,
             program: program.to_owned(),
             role,
+            actor: fulcrum_engine::Actor::new(),
         };
         assert_eq!(SessionRole::of(&session("fulcrum 0.1.0 guard", Role::default())), SessionRole::Guard);
         assert_eq!(SessionRole::of(&session("fulcrum 0.1.0", Role::default())), SessionRole::Command);

@@ -15,6 +15,7 @@ use fulcrum_steps::handover::standby::Standby;
 use fulcrum_steps::host::{Systemd, Units};
 use fulcrum_steps::plan;
 use fulcrum_steps::run_info::{LockPurpose, SessionRole};
+use fulcrum_steps::sealer::Sealer;
 use fulcrum_steps::settings::Settings;
 use fulcrum_steps::site::Site;
 use fulcrum_steps::step::library;
@@ -244,8 +245,10 @@ impl GuardEnv for Machine {
             pid: std::process::id(),
             program: PROGRAM.to_owned(),
             role: SessionRole::Guard.role(),
+            actor: crate::env::actor(),
         };
-        let engine = Engine::new(journal, library(Arc::clone(site)), session);
+        let sealer = Sealer::new(Arc::clone(site), PROGRAM, |line| tracing::warn!("{line}"));
+        let engine = Engine::new(journal, library(Arc::clone(site)), session).after(Arc::new(sealer));
         let (stop, control) = (self.stop.clone(), engine.control());
         // Ends with the guard. It reports what a shutdown reports: the next boot goes on.
         tokio::spawn(async move {

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod carry_on;
+mod evidence;
 mod guard;
 mod history;
 mod pivot;

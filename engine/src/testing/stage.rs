@@ -105,6 +105,7 @@ impl<W: World> Stage<W> {
             pid: 1,
             program: "testing".into(),
             role: crate::event::Role::default(),
+            actor: crate::Actor::new(),
         };
         let mut engine = Engine::new(self.journal.clone(), registry, session);
         engine.mortality = Some(Arc::clone(&mortality));

@@ -25,7 +25,13 @@ async fn a_value_that_cannot_be_kept_is_refused_before_the_first_effect() {
     let deep = (0..125).fold(json!(1), |inner, _| json!([inner]));
     let error = with_steps(&journal, made()).start(one("a").with_shared(deep)).await.unwrap_err();
     assert!(matches!(error, EngineError::Limit(_)), "{error}");
-    let session = Session { boot_id: "b".into(), pid: 1, program: "p".repeat(600), role: Role::default() };
+    let session = Session {
+        boot_id: "b".into(),
+        pid: 1,
+        program: "p".repeat(600),
+        role: Role::default(),
+        actor: fulcrum_engine::Actor::new(),
+    };
     let registry = |_: &StepSpec| Err::<Arc<dyn Step>, _>("none".to_owned());
     let error = Engine::new(journal.clone(), registry, session).start(one("a")).await.unwrap_err();
     assert!(error.to_string().contains("the program of a session: 600 bytes"), "{error}");

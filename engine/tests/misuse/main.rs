@@ -103,8 +103,13 @@ fn with_registry(journal: &Journal, steps: Vec<(&str, Arc<dyn Step>)>) -> Engine
     let registry = move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
         steps.get(spec.id.as_str()).cloned().ok_or_else(|| format!("no {}", spec.id))
     };
-    let session =
-        Session { boot_id: "boot-1".into(), pid: 1, program: "test 1".into(), role: Role::default() };
+    let session = Session {
+        boot_id: "boot-1".into(),
+        pid: 1,
+        program: "test 1".into(),
+        role: Role::default(),
+        actor: fulcrum_engine::Actor::new(),
+    };
     Engine::new(journal.clone(), registry, session)
 }
 

@@ -30,6 +30,7 @@ pub(crate) fn engine(journal: &Journal, disk: &Path, boot: &str) -> Engine {
         pid: std::process::id(),
         program: "power cut".into(),
         role: fulcrum_engine::Role::default(),
+        actor: fulcrum_engine::Actor::new(),
     };
     Engine::new(journal.clone(), registry(effects_dir(disk)), session)
 }

@@ -236,6 +236,7 @@ fn engine(journal: &Journal, world: &Arc<Mutex<World>>, shape: &Shape) -> Engine
         pid: 1,
         program: "properties".into(),
         role: fulcrum_engine::Role::default(),
+        actor: fulcrum_engine::Actor::new(),
     };
     let world = Arc::clone(world);
     let registry = move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {

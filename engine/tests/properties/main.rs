@@ -93,6 +93,7 @@ fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Eve
         pid: 1,
         program: "random".into(),
         role: fulcrum_engine::Role::default(),
+        actor: fulcrum_engine::Actor::new(),
     };
     let kind_of_failure = if variant.is_multiple_of(4) { FailureKind::Fatal } else { FailureKind::Retry };
     let failure = Failure { kind: kind_of_failure, error: "as told".into() };
@@ -132,6 +133,7 @@ fn asked_for(run: &Run, variant: u8, result: ProbeResult, failure: Failure) -> E
         pid: 1,
         program: "random".into(),
         role: fulcrum_engine::Role::default(),
+        actor: fulcrum_engine::Actor::new(),
     };
     let open = run.steps().find_map(|(spec, state)| {
         use fulcrum_engine::status::Status;

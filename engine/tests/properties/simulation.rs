@@ -302,6 +302,7 @@ impl<'a> Simulation<'a> {
             pid: 1,
             program: "simulation".into(),
             role: fulcrum_engine::Role::default(),
+            actor: fulcrum_engine::Actor::new(),
         }
     }
 

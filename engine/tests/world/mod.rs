@@ -167,6 +167,7 @@ pub(crate) fn engine_on(journal: &Journal, world: &Shared, boot: &str) -> Engine
         pid: 1,
         program: "test 1".to_owned(),
         role: fulcrum_engine::Role::default(),
+        actor: fulcrum_engine::Actor::new(),
     };
     Engine::new(journal.clone(), registry(world), session)
 }

@@ -378,6 +378,7 @@ pub(super) async fn engine(
         pid: std::process::id(),
         program: PROGRAM.to_owned(),
         role: role.role(),
+        actor: fulcrum_engine::Actor::new(),
     };
     let steps = move |spec: &StepSpec| steps.step(spec);
     Ok(Engine::new(journal.clone(), steps, session))
