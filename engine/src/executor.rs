@@ -115,7 +115,7 @@ impl<'a> Executor<'a> {
             here::ended(ending.run);
             self.engine.control.answered(&self.asked);
             if let Some(after) = &self.engine.after {
-                after.ended(&self.engine.journal, ending).await;
+                after.ended(&self.engine.journal, ending.run, &ending.phase).await;
             }
         }
         ending

@@ -2,9 +2,9 @@
 //! be journalled and read back.
 
 use crate::clip::json_len;
-use crate::event::Actor;
 use fulcrum_state::MAX_KIND_BYTES;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// The most bytes of a step's name, as JSON.
 pub const NAME_BYTES_MAX: usize = 256;
@@ -41,7 +41,7 @@ pub(crate) fn check_text(what: impl FnOnce() -> String, text: &str, max: usize) 
 }
 
 /// Checks the size of the facts about who is at work.
-pub(crate) fn check_actor(actor: &Actor) -> Result<(), LimitError> {
+pub(crate) fn check_actor(actor: &BTreeMap<String, String>) -> Result<(), LimitError> {
     match actor.iter().map(|(name, fact)| json_len(name) + json_len(fact) + 2).sum() {
         found if found > ACTOR_BYTES_MAX => {
             let what = "who is at work, in a session".to_owned();

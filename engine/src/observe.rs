@@ -1,9 +1,9 @@
 //! The interface for watching a run: for progress bars, logs and tests.
 
-use crate::engine::Ending;
 use crate::event::Event;
 use crate::panics::panic_text;
 use crate::plan::StepId;
+use crate::run::Phase;
 use async_trait::async_trait;
 use fulcrum_state::{Journal, RunId, Timestamp};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,8 +28,8 @@ pub trait Observer: Send + Sync {
 /// that end: it must do later what it has missed. The engine waits for it without a limit.
 #[async_trait]
 pub trait AfterRun: Send + Sync {
-    /// The run of `ending` has ended or paused.
-    async fn ended(&self, journal: &Journal, ending: &Ending);
+    /// The run has ended or paused, in this phase.
+    async fn ended(&self, journal: &Journal, run: RunId, phase: &Phase);
 }
 
 /// Ignores everything.

@@ -4,8 +4,9 @@
 use crate::cluster::NodeHead;
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::state::{Journal, Reader};
-use fulcrum_engine::{AfterRun, Ending};
+use fulcrum_engine::AfterRun;
+use fulcrum_engine::run::Phase;
+use fulcrum_engine::state::{Journal, Reader, RunId};
 use fulcrum_evidence::note::Note;
 use fulcrum_evidence::{EvidenceError, leaves, seal};
 use std::path::Path;
@@ -29,11 +30,11 @@ impl Sealer {
         Self { site, program, say }
     }
 
-    async fn record(&self, note: &Note, ending: &Ending) {
+    async fn record(&self, note: &Note, run: RunId, phase: &Phase) {
         let node = &self.site.settings.node;
         let head = NodeHead {
-            run: ending.run.to_string(),
-            phase: ending.phase.to_string(),
+            run: run.to_string(),
+            phase: phase.to_string(),
             program: self.program.to_owned(),
             checkpoint: note.to_string(),
         };
@@ -52,7 +53,7 @@ impl Sealer {
 
 #[async_trait]
 impl AfterRun for Sealer {
-    async fn ended(&self, journal: &Journal, ending: &Ending) {
+    async fn ended(&self, journal: &Journal, run: RunId, phase: &Phase) {
         let (reader, state_dir) = (journal.reader(), self.site.state_dir.clone());
         // Reading the log and writing files takes its time, and other tasks go on meanwhile.
         let sealed = tokio::task::spawn_blocking(move || sealed(&reader, &state_dir)).await;
@@ -63,7 +64,7 @@ impl AfterRun for Sealer {
                         "this node's key is {key}; keep it, and what `fulcrum history checkpoint` prints, elsewhere"
                     ));
                 }
-                self.record(&note, ending).await;
+                self.record(&note, run, phase).await;
             }
             Err(why) => (self.say)(&format!("UNSIGNED: the journal is whole, and nothing signs it: {why}")),
         }
