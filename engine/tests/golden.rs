@@ -39,8 +39,7 @@ variants!(Outcome, OUTCOMES, outcome_name,
 
 /// An event of every kind, by the name of its file.
 fn samples() -> BTreeMap<String, Event> {
-    let step = StepId::from("retire-static/a");
-    let attempt = 2;
+    let (step, attempt) = (StepId::from("retire-static/a"), 2);
     let session = || Session {
         boot_id: "b00t".into(),
         pid: 4711,
