@@ -31,7 +31,7 @@ pub(crate) const WAYS: [Way; 16] = [
         let _ = std::fs::remove_file(dir.join("index"));
     }),
     way("a byte of a large blob", Alone::Wrong, |dir, _, rng| {
-        flip(&any_file(&dir.join("blobs"), rng), 0, rng)
+        flip(&any_file(&dir.join("blobs"), rng), 0, rng);
     }),
     way("a byte of a checkpoint", Alone::Wrong, |dir, _, rng| {
         flip(&any_file(&dir.join("evidence/checkpoints"), rng), 0, rng);
@@ -50,7 +50,7 @@ pub(crate) const WAYS: [Way; 16] = [
         });
     }),
     way("an entry is forged, with the chain", Alone::Wrong, |dir, _, rng| {
-        edit(dir, |lines| forge(lines, rng))
+        edit(dir, |lines| forge(lines, rng));
     }),
     way("an entry is deleted, with the chain", Alone::Wrong, |dir, _, rng| {
         edit(dir, |lines| {
