@@ -215,8 +215,13 @@ async fn a_changed_byte_is_found_and_the_entry_named() {
         command.arg("--state-dir").arg(dir).args(["history", "--verify"]).output().unwrap()
     };
     let output = verify(&world.state_dir());
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!(String::from_utf8(output.stdout).unwrap().contains(&format!("{} entries, intact", head.seq)));
+    assert_eq!(output.status.code(), Some(9), "it was never signed: {output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.contains(&format!("run {run}: {} entries, their chain and their blobs", head.seq)),
+        "{said}"
+    );
+    assert!(said.contains("not checked:") && !said.contains("WRONG"), "{said}");
     let db = world.state_dir().join("log/0000000001.log");
     let db = if db.exists() { db } else { world.state_dir().join("log/0000000000.log") };
     let bytes = std::fs::read(&db).unwrap();
@@ -231,9 +236,9 @@ async fn a_changed_byte_is_found_and_the_entry_named() {
     }
     std::fs::write(&db, changed).unwrap();
     let output = verify(&world.state_dir());
-    let said = String::from_utf8(output.stderr).unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(8), "{said}");
-    assert!(said.contains("entry "), "{said}");
+    assert!(said.contains("WRONG:") && said.contains("entry "), "{said}");
     // What comes before is told all the same, and the message says where the rest should be.
     let mut history = Command::new(env!("CARGO_BIN_EXE_fulcrum"));
     let output =
@@ -278,7 +283,16 @@ async fn old_runs_are_pruned_and_the_others_stay_whole() {
         fulcrum(&["history", "prune", "--keep", "2", "--yes"]),
         format!("run {} is removed\n", runs[0])
     );
-    assert_eq!(fulcrum(&["history", "--verify"]).lines().count(), 2);
+    // The prune has signed what was there before it, and itself. What the pruned run said cannot be checked.
+    let mut verify = Command::new(env!("CARGO_BIN_EXE_fulcrum"));
+    let verified = verify.arg("--state-dir").arg(&state_dir).args(["history", "--verify"]).output().unwrap();
+    let said = String::from_utf8(verified.stdout).unwrap();
+    assert_eq!(verified.status.code(), Some(9), "{said}");
+    assert_eq!(said.matches("their chain and their blobs").count(), 2, "{said}");
+    assert!(
+        said.contains(&format!("run {}: it was pruned at", runs[0])) && said.contains("2 checkpoints"),
+        "{said}"
+    );
     assert!(!state_dir.join("archive").join(runs[0].to_string()).exists());
     // The last one completed: it is what a rollback goes by.
     assert_eq!(

@@ -38,6 +38,10 @@ mod beside;
 
 // What steps return, in the history and after a crash.
 mod outputs;
+
+// What is signed at the end of a run, and that no secret leaves.
+mod evidence;
+
 // A terminal, or a pipe, that goes away while the command runs.
 mod terminal;
 

@@ -60,7 +60,8 @@ fn files_and_functions_fit_a_reader() {
 fn crates_import_down_the_stairs_only() {
     for (crate_, forbidden) in [
         ("state", &["fulcrum-engine", "fulcrum-steps", "kube", "k8s-openapi"][..]),
-        ("engine", &["fulcrum-steps", "kube", "k8s-openapi"]),
+        ("state/evidence", &["fulcrum-engine", "fulcrum-steps", "kube", "k8s-openapi"]),
+        ("engine", &["fulcrum-evidence", "fulcrum-steps", "kube", "k8s-openapi"]),
         ("steps", &["fulcrum-simulator", "clap", "indicatif"]),
         ("tests/simulator", &["clap", "indicatif"]),
     ] {

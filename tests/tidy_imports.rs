@@ -7,8 +7,8 @@ use std::path::Path;
 const LAYERS: [&[&str]; 9] = [
     &["check", "component", "release", "timeouts"],
     &["host", "cluster", "manifest"],
-    &["settings", "run_info", "step_name", "look", "site", "placement"],
-    &["handover", "unit"],
+    &["settings", "run_info", "step_name", "look", "site", "placement", "change"],
+    &["handover", "unit", "sealer"],
     &["preflight"],
     &["step"],
     &["plan", "changes"],

@@ -305,9 +305,13 @@ pub(crate) struct History {
     /// Write a trace for Perfetto or Chrome.
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
-    /// Check the hash chain of every entry; name the first that is damaged.
+    /// Verify everything that can be verified: chains, blobs, the order of runs, signatures, the cluster's memory.
+    /// Says what is wrong, what could not be checked and why, and what is verified.
     #[arg(long)]
     pub(crate) verify: bool,
+    /// An earlier checkpoint that was kept elsewhere, to compare with (several times, if there are several).
+    #[arg(long, requires = "verify", value_name = "FILE")]
+    pub(crate) checkpoint: Vec<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -316,6 +320,31 @@ pub(crate) enum HistoryCommand {
     ///
     /// The guard's runs that belong to them go with them. A completed pivot stays: a rollback needs it.
     Prune(Prune),
+    /// Print what was signed last. Kept elsewhere, it shows later whether the journal was changed.
+    Checkpoint,
+    /// Write a directory that an auditor verifies without fulcrum.
+    Export(Export),
+    /// Verify such a directory with fulcrum.
+    ImportCheck(ImportCheck),
+    /// Make a new key. What the journal has is signed with both.
+    RotateKey,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Export {
+    /// A new or empty directory.
+    pub(crate) dir: PathBuf,
+    /// The runs, or the beginnings of their ids; without them, all.
+    pub(crate) runs: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImportCheck {
+    /// The directory.
+    pub(crate) dir: PathBuf,
+    /// An earlier checkpoint that was kept elsewhere, to compare with.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: Vec<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,7 +1,8 @@
 //! The environment of a command on this machine: root, the clients, the site.
 
 use crate::exit::{Exit, Failure};
-use fulcrum_engine::Session;
+use fulcrum_engine::{Actor, Session};
+use fulcrum_evidence::actor::this_process;
 use fulcrum_steps::cluster::{Access, Cluster, connect};
 use fulcrum_steps::host::{Host, Node, Proc, Systemd};
 use fulcrum_steps::run_info::{RollbackMode, SessionRole};
@@ -59,7 +60,15 @@ pub(crate) fn site(settings: Settings, access: &Access, host: Arc<dyn Host>, sta
     }
 }
 
+/// Who is at work, and with what, as far as the system tells.
+pub(crate) fn actor() -> Actor {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
+    this_process(env!("CARGO_PKG_VERSION"), &arguments)
+}
+
 pub(crate) async fn session(host: &dyn Host) -> Result<Session, Failure> {
     let boot_id = host.boot_id().await.map_err(|error| Failure::new(Exit::Other, error))?;
-    Ok(Session::new(boot_id, std::process::id(), PROGRAM).with_role(SessionRole::Command.role()))
+    let session = Session::new(boot_id, std::process::id(), PROGRAM);
+    Ok(session.with_role(SessionRole::Command.role()).with_actor(actor()))
 }

@@ -2,6 +2,7 @@
 
 use fulcrum_engine::state::{OpenError, ReadError};
 use fulcrum_engine::{EngineError, LoadError};
+use fulcrum_evidence::EvidenceError;
 use std::process::ExitCode;
 
 /// The text for `--help`.
@@ -19,6 +20,8 @@ Exit codes:
   8  the journal is damaged, or its run was started by another version
   9  `plan`: a pivot would change this node
   10  `doctor`: something is broken, and the command that mends it is named
+  11  nothing is wrong, but something could not be verified: the list says
+      what, and why
   130  left at once, on a second signal: the run is unfinished; or a rehearsal
        was interrupted";
 
@@ -37,6 +40,7 @@ pub(crate) enum Exit {
     Damaged = 8,
     Changes = 9,
     Ill = 10,
+    NotChecked = 11,
     Interrupted = 130,
 }
 
@@ -94,6 +98,16 @@ impl From<OpenError> for Failure {
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         Self::new(Exit::Damaged, error)
+    }
+}
+
+impl From<EvidenceError> for Failure {
+    fn from(error: EvidenceError) -> Self {
+        match error {
+            EvidenceError::Read(error) => error.into(),
+            EvidenceError::Content { .. } => Self::new(Exit::Refused, error),
+            other => Self::new(Exit::Other, other),
+        }
     }
 }
 

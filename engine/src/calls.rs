@@ -6,7 +6,7 @@ use crate::error::EngineError;
 use crate::event::{Event, Session};
 use crate::executor::{self, Executor};
 use crate::here;
-use crate::limits::{KEY_BYTES_MAX, PROGRAM_BYTES_MAX, WORD_BYTES_MAX, check_depth, check_text};
+use crate::limits::{KEY_BYTES_MAX, PROGRAM_BYTES_MAX, WORD_BYTES_MAX, check_actor, check_depth, check_text};
 use crate::load::{load, unread};
 use crate::plan::Plan;
 use crate::run::{Phase, Rollback, Run};
@@ -157,10 +157,11 @@ impl Engine {
     }
 
     pub(crate) fn check_session(&self) -> Result<(), EngineError> {
-        let Session { boot_id, program, role, .. } = &self.session;
+        let Session { boot_id, program, role, actor, .. } = &self.session;
         check_text(|| "the boot id of a session".to_owned(), boot_id, WORD_BYTES_MAX)?;
         check_text(|| "the program of a session".to_owned(), program, PROGRAM_BYTES_MAX)?;
         check_text(|| "the role of a session".to_owned(), role.as_str(), WORD_BYTES_MAX)?;
+        check_actor(actor)?;
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! The engine never needs it. It ignores a state that is missing, of another format or of another plan, and
 //! reads the run from its first entry.
 
-use crate::event::{Outcome, PauseCause, Role, Session};
+use crate::event::{Actor, Outcome, PauseCause, Role, Session};
 use crate::plan::Plan;
 use crate::run::{Kept, Phase, Rollback, Run};
 use crate::status::{Status, StepState};
@@ -66,6 +66,8 @@ pub(crate) fn decode(bytes: &[u8], plan: Arc<Plan>) -> Option<Run> {
         pid,
         program,
         role: Role::new(role),
+        // Only entries keep it: the engine asks no run for it.
+        actor: Actor::new(),
     });
     let states: Vec<StepState> = state.steps.into_iter().map(StepV2::into_state).collect::<Option<_>>()?;
     let rollback = state.rollback.map(|(reason, mode)| Rollback { reason, mode });

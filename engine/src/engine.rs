@@ -1,8 +1,9 @@
 //! The engine and its settings.
 
+use crate::clip::clip;
 use crate::control::Control;
 use crate::event::Session;
-use crate::observe::{Observer, Watcher};
+use crate::observe::{AfterRun, Observer, Watcher};
 use crate::plan::StepId;
 use crate::run::Phase;
 use crate::step::StepRegistry;
@@ -20,6 +21,7 @@ pub struct Engine {
     pub(crate) parallelism: usize,
     pub(crate) pause_after: BTreeSet<StepId>,
     pub(crate) control: Control,
+    pub(crate) after: Option<Arc<dyn AfterRun>>,
     /// Each entry is a commit of its own: a test can die between any two.
     #[cfg(feature = "testing")]
     pub(crate) mortality: Option<Arc<crate::testing::Mortality>>,
@@ -47,6 +49,7 @@ impl Engine {
             parallelism: 4,
             pause_after: BTreeSet::new(),
             control: Control::default(),
+            after: None,
             #[cfg(feature = "testing")]
             mortality: None,
         }
@@ -70,6 +73,20 @@ impl Engine {
     #[must_use]
     pub fn pause_after(mut self, steps: impl IntoIterator<Item = StepId>) -> Self {
         self.pause_after = steps.into_iter().collect();
+        self
+    }
+
+    /// Adds a fact about who is at work, or why, to this engine's sessions. A long one is clipped.
+    #[must_use]
+    pub fn actor(mut self, name: &str, fact: impl Into<String>) -> Self {
+        self.session.actor.insert(name.to_owned(), clip(&fact.into()));
+        self
+    }
+
+    /// Sets what is done after each run's end.
+    #[must_use]
+    pub fn after(mut self, after: Arc<dyn AfterRun>) -> Self {
+        self.after = Some(after);
         self
     }
 

@@ -7,6 +7,7 @@ use crate::plan::StepId;
 use fulcrum_state::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// One fact about a run.
@@ -141,7 +142,15 @@ pub struct Session {
     /// The role of the process in the program, e.g. a command or a daemon.
     #[serde(default, skip_serializing_if = "Role::is_empty")]
     pub role: Role,
+    /// Who is at work, and with what. The program chooses names and values; the engine only keeps them. Empty in
+    /// entries that were written before there were actors.
+    #[serde(default, skip_serializing_if = "Actor::is_empty")]
+    pub actor: Actor,
 }
+
+/// Who is at work on a run, and with what: facts by name, for an auditor. The engine does not interpret them.
+/// Names and values together are limited ([`limits`](crate::limits)).
+pub type Actor = BTreeMap<String, String>;
 
 /// The role of a process in its program. The program chooses the word, the engine only keeps it. Empty in
 /// entries that were written before there were roles.
@@ -190,7 +199,13 @@ impl Role {
 impl Session {
     /// A process without a role. [`Session::current`] is this one.
     pub fn new(boot_id: impl Into<String>, pid: u32, program: impl Into<String>) -> Self {
-        Self { boot_id: boot_id.into(), pid, program: program.into(), role: Role::default() }
+        Self {
+            boot_id: boot_id.into(),
+            pid,
+            program: program.into(),
+            role: Role::default(),
+            actor: Actor::new(),
+        }
     }
 
     /// This process, on this boot, without a role.
@@ -200,6 +215,13 @@ impl Session {
     pub fn current(program: impl Into<String>) -> std::io::Result<Self> {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
         Ok(Self::new(boot_id, std::process::id(), program))
+    }
+
+    /// This session with these facts about who is at work, and with what.
+    #[must_use]
+    pub fn with_actor(mut self, actor: Actor) -> Self {
+        self.actor = actor;
+        self
     }
 
     /// This session in this role.

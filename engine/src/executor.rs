@@ -126,6 +126,9 @@ impl<'a> Executor<'a> {
         if let Ok(ending) = &ending {
             here::ended(ending.run);
             self.engine.control.answered(&self.asked);
+            if let Some(after) = &self.engine.after {
+                after.ended(&self.engine.journal, ending.run, &ending.phase).await;
+            }
         }
         ending
     }

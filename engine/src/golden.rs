@@ -92,6 +92,7 @@ fn samples() -> BTreeMap<String, Event> {
     samples.insert("probed-done-with-output".into(), probed);
     let with_role = session().with_role(Role::new("guard"));
     samples.insert("resumed-with-role".into(), Event::Resumed { session: with_role, same_process: false });
+    samples.insert("resumed-with-actor".into(), with_actor(session()));
     let same = Event::Resumed { session: session(), same_process: true };
     samples.insert("resumed-by-the-same-process".into(), same);
     let (reason, mode) = ("asked for".into(), Some("keep-port-sharing".into()));
@@ -108,6 +109,13 @@ fn samples() -> BTreeMap<String, Event> {
     let bare = Event::AttemptDone { step, attempt: 1, output: Value::Null };
     samples.insert("attempt-done-without-output".into(), bare);
     samples
+}
+
+/// A session that says who acted with what.
+fn with_actor(session: Session) -> Event {
+    let actor = [("uid", "0"), ("login-uid", "1000"), ("executable-sha256", "ab12")];
+    let actor = actor.map(|(name, fact)| (name.to_owned(), fact.to_owned())).into();
+    Event::Resumed { session: session.with_actor(actor), same_process: false }
 }
 
 fn file_name(event: &Event) -> String {

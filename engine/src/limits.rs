@@ -4,6 +4,7 @@
 use crate::clip::json_len;
 use fulcrum_state::MAX_KIND_BYTES;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// The most bytes of a step's name, as JSON.
 pub const NAME_BYTES_MAX: usize = 256;
@@ -15,6 +16,8 @@ pub const WORD_BYTES_MAX: usize = 128;
 pub const PROGRAM_BYTES_MAX: usize = 512;
 /// The most bytes of a run's key, as JSON.
 pub const KEY_BYTES_MAX: usize = 512;
+/// The most bytes of the facts about who is at work ([`Actor`](crate::Actor)), as JSON.
+pub const ACTOR_BYTES_MAX: usize = 16 * 1024;
 /// The most bytes of a step's output, as JSON.
 pub const OUTPUT_BYTES_MAX: usize = 3000;
 /// The most levels of arrays and objects in a value. The JSON reader goes to 128, and the engine adds levels
@@ -35,6 +38,17 @@ pub struct LimitError {
 pub(crate) fn check_text(what: impl FnOnce() -> String, text: &str, max: usize) -> Result<(), LimitError> {
     match json_len(text) - 2 {
         found if found > max => Err(LimitError { what: what(), unit: "bytes as JSON", found, max }),
+        _ => Ok(()),
+    }
+}
+
+/// Checks the size of the facts about who is at work.
+pub(crate) fn check_actor(actor: &BTreeMap<String, String>) -> Result<(), LimitError> {
+    match actor.iter().map(|(name, fact)| json_len(name) + json_len(fact) + 2).sum() {
+        found if found > ACTOR_BYTES_MAX => {
+            let what = "who is at work, in a session".to_owned();
+            Err(LimitError { what, unit: "bytes as JSON", found, max: ACTOR_BYTES_MAX })
+        }
         _ => Ok(()),
     }
 }

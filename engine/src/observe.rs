@@ -3,7 +3,9 @@
 use crate::event::Event;
 use crate::panics::panic_text;
 use crate::plan::StepId;
-use fulcrum_state::{RunId, Timestamp};
+use crate::run::Phase;
+use async_trait::async_trait;
+use fulcrum_state::{Journal, RunId, Timestamp};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -17,6 +19,17 @@ pub trait Observer: Send + Sync {
     fn note(&self, step: &StepId, text: &str) {
         let _ = (step, text);
     }
+}
+
+/// Does something after a run has ended or paused, and before the engine's call returns: for example it signs
+/// what the journal has. Everything of the run is durable by then, and no step is in flight.
+///
+/// It has no say in how the run ended, and no way to fail the call. After a crash it is not called again for
+/// that end: it must do later what it has missed. The engine waits for it without a limit.
+#[async_trait]
+pub trait AfterRun: Send + Sync {
+    /// The run has ended or paused, in this phase.
+    async fn ended(&self, journal: &Journal, run: RunId, phase: &Phase);
 }
 
 /// Ignores everything.

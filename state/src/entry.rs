@@ -94,6 +94,11 @@ impl Entry {
         entry
     }
 
+    /// The hash that the entry must have, by its other fields.
+    pub fn link(&self) -> Digest {
+        chain::link(self)
+    }
+
     /// The number and the hash.
     pub fn head(&self) -> Head {
         Head { seq: self.seq, hash: self.hash }

@@ -128,6 +128,9 @@ mod changes;
 // Reads a run, with checks.
 mod entries;
 
+// The whole log, record by record.
+mod records;
+
 mod error;
 
 pub use changes::Changes;
@@ -159,3 +162,6 @@ pub use memory::MemoryDisk;
 pub use options::CommitOn;
 pub use options::Options;
 pub use reader::Reader;
+pub use records::Pruned;
+pub use records::Record;
+pub use records::Told;

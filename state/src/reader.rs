@@ -11,6 +11,7 @@ use crate::Entries;
 use crate::Head;
 use crate::OpenError;
 use crate::ReadError;
+use crate::Record;
 use crate::RunHeader;
 use crate::RunId;
 use crate::checkpoint;
@@ -19,6 +20,7 @@ use crate::disk::Disk;
 use crate::disk::SystemDisk;
 use crate::index::Index;
 use crate::log;
+use crate::records;
 use crate::shared::Shared;
 
 /// Reads a journal. Clones read one journal.
@@ -131,6 +133,18 @@ impl Reader {
             }
         }
         entries.head().ok_or_else(|| self.shared.unknown(&self.shared.index(), run))
+    }
+
+    /// Shows every whole record of the log, in the log's order and byte for byte, up to the last commit. Records
+    /// that were pruned, or cannot be read, are left out: [`damage`](Reader::damage) tells of the latter.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Disk`].
+    pub fn each_record(&self, show: impl FnMut(&Record<'_>)) -> Result<(), ReadError> {
+        self.shared.refresh()?;
+        let end = self.shared.index().end;
+        records::each(self.shared.disk.as_ref(), end, show).map_err(ReadError::Disk)
     }
 
     /// The known damage, in any run or none.

@@ -23,8 +23,10 @@
 //! | [`changes`] | what a run has changed, before and after |
 //! | [`guard`] | what brings the control plane back after a reboot or a failure |
 //! | [`doctor`] | live checks of a node, and the command that puts each thing right |
+//! | [`sealer`] | signs the journal after each run, and records that in the cluster |
 //! | [`release`] | what differs from one release of Kubernetes to the next |
 
+mod change;
 pub mod changes;
 pub mod check;
 pub mod cluster;
@@ -40,6 +42,7 @@ pub mod plan;
 pub mod preflight;
 pub mod release;
 pub mod run_info;
+pub mod sealer;
 pub mod settings;
 pub mod site;
 pub mod step;

@@ -1,5 +1,6 @@
 //! The common parts of `pivot`, `resume` and `rollback`: signals, progress, and the meaning of a run's end.
 
+use crate::env::PROGRAM;
 use crate::exit::{Exit, Failure};
 use crate::render::Progress;
 use crate::shell::Shell;
@@ -7,9 +8,11 @@ use fulcrum_engine::Control;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Engine, EngineError, Observer, Outcome, PauseCause};
+use fulcrum_steps::sealer::Sealer;
 use fulcrum_steps::site::Site;
 use fulcrum_steps::step::library;
 use fulcrum_steps::step_name::{shown, stored};
+use std::io::Write;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -28,6 +31,10 @@ pub(super) async fn engine(
     let watching: Arc<dyn Observer> = Arc::clone(&progress) as _;
     let engine = Engine::new(journal, library(Arc::clone(site)), session)
         .observer(watching)
+        .after(Arc::new(Sealer::new(Arc::clone(site), PROGRAM, |line| {
+            // As all talk: a terminal that has gone away is no reason to stop.
+            let _ = writeln!(std::io::stderr().lock(), "{line}");
+        })))
         .pause_after(pause_after.iter().map(|step| stored(step)));
     pause_on_signals(engine.control())?;
     Ok((engine, progress))

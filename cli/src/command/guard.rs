@@ -15,6 +15,7 @@ use fulcrum_steps::handover::standby::Standby;
 use fulcrum_steps::host::{Systemd, Units};
 use fulcrum_steps::plan;
 use fulcrum_steps::run_info::{LockPurpose, SessionRole};
+use fulcrum_steps::sealer::Sealer;
 use fulcrum_steps::settings::Settings;
 use fulcrum_steps::site::Site;
 use fulcrum_steps::step::library;
@@ -240,8 +241,10 @@ impl GuardEnv for Machine {
 
     async fn engine(&self, journal: Journal, site: &Arc<Site>) -> Result<Engine, GuardError> {
         let session = Session::new(self.boot_id().await?, std::process::id(), PROGRAM)
-            .with_role(SessionRole::Guard.role());
-        let engine = Engine::new(journal, library(Arc::clone(site)), session);
+            .with_role(SessionRole::Guard.role())
+            .with_actor(crate::env::actor());
+        let sealer = Sealer::new(Arc::clone(site), PROGRAM, |line| tracing::warn!("{line}"));
+        let engine = Engine::new(journal, library(Arc::clone(site)), session).after(Arc::new(sealer));
         let (stop, control) = (self.stop.clone(), engine.control());
         // Ends with the guard. It reports what a shutdown reports: the next boot goes on.
         tokio::spawn(async move {

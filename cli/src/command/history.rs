@@ -1,5 +1,6 @@
 //! `fulcrum history`.
 
+use super::evidence::{checkpoint, export_runs, import_check, rotate_key, verify_journal};
 use crate::args::{Global, History, HistoryCommand, Prune};
 use crate::command::history_files::{show_diff, write_files};
 use crate::command::read_history::{no_runs, read_history};
@@ -9,12 +10,17 @@ use crate::journal::{find_run, open_journal, read_before_writing, read_journal};
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Reader, RunHeader};
+use fulcrum_evidence::leaves::keep_leaves;
+use fulcrum_evidence::seal::seal;
 use fulcrum_steps::run_info::{LockPurpose, RunInfo};
 
 /// The word for the last run.
 const LAST: &str = "last";
 
 pub(crate) async fn history(global: &Global, args: &History, shell: &Shell) -> Result<Exit, Failure> {
+    if let Some(HistoryCommand::ImportCheck(args)) = &args.command {
+        return import_check(args, shell);
+    }
     if !global.state_dir.exists() {
         shell.talk(format_args!(
             "no journal in {}: fulcrum has done nothing here",
@@ -25,8 +31,12 @@ pub(crate) async fn history(global: &Global, args: &History, shell: &Shell) -> R
         }
         return Ok(Exit::Done);
     }
-    if let Some(HistoryCommand::Prune(prune_args)) = &args.command {
-        return prune(global, prune_args, shell).await;
+    match &args.command {
+        Some(HistoryCommand::Prune(args)) => return prune(global, args, shell).await,
+        Some(HistoryCommand::Checkpoint) => return checkpoint(global, shell),
+        Some(HistoryCommand::Export(args)) => return export_runs(global, args, shell),
+        Some(HistoryCommand::RotateKey) => return rotate_key(global, shell),
+        Some(HistoryCommand::ImportCheck(_)) | None => {}
     }
     let journal = read_journal(&global.state_dir, LockPurpose::History)?;
     let mut headers = journal.runs()?;
@@ -35,41 +45,15 @@ pub(crate) async fn history(global: &Global, args: &History, shell: &Shell) -> R
         headers.retain(|header| Some(header.run) == run);
     }
     match args {
-        History { verify: true, .. } => verify(&journal, &headers, shell),
+        History { verify: true, .. } => {
+            let run = args.run.as_ref().and_then(|_| headers.first()).map(|header| header.run);
+            verify_journal(global, &journal, run, &args.checkpoint, shell).await
+        }
         History { diff: true, .. } => show_diff(&journal, &headers, &global.state_dir, shell),
         _ if args.html.is_some() || args.trace.is_some() => {
             write_files(&journal, &headers, args, &global.state_dir, shell)
         }
         _ => read_history(&journal, &headers, args, shell),
-    }
-}
-
-fn verify(journal: &Reader, headers: &[RunHeader], shell: &Shell) -> Result<Exit, Failure> {
-    let mut damaged = None;
-    for header in headers {
-        match journal.verify(header.run) {
-            Ok(head) if shell.json() => {
-                shell.data_json(&serde_json::json!({ "run": header.run, "entries": head.seq, "head": head.hash, "intact": true }));
-            }
-            Ok(head) => shell
-                .data(format_args!("run {}: {} entries, intact, head {}", header.run, head.seq, head.hash)),
-            Err(error) => {
-                if shell.json() {
-                    shell.data_json(&serde_json::json!({ "run": header.run, "intact": false, "error": error.to_string() }));
-                }
-                shell.talk(format_args!("run {}: {error}", header.run));
-                damaged.get_or_insert(header.run);
-            }
-        }
-    }
-    match damaged {
-        None => Ok(Exit::Done),
-        Some(run) => Err(Failure::new(
-            Exit::Damaged,
-            anyhow::anyhow!(
-                "the journal of run {run} is not intact; `fulcrum history` shows what can still be read"
-            ),
-        )),
     }
 }
 
@@ -108,11 +92,24 @@ async fn prune(global: &Global, args: &Prune, shell: &Shell) -> Result<Exit, Fai
             _ => {}
         }
     }
-    let pruned = journal.prune(old.clone(), "history prune").await;
+    // What was signed stays comparable: the leaves of what goes are kept, and the prune itself is signed.
+    let reader = journal.reader();
+    seal_or_say(&reader, global, shell);
+    keep_leaves(&reader, &global.state_dir, &old)?;
+    let reason = format!("history prune --keep {}, by uid {}", args.keep, rustix::process::getuid().as_raw());
+    let pruned = journal.prune(old.clone(), &reason).await;
     pruned.map_err(|error| Failure::new(Exit::Other, error))?;
+    seal_or_say(&reader, global, shell);
     match shell.json() {
         true => shell.data_json(&serde_json::json!({ "pruned": old })),
         false => old.iter().for_each(|run| shell.data(format_args!("run {run} is removed"))),
     }
     Ok(Exit::Done)
+}
+
+/// Signs the journal as it is. A prune may make room on a full disk, and does not wait for a signature.
+fn seal_or_say(journal: &Reader, global: &Global, shell: &Shell) {
+    if let Err(error) = seal(journal, &global.state_dir) {
+        shell.talk(format_args!("UNSIGNED: {error}"));
+    }
 }

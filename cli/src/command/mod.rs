@@ -3,6 +3,7 @@
 mod carry_on;
 mod completions;
 mod doctor;
+mod evidence;
 mod guard;
 mod history;
 mod history_files;

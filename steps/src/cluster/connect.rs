@@ -3,7 +3,7 @@
 use super::client::Cluster;
 use super::error::chain;
 use kube::client::ConfigExt;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use rustls::ClientConfig;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,11 @@ pub async fn connect(path: &Path) -> Result<Access, AccessError> {
     if let Err(error) = std::fs::File::open(path) {
         return Err(AccessError::Unreadable { path: path.to_owned(), cause: error.to_string() });
     }
-    let kubeconfig = Kubeconfig::read_from(path).map_err(|error| unusable(chain(&error)))?;
+    let kubeconfig = Kubeconfig::read_from(path).map_err(|error| match error {
+        // What the reader says quotes the file, which may have a key in it.
+        KubeconfigError::Parse(_) => unusable("it is not YAML, or no kubeconfig".to_owned()),
+        error => unusable(chain(&error)),
+    })?;
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(|error| unusable(chain(&error)))?;

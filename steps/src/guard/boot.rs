@@ -15,6 +15,7 @@ use crate::settings::Settings;
 use crate::site::Site;
 use fulcrum_engine::Ending;
 use fulcrum_engine::state::{Journal, OpenError};
+use fulcrum_evidence::actor::REASON;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,7 +104,7 @@ pub async fn carry_on(
     }
     // The journal is open here. So no rollback, which restores other manifests, can be under way.
     put_back(env, &told, manifests, &decision.put_back_later)?;
-    let engine = env.engine(journal, &site).await?;
+    let engine = env.engine(journal, &site).await?.actor(REASON, &decision.why);
     let ending = match next {
         Next::Resume(run) if silent => {
             let why = format!("the API gave no answer for {:?}", intervals.patience);

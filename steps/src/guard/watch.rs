@@ -18,6 +18,7 @@ use crate::site::Site;
 use crate::unit::UNIT;
 use fulcrum_engine::Plan;
 use fulcrum_engine::state::{Journal, OpenError};
+use fulcrum_evidence::actor::REASON;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -261,9 +262,10 @@ impl<'a> Watch<'a> {
         if JournalView::read(&journal)?.is_none_or(|told| told.runs != self.told.runs) {
             return Ok(None);
         }
-        let settings = RunInfo::of(&plan)?.settings;
+        let RunInfo { settings, why } = RunInfo::of(&plan)?;
         let site = self.guard.env.site(settings).await?;
-        let ending = self.guard.env.engine(journal, &site).await?.start(plan).await?;
+        let engine = self.guard.env.engine(journal, &site).await?;
+        let ending = engine.actor(REASON, why.unwrap_or_default()).start(plan).await?;
         tracing::info!(run = %ending.run, "{}", ending.phase);
         Ok(Some(if self.guard.stop.is_cancelled() { Ended::Stopped } else { Ended::RunIsOver }))
     }

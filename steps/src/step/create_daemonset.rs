@@ -8,6 +8,7 @@
 //! has gone, its lease can be given back at once.
 
 use super::archive;
+use crate::change;
 use crate::component::Component;
 use crate::handover::endpoints::while_held;
 use crate::handover::lease;
@@ -104,12 +105,14 @@ impl Step for CreateDaemonset {
             _ => {
                 let mut output = object(&live);
                 output["leader"] = json!(leader);
+                output["resource_version"] = live["metadata"]["resourceVersion"].clone();
                 Ok(output)
             }
         }
     }
 
-    /// The leader from before its pod existed cannot be told any more.
+    /// The leader from before its pod existed, and the version of the object as it was made, cannot be told any
+    /// more.
     async fn output(&self, cx: &Context) -> Result<Value, StepError> {
         Ok(self.live(cx).await?.map_or(Value::Null, |live| object(&live)))
     }
@@ -150,7 +153,10 @@ fn is_of(cx: &Context, live: &Value) -> bool {
 fn object(live: &Value) -> Value {
     let metadata = &live["metadata"];
     let fields = ["namespace", "name", "uid", "generation"];
-    fields.into_iter().map(|field| (field.to_owned(), metadata[field].clone())).collect()
+    let mut output: Value =
+        fields.into_iter().map(|field| (field.to_owned(), metadata[field].clone())).collect();
+    output["changes"] = json!([change::object("DaemonSet", live)]);
+    output
 }
 
 /// The leader before the DaemonSet's pod existed, if it was noted.

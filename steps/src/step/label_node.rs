@@ -5,7 +5,7 @@ use crate::look::answered;
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, ProbeResult, Step, StepError};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 pub(super) struct LabelNode {
@@ -46,7 +46,10 @@ impl Step for LabelNode {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         self.set(cx, Some("")).await?;
-        Ok(Value::Null)
+        let before: Option<String> =
+            cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)?.flatten();
+        let name = format!("Node/{}, label {OPT_IN_LABEL}", self.site.settings.node);
+        Ok(json!({ "changes": [{ "name": name, "before": before, "after": "" }] }))
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {

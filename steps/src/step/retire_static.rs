@@ -5,6 +5,7 @@
 
 use super::archive;
 use super::create_daemonset::led_before;
+use crate::change;
 use crate::cluster::config_hash;
 use crate::component::Component;
 use crate::handover::drain::Drain;
@@ -198,7 +199,8 @@ impl Step for RetireStatic {
             self.wait_gone(cx, &old).await
         })
         .await?;
-        Ok(Value::Null)
+        let path = manifests.file(self.name());
+        Ok(json!({ "changes": [change::file(&path, Self::saved(cx)?.as_ref(), None)] }))
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {

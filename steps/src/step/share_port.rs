@@ -5,6 +5,7 @@
 //! Looks only at the manifest and at the host: during the API server's own restart there is no API to ask.
 
 use super::archive;
+use crate::change;
 use crate::component::Component;
 use crate::handover::drain::Drain;
 use crate::handover::endpoints::while_held;
@@ -37,6 +38,13 @@ impl SharePort {
     /// write the second differently, and must still know it.
     fn both(&self, cx: &Context) -> Result<Option<(FileImage, FileImage)>, StepError> {
         cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)
+    }
+
+    /// The digests of the manifest as it was and as it is, and the process that serves with it.
+    fn changed(&self, before: &FileImage, after: &FileImage, pid: Option<u32>) -> Value {
+        let path = self.site.node.manifests.file(self.component.manifest_file());
+        let changes = [change::file(&path, Some(before), Some(after))];
+        json!({ "before": before.digest(), "manifest": after.digest(), "pid": pid, "changes": changes })
     }
 
     fn path(&self) -> String {
@@ -151,7 +159,7 @@ impl Step for SharePort {
             _ => return Err(StepError::fatal(self.edited())),
         };
         let pid = self.restarted(cx, manifest, old, true).await?;
-        Ok(changed(&before, &after, Some(pid)))
+        Ok(self.changed(&before, &after, Some(pid)))
     }
 
     async fn output(&self, cx: &Context) -> Result<Value, StepError> {
@@ -159,7 +167,7 @@ impl Step for SharePort {
         let the_one = |process: &_| in_static_pod(process) && shares_its_port(process);
         let mark = self.site.unredirected(self.component);
         let served = once(self.site.serves(self.component, mark, the_one).await)?;
-        Ok(changed(&before, &after, served.ok().map(|process| process.pid)))
+        Ok(self.changed(&before, &after, served.ok().map(|process| process.pid)))
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
@@ -178,9 +186,4 @@ impl Step for SharePort {
         };
         self.restarted(cx, manifest, old, shared).await.map(|_| ())
     }
-}
-
-/// The digests of the manifest as it was and as it is, and the process that serves with it.
-fn changed(before: &FileImage, after: &FileImage, pid: Option<u32>) -> Value {
-    json!({ "before": before.digest(), "manifest": after.digest(), "pid": pid })
 }

@@ -1,0 +1,87 @@
+//! Signs the journal after each run, and records in the cluster what was signed. No run ever fails of it: the
+//! journal is then unsigned from its last checkpoint on, and this says so as loudly as it can.
+
+use crate::cluster::NodeHead;
+use crate::site::Site;
+use async_trait::async_trait;
+use fulcrum_engine::AfterRun;
+use fulcrum_engine::run::Phase;
+use fulcrum_engine::state::{Journal, Reader, RunId};
+use fulcrum_evidence::note::Note;
+use fulcrum_evidence::{EvidenceError, leaves, seal};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The longest that the API may take. A rollback may end while the API server is being started.
+const RECORDED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Signs after each run on a site.
+pub struct Sealer {
+    site: Arc<Site>,
+    program: &'static str,
+    say: fn(&str),
+}
+
+impl Sealer {
+    /// A sealer for this site and program. `say` tells a person what they must know: the key, when it is made,
+    /// and why something is unsigned.
+    pub fn new(site: Arc<Site>, program: &'static str, say: fn(&str)) -> Self {
+        Self { site, program, say }
+    }
+
+    async fn record(&self, note: &Note, run: RunId, phase: &Phase) {
+        let node = &self.site.settings.node;
+        let head = NodeHead {
+            run: run.to_string(),
+            phase: phase.to_string(),
+            program: self.program.to_owned(),
+            checkpoint: note.to_string(),
+        };
+        let recorded =
+            tokio::time::timeout(RECORDED_WITHIN, self.site.cluster.record_head(node, &head)).await;
+        let why = match recorded {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("the API gave no answer within {RECORDED_WITHIN:?}"),
+        };
+        (self.say)(&format!(
+            "the journal's head is not recorded in the cluster: {why}; the next run records it"
+        ));
+    }
+}
+
+#[async_trait]
+impl AfterRun for Sealer {
+    async fn ended(&self, journal: &Journal, run: RunId, phase: &Phase) {
+        let (reader, state_dir) = (journal.reader(), self.site.state_dir.clone());
+        // Reading the log and writing files takes its time, and other tasks go on meanwhile.
+        let sealed = tokio::task::spawn_blocking(move || sealed(&reader, &state_dir)).await;
+        match sealed.map_err(|error| error.to_string()).and_then(|sealed| sealed.map_err(|e| e.to_string())) {
+            Ok((note, key)) => {
+                if let Some(key) = key {
+                    (self.say)(&format!(
+                        "this node's key is {key}; keep it, and what `fulcrum history checkpoint` prints, elsewhere"
+                    ));
+                }
+                self.record(&note, run, phase).await;
+            }
+            Err(why) => (self.say)(&format!("UNSIGNED: the journal is whole, and nothing signs it: {why}")),
+        }
+    }
+}
+
+/// Signs. Returns the key as well if it is the journal's first signature.
+fn sealed(journal: &Reader, state_dir: &Path) -> Result<(Note, Option<String>), EvidenceError> {
+    let dir = leaves::evidence_dir(state_dir);
+    let is_first = seal::sizes(&dir)?.is_empty();
+    let note = seal::seal(journal, state_dir)?;
+    let key = seal::read_keys(&dir)?.pop().filter(|_| is_first);
+    Ok((note, key.map(|key| key.to_string())))
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sealer").field("program", &self.program).finish_non_exhaustive()
+    }
+}
