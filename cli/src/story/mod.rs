@@ -3,6 +3,7 @@
 mod actor;
 mod facts;
 mod filter;
+
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -12,7 +13,7 @@ pub(crate) use filter::{Filter, since};
 
 use fulcrum_engine::history::{Attempt, AttemptResult, History};
 use fulcrum_engine::load::decode;
-use fulcrum_engine::state::{Digest, Entry, ReadError, RunHeader, Timestamp};
+use fulcrum_engine::state::{Digest, Entry, ReadError, RunHeader, RunId, Timestamp};
 use fulcrum_engine::{Event, LoadError, Outcome, Plan, Run, Session};
 use fulcrum_steps::run_info::RunInfo;
 use std::collections::BTreeMap;
@@ -90,13 +91,13 @@ impl Story {
         let event = decode(entry)?;
         let run = entry.run;
         if let (None, Event::Begun { plan, .. }) = (&self.run, &event) {
-            let bytes = blob(plan).map_err(|source| LoadError::Read { run, source })?;
-            let plan: Plan = serde_json::from_slice(&bytes)
-                .map_err(|cause| LoadError::Plan { run, cause: cause.to_string() })?;
-            self.run = Some(Run::new(Arc::new(plan)));
-        }
-        if let Some(state) = &mut self.run {
-            state.apply(&event).map_err(|source| LoadError::Illegal { run, seq: entry.seq, source })?;
+            self.run = Some(Run::new(Arc::new(plan_of(run, blob(plan))?)));
+            self.apply(entry, &event, None)?;
+        } else if let Event::Adopted { plan, .. } = &event {
+            let plan = plan_of(run, blob(plan))?;
+            self.apply(entry, &event, Some(plan))?;
+        } else {
+            self.apply(entry, &event, None)?;
         }
         if matches!(event, Event::Resumed { .. }) {
             let open = self.history.attempts.iter().filter(|attempt| attempt.result == AttemptResult::Open);
@@ -106,6 +107,16 @@ impl Story {
         self.last = entry.time;
         self.moment(entry.time, event);
         Ok(())
+    }
+
+    /// Takes in the event; an adoption with its plan.
+    fn apply(&mut self, entry: &Entry, event: &Event, plan: Option<Plan>) -> Result<(), LoadError> {
+        let Some(state) = &mut self.run else { return Ok(()) };
+        let applied = match plan {
+            Some(plan) => state.adopt(event, Arc::new(plan)),
+            None => state.apply(event),
+        };
+        applied.map_err(|source| LoadError::Illegal { run: entry.run, seq: entry.seq, source })
     }
 
     fn moment(&mut self, time: Timestamp, event: Event) {
@@ -134,7 +145,8 @@ impl Story {
                 }
                 Moment::Ended { time, outcome, reason }
             }
-            // The rest is a part of an attempt.
+            Event::Abandoned { reason, .. } => Moment::Ended { time, outcome: Outcome::Abandoned, reason },
+            // What comes of an attempt is told with its beginning.
             _ => return,
         };
         self.moments.push(moment);
@@ -168,4 +180,9 @@ impl Story {
     pub(crate) fn info(&self) -> Option<RunInfo> {
         RunInfo::of(self.plan()?).ok()
     }
+}
+
+fn plan_of(run: RunId, bytes: Result<Vec<u8>, ReadError>) -> Result<Plan, LoadError> {
+    let bytes = bytes.map_err(|source| LoadError::Read { run, source })?;
+    serde_json::from_slice(&bytes).map_err(|cause| LoadError::Plan { run, cause: cause.to_string() })
 }

@@ -118,8 +118,8 @@ pub(in crate::render) fn word(result: AttemptResult) -> &'static str {
         AttemptResult::Done => "done",
         AttemptResult::Failed => "FAILED",
         AttemptResult::Stopped => "stopped",
-        // Interrupted, or what a later engine calls its own.
-        _ => "cut",
+        AttemptResult::Interrupted => "cut",
+        _ => "over",
     }
 }
 
