@@ -215,7 +215,7 @@ async fn a_changed_byte_is_found_and_the_entry_named() {
         command.arg("--state-dir").arg(dir).args(["history", "--verify"]).output().unwrap()
     };
     let output = verify(&world.state_dir());
-    assert_eq!(output.status.code(), Some(9), "it was never signed: {output:?}");
+    assert_eq!(output.status.code(), Some(11), "it was never signed: {output:?}");
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(
         said.contains(&format!("run {run}: {} entries, their chain and their blobs", head.seq)),
@@ -287,7 +287,7 @@ async fn old_runs_are_pruned_and_the_others_stay_whole() {
     let mut verify = Command::new(env!("CARGO_BIN_EXE_fulcrum"));
     let verified = verify.arg("--state-dir").arg(&state_dir).args(["history", "--verify"]).output().unwrap();
     let said = String::from_utf8(verified.stdout).unwrap();
-    assert_eq!(verified.status.code(), Some(9), "{said}");
+    assert_eq!(verified.status.code(), Some(11), "{said}");
     assert_eq!(said.matches("their chain and their blobs").count(), 2, "{said}");
     assert!(
         said.contains(&format!("run {}: it was pruned at", runs[0])) && said.contains("2 checkpoints"),

@@ -224,7 +224,11 @@ fn a_manifest_is_refused_in_the_pivots_words() {
         pivot.arg(place.manifests());
         let output =
             pivot.arg("--kubeconfig").arg(kubeconfig).arg("--state-dir").arg(state).output().unwrap();
-        assert_eq!((output.status.code(), text(&output.stderr)), (Some(3), said));
+        // The pivot goes on to the API, which nobody answers here.
+        let words = text(&output.stderr);
+        let words: String =
+            words.split_inclusive('\n').filter(|line| !line.starts_with("fulcrum: api: ")).collect();
+        assert_eq!((output.status.code(), words), (Some(3), said));
     }
 }
 

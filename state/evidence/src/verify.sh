@@ -4,7 +4,7 @@
 #   ./verify.sh [--key 'NAME+ID+BASE64'] [--checkpoint FILE]
 #
 # --key: the node's public key, had from elsewhere. --checkpoint: an earlier checkpoint, had from elsewhere.
-# Exit code: 0 if everything was verified, 9 if something could not be checked, 8 if something is wrong.
+# Exit code: 0 if everything was verified, 11 if something could not be checked, 8 if something is wrong.
 set -eu
 LC_ALL=C
 export LC_ALL
@@ -144,4 +144,4 @@ if [ -n "$earlier" ]; then
 else
     not_checked "whether this is the whole journal (--checkpoint)"
 fi
-[ "$open" -eq 0 ] || exit 9
+[ "$open" -eq 0 ] || exit 11
