@@ -40,8 +40,9 @@ pub(crate) struct Global {
         value_name = "DIR"
     )]
     pub(crate) state_dir: PathBuf,
-    /// What is written to stdout: words, or JSON (one object a line while a run goes on); jsonl (one object a line
-    /// everywhere) is for `history`, yaml for `plan`.
+    /// What stdout has: words, JSON, a JSON object a line, or YAML (`plan` only).
+    ///
+    /// JSON is one object a line while a run goes on. jsonl is that also for `history`.
     #[arg(short, long, value_enum, default_value_t, global = true)]
     pub(crate) output: Output,
     /// How the log on stderr is written.

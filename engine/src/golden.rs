@@ -85,6 +85,13 @@ fn samples() -> BTreeMap<String, Event> {
         all.push(Event::Ended { outcome, reason: "every step is done".into() });
     }
     let mut samples: BTreeMap<_, _> = all.into_iter().map(|event| (file_name(&event), event)).collect();
+    samples.extend(variations(&step, &session));
+    samples
+}
+
+/// Events with the fields that most have not, by the names of their files.
+fn variations(step: &StepId, session: &dyn Fn() -> Session) -> BTreeMap<String, Event> {
+    let mut samples = BTreeMap::new();
     let bare = Event::AttemptStarted { step: step.clone(), attempt: 1, pre_image: None };
     samples.insert("attempt-started-without-pre-image".into(), bare);
     let output = json!({ "leader": "x" });
@@ -106,7 +113,7 @@ fn samples() -> BTreeMap<String, Event> {
     let (workflow, plan) = ("pivot".into(), Digest::of(b"a plan"));
     let begun = Event::Begun { workflow, plan, session: session(), key: None, shape };
     samples.insert("begun-with-shape".into(), begun);
-    let bare = Event::AttemptDone { step, attempt: 1, output: Value::Null };
+    let bare = Event::AttemptDone { step: step.clone(), attempt: 1, output: Value::Null };
     samples.insert("attempt-done-without-output".into(), bare);
     samples
 }
