@@ -26,7 +26,11 @@ for step in preflight lock archive label-node verify record-head \
 done
 fulcrum_ends 0 history
 step_times
-fulcrum_ends 0 history --verify
+fulcrum_ends 11 history --verify
+check 'what was not checked is an earlier checkpoint' grep -q 'no earlier checkpoint' "$OUT"
+check 'the ConfigMap of the cluster was looked at' grep -q '^  .*ConfigMap' "$OUT"
+node_exec sh -c 'fulcrum history checkpoint >/root/checkpoint'
+fulcrum_ends 0 history --verify --checkpoint /root/checkpoint
 
 # On a copy: one letter of an entry's text, in each file that has that text.
 node_exec cp -a /var/lib/fulcrum /var/lib/fulcrum-damaged
@@ -36,4 +40,4 @@ state_dir_is /var/lib/fulcrum-damaged
 fulcrum_ends 8 history --verify
 check 'it names the entry by its number' grep -hE 'entry [0-9]+' "$OUT" "$ERR"
 state_dir_is /var/lib/fulcrum
-fulcrum_ends 0 history --verify
+fulcrum_ends 0 history --verify --checkpoint /root/checkpoint
