@@ -58,6 +58,9 @@ impl Engine {
         self.refuse_if_over(run, &loaded, "abandoned", loaded.is_over())?;
         let event = Event::Abandoned { reason: clip(reason), session: self.session.clone() };
         self.append_last(&mut writer, &mut loaded, &event).await?;
+        if let Some(after) = &self.after {
+            after.ended(&self.journal, run, loaded.phase()).await;
+        }
         Ok(Ending { run, phase: loaded.phase().clone() })
     }
 

@@ -115,8 +115,8 @@ impl Engine {
     /// on, for its own reason and in its own mode.
     ///
     /// # Errors
-    /// When the run has been rolled back already, was abandoned, is at work in this process, cannot be read, or cannot be
-    /// written.
+    /// When the run has been rolled back already, was abandoned, does not fit this program, is at work in this
+    /// process, cannot be read, or cannot be written.
     pub async fn roll_back(&self, run: RunId, rollback: impl Into<Rollback>) -> Result<Ending, EngineError> {
         self.check_session()?;
         let Rollback { reason, mode } = rollback.into();

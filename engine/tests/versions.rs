@@ -6,7 +6,7 @@ use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::testing::plan_is_as_kept;
 use fulcrum_engine::{
-    Engine, EngineError, Event, Outcome, Phase, Plan, Session, StepError, StepSpec, Steps, step,
+    AfterRun, Engine, EngineError, Event, Outcome, Phase, Plan, Session, StepError, StepSpec, Steps, step,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -219,13 +219,30 @@ async fn a_step_of_another_version_is_refused_also_without_a_plan_and_on_the_way
     assert!(matches!(error, EngineError::Over { .. }), "{error:?}");
 }
 
+/// The ends that the engine told of.
+#[derive(Default)]
+struct Told(Mutex<Vec<Phase>>);
+
+#[async_trait::async_trait]
+impl AfterRun for Told {
+    async fn ended(&self, _journal: &Journal, _run: RunId, phase: &Phase) {
+        self.0.lock().unwrap().push(phase.clone());
+    }
+}
+
 #[tokio::test]
 async fn an_abandoned_run_is_over_as_it_is_and_says_why() {
     let (journal, calls) = (Journal::in_memory(), Calls::default());
     let run = begun(&journal, &calls).await;
-    let engine = FIRST.engine(&journal, &calls);
+    let told = Arc::new(Told::default());
+    let engine = FIRST.engine(&journal, &calls).after(told.clone());
     let ending = engine.abandon(run, "the machine is gone").await.unwrap();
     let expected = Phase::Ended(Outcome::Abandoned, "the machine is gone".to_owned());
+    assert_eq!(
+        *told.0.lock().unwrap(),
+        std::slice::from_ref(&expected),
+        "what signs ends signs this one, too"
+    );
     assert_eq!(ending.phase, expected);
     assert_eq!(load(&journal.reader(), run).unwrap().phase(), &expected);
     assert!(journal.open_runs().unwrap().is_empty(), "the journal knows that the run is over");
