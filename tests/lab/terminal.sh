@@ -11,7 +11,8 @@ fulcrum_loses_terminal() {
   need wait_until "\`fulcrum $*\` is at $word, on a terminal" 60 terminal_shows "$word"
   node_exec tmux kill-server
 }
-terminal_shows() { grep -F -- "$1" <<<"$(node_exec tmux capture-pane -p)" || { echo "there is no $1 on the terminal"; return 1; }; }
+# Also what has scrolled away: at -vv that is quick.
+terminal_shows() { grep -F -- "$1" <<<"$(node_exec tmux capture-pane -p -S -)" || { echo "there is no $1 on the terminal"; return 1; }; }
 # one_process_ended_it KIND OUTCOME [DIRECTION]: the last run of the kind has ended that way, and all that it did in that direction,
 # run if none is said, was done by one process: neither a second call nor the guard took it up.
 one_process_ended_it() {
