@@ -180,7 +180,7 @@ async fn a_run_that_was_left_is_found_and_its_command_mends_it() {
     find(&world, Area::Preference, "spreads new connections").await;
     let journal = world.journal();
     let resumed = world.resume(&journal, ending.run).await;
-    assert_eq!(outcome(&resumed), Outcome::Completed);
+    assert_eq!(outcome(&resumed), Outcome::Completed, "{}", resumed.phase);
     drop(journal);
     keep_standby(&world);
     assert_well(&world, "the command has mended it").await;
