@@ -7,7 +7,7 @@ use crate::env::{access, require_root};
 use crate::exit::{Exit, Failure};
 use crate::journal::read_journal;
 use crate::plan_file::PlanFile;
-use crate::render::{Outline, colours, daemonsets_yaml, diff, graph};
+use crate::render::{Outline, daemonsets_yaml, diff, graph};
 use crate::shell::Shell;
 use fulcrum_steps::plan;
 use fulcrum_steps::run_info::LockPurpose;
@@ -30,7 +30,7 @@ pub(crate) async fn plan(global: &Global, args: &Plan, shell: &Shell) -> Result<
         (Output::Json | Output::Jsonl, None) => shell.data_json(&outline),
         (Output::Yaml, None) => shell.data(daemonsets_yaml(&report)?.trim_end()),
         (Output::Text, None) if args.diff => {
-            shell.data(diff(&report.static_pods, &report.settings.target(None), colours()).trim_end());
+            shell.data(diff(&report.static_pods, &report.settings.target(None), shell.colours()).trim_end());
         }
         (Output::Text, None) => shell.data(outline.text(&report).trim_end()),
     }

@@ -1,5 +1,6 @@
 //! What a run has changed, as a person compares it: lines of YAML, before and after.
 
+use super::terminal::paint;
 use fulcrum_steps::changes::{Change, Changed};
 use fulcrum_steps::host::FileImage;
 use fulcrum_steps::manifest::read_as_the_kubelet;
@@ -79,7 +80,7 @@ impl DiffLine {
             Self::Added(_) => "32",
             Self::Fact(_) | Self::Same(_) => return self.text(),
         };
-        format!("\x1b[{code}m{}\x1b[0m", self.text())
+        paint(code, &self.text(), true)
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) use history::{FORMAT_VERSION, paragraph, run_json, steps};
 pub(crate) use outline::Outline;
 pub(crate) use page::{Checks, PageRun, page};
 pub(crate) use plan::{daemonsets_yaml, plan_data, plan_talk};
-pub(crate) use pod_diff::{colours, diff};
+pub(crate) use pod_diff::diff;
 pub(crate) use preflight::show_preflight;
 pub(crate) use progress::Progress;
 pub(crate) use status::{

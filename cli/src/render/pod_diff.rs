@@ -1,14 +1,8 @@
 //! Shows a static pod against its DaemonSet's pod, field by field.
 
+use super::terminal::paint;
 use fulcrum_steps::manifest::{Change, StaticPod, Target};
 use serde_json::Value;
-use std::io::IsTerminal;
-
-/// Whether stdout takes colours: a terminal, without `NO_COLOR` in the environment (no-color.org).
-pub(crate) fn colours() -> bool {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    !refused && std::io::stdout().is_terminal()
-}
 
 /// Each static pod's changes, under a heading that names both.
 pub(crate) fn diff(static_pods: &[StaticPod], target: &Target, coloured: bool) -> String {
@@ -40,10 +34,6 @@ fn short(value: &Value) -> String {
         Value::String(text) if !text.contains(['\n', '"']) && !text.is_empty() => text.clone(),
         other => other.to_string(),
     }
-}
-
-fn paint(code: &str, text: &str, coloured: bool) -> String {
-    if coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
 #[cfg(test)]

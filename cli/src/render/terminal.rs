@@ -86,3 +86,8 @@ impl TermLike for Terminal {
         Ok(())
     }
 }
+
+/// The text in the colour of this code, or as it is.
+pub(super) fn paint(code: &str, text: &str, coloured: bool) -> String {
+    if coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
