@@ -56,32 +56,33 @@ leaves() {
     done
     [ $((n % 1000)) -eq 0 ] || hash_all
 }
+# shellcheck disable=SC2016
+octal='def digit: if . > 96 then . - 87 else . - 48 end;
+    def octal: explode | [range(0; length; 2) as $k | (.[$k] | digit) * 16 + (.[$k + 1] | digit)
+        | "\\\(. / 64 | floor)\(. / 8 | floor | . % 8)\(. % 8)"] | join("");'
 # From the hashes of one level on stdin to those of the level above (RFC 6962). An odd one goes up as it is.
 # shellcheck disable=SC2016
-above='def digit: if . > 96 then . - 87 else . - 48 end;
-    def octal: explode | [range(0; length; 2) as $k | (.[$k] | digit) * 16 + (.[$k + 1] | digit)
-        | "\\\(. / 64 | floor)\(. / 8 | floor | . % 8)\(. % 8)"] | join("");
-    [inputs] as $h | range(0; $h | length; 2) as $i
+above='[inputs] as $h | range(0; $h | length; 2) as $i
     | if $i + 1 < ($h | length) then $h[$i] + $h[$i + 1] | octal else "=" + $h[$i] end'
-level() {
-    jq -nRr "$above" | {
-        n=100000
-        odd=''
-        while IFS= read -r node; do
-            case $node in
-            =*) odd=${node#=} && continue ;;
-            esac
-            # The node is made of octal escapes only.
-            # shellcheck disable=SC2059
-            printf "\\001$node" >"$work/files/$n"
-            n=$((n + 1))
-            [ $((n % 1000)) -ne 0 ] || hash_all
-        done
-        [ $((n % 1000)) -eq 0 ] || hash_all
-        [ -z "$odd" ] || echo "$odd"
-    }
+level() { jq -nRr "$octal $above" | nodes; }
+# The hashes of the nodes on stdin, each as the octal escapes of its two halves.
+nodes() {
+    n=100000
+    odd=''
+    while IFS= read -r node; do
+        case $node in
+        =*) odd=${node#=} && continue ;;
+        esac
+        # The node is made of octal escapes only.
+        # shellcheck disable=SC2059
+        printf "\\001$node" >"$work/files/$n"
+        n=$((n + 1))
+        [ $((n % 1000)) -ne 0 ] || hash_all
+    done
+    [ $((n % 1000)) -eq 0 ] || hash_all
+    [ -z "$odd" ] || echo "$odd"
 }
-# The root of the first $1 leaves, in base64.
+# The root of the first $1 leaves, in base64; $work/level has it as it is.
 root() {
     jq -nRr --argjson size "$1" '[limit($size; inputs)] | .[] | .[:64]' leaves >"$work/level"
     while [ "$(jq -nR '[inputs] | length' "$work/level")" -gt 1 ]; do
@@ -105,6 +106,31 @@ size=$(jq -nRr '[inputs][1]' checkpoint)
 [ "$(jq -nR '[inputs] | length' leaves)" = "$size" ] || wrong "the checkpoint is of another number of records"
 [ "$(root "$size")" = "$(jq -nRr '[inputs][2]' checkpoint)" ] || wrong "the checkpoint is of another tree"
 verified "$(jq -nR '[inputs] | length' entries.jsonl) of $size records are in the tree of the checkpoint"
+
+# Each run's proof leads from its last leaf to that root (RFC 9162, 2.1.3.2). All proofs go up together, a level at a time.
+# shellcheck disable=SC2016
+up='if .path == [] then del(.node) else .path[0] as $beside
+    | if .fn % 2 == 1 or .fn == .sn
+      then .node = $beside + .hash | until(.fn % 2 == 1 or .fn == 0; .fn = (.fn / 2 | floor) | .sn = (.sn / 2 | floor))
+      else .node = .hash + $beside end
+    | .fn = (.fn / 2 | floor) | .sn = (.sn / 2 | floor) | .path |= .[1:] end'
+root_hash=$(cat "$work/level")
+# shellcheck disable=SC2016
+jq -c --rawfile leaves leaves '($leaves | split("\n")) as $hashes
+    | { run, size, fn: .leaf, sn: (.size - 1), hash: $hashes[.leaf][:64], path }' proofs.jsonl >"$work/proofs"
+while jq -en 'any(inputs; .path != [])' "$work/proofs" >/dev/null; do
+    jq -c "$up" "$work/proofs" >"$work/next"
+    jq -r "$octal select(.node).node | octal" "$work/next" | nodes >"$work/hashes"
+    # shellcheck disable=SC2016
+    jq -nc --rawfile hashes "$work/hashes" 'foreach inputs as $proof ({ left: ($hashes | split("\n")) };
+        if $proof.node then .proof = $proof | .proof.hash = .left[0] | .left |= .[1:] else .proof = $proof end; .proof)' \
+        "$work/next" >"$work/proofs"
+done
+jq -en --argjson size "$size" --arg root "$root_hash" 'all(inputs; .size == $size and .sn == 0 and .hash == $root)' \
+    "$work/proofs" >/dev/null || wrong "the proof of a run does not lead to the checkpoint"
+[ "$(jq -r 'select(.run).run' entries.jsonl | sort -u)" = "$(jq -r .run proofs.jsonl | sort)" ] ||
+    wrong "not each run has its proof"
+verified "the proofs of $(jq -n '[inputs] | length' proofs.jsonl) runs"
 
 # 4. Each run has its entries without a gap, and its statement.
 jq -n 'reduce (inputs | select(.prev)) as $e ({}; .[$e.run] as $last

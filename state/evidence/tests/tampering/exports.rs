@@ -4,6 +4,7 @@ use super::story::{Story, copy};
 use super::{count, known};
 use fulcrum_evidence::export::export;
 use fulcrum_evidence::import::check;
+use fulcrum_evidence::key::SigningKey;
 use fulcrum_evidence::verify::Standing;
 use fulcrum_state::Reader;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ async fn an_export_is_verified_by_its_own_script_and_by_this_program() {
     let (key, mail) = (exported.key.to_string(), mail.path().display().to_string());
     let arguments = ["--key", &key, "--checkpoint", &mail];
     let (code, text) = script(to.path(), &arguments);
-    assert_eq!((code, text.matches("verified: ").count()), (Some(0), 5), "{text}");
+    assert_eq!((code, text.matches("verified: ").count()), (Some(0), 6), "{text}");
     let (code, text) = script(to.path(), &[]);
     assert_eq!((code, text.matches("not checked: ").count()), (Some(11), 2), "{text}");
     // One run alone.
@@ -60,6 +61,43 @@ async fn an_export_is_verified_by_its_own_script_and_by_this_program() {
     let other = Story::tell().await;
     assert_eq!(check(to.path(), &known(&other.note)).unwrap().worst(), Standing::Wrong);
     assert_eq!(script(to.path(), &["--key", "another"]).0, Some(8));
+}
+
+/// By one who has the node's key and signs the files anew: the tree was signed before.
+#[tokio::test]
+async fn a_proof_that_leads_elsewhere_is_wrong_also_in_signed_files() {
+    let story = Story::tell().await;
+    let to = tempfile::tempdir().unwrap();
+    export(&Reader::open(story.dir()).unwrap(), &story.dir(), &[], to.path()).unwrap();
+    let file = to.path().join("proofs.jsonl");
+    let proofs = std::fs::read_to_string(&file).unwrap();
+    let mut first: serde_json::Value = serde_json::from_str(proofs.lines().next().unwrap()).unwrap();
+    first["path"].as_array_mut().unwrap().swap(0, 1);
+    let others: Vec<&str> = proofs.lines().skip(1).collect();
+    std::fs::write(&file, format!("{first}\n{}\n", others.join("\n"))).unwrap();
+    sign_anew(to.path(), &story.dir());
+    assert_eq!(check(to.path(), &[]).unwrap().worst(), Standing::Wrong);
+    if has_tools() {
+        let (code, text) = script(to.path(), &[]);
+        assert_eq!(code, Some(8), "{text}");
+        assert!(text.contains("WRONG: the proof of a run does not lead to the checkpoint"), "{text}");
+    }
+}
+
+/// The list of files and its signature, for the files as they are now.
+fn sign_anew(dir: &Path, state_dir: &Path) {
+    let sums = std::fs::read_to_string(dir.join("SHA256SUMS")).unwrap();
+    let line = |line: &str| {
+        let name = &line[66..];
+        let content = std::fs::read(dir.join(name)).unwrap();
+        let digest = ring::digest::digest(&ring::digest::SHA256, &content);
+        let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{digest}  {name}\n")
+    };
+    let sums: String = sums.lines().map(line).collect();
+    let key = SigningKey::read(&state_dir.join("evidence/key")).unwrap().unwrap();
+    std::fs::write(dir.join("SHA256SUMS.sig"), key.ssh_signature(sums.as_bytes())).unwrap();
+    std::fs::write(dir.join("SHA256SUMS"), sums).unwrap();
 }
 
 #[tokio::test]
