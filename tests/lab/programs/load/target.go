@@ -29,8 +29,15 @@ type target struct {
 	polling *http.Client // the same for another program, which reads endpoints and leases
 }
 
-func newTarget(kubeconfig string) (*target, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+// where is what the command line says of the server.
+type where struct {
+	kubeconfig string
+	server     string // instead of the one that kubeconfig names, if it is not empty
+	endpoint   string // instead of the server's address, if it is not empty
+}
+
+func newTarget(where where) (*target, error) {
+	config, err := clientcmd.BuildConfigFromFlags(where.server, where.kubeconfig)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +61,11 @@ func newTarget(kubeconfig string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &target{config.Host, server.Hostname(), fresh, kept, polling}, nil
+	address := where.endpoint
+	if address == "" {
+		address = server.Hostname()
+	}
+	return &target{config.Host, address, fresh, kept, polling}, nil
 }
 
 // clientGo is client-go's own transport (HTTP/2, its pings and time limits) without the layer above it, which waits and
