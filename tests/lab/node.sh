@@ -71,13 +71,15 @@ node_ready() {
 }
 
 node_config() {
+  local api=v1beta4
+  [[ $LAB_VERSION != v1.20.* ]] || api=v1beta2
   cat <<YAML
-apiVersion: kubeadm.k8s.io/v1beta4
+apiVersion: kubeadm.k8s.io/$api
 kind: InitConfiguration
 localAPIEndpoint: {advertiseAddress: $NODE_IP, bindPort: 6443}
 nodeRegistration: {name: $NODE, criSocket: "unix:///run/containerd/containerd.sock"}
 ---
-apiVersion: kubeadm.k8s.io/v1beta4
+apiVersion: kubeadm.k8s.io/$api
 kind: ClusterConfiguration
 kubernetesVersion: $LAB_VERSION
 controlPlaneEndpoint: $API_ENDPOINT

@@ -134,3 +134,33 @@ loads_stop() {
   each_load load_stop "$1"
 }
 loads_unharmed() { each_load check_unharmed "$1"; }
+
+# --- what the nodes look like ------------------------------------------------------------------------------------------
+
+# nodes_remember: how this node looks before anything is done, in the scenario's logs.
+nodes_remember() {
+  manifests >"$LOGS/$NODE.manifests"
+  etcd_identity >"$LOGS/$NODE.etcd"
+  nodes_traces >"$LOGS/traces"
+}
+# nodes_traces: as traces, of every node.
+nodes_traces() { on_each_node traces | sort; }
+# nodes_self_hosted COUNT: so many nodes have pods of the DaemonSets, all of them Ready, and the others have static pods.
+nodes_self_hosted() {
+  local component counts expected
+  for component in "${COMPONENTS[@]}"; do
+    expected=$1/$1
+    [ "$1" != 0 ] || expected=''
+    counts=$(kubectl -n kube-system get daemonset "self-hosted-$component" --ignore-not-found \
+      -o jsonpath='{.status.desiredNumberScheduled}/{.status.numberReady}') || return
+    [ "$counts" = "$expected" ] || { echo "self-hosted-$component: desired/ready $counts"; return 1; }
+  done
+  # etcd's on each node, and three on each that is static.
+  [ "$(mirror_pods | wc -w)" = $((NODES + 3 * (NODES - $1))) ] || { echo "mirror pods: $(mirror_pods)"; return 1; }
+}
+nodes_manifests_are_gone() {
+  local left
+  left=$(find "$MANIFESTS" -mindepth 1 -not -name '.fulcrum-spare-*' -printf '%P\n')
+  [ "$left" = etcd.yaml ] || { echo "manifests: $left"; return 1; }
+  diff "$LOGS/$NODE.etcd" <(etcd_identity)
+}

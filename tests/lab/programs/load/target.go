@@ -22,11 +22,12 @@ import (
 
 // target is the API server, and the ways in which it is asked.
 type target struct {
-	base    string       // https://HOST:PORT
-	address string       // HOST: what the `kubernetes` Endpoints must name
-	fresh   *http.Client // a new TLS connection for each request
-	kept    *http.Client // one HTTP/2 connection, as client-go keeps it for a program
-	polling *http.Client // the same for another program, which reads endpoints and leases
+	base      string       // https://HOST:PORT
+	address   string       // HOST: what the `kubernetes` Endpoints must name
+	discovery string       // the group and version of EndpointSlice that the server has
+	fresh     *http.Client // a new TLS connection for each request
+	kept      *http.Client // one HTTP/2 connection, as client-go keeps it for a program
+	polling   *http.Client // the same for another program, which reads endpoints and leases
 }
 
 // where is what the command line says of the server.
@@ -65,7 +66,12 @@ func newTarget(where where) (*target, error) {
 	if address == "" {
 		address = server.Hostname()
 	}
-	return &target{config.Host, address, fresh, kept, polling}, nil
+	result := &target{config.Host, address, "discovery.k8s.io/v1", fresh, kept, polling}
+	_, err = result.get(fresh, "/apis/"+result.discovery)
+	if refused(err, http.StatusNotFound) {
+		result.discovery, err = "discovery.k8s.io/v1beta1", nil
+	}
+	return result, err
 }
 
 // clientGo is client-go's own transport (HTTP/2, its pings and time limits) without the layer above it, which waits and
