@@ -42,7 +42,7 @@ discovery:
   bootstrapToken:
     token: $(grep -om1 -- '--token [a-z0-9.]*' "$said" | cut -d' ' -f2)
     apiServerEndpoint: "$API_ENDPOINT"
-    caCertHashes: ["$(grep -om1 'sha256:[0-9a-f]*' "$said")"]
+    caCertHashes: ["$(grep -om1 -- '--discovery-token-ca-cert-hash sha256:[0-9a-f]*' "$said" | cut -d' ' -f2)"]
 nodeRegistration: {name: $NODE, criSocket: "unix:///run/containerd/containerd.sock"}
 controlPlane:
   localAPIEndpoint: {advertiseAddress: $NODE_IP, bindPort: 6443}
@@ -110,7 +110,8 @@ loads_rate() {
     loads_start
     sleep 2 # until their connections are made
     idle=$(idle_percent 4)
-    loads_stop "the idle cluster at 4 x $LOAD_RATE/s"
+    loads_end
+    each_load wait_for_load ''
     note "4 x $LOAD_RATE requests/s leave $idle % of the machine idle"
     [ "$idle" -lt 20 ] || return 0
   done
@@ -124,14 +125,15 @@ each_load() {
     "$1" "$2, at $name" "${@:3}"
   done
 }
+wait_for_load() { wait "$LOAD_PID" || true; }
+loads_stop() { loads_end && each_load load_stop "$1"; }
 # All end at once: the last one would otherwise be alone with the machine.
-loads_stop() {
+loads_end() {
   local load pid
   for load in "${LOADS[@]}"; do
     read -r _ pid _ <<<"$load"
     kill -TERM "$pid" 2>/dev/null || true
   done
-  each_load load_stop "$1"
 }
 loads_unharmed() { each_load check_unharmed "$1"; }
 
