@@ -1,4 +1,4 @@
-# three nodes, pivoted and rolled back one after the other under load: no request is lost, at the balancer or at a server
+# three nodes, pivoted and rolled back one after the other under load: no request is lost, at the balancer or at a server (by hand)
 # shellcheck shell=bash
 
 on_each_node nodes_remember
