@@ -4,8 +4,8 @@
 
 # --- what never changes ------------------------------------------------------------------------------------------------
 
-NODE=cp1 NODE_IP=10.77.0.11
-NODE_CGROUP=fulcrum-lab
+NODES=3              # the most that a scenario has
+FABRIC_IP=10.77.0.1  # where clients are, and the balancer of a scenario with several nodes
 COMPONENTS=(kube-apiserver kube-controller-manager kube-scheduler)
 LEADERS=(kube-controller-manager kube-scheduler)
 API_DAEMONSET=self-hosted-kube-apiserver
@@ -15,11 +15,17 @@ LOAD_RATE_FULL=200 # requests a second where the hand-over must not be noticed, 
 LOAD_RATE_SMALL=25 # and about, where it will be
 GIVEN_UP=75        # how a scenario ends that `need` has ended
 
-DISK=$LAB_CACHE/disk                              # the node's root file system, seen from outside
-NODE_RUN=$LAB_CACHE/run                           # what belongs to one boot of the node: the pid of its process 1, its boot id
-MANIFESTS=$DISK/etc/kubernetes/manifests          # the node's
-RESULTS=$LAB_CACHE/results                        # a line a check: ok or FAIL
-export KUBECONFIG=$DISK/etc/kubernetes/admin.conf # kubectl outside the node; it asks the node's address over the fabric
+RESULTS=$LAB_CACHE/results # a line a check: ok or FAIL
+
+# --- the node that the calls are about, by node_is: the first one, unless a scenario says otherwise ---------------------
+
+NODE='' NODE_IP='' NODE_CARD='' # its name, its address, the address of its card
+NODE_CGROUP=''                  # the root of its cgroups
+DISK=''                         # its root file system, seen from outside
+NODE_RUN=''                     # what belongs to one boot of it: the pid of its process 1, its boot id
+MANIFESTS=''                    # its manifests directory
+export KUBECONFIG=''            # kubectl outside of it, over the fabric: at its address, or at the balancer's
+API_ENDPOINT=''                 # what its kubeconfigs name: HOST:PORT
 
 # --- the scenario that is run, by session ------------------------------------------------------------------------------
 
@@ -51,6 +57,11 @@ STATIC_MANIFESTS='' STATIC_TRACES='' STATIC_ETCD=''
 
 LOAD_RATE='' # requests a second that the scenario's loads make at least: load_rate
 LOAD_PID='' LOAD_LOG='' LOAD_SUMMARY=''
+
+# --- several nodes, by nodes.sh ----------------------------------------------------------------------------------------
+
+BALANCER_PID=''
+LOADS=() # NAME PID LOG of each load
 
 # --- power cuts, by guard.sh -------------------------------------------------------------------------------------------
 

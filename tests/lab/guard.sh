@@ -16,6 +16,8 @@ seconds_until() {
 # average: etcd's election takes 0.1 to 1 s, and an API server that comes before it tries again later.
 power_cuts() {
   local number times='' leaders=''
+  # Found now: a load that begins in the middle of what is timed would be waited for.
+  [ -z "${3:-}" ] || [ -n "$LOAD_RATE" ] || load_rate
   for number in 1 2 3; do
     hand_overs_from_now
     power_cut

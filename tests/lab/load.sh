@@ -6,12 +6,16 @@
 # scenario leaves load-N.log (a line a request: Unix time, kind, ms, ok or the error) and load-N.json in the scenario's logs.
 # Without RATE the rate is the one that this machine bears.
 load_start() {
-  local number
   [ $# -gt 0 ] || [ -n "$LOAD_RATE" ] || load_rate
+  # The load makes a little more than it is asked for.
+  load_begin "${1:-$((LOAD_RATE * 21 / 20))}"
+}
+# load_begin RATE [OPTIONS...]: OPTIONS are the load's own.
+load_begin() {
+  local number
   number=$(($(find "$LOGS" -name 'load-*.log' | wc -l) + 1))
   LOAD_LOG=$LOGS/load-$number.log LOAD_SUMMARY=$LOGS/load-$number.json
-  # The load makes a little more than it is asked for.
-  load "${1:-$((LOAD_RATE * 21 / 20))}" --log "$LOAD_LOG" >"$LOAD_SUMMARY" 2>"$LOGS/load-$number.err" &
+  load "$@" --log "$LOAD_LOG" >"$LOAD_SUMMARY" 2>"$LOGS/load-$number.err" &
   LOAD_PID=$!
   within 10 grep -q ' ok$' "$LOAD_LOG" || { echo "the load does not get through: $(tail -n 3 "${LOAD_LOG%.log}".*)" >&2; return 1; }
 }

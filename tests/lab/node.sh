@@ -1,12 +1,19 @@
-# The node: one control-plane machine as namespaces and a directory that is its disk. Sourced by session.
+# A node: one control-plane machine as namespaces and a directory that is its disk. Sourced by session.
 #
-# Its processes live in network, mount, PID, UTS, IPC and cgroup namespaces of their own, below the cgroup /fulcrum-lab. Process
-# 1 is systemd; it dies with the session, and everything else on the node with process 1.
+# Its processes live in network, mount, PID, UTS, IPC and cgroup namespaces of their own, below a cgroup /fulcrum-lab-NODE.
+# Process 1 is systemd; it dies with the session, and everything else on the node with process 1.
 # shellcheck shell=bash
 
 NODE_ENV=(env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8)
 . "$HERE/tree.sh"
 
+# node_is NUMBER: what follows is about the node cp1, cp2 or cp3.
+node_is() {
+  NODE=cp$1 NODE_IP=10.77.0.1$1 NODE_CARD=02:53:44:00:00:0$1
+  NODE_CGROUP=fulcrum-lab-$NODE
+  DISK=$LAB_CACHE/disk-$NODE NODE_RUN=$LAB_CACHE/run-$NODE
+  MANIFESTS=$DISK/etc/kubernetes/manifests KUBECONFIG=$DISK/etc/kubernetes/admin.conf
+}
 node_pid() { cat "$NODE_RUN/pid"; }
 
 # node_enter COMMAND...: replaces this (sub)shell by the command in the node, as root, in a cgroup beside systemd's, with nothing
@@ -19,14 +26,16 @@ node_enter() {
 # node_exec COMMAND...: runs it in the node.
 node_exec() { (node_enter "$@"); }
 
-# node_fresh: a newly made disk, a booted node, kubeadm init, and a control plane that is all Ready. About 20 s.
+# node_fresh [ENDPOINT]: a newly made disk, a booted node, kubeadm init, and a control plane that is all Ready. About 20 s. Its
+# kubeconfigs name ENDPOINT, HOST:PORT, or the node itself.
 node_fresh() {
+  API_ENDPOINT=${1:-$NODE_IP:6443}
   # Loading the images takes longer than all the rest: done once.
   [ -d "$RELEASE_DIR/root/var/lib/containerd/io.containerd.content.v1.content" ] || node_load_images || return
   node_new || return
   node_config >"$DISK/etc/kubernetes/kubeadm.yaml"
   # preflight is for a real machine; the addons (DNS, proxy) need images that the lab does not have.
-  node_exec kubeadm init --config /etc/kubernetes/kubeadm.yaml --skip-phases=preflight,addon || return
+  node_exec kubeadm init --config /etc/kubernetes/kubeadm.yaml --skip-phases=preflight,addon --upload-certs || return
   within 120 node_ready || { echo "the control plane is not ready after 120 s: $LAST_SEEN"; return 1; }
 }
 # node_new: a new disk, booted, with containerd.
@@ -57,21 +66,23 @@ node_load_images() {
 # What "a clean static control plane" means: the node and its four mirror pods Ready, and pods can be made.
 node_ready() {
   kubectl get --raw /readyz && kubectl get serviceaccount default &&
-    kubectl wait --for=condition=Ready --timeout=0 node/$NODE &&
+    kubectl wait --for=condition=Ready --timeout=0 "node/$NODE" &&
     kubectl -n kube-system wait --for=condition=Ready --timeout=0 pod/{etcd,kube-apiserver,kube-controller-manager,kube-scheduler}"-$NODE"
 }
 
 node_config() {
+  local api=v1beta4
+  [[ $LAB_VERSION != v1.20.* ]] || api=v1beta2
   cat <<YAML
-apiVersion: kubeadm.k8s.io/v1beta4
+apiVersion: kubeadm.k8s.io/$api
 kind: InitConfiguration
 localAPIEndpoint: {advertiseAddress: $NODE_IP, bindPort: 6443}
 nodeRegistration: {name: $NODE, criSocket: "unix:///run/containerd/containerd.sock"}
 ---
-apiVersion: kubeadm.k8s.io/v1beta4
+apiVersion: kubeadm.k8s.io/$api
 kind: ClusterConfiguration
 kubernetesVersion: $LAB_VERSION
-controlPlaneEndpoint: $NODE_IP:6443
+controlPlaneEndpoint: $API_ENDPOINT
 ---
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -108,9 +119,9 @@ node_boot() {
   cgroup_join '' $launcher || return # who waits outside must not be seen inside
   echo "$pid" >"$NODE_RUN/pid"
   # The same address of the card at each boot: neighbours remember it.
-  ip link add "veth-$NODE" master fabric up type veth peer name eth0 address 02:53:44:00:00:0b netns "$pid"
+  ip link add "veth-$NODE" master fabric up type veth peer name eth0 address "$NODE_CARD" netns "$pid"
   nsenter -t "$pid" -n sh -ec "ip link set lo up; ip link set eth0 up; ip addr add $NODE_IP/24 dev eth0
-    ip route add default via 10.77.0.1"
+    ip route add default via $FABRIC_IP"
 }
 
 # node_off: as if the power went; the disk stays.
@@ -128,15 +139,23 @@ node_off() {
 }
 
 node_remove() { node_off; rm -rf "$DISK"; }
+# nodes_remove: all that there may be; the first one is the node again.
+nodes_remove() {
+  local number
+  for number in $(seq "$NODES" -1 1); do
+    node_is "$number"
+    node_remove
+  done
+}
 
 # node_log UNIT: what systemd's journal has of it, of all boots; also when the node is off.
 node_log() { chroot "$DISK" journalctl --directory=/var/log/journal --output=short-precise --no-pager --unit="$1"; }
 
-# The outside of the node: what is here reaches it the way other machines would.
+# The outside of the nodes: what is here reaches them the way other machines would.
 fabric_up() {
   ip link set lo up
   ip link add fabric up type bridge
-  ip addr add 10.77.0.1/24 dev fabric
+  ip addr add $FABRIC_IP/24 dev fabric
 }
 
 # The cgroup hierarchies: version 1 has one for each controller, version 2 (not tried) one.

@@ -22,10 +22,11 @@ type endpoints struct {
 	watched *absence
 }
 
-func newEndpoints(address string) map[string]*endpoints {
+// newEndpoints takes the group of EndpointSlice: before 1.21 there is only its beta.
+func newEndpoints(address, discovery string) map[string]*endpoints {
 	return map[string]*endpoints{
 		endpointsKind: {"/api/v1/namespaces/default/endpoints", inEndpoints(address), &absence{}, &absence{}},
-		sliceKind:     {"/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", inSlice(address), &absence{}, &absence{}},
+		sliceKind:     {"/apis/" + discovery + "/namespaces/default/endpointslices", inSlice(address), &absence{}, &absence{}},
 	}
 }
 

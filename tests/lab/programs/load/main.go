@@ -1,6 +1,6 @@
 // load asks an API server all the time and counts what goes wrong: the lab's measure of what a client notices.
 //
-//	load --kubeconfig FILE --log FILE [--rate N] [--seconds N]
+//	load --kubeconfig FILE --log FILE [--rate N] [--seconds N] [--server URL] [--endpoint ADDRESS]
 //
 // Requests begin at their time, whatever became of those before them, and none is tried again: a request that the
 // transport of client-go sends anew on another connection, because the server said that it had not begun on it, is the
@@ -29,18 +29,20 @@ const catchUp = 5 * time.Second
 
 func main() {
 	kubeconfig := flag.String("kubeconfig", "", "`FILE` that says where the API server is and who asks")
+	server := flag.String("server", "", "`URL` of the API server, instead of the one that FILE names")
+	endpoint := flag.String("endpoint", "", "`ADDRESS` that `kubernetes` must name at all times, instead of the server's own")
 	log := flag.String("log", "", "`FILE` for a line a request")
 	rate := flag.Float64("rate", usualRate, "about how many requests a second, of all kinds together")
 	seconds := flag.Float64("seconds", 0, "end after so many; 0: only with a signal")
 	flag.Parse()
-	if err := run(*kubeconfig, *log, *rate, *seconds); err != nil {
+	if err := run(where{*kubeconfig, *server, *endpoint}, *log, *rate, *seconds); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(2)
 	}
 }
 
-func run(kubeconfig, log string, rate, seconds float64) error {
-	target, err := newTarget(kubeconfig)
+func run(where where, log string, rate, seconds float64) error {
+	target, err := newTarget(where)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ type readers struct {
 }
 
 func newReaders(target *target, book *book) *readers {
-	return &readers{target, book, newEndpoints(target.address), newLeaders()}
+	return &readers{target, book, newEndpoints(target.address, target.discovery), newLeaders()}
 }
 
 func (r *readers) kinds() []*kind {

@@ -22,15 +22,23 @@ import (
 
 // target is the API server, and the ways in which it is asked.
 type target struct {
-	base    string       // https://HOST:PORT
-	address string       // HOST: what the `kubernetes` Endpoints must name
-	fresh   *http.Client // a new TLS connection for each request
-	kept    *http.Client // one HTTP/2 connection, as client-go keeps it for a program
-	polling *http.Client // the same for another program, which reads endpoints and leases
+	base      string       // https://HOST:PORT
+	address   string       // HOST: what the `kubernetes` Endpoints must name
+	discovery string       // the group and version of EndpointSlice that the server has
+	fresh     *http.Client // a new TLS connection for each request
+	kept      *http.Client // one HTTP/2 connection, as client-go keeps it for a program
+	polling   *http.Client // the same for another program, which reads endpoints and leases
 }
 
-func newTarget(kubeconfig string) (*target, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+// where is what the command line says of the server.
+type where struct {
+	kubeconfig string
+	server     string // instead of the one that kubeconfig names, if it is not empty
+	endpoint   string // instead of the server's address, if it is not empty
+}
+
+func newTarget(where where) (*target, error) {
+	config, err := clientcmd.BuildConfigFromFlags(where.server, where.kubeconfig)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +62,16 @@ func newTarget(kubeconfig string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &target{config.Host, server.Hostname(), fresh, kept, polling}, nil
+	address := where.endpoint
+	if address == "" {
+		address = server.Hostname()
+	}
+	result := &target{config.Host, address, "discovery.k8s.io/v1", fresh, kept, polling}
+	_, err = result.get(fresh, "/apis/"+result.discovery)
+	if refused(err, http.StatusNotFound) {
+		result.discovery, err = "discovery.k8s.io/v1beta1", nil
+	}
+	return result, err
 }
 
 // clientGo is client-go's own transport (HTTP/2, its pings and time limits) without the layer above it, which waits and
