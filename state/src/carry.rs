@@ -167,9 +167,12 @@ fn parts(run: &v1::Run, dir: &Path, disk: &dyn Disk) -> Result<Vec<Staged>, Disk
         }
     }
     for entry in &run.entries {
-        let body = RawValue::from_string(entry.body.clone()).ok();
-        let body = body.filter(|body| body.get() == entry.body && !entry.body.contains(['\n', '\r']));
-        parts.push(one(&|staged| staged.entry(entry, body.as_deref())));
+        let is_line = !entry.body.contains(['\n', '\r']);
+        let value: Option<&RawValue> = serde_json::from_str(&entry.body).ok();
+        match value.is_some_and(|value| is_line && value.get() == entry.body) {
+            true => parts.push(one(&|staged| staged.entry(entry))),
+            false => parts.push(one(&|staged| staged.text_entry(entry))),
+        }
     }
     if let Some((seq, detail)) = &run.lost {
         let lost = LostContent { run: run.run, seq: *seq, detail: detail.clone() };

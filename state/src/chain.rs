@@ -4,6 +4,10 @@
 //! The domains and the order of the fields are frozen: changing them makes every journal unreadable. Fields
 //! that format 1 did not have are hashed in domains of version 2. Without them, the hash is that of format 1.
 
+use std::sync::LazyLock;
+
+use blake3::Hasher;
+
 use crate::Digest;
 use crate::Entry;
 use crate::Predecessor;
@@ -13,17 +17,20 @@ use crate::Timestamp;
 const GENESIS: &str = "fulcrum journal v1: genesis of a run";
 const GENESIS_AFTER: &str = "fulcrum journal v2: genesis of a run after another";
 const LINK: &str = "fulcrum journal v1: entry";
+/// To hash the domain takes as long as to hash a short entry.
+static LINK_HASHER: LazyLock<Hasher> = LazyLock::new(|| Hasher::new_derive_key(LINK));
 const LINK_WITH: &str = "fulcrum journal v2: entry with blobs or the end of its run";
 
 /// The hash that precedes the first entry of a run.
 pub(crate) fn genesis(run: RunId, kind: &str, created: Timestamp, after: Option<Predecessor>) -> Digest {
     let created = created.as_micros().to_be_bytes();
     match after {
-        None => digest(GENESIS, &[run.as_bytes(), &created, kind.as_bytes()]),
+        None => digest(Hasher::new_derive_key(GENESIS), &[run.as_bytes(), &created, kind.as_bytes()]),
         Some(Predecessor { run: before, head }) => {
             let seq = head.seq.to_be_bytes();
             let hash = head.hash.as_bytes();
-            digest(GENESIS_AFTER, &[run.as_bytes(), &created, before.as_bytes(), &seq, hash, kind.as_bytes()])
+            let hasher = Hasher::new_derive_key(GENESIS_AFTER);
+            digest(hasher, &[run.as_bytes(), &created, before.as_bytes(), &seq, hash, kind.as_bytes()])
         }
     }
 }
@@ -33,17 +40,17 @@ pub(crate) fn link(entry: &Entry) -> Digest {
     let (seq, time) = (entry.seq.to_be_bytes(), entry.time.as_micros().to_be_bytes());
     let (run, prev, body) = (entry.run.as_bytes(), entry.prev.as_bytes(), entry.body.as_bytes());
     if !entry.over && entry.blobs.is_empty() {
-        return digest(LINK, &[run, &seq, prev, &time, body]);
+        return digest(LINK_HASHER.clone(), &[run, &seq, prev, &time, body]);
     }
     let count = (entry.blobs.len() as u64).to_be_bytes();
     let blobs: Vec<u8> = entry.blobs.iter().flat_map(|blob| *blob.as_bytes()).collect();
-    digest(LINK_WITH, &[run, &seq, prev, &time, &[u8::from(entry.over)], &count, &blobs, body])
+    let hasher = Hasher::new_derive_key(LINK_WITH);
+    digest(hasher, &[run, &seq, prev, &time, &[u8::from(entry.over)], &count, &blobs, body])
 }
 
-/// No two different lists of parts in one domain give the same bytes: each part but the last has a length
-/// that is fixed, or that an earlier part says.
-fn digest(domain: &str, parts: &[&[u8]]) -> Digest {
-    let mut hasher = blake3::Hasher::new_derive_key(domain);
+/// The hasher has its domain. No two different lists of parts in one domain give the same bytes: each part but
+/// the last has a length that is fixed, or that an earlier part says.
+fn digest(mut hasher: Hasher, parts: &[&[u8]]) -> Digest {
     for part in parts {
         hasher.update(part);
     }

@@ -1,5 +1,6 @@
 //! Turns a caller's commit into the bytes of the log. Pure.
 
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::AppendError;
@@ -14,6 +15,7 @@ use crate::RunId;
 use crate::Timestamp;
 use crate::meta::EntryMeta;
 use crate::meta::Meta;
+use crate::place::short;
 use crate::record;
 use crate::record::BlobContent;
 use crate::record::EntryContent;
@@ -64,9 +66,12 @@ impl Commit {
     }
 }
 
+/// What an entry without blobs takes in the log, beside its body.
+const ENTRY_BYTES: usize = 300;
+
 /// A commit that was checked.
 pub(crate) struct Prepared {
-    bodies: Vec<Box<RawValue>>,
+    bodies: Vec<String>,
     /// The blobs for the log.
     blobs: Vec<(Digest, Vec<u8>)>,
     /// The blobs that become files. The length is known once a blob is a file.
@@ -99,18 +104,18 @@ impl Prepared {
     }
 }
 
-fn checked(run: RunId, seq: u64, body: String) -> Result<Box<RawValue>, AppendError> {
+fn checked(run: RunId, seq: u64, body: String) -> Result<String, AppendError> {
     let bytes = body.len();
     if bytes > MAX_BODY_BYTES {
         return Err(AppendError::TooLarge { run, seq, bytes });
     }
     let not_json = |detail: String| AppendError::NotJson { run, seq, detail };
-    if let Some(at) = body.find(['\n', '\r']) {
+    if let Some(at) = memchr::memchr2(b'\n', b'\r', body.as_bytes()) {
         return Err(not_json(format!("byte {at} is the end of a line")));
     }
-    let value = RawValue::from_string(body).map_err(|error| not_json(error.to_string()))?;
+    let value: &RawValue = serde_json::from_str(&body).map_err(|error| not_json(error.to_string()))?;
     match value.get().len() {
-        found if found == bytes => Ok(value),
+        found if found == bytes => Ok(body),
         _ => Err(not_json("there are blanks around it".into())),
     }
 }
@@ -146,15 +151,15 @@ impl Staged {
     /// The record of a prune.
     pub(crate) fn prune(content: PruneContent) -> Staged {
         let mut staged = Staged::default();
-        let json = record::json(&content);
-        staged.push(Kind::Prune, &json, Meta::Prune(content));
+        let written = staged.write(Kind::Prune, &content);
+        staged.push(written, Meta::Prune(content));
         staged
     }
 
     /// The record of a known loss.
     pub(crate) fn lost(&mut self, content: LostContent) {
-        let json = record::json(&content);
-        self.push(Kind::Lost, &json, Meta::Lost(content));
+        let written = self.write(Kind::Lost, &content);
+        self.push(written, Meta::Lost(content));
     }
 
     /// The first record of a run. Returns the head before its first entry.
@@ -162,25 +167,30 @@ impl Staged {
         let head = Head { seq: 0, hash: Digest::of(&[]) };
         let RunContent { run, kind, created, after } = content.clone();
         let header = RunHeader { run, kind, created, after, head, over: false, damage: None };
-        let json = record::json(&content);
-        self.push(Kind::Run, &json, Meta::Run(content));
+        let written = self.write(Kind::Run, &content);
+        self.push(written, Meta::Run(content));
         header.genesis()
     }
 
     /// A blob, in the log or as the name of a file.
     pub(crate) fn blob(&mut self, content: BlobContent) {
-        let meta = Meta::Blob { run: content.run, digest: content.digest };
-        let json = record::json(&content);
-        self.push(Kind::Blob, &json, meta);
+        let written = self.write(Kind::Blob, &content);
+        self.push(written, Meta::Blob { run: content.run, digest: content.digest });
     }
 
-    /// An entry as it is. `body` is its body if that is JSON.
-    pub(crate) fn entry(&mut self, entry: &Entry, body: Option<&RawValue>) {
+    /// An entry whose body is JSON on one line.
+    pub(crate) fn entry(&mut self, entry: &Entry) {
+        let written = self.write_by(|bytes| record::write_entry(bytes, entry));
+        self.push(written, Meta::Entry(EntryMeta::of(entry)));
+    }
+
+    /// An entry of format 1 whose body is any text.
+    pub(crate) fn text_entry(&mut self, entry: &Entry) {
         let Entry { run, seq, time, prev, hash, over, .. } = *entry;
-        let text = body.is_none().then(|| entry.body.clone());
-        let blobs = entry.blobs.clone();
-        let json = record::json(&EntryContent { run, seq, time, prev, hash, over, blobs, body, text });
-        self.push(Kind::Entry, &json, Meta::Entry(EntryMeta { run, seq, prev, hash, over }));
+        let (blobs, text) = (entry.blobs.clone(), Some(entry.body.clone()));
+        let content = EntryContent { run, seq, time, prev, hash, over, blobs, body: None, text };
+        let written = self.write(Kind::Entry, &content);
+        self.push(written, Meta::Entry(EntryMeta::of(entry)));
     }
 
     fn commit(&mut self, run: RunId, mut head: Head, commit: Prepared) -> Head {
@@ -194,22 +204,30 @@ impl Staged {
             named.push(digest);
             self.blob(BlobContent::file(run, digest, blob.len() as u64));
         }
+        self.bytes.reserve(bodies.iter().map(|body| ENTRY_BYTES + body.len()).sum());
         let last = bodies.len().saturating_sub(1);
         for (at, body) in bodies.into_iter().enumerate() {
             let named = std::mem::take(&mut named);
-            let text = body.get().to_owned();
-            let entry = Entry::after(run, head, time, text, named, over && at == last);
+            let entry = Entry::after(run, head, time, body, named, over && at == last);
             head = entry.head();
-            self.entry(&entry, Some(&body));
+            self.entry(&entry);
         }
         head
     }
 
-    fn push(&mut self, kind: Kind, json: &[u8], meta: Meta) {
+    /// Writes a record. Returns its place and its length.
+    fn write(&mut self, kind: Kind, content: &impl Serialize) -> (u32, u32) {
+        self.write_by(|bytes| record::write(bytes, kind, content))
+    }
+
+    fn write_by(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> (u32, u32) {
         let at = self.bytes.len();
-        record::write(&mut self.bytes, kind, json);
-        let len = self.bytes.len() - at;
-        self.metas.push((meta, crate::place::short(at as u64), crate::place::short(len as u64)));
+        write(&mut self.bytes);
+        (short(at as u64), short((self.bytes.len() - at) as u64))
+    }
+
+    fn push(&mut self, (at, len): (u32, u32), meta: Meta) {
+        self.metas.push((meta, at, len));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -218,7 +236,11 @@ impl Staged {
 
     /// Appends other records to these.
     pub(crate) fn join(&mut self, mut other: Staged) {
-        let base = crate::place::short(self.bytes.len() as u64);
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        let base = short(self.bytes.len() as u64);
         self.bytes.append(&mut other.bytes);
         self.metas.extend(other.metas.into_iter().map(|(meta, at, len)| (meta, base + at, len)));
     }

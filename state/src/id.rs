@@ -1,6 +1,7 @@
 //! Names and times: runs, digests, microseconds. Values only; no I/O but the clock.
 
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -88,6 +89,11 @@ impl Digest {
         &self.0
     }
 
+    /// The 64 digits.
+    pub(crate) fn hex(&self) -> impl Deref<Target = str> {
+        blake3::Hash::from_bytes(self.0).to_hex()
+    }
+
     /// The hash with these digits.
     pub(crate) fn from_hex(digits: &[u8; 64]) -> Option<Digest> {
         Some(Digest(*blake3::Hash::from_hex(digits).ok()?.as_bytes()))
@@ -101,7 +107,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&blake3::Hash::from_bytes(self.0).to_hex())
+        f.pad(&self.hex())
     }
 }
 
@@ -124,7 +130,7 @@ impl FromStr for Digest {
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&self.hex())
     }
 }
 

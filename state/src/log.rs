@@ -111,7 +111,7 @@ pub(crate) fn put_in_place(disk: &dyn Disk, name: &str) -> Result<(), DiskError>
 pub(crate) fn segment_record(segment: u32, after: u64, emptied: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
     let content = SegmentContent { format: FORMAT, segment, after, emptied };
-    record::write(&mut bytes, Kind::Segment, &record::json(&content));
+    record::write(&mut bytes, Kind::Segment, &content);
     bytes
 }
 

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::Digest;
+use crate::Entry;
 use crate::RunId;
 use crate::record::Kind;
 use crate::record::LostContent;
@@ -39,6 +40,11 @@ struct BlobMeta {
 }
 
 impl EntryMeta {
+    pub(crate) fn of(entry: &Entry) -> EntryMeta {
+        let Entry { run, seq, prev, hash, over, .. } = *entry;
+        EntryMeta { run, seq, prev, hash, over }
+    }
+
     /// The data of an entry in the form that this version writes. The body is not looked at.
     fn scan(content: &[u8]) -> Option<EntryMeta> {
         let rest = content.strip_prefix(b"{\"run\":\"")?;

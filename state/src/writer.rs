@@ -2,7 +2,7 @@
 //! So steps that run side by side share syncs. The writer also latches the first failure: a sync that failed
 //! once may claim success when it is repeated, while the pages on which it failed are gone.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -297,7 +297,7 @@ impl Failure {
 #[derive(Default)]
 struct Group {
     staged: Staged,
-    heads: HashMap<RunId, Head>,
+    heads: BTreeMap<RunId, Head>,
     last: Option<Predecessor>,
     waiting: Vec<Waiting>,
 }
