@@ -12,6 +12,9 @@ mod file;
 // The database with the states.
 mod store;
 
+use std::io;
+use std::io::Cursor;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -103,7 +106,7 @@ impl Checkpoints {
     /// Opens the database, gives its states to `shared`, and starts the thread.
     pub(crate) fn start(dir: &Path, shared: &Shared) -> Option<Checkpoints> {
         // What another process has committed since is known from now on, too.
-        let renewed = shared.index().is_changed().then(|| encoded(shared)).flatten();
+        let renewed = shared.index().is_changed().then(|| renew_index(dir, shared)).flatten();
         // To open the database takes longer than all the rest. There is no state to read without an open run, or
         // before the first long run.
         let has_states = shared.index().has_open() && store::is_there(dir);
@@ -112,8 +115,7 @@ impl Checkpoints {
             store
         });
         let (updates, queue) = mpsc::sync_channel::<Update>(1);
-        let due = due_after(renewed.as_ref());
-        save_index(dir, renewed);
+        let due = due_after(renewed);
         let dir = dir.to_owned();
         let work = move || {
             for Update { index, states } in queue {
@@ -144,7 +146,7 @@ impl Checkpoints {
         let index = is_due.then(|| encoded(shared)).flatten();
         self.last = Instant::now();
         if is_due {
-            (self.bytes, self.due) = (0, due_after(index.as_ref()));
+            (self.bytes, self.due) = (0, due_after(index.as_ref().map(Vec::len)));
         }
         let update = Update { index, states: shared.take_new_states() };
         // While one update is being written, the next waits for its turn.
@@ -166,20 +168,40 @@ impl Checkpoints {
     }
 }
 
-fn due_after(index: Option<&Vec<u8>>) -> usize {
-    index.map_or(0, Vec::len).max(BYTES)
+fn due_after(index_bytes: Option<usize>) -> usize {
+    index_bytes.unwrap_or(0).max(BYTES)
 }
 
 fn save_index(dir: &Path, index: Option<Vec<u8>>) {
-    if let Some(index) = index
-        && let Err(error) = file::save(dir, &index)
-    {
-        tracing::warn!(dir = %dir.display(), %error, "the index cannot be written");
+    if let Some(index) = index {
+        saved(dir, file::save(dir, |to| to.write_all(&index)));
     }
 }
 
+/// Writes the index without making its bytes first. Returns its length.
+fn renew_index(dir: &Path, shared: &Shared) -> Option<usize> {
+    let index = shared.index();
+    let prefix = last_prefix(shared, &index)?;
+    let written = saved(dir, file::save(dir, |to| file::write(&index, prefix, to)))?;
+    usize::try_from(written).ok()
+}
+
+fn saved<T>(dir: &Path, result: io::Result<T>) -> Option<T> {
+    result
+        .inspect_err(|error| tracing::warn!(dir = %dir.display(), %error, "the index cannot be written"))
+        .ok()
+}
+
+/// The bytes of the index.
 fn encoded(shared: &Shared) -> Option<Vec<u8>> {
     let index = shared.index();
+    let mut bytes = Cursor::new(Vec::new());
+    file::write(&index, last_prefix(shared, &index)?, &mut bytes).ok()?;
+    Some(bytes.into_inner())
+}
+
+/// The prefix of the last record. `None` if the index is not to be written.
+fn last_prefix(shared: &Shared, index: &Index) -> Option<Vec<u8>> {
     if !index.leftovers().is_empty() {
         // The record of a prune that was cut short must be read again.
         return None;
@@ -188,7 +210,7 @@ fn encoded(shared: &Shared) -> Option<Vec<u8>> {
     let file = shared.disk.open(&place::segment_name(last.at.segment), false).ok()?;
     let mut prefix = vec![0; PREFIX_BYTES];
     let read = file.read_at(&mut prefix, last.at.offset.into()).ok()?;
-    (read == PREFIX_BYTES).then(|| file::encode(&index, prefix)).flatten()
+    (read == PREFIX_BYTES).then_some(prefix)
 }
 
 /// An index for a reader beside a writer. The reader takes the rest from the log.

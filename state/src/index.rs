@@ -89,7 +89,9 @@ impl Index {
         last_record: Place,
     ) -> Index {
         let known = |(at, run): (usize, &Option<RunState>)| Some((run.as_ref()?.header.run, at));
-        let by_run = runs.iter().enumerate().filter_map(known).collect();
+        // At its full size at once: growing takes half as much again.
+        let mut by_run = HashMap::with_capacity(runs.len());
+        by_run.extend(runs.iter().enumerate().filter_map(known));
         let is_open = |run: &Option<RunState>| run.as_ref().is_some_and(|run| !run.header.over);
         let open = (0..runs.len()).filter(|at| is_open(&runs[*at])).collect();
         let (end, last_record) = (Some(end), Some(last_record));

@@ -1,6 +1,14 @@
 //! The index as a file: a checksum, a version, and a bincode struct that is frozen with it.
 
+use std::fs::File;
 use std::io;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::BufWriter;
+use std::io::Read;
+use std::io::Seek;
+use std::io::SeekFrom;
+use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -23,64 +31,115 @@ use crate::place::Position;
 
 const VERSION: u8 = 1;
 const NAME: &str = "index";
+/// What is read or written of the file at once. Beside the index, the file is never in memory as a whole.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Before the version and the content.
+const CHECK_BYTES: u64 = 4;
 
 type Bytes16 = [u8; 16];
 type Bytes32 = [u8; 32];
 
-/// The index with the prefix of its last record, as the bytes of the file. `None` if there is nothing to
-/// keep.
-pub(super) fn encode(index: &Index, last_prefix: Vec<u8>) -> Option<Vec<u8>> {
-    let mut bytes = vec![0, 0, 0, 0, VERSION];
-    let general = GeneralV1::of(index, last_prefix);
-    bincode::encode_into_std_write(&general, &mut bytes, config::standard()).ok()?;
+/// Writes the index with the prefix of its last record. Returns the length.
+pub(super) fn write(index: &Index, last_prefix: Vec<u8>, to: &mut (impl Write + Seek)) -> io::Result<u64> {
+    to.write_all(&[0; CHECK_BYTES as usize])?;
+    let mut content = Summed { to: &mut *to, check: crc32fast::Hasher::new() };
+    content.write_all(&[VERSION])?;
+    encode(&GeneralV1::of(index, last_prefix), &mut content)?;
     for run in index.slots() {
-        let run = run.as_ref().map(RunV1::of);
-        bincode::encode_into_std_write(&run, &mut bytes, config::standard()).ok()?;
+        encode(&run.as_ref().map(RunV1::of), &mut content)?;
     }
-    let check = crc32fast::hash(&bytes[4..]);
-    bytes[..4].copy_from_slice(&check.to_le_bytes());
-    Some(bytes)
+    let check = content.check.finalize();
+    let len = to.stream_position()?;
+    to.seek(SeekFrom::Start(0))?;
+    to.write_all(&check.to_le_bytes())?;
+    to.flush()?;
+    Ok(len)
 }
 
-/// Puts the file in place, without a sync. A file that a power cut leaves broken is not read.
-pub(super) fn save(dir: &Path, bytes: &[u8]) -> io::Result<()> {
+fn encode(value: &impl Encode, to: &mut impl Write) -> io::Result<()> {
+    let written = bincode::encode_into_std_write(value, to, config::standard());
+    written.map(drop).map_err(io::Error::other)
+}
+
+/// Sums up what is written.
+struct Summed<W> {
+    to: W,
+    check: crc32fast::Hasher,
+}
+
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.check.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Puts the file in place, without a sync, with what `fill` writes. A file that a power cut leaves broken is not
+/// read.
+pub(super) fn save<T>(
+    dir: &Path,
+    fill: impl FnOnce(&mut BufWriter<&File>) -> io::Result<T>,
+) -> io::Result<T> {
     let made = tempfile::Builder::new().prefix(".fulcrum-index-").suffix(".tmp").tempfile_in(dir)?;
-    io::Write::write_all(&mut made.as_file(), bytes)?;
+    let mut to = BufWriter::with_capacity(PIECE_BYTES, made.as_file());
+    let result = fill(&mut to)?;
+    to.flush()?;
+    drop(to);
     made.persist(dir.join(NAME)).map_err(|e| e.error)?;
-    Ok(())
+    Ok(result)
 }
 
 /// The index, and the prefix of its last record. `None` if there is no file.
 pub(super) fn load(dir: &Path) -> Result<Option<(Index, Vec<u8>)>, String> {
-    let bytes = match std::fs::read(dir.join(NAME)) {
+    let said = |e: io::Error| e.to_string();
+    let file = match File::open(dir.join(NAME)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        read => read.map_err(|e| e.to_string())?,
+        opened => opened.map_err(said)?,
     };
-    let Some((check, rest)) = bytes.split_first_chunk::<4>() else { return Err("it is empty".into()) };
-    if crc32fast::hash(rest) != u32::from_le_bytes(*check) {
-        return Err("its checksum is wrong".into());
-    }
-    let mut rest = match rest.split_first() {
-        Some((&VERSION, rest)) => rest,
-        found => return Err(format!("it is of version {:?}", found.map(|(version, _)| version))),
-    };
-    let general: GeneralV1 = decoded(&mut rest)?;
-    // One by one: the runs are never in memory twice.
-    let mut runs = Vec::with_capacity(usize::try_from(general.runs).unwrap_or(0).min(rest.len()));
-    while !rest.is_empty() {
-        let run: Option<RunV1> = decoded(&mut rest)?;
+    let mut bytes = BufReader::with_capacity(PIECE_BYTES, file);
+    // Looked at as a whole before any of it is believed.
+    let len = check(&mut bytes)?;
+    bytes.seek(SeekFrom::Start(CHECK_BYTES + 1)).map_err(said)?;
+    let general: GeneralV1 = decoded(&mut bytes)?;
+    let mut runs = Vec::with_capacity(usize::try_from(general.runs).unwrap_or(0).min(len));
+    while !bytes.fill_buf().map_err(said)?.is_empty() {
+        let run: Option<RunV1> = decoded(&mut bytes)?;
         runs.push(run.map(RunV1::state));
     }
-    drop(bytes);
     let prefix = general.last_prefix.clone();
     Ok(Some((general.index(runs), prefix)))
 }
 
-fn decoded<T: Decode<()>>(bytes: &mut &[u8]) -> Result<T, String> {
-    let (value, read) =
-        bincode::decode_from_slice(bytes, config::standard()).map_err(|error| error.to_string())?;
-    *bytes = &bytes[read..];
-    Ok(value)
+/// Checks the checksum and the version. Returns the length of what they are about.
+fn check(bytes: &mut impl BufRead) -> Result<usize, String> {
+    let said = |e: io::Error| e.to_string();
+    let (mut expected, mut sum, mut version) = ([0; CHECK_BYTES as usize], crc32fast::Hasher::new(), None);
+    bytes.read_exact(&mut expected).map_err(|_| "it is empty")?;
+    let mut len = 0;
+    loop {
+        let piece = bytes.fill_buf().map_err(said)?;
+        let Some(first) = piece.first() else { break };
+        version.get_or_insert(*first);
+        sum.update(piece);
+        let read = piece.len();
+        len += read;
+        bytes.consume(read);
+    }
+    let is_right = sum.finalize() == u32::from_le_bytes(expected);
+    match version {
+        _ if !is_right => Err("its checksum is wrong".into()),
+        Some(VERSION) => Ok(len),
+        found => Err(format!("it is of version {found:?}")),
+    }
+}
+
+fn decoded<T: Decode<()>>(bytes: &mut impl Read) -> Result<T, String> {
+    bincode::decode_from_std_read(bytes, config::standard()).map_err(|error| error.to_string())
 }
 
 /// Every run that was ever begun follows, in the log's order. `None` where it was pruned.
