@@ -3,17 +3,19 @@
 use crate::edges::Edges;
 use crate::limits::{LimitError, NAME_BYTES_MAX, WORKFLOW_BYTES_MAX, check_depth, check_text};
 use crate::policy::{Policy, millis};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A step's name, unique within its plan, e.g. `copy/images`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct StepId(String);
+///
+/// Clones share the text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StepId(Arc<str>);
 
 /// The work: named steps and their dependencies.
 ///
@@ -25,7 +27,7 @@ pub struct Plan {
     deadline: Option<Duration>,
     shared: Value,
     steps: Vec<StepSpec>,
-    places: BTreeMap<StepId, usize>,
+    places: HashMap<StepId, usize>,
     dependents: Vec<Vec<usize>>,
     dependencies: Vec<Vec<usize>>,
 }
@@ -132,7 +134,7 @@ impl Plan {
     fn in_order(workflow: String, steps: Vec<StepSpec>, order: &[usize]) -> Self {
         let mut unsorted: Vec<Option<StepSpec>> = steps.into_iter().map(Some).collect();
         let steps: Vec<StepSpec> = order.iter().filter_map(|place| unsorted[*place].take()).collect();
-        let places: BTreeMap<StepId, usize> =
+        let places: HashMap<StepId, usize> =
             steps.iter().enumerate().map(|(place, spec)| (spec.id.clone(), place)).collect();
         let mut dependents = vec![Vec::new(); steps.len()];
         let mut dependencies = Vec::with_capacity(steps.len());
@@ -266,19 +268,31 @@ impl fmt::Display for StepId {
 
 impl From<&str> for StepId {
     fn from(name: &str) -> Self {
-        Self(name.to_owned())
+        Self(name.into())
     }
 }
 
 impl From<String> for StepId {
     fn from(name: String) -> Self {
-        Self(name)
+        Self(name.into())
     }
 }
 
 impl Borrow<str> for StepId {
     fn borrow(&self) -> &str {
         &self.0
+    }
+}
+
+impl Serialize for StepId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for StepId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
     }
 }
 

@@ -5,24 +5,23 @@
 
 mod actions;
 mod adopt;
+mod states;
 
 use crate::event::{Event, Outcome, PauseCause, ProbeResult, Session};
 use crate::plan::{Durability, Plan, StepId, StepSpec};
 use crate::status::{IllegalEvent, Status, StepState};
 use fulcrum_state::Digest;
 use serde_json::Value;
+use states::States;
 use std::fmt;
 use std::sync::Arc;
-
-/// This many processes in a row may die while one step is in flight. The next one stops for a person.
-pub(crate) const DEATHS_MAX: u32 = 5;
 
 /// A run: its plan and the state of each step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     plan: Arc<Plan>,
     stored_plan: Option<Digest>,
-    states: Vec<StepState>,
+    states: States,
     phase: Phase,
     session: Option<Session>,
     rollback: Option<Rollback>,
@@ -97,9 +96,9 @@ impl Run {
     pub fn new(plan: Arc<Plan>) -> Self {
         let states = vec![StepState::default(); plan.steps().len()];
         Self {
+            states: States::new(&plan, states),
             plan,
             stored_plan: None,
-            states,
             phase: Phase::New,
             session: None,
             rollback: None,
@@ -196,7 +195,7 @@ impl Run {
 
     /// Every step with its state, in the order of the plan.
     pub fn steps(&self) -> impl Iterator<Item = (&StepSpec, &StepState)> {
-        self.plan.steps().iter().zip(&self.states)
+        self.plan.steps().iter().zip(self.states.iter())
     }
 
     pub(crate) fn into_plan(self) -> Arc<Plan> {
@@ -219,9 +218,9 @@ impl Run {
     /// The run of this plan whose state was [`kept`](Run::kept).
     pub(crate) fn from_kept(plan: Arc<Plan>, kept: &Kept<'_>) -> Self {
         Self {
+            states: States::new(&plan, kept.states.to_vec()),
             plan,
             stored_plan: kept.stored_plan,
-            states: kept.states.to_vec(),
             phase: kept.phase.clone(),
             session: kept.session.cloned(),
             rollback: kept.rollback.cloned(),
@@ -237,7 +236,7 @@ impl Run {
             state.rolled_back();
         }
         if let Some(place) = self.plan.place(step.as_str()) {
-            self.states[place] = state;
+            self.states.set(&self.plan, place, state);
         }
     }
 
@@ -257,20 +256,22 @@ impl Run {
             (true, false) => self.count_death(),
             (false, _) => {
                 self.deaths = 0;
-                self.states.iter_mut().for_each(|state| state.deaths = 0);
+                self.states.change(&self.plan, |all| all.iter_mut().for_each(|state| state.deaths = 0));
             }
         }
         self.in_session = true;
         let rebooted = self.session.as_ref().is_some_and(|last| last.boot_id != session.boot_id);
-        for (spec, state) in self.plan.steps().iter().zip(&mut self.states) {
-            let volatile = match spec.durability {
-                Durability::Process => true,
-                Durability::Boot => rebooted,
-                Durability::Durable => false,
-            };
-            // In a rollback no step builds on the effect: an undo takes back what it finds.
-            state.resumed(volatile && self.rollback.is_none());
-        }
+        self.states.change(&self.plan, |all| {
+            for (spec, state) in self.plan.steps().iter().zip(all) {
+                let volatile = match spec.durability {
+                    Durability::Process => true,
+                    Durability::Boot => rebooted,
+                    Durability::Durable => false,
+                };
+                // In a rollback no step builds on the effect: an undo takes back what it finds.
+                state.resumed(volatile && self.rollback.is_none());
+            }
+        });
         self.session = Some(session);
         self.phase = Phase::Active;
     }
@@ -278,18 +279,22 @@ impl Run {
     /// Counts for the steps that were in flight. Another step's results say nothing of them.
     fn count_death(&mut self) {
         let mut blamed = false;
-        for state in self.states.iter_mut().filter(|state| state.is_open()) {
-            state.deaths += 1;
-            blamed = true;
-        }
+        self.states.change(&self.plan, |all| {
+            for state in all.iter_mut().filter(|state| state.is_open()) {
+                state.deaths += 1;
+                blamed = true;
+            }
+        });
         self.deaths += u32::from(!blamed);
     }
 
     fn roll_back(&mut self, rollback: Rollback) {
-        for state in &mut self.states {
-            state.rolled_back();
-            state.deaths = 0;
-        }
+        self.states.change(&self.plan, |all| {
+            for state in all {
+                state.rolled_back();
+                state.deaths = 0;
+            }
+        });
         self.rollback = Some(rollback);
         self.deaths = 0;
         self.phase = Phase::Active;
@@ -318,7 +323,7 @@ impl Run {
             }
             next.rolled_back();
         }
-        self.states[place] = next;
+        self.states.set(&self.plan, place, next);
         Ok(())
     }
 
@@ -352,7 +357,9 @@ impl Run {
     }
 
     fn in_flight(&self) -> bool {
-        self.states.iter().any(|state| matches!(state.status, Status::Running | Status::Undoing))
+        self.states
+            .awake()
+            .any(|place| matches!(self.states[place].status, Status::Running | Status::Undoing))
     }
 
     /// Whether the run may end like this. Why a person is needed is the engine's decision: earlier versions

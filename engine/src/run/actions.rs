@@ -1,6 +1,7 @@
 //! The actions that a run asks for.
 
-use super::{Action, DEATHS_MAX, Phase, Run};
+use super::states::DEATHS_MAX;
+use super::{Action, Phase, Run};
 use crate::clip::listed;
 use crate::event::Outcome;
 use crate::status::Status;
@@ -23,11 +24,9 @@ impl Run {
     }
 
     fn actions_forward(&self) -> Vec<Action> {
-        // One look at each step: a plan may have thousands of steps, and this is called at each of them.
-        let (mut failed, mut foreign, mut all_done) = (None, None, true);
-        for (place, state) in self.states.iter().enumerate() {
-            all_done &= state.status == Status::Done;
-            match &state.status {
+        let (mut failed, mut foreign) = (None, None);
+        for place in self.states.awake() {
+            match &self.states[place].status {
                 Status::Failed(why) => _ = failed.get_or_insert((place, why)),
                 Status::Foreign(why) => _ = foreign.get_or_insert((place, why)),
                 _ => {}
@@ -43,7 +42,7 @@ impl Run {
             (None, Some((place, why))) => {
                 return vec![Action::End(Outcome::NeedsOperator, format!("step {}: {why}", name(place)))];
             }
-            (None, None) if all_done => {
+            (None, None) if self.states.all_done() => {
                 return vec![Action::End(Outcome::Completed, "every step is done".to_owned())];
             }
             (None, None) => {}
@@ -59,7 +58,7 @@ impl Run {
                 _ => None,
             }
         };
-        (0..self.states.len()).filter_map(action).collect()
+        self.states.awake().filter_map(action).collect()
     }
 
     fn actions_back(&self) -> Vec<Action> {
@@ -81,7 +80,7 @@ impl Run {
     /// Undos of steps on which nothing depends any more, and probes before them. The last step of the plan
     /// comes first.
     fn undos(&self) -> impl Iterator<Item = Action> + '_ {
-        (0..self.states.len()).rev().filter_map(|place| {
+        self.states.awake().rev().filter_map(|place| {
             let (step, state) = (|| self.plan.steps()[place].id.clone(), &self.states[place]);
             match state.status {
                 Status::NeedsProbe if self.nothing_after(place) => Some(Action::Probe(step())),
@@ -96,7 +95,7 @@ impl Run {
 
     /// Whether too many processes have died of the run.
     fn kills(&self) -> bool {
-        self.deaths >= DEATHS_MAX || self.states.iter().any(|state| state.deaths >= DEATHS_MAX)
+        self.deaths >= DEATHS_MAX || self.states.any_deadly()
     }
 
     fn why_it_dies(&self) -> String {

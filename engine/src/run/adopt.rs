@@ -1,5 +1,6 @@
 //! Another version of a program takes a run on.
 
+use super::states::States;
 use super::{Phase, Run};
 use crate::event::{Event, Outcome};
 use crate::plan::{Plan, StepId};
@@ -19,7 +20,7 @@ impl Run {
         }
         let state = |id: &StepId| self.state(id).cloned().unwrap_or_default();
         let states: Vec<StepState> = plan.steps().iter().map(|spec| state(&spec.id)).collect();
-        self.states = states;
+        self.states = States::new(&plan, states);
         self.plan = plan;
         self.stored_plan = Some(*digest);
         Ok(())
