@@ -27,7 +27,7 @@ use crate::step::Step;
 use commit::Recorded;
 use flight::Flights;
 use fulcrum_state::{RunId, RunWriter};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub(crate) struct Executor<'a> {
     writer: Option<Arc<Mutex<RunWriter>>>,
     /// The name of a run that is not begun.
     name: RunId,
-    steps: BTreeMap<StepId, Arc<dyn Step>>,
+    steps: HashMap<StepId, Arc<dyn Step>>,
     outputs: Outputs,
     tasks: JoinSet<Finished>,
     flights: Flights,
@@ -166,6 +166,11 @@ impl<'a> Executor<'a> {
             let cause = "nothing is in flight and nothing is decided".to_owned();
             return Err(EngineError::Lost { cause });
         }
+        // A step that need not wait is done after this: then no timer is set, and nothing is asked to wake this.
+        tokio::task::yield_now().await;
+        if (self.took_pause_in || !self.asked.pause.is_cancelled()) && self.take_in_finished()? {
+            return Ok(());
+        }
         let limit = self.deadline.filter(|_| self.run.rollback().is_none());
         let overdue = self.flights.next_overdue();
         tokio::select! {
@@ -177,9 +182,7 @@ impl<'a> Executor<'a> {
             }
             Some(finished) = self.tasks.join_next() => {
                 self.take_in(finished)?;
-                while let Some(finished) = self.tasks.try_join_next() {
-                    self.take_in(finished)?;
-                }
+                self.take_in_finished()?;
             }
             () = sleep_until(limit), if limit.is_some() => {
                 let limit = self.run.plan().deadline().unwrap_or_default();
@@ -189,6 +192,16 @@ impl<'a> Executor<'a> {
             () = sleep_until(overdue), if overdue.is_some() => self.flights.report_overdue(&self.watcher),
         }
         Ok(())
+    }
+
+    /// Takes in the calls that have ended. False if there was none.
+    fn take_in_finished(&mut self) -> Result<bool, EngineError> {
+        let mut any = false;
+        while let Some(finished) = self.tasks.try_join_next() {
+            self.take_in(finished)?;
+            any = true;
+        }
+        Ok(any)
     }
 
     fn record(&mut self, event: Event) -> Result<(), EngineError> {

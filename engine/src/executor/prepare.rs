@@ -10,6 +10,7 @@ use crate::plan::StepId;
 use crate::run::{Action, Phase};
 use crate::step_error::StepError;
 use fulcrum_state::Digest;
+use futures::FutureExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,9 +165,7 @@ impl Executor<'_> {
     /// Starts the wanted calls. Before the run is begun there are none.
     pub(super) async fn start_calls(&mut self, wanted: impl Fn(&Call) -> bool) {
         let Some(writer) = &self.writer else { return };
-        let (now, later) = std::mem::take(&mut self.calls).into_iter().partition(wanted);
-        self.calls = later;
-        let now: Vec<Call> = now;
+        let now: Vec<Call> = self.calls.extract_if(.., |call| wanted(call)).collect();
         if now.is_empty() {
             return;
         }
@@ -186,7 +185,8 @@ impl Executor<'_> {
         for call in now {
             if let Some(step) = self.steps.get(&call.step) {
                 self.flights.starts(&call.step, call.timeout);
-                self.tasks.spawn(call.carry_out(Arc::clone(step), shared.clone()));
+                // In a box: tokio moves what it is given about, and this is large.
+                self.tasks.spawn(call.carry_out(Arc::clone(step), shared.clone()).boxed());
             }
         }
     }
