@@ -112,9 +112,9 @@ pub(crate) fn work(args: &[String]) -> Result<(), Failed> {
     };
     runtime.block_on(async {
         match task {
-            Task::Chain => chain(subject.open(dir).await?, count).await,
-            Task::Wide => wide(subject.open(dir).await?, count).await,
-            Task::Fill => fill_up(subject.open(dir).await?, count).await,
+            Task::Chain => chain(subject.open(dir, true).await?, count).await,
+            Task::Wide => wide(subject.open(dir, false).await?, count).await,
+            Task::Fill => fill_up(subject.open(dir, false).await?, count).await,
             Task::GoOn => go_on(*subject, dir).await,
         }
     })
@@ -155,7 +155,7 @@ async fn fill_up(store: Arc<dyn Store>, runs: u64) -> Result<(), Failed> {
 /// The body that is reached ends the process.
 async fn go_on(subject: Subject, dir: &Path) -> Result<(), Failed> {
     body::set(Mode::Arrives);
-    let store = subject.open(dir).await?;
+    let store = subject.open(dir, false).await?;
     store.go_on().await?;
     tokio::time::sleep(ARRIVES_WITHIN).await;
     Err(format!("the open run was not gone on with in {ARRIVES_WITHIN:?}").into())

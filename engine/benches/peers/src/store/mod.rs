@@ -88,7 +88,8 @@ impl Subject {
         self.is_engine() && self != Self::DurareFull
     }
 
-    pub(crate) async fn open(self, dir: &Path) -> Result<Arc<dyn Store>, Failed> {
+    /// `alone` says that the process carries out one workflow and nothing else.
+    pub(crate) async fn open(self, dir: &Path, alone: bool) -> Result<Arc<dyn Store>, Failed> {
         Ok(match self {
             Self::Append => Arc::new(raw::Raw::append(dir)?),
             Self::Written => Arc::new(raw::Raw::written(dir)?),
@@ -98,7 +99,7 @@ impl Subject {
             Self::Duroxide => Arc::new(duroxide::Duroxide::open(dir).await?),
             Self::Durare => Arc::new(durare::Durare::open(dir).await?),
             Self::DurareFull => Arc::new(durare::Durare::open_full(dir).await?),
-            Self::Ours => Arc::new(ours::Ours::open(dir)?),
+            Self::Ours => Arc::new(ours::Ours::open(dir, alone)?),
         })
     }
 }

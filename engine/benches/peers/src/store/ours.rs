@@ -5,7 +5,7 @@ use crate::body;
 use async_trait::async_trait;
 use fulcrum_engine::event::Outcome;
 use fulcrum_engine::run::Phase;
-use fulcrum_engine::state::Journal;
+use fulcrum_engine::state::{CommitOn, Journal, Options};
 use fulcrum_engine::{Context, Engine, Plan, ProbeResult, Session, Step, StepError, StepSpec};
 use serde_json::Value;
 use std::path::Path;
@@ -17,8 +17,11 @@ pub(super) struct Ours {
 }
 
 impl Ours {
-    pub(super) fn open(dir: &Path) -> Result<Self, Failed> {
-        let journal = Journal::open(dir.join("journal"), "bench")?;
+    /// `alone` says that the process carries out one workflow, and has nothing to do while it waits for the disk.
+    pub(super) fn open(dir: &Path, alone: bool) -> Result<Self, Failed> {
+        let commit_on = if alone { CommitOn::CallersThread } else { CommitOn::JournalThread };
+        let options = Options { commit_on, ..Options::default() };
+        let journal = Journal::open_with(dir.join("journal"), "bench", options)?;
         let engine = Engine::new(journal.clone(), trivial, Session::current("bench")?);
         Ok(Self { journal, engine })
     }
