@@ -8,6 +8,7 @@ use crate::panics::panic_text;
 use crate::plan::{Plan, StepId};
 use crate::step::{Context, Step};
 use crate::step_error::{ErrorKind, StepError};
+use crate::wait::Waited;
 use fulcrum_state::{Digest, Head, Reader, RunId, RunWriter};
 use futures::FutureExt;
 use serde_json::Value;
@@ -24,6 +25,7 @@ pub(crate) struct Call {
     pub(crate) attempt: u32,
     pub(crate) timeout: Duration,
     pub(crate) pre_image: Option<Digest>,
+    pub(crate) waited: Option<Arc<Waited>>,
     /// Whether a probe that finds the step done also reads its output.
     pub(crate) reads_output: bool,
     pub(crate) stop: CancellationToken,
@@ -133,6 +135,7 @@ impl Call {
             attempt: self.attempt,
             head: shared.head,
             pre_image,
+            waited: self.waited.clone(),
             plan: shared.plan,
             outputs: shared.outputs,
             stop: self.stop.clone(),

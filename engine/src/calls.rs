@@ -11,7 +11,8 @@ use crate::load::{load, unread};
 use crate::plan::Plan;
 use crate::run::{Phase, Rollback, Run};
 use crate::shape::{Differences, Shape};
-use fulcrum_state::{AppendError, Digest, RunId, RunWriter};
+use crate::wait::Wait;
+use fulcrum_state::{AppendError, Digest, Reader, RunId, RunWriter, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -68,8 +69,7 @@ impl Engine {
             let differences = Differences(differences);
             return Err(EngineError::OtherPlan { run: Some(run), differences, started_by });
         }
-        let resumed = self.resumed(run);
-        Executor::new(self, loaded, Some(writer), false)?.carry_on(vec![resumed], None).await
+        self.go_on(run, writer, loaded).await
     }
 
     /// The run that belongs to `key`, whether it was started or not.
@@ -92,12 +92,13 @@ impl Engine {
             key: key.map(str::to_owned),
             shape: Some(Shape::of(&plan).fingerprint()),
         };
-        let executor = Executor::new(self, Run::new(Arc::new(plan)), None, false)?;
-        executor.named(run).carry_on(vec![begun], Some(stored)).await
+        let executor = Executor::new(self, run, Run::new(Arc::new(plan)), None, false)?;
+        executor.carry_on(vec![begun], Some(stored)).await
     }
 
     /// Takes a run up where its journal ends. A run that went forward goes forward. A run that was being
-    /// rolled back is rolled back.
+    /// rolled back is rolled back. A run that waits goes on if one of its waits is over. Otherwise it is left as
+    /// it is, and its ending is [`Phase::Waiting`] again.
     ///
     /// # Errors
     /// When the run is over (completed, rolled back or abandoned), does not fit this program
@@ -107,8 +108,18 @@ impl Engine {
         self.check_session()?;
         let (writer, loaded) = self.take_up(run).await?;
         self.refuse_if_over(run, &loaded, "resumed", loaded.is_over())?;
-        let resumed = self.resumed(run);
-        Executor::new(self, loaded, Some(writer), false)?.carry_on(vec![resumed], None).await
+        self.go_on(run, writer, loaded).await
+    }
+
+    /// Carries a run on that was taken up. A run that still waits is left as it is: nothing is journalled.
+    async fn go_on(&self, run: RunId, writer: RunWriter, loaded: Run) -> Result<Ending, EngineError> {
+        let phase = loaded.phase().clone();
+        let waits = still_waits(&self.journal.reader(), &loaded, Timestamp::now());
+        let executor = Executor::new(self, run, loaded, Some(writer), false)?;
+        if waits {
+            return Ok(Ending { run, phase });
+        }
+        executor.carry_on(vec![self.resumed(run)], None).await
     }
 
     /// Rolls a run back, whether it completed, paused, crashed or got stuck. If a rollback had begun, it goes
@@ -130,7 +141,7 @@ impl Engine {
             Some(_) => vec![resumed],
             None => vec![Event::RollbackStarted { reason: clip(&reason), mode }, resumed],
         };
-        Executor::new(self, loaded, Some(writer), true)?.carry_on(events, None).await
+        Executor::new(self, run, loaded, Some(writer), true)?.carry_on(events, None).await
     }
 
     /// Claims the run, then reads it. A call that was dropped may have left a step behind. This waits for
@@ -177,4 +188,15 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Whether the run waits, and none of its waits is over. A run that waits for another one waits as long as that
+/// one does.
+fn still_waits(reader: &Reader, run: &Run, now: Timestamp) -> bool {
+    matches!(run.phase(), Phase::Waiting { .. })
+        && run.may_wait()
+        && run.waits().all(|(_, wait)| match wait {
+            Wait::Run { run, .. } => load(reader, *run).is_ok_and(|other| still_waits(reader, &other, now)),
+            wait => wait.until().is_none_or(|until| until > now),
+        })
 }

@@ -8,22 +8,24 @@ use crate::event::{Actor, Outcome, PauseCause, Role, Session};
 use crate::plan::Plan;
 use crate::run::{Kept, Phase, Rollback, Run};
 use crate::status::{Status, StepState};
+use crate::wait::Waited;
 use bincode::{Decode, Encode, config};
-use fulcrum_state::Digest;
+use fulcrum_state::{Digest, Timestamp};
 use std::sync::Arc;
 
 /// Changes when the meaning of the following bytes changes.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// The state. `None` before the run is begun.
 pub(crate) fn encode(run: &Run) -> Option<Vec<u8>> {
     let kept = run.kept();
-    let state = StateV2 {
+    let state = StateV3 {
         plan: kept.stored_plan?.to_string(),
         phase: match kept.phase {
             Phase::New => return None,
             Phase::Active => PhaseV1::Active,
             Phase::Paused { reason, cause } => PhaseV1::Paused(reason.clone(), cause_number(*cause)),
+            Phase::Waiting { until } => PhaseV1::Waiting(until.map(|until| until.as_micros())),
             Phase::Ended(outcome, reason) => PhaseV1::Ended(outcome_number(*outcome), reason.clone()),
         },
         session: kept.session.map(|session| {
@@ -33,7 +35,7 @@ pub(crate) fn encode(run: &Run) -> Option<Vec<u8>> {
         rollback: kept.rollback.map(|rollback| (rollback.reason.clone(), rollback.mode.clone())),
         deaths: kept.deaths,
         in_session: kept.in_session,
-        steps: kept.states.iter().map(StepV2::of).collect(),
+        steps: kept.states.iter().map(StepV3::of).collect(),
     };
     bincode::encode_to_vec((FORMAT, state), config::standard()).ok()
 }
@@ -54,6 +56,7 @@ pub(crate) fn decode(bytes: &[u8], plan: Arc<Plan>) -> Option<Run> {
             let cause = causes.into_iter().find(|known| cause_number(*known) == cause)?;
             Phase::Paused { reason, cause }
         }
+        PhaseV1::Waiting(until) => Phase::Waiting { until: until.map(Timestamp::from_micros) },
         PhaseV1::Ended(outcome, reason) => {
             let outcomes =
                 [Outcome::Completed, Outcome::RolledBack, Outcome::NeedsOperator, Outcome::Abandoned];
@@ -69,7 +72,7 @@ pub(crate) fn decode(bytes: &[u8], plan: Arc<Plan>) -> Option<Run> {
         // Only entries keep it: the engine asks no run for it.
         actor: Actor::new(),
     });
-    let states: Vec<StepState> = state.steps.into_iter().map(StepV2::into_state).collect::<Option<_>>()?;
+    let states: Vec<StepState> = state.steps.into_iter().map(StepV3::into_state).collect::<Option<_>>()?;
     let rollback = state.rollback.map(|(reason, mode)| Rollback { reason, mode });
     let kept = Kept {
         stored_plan: state.plan.parse().ok(),
@@ -83,25 +86,25 @@ pub(crate) fn decode(bytes: &[u8], plan: Arc<Plan>) -> Option<Run> {
     (plan.steps().len() == kept.states.len()).then(|| Run::from_kept(plan, &kept))
 }
 
-fn decode_state(bytes: &[u8]) -> Option<StateV2> {
+fn decode_state(bytes: &[u8]) -> Option<StateV3> {
     let (format, used): (u32, usize) = bincode::decode_from_slice(bytes, config::standard()).ok()?;
     if format != FORMAT {
         return None;
     }
     let rest = &bytes[used..];
-    let (state, used): (StateV2, usize) = bincode::decode_from_slice(rest, config::standard()).ok()?;
+    let (state, used): (StateV3, usize) = bincode::decode_from_slice(rest, config::standard()).ok()?;
     (used == rest.len()).then_some(state)
 }
 
 #[derive(Encode, Decode)]
-struct StateV2 {
+struct StateV3 {
     plan: String,
     phase: PhaseV1,
     session: Option<(String, u32, String, String)>,
     rollback: Option<(String, Option<String>)>,
     deaths: u32,
     in_session: bool,
-    steps: Vec<StepV2>,
+    steps: Vec<StepV3>,
 }
 
 #[derive(Encode, Decode)]
@@ -109,10 +112,11 @@ enum PhaseV1 {
     Active,
     Paused(String, u8),
     Ended(u8, String),
+    Waiting(Option<u64>),
 }
 
 #[derive(Encode, Decode)]
-struct StepV2 {
+struct StepV3 {
     status: u8,
     why: String,
     attempts: u32,
@@ -123,9 +127,12 @@ struct StepV2 {
     pre_image: Option<String>,
     /// JSON.
     output: Option<String>,
+    /// What it waits for and has waited for, as JSON.
+    wait: Option<String>,
+    waited: Option<String>,
 }
 
-impl StepV2 {
+impl StepV3 {
     fn of(state: &StepState) -> Self {
         let (status, why) = match &state.status {
             Status::Waiting => (0, ""),
@@ -138,6 +145,11 @@ impl StepV2 {
             Status::Undoing => (7, ""),
             Status::Undone => (8, ""),
             Status::UndoFailed(why) => (9, why.as_str()),
+            Status::Suspended(_) => (10, ""),
+        };
+        let wait = match &state.status {
+            Status::Suspended(wait) => serde_json::to_string(wait.as_ref()).ok(),
+            _ => None,
         };
         Self {
             status,
@@ -149,6 +161,8 @@ impl StepV2 {
             deaths: state.deaths,
             pre_image: state.pre_image.map(|digest| digest.to_string()),
             output: state.output.as_ref().map(ToString::to_string),
+            wait,
+            waited: state.waited.as_ref().and_then(|waited| serde_json::to_string(waited.as_ref()).ok()),
         }
     }
 
@@ -164,8 +178,10 @@ impl StepV2 {
             7 => Status::Undoing,
             8 => Status::Undone,
             9 => Status::UndoFailed(self.why),
+            10 => Status::Suspended(Arc::new(serde_json::from_str(&self.wait?).ok()?)),
             _ => return None,
         };
+        let waited: Option<Waited> = self.waited.map(|text| serde_json::from_str(&text)).transpose().ok()?;
         let pre_image = self.pre_image.map(|text| text.parse()).transpose().ok()?;
         let output = self.output.map(|text| serde_json::from_str(&text)).transpose().ok()?.map(Arc::new);
         Some(StepState {
@@ -177,6 +193,7 @@ impl StepV2 {
             deaths: self.deaths,
             pre_image,
             output,
+            waited: waited.map(Arc::new),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::clip::clip;
 use crate::control::Control;
+use crate::desk::Desk;
 use crate::event::Session;
 use crate::observe::{AfterRun, Observer, Watcher};
 use crate::plan::StepId;
@@ -21,6 +22,7 @@ pub struct Engine {
     pub(crate) parallelism: usize,
     pub(crate) pause_after: BTreeSet<StepId>,
     pub(crate) control: Control,
+    pub(crate) desk: Desk,
     pub(crate) after: Option<Arc<dyn AfterRun>>,
     /// Each entry is a commit of its own: a test can die between any two.
     #[cfg(feature = "testing")]
@@ -34,7 +36,7 @@ pub struct Engine {
 pub struct Ending {
     /// The run.
     pub run: RunId,
-    /// [`Phase::Ended`] or [`Phase::Paused`], with the reason.
+    /// [`Phase::Ended`] or [`Phase::Paused`], with the reason, or [`Phase::Waiting`].
     pub phase: Phase,
 }
 
@@ -49,6 +51,7 @@ impl Engine {
             parallelism: 4,
             pause_after: BTreeSet::new(),
             control: Control::default(),
+            desk: Desk::default(),
             after: None,
             #[cfg(feature = "testing")]
             mortality: None,

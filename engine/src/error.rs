@@ -45,6 +45,9 @@ pub enum EngineError {
     /// The key belongs to a run of another workflow. Nothing was done.
     #[error("key {key:?} belongs to run {run} of workflow {found:?}, not {workflow:?}; choose another key")]
     OtherWorkflow { key: String, run: RunId, found: String, workflow: String },
+    /// The step does not ask for a decision. Nothing was done.
+    #[error("nothing was decided: step {step} of run {run} does not ask for a decision, as {why}")]
+    NotAsked { run: RunId, step: StepId, why: String },
     /// The plan has no such step to pause after.
     #[error("there is no step {step} to pause after; the plan has {known}")]
     UnknownBreakpoint { step: StepId, known: String },

@@ -4,7 +4,8 @@
 //! Names and meanings never change.
 
 use crate::plan::StepId;
-use fulcrum_state::Digest;
+use crate::wait::{Decision, Wait};
+use fulcrum_state::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -44,6 +45,11 @@ pub enum Event {
     AttemptFailed { step: StepId, attempt: u32, failure: Failure },
     /// The attempt was stopped before it had a result: by a pause, or because a rollback began.
     AttemptCut { step: StepId, attempt: u32 },
+    /// The attempt has come to a point at which the step waits, without a process. The next attempt starts when
+    /// the wait is over.
+    AttemptWaits { step: StepId, attempt: u32, wait: Wait },
+    /// What the step waits for was decided, or nobody decided in time. `session` is the process that was told.
+    Decided { step: StepId, decision: Decision, session: Session },
     /// A step without a trustworthy result was probed. `output` is what its attempt would have returned, if
     /// the probe found the step done and the attempt was cut short.
     Probed {
@@ -74,6 +80,11 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "PauseCause::is_unknown")]
         cause: PauseCause,
     },
+    /// Nothing of the run can go on before a wait is over, at the latest at this time. No process is at work on it.
+    Waiting {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
     /// Another version of the program took the run on. `plan` names the blob with the plan that the run has
     /// from here on.
     Adopted { plan: Digest, reason: String, session: Session },
@@ -93,6 +104,8 @@ impl Event {
             Self::AttemptDone { .. } => "attempt-done",
             Self::AttemptFailed { .. } => "attempt-failed",
             Self::AttemptCut { .. } => "attempt-cut",
+            Self::AttemptWaits { .. } => "attempt-waits",
+            Self::Decided { .. } => "decided",
             Self::Probed { .. } => "probed",
             Self::RollbackStarted { .. } => "unwind-started",
             Self::UndoStarted { .. } => "undo-started",
@@ -100,6 +113,7 @@ impl Event {
             Self::UndoFailed { .. } => "undo-failed",
             Self::UndoCut { .. } => "undo-cut",
             Self::Paused { .. } => "paused",
+            Self::Waiting { .. } => "waiting",
             Self::Adopted { .. } => "adopted",
             Self::Abandoned { .. } => "abandoned",
             Self::Ended { .. } => "ended",
@@ -113,6 +127,8 @@ impl Event {
             | Self::AttemptDone { step, .. }
             | Self::AttemptFailed { step, .. }
             | Self::AttemptCut { step, .. }
+            | Self::AttemptWaits { step, .. }
+            | Self::Decided { step, .. }
             | Self::Probed { step, .. }
             | Self::UndoStarted { step, .. }
             | Self::UndoDone { step, .. }
@@ -122,6 +138,7 @@ impl Event {
             | Self::Resumed { .. }
             | Self::RollbackStarted { .. }
             | Self::Paused { .. }
+            | Self::Waiting { .. }
             | Self::Adopted { .. }
             | Self::Abandoned { .. }
             | Self::Ended { .. } => None,

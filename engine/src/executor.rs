@@ -8,10 +8,12 @@ mod commit;
 mod flight;
 mod prepare;
 mod take_in;
+mod wake;
 
 use crate::attempt::{Call, Finished};
 use crate::clip::listed;
 use crate::control::Asked;
+use crate::desk::Inbox;
 use crate::engine::{Ending, Engine};
 use crate::error::EngineError;
 use crate::event::{Event, PauseCause};
@@ -26,12 +28,12 @@ use crate::shape::{Difference, Differences};
 use crate::step::Step;
 use commit::Recorded;
 use flight::Flights;
-use fulcrum_state::{RunId, RunWriter};
+use fulcrum_state::{RunId, RunWriter, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -59,6 +61,11 @@ pub(crate) struct Executor<'a> {
     pre_images: BTreeMap<StepId, Vec<u8>>,
     probe_failures: BTreeMap<StepId, u32>,
     pausing: Option<(String, PauseCause)>,
+    /// When the first of the waits ends by itself.
+    wake: Option<Timestamp>,
+    /// Decisions that other calls hand in, and where to tell that they are durable.
+    inbox: Inbox,
+    decided: Vec<oneshot::Sender<Result<(), EngineError>>>,
     asked: Asked,
     took_pause_in: bool,
     deadline: Option<Instant>,
@@ -66,9 +73,10 @@ pub(crate) struct Executor<'a> {
 }
 
 impl<'a> Executor<'a> {
-    /// An executor that can carry `run` on. `back` means that the run is rolled back.
+    /// An executor that can carry on the run of this name. `back` means that the run is rolled back.
     pub(crate) fn new(
         engine: &'a Engine,
+        name: RunId,
         run: Run,
         writer: Option<RunWriter>,
         back: bool,
@@ -85,7 +93,7 @@ impl<'a> Executor<'a> {
             engine,
             outputs: Outputs::new(run.states().iter().map(|state| state.output.clone())),
             run,
-            name: RunId::new(),
+            name,
             writer: writer.map(|writer| Arc::new(Mutex::new(writer))),
             steps,
             tasks: JoinSet::new(),
@@ -98,17 +106,14 @@ impl<'a> Executor<'a> {
             pre_images: BTreeMap::new(),
             probe_failures: BTreeMap::new(),
             pausing: None,
+            wake: None,
+            inbox: engine.desk.open(name),
+            decided: Vec::new(),
             asked: engine.control.asked(),
             took_pause_in: false,
             deadline,
             watcher: engine.watcher.clone(),
         })
-    }
-
-    /// The run has this name, if it is yet to begin.
-    pub(crate) fn named(mut self, name: RunId) -> Self {
-        self.name = name;
-        self
     }
 
     /// Records `first` (with the plan if the run is new), then works until the run ends or pauses. Nothing is
@@ -155,7 +160,9 @@ impl<'a> Executor<'a> {
 
     async fn is_at_its_end(&self) -> Option<RunId> {
         match (self.run.phase(), &self.writer) {
-            (Phase::Ended(..) | Phase::Paused { .. }, Some(writer)) => Some(writer.lock().await.run()),
+            (Phase::Ended(..) | Phase::Paused { .. } | Phase::Waiting { .. }, Some(writer)) => {
+                Some(writer.lock().await.run())
+            }
             _ => None,
         }
     }
@@ -168,11 +175,15 @@ impl<'a> Executor<'a> {
         }
         // A step that need not wait is done after this: then no timer is set, and nothing is asked to wake this.
         tokio::task::yield_now().await;
+        if let Some(letter) = self.inbox.waiting() {
+            return self.take_letter(letter);
+        }
         if (self.took_pause_in || !self.asked.pause.is_cancelled()) && self.take_in_finished()? {
             return Ok(());
         }
         let limit = self.deadline.filter(|_| self.run.rollback().is_none());
         let overdue = self.flights.next_overdue();
+        let wake = self.next_wake();
         tokio::select! {
             biased;
             () = self.asked.pause.cancelled(), if !self.took_pause_in => {
@@ -189,6 +200,8 @@ impl<'a> Executor<'a> {
                 let reason = format!("not done within {limit:?}; in flight: {}", listed(self.flights.steps()));
                 self.record(Event::RollbackStarted { reason, mode: None })?;
             }
+            letter = self.inbox.next() => self.take_letter(letter)?,
+            () = sleep_until(wake), if wake.is_some() => {}
             () = sleep_until(overdue), if overdue.is_some() => self.flights.report_overdue(&self.watcher),
         }
         Ok(())

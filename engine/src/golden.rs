@@ -9,6 +9,7 @@
 use crate::event::{Event, Failure, FailureKind, Outcome, PauseCause, ProbeResult, Role, Session};
 use crate::load::decode;
 use crate::plan::StepId;
+use crate::wait::{Decision, Verdict, Wait};
 use fulcrum_state::{Digest, Entry, Timestamp};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,13 +27,16 @@ macro_rules! variants {
 
 variants!(Event, EVENTS, event_name,
     Begun => "begun", Resumed => "resumed", AttemptStarted => "attempt-started", AttemptDone => "attempt-done",
-    AttemptFailed => "attempt-failed", AttemptCut => "attempt-cut", Probed => "probed",
+    AttemptFailed => "attempt-failed", AttemptCut => "attempt-cut", AttemptWaits => "attempt-waits", Decided => "decided", Probed => "probed",
     RollbackStarted => "unwind-started", UndoStarted => "undo-started", UndoDone => "undo-done",
-    UndoFailed => "undo-failed", UndoCut => "undo-cut", Paused => "paused", Adopted => "adopted", Abandoned => "abandoned", Ended => "ended");
+    UndoFailed => "undo-failed", UndoCut => "undo-cut", Paused => "paused", Waiting => "waiting", Adopted => "adopted", Abandoned => "abandoned", Ended => "ended");
 variants!(ProbeResult, PROBE_RESULTS, result_name,
     Absent => "absent", Partial => "partial", Done => "done", Foreign => "foreign", Unknown => "unknown");
 variants!(PauseCause, CAUSES, cause_name,
     Person => "person", Signal => "signal", Breakpoint => "breakpoint", Unknown => "unknown");
+variants!(Wait, WAITS, wait_name, Time => "time", Decision => "decision", Run => "run");
+variants!(Verdict, VERDICTS, verdict_name,
+    Approved => "approved", Rejected => "rejected", Expired => "expired");
 variants!(FailureKind, FAILURES, failure_name, Retry => "retry", Fatal => "fatal");
 variants!(Outcome, OUTCOMES, outcome_name,
     Completed => "completed", RolledBack => "rolled-back", NeedsOperator => "needs-operator", Abandoned => "abandoned");
@@ -63,6 +67,14 @@ fn samples() -> BTreeMap<String, Event> {
         Event::Adopted { plan: Digest::of(b"a plan"), reason: "version 2".into(), session: session() },
         Event::Abandoned { reason: "not wanted".into(), session: session() },
     ];
+    for wait in waits() {
+        all.push(Event::AttemptWaits { step: step.clone(), attempt, wait });
+    }
+    for verdict in [Verdict::Approved, Verdict::Rejected, Verdict::Expired] {
+        let decision = Decision::new(verdict, "ann");
+        all.push(Event::Decided { step: step.clone(), decision, session: session() });
+    }
+    all.push(Event::Waiting { until: Some(Timestamp::from_micros(1_700_000_000_000_000)) });
     for kind in [FailureKind::Retry, FailureKind::Fatal] {
         let failure = Failure { kind, error: "no answer within 5s".into() };
         all.push(Event::AttemptFailed { step: step.clone(), attempt, failure: failure.clone() });
@@ -89,9 +101,33 @@ fn samples() -> BTreeMap<String, Event> {
     samples
 }
 
+fn waits() -> [Wait; 3] {
+    let until = Timestamp::from_micros(1_700_000_000_000_000);
+    let run = "0199a0b0-0000-7000-8000-000000000001".parse().unwrap();
+    [
+        Wait::Time { until },
+        Wait::Decision { question: "Drop \"it\"?".into(), expires: Some(until) },
+        Wait::Run { run, until: Some(until) },
+    ]
+}
+
 /// Events with the fields that most have not, by the names of their files.
 fn variations(step: &StepId, session: &dyn Fn() -> Session) -> BTreeMap<String, Event> {
     let mut samples = BTreeMap::new();
+    let step_of = || step.clone();
+    let wait = Wait::Decision { question: "Drop it?".into(), expires: None };
+    let waits = Event::AttemptWaits { step: step_of(), attempt: 1, wait };
+    samples.insert("attempt-waits-without-expiry".into(), waits);
+    let run = "0199a0b0-0000-7000-8000-000000000001".parse().unwrap();
+    let wait = Wait::Run { run, until: None };
+    samples.insert(
+        "attempt-waits-for-a-run-without-end".into(),
+        Event::AttemptWaits { step: step_of(), attempt: 1, wait },
+    );
+    let decision = Decision::new(Verdict::Approved, "ann").with_note("seen");
+    let decided = Event::Decided { step: step_of(), decision, session: session() };
+    samples.insert("decided-with-note".into(), decided);
+    samples.insert("waiting-without-end".into(), Event::Waiting { until: None });
     let bare = Event::AttemptStarted { step: step.clone(), attempt: 1, pre_image: None };
     samples.insert("attempt-started-without-pre-image".into(), bare);
     let output = json!({ "leader": "x" });
@@ -134,6 +170,8 @@ fn file_name(event: &Event) -> String {
         Event::AttemptFailed { failure, .. } | Event::UndoFailed { failure, .. } => {
             format!("{kind}-{}", failure_name(&failure.kind))
         }
+        Event::AttemptWaits { wait, .. } => format!("{kind}-{}", wait_name(wait)),
+        Event::Decided { decision, .. } => format!("{kind}-{}", verdict_name(&decision.verdict)),
         Event::Ended { outcome, .. } => format!("{kind}-{}", outcome_name(outcome)),
         _ => kind.to_owned(),
     }
@@ -176,6 +214,8 @@ fn every_variant_has_a_golden_file() {
         ("probed", PROBE_RESULTS),
         ("attempt-failed", FAILURES),
         ("undo-failed", FAILURES),
+        ("attempt-waits", WAITS),
+        ("decided", VERDICTS),
         ("ended", OUTCOMES),
     ] {
         for variant in variants {

@@ -4,6 +4,7 @@ use crate::error::LoadError;
 use crate::event::{Event, Outcome, ProbeResult, Session};
 use crate::load::{decode, unread};
 use crate::plan::StepId;
+use crate::wait::{Decision, Wait};
 use fulcrum_state::{Entry, Reader, RunId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
@@ -58,8 +59,39 @@ pub enum AttemptResult {
     Failed,
     /// It was asked to stop.
     Stopped,
+    /// It came to a point at which the step waits.
+    Waits,
     /// Its process died, or its call was given up, before it had a result.
     Interrupted,
+}
+
+/// A wait of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct StepWait {
+    /// The step.
+    pub step: StepId,
+    /// What it waits for, or has waited for.
+    pub wait: Wait,
+    /// When it began.
+    pub since: Timestamp,
+    /// What was decided, if that ended the wait.
+    pub decision: Option<Decided>,
+    /// Whether it still waits.
+    pub is_open: bool,
+}
+
+/// A decision, when it was made, and in which process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Decided {
+    /// The decision.
+    #[serde(flatten)]
+    pub decision: Decision,
+    /// When it was journalled.
+    pub time: Timestamp,
+    /// The process that was told.
+    pub session: Session,
 }
 
 /// The history of one run.
@@ -71,6 +103,9 @@ pub struct History {
     pub key: Option<String>,
     /// Every attempt, in the order in which they were started.
     pub attempts: Vec<Attempt>,
+    /// Every wait of a step, in the order in which they began.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<StepWait>,
     /// How the run ended, if it has.
     pub outcome: Option<Outcome>,
     /// Why it ended, paused, or is being rolled back.
@@ -118,13 +153,25 @@ impl History {
             Event::AttemptCut { step, .. } | Event::UndoCut { step, .. } => {
                 self.end(entry, &step, AttemptResult::Stopped, None);
             }
+            Event::AttemptWaits { step, wait, .. } => {
+                self.end(entry, &step, AttemptResult::Waits, Some(wait.to_string()));
+                let since = entry.time;
+                self.waits.push(StepWait { step, wait, since, decision: None, is_open: true });
+            }
+            Event::Decided { step, decision, session } => {
+                let decided = Decided { decision, time: entry.time, session };
+                self.end_wait(&step, Some(decided));
+            }
+            Event::Waiting { .. } => {}
             Event::Probed { step, result, output } => {
                 self.probed(&step, &result);
                 self.returned(&step, output);
             }
-            Event::RollbackStarted { reason, .. }
-            | Event::Paused { reason, .. }
-            | Event::Adopted { reason, .. } => self.reason = Some(reason),
+            Event::RollbackStarted { reason, .. } => {
+                self.waits.iter_mut().for_each(|wait| wait.is_open = false);
+                self.reason = Some(reason);
+            }
+            Event::Paused { reason, .. } | Event::Adopted { reason, .. } => self.reason = Some(reason),
             Event::Abandoned { reason, .. } => {
                 self.outcome = Some(Outcome::Abandoned);
                 self.reason = Some(reason);
@@ -142,6 +189,7 @@ impl History {
             return; // No entry precedes the run's first: `load` refuses such a journal.
         };
         self.outcome = None;
+        self.end_wait(&step, None);
         self.open.insert(step.clone(), self.attempts.len());
         self.attempts.push(Attempt {
             step,
@@ -162,6 +210,14 @@ impl History {
             attempt.ended = Some(entry.time);
             attempt.result = result;
             attempt.detail = detail;
+        }
+    }
+
+    fn end_wait(&mut self, step: &StepId, decision: Option<Decided>) {
+        let open = |wait: &&mut StepWait| wait.is_open && wait.step == *step;
+        if let Some(wait) = self.waits.iter_mut().rev().find(open) {
+            wait.is_open = false;
+            wait.decision = decision;
         }
     }
 

@@ -13,6 +13,7 @@
 //! | [`event`] | what is journalled |
 //! | [`status`], [`run`] | the state machine: one step, the whole run; no I/O, no clock |
 //! | [`load`] | from the journal back to a run; [`history`]: from the journal to a list of attempts |
+//! | [`wait`] | what a step waits for without a process |
 //! | [`engine`] | what a program calls; the executor around the state machine |
 //! | [`observe`] | how a program watches |
 //! | `testing` | what every workflow should hold, as checks (cargo feature `testing`) |
@@ -30,12 +31,14 @@ pub mod when_not_to_use_it {}
 pub mod comparison {}
 
 mod adopt;
+mod approve;
 mod attempt;
 mod calls;
 mod checkpoint;
 mod clip;
 mod closures;
 mod control;
+mod desk;
 mod edges;
 pub mod engine;
 mod error;
@@ -60,6 +63,8 @@ mod step_error;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod typed;
+pub mod wait;
+mod waiting;
 
 pub use closures::{ClosureStep, StepBuilder, Steps, step};
 pub use control::Control;
@@ -74,5 +79,6 @@ pub use shape::{Difference, Differences, Shape};
 pub use status::{Status, StepState};
 pub use step::{Context, Look, Pending, Step, StepRegistry};
 pub use step_error::StepError;
+pub use wait::{Decision, Question, Verdict, Wait};
 
 pub use fulcrum_state as state;

@@ -21,14 +21,14 @@ pub trait Observer: Send + Sync {
     }
 }
 
-/// Does something after a run has ended or paused, and before the engine's call returns: for example it signs
+/// Does something after a run has ended, paused or begun to wait, and before the engine's call returns: for example it signs
 /// what the journal has. Everything of the run is durable by then, and no step is in flight.
 ///
 /// It has no say in how the run ended, and no way to fail the call. After a crash it is not called again for
 /// that end: it must do later what it has missed. The engine waits for it without a limit.
 #[async_trait]
 pub trait AfterRun: Send + Sync {
-    /// The run has ended or paused, in this phase.
+    /// The run has ended, paused or begun to wait, in this phase.
     async fn ended(&self, journal: &Journal, run: RunId, phase: &Phase);
 }
 

@@ -6,14 +6,15 @@
 mod actions;
 mod adopt;
 mod states;
+mod waits;
+mod words;
 
 use crate::event::{Event, Outcome, PauseCause, ProbeResult, Session};
 use crate::plan::{Durability, Plan, StepId, StepSpec};
 use crate::status::{IllegalEvent, Status, StepState};
-use fulcrum_state::Digest;
+use fulcrum_state::{Digest, Timestamp};
 use serde_json::Value;
 use states::States;
-use std::fmt;
 use std::sync::Arc;
 
 /// A run: its plan and the state of each step.
@@ -68,6 +69,13 @@ pub enum Phase {
         /// The cause, for programs.
         cause: PauseCause,
     },
+    /// Nothing of it can go on before a wait is over, at the latest at this time. A person's decision, or another
+    /// run, may end the wait earlier. No process is at work on it: [`Engine::resume`](crate::Engine::resume)
+    /// goes on.
+    Waiting {
+        /// When the first wait ends by itself, by the wall clock. `None` if none does.
+        until: Option<Timestamp>,
+    },
     /// Over, with the outcome and the reason.
     Ended(Outcome, String),
 }
@@ -81,6 +89,8 @@ pub enum Action {
     Probe(StepId),
     /// Start an attempt. `failures` attempts in a row have failed before it.
     Run { step: StepId, attempt: u32, failures: u32 },
+    /// The step waits, without a process. At `until` the wait ends by itself.
+    Await { step: StepId, until: Option<Timestamp> },
     /// Start an undo.
     Undo { step: StepId, attempt: u32, failures: u32 },
     /// Ask the steps in flight to stop. The run ends once they have.
@@ -120,20 +130,27 @@ impl Run {
                 self.in_session = true;
             }
             (
-                Phase::Active | Phase::Paused { .. } | Phase::Ended(Outcome::NeedsOperator, _),
+                Phase::Active
+                | Phase::Paused { .. }
+                | Phase::Waiting { .. }
+                | Phase::Ended(Outcome::NeedsOperator, _),
                 Event::Resumed { session, same_process },
             ) => self.resume(session.clone(), *same_process),
             // A person may ask for a rollback at any time, but only once.
             (
                 Phase::Active
                 | Phase::Paused { .. }
+                | Phase::Waiting { .. }
                 | Phase::Ended(Outcome::Completed | Outcome::NeedsOperator, _),
                 Event::RollbackStarted { reason, mode },
             ) if self.rollback.is_none() => {
                 self.roll_back(Rollback { reason: reason.clone(), mode: mode.clone() });
             }
             (
-                Phase::Active | Phase::Paused { .. } | Phase::Ended(Outcome::NeedsOperator, _),
+                Phase::Active
+                | Phase::Paused { .. }
+                | Phase::Waiting { .. }
+                | Phase::Ended(Outcome::NeedsOperator, _),
                 Event::Abandoned { reason, .. },
             ) => {
                 self.phase = Phase::Ended(Outcome::Abandoned, reason.clone());
@@ -142,6 +159,13 @@ impl Run {
             (Phase::Active, Event::Paused { reason, cause }) if !self.in_flight() => {
                 self.phase = Phase::Paused { reason: reason.clone(), cause: *cause };
                 self.in_session = false;
+            }
+            (Phase::Active, Event::Waiting { until }) if self.may_wait() => {
+                self.phase = Phase::Waiting { until: *until };
+                self.in_session = false;
+            }
+            (Phase::Paused { .. } | Phase::Waiting { .. }, Event::Decided { .. }) => {
+                self.apply_to_step(event)?;
             }
             (Phase::Active, Event::Ended { outcome, reason }) if self.may_end(*outcome) => {
                 self.phase = Phase::Ended(*outcome, reason.clone());
@@ -314,6 +338,7 @@ impl Run {
             Event::AttemptDone { .. }
                 | Event::AttemptFailed { .. }
                 | Event::AttemptCut { .. }
+                | Event::AttemptWaits { .. }
                 | Event::Probed { .. }
         );
         if self.rollback.is_some() && settled {
@@ -377,36 +402,5 @@ impl Run {
         let step = step.map(|state| format!(", the step is {}", state.status)).unwrap_or_default();
         let state = format!("the run is {:?}{back}{step}", self.phase);
         IllegalEvent { event: format!("{event:?}"), state }
-    }
-}
-
-impl Rollback {
-    /// A rollback for this reason, in no particular mode.
-    pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), mode: None }
-    }
-
-    /// This rollback in this mode.
-    #[must_use]
-    pub fn with_mode(mut self, mode: impl Into<String>) -> Self {
-        self.mode = Some(mode.into());
-        self
-    }
-}
-
-impl From<&str> for Rollback {
-    fn from(reason: &str) -> Self {
-        Self::new(reason)
-    }
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::New => f.write_str("not begun"),
-            Self::Active => f.write_str("unfinished"),
-            Self::Paused { reason, .. } => write!(f, "paused ({reason})"),
-            Self::Ended(outcome, _) => write!(f, "{outcome}"),
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::event::{Event, Failure, FailureKind, ProbeResult};
 use crate::plan::StepSpec;
+use crate::wait::{Wait, Waited};
 use fulcrum_state::Digest;
 use serde_json::Value;
 use std::fmt;
@@ -30,6 +31,8 @@ pub struct StepState {
     /// Processes in a row that died while the step had an attempt, an undo or a probe in flight, as far as
     /// the journal tells.
     pub deaths: u32,
+    /// What its waits have come to. `None` if it never waited.
+    pub waited: Option<Arc<Waited>>,
 }
 
 /// What may happen to a step next.
@@ -41,6 +44,8 @@ pub enum Status {
     Waiting,
     /// An attempt was started and has no result yet.
     Running,
+    /// The last attempt ended where the step waits, without a process. May start again once the wait is over.
+    Suspended(Arc<Wait>),
     /// A past attempt has no result, or its effect may be gone.
     NeedsProbe,
     /// The step's effect is there.
@@ -84,8 +89,8 @@ impl StepState {
             && !matches!(event, Event::Probed { result, .. } if *result != ProbeResult::Done);
         next.deaths = if came_back { 0 } else { self.deaths };
         next.status = match (&self.status, event) {
-            (Status::Waiting, Event::AttemptStarted { attempt, pre_image, .. })
-                if *attempt == self.attempts + 1 =>
+            (Status::Waiting | Status::Suspended(_), Event::AttemptStarted { attempt, pre_image, .. })
+                if *attempt == self.attempts + 1 && !self.asks() =>
             {
                 next.attempts = *attempt;
                 next.output = None;
@@ -104,6 +109,17 @@ impl StepState {
             }
             (Status::Running, Event::AttemptCut { attempt, .. }) if *attempt == self.attempts => {
                 Status::NeedsProbe
+            }
+            (Status::Running, Event::AttemptWaits { attempt, wait, .. }) if *attempt == self.attempts => {
+                next.failures = 0;
+                if let Wait::Time { until } = wait {
+                    next.waited_mut().timer = Some(*until);
+                }
+                Status::Suspended(Arc::new(wait.clone()))
+            }
+            (Status::Suspended(_), Event::Decided { decision, .. }) if self.asks() => {
+                next.waited_mut().decision = Some(decision.clone());
+                Status::Waiting
             }
             (Status::NeedsProbe, Event::Probed { result, output, .. }) => {
                 if *result == ProbeResult::Done && self.is_cut() {
@@ -138,6 +154,8 @@ impl StepState {
         self.status = match std::mem::take(&mut self.status) {
             Status::Running | Status::Foreign(_) => Status::NeedsProbe,
             Status::Done if volatile => Status::NeedsProbe,
+            // The other run may have gone on: only a look tells.
+            Status::Suspended(wait) if matches!(*wait, Wait::Run { .. }) => Status::Waiting,
             Status::Undoing | Status::UndoFailed(_) => Status::ToUndo,
             other => other,
         };
@@ -149,9 +167,18 @@ impl StepState {
         self.failures = 0;
         self.status = match std::mem::take(&mut self.status) {
             Status::Waiting if self.attempts > 0 => Status::ToUndo,
-            Status::Done | Status::Failed(_) => Status::ToUndo,
+            Status::Done | Status::Failed(_) | Status::Suspended(_) => Status::ToUndo,
             other => other,
         };
+    }
+
+    /// Whether the step waits for a decision.
+    pub(crate) fn asks(&self) -> bool {
+        matches!(&self.status, Status::Suspended(wait) if wait.is_for_a_decision())
+    }
+
+    fn waited_mut(&mut self) -> &mut Waited {
+        Arc::make_mut(self.waited.get_or_insert_default())
     }
 
     /// Whether a call of the step was in flight or due when the journal ended.
@@ -199,6 +226,7 @@ impl fmt::Display for Status {
         f.write_str(match self {
             Self::Waiting => "waiting",
             Self::Running => "running",
+            Self::Suspended(_) => "suspended",
             Self::NeedsProbe => "to be probed",
             Self::Done => "done",
             Self::Failed(_) => "failed",

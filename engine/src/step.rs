@@ -5,6 +5,7 @@ use crate::observe::Watcher;
 use crate::outputs::Outputs;
 use crate::plan::{Plan, StepId, StepSpec};
 use crate::step_error::StepError;
+use crate::wait::Waited;
 use async_trait::async_trait;
 use fulcrum_state::{Head, RunId};
 use serde_json::Value;
@@ -101,6 +102,7 @@ pub struct Context {
     pub(crate) attempt: u32,
     pub(crate) head: Head,
     pub(crate) pre_image: Option<Arc<[u8]>>,
+    pub(crate) waited: Option<Arc<Waited>>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) outputs: Outputs,
     pub(crate) stop: CancellationToken,

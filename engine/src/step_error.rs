@@ -1,5 +1,7 @@
 //! Why a method of a step failed, and whether another attempt may succeed.
 
+use crate::wait::Wait;
+use fulcrum_state::Timestamp;
 use std::error::Error;
 use std::fmt;
 
@@ -25,6 +27,7 @@ use std::fmt;
 pub struct StepError {
     kind: ErrorKind,
     text: String,
+    wait: Option<Box<Wait>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,24 +35,41 @@ pub(crate) enum ErrorKind {
     Retry,
     Fatal,
     Stopped,
+    Waits,
 }
 
 impl StepError {
     /// Another attempt may succeed. `cause` is a text or an error. Of an error, the whole chain of sources is
     /// kept.
     pub fn retry(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind: ErrorKind::Retry, text: with_sources(cause.into().as_ref()) }
+        Self { kind: ErrorKind::Retry, text: with_sources(cause.into().as_ref()), wait: None }
     }
 
     /// No further attempt can succeed. `cause` is a text or an error, as for [`StepError::retry`].
     pub fn fatal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind: ErrorKind::Fatal, text: with_sources(cause.into().as_ref()) }
+        Self { kind: ErrorKind::Fatal, text: with_sources(cause.into().as_ref()), wait: None }
     }
 
     /// The step stopped because it was asked to ([`Context::stopped`](crate::Context::stopped)). If it was not
     /// asked, this is a failure that may be tried again.
     pub fn stopped() -> Self {
-        Self { kind: ErrorKind::Stopped, text: "stopped when asked to".to_owned() }
+        Self { kind: ErrorKind::Stopped, text: "stopped when asked to".to_owned(), wait: None }
+    }
+
+    /// The attempt ends here, and the next one starts at this time of the wall clock. No process is needed
+    /// meanwhile. This is no failure. [`Context::sleep_until`](crate::Context::sleep_until) returns it while that
+    /// time has not come.
+    pub fn wait_until(until: Timestamp) -> Self {
+        Self::wait(Wait::Time { until })
+    }
+
+    pub(crate) fn wait(wait: Wait) -> Self {
+        Self { kind: ErrorKind::Waits, text: format!("waits {wait}"), wait: Some(Box::new(wait)) }
+    }
+
+    /// What the step waits for, if that is why its attempt ended.
+    pub fn waits(&self) -> Option<&Wait> {
+        self.wait.as_deref()
     }
 
     pub(crate) fn kind(&self) -> ErrorKind {

@@ -4,7 +4,9 @@
 
 use async_trait::async_trait;
 use fulcrum_engine::state::{Commit, Journal, RunId};
-use fulcrum_engine::{Context, Engine, Plan, ProbeResult, Session, Step, StepError, StepSpec};
+use fulcrum_engine::{
+    Context, Engine, Plan, ProbeResult, Question, Session, Step, StepError, StepSpec, Steps, step,
+};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
@@ -92,6 +94,24 @@ async fn any_journal_is_listed_shown_and_verified_while_its_program_writes() {
     );
     drop(journal);
     assert_eq!(json_of(&["holder"], dir.path())["holder"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_run_that_waits_is_shown_with_its_question_and_the_decision() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path(), "test").unwrap();
+    let ask = step("ask").run(|cx| async move { Ok(cx.approval(&Question::new("ship it?"))?.by) });
+    let engine = Engine::new(journal, Steps::new().with(ask), Session::current("asker").unwrap());
+    let plan = Plan::new("asking", vec![StepSpec::new("ask", Value::Null)]).unwrap();
+    let run = engine.start(plan).await.unwrap().run;
+    let shown = text(&command(&["show"], dir.path()).stdout);
+    assert!(shown.lines().last().unwrap().ends_with("ask waits for a decision: ship it?"), "{shown}");
+    engine.approve(run, "ask", "ann", "seen").await.unwrap();
+    let _ = engine.resume(run).await.unwrap();
+    let shown = text(&command(&["show"], dir.path()).stdout);
+    assert!(shown.contains("ask waited for") && shown.contains("approved by ann (seen)  pid "), "{shown}");
+    let wait = &json_of(&["show"], dir.path())["waits"][0];
+    assert_eq!((&wait["open"], &wait["decision"]["by"]), (&json!(false), &json!("ann")), "{wait}");
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ impl Executor<'_> {
                 result => result?,
             }
         }
+        self.answer_letters();
         Ok(())
     }
 

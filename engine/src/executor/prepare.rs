@@ -9,7 +9,8 @@ use crate::panics::panic_text;
 use crate::plan::StepId;
 use crate::run::{Action, Phase};
 use crate::step_error::StepError;
-use fulcrum_state::Digest;
+use crate::wait::{Decision, Verdict, earlier};
+use fulcrum_state::{Digest, Timestamp};
 use futures::FutureExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -34,23 +35,29 @@ impl Executor<'_> {
                 return self.record(Event::Ended { outcome, reason });
             }
             let known = self.batch.len();
+            self.wake = None;
+            let waits_only = !actions.is_empty() && actions.iter().all(Action::is_wait);
             for action in actions {
                 self.prepare(action)?;
             }
-            // A step that failed before its attempt began has nothing in flight. So the state machine is
-            // asked again now.
+            // A step that failed before its attempt began has nothing in flight. Nor has a step whose question
+            // has expired. So the state machine is asked again now.
             if self.batch[known..]
                 .iter()
-                .any(|recorded| matches!(recorded.event, Event::AttemptFailed { .. }))
+                .any(|recorded| matches!(recorded.event, Event::AttemptFailed { .. } | Event::Decided { .. }))
             {
                 continue;
             }
+            if !self.flights.is_empty() || *self.run.phase() != Phase::Active {
+                return Ok(());
+            }
             return match &self.pausing {
-                Some((reason, cause)) if self.flights.is_empty() && *self.run.phase() == Phase::Active => {
+                Some((reason, cause)) => {
                     let (reason, cause) = (clip(reason), *cause);
                     self.record(Event::Paused { reason, cause })
                 }
-                _ => Ok(()),
+                None if waits_only => self.record(Event::Waiting { until: self.wake }),
+                None => Ok(()),
             };
         }
     }
@@ -81,6 +88,7 @@ impl Executor<'_> {
             Action::Run { step, attempt, failures } if self.free(&step) => {
                 self.prepare_run(step, attempt, failures)?;
             }
+            Action::Await { step, until } => self.prepare_after_wait(step, until)?,
             Action::Undo { step, attempt, failures } if self.free(&step) => {
                 self.prepare_undo(step, attempt, failures)?;
             }
@@ -117,6 +125,25 @@ impl Executor<'_> {
         self.record_with(Event::AttemptStarted { step: step.clone(), attempt, pre_image }, new_one)?;
         self.call(What::Run, &step, attempt);
         Ok(())
+    }
+
+    /// Starts the next attempt if the wait has ended by itself. A question that nobody has answered is decided by
+    /// that. An attempt follows in any case.
+    fn prepare_after_wait(&mut self, step: StepId, until: Option<Timestamp>) -> Result<(), EngineError> {
+        if until.is_none_or(|until| until > Timestamp::now()) {
+            self.wake = earlier(self.wake, until);
+            return Ok(());
+        }
+        if !self.free(&step) {
+            return Ok(());
+        }
+        let Some(state) = self.run.state(&step) else { return Ok(()) };
+        if state.asks() {
+            let (decision, session) = (Decision::new(Verdict::Expired, ""), self.engine.session.clone());
+            return self.record(Event::Decided { step, decision, session });
+        }
+        let attempt = state.attempts + 1;
+        self.prepare_run(step, attempt, 0)
     }
 
     fn saves(&self, step: &StepId) -> Result<bool, StepError> {
@@ -158,8 +185,18 @@ impl Executor<'_> {
         let stop = self.flights.add(step, what);
         let state = self.run.state(step);
         let pre_image = state.and_then(|state| state.pre_image);
+        let waited = state.and_then(|state| state.waited.clone());
         let reads_output = state.is_some_and(|state| state.is_cut()) && self.run.rollback().is_none();
-        self.calls.push(Call { what, step: step.clone(), attempt, timeout, pre_image, reads_output, stop });
+        self.calls.push(Call {
+            what,
+            step: step.clone(),
+            attempt,
+            timeout,
+            pre_image,
+            waited,
+            reads_output,
+            stop,
+        });
     }
 
     /// Starts the wanted calls. Before the run is begun there are none.

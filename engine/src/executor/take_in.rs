@@ -33,9 +33,10 @@ impl Executor<'_> {
             }
             (What::Save, Err(error)) => self.save_failed(step, attempt, &error),
             (What::Run, Ok(Returned::Ran(output))) => self.ran(step, attempt, output),
-            (What::Run, Err(error)) => self.record(match failure(&error) {
-                Some(failure) => Event::AttemptFailed { step, attempt, failure },
-                None => Event::AttemptCut { step, attempt },
+            (What::Run, Err(error)) => self.record(match (error.waits(), failure(&error)) {
+                (Some(wait), _) => Event::AttemptWaits { step, attempt, wait: wait.clone() },
+                (None, Some(failure)) => Event::AttemptFailed { step, attempt, failure },
+                (None, None) => Event::AttemptCut { step, attempt },
             }),
             (What::Undo, Ok(Returned::Undone)) => self.record(Event::UndoDone { step, attempt }),
             (What::Undo, Err(error)) => self.record(match failure(&error) {
@@ -110,7 +111,8 @@ impl Executor<'_> {
 
 fn failure(error: &StepError) -> Option<Failure> {
     let kind = match error.kind() {
-        ErrorKind::Retry => FailureKind::Retry,
+        // Only `run` may wait.
+        ErrorKind::Retry | ErrorKind::Waits => FailureKind::Retry,
         ErrorKind::Fatal => FailureKind::Fatal,
         ErrorKind::Stopped => return None,
     };

@@ -55,6 +55,9 @@ impl Run {
                     let step = step();
                     Some(Action::Run { step, attempt: state.attempts + 1, failures: state.failures })
                 }
+                Status::Suspended(ref wait) if self.may_run(place) => {
+                    Some(Action::Await { step: step(), until: wait.until() })
+                }
                 _ => None,
             }
         };

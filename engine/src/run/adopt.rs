@@ -29,7 +29,10 @@ impl Run {
     /// Whether the run can take on this plan. `Err` says why not.
     pub(crate) fn may_adopt(&self, plan: &Plan) -> Result<(), String> {
         match &self.phase {
-            Phase::Active | Phase::Paused { .. } | Phase::Ended(Outcome::NeedsOperator, _) => {}
+            Phase::Active
+            | Phase::Paused { .. }
+            | Phase::Waiting { .. }
+            | Phase::Ended(Outcome::NeedsOperator, _) => {}
             // Only a rollback is still possible.
             Phase::Ended(Outcome::Completed, _) if self.is_of_shape(plan) => {}
             Phase::Ended(Outcome::Completed, _) => {

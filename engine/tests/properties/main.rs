@@ -15,7 +15,9 @@ mod simulation;
 
 use fulcrum_engine::event::{Failure, FailureKind, PauseCause, Session};
 use fulcrum_engine::run::Action;
-use fulcrum_engine::state::Digest;
+use fulcrum_engine::state::{Digest, RunId, Timestamp};
+use fulcrum_engine::status::Status;
+use fulcrum_engine::wait::{Decision, Verdict, Wait};
 use fulcrum_engine::{Event, Outcome, Plan, ProbeResult, Run, StepId};
 use model::Model;
 use proptest::prelude::*;
@@ -47,6 +49,10 @@ fn every_schedule_comes_to_the_end_that_the_model_says() {
         "two failures at once",
         "a failure on the way back",
         "a volatile effect lost",
+        "a step waits",
+        "a run waits",
+        "a decision on a run that waits",
+        "a run that waits is rolled back",
     ] {
         assert!(tally.get(what).is_some_and(|times| *times > 10), "it hardly ever came to this: {what}");
     }
@@ -56,7 +62,7 @@ fn every_schedule_comes_to_the_end_that_the_model_says() {
 /// accepted is what the model accepts.
 #[test]
 fn what_cannot_follow_is_an_error_and_changes_nothing() {
-    let event = (0..28_u8, 0..=STEPS_MAX, 0..4_u32, any::<u8>());
+    let event = (0..34_u8, 0..=STEPS_MAX, 0..4_u32, any::<u8>());
     let accepted = RefCell::new([0_u32; 2]);
     holds(5_000, (shape(), prop::collection::vec(event, 0..60)), |(shape, events)| {
         let plan = Arc::new(shape.plan(Duration::from_secs(1)));
@@ -116,7 +122,33 @@ fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Eve
         11 => Event::UndoCut { step, attempt },
         12 => Event::Paused { reason, cause: PauseCause::Person },
         13 => Event::Ended { outcome, reason },
+        14 => Event::AttemptWaits { step, attempt, wait: wait(variant) },
+        15 => Event::Decided { step, decision: decision(variant), session },
+        16 => Event::Waiting { until: None },
         _ => asked_for(run, variant, result, failure),
+    }
+}
+
+pub(crate) fn wait(variant: u8) -> Wait {
+    let until = Timestamp::from_micros(u64::from(variant));
+    match variant % 3 {
+        0 => Wait::Time { until },
+        1 => Wait::Decision { question: String::new(), expires: None },
+        _ => Wait::Run { run: RunId::of_key("another"), until: Some(until) },
+    }
+}
+
+pub(crate) fn decision(variant: u8) -> Decision {
+    Decision::new([Verdict::Approved, Verdict::Rejected, Verdict::Expired][usize::from(variant) % 3], "ann")
+}
+
+/// What ends the wait of a step.
+pub(crate) fn end_of_wait(run: &Run, step: StepId, variant: u8, session: Session) -> Event {
+    match run.state(&step) {
+        Some(state) if matches!(&state.status, Status::Suspended(wait) if !wait.is_for_a_decision()) => {
+            Event::AttemptStarted { attempt: state.attempts + 1, step, pre_image: None }
+        }
+        _ => Event::Decided { step, decision: decision(variant), session },
     }
 }
 
@@ -124,9 +156,11 @@ fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Eve
 fn asked_for(run: &Run, variant: u8, result: ProbeResult, failure: Failure) -> Event {
     let session = Session::new("0", 1, "random");
     let open = run.steps().find_map(|(spec, state)| {
-        use fulcrum_engine::status::Status;
         let (step, failure) = (spec.id.clone(), failure.clone());
-        match (&state.status, variant % 3) {
+        match (&state.status, variant % 4) {
+            (Status::Running, 3) => {
+                Some(Event::AttemptWaits { step, attempt: state.attempts, wait: wait(variant / 4) })
+            }
             (Status::Running, 0) => Some(Event::AttemptFailed { step, attempt: state.attempts, failure }),
             (Status::Running, _) => {
                 Some(Event::AttemptDone { step, attempt: state.attempts, output: Value::Null })
@@ -141,6 +175,8 @@ fn asked_for(run: &Run, variant: u8, result: ProbeResult, failure: Failure) -> E
     }
     match run.next_actions().into_iter().next() {
         Some(Action::Run { step, attempt, .. }) => Event::AttemptStarted { step, attempt, pre_image: None },
+        Some(Action::Await { .. }) if variant.is_multiple_of(5) => Event::Waiting { until: None },
+        Some(Action::Await { step, .. }) => end_of_wait(run, step, variant, session),
         Some(Action::Undo { step, attempt, .. }) => Event::UndoStarted { step, attempt },
         Some(Action::Probe(step)) => Event::Probed { step, result, output: Value::Null },
         Some(Action::RollBack(reason)) => Event::RollbackStarted { reason, mode: None },

@@ -1,6 +1,7 @@
 //! The rules of a run, stated a second time: sets of steps instead of a table of states.
 
 use fulcrum_engine::event::FailureKind;
+use fulcrum_engine::wait::Wait;
 use fulcrum_engine::{Durability, Event, Outcome, Plan, ProbeResult, StepId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +29,8 @@ pub(crate) struct Model {
     pub failed: Set,
     pub foreign: Set,
     pub left: Set,
+    /// Steps that wait without a process, and what for.
+    pub suspended: BTreeMap<StepId, Wait>,
     /// Forward (false) and back (true).
     failures: BTreeMap<(bool, StepId), u32>,
     attempts: BTreeMap<(bool, StepId), u32>,
@@ -52,8 +55,17 @@ impl Model {
             Event::RollbackStarted { .. } => {
                 (self.rolling_back, self.active, self.ended) = (true, true, None);
                 self.failures.clear();
+                self.suspended.clear();
             }
-            Event::Paused { .. } => self.active = false,
+            Event::Paused { .. } | Event::Waiting { .. } => self.active = false,
+            Event::Decided { step, .. } => _ = self.suspended.remove(step),
+            Event::AttemptWaits { step, wait, .. } => {
+                self.open.remove(step);
+                self.failures.remove(&(false, step.clone()));
+                if !self.rolling_back {
+                    self.suspended.insert(step.clone(), wait.clone());
+                }
+            }
             Event::Ended { outcome, .. } => (self.active, self.ended) = (false, Some(*outcome)),
             Event::AttemptStarted { step, .. } => self.start(step),
             Event::UndoStarted { step, .. } => self.start(step),
@@ -101,7 +113,7 @@ impl Model {
                 self.deaths.clear();
                 self.at_work = true;
             }
-            Event::Paused { .. } | Event::Ended { .. } => self.at_work = false,
+            Event::Paused { .. } | Event::Waiting { .. } | Event::Ended { .. } => self.at_work = false,
             Event::RollbackStarted { .. } => self.deaths.clear(),
             Event::Probed { result, .. } if *result != ProbeResult::Done => {}
             Event::AttemptStarted { .. } | Event::UndoStarted { .. } => {}
@@ -123,6 +135,8 @@ impl Model {
             }
             Event::RollbackStarted { .. } => self.begun && !self.rolling_back,
             Event::Paused { .. } => self.active && self.open.is_empty(),
+            Event::Decided { step, .. } => self.begun && self.ended.is_none() && self.asks(step),
+            Event::Waiting { .. } => self.may_wait(plan),
             Event::Ended { outcome, .. } => {
                 let right = *outcome == Outcome::NeedsOperator || self.due(plan) == Some(*outcome);
                 self.active && self.open.is_empty() && right
@@ -134,6 +148,7 @@ impl Model {
             Event::Probed { step, .. } => self.active && self.unclear.contains(step),
             Event::AttemptDone { step, attempt, .. }
             | Event::AttemptFailed { step, attempt, .. }
+            | Event::AttemptWaits { step, attempt, .. }
             | Event::AttemptCut { step, attempt } => {
                 self.active && self.open.get(step) == Some(&false) && *attempt == next(false, step) - 1
             }
@@ -154,7 +169,24 @@ impl Model {
             && !self.rolling_back
             && after.is_some_and(|after| after.iter().all(|before| self.done.contains(before)))
             && !self.open.contains_key(step)
+            && !self.asks(step)
             && !untouched.iter().any(|set| set.contains(step))
+    }
+
+    fn asks(&self, step: &StepId) -> bool {
+        matches!(self.suspended.get(step), Some(Wait::Decision { .. }))
+    }
+
+    /// Whether nothing else can go on.
+    fn may_wait(&self, plan: &Plan) -> bool {
+        let in_the_way = [&self.unclear, &self.failed, &self.foreign];
+        let other = |id: &StepId| !self.suspended.contains_key(id) && self.may_start(id, plan);
+        self.active
+            && !self.rolling_back
+            && self.open.is_empty()
+            && !self.suspended.is_empty()
+            && in_the_way.iter().all(|set| set.is_empty())
+            && !plan.steps().iter().any(|spec| other(&spec.id))
     }
 
     /// It was started, and nothing that depends on it is left.
@@ -194,6 +226,7 @@ impl Model {
         let cut = std::mem::take(&mut self.open).into_iter().filter(|(_, back)| !back);
         self.unclear.extend(cut.map(|(step, _)| step));
         self.unclear.append(&mut self.foreign);
+        self.suspended.retain(|_, wait| !matches!(wait, Wait::Run { .. }));
         for spec in plan.steps().iter().filter(|_| !self.rolling_back) {
             let gone =
                 spec.durability == Durability::Process || (rebooted && spec.durability == Durability::Boot);
@@ -209,6 +242,7 @@ impl Model {
     fn start(&mut self, step: &StepId) {
         *self.attempts.entry((self.rolling_back, step.clone())).or_default() += 1;
         self.started.insert(step.clone());
+        self.suspended.remove(step);
         self.open.insert(step.clone(), self.rolling_back);
     }
 

@@ -2,6 +2,7 @@
 //! of numbers gives the order and the luck. Every event is shown to the model.
 
 use crate::model::Model;
+use crate::{decision, end_of_wait, wait};
 use fulcrum_engine::event::{Failure, FailureKind, PauseCause, Session};
 use fulcrum_engine::run::{Action, Phase};
 use fulcrum_engine::state::Digest;
@@ -92,6 +93,10 @@ impl<'a> Simulation<'a> {
             }
             _ => {}
         }
+        let waits_only = actions.iter().all(|action| matches!(action, Action::Await { .. }));
+        if waits_only && !actions.is_empty() && self.flights.is_empty() && self.lucky(2) == Some(0) {
+            return self.wait();
+        }
         self.check_actions(&actions)?;
         match self.lucky(24) {
             Some(0) => self.crash(),
@@ -109,6 +114,7 @@ impl<'a> Simulation<'a> {
             Action::Run { step, .. } => !self.model.may_start(step, &self.plan),
             Action::Undo { step, .. } => !self.model.may_undo(step, &self.plan),
             Action::Probe(step) => !self.model.unclear.contains(step),
+            Action::Await { step, .. } => !self.model.suspended.contains_key(step),
             _ => false,
         });
         wrong.map_or(Ok(()), |action| Err(format!("{action:?} is asked for, but {:?}", self.model)))
@@ -118,7 +124,10 @@ impl<'a> Simulation<'a> {
         let mut startable: Vec<Action> = actions
             .into_iter()
             .filter(|action| match action {
-                Action::Run { step, .. } | Action::Undo { step, .. } | Action::Probe(step) => {
+                Action::Run { step, .. }
+                | Action::Undo { step, .. }
+                | Action::Await { step, .. }
+                | Action::Probe(step) => {
                     self.flights.len() < self.parallelism && !self.flights.contains_key(step)
                 }
                 _ => false,
@@ -146,6 +155,15 @@ impl<'a> Simulation<'a> {
                 let intent = Event::UndoStarted { step: step.clone(), attempt };
                 (step, Flight::Undo(attempt), Some(intent))
             }
+            Action::Await { step, .. } => {
+                let variant = self.lucky(3).unwrap_or(0);
+                match end_of_wait(&self.run, step.clone(), variant, self.session()) {
+                    started @ Event::AttemptStarted { attempt, .. } => {
+                        (step, Flight::Run(attempt), Some(started))
+                    }
+                    decided => return self.record(decided),
+                }
+            }
             Action::Probe(step) => (step, Flight::Probe, None),
             other => return Err(format!("{other:?} is not to be started")),
         };
@@ -171,6 +189,10 @@ impl<'a> Simulation<'a> {
                 match luck {
                     0..=3 => Event::AttemptFailed { step, attempt, failure },
                     4 => Event::AttemptCut { step, attempt },
+                    5 | 6 => {
+                        self.count("a step waits");
+                        Event::AttemptWaits { step, attempt, wait: wait(self.lucky(3).unwrap_or(0)) }
+                    }
                     _ => Event::AttemptDone { step, attempt, output: Value::Null },
                 }
             }
@@ -230,6 +252,32 @@ impl<'a> Simulation<'a> {
         }
         self.reload()?;
         self.next_process()
+    }
+
+    /// No process is at work. Somebody may decide before the next one is.
+    fn wait(&mut self) -> Held {
+        self.count("a run waits");
+        self.record(Event::Waiting { until: None })?;
+        if !self.run.next_actions().is_empty() {
+            return Err("a run that waits asks for something".to_owned());
+        }
+        self.reload()?;
+        let asking: Vec<StepId> = self
+            .run
+            .waits()
+            .filter(|(_, wait)| wait.is_for_a_decision())
+            .map(|(step, _)| step.clone())
+            .collect();
+        if let (Some(step), Some(luck @ 0..=2)) = (asking.first(), self.lucky(4)) {
+            self.count("a decision on a run that waits");
+            let (step, session) = (step.clone(), self.session());
+            self.record(Event::Decided { step, decision: decision(luck), session })?;
+        }
+        self.next_process()?;
+        if self.model.rolling_back {
+            self.count("a run that waits is rolled back");
+        }
+        Ok(())
     }
 
     /// Takes the run up, forward or back, perhaps after a reboot.

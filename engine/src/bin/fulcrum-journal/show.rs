@@ -3,7 +3,7 @@
 use crate::list::{header_json, header_line};
 use crate::print::{EntryData, Printer, rfc3339, with_causes};
 use crate::{FORMAT_VERSION, Found, Outcome, Trouble};
-use fulcrum_engine::history::{Attempt, AttemptResult, Direction, History};
+use fulcrum_engine::history::{Attempt, AttemptResult, Direction, History, StepWait};
 use fulcrum_engine::load::decode;
 use fulcrum_engine::state::{Entry, ReadError, Reader, RunHeader};
 use fulcrum_engine::{Event, LoadError, Outcome as RunOutcome};
@@ -24,6 +24,7 @@ pub(crate) fn show(reader: &Reader, header: &RunHeader, entries: bool, printer: 
         Some((history, damage)) => {
             outcome_lines(&history).try_for_each(|line| printer.line(line))?;
             history.attempts.iter().try_for_each(|attempt| printer.line(attempt_line(attempt)))?;
+            history.waits.iter().try_for_each(|wait| printer.line(wait_line(wait)))?;
             report(damage, printer)
         }
         None => {
@@ -56,7 +57,7 @@ struct Document<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Content<'a> {
-    Attempts { outcome: Option<RunOutcome>, reason: Option<&'a str>, attempts: Vec<Value> },
+    Attempts { outcome: Option<RunOutcome>, reason: Option<&'a str>, attempts: Vec<Value>, waits: Vec<Value> },
     Entries { entry_list: Vec<EntryData<'a>> },
 }
 
@@ -66,7 +67,9 @@ fn as_json(reader: &Reader, header: &RunHeader, history: Option<Readable>, print
     };
     if let Some((history, damage)) = history {
         let attempts = history.attempts.iter().map(attempt_json).collect();
-        print(Content::Attempts { outcome: history.outcome, reason: history.reason.as_deref(), attempts })?;
+        let (outcome, reason) = (history.outcome, history.reason.as_deref());
+        let waits = history.waits.iter().map(wait_json).collect();
+        print(Content::Attempts { outcome, reason, attempts, waits })?;
         return report(damage, printer);
     }
     let (mut entries, mut damage) = (Vec::new(), None);
@@ -143,6 +146,35 @@ fn attempt_line(attempt: &Attempt) -> String {
         line += &format!("  -> {output}");
     }
     line
+}
+
+/// Since when, what for, and what was decided by whom.
+fn wait_line(wait: &StepWait) -> String {
+    let state = if wait.is_open { "waits" } else { "waited" };
+    let until = wait.wait.until().map(|until| format!(", until {}", rfc3339(until))).unwrap_or_default();
+    let mut line = format!("  {}  {} {state} {}{until}", rfc3339(wait.since), wait.step, wait.wait);
+    if let Some(decided) = &wait.decision {
+        let (time, pid) = (rfc3339(decided.time), decided.session.pid);
+        line += &format!("; {time}  {}  pid {pid}", decided.decision);
+    }
+    line
+}
+
+fn wait_json(wait: &StepWait) -> Value {
+    json!({
+        "step": wait.step,
+        "open": wait.is_open,
+        "since": rfc3339(wait.since),
+        "until": wait.wait.until().map(rfc3339),
+        "wait": wait.wait,
+        "decision": wait.decision.as_ref().map(|decided| json!({
+            "verdict": decided.decision.verdict,
+            "by": decided.decision.by,
+            "note": decided.decision.note,
+            "time": rfc3339(decided.time),
+            "session": decided.session,
+        })),
+    })
 }
 
 /// The word that the JSON has, too: a later engine may have more of them.

@@ -1,0 +1,47 @@
+//! A run that waits without a process.
+
+use super::{Action, Phase, Run};
+use crate::plan::StepId;
+use crate::status::Status;
+use crate::wait::Wait;
+use fulcrum_state::Timestamp;
+
+impl Run {
+    /// The steps that wait, and what for, in the order of the plan.
+    pub fn waits(&self) -> impl Iterator<Item = (&StepId, &Wait)> {
+        self.steps().filter_map(|(spec, state)| match &state.status {
+            Status::Suspended(wait) => Some((&spec.id, wait.as_ref())),
+            _ => None,
+        })
+    }
+
+    /// Whether the step asks for a decision at this time. `Err` says why not.
+    pub(crate) fn asks(&self, step: &StepId, now: Timestamp) -> Result<(), String> {
+        if !matches!(self.phase, Phase::Active | Phase::Paused { .. } | Phase::Waiting { .. }) {
+            return Err(format!("the run is {}", self.phase));
+        }
+        match self.state(step).map(|state| &state.status) {
+            None => Err("the run has no such step".to_owned()),
+            Some(Status::Suspended(wait)) if wait.is_for_a_decision() => {
+                if wait.until().is_some_and(|expires| expires <= now) {
+                    return Err("its question has expired".to_owned());
+                }
+                Ok(())
+            }
+            Some(status) => Err(format!("the step is {status}")),
+        }
+    }
+
+    /// Whether nothing is left to do but to wait.
+    pub(crate) fn may_wait(&self) -> bool {
+        let due = self.due();
+        !self.in_flight() && !due.is_empty() && due.iter().all(Action::is_wait)
+    }
+}
+
+impl Action {
+    /// Whether there is nothing to do but to wait.
+    pub(crate) fn is_wait(&self) -> bool {
+        matches!(self, Self::Await { .. })
+    }
+}
