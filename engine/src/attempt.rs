@@ -6,6 +6,7 @@ use crate::observe::Watcher;
 use crate::outputs::Outputs;
 use crate::panics::panic_text;
 use crate::plan::{Plan, StepId};
+use crate::reports::Reports;
 use crate::step::{Context, Step};
 use crate::step_error::{ErrorKind, StepError};
 use crate::wait::Waited;
@@ -81,6 +82,7 @@ pub(crate) struct Shared {
     pub(crate) head: Head,
     pub(crate) plan: Arc<Plan>,
     pub(crate) outputs: Outputs,
+    pub(crate) reports: Reports,
     /// Held for as long as a call goes on, even after the engine was dropped. Until then this process cannot
     /// take the run up again.
     pub(crate) claim: Arc<tokio::sync::Mutex<RunWriter>>,
@@ -140,6 +142,7 @@ impl Call {
             outputs: shared.outputs,
             stop: self.stop.clone(),
             watcher: shared.watcher,
+            reports: shared.reports,
             noted: Arc::new(Mutex::new(String::new())),
         };
         match tokio::time::timeout(self.timeout, self.method(step, &cx)).await {

@@ -11,6 +11,7 @@ use crate::load::{load, unread};
 use crate::plan::Plan;
 use crate::run::{Phase, Rollback, Run};
 use crate::shape::{Differences, Shape};
+use crate::status::Status;
 use crate::wait::Wait;
 use fulcrum_state::{AppendError, Digest, Reader, RunId, RunWriter, Timestamp};
 use std::sync::Arc;
@@ -195,8 +196,14 @@ impl Engine {
 fn still_waits(reader: &Reader, run: &Run, now: Timestamp) -> bool {
     matches!(run.phase(), Phase::Waiting { .. })
         && run.may_wait()
-        && run.waits().all(|(_, wait)| match wait {
-            Wait::Run { run, .. } => load(reader, *run).is_ok_and(|other| still_waits(reader, &other, now)),
-            wait => wait.until().is_none_or(|until| until > now),
+        && run.steps().all(|(_, state)| match &state.status {
+            Status::Suspended(_) if state.deadline.is_some_and(|deadline| deadline <= now) => false,
+            Status::Suspended(wait) => match wait.as_ref() {
+                Wait::Run { run, .. } => {
+                    load(reader, *run).is_ok_and(|other| still_waits(reader, &other, now))
+                }
+                wait => wait.until().is_none_or(|until| until > now),
+            },
+            _ => true,
         })
 }

@@ -130,6 +130,7 @@ struct StepV3 {
     /// What it waits for and has waited for, as JSON.
     wait: Option<String>,
     waited: Option<String>,
+    deadline: Option<u64>,
 }
 
 impl StepV3 {
@@ -163,6 +164,7 @@ impl StepV3 {
             output: state.output.as_ref().map(ToString::to_string),
             wait,
             waited: state.waited.as_ref().and_then(|waited| serde_json::to_string(waited.as_ref()).ok()),
+            deadline: state.deadline.map(|deadline| deadline.as_micros()),
         }
     }
 
@@ -194,6 +196,7 @@ impl StepV3 {
             pre_image,
             output,
             waited: waited.map(Arc::new),
+            deadline: self.deadline.map(Timestamp::from_micros),
         })
     }
 }

@@ -38,7 +38,14 @@ pub enum Event {
     },
     /// An attempt is about to begin. `pre_image` names a blob. The first pre-image of a step counts for all
     /// its attempts and undos.
-    AttemptStarted { step: StepId, attempt: u32, pre_image: Option<Digest> },
+    /// `deadline` is that of the step, from its first attempt on.
+    AttemptStarted {
+        step: StepId,
+        attempt: u32,
+        pre_image: Option<Digest>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline: Option<Timestamp>,
+    },
     /// The attempt succeeded. Later steps may read `output`.
     AttemptDone { step: StepId, attempt: u32, output: Value },
     /// The attempt failed.
@@ -50,6 +57,8 @@ pub enum Event {
     AttemptWaits { step: StepId, attempt: u32, wait: Wait },
     /// What the step waits for was decided, or nobody decided in time. `session` is the process that was told.
     Decided { step: StepId, decision: Decision, session: Session },
+    /// What the attempt (or undo) does at present, in its own words.
+    Reported { step: StepId, attempt: u32, text: String },
     /// A step without a trustworthy result was probed. `output` is what its attempt would have returned, if
     /// the probe found the step done and the attempt was cut short.
     Probed {
@@ -106,6 +115,7 @@ impl Event {
             Self::AttemptCut { .. } => "attempt-cut",
             Self::AttemptWaits { .. } => "attempt-waits",
             Self::Decided { .. } => "decided",
+            Self::Reported { .. } => "reported",
             Self::Probed { .. } => "probed",
             Self::RollbackStarted { .. } => "unwind-started",
             Self::UndoStarted { .. } => "undo-started",
@@ -129,6 +139,7 @@ impl Event {
             | Self::AttemptCut { step, .. }
             | Self::AttemptWaits { step, .. }
             | Self::Decided { step, .. }
+            | Self::Reported { step, .. }
             | Self::Probed { step, .. }
             | Self::UndoStarted { step, .. }
             | Self::UndoDone { step, .. }

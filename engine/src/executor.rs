@@ -23,6 +23,7 @@ use crate::outputs::Outputs;
 use crate::panics::panic_text;
 use crate::plan::{Plan, StepId, StepSpec};
 use crate::policy::Policy;
+use crate::reports::Reports;
 use crate::run::{Phase, Run};
 use crate::shape::{Difference, Differences};
 use crate::step::Step;
@@ -66,6 +67,9 @@ pub(crate) struct Executor<'a> {
     /// Decisions that other calls hand in, and where to tell that they are durable.
     inbox: Inbox,
     decided: Vec<oneshot::Sender<Result<(), EngineError>>>,
+    reports: Reports,
+    /// When a report must be durable, if one is not.
+    report_due: Option<Instant>,
     asked: Asked,
     took_pause_in: bool,
     deadline: Option<Instant>,
@@ -109,6 +113,8 @@ impl<'a> Executor<'a> {
             wake: None,
             inbox: engine.desk.open(name),
             decided: Vec::new(),
+            reports: Reports::default(),
+            report_due: None,
             asked: engine.control.asked(),
             took_pause_in: false,
             deadline,
@@ -149,6 +155,7 @@ impl<'a> Executor<'a> {
         loop {
             self.decide()?;
             self.save_first().await?;
+            self.add_reports()?;
             self.commit().await?;
             if let Some(run) = self.is_at_its_end().await {
                 return Ok(Ending { run, phase: self.run.phase().clone() });
@@ -202,6 +209,8 @@ impl<'a> Executor<'a> {
             }
             letter = self.inbox.next() => self.take_letter(letter)?,
             () = sleep_until(wake), if wake.is_some() => {}
+            () = self.reports.is_new() => self.reported(),
+            () = sleep_until(self.report_due), if self.report_due.is_some() => {}
             () = sleep_until(overdue), if overdue.is_some() => self.flights.report_overdue(&self.watcher),
         }
         Ok(())

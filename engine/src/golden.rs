@@ -27,7 +27,7 @@ macro_rules! variants {
 
 variants!(Event, EVENTS, event_name,
     Begun => "begun", Resumed => "resumed", AttemptStarted => "attempt-started", AttemptDone => "attempt-done",
-    AttemptFailed => "attempt-failed", AttemptCut => "attempt-cut", AttemptWaits => "attempt-waits", Decided => "decided", Probed => "probed",
+    AttemptFailed => "attempt-failed", AttemptCut => "attempt-cut", AttemptWaits => "attempt-waits", Decided => "decided", Reported => "reported", Probed => "probed",
     RollbackStarted => "unwind-started", UndoStarted => "undo-started", UndoDone => "undo-done",
     UndoFailed => "undo-failed", UndoCut => "undo-cut", Paused => "paused", Waiting => "waiting", Adopted => "adopted", Abandoned => "abandoned", Ended => "ended");
 variants!(ProbeResult, PROBE_RESULTS, result_name,
@@ -56,7 +56,7 @@ fn samples() -> BTreeMap<String, Event> {
             shape: None,
         },
         Event::Resumed { session: session(), same_process: false },
-        Event::AttemptStarted { step: step.clone(), attempt, pre_image: Some(image) },
+        Event::AttemptStarted { step: step.clone(), attempt, pre_image: Some(image), deadline: None },
         Event::AttemptDone { step: step.clone(), attempt, output: json!({ "uid": "7", "ports": [6443] }) },
         Event::AttemptCut { step: step.clone(), attempt },
         Event::RollbackStarted { reason: "step \"x\" failed: ä".into(), mode: None },
@@ -67,6 +67,7 @@ fn samples() -> BTreeMap<String, Event> {
         Event::Adopted { plan: Digest::of(b"a plan"), reason: "version 2".into(), session: session() },
         Event::Abandoned { reason: "not wanted".into(), session: session() },
     ];
+    all.push(Event::Reported { step: step.clone(), attempt, text: "37 of 200".into() });
     for wait in waits() {
         all.push(Event::AttemptWaits { step: step.clone(), attempt, wait });
     }
@@ -115,6 +116,9 @@ fn waits() -> [Wait; 3] {
 fn variations(step: &StepId, session: &dyn Fn() -> Session) -> BTreeMap<String, Event> {
     let mut samples = BTreeMap::new();
     let step_of = || step.clone();
+    let deadline = Some(Timestamp::from_micros(1_700_000_000_000_000));
+    let started = Event::AttemptStarted { step: step_of(), attempt: 1, pre_image: None, deadline };
+    samples.insert("attempt-started-with-deadline".into(), started);
     let wait = Wait::Decision { question: "Drop it?".into(), expires: None };
     let waits = Event::AttemptWaits { step: step_of(), attempt: 1, wait };
     samples.insert("attempt-waits-without-expiry".into(), waits);
@@ -128,7 +132,7 @@ fn variations(step: &StepId, session: &dyn Fn() -> Session) -> BTreeMap<String, 
     let decided = Event::Decided { step: step_of(), decision, session: session() };
     samples.insert("decided-with-note".into(), decided);
     samples.insert("waiting-without-end".into(), Event::Waiting { until: None });
-    let bare = Event::AttemptStarted { step: step.clone(), attempt: 1, pre_image: None };
+    let bare = Event::AttemptStarted { step: step.clone(), attempt: 1, pre_image: None, deadline: None };
     samples.insert("attempt-started-without-pre-image".into(), bare);
     let output = json!({ "leader": "x" });
     let probed = Event::Probed { step: step.clone(), result: ProbeResult::Done, output };

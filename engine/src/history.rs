@@ -28,6 +28,9 @@ pub struct Attempt {
     pub result: AttemptResult,
     /// The process that made it.
     pub session: Session,
+    /// What it reported last ([`Context::report`](crate::Context::report)).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
     /// The error, a later probe's finding, or nothing.
     pub detail: Option<String>,
     /// What it returned, or what a later probe read of that.
@@ -163,6 +166,11 @@ impl History {
                 self.end_wait(&step, Some(decided));
             }
             Event::Waiting { .. } => {}
+            Event::Reported { step, text, .. } => {
+                if let Some(attempt) = self.last(&step) {
+                    attempt.report = Some(text);
+                }
+            }
             Event::Probed { step, result, output } => {
                 self.probed(&step, &result);
                 self.returned(&step, output);
@@ -199,6 +207,7 @@ impl History {
             ended: None,
             result: AttemptResult::Open,
             session,
+            report: None,
             detail: None,
             output: None,
             seq: entry.seq,

@@ -55,6 +55,7 @@ mod outputs;
 mod panics;
 pub mod plan;
 pub mod policy;
+mod reports;
 pub mod run;
 pub mod shape;
 pub mod status;

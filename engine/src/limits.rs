@@ -20,6 +20,8 @@ pub const KEY_BYTES_MAX: usize = 512;
 pub const ACTOR_BYTES_MAX: usize = 16 * 1024;
 /// The most bytes of a step's output, as JSON.
 pub const OUTPUT_BYTES_MAX: usize = 3000;
+/// The most bytes of a step's report, as JSON ([`Context::report`](crate::Context::report)).
+pub const REPORT_BYTES_MAX: usize = 256;
 /// The most levels of arrays and objects in a value. The JSON reader goes to 128, and the engine adds levels
 /// of its own.
 pub const DEPTH_MAX: usize = 100;

@@ -48,6 +48,9 @@ pub struct StepSpec {
     pub policy: Policy,
     /// The policy of its undo.
     pub undo_policy: Policy,
+    /// The longest that the step may take, over all its attempts and waits.
+    #[serde(default, rename = "deadline_ms", skip_serializing_if = "Option::is_none")]
+    deadline: Option<Millis>,
     /// The [version](crate::Step::version) of the step's work. The engine sets it when a run begins.
     #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
     pub version: u32,
@@ -220,8 +223,23 @@ impl StepSpec {
             durability: Durability::Durable,
             policy: Policy::default(),
             undo_policy: Policy::tries(10, Duration::from_secs(60)),
+            deadline: None,
             version: first_version(),
         }
+    }
+
+    /// The value of [`StepSpec::within`].
+    pub fn deadline(&self) -> Option<Duration> {
+        self.deadline.map(|millis| millis.0)
+    }
+
+    /// Sets the longest that the step may take over all its attempts, with the pauses and waits between them, by
+    /// the wall clock. The time counts from the first attempt, also while no process is at work on the run.
+    /// Then the step fails. An undo has no such limit.
+    #[must_use]
+    pub fn within(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(Millis(deadline));
+        self
     }
 
     /// Adds dependencies.
@@ -315,7 +333,7 @@ struct Unchecked {
     steps: Vec<StepSpec>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 struct Millis(#[serde(with = "millis")] Duration);
 

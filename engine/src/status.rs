@@ -3,7 +3,7 @@
 use crate::event::{Event, Failure, FailureKind, ProbeResult};
 use crate::plan::StepSpec;
 use crate::wait::{Wait, Waited};
-use fulcrum_state::Digest;
+use fulcrum_state::{Digest, Timestamp};
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub struct StepState {
     pub deaths: u32,
     /// What its waits have come to. `None` if it never waited.
     pub waited: Option<Arc<Waited>>,
+    /// When the step must be done, by the wall clock.
+    pub deadline: Option<Timestamp>,
 }
 
 /// What may happen to a step next.
@@ -85,16 +87,20 @@ impl StepState {
         let mut next = self.clone();
         // An attempt that came back in any way has not taken its process down. A probe that finds the attempt's
         // work missing says nothing of the attempt.
-        let came_back = !matches!(event, Event::AttemptStarted { .. } | Event::UndoStarted { .. })
-            && !matches!(event, Event::Probed { result, .. } if *result != ProbeResult::Done);
+        let came_back = !matches!(
+            event,
+            Event::AttemptStarted { .. } | Event::UndoStarted { .. } | Event::Reported { .. }
+        ) && !matches!(event, Event::Probed { result, .. } if *result != ProbeResult::Done);
         next.deaths = if came_back { 0 } else { self.deaths };
         next.status = match (&self.status, event) {
-            (Status::Waiting | Status::Suspended(_), Event::AttemptStarted { attempt, pre_image, .. })
-                if *attempt == self.attempts + 1 && !self.asks() =>
-            {
+            (
+                Status::Waiting | Status::Suspended(_),
+                Event::AttemptStarted { attempt, pre_image, deadline, .. },
+            ) if *attempt == self.attempts + 1 && !self.asks() => {
                 next.attempts = *attempt;
                 next.output = None;
                 next.pre_image = self.pre_image.or(*pre_image);
+                next.deadline = self.deadline.or(*deadline);
                 Status::Running
             }
             (Status::Running, Event::AttemptDone { attempt, output, .. }) if *attempt == self.attempts => {
@@ -109,17 +115,6 @@ impl StepState {
             }
             (Status::Running, Event::AttemptCut { attempt, .. }) if *attempt == self.attempts => {
                 Status::NeedsProbe
-            }
-            (Status::Running, Event::AttemptWaits { attempt, wait, .. }) if *attempt == self.attempts => {
-                next.failures = 0;
-                if let Wait::Time { until } = wait {
-                    next.waited_mut().timer = Some(*until);
-                }
-                Status::Suspended(Arc::new(wait.clone()))
-            }
-            (Status::Suspended(_), Event::Decided { decision, .. }) if self.asks() => {
-                next.waited_mut().decision = Some(decision.clone());
-                Status::Waiting
             }
             (Status::NeedsProbe, Event::Probed { result, output, .. }) => {
                 if *result == ProbeResult::Done && self.is_cut() {
@@ -139,12 +134,34 @@ impl StepState {
                 after_failure(failure, last, Status::ToUndo, Status::UndoFailed)
             }
             (Status::Undoing, Event::UndoCut { attempt, .. }) if *attempt == self.undos => Status::ToUndo,
-            (_, event) => {
-                let (event, state) = (format!("{event:?}"), format!("the step is {}", self.status));
-                return Err(IllegalEvent { event, state });
-            }
+            (_, event) => self.after_wait(event, &mut next).ok_or_else(|| IllegalEvent {
+                event: format!("{event:?}"),
+                state: format!("the step is {}", self.status),
+            })?,
         };
         Ok(next)
+    }
+
+    /// The status after an event about a wait, or a report. `None` if it cannot follow.
+    fn after_wait(&self, event: &Event, next: &mut Self) -> Option<Status> {
+        Some(match (&self.status, event) {
+            (Status::Running, Event::AttemptWaits { attempt, wait, .. }) if *attempt == self.attempts => {
+                next.failures = 0;
+                if let Wait::Time { until } = wait {
+                    next.waited_mut().timer = Some(*until);
+                }
+                Status::Suspended(Arc::new(wait.clone()))
+            }
+            (Status::Running, Event::Reported { attempt, .. }) if *attempt == self.attempts => {
+                Status::Running
+            }
+            (Status::Undoing, Event::Reported { attempt, .. }) if *attempt == self.undos => Status::Undoing,
+            (Status::Suspended(_), Event::Decided { decision, .. }) if self.asks() => {
+                next.waited_mut().decision = Some(decision.clone());
+                Status::Waiting
+            }
+            _ => return None,
+        })
     }
 
     /// The run is taken up again. Attempts of the earlier session have no result. `volatile` says that the

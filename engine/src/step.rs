@@ -1,9 +1,12 @@
 //! The contract between a step and the engine.
 
+use crate::clip::clip_to;
 use crate::event::ProbeResult;
+use crate::limits::REPORT_BYTES_MAX;
 use crate::observe::Watcher;
 use crate::outputs::Outputs;
 use crate::plan::{Plan, StepId, StepSpec};
+use crate::reports::Reports;
 use crate::step_error::StepError;
 use crate::wait::Waited;
 use async_trait::async_trait;
@@ -107,6 +110,7 @@ pub struct Context {
     pub(crate) outputs: Outputs,
     pub(crate) stop: CancellationToken,
     pub(crate) watcher: Watcher,
+    pub(crate) reports: Reports,
     pub(crate) noted: Arc<Mutex<String>>,
 }
 
@@ -197,6 +201,16 @@ impl Context {
             self.watcher.note(&self.step, &text);
             *noted = text;
         }
+    }
+
+    /// Reports what the step is doing, as [`Context::note`] does, and to other processes, too: the journal has
+    /// the last report of an attempt ([`History`](crate::history::History)). It goes with the next commit of the
+    /// run, or after a second without one. A longer text than
+    /// [`REPORT_BYTES_MAX`](crate::limits::REPORT_BYTES_MAX) is clipped. Only `run` and `undo` report.
+    pub fn report(&self, text: impl Into<String>) {
+        let text = clip_to(&text.into(), REPORT_BYTES_MAX);
+        self.note(text.clone());
+        self.reports.put(&self.step, self.attempt, text);
     }
 
     /// Whether the run is being stopped. The step should then return [`StepError::stopped`] soon.

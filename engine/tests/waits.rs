@@ -1,4 +1,5 @@
-//! Waiting without a process: timers, decisions, and what a kill around them leaves.
+//! Waiting without a process: timers, decisions, and what a kill around them leaves. Deadlines and reports of
+//! steps, which go by the clock, too.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "it is a test, and the child of one")]
 
@@ -8,8 +9,8 @@ mod harness;
 use fulcrum_engine::history::{AttemptResult, History};
 use fulcrum_engine::state::{Journal, Options, Reader, RunId, Timestamp};
 use fulcrum_engine::{
-    Ending, Engine, EngineError, Outcome, Phase, Plan, Policy, ProbeResult, Question, Session, StepError,
-    StepSpec, Steps, Verdict, step,
+    Backoff, Ending, Engine, EngineError, Outcome, Phase, Plan, Policy, ProbeResult, Question, Session,
+    StepError, StepSpec, Steps, Verdict, step,
 };
 use harness::{Talker, test_as_child};
 use serde_json::Value;
@@ -257,6 +258,70 @@ async fn only_run_may_wait() {
     let run = engine.start(Plan::new("undo", vec![spec]).unwrap()).await.unwrap().run;
     let ending = engine.roll_back(run, "asked to").await.unwrap();
     assert!(is(&ending, Outcome::NeedsOperator), "{ending:?}");
+}
+
+#[tokio::test]
+async fn a_deadline_is_over_all_attempts_and_waits_of_a_step() {
+    let limit = Duration::from_millis(40);
+    let quick = Backoff { initial: Duration::from_millis(1), max: Duration::from_millis(5) };
+    let policy = Policy::tries(u32::MAX, HOUR).with_backoff(quick);
+    let steps = || {
+        Steps::new()
+            .with(step("fails").run(|_| async { Err::<(), _>(StepError::retry("not yet")) }))
+            .with(step("hangs").run(|_| std::future::pending::<Result<(), StepError>>()))
+            .with(step("sleeps").run(|cx| async move { cx.sleep(HOUR) }))
+            .with(step("asks").run(|cx| async move { cx.decision(&Question::new("ship it?")).map(drop) }))
+    };
+    for name in ["fails", "hangs", "sleeps", "asks"] {
+        let journal = Journal::in_memory();
+        let engine = || Engine::new(journal.clone(), steps(), session());
+        let spec = StepSpec::new(name, Value::Null).policy(policy.clone()).within(limit);
+        let before = Timestamp::now();
+        let mut ending = engine().start(Plan::new("late", vec![spec]).unwrap()).await.unwrap();
+        if let Phase::Waiting { until } = ending.phase {
+            let until = until.unwrap();
+            assert!(until.since(before) >= limit && until.since(before) < HOUR, "{name}: {until:?}");
+            reached(until).await;
+            ending = engine().resume(ending.run).await.unwrap();
+        }
+        let Phase::Ended(Outcome::RolledBack, reason) = &ending.phase else { panic!("{name}: {ending:?}") };
+        assert!(reason.contains("not done within 40ms, over all its attempts"), "{name}: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_report_is_seen_from_outside_while_its_step_runs_and_many_share_a_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    let seen = Arc::new(Notify::new());
+    let wake = Arc::clone(&seen);
+    let busy = step("busy").run(move |cx| {
+        let seen = Arc::clone(&seen);
+        async move {
+            (1..=1000).for_each(|n| cx.report(format!("{n} of 2000")));
+            seen.notified().await;
+            (1001..=2000).for_each(|n| cx.report(format!("{n} of 2000")));
+            Ok(())
+        }
+    });
+    let engine = Engine::new(journal.clone(), Steps::new().with(busy), session());
+    let plan = Plan::new("busy", vec![StepSpec::new("busy", Value::Null)]).unwrap();
+    let reader = Reader::open(dir.path().join("journal")).unwrap();
+    let run = Engine::run_of(KEY);
+    let report = |reader: &Reader| History::read(reader, run).ok()?.attempts.pop()?.report;
+    let watch = async {
+        // The step reports, and nothing else is committed meanwhile.
+        while report(&reader).is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(report(&reader).as_deref(), Some("1000 of 2000"));
+        wake.notify_one();
+    };
+    let both = async { tokio::join!(engine.run_or_resume(KEY, plan), watch) };
+    let (ending, ()) = tokio::time::timeout(HOUR, both).await.unwrap();
+    assert!(is(&ending.unwrap(), Outcome::Completed));
+    assert_eq!(report(&reader).as_deref(), Some("2000 of 2000"));
+    assert_eq!(journal.syncs(), 3, "begun; the first report; the last one with the result");
 }
 
 const DIR: &str = "FULCRUM_WAITS_DIR";

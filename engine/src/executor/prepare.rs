@@ -105,6 +105,9 @@ impl Executor<'_> {
     }
 
     fn prepare_run(&mut self, step: StepId, attempt: u32, failures: u32) -> Result<(), EngineError> {
+        if self.time_left(&step).is_some_and(|left| left.is_zero()) {
+            return self.out_of_time(step, attempt);
+        }
         if !self.rest_is_over(&step, failures, What::Run) {
             return Ok(());
         }
@@ -122,7 +125,9 @@ impl Executor<'_> {
             }
         }
         let pre_image = new_one.as_deref().map(Digest::of);
-        self.record_with(Event::AttemptStarted { step: step.clone(), attempt, pre_image }, new_one)?;
+        let deadline = self.new_deadline(&step);
+        let started = Event::AttemptStarted { step: step.clone(), attempt, pre_image, deadline };
+        self.record_with(started, new_one)?;
         self.call(What::Run, &step, attempt);
         Ok(())
     }
@@ -171,14 +176,21 @@ impl Executor<'_> {
             return true;
         }
         let policy = if direction == What::Undo { self.undo_policy(step) } else { self.policy(step) };
-        let timeout = policy.backoff.pause(failures, fastrand::f64());
+        let mut timeout = policy.backoff.pause(failures, fastrand::f64());
+        if let (What::Run, Some(left)) = (direction, self.time_left(step)) {
+            timeout = timeout.min(left);
+        }
         self.queue(What::Rest, step, 0, timeout);
         false
     }
 
     fn call(&mut self, what: What, step: &StepId, attempt: u32) {
         let policy = if what == What::Undo { self.undo_policy(step) } else { self.policy(step) };
-        self.queue(what, step, attempt, policy.timeout);
+        let timeout = match self.time_left(step) {
+            Some(left) if what == What::Run => policy.timeout.min(left),
+            _ => policy.timeout,
+        };
+        self.queue(what, step, attempt, timeout);
     }
 
     fn queue(&mut self, what: What, step: &StepId, attempt: u32, timeout: Duration) {
@@ -217,6 +229,7 @@ impl Executor<'_> {
             head,
             plan: Arc::clone(self.run.plan()),
             outputs: self.outputs.clone(),
+            reports: self.reports.clone(),
             claim: Arc::clone(writer),
         };
         for call in now {

@@ -20,6 +20,9 @@ impl Executor<'_> {
         let lost = |error: JoinError| EngineError::Lost { cause: error.to_string() };
         let Finished { what, step, attempt, result } = finished.map_err(lost)?;
         self.flights.ended(&step, &self.watcher);
+        if matches!(what, What::Run | What::Undo) {
+            self.add_report(&step)?;
+        }
         match (what, result) {
             (What::Rest, _) => {
                 self.rested.insert(step);
@@ -102,7 +105,8 @@ impl Executor<'_> {
     ) -> Result<(), EngineError> {
         self.rested.remove(&step); // The next pause is for this failure.
         if let (Some(failure), None) = (failure(error), self.run.rollback()) {
-            self.record(Event::AttemptStarted { step: step.clone(), attempt, pre_image: None })?;
+            let deadline = self.new_deadline(&step);
+            self.record(Event::AttemptStarted { step: step.clone(), attempt, pre_image: None, deadline })?;
             self.record(Event::AttemptFailed { step, attempt, failure })?;
         }
         Ok(())

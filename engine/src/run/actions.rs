@@ -5,6 +5,7 @@ use super::{Action, Phase, Run};
 use crate::clip::listed;
 use crate::event::Outcome;
 use crate::status::Status;
+use crate::wait::earlier;
 
 impl Run {
     /// The next actions, in the order of the plan. They depend on nothing but the events so far.
@@ -56,7 +57,8 @@ impl Run {
                     Some(Action::Run { step, attempt: state.attempts + 1, failures: state.failures })
                 }
                 Status::Suspended(ref wait) if self.may_run(place) => {
-                    Some(Action::Await { step: step(), until: wait.until() })
+                    let until = earlier(wait.until(), state.deadline);
+                    Some(Action::Await { step: step(), until })
                 }
                 _ => None,
             }

@@ -62,7 +62,7 @@ fn every_schedule_comes_to_the_end_that_the_model_says() {
 /// accepted is what the model accepts.
 #[test]
 fn what_cannot_follow_is_an_error_and_changes_nothing() {
-    let event = (0..34_u8, 0..=STEPS_MAX, 0..4_u32, any::<u8>());
+    let event = (0..36_u8, 0..=STEPS_MAX, 0..4_u32, any::<u8>());
     let accepted = RefCell::new([0_u32; 2]);
     holds(5_000, (shape(), prop::collection::vec(event, 0..60)), |(shape, events)| {
         let plan = Arc::new(shape.plan(Duration::from_secs(1)));
@@ -110,7 +110,7 @@ fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Eve
     match kind {
         0 => Event::Begun { workflow: String::new(), plan: Digest::of(b""), session, key: None, shape: None },
         1 => Event::Resumed { session, same_process: variant.is_multiple_of(3) },
-        2 => Event::AttemptStarted { step, attempt, pre_image: None },
+        2 => Event::AttemptStarted { step, attempt, pre_image: None, deadline: None },
         3 => Event::AttemptDone { step, attempt, output: Value::Null },
         4 => Event::AttemptFailed { step, attempt, failure },
         5 => Event::AttemptCut { step, attempt },
@@ -125,6 +125,7 @@ fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Eve
         14 => Event::AttemptWaits { step, attempt, wait: wait(variant) },
         15 => Event::Decided { step, decision: decision(variant), session },
         16 => Event::Waiting { until: None },
+        17 => Event::Reported { step, attempt, text: String::new() },
         _ => asked_for(run, variant, result, failure),
     }
 }
@@ -146,7 +147,7 @@ pub(crate) fn decision(variant: u8) -> Decision {
 pub(crate) fn end_of_wait(run: &Run, step: StepId, variant: u8, session: Session) -> Event {
     match run.state(&step) {
         Some(state) if matches!(&state.status, Status::Suspended(wait) if !wait.is_for_a_decision()) => {
-            Event::AttemptStarted { attempt: state.attempts + 1, step, pre_image: None }
+            Event::AttemptStarted { attempt: state.attempts + 1, step, pre_image: None, deadline: None }
         }
         _ => Event::Decided { step, decision: decision(variant), session },
     }
@@ -174,7 +175,9 @@ fn asked_for(run: &Run, variant: u8, result: ProbeResult, failure: Failure) -> E
         return open;
     }
     match run.next_actions().into_iter().next() {
-        Some(Action::Run { step, attempt, .. }) => Event::AttemptStarted { step, attempt, pre_image: None },
+        Some(Action::Run { step, attempt, .. }) => {
+            Event::AttemptStarted { step, attempt, pre_image: None, deadline: None }
+        }
         Some(Action::Await { .. }) if variant.is_multiple_of(5) => Event::Waiting { until: None },
         Some(Action::Await { step, .. }) => end_of_wait(run, step, variant, session),
         Some(Action::Undo { step, attempt, .. }) => Event::UndoStarted { step, attempt },

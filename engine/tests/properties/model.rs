@@ -58,6 +58,7 @@ impl Model {
                 self.suspended.clear();
             }
             Event::Paused { .. } | Event::Waiting { .. } => self.active = false,
+            Event::Reported { .. } => {}
             Event::Decided { step, .. } => _ = self.suspended.remove(step),
             Event::AttemptWaits { step, wait, .. } => {
                 self.open.remove(step);
@@ -116,7 +117,7 @@ impl Model {
             Event::Paused { .. } | Event::Waiting { .. } | Event::Ended { .. } => self.at_work = false,
             Event::RollbackStarted { .. } => self.deaths.clear(),
             Event::Probed { result, .. } if *result != ProbeResult::Done => {}
-            Event::AttemptStarted { .. } | Event::UndoStarted { .. } => {}
+            Event::AttemptStarted { .. } | Event::UndoStarted { .. } | Event::Reported { .. } => {}
             event => {
                 self.deaths.remove(&event.step().cloned());
                 if matches!(event, Event::AttemptDone { .. } | Event::UndoDone { .. }) {
@@ -136,6 +137,10 @@ impl Model {
             Event::RollbackStarted { .. } => self.begun && !self.rolling_back,
             Event::Paused { .. } => self.active && self.open.is_empty(),
             Event::Decided { step, .. } => self.begun && self.ended.is_none() && self.asks(step),
+            Event::Reported { step, attempt, .. } => {
+                let open = self.open.get(step);
+                self.active && open.is_some_and(|back| *attempt == next(*back, step) - 1)
+            }
             Event::Waiting { .. } => self.may_wait(plan),
             Event::Ended { outcome, .. } => {
                 let right = *outcome == Outcome::NeedsOperator || self.due(plan) == Some(*outcome);

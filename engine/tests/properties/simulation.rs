@@ -148,7 +148,8 @@ impl<'a> Simulation<'a> {
     fn start(&mut self, action: Action) -> Held {
         let (step, flight, intent) = match action {
             Action::Run { step, attempt, .. } => {
-                let intent = Event::AttemptStarted { step: step.clone(), attempt, pre_image: None };
+                let intent =
+                    Event::AttemptStarted { step: step.clone(), attempt, pre_image: None, deadline: None };
                 (step, Flight::Run(attempt), Some(intent))
             }
             Action::Undo { step, attempt, .. } => {

@@ -139,6 +139,9 @@ fn attempt_line(attempt: &Attempt) -> String {
         result_word(attempt.result),
         attempt.session.pid
     );
+    if let Some(report) = &attempt.report {
+        line += &format!("  [{report}]");
+    }
     if let Some(detail) = &attempt.detail {
         line += &format!("  {detail}");
     }
@@ -191,6 +194,7 @@ fn attempt_json(attempt: &Attempt) -> Value {
         "ended": attempt.ended.map(rfc3339),
         "result": attempt.result,
         "session": attempt.session,
+        "report": attempt.report,
         "detail": attempt.detail,
         "output": attempt.output,
         "entry": attempt.seq,
