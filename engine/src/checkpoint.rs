@@ -51,8 +51,13 @@ pub(crate) fn decode(bytes: &[u8], plan: Arc<Plan>) -> Option<Run> {
     let phase = match state.phase {
         PhaseV1::Active => Phase::Active,
         PhaseV1::Paused(reason, cause) => {
-            let causes =
-                [PauseCause::Unknown, PauseCause::Person, PauseCause::Signal, PauseCause::Breakpoint];
+            let causes = [
+                PauseCause::Unknown,
+                PauseCause::Person,
+                PauseCause::Signal,
+                PauseCause::Breakpoint,
+                PauseCause::Above,
+            ];
             let cause = causes.into_iter().find(|known| cause_number(*known) == cause)?;
             Phase::Paused { reason, cause }
         }
@@ -207,6 +212,7 @@ fn cause_number(cause: PauseCause) -> u8 {
         PauseCause::Person => 1,
         PauseCause::Signal => 2,
         PauseCause::Breakpoint => 3,
+        PauseCause::Above => 4,
     }
 }
 

@@ -197,6 +197,8 @@ pub enum PauseCause {
     Signal,
     /// A breakpoint ([`Engine::pause_after`](crate::Engine::pause_after)).
     Breakpoint,
+    /// The run above stops: this is the run of one of its steps ([`ChildRun`](crate::ChildRun)).
+    Above,
     /// The entry does not say the cause: it was written before there were causes.
     #[default]
     Unknown,

@@ -35,6 +35,7 @@ mod approve;
 mod attempt;
 mod calls;
 mod checkpoint;
+mod child_run;
 mod clip;
 mod closures;
 mod control;
@@ -67,6 +68,7 @@ mod typed;
 pub mod wait;
 mod waiting;
 
+pub use child_run::ChildRun;
 pub use closures::{ClosureStep, StepBuilder, Steps, step};
 pub use control::Control;
 pub use engine::{Ending, Engine};
