@@ -83,6 +83,7 @@ impl Engine {
         self.check_session()?;
         check_depth(|| "what all steps of the plan share".to_owned(), plan.shared())?;
         let plan = executor::with_versions(self, plan)?;
+        self.retain_once().await;
         let encode =
             |cause: serde_json::Error| EngineError::Encode { what: "the plan", cause: cause.to_string() };
         let stored = serde_json::to_vec(&plan).map_err(encode)?;

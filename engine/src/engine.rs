@@ -6,6 +6,7 @@ use crate::desk::Desk;
 use crate::event::Session;
 use crate::observe::{AfterRun, Observer, Watcher};
 use crate::plan::StepId;
+use crate::retention::Automatic;
 use crate::run::Phase;
 use crate::step::StepRegistry;
 use fulcrum_state::{Journal, RunId};
@@ -24,6 +25,7 @@ pub struct Engine {
     pub(crate) control: Control,
     pub(crate) desk: Desk,
     pub(crate) after: Option<Arc<dyn AfterRun>>,
+    pub(crate) retention: Option<Automatic>,
     /// Each entry is a commit of its own: a test can die between any two.
     #[cfg(feature = "testing")]
     pub(crate) mortality: Option<Arc<crate::testing::Mortality>>,
@@ -53,6 +55,7 @@ impl Engine {
             control: Control::default(),
             desk: Desk::default(),
             after: None,
+            retention: None,
             #[cfg(feature = "testing")]
             mortality: None,
         }

@@ -18,6 +18,9 @@ pub enum EngineError {
         "the run stopped half-way because the journal could not be written; once it can, resume the run or roll it back"
     )]
     Journal(#[from] AppendError),
+    /// The journal could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The run could not be read back.
     #[error(transparent)]
     Load(#[from] LoadError),

@@ -57,6 +57,8 @@ mod panics;
 pub mod plan;
 pub mod policy;
 mod reports;
+mod retain;
+mod retention;
 pub mod run;
 pub mod shape;
 pub mod status;
@@ -77,6 +79,7 @@ pub use event::{Actor, Event, Failure, FailureKind, Outcome, PauseCause, ProbeRe
 pub use observe::{AfterRun, Observer, Silent};
 pub use plan::{Durability, Plan, PlanError, StepId, StepSpec};
 pub use policy::{Backoff, Policy};
+pub use retention::Retention;
 pub use run::{Phase, Rollback, Run};
 pub use shape::{Difference, Differences, Shape};
 pub use status::{Status, StepState};
