@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// Begins a step from closures. [`StepBuilder::run`] gives it its work.
@@ -37,15 +38,17 @@ use std::sync::Arc;
 /// );
 /// # let _ = steps;
 /// ```
+#[must_use]
 pub fn step(name: impl Into<String>) -> StepBuilder {
-    StepBuilder { name: name.into() }
+    let parts = Parts { version: 1, undo: None, probe: None, output: None, save: None };
+    StepBuilder { name: name.into(), parts }
 }
 
 /// A step from closures that has no work yet.
-#[derive(Debug, Clone)]
-#[must_use = "a step without work is no step"]
+#[derive(Clone)]
 pub struct StepBuilder {
     name: String,
+    parts: Parts,
 }
 
 /// A step from closures, for [`Steps::with`].
@@ -56,8 +59,14 @@ pub struct StepBuilder {
 #[derive(Clone)]
 pub struct ClosureStep {
     name: String,
-    version: u32,
     run: Call<Value>,
+    parts: Parts,
+}
+
+/// What a step may have besides its work.
+#[derive(Clone)]
+struct Parts {
+    version: u32,
     undo: Option<Call<()>>,
     probe: Option<Call<ProbeResult>>,
     output: Option<Call<Value>>,
@@ -84,67 +93,73 @@ impl StepBuilder {
         T: Serialize + Send,
         R: Future<Output = Result<T, StepError>> + Send + 'static,
     {
-        ClosureStep {
-            name: self.name,
-            version: 1,
-            run: returning(run),
-            undo: None,
-            probe: None,
-            output: None,
-            save: None,
+        ClosureStep { name: self.name, run: returning(run), parts: self.parts }
+    }
+}
+
+impl fmt::Debug for StepBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StepBuilder").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The parts of a step are the same before and after its work is given.
+macro_rules! with_parts {
+    ($of:ident) => {
+        impl $of {
+            /// Takes the work back ([`Step::undo`]).
+            #[must_use]
+            pub fn undo<R>(mut self, undo: impl Fn(Context) -> R + Send + Sync + 'static) -> Self
+            where
+                R: Future<Output = Result<(), StepError>> + Send + 'static,
+            {
+                self.parts.undo = Some(calling(undo));
+                self
+            }
+
+            /// Looks at what is there ([`Step::probe`]).
+            #[must_use]
+            pub fn probe<R>(mut self, probe: impl Fn(Context) -> R + Send + Sync + 'static) -> Self
+            where
+                R: Future<Output = Result<ProbeResult, StepError>> + Send + 'static,
+            {
+                self.parts.probe = Some(calling(probe));
+                self
+            }
+
+            /// Reads the output of work that is there ([`Step::output`]).
+            #[must_use]
+            pub fn output<T, R>(mut self, output: impl Fn(Context) -> R + Send + Sync + 'static) -> Self
+            where
+                T: Serialize + Send,
+                R: Future<Output = Result<T, StepError>> + Send + 'static,
+            {
+                self.parts.output = Some(returning(output));
+                self
+            }
+
+            /// Reads the pre-image ([`Step::save`]).
+            #[must_use]
+            pub fn save<R>(mut self, save: impl Fn(Context) -> R + Send + Sync + 'static) -> Self
+            where
+                R: Future<Output = Result<Vec<u8>, StepError>> + Send + 'static,
+            {
+                self.parts.save = Some(calling(save));
+                self
+            }
+
+            /// Sets the version ([`Step::version`]). Without a call it is 1.
+            #[must_use]
+            pub fn version(mut self, version: u32) -> Self {
+                self.parts.version = version;
+                self
+            }
         }
-    }
+    };
 }
 
-impl ClosureStep {
-    /// Takes the work back ([`Step::undo`]).
-    #[must_use]
-    pub fn undo<R>(mut self, undo: impl Fn(Context) -> R + Send + Sync + 'static) -> Self
-    where
-        R: Future<Output = Result<(), StepError>> + Send + 'static,
-    {
-        self.undo = Some(calling(undo));
-        self
-    }
-
-    /// Looks at what is there ([`Step::probe`]).
-    #[must_use]
-    pub fn probe<R>(mut self, probe: impl Fn(Context) -> R + Send + Sync + 'static) -> Self
-    where
-        R: Future<Output = Result<ProbeResult, StepError>> + Send + 'static,
-    {
-        self.probe = Some(calling(probe));
-        self
-    }
-
-    /// Reads the output of work that is there ([`Step::output`]).
-    #[must_use]
-    pub fn output<T, R>(mut self, output: impl Fn(Context) -> R + Send + Sync + 'static) -> Self
-    where
-        T: Serialize + Send,
-        R: Future<Output = Result<T, StepError>> + Send + 'static,
-    {
-        self.output = Some(returning(output));
-        self
-    }
-
-    /// Reads the pre-image ([`Step::save`]).
-    #[must_use]
-    pub fn save<R>(mut self, save: impl Fn(Context) -> R + Send + Sync + 'static) -> Self
-    where
-        R: Future<Output = Result<Vec<u8>, StepError>> + Send + 'static,
-    {
-        self.save = Some(calling(save));
-        self
-    }
-
-    /// Sets the version ([`Step::version`]). Without a call it is 1.
-    #[must_use]
-    pub fn version(mut self, version: u32) -> Self {
-        self.version = version;
-        self
-    }
-}
+with_parts!(StepBuilder);
+with_parts!(ClosureStep);
 
 impl Steps {
     /// No steps.
@@ -179,11 +194,11 @@ impl StepRegistry for Steps {
 #[async_trait]
 impl Step for ClosureStep {
     fn version(&self) -> u32 {
-        self.version
+        self.parts.version
     }
 
     async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
-        match &self.probe {
+        match &self.parts.probe {
             Some(probe) => probe(cx.clone()).await,
             None => Ok(ProbeResult::Absent),
         }
@@ -194,25 +209,25 @@ impl Step for ClosureStep {
     }
 
     async fn output(&self, cx: &Context) -> Result<Value, StepError> {
-        match &self.output {
+        match &self.parts.output {
             Some(output) => output(cx.clone()).await,
             None => Ok(Value::Null),
         }
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        match &self.undo {
+        match &self.parts.undo {
             Some(undo) => undo(cx.clone()).await,
             None => Ok(()),
         }
     }
 
     fn saves(&self) -> bool {
-        self.save.is_some()
+        self.parts.save.is_some()
     }
 
     async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
-        match &self.save {
+        match &self.parts.save {
             Some(save) => save(cx.clone()).await,
             None => Ok(Vec::new()),
         }

@@ -87,4 +87,5 @@ pub use step::{Context, Look, Pending, Step, StepRegistry};
 pub use step_error::StepError;
 pub use wait::{Decision, Question, Verdict, Wait};
 
+pub use async_trait::async_trait;
 pub use fulcrum_state as state;
