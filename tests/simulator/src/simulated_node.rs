@@ -95,7 +95,16 @@ impl SimulatedNode {
     /// A client on this node of the process that listens at this address, here or on another node: an API
     /// server, or a member of etcd and its JSON gateway.
     pub fn client_to(&self, address: SocketAddr) -> kube::Client {
-        self.client_of(Target::Address(address), address.port())
+        self.clients()(address)
+    }
+
+    /// What makes the clients of [`Self::client_to`], without this handle.
+    pub fn clients(&self) -> impl Fn(SocketAddr) -> kube::Client + Send + Sync + use<> {
+        let (shared, on) = (self.shared.clone(), Some(self.number));
+        move |address| {
+            let caller = Caller { on, target: Target::Address(address), port: address.port() };
+            kube::Client::new(Server::new(shared.clone(), caller), "default")
+        }
     }
 
     /// Serves API and machine as plain HTTP on a listener. Returns its address.
