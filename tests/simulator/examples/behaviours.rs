@@ -1,12 +1,13 @@
 //! Checks what the rehearsal and a real cluster have in common: on the rehearsal, or on a kubeadm node.
 //!
 //! ```text
-//! behaviours --rehearsal [WORD...]
+//! behaviours --rehearsal [--nodes N] [WORD...]
 //! behaviours [--kubeconfig FILE] [--manifests-dir DIR] [WORD...]     on the node, as root
 //! behaviours --list
 //! ```
 //!
-//! With words, only the behaviours whose names contain one of them. Prints a line a behaviour and, last,
+//! Where the cluster has several control-plane nodes, the behaviours of several nodes are checked, too. With
+//! words, only the behaviours whose names contain one of them. Prints a line a behaviour and, last,
 //! `N passed, N failed`; ends with 0 if none failed, 1 if any did, 2 if it could not begin.
 //!
 //! On a node it makes pods and takes them away again, starts a second API server on port 6444, and takes the
@@ -15,12 +16,14 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints what it finds")]
 
-use fulcrum_simulator::behaviours::{ALL, Ground, SECOND_PORT, Tempo};
+use fulcrum_simulator::behaviours::{ALL, Behaviour, Ground, Other, SECOND_PORT, SEVERAL, Tempo};
 use fulcrum_simulator::{Simulator, SimulatorOptions, write_control_plane};
-use fulcrum_steps::cluster::connect;
+use fulcrum_steps::cluster::{ROLE_LABEL, connect};
 use fulcrum_steps::host::{ManifestsDir, Proc};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::{Api, Client, Config};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,6 +33,8 @@ use std::time::{Duration, Instant};
 /// What the command line asks for.
 struct Asked {
     rehearsal: bool,
+    /// How many nodes the rehearsal has.
+    nodes: u8,
     list: bool,
     kubeconfig: PathBuf,
     manifests_dir: PathBuf,
@@ -52,7 +57,7 @@ async fn main() -> ExitCode {
 async fn run() -> Result<usize, Box<dyn Error>> {
     let asked = asked(std::env::args().skip(1))?;
     if asked.list {
-        ALL.iter().for_each(|behaviour| println!("{}", behaviour.name));
+        ALL.iter().chain(SEVERAL).for_each(|behaviour| println!("{}", behaviour.name));
         return Ok(0);
     }
     if !asked.rehearsal {
@@ -60,19 +65,27 @@ async fn run() -> Result<usize, Box<dyn Error>> {
         return Ok(check(&ground, &asked.words).await);
     }
     let dir = tempfile::tempdir()?;
-    let options = SimulatorOptions::new(dir.path());
-    write_control_plane(&options)?;
-    let simulator = Simulator::start(options)?;
+    let first = SimulatorOptions::new(dir.path().join("0"));
+    let others: Vec<_> =
+        (1..asked.nodes).map(|number| first.beside(number, dir.path().join(number.to_string()))).collect();
+    for options in std::iter::once(&first).chain(&others) {
+        std::fs::create_dir(&options.manifests_dir)?;
+        write_control_plane(options)?;
+    }
+    let manifests = ManifestsDir::new(&first.manifests_dir);
+    let simulator = Simulator::start_with(first, others)?;
     let clients = (simulator.client(), simulator.client_at(SECOND_PORT));
-    let manifests = ManifestsDir::new(dir.path());
     let ground = Ground::survey(clients, manifests, simulator.host(), Tempo::REHEARSAL).await?;
-    Ok(check(&ground, &asked.words).await)
+    let others = simulator.nodes().skip(1);
+    let others = others.map(|node| Other { node: node.name().to_owned(), client: node.client() }).collect();
+    Ok(check(&ground.beside(others), &asked.words).await)
 }
 
 async fn check(ground: &Ground, words: &[String]) -> usize {
     let chosen = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
     let (mut passed, mut failed) = (0, 0);
-    for behaviour in ALL.iter().filter(|behaviour| chosen(behaviour.name)) {
+    let several: &[Behaviour] = if ground.others.is_empty() { &[] } else { SEVERAL };
+    for behaviour in ALL.iter().chain(several).filter(|behaviour| chosen(behaviour.name)) {
         let began = Instant::now();
         match behaviour.check(ground).await {
             Ok(()) => {
@@ -99,16 +112,37 @@ async fn on_node(kubeconfig: &Path, manifests_dir: &Path) -> Result<Ground, Box<
     // What is answered is what is looked at: nothing is tried again.
     config.default_retry = false;
     let mut second = config.clone();
-    second.cluster_url = at_port(&config.cluster_url, SECOND_PORT)?;
-    let clients = (Client::try_from(config)?, Client::try_from(second)?);
+    second.cluster_url = at(&config.cluster_url, None, SECOND_PORT)?;
+    let clients = (Client::try_from(config.clone())?, Client::try_from(second)?);
     let host = Arc::new(Proc::new(access.local_tls));
     let manifests = ManifestsDir::new(manifests_dir);
     manifests.names()?;
-    Ok(Ground::survey(clients, manifests, host, Tempo::NODE).await?)
+    let ground = Ground::survey(clients, manifests, host, Tempo::NODE).await?;
+    let others = others(&ground, &config).await?;
+    Ok(ground.beside(others))
 }
 
-fn at_port(url: &http::Uri, port: u16) -> Result<http::Uri, Box<dyn Error>> {
-    let host = url.host().ok_or("the kubeconfig's server has no host")?;
+/// The other control-plane nodes, each with a client of its own API server.
+async fn others(ground: &Ground, config: &Config) -> Result<Vec<Other>, Box<dyn Error>> {
+    let nodes = Api::<Node>::all(ground.client.clone());
+    let mut others = Vec::new();
+    for node in nodes.list(&ListParams::default().labels(ROLE_LABEL)).await? {
+        let name = node.metadata.name.unwrap_or_default();
+        let addresses = node.status.and_then(|status| status.addresses).unwrap_or_default();
+        let Some(own) = addresses.into_iter().find(|address| address.type_ == "InternalIP") else { continue };
+        if name != ground.node {
+            let mut config = config.clone();
+            let port = config.cluster_url.port_u16().unwrap_or(443);
+            config.cluster_url = at(&config.cluster_url, Some(&own.address), port)?;
+            others.push(Other { node: name, client: Client::try_from(config)? });
+        }
+    }
+    Ok(others)
+}
+
+/// This URL with another port, and perhaps another host.
+fn at(url: &http::Uri, host: Option<&str>, port: u16) -> Result<http::Uri, Box<dyn Error>> {
+    let host = host.or(url.host()).ok_or("the kubeconfig's server has no host")?;
     let mut parts = url.clone().into_parts();
     parts.authority = Some(format!("{host}:{port}").parse()?);
     Ok(http::Uri::from_parts(parts)?)
@@ -117,6 +151,7 @@ fn at_port(url: &http::Uri, port: u16) -> Result<http::Uri, Box<dyn Error>> {
 fn asked(mut arguments: impl Iterator<Item = String>) -> Result<Asked, Box<dyn Error>> {
     let mut asked = Asked {
         rehearsal: false,
+        nodes: 1,
         list: false,
         kubeconfig: "/etc/kubernetes/admin.conf".into(),
         manifests_dir: "/etc/kubernetes/manifests".into(),
@@ -126,6 +161,7 @@ fn asked(mut arguments: impl Iterator<Item = String>) -> Result<Asked, Box<dyn E
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
             "--rehearsal" => asked.rehearsal = true,
+            "--nodes" => asked.nodes = value()?.parse()?,
             "--list" => asked.list = true,
             "--kubeconfig" => asked.kubeconfig = value()?.into(),
             "--manifests-dir" => asked.manifests_dir = value()?.into(),

@@ -5,8 +5,8 @@
 
 use super::api::Reply;
 use super::failure::Failure;
-use super::process::{Life, Proc};
-use super::world::World;
+use super::process::{Life, Machine, Proc};
+use super::world::{Caller, World};
 use serde_json::json;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -18,29 +18,31 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// The process at its other end, a new one if the old one is gone. `None`: the connection is refused.
-    pub(super) fn server(&self, world: &mut World, port: u16, now: Duration) -> Option<u32> {
+    /// The process at its other end and that one's node, a new one if the old one is gone. `None`: the
+    /// connection is refused.
+    pub(super) fn server(&self, world: &mut World, caller: Caller, now: Duration) -> Option<(usize, u32)> {
         let known = self.pid.load(Ordering::Relaxed);
-        if world.machine.procs.get(&known).is_some_and(|proc| !proc.said_goodbye(now)) {
-            return Some(known);
+        let open = world.process(known).filter(|(_, proc)| !proc.said_goodbye(now)).map(|(number, _)| number);
+        if let Some(number) = open.filter(|number| world.reaches(caller, *number)) {
+            return Some((number, known));
         }
-        let taken = world.machine.connect(port)?;
+        let (number, taken) = world.connect(caller)?;
         self.pid.store(taken, Ordering::Relaxed);
-        Some(taken)
+        Some((number, taken))
     }
 }
 
 /// What this process answers instead of the reply. `None` if it serves. A server that listens and has not
 /// filled its caches yet knows no roles (*measured*: 403 and 500 for about 3 s).
-pub(super) fn answers_instead(world: &World, pid: u32, path: &str) -> Option<Reply> {
-    if world.machine.is_ready(pid) {
+pub(super) fn answers_instead(machine: &Machine, pid: u32, path: &str) -> Option<Reply> {
+    if machine.is_ready(pid) {
         return None;
     }
-    let starts = world.machine.procs.get(&pid).is_some_and(|proc| matches!(proc.life, Life::WarmingUp(_)));
+    let starts = machine.procs.get(&pid).is_some_and(|proc| matches!(proc.life, Life::WarmingUp(_)));
     if matches!(path, "/healthz" | "/livez" | "/readyz") {
         return Some((500, json!("[-]poststarthook/rbac/bootstrap-roles failed: reason withheld")));
     }
-    let failure = if world.machine.procs.get(&pid).is_some_and(Proc::is_ending) {
+    let failure = if machine.procs.get(&pid).is_some_and(Proc::is_ending) {
         Failure::unavailable("apiserver is shutting down")
     } else if starts {
         Failure::forbidden(format!("{path} is forbidden: the roles are not known yet"))

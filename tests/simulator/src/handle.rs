@@ -1,91 +1,78 @@
 //! The rehearsal's handle: starts it, talks to it, breaks it, watches it.
 
-use super::fault::{Ability, ApiFault, Disk, Flaw, Which};
+use super::etcd::Alarm;
 use super::host::SimulatedHost;
 use super::log::Happened;
 use super::options::SimulatorOptions;
-use super::server::{self, Server};
+use super::server::{AT, Server};
 use super::shared::Shared;
-use super::snapshot::Snapshot;
+use super::simulated_node::SimulatedNode;
+use super::world::{Caller, Target};
 use fulcrum_steps::host::Host;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Deref;
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
 /// A running rehearsal. Dropping it ends everything that is simulated; files stay as they are.
+///
+/// Where nothing else is said, it stands for its first node, which most rehearsals have alone.
 #[derive(Debug)]
 pub struct Simulator {
     shared: Arc<Shared>,
-    /// The port under which every client expects the API.
-    port: u16,
+    first: SimulatedNode,
+    others: Vec<SimulatedNode>,
     driver: Option<JoinHandle<()>>,
-    servers: Mutex<JoinSet<()>>,
-}
-
-/// A wait for a condition on the snapshot was in vain.
-#[derive(Debug, thiserror::Error)]
-#[error("waited {waited:?} for {what}; last seen: {seen:?}")]
-pub struct WaitError {
-    /// The condition.
-    pub what: String,
-    /// How long the wait was.
-    pub waited: Duration,
-    /// The last snapshot.
-    pub seen: Box<Snapshot>,
 }
 
 impl Simulator {
-    /// Starts the world. From here on the kubelet reads the manifests directory.
+    /// Starts a world of one node. From here on the kubelet reads the manifests directory.
     ///
     /// # Errors
     /// If no thread can be started for it.
     pub fn start(options: SimulatorOptions) -> io::Result<Self> {
-        let (tick, dir) = (options.pace.tick, options.manifests_dir.clone());
-        let port = options.api_port;
-        let shared = Arc::new(Shared::new(options));
+        Self::start_with(options, Vec::new())
+    }
+
+    /// Starts a world of several control-plane nodes, as [`SimulatorOptions::beside`] describes them. What is
+    /// not a node's own (versions, pace, ports, etcd) is as with the first.
+    ///
+    /// # Errors
+    /// If no thread can be started for it.
+    pub fn start_with(first: SimulatorOptions, others: Vec<SimulatorOptions>) -> io::Result<Self> {
+        let tick = first.pace.tick;
+        let all = std::iter::once(&first).chain(&others);
+        let dirs: Vec<_> = all.map(|node| node.manifests_dir.clone()).collect();
+        let count = others.len();
+        let shared = Arc::new(Shared::new(first, others));
+        let (first, others) = (SimulatedNode::new(&shared, 0), 1..=count);
+        let others = others.map(|number| SimulatedNode::new(&shared, number)).collect();
         let driven = shared.clone();
         // On a thread of its own: it reads files, and has to go on while a test blocks its runtime.
         let driver =
-            std::thread::Builder::new().name("rehearsal".into()).spawn(move || driven.drive(&dir, tick))?;
-        Ok(Self { shared, port, driver: Some(driver), servers: Mutex::default() })
+            std::thread::Builder::new().name("rehearsal".into()).spawn(move || driven.drive(&dirs, tick))?;
+        Ok(Self { shared, first, others, driver: Some(driver) })
     }
 
-    /// A client in this process, of the API under its usual port. Needs a tokio runtime.
-    pub fn client(&self) -> kube::Client {
-        self.client_at(self.port)
+    /// Its nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &SimulatedNode> {
+        std::iter::once(&self.first).chain(&self.others)
     }
 
-    /// A client of the API servers that listen on another port: `--secure-port=6444`.
-    pub fn client_at(&self, port: u16) -> kube::Client {
-        kube::Client::new(Server::new(self.shared.clone(), port), "default")
-    }
-
-    /// The machine, for the steps. Needs a tokio runtime.
-    pub fn host(&self) -> Arc<dyn Host> {
-        Arc::new(SimulatedHost::new(self.client()))
-    }
-
-    /// Serves API and machine as plain HTTP on a listener. Returns its address.
+    /// The node with this number, counted from 0.
     ///
-    /// # Errors
-    /// If the listener does not know its own address.
-    pub fn serve_on(&self, listener: TcpListener) -> io::Result<SocketAddr> {
-        self.serve_port_on(self.port, listener)
+    /// # Panics
+    /// When there are not so many.
+    pub fn node(&self, number: usize) -> &SimulatedNode {
+        number.checked_sub(1).map_or(&self.first, |other| &self.others[other])
     }
 
-    /// Serves the API servers that listen on another simulated port.
-    ///
-    /// # Errors
-    /// If the listener does not know its own address.
-    pub fn serve_port_on(&self, port: u16, listener: TcpListener) -> io::Result<SocketAddr> {
-        let address = listener.local_addr()?;
-        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        servers.spawn(server::accept(Server::new(self.shared.clone(), port), listener));
-        Ok(address)
+    /// A client outside of the cluster, as a person's. Its connections go through the balancer.
+    pub fn from_outside(&self) -> kube::Client {
+        let port = self.shared.lock().options.api_port;
+        let caller = Caller { on: None, target: Target::Balancer, port };
+        kube::Client::new(Server::new(self.shared.clone(), caller), "default")
     }
 
     /// Client and machine of a rehearsal that another process serves at this address.
@@ -93,47 +80,17 @@ impl Simulator {
     /// # Errors
     /// If no HTTP client can be made. Nothing is sent yet.
     pub fn connect(address: SocketAddr) -> kube::Result<(kube::Client, Arc<dyn Host>)> {
-        let url =
-            http::Uri::builder().scheme("http").authority(address.to_string()).path_and_query("/").build();
-        let mut config = kube::Config::new(url.map_err(kube::Error::HttpError)?);
-        config.default_retry = false;
-        // Nothing is encrypted. And reading all that a machine trusts takes longer than starting this
-        // program.
-        config.root_cert = Some(Vec::new());
-        let client = kube::Client::try_from(config)?;
+        let client = client_of(address, "/")?;
         Ok((client.clone(), Arc::new(SimulatedHost::new(client))))
     }
 
-    /// Kills the processes meant, as SIGKILL would. The kubelet starts them again. Returns how many were
-    /// killed.
-    pub fn crash(&self, which: impl Into<Which>) -> usize {
-        self.shared.lock().crash(&which.into(), self.shared.now())
-    }
-
-    /// Kills the processes meant and keeps the kubelet from starting them until [`Self::repair`].
-    pub fn hold_down(&self, which: impl Into<Which>) {
-        self.shared.lock().hold_down(which.into(), self.shared.now());
-    }
-
-    /// Gives the processes meant a flaw. It does not affect a process that has passed the point where the
-    /// flaw shows.
-    pub fn flaw(&self, which: impl Into<Which>, flaw: Flaw) {
-        self.shared.lock().faults.set_flaw(which.into(), flaw);
-    }
-
-    /// Takes back what [`Self::hold_down`] and [`Self::flaw`] did for this very `which`.
-    pub fn repair(&self, which: impl Into<Which>) {
-        self.shared.lock().faults.clear_flaws(&which.into());
-    }
-
-    /// Makes coming API requests fail.
-    pub fn inject(&self, fault: ApiFault) {
-        self.shared.lock().faults.inject(fault);
-    }
-
-    /// Takes back every fault that was injected.
-    pub fn clear_injected(&self) {
-        self.shared.lock().faults.clear_injected();
+    /// A client, on the machine of a rehearsal that another process serves at `address`, of the process that
+    /// listens at `to`: [`SimulatedNode::client_to`] from there.
+    ///
+    /// # Errors
+    /// If no HTTP client can be made. Nothing is sent yet.
+    pub fn connect_to(address: SocketAddr, to: SocketAddr) -> kube::Result<kube::Client> {
+        client_of(address, &format!("{AT}{to}"))
     }
 
     /// Ends the connection of every open watch, as a load balancer or a proxy would.
@@ -150,78 +107,22 @@ impl Simulator {
         world.store.history.forget(version);
     }
 
-    /// Makes the kubelet slower by this factor, in noticing and in starting, from now on. 1 is its own pace.
-    pub fn slow_kubelet(&self, factor: u32) {
-        let now = self.shared.now();
-        self.shared.lock().slow_kubelet(factor, now);
-    }
-
-    /// Sets how much room is left on the node's disk. This process's own writes are not affected.
-    pub fn disk(&self, disk: Disk) {
-        self.shared.lock().faults.disk = disk;
-    }
-
-    /// Sets how much memory the machine has, in bytes, from now on. Nothing that runs is killed.
-    pub fn memory(&self, bytes: u64) {
-        self.shared.lock().machine.memory = bytes;
-    }
-
-    /// Takes an ability from the machine's kernel.
-    pub fn lack(&self, ability: Ability) {
-        self.shared.lock().machine.lacks.insert(ability);
-    }
-
-    /// Connects a program outside of pods to this port over loopback, from now on.
-    pub fn connect_over_loopback(&self, program: &str, port: u16) {
-        self.shared.lock().machine.connected.push((program.to_owned(), port));
-    }
-
-    /// Turns the power off and on.
-    pub fn reboot(&self) {
-        self.shared.lock().reboot(self.shared.now());
-    }
-
-    /// Turns the power off. As [`Self::reboot`], but nothing starts before [`Self::power_on`].
-    pub fn power_off(&self) {
-        self.shared.lock().power_off(self.shared.now());
-    }
-
-    /// Boots the machine and starts its kubelet.
-    pub fn power_on(&self) {
-        self.shared.lock().power_on(self.shared.now());
-    }
-
-    /// What runs at present.
-    pub fn snapshot(&self) -> Snapshot {
-        self.shared.lock().snapshot()
+    /// Makes etcd's members report an alarm, or none.
+    pub fn alarm(&self, alarm: Option<Alarm>) {
+        self.shared.lock().alarm = alarm;
     }
 
     /// What happened so far.
     pub fn log(&self) -> Vec<Happened> {
         self.shared.lock().log.lines()
     }
+}
 
-    /// Waits until a condition holds, looking at every move of the world.
-    ///
-    /// # Errors
-    /// If it does not within `deadline`.
-    pub async fn until(
-        &self,
-        what: &str,
-        deadline: Duration,
-        mut holds: impl FnMut(&Snapshot) -> bool + Send,
-    ) -> Result<Snapshot, WaitError> {
-        let mut moved = self.shared.moved();
-        let end = tokio::time::Instant::now() + deadline;
-        loop {
-            let seen = self.snapshot();
-            if holds(&seen) {
-                return Ok(seen);
-            }
-            if tokio::time::timeout_at(end, moved.changed()).await.is_err() {
-                return Err(WaitError { what: what.into(), waited: deadline, seen: Box::new(seen) });
-            }
-        }
+impl Deref for Simulator {
+    type Target = SimulatedNode;
+
+    fn deref(&self) -> &SimulatedNode {
+        &self.first
     }
 }
 
@@ -234,4 +135,13 @@ impl Drop for Simulator {
             let _ = driver.join();
         }
     }
+}
+
+fn client_of(address: SocketAddr, path: &str) -> kube::Result<kube::Client> {
+    let url = http::Uri::builder().scheme("http").authority(address.to_string()).path_and_query(path).build();
+    let mut config = kube::Config::new(url.map_err(kube::Error::HttpError)?);
+    config.default_retry = false;
+    // Nothing is encrypted. And reading all that a machine trusts takes longer than starting this program.
+    config.root_cert = Some(Vec::new());
+    kube::Client::try_from(config)
 }

@@ -20,9 +20,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// The prefix of the paths.
 pub(super) const PREFIX: &str = "/host/";
 
-/// The rehearsal's side.
-pub(super) fn answer(world: &mut World, asked: &Asked, now: Duration) -> Reply {
-    let machine = &mut world.machine;
+/// The rehearsal's side: the machine with this number.
+pub(super) fn answer(world: &mut World, number: Option<usize>, asked: &Asked, now: Duration) -> Reply {
+    let Some((number, node)) = number.and_then(|number| Some((number, world.nodes.get_mut(number)?))) else {
+        let failure = Failure::no_path(&asked.path);
+        return (failure.code, failure.status());
+    };
+    let machine = &mut node.machine;
     let path = asked.path.strip_prefix(PREFIX).unwrap_or_default();
     let found = match (&asked.method, path.split_once('/').unwrap_or((path, ""))) {
         (&Method::GET, ("boot-id", "")) => Ok(json!(machine.boot_id)),
@@ -39,9 +43,12 @@ pub(super) fn answer(world: &mut World, asked: &Asked, now: Duration) -> Reply {
         (&Method::GET, ("redirect-state", "")) => Ok(json!(machine.sockets.redirect_state())),
         (&Method::GET, ("processes", uid)) => Ok(json!(machine.pod_processes(uid))),
         (&Method::GET, ("last-sent", pid)) => {
-            let looked = pid.parse().ok().and_then(|pid| world.looked_at_lease(pid));
+            let looked = pid.parse().ok().and_then(|pid| node.looked_at_lease(pid));
             Ok(json!(looked.map(|at| now.saturating_sub(at))))
         }
+        (&Method::POST, ("ask", "")) => read(asked)
+            .and_then(|question: Question| world.ask(number, &question).map_err(Failure::internal))
+            .map(|answer| json!(answer)),
         (&Method::POST, (verb, "")) => told(machine, verb, asked, now),
         _ => Err(Failure::no_path(&asked.path)),
     };
@@ -54,13 +61,6 @@ fn told(machine: &mut Machine, verb: &str, asked: &Asked, now: Duration) -> Resu
         "end" => {
             machine.end(&read(asked)?);
             json!(null)
-        }
-        "ask" => {
-            let question: Question = read(asked)?;
-            let Question { address, path, tls, mark } = &question;
-            let (status, process) =
-                machine.ask_marked(*address, path, *tls, *mark).map_err(Failure::internal)?;
-            json!(Answer { status, process: Some(process) })
         }
         "is-shared" => json!(machine.share(&read(asked)?, None)),
         "share" => json!(machine.share(&read(asked)?, Some(true)).map(|_| ())),

@@ -1,12 +1,18 @@
-//! A small simulated control-plane node with its API server. The pivot's steps are tested against it.
+//! A small simulated control plane, of one node or of several. The pivot's steps are tested against it.
 //!
 //! It is true in what decides whether a pivot is right: static pods come from real files, two processes share
 //! a port only if both may, the API is gone while no API server runs, a lease outlives its holder, readiness
 //! is what *some* listener answered, a client's requests go to the server that took its connection (a server
 //! that starts answers 403 and 500), and what the API says of pods after a reboot is old. Tests keep it true:
 //! [`behaviours`] is one list of checks that passes here and on a real node. It is not Kubernetes: no
-//! containers, no network, no TLS, no authentication, one node. All probes go at one pace, and every image is
-//! on the node unless its registry is in the domain `invalid`.
+//! containers, no TLS, no authentication, and of the network only who reaches whom. All probes go at one pace,
+//! and every image is on the node unless its registry is in the domain `invalid`.
+//!
+//! Several nodes ([`Simulator::start_with`]) share their objects. Each has its own machine, kubelet, API server
+//! and member of etcd. An API server needs a member that is with the majority. A kubelet, a controller manager
+//! and a scheduler talk to the API server of their own node, and one of each leads. The balancer
+//! ([`Simulator::from_outside`], [`SimulatedNode::balanced`]) gives a new connection to any node whose API
+//! server is ready.
 //!
 //! The [`Simulator`] can break the following:
 //!
@@ -22,6 +28,8 @@
 //! | the kernel cannot steer, or not redirect | [`Simulator::lack`] |
 //! | a program is connected over loopback | [`Simulator::connect_over_loopback`] |
 //! | the power goes: processes lost, objects and files kept | [`Simulator::reboot`] |
+//! | one node does not reach the others | [`SimulatedNode::cut_off`] |
+//! | etcd's members report an alarm | [`Simulator::alarm`] |
 //!
 //! A second API server is a static pod with another name, another `--secure-port` and
 //! `--endpoint-reconciler-type=none`. [`Simulator::client_at`] reaches it. The kubelet rejects a second
@@ -34,9 +42,11 @@
 mod handle;
 mod options;
 mod pace;
-pub use handle::{Simulator, WaitError};
+mod simulated_node;
+pub use handle::Simulator;
 pub use options::SimulatorOptions;
 pub use pace::Pace;
+pub use simulated_node::{SimulatedNode, WaitError};
 
 // Faults for tests, and what tests assert on.
 mod fault;
@@ -72,6 +82,10 @@ mod select;
 mod store;
 mod validate;
 mod watch;
+
+// What etcd's members answer to those who ask them directly.
+mod etcd;
+pub use etcd::Alarm;
 
 // The edges: HTTP in the process and over TCP, and the machine's kernel over the same transport.
 mod connection;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// The options of a rehearsal.
 #[derive(Debug, Clone)]
 pub struct SimulatorOptions {
-    /// Name of the one node.
+    /// Name of the node.
     pub node_name: String,
     /// Its address: `InternalIP`, `status.hostIP`, and the target of `kubernetes`.
     pub node_address: IpAddr,
@@ -52,6 +52,34 @@ impl SimulatorOptions {
             history: 1000,
             pace: Pace::default(),
             seed: 1,
+        }
+    }
+
+    /// Another control-plane node of this cluster, the one with this number (the first is 0): the next name
+    /// and address, and a manifests directory of its own.
+    #[must_use]
+    pub fn beside(&self, number: u8, manifests_dir: impl Into<PathBuf>) -> Self {
+        let name = self.node_name.strip_suffix("-1").unwrap_or(&self.node_name);
+        Self {
+            node_name: format!("{name}-{}", u16::from(number) + 1),
+            node_address: next(self.node_address, number),
+            manifests_dir: manifests_dir.into(),
+            ..self.clone()
+        }
+    }
+}
+
+/// The address that comes so many places after this one, in its last octet.
+fn next(address: IpAddr, number: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            IpAddr::from([a, b, c, d.wrapping_add(number)])
+        }
+        IpAddr::V6(v6) => {
+            let mut octets = v6.octets();
+            octets[15] = octets[15].wrapping_add(number);
+            IpAddr::from(octets)
         }
     }
 }

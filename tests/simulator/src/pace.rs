@@ -36,6 +36,10 @@ pub struct Pace {
     pub lease_retry: Duration,
     /// How often an API server puts its address into the `kubernetes` endpoints (10 s).
     pub endpoints: Duration,
+    /// How long an API server's lease lasts, by which its address stays there (15 s).
+    pub endpoint_lease: Duration,
+    /// How long nothing is heard of a node until it is not Ready (50 s; 40 s before 1.32).
+    pub node_grace: Duration,
     /// How often a watch that asked for bookmarks gets one (1 min).
     pub bookmark: Duration,
     /// From a boot to the start of the kubelet.
@@ -64,6 +68,8 @@ impl Default for Pace {
             renew_deadline: ms(40),
             lease_retry: ms(8),
             endpoints: ms(20),
+            endpoint_lease: ms(30),
+            node_grace: ms(200),
             bookmark: ms(100),
             boot: ms(5),
             reconnect: ms(15),

@@ -2,6 +2,7 @@
 
 use super::fault::{Ability, Faults, Flaw};
 use super::log::Log;
+use super::options::SimulatorOptions;
 use super::pace::Pace;
 use super::program::Program;
 use super::snapshot::Origin;
@@ -46,11 +47,16 @@ pub(super) enum Life {
     Ending(Duration),
 }
 
+/// How many pids a machine has.
+const PIDS: u32 = 1_000_000;
+
 /// Everything that a boot wipes out.
 #[derive(Debug)]
 pub(super) struct Machine {
     /// Whether etcd runs outside of pods, and always works.
     pub(super) etcd_outside: bool,
+    /// Whether its member of etcd, or its way to an etcd outside, is with the majority.
+    pub(super) has_quorum: bool,
     pub(super) address: IpAddr,
     pub(super) boot_id: String,
     pub(super) memory: u64,
@@ -91,19 +97,22 @@ impl Proc {
 }
 
 impl Machine {
-    pub(super) fn new(address: IpAddr, memory: u64, seed: u64) -> Self {
+    /// The machine of the node with this number. Its pids are its own in the whole cluster.
+    pub(super) fn new(options: &SimulatorOptions, number: usize) -> Self {
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
         Self {
-            etcd_outside: false,
-            address,
+            etcd_outside: options.etcd_outside,
+            has_quorum: true,
+            address: options.node_address,
             boot_id: uuid::Uuid::now_v7().to_string(),
-            memory,
+            memory: options.memory,
             procs: BTreeMap::new(),
             sockets: Sockets::default(),
             lacks: BTreeSet::new(),
             connected: Vec::new(),
             exits: BTreeMap::new(),
-            last_pid: 1000,
-            random: fastrand::Rng::with_seed(seed),
+            last_pid: number.saturating_mul(PIDS).saturating_add(1000),
+            random: fastrand::Rng::with_seed(options.seed.wrapping_add(number.into())),
         }
     }
 
@@ -242,16 +251,26 @@ impl Machine {
     /// Whether a process answers 200: it is warm, and the etcd that it needs is there.
     pub(super) fn is_ready(&self, pid: u32) -> bool {
         let Some(proc) = self.procs.get(&pid) else { return false };
-        let etcd_works = |s: &super::socket::Socket| {
-            self.procs.get(&s.pid).is_some_and(|p| p.program.name == "etcd" && p.life == Life::Working)
+        let etcd_works = |s: &super::socket::Socket| self.procs.get(&s.pid).is_some_and(is_working_etcd);
+        let has_etcd = || {
+            self.etcd_outside || proc.program.etcd.is_none_or(|port| self.sockets.on(port).any(etcd_works))
         };
-        proc.life == Life::Working
-            && (self.etcd_outside
-                || proc.program.etcd.is_none_or(|port| self.sockets.on(port).any(etcd_works)))
+        let needs_quorum = proc.program.name == "kube-apiserver";
+        proc.life == Life::Working && has_etcd() && (self.has_quorum || !needs_quorum)
+    }
+
+    /// Whether a member of etcd works here.
+    pub(super) fn runs_etcd(&self) -> bool {
+        self.procs.values().any(is_working_etcd)
     }
 
     pub(super) fn is_api_server(&self, pid: u32) -> bool {
         self.procs.get(&pid).is_some_and(|proc| proc.program.name == "kube-apiserver")
+    }
+
+    /// Whether this process is a member of etcd that works.
+    pub(super) fn is_etcd(&self, pid: u32) -> bool {
+        self.procs.get(&pid).is_some_and(is_working_etcd)
     }
 
     /// The API servers that listen and are ready, oldest first.
@@ -259,9 +278,8 @@ impl Machine {
         self.procs.values().filter(|p| p.program.name == "kube-apiserver" && self.is_ready(p.pid))
     }
 
-    /// The process that gets a new connection to this port, from elsewhere.
-    pub(super) fn connect(&mut self, port: u16) -> Option<u32> {
-        let address = SocketAddr::new(self.address, port);
+    /// The process that gets a new connection to this address.
+    pub(super) fn connect(&mut self, address: SocketAddr) -> Option<u32> {
         self.sockets.pick(address, None, self.address, &mut self.random).map(|socket| socket.pid)
     }
 
@@ -359,6 +377,10 @@ impl Machine {
     pub(super) fn memory_available(&self) -> u64 {
         self.memory.saturating_sub(self.procs.values().map(|p| p.program.memory()).sum())
     }
+}
+
+fn is_working_etcd(proc: &Proc) -> bool {
+    proc.program.name == "etcd" && proc.life == Life::Working
 }
 
 fn is_health_path(path: &str) -> bool {

@@ -5,6 +5,7 @@ use super::connection::Connection;
 use super::host;
 use super::shared::{Fate, Shared};
 use super::watch::{Told, Watch};
+use super::world::{Caller, Target};
 use futures::future::BoxFuture;
 use futures::stream::{self, Stream};
 use http::{Request, Response};
@@ -14,16 +15,20 @@ use hyper::body::{Body, Bytes, Frame};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// The API on one port, and `/host/…`, as a service.
+/// A path that begins so is for whatever listens at the address in its next part: `/at/192.0.2.11:2379/health`.
+pub(super) const AT: &str = "/at/";
+
+/// The API as one caller reaches it, and the caller's machine, `/host/…`, as a service.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     shared: Arc<Shared>,
-    port: u16,
+    caller: Caller,
     connection: Arc<Connection>,
 }
 
@@ -31,8 +36,17 @@ pub(super) struct Server {
 type Answer = UnsyncBoxBody<Bytes, io::Error>;
 
 impl Server {
-    pub(super) fn new(shared: Arc<Shared>, port: u16) -> Self {
-        Self { shared, port, connection: Arc::default() }
+    pub(super) fn new(shared: Arc<Shared>, caller: Caller) -> Self {
+        Self { shared, caller, connection: Arc::default() }
+    }
+
+    /// The server that this path is for, and its path there.
+    fn directed(&self, path: &str) -> io::Result<(Self, String)> {
+        let Some(rest) = path.strip_prefix(AT) else { return Ok((self.clone(), path.to_owned())) };
+        let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let address: SocketAddr = address.parse().map_err(io::Error::other)?;
+        let caller = Caller { target: Target::Address(address), port: address.port(), ..self.caller };
+        Ok((Self::new(self.shared.clone(), caller), format!("/{path}")))
     }
 
     /// `Err` stands for a connection that failed, as a client sees it.
@@ -43,18 +57,19 @@ impl Server {
     {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(|e| io::Error::other(e.to_string()))?;
+        let (server, path) = self.directed(head.uri.path())?;
         let content_type = head.headers.get(http::header::CONTENT_TYPE);
         let asked = Asked {
             method: head.method,
-            path: head.uri.path().to_owned(),
+            path,
             query: head.uri.query().unwrap_or_default().to_owned(),
             content_type: content_type.and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned(),
             body: body.to_bytes().to_vec(),
         };
-        let fate = match self.shared.serve(&asked, self.port, &self.connection) {
+        let fate = match server.shared.serve(&asked, server.caller, &server.connection) {
             Fate::Later(delay) => {
                 tokio::time::sleep(delay).await;
-                self.shared.serve_late(&asked, self.port, &self.connection)
+                server.shared.serve_late(&asked, server.caller, &server.connection)
             }
             fate => fate,
         };
@@ -69,7 +84,7 @@ impl Server {
                 response(code, kind, body)
             }
             Fate::Watches(watch) => {
-                let body = StreamBody::new(lines(self.shared, *watch)).boxed_unsync();
+                let body = StreamBody::new(lines(server.shared, *watch)).boxed_unsync();
                 response(200, "application/json", body)
             }
             Fate::Refused => Err(io::Error::new(io::ErrorKind::ConnectionRefused, "no API server is ready")),
@@ -133,7 +148,7 @@ pub(super) async fn accept(server: Server, listener: TcpListener) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let server = Server::new(server.shared.clone(), server.port);
+                    let server = Server::new(server.shared.clone(), server.caller);
                     connections.spawn(async move {
                         let service = hyper::service::service_fn(move |request| server.clone().serve(request));
                         let http = hyper::server::conn::http1::Builder::new();

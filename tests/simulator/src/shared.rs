@@ -8,9 +8,9 @@ use super::host;
 use super::options::SimulatorOptions;
 use super::reader::Reader;
 use super::watch::{self, Told, Watch};
-use super::world::{Now, World};
+use super::world::{Caller, Now, World};
 use jiff::Timestamp;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,10 +40,10 @@ pub(super) enum Fate {
 }
 
 impl Shared {
-    pub(super) fn new(options: SimulatorOptions) -> Self {
+    pub(super) fn new(first: SimulatorOptions, others: Vec<SimulatorOptions>) -> Self {
         let now = Now { at: Duration::ZERO, wall: Timestamp::now() };
         Self {
-            world: Mutex::new(World::new(options, now)),
+            world: Mutex::new(World::new(first, others, now)),
             began: Instant::now(),
             moved: tokio::sync::watch::Sender::new(()),
             stop: AtomicBool::new(false),
@@ -77,41 +77,47 @@ impl Shared {
         self.tell_all();
     }
 
-    pub(super) fn drive(&self, dir: &Path, tick: Duration) {
-        let mut reader = Reader::default();
+    /// Moves the world on until it is stopped. `dirs` are the nodes' manifests directories.
+    pub(super) fn drive(&self, dirs: &[PathBuf], tick: Duration) {
+        let mut readers: Vec<(&PathBuf, Reader)> = dirs.iter().map(|dir| (dir, Reader::default())).collect();
         while !self.stop.load(Ordering::Acquire) {
-            let read = reader.read(dir);
+            let read: Vec<_> = readers.iter_mut().map(|(dir, reader)| (*dir, reader.read(dir))).collect();
             {
                 let mut world = self.lock();
                 let now = self.now();
-                if let Err(e) = read {
+                for (dir, error) in read.into_iter().filter_map(|(dir, read)| Some((dir, read.err()?))) {
                     let subject = format!("directory {}", dir.display());
-                    world.log.add(now.at, subject, format!("not read: {e}"));
+                    world.log.add(now.at, subject, format!("not read: {error}"));
                 }
-                world.advance(now, reader.files());
+                let files: Vec<_> = readers.iter().map(|(_, reader)| reader.files()).collect();
+                world.advance(now, &files);
             }
             self.tell_all();
             std::thread::park_timeout(tick);
         }
     }
 
-    /// Decides the fate of a request on this connection to this port, and carries it out.
-    pub(super) fn serve(&self, asked: &Asked, port: u16, connection: &Connection) -> Fate {
+    /// Decides the fate of the caller's request on this connection, and carries it out.
+    pub(super) fn serve(&self, asked: &Asked, caller: Caller, connection: &Connection) -> Fate {
         let now = self.now();
         let mut world = self.lock();
         if asked.path.starts_with(host::PREFIX) {
-            return Fate::Answered(host::answer(&mut world, asked, now.at));
+            return Fate::Answered(host::answer(&mut world, caller.on, asked, now.at));
         }
-        let Some(server) = connection.server(&mut world, port, now.at) else { return Fate::Refused };
-        if !world.machine.is_api_server(server) {
+        let Some((number, pid)) = connection.server(&mut world, caller, now.at) else { return Fate::Refused };
+        let node = &mut world.nodes[number];
+        if node.machine.is_etcd(pid) {
+            return Fate::Answered(world.ask_etcd(number, (asked.method.as_str(), &asked.path)));
+        }
+        if !node.machine.is_api_server(pid) {
             return Fate::Cut;
         }
-        if let Some(reply) = answers_instead(&world, server, &asked.path) {
+        if let Some(reply) = answers_instead(&node.machine, pid, &asked.path) {
             return Fate::Answered(reply);
         }
         let path = format!("{}?{}", asked.path, asked.query);
-        let Some(outcome) = world.faults.befalls(asked.method.as_str(), &path) else {
-            return self.act(&mut world, asked, server, now);
+        let Some(outcome) = node.faults.befalls(asked.method.as_str(), &path) else {
+            return self.act(&mut world, asked, (caller, pid), now);
         };
         world.log.add(now.at, "api", format!("{} {}: fault {outcome:?}", asked.method, asked.path));
         let failed = |failure: Failure| Fate::Answered((failure.code, failure.status()));
@@ -124,24 +130,25 @@ impl Shared {
             Outcome::Hangs => Fate::Hangs,
             Outcome::Slow(delay) => Fate::Later(delay),
             Outcome::LosesAnswer => {
-                self.act(&mut world, asked, server, now);
+                self.act(&mut world, asked, (caller, pid), now);
                 Fate::Cut
             }
         }
     }
 
     /// Answers a request that a fault has held up. No further fault hits the request.
-    pub(super) fn serve_late(&self, asked: &Asked, port: u16, connection: &Connection) -> Fate {
+    pub(super) fn serve_late(&self, asked: &Asked, caller: Caller, connection: &Connection) -> Fate {
         let now = self.now();
         let mut world = self.lock();
-        let Some(server) = connection.server(&mut world, port, now.at) else { return Fate::Refused };
-        match answers_instead(&world, server, &asked.path) {
+        let Some((number, pid)) = connection.server(&mut world, caller, now.at) else { return Fate::Refused };
+        match answers_instead(&world.nodes[number].machine, pid, &asked.path) {
             Some(reply) => Fate::Answered(reply),
-            None => self.act(&mut world, asked, server, now),
+            None => self.act(&mut world, asked, (caller, pid), now),
         }
     }
 
-    fn act(&self, world: &mut World, asked: &Asked, server: u32, now: Now) -> Fate {
+    /// Does what the caller asks of the API server with this pid.
+    fn act(&self, world: &mut World, asked: &Asked, server: (Caller, u32), now: Now) -> Fate {
         if watch::is_asked(asked) {
             return match Watch::open(world, asked, server, now) {
                 Ok(watch) => Fate::Watches(Box::new(watch)),

@@ -12,6 +12,7 @@ use std::time::Duration;
 mod bench;
 mod defaults;
 mod faults;
+mod nodes;
 mod watches;
 
 const SERVER: &str = "kube-apiserver";

@@ -11,7 +11,7 @@ use super::object::text;
 use super::resource::Resource;
 use super::route::Query;
 use super::select::Selector;
-use super::world::{Now, World};
+use super::world::{Caller, Now, World};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ pub(super) struct Watch {
     namespace: Option<String>,
     name: Option<String>,
     selector: Selector,
-    /// Pid of the API server.
-    server: u32,
+    /// Who watches, and the pid of the API server.
+    server: (Caller, u32),
     /// How many cuts there had been when it was opened.
     cuts: u64,
     /// The events that come before anything that happens from now on.
@@ -58,8 +58,13 @@ pub(super) fn is_asked(asked: &Asked) -> bool {
 }
 
 impl Watch {
-    /// Opens a watch at the API server with this pid.
-    pub(super) fn open(world: &World, asked: &Asked, server: u32, now: Now) -> Result<Self, Failure> {
+    /// Opens a watch of this caller at the API server with this pid.
+    pub(super) fn open(
+        world: &World,
+        asked: &Asked,
+        server: (Caller, u32),
+        now: Now,
+    ) -> Result<Self, Failure> {
         let (route, query) = (served(world, &asked.path)?, Query::of(&asked.query));
         check_options(&query, world.options.kubernetes_version)?;
         let from = parse_version(query.get("resourceVersion").unwrap_or_default())?;
@@ -80,7 +85,7 @@ impl Watch {
             // These are the caller's own seconds, not simulated ones: the connection is the caller's.
             ends_at: now.at + timeout.map_or(TIMEOUT, Duration::from_secs),
         };
-        let known = world.known_since(server);
+        let known = world.known_since(server.1);
         if from == 0 || query.is_true("sendInitialEvents") {
             watch.begin_with_what_is_there(world, bookmarks);
         } else if from < known {
@@ -106,8 +111,15 @@ impl Watch {
 
     /// The present news.
     pub(super) fn tell(&mut self, world: &World, now: Now) -> Told {
-        if !world.machine.procs.contains_key(&self.server) || world.watch_cuts != self.cuts {
+        let (caller, pid) = self.server;
+        let node = world.process(pid).map(|(number, _)| number);
+        let Some(number) = node.filter(|number| world.reaches(caller, *number)) else { return Told::Cut };
+        if world.watch_cuts != self.cuts {
             return Told::Cut;
+        }
+        if world.is_cut_off(number) {
+            // A server that is cut off hears of no change.
+            return Told::NothingUntil(self.ends_at);
         }
         let mut events = std::mem::take(&mut self.first);
         if self.over {

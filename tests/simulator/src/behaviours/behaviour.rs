@@ -1,6 +1,6 @@
 use super::failed::Failed;
 use super::ground::Ground;
-use super::{daemonsets, lists, objects, servers, static_pods, sweep, watches};
+use super::{daemonsets, lists, nodes, objects, servers, static_pods, sweep, watches};
 use futures::future::LocalBoxFuture;
 
 /// One behaviour of both worlds.
@@ -87,4 +87,15 @@ pub const ALL: &[Behaviour] = behaviours![
     "an API server that has just started knows no older versions": servers::no_older_versions,
     "a watch goes on at another API server, and ends with its own": servers::watch_goes_on,
     "an API server that ends takes its address out, and puts it back when it is there again": servers::address,
+];
+
+/// The behaviours of several control-plane nodes. All of [`ALL`] holds on each of these nodes, too.
+pub const SEVERAL: &[Behaviour] = behaviours![
+    "what is written at one node is read at the others": nodes::shared,
+    "a DaemonSet runs a pod on each node that it selects": nodes::one_on_each,
+    "a changed DaemonSet replaces its pods node by node": nodes::node_by_node,
+    "a label that is taken from one node ends the pod there, and no other": nodes::label,
+    "a pod that names its node needs no scheduler": nodes::named,
+    "a lease whose holder ends goes to another node": nodes::leader_moves,
+    "an API server that was killed is no address until it is ready again": nodes::killed,
 ];

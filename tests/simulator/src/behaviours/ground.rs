@@ -2,7 +2,7 @@
 
 use super::super::program::flag_value;
 use super::failed::Failed;
-use super::names::STASH;
+use super::names::{STASHED, stash};
 use fulcrum_steps::cluster::config_hash;
 use fulcrum_steps::host::{FileImage, Host, HostError, ManifestsDir};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -67,10 +67,21 @@ pub struct Ground {
     pub tempo: Tempo,
     /// The node's name.
     pub node: String,
+    /// The cluster's other control-plane nodes.
+    pub others: Vec<Other>,
     /// Its label `kubernetes.io/hostname`.
     pub(super) hostname: String,
     /// An image that is on the node, and whose process sleeps.
     pub(super) pause: String,
+}
+
+/// Another control-plane node of this cluster. Nothing but its API server can be reached from here.
+#[derive(Clone)]
+pub struct Other {
+    /// Its name.
+    pub node: String,
+    /// The API, as the server on that node serves it.
+    pub client: Client,
 }
 
 impl std::fmt::Debug for Ground {
@@ -91,7 +102,8 @@ impl Ground {
         tempo: Tempo,
     ) -> Result<Self, Failed> {
         let (node, hostname, pause) = (String::new(), String::new(), String::new());
-        let mut ground = Self { client, second, manifests, host, tempo, node, hostname, pause };
+        let others = Vec::new();
+        let mut ground = Self { client, second, manifests, host, tempo, node, others, hostname, pause };
         // First removes what a killed behaviour may have left: nothing else can be seen before.
         ground.restore_stash()?;
         let port = ground.api_port()?;
@@ -112,6 +124,18 @@ impl Ground {
         });
         (ground.node, ground.hostname, ground.pause) = node.await?;
         Ok(ground)
+    }
+
+    /// This ground, with the cluster's other nodes.
+    #[must_use]
+    pub fn beside(self, others: Vec<Other>) -> Self {
+        Self { others, ..self }
+    }
+
+    /// The names of all control-plane nodes.
+    pub(super) fn node_names(&self) -> Vec<String> {
+        let others = self.others.iter().map(|other| other.node.clone());
+        std::iter::once(self.node.clone()).chain(others).collect()
     }
 
     pub(super) fn api<K>(&self) -> Api<K>
@@ -150,11 +174,22 @@ impl Ground {
         Ok(flag.and_then(|port| port.parse().ok()).unwrap_or(6443))
     }
 
-    /// Restores the API server's own manifest, if a behaviour moved it out of the way.
+    /// Moves a component's manifest out of the way.
+    pub(super) fn stash(&self, component: &str) -> Result<(), Failed> {
+        let image = self.manifest(component)?;
+        self.manifests.write(&stash(component), &image)?;
+        self.manifests.remove(&format!("{component}.yaml"))?;
+        Ok(())
+    }
+
+    /// Restores the manifests that a behaviour moved out of the way.
     pub(super) fn restore_stash(&self) -> Result<(), Failed> {
-        if let Some(image) = self.manifests.read(STASH)? {
-            self.manifests.write("kube-apiserver.yaml", &image)?;
-            self.manifests.remove(STASH)?;
+        for component in STASHED {
+            let stash = stash(component);
+            if let Some(image) = self.manifests.read(&stash)? {
+                self.manifests.write(&format!("{component}.yaml"), &image)?;
+                self.manifests.remove(&stash)?;
+            }
         }
         Ok(())
     }

@@ -7,6 +7,8 @@
 //! Each check cleans up what it made, also when it failed, and what an earlier, killed one has left. The
 //! checks are for a node that may be disturbed: the last one takes its API server away for some seconds. They
 //! are not a conformance test: they look only at what a pivot relies on.
+//!
+//! [`SEVERAL`] is for a cluster of several control-plane nodes, seen from one of them.
 
 // The ground of the checks, and the list.
 mod behaviour;
@@ -14,9 +16,9 @@ mod failed;
 mod ground;
 mod names;
 mod sweep;
-pub use behaviour::{ALL, Behaviour};
+pub use behaviour::{ALL, Behaviour, SEVERAL};
 pub use failed::Failed;
-pub use ground::{Ground, SECOND_PORT, Tempo};
+pub use ground::{Ground, Other, SECOND_PORT, Tempo};
 
 // The tools of the checks.
 mod make;
@@ -24,6 +26,7 @@ mod make;
 // The behaviours.
 mod daemonsets;
 mod lists;
+mod nodes;
 mod objects;
 mod servers;
 mod static_pods;

@@ -3,7 +3,7 @@
 use super::failed::{Failed, expect};
 use super::ground::{Ground, seen};
 use super::make::config_map;
-use super::names::{SECOND, STASH};
+use super::names::SECOND;
 use super::watches::{Watching, change, create, marked, version_now};
 use fulcrum_steps::cluster::{is_ready, pod_story};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -71,9 +71,7 @@ pub(super) async fn address(ground: &Ground) -> Result<(), Failed> {
     ground.start_second().await?;
     let (addresses, slice) = published(&ground.second).await?;
     expect(addresses.contains(&own) && slice.contains(&own), "its address is published", (addresses, slice))?;
-    let image = ground.manifest("kube-apiserver")?;
-    ground.manifests.write(STASH, &image)?;
-    ground.manifests.remove("kube-apiserver.yaml")?;
+    ground.stash("kube-apiserver")?;
     let out = ground.eventually("its address to be taken out of Endpoints and EndpointSlice", async || {
         let (addresses, slice) = published(&ground.second).await.map_err(seen)?;
         let gone = !addresses.contains(&own) && !slice.contains(&own);
@@ -94,7 +92,7 @@ pub(super) async fn address(ground: &Ground) -> Result<(), Failed> {
 }
 
 /// The control plane has recovered: its pods are Ready, and its leaders renew their leases.
-async fn settled(ground: &Ground) -> Result<(), Failed> {
+pub(super) async fn settled(ground: &Ground) -> Result<(), Failed> {
     for name in ["kube-controller-manager", "kube-scheduler"] {
         let what = format!("lease {name} to be renewed through the API server that is back");
         let mut before = None;
@@ -119,7 +117,7 @@ async fn settled(ground: &Ground) -> Result<(), Failed> {
 }
 
 /// The address that this node's API server publishes.
-async fn own_address(ground: &Ground) -> Result<String, Failed> {
+pub(super) async fn own_address(ground: &Ground) -> Result<String, Failed> {
     if let Some(address) = ground.flag("kube-apiserver", "advertise-address")? {
         return Ok(address);
     }

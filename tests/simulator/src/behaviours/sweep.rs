@@ -2,10 +2,10 @@
 
 use super::failed::Failed;
 use super::ground::{Ground, SECOND_PORT, seen};
-use super::names::{FILES, SELECTOR};
+use super::names::{FILES, LABEL, SELECTOR};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde::de::DeserializeOwned;
@@ -17,6 +17,7 @@ pub(super) async fn sweep(ground: &Ground) -> Result<(), Failed> {
     for name in FILES {
         ground.manifests.remove(name)?;
     }
+    unlabel(ground).await?;
     let what = "all that was made to be taken away";
     ground
         .eventually(what, async || {
@@ -35,6 +36,17 @@ pub(super) async fn sweep(ground: &Ground) -> Result<(), Failed> {
             }
         })
         .await
+}
+
+/// Takes the label from the nodes that bear it.
+async fn unlabel(ground: &Ground) -> Result<(), Failed> {
+    let nodes = Api::<Node>::all(ground.client.clone());
+    let patch = json!({"metadata": {"labels": {LABEL: null}}});
+    for node in nodes.list(&ListParams::default().labels(LABEL)).await? {
+        let name = node.metadata.name.unwrap_or_default();
+        nodes.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+    }
+    Ok(())
 }
 
 /// Asks for the deletion of every such object. Returns how many are left. Mirror pods are the kubelet's to

@@ -24,7 +24,7 @@ impl SimulatedSite {
                 seen.serves(component.name(), Origin::Api) && !seen.runs(component.name(), Origin::Static)
             })
         };
-        self.simulator.until("the control plane to be self-hosted", SOON, hosted).await?;
+        self.machine().until("the control plane to be self-hosted", SOON, hosted).await?;
         // Under any name.
         let is_ours = |image: &FileImage| {
             let bytes = image.content.as_bytes();
@@ -47,6 +47,16 @@ impl SimulatedSite {
     /// # Errors
     /// With the first difference.
     pub async fn is_as_before(&self) -> Result<(), Difference> {
+        self.is_static().await?;
+        self.compare_objects().await
+    }
+
+    /// Checks that this node's files and processes are as they were before. While other nodes are
+    /// self-hosted, the objects are not.
+    ///
+    /// # Errors
+    /// With the first difference.
+    pub async fn is_static(&self) -> Result<(), Difference> {
         let plain = |seen: &Snapshot| {
             Component::ALL.iter().all(|component| {
                 let name = component.name();
@@ -56,9 +66,8 @@ impl SimulatedSite {
                 seen.serves(name, Origin::Static) && exact && !seen.runs(name, Origin::Api)
             })
         };
-        self.simulator.until("the control plane to be static, as it was before", SOON, plain).await?;
-        self.compare_files(&self.before, false)?;
-        self.compare_objects().await
+        self.machine().until("the control plane to be static, as it was before", SOON, plain).await?;
+        self.compare_files(&self.before, false)
     }
 
     /// Checks that these files are there and no others, dot-files included. The spares of manifests that were
@@ -96,7 +105,7 @@ impl SimulatedSite {
     async fn compare_objects(&self) -> Result<(), Difference> {
         let end = Instant::now() + SOON;
         loop {
-            let now = inventory(&self.simulator).await;
+            let now = inventory(self.machine()).await;
             let differs = match &now {
                 Ok(now) => difference(&self.objects, now),
                 Err(error) => Some(error.to_string()),

@@ -4,9 +4,10 @@
 //!
 //! A child whose parent is gone ends, because its standard input ends.
 
+use super::error::RehearsalError;
 use super::pace::{API_AWAY, SOON};
 use super::point::{Fault, Point, Then};
-use super::simulated_site::{RehearsalError, SimulatedSite};
+use super::simulated_site::SimulatedSite;
 use fulcrum_steps::settings::Settings;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,13 @@ pub enum ChildExit {
 }
 
 impl SimulatedSite {
+    fn serve_on(&self, listener: TcpListener) -> std::io::Result<SocketAddr> {
+        match self.is_alone() {
+            true => self.machine().serve_on(listener),
+            false => self.machine().serve_balanced_on(listener),
+        }
+    }
+
     /// Runs `program` as a child that does `verb`, and injects the fault when the child is at its point. A
     /// child that survives is told to go on, or with [`Then::Rollback`] to pause. Then this waits for its
     /// end.
@@ -76,7 +84,7 @@ impl SimulatedSite {
         };
         let orders = Orders {
             verb,
-            api: self.simulator.serve_on(listener)?,
+            api: self.serve_on(listener)?,
             state_dir: self.state_dir(),
             settings,
             point: place.map(|(point, ..)| point.clone()),
@@ -96,10 +104,10 @@ impl SimulatedSite {
                 killed
             }
             Fault::Api => {
-                self.simulator.hold_down("kube-apiserver");
+                self.machine().hold_down("kube-apiserver");
                 child.tell(if then == Then::Rollback { PAUSE } else { GO_ON })?;
                 tokio::time::sleep(API_AWAY).await;
-                self.simulator.repair("kube-apiserver");
+                self.machine().repair("kube-apiserver");
                 child.end_well().await
             }
         }

@@ -1,10 +1,11 @@
 //! Breaks runs, each case in a world of its own.
 
 use super::Verb;
+use super::error::RehearsalError;
 use super::pace::CASE_WITHIN;
 use super::point::{Case, Then};
 use super::setup::Setup;
-use super::simulated_site::{RehearsalError, SimulatedSite, Steps};
+use super::simulated_site::{SimulatedSite, Steps};
 use super::tour::{outcome, reason};
 use super::worker_pool::WorkerPool;
 use fulcrum_engine::load::load;
@@ -142,12 +143,12 @@ impl SimulatedSite {
     /// # Errors
     /// When the guard cannot do it.
     pub async fn reboot(&self) -> Result<(), RehearsalError> {
-        self.simulator.power_off();
+        self.machine().power_off();
         let start = match self.units.starts(UNIT) {
             true => Some(boot(self, HOLD_OFF).await?),
             false => None,
         };
-        self.simulator.power_on();
+        self.machine().power_on();
         if let Some(start) = start {
             carry_on(self, &start, &Intervals::new(PATIENCE, HOLD_OFF), &CancellationToken::new()).await?;
         }

@@ -1,6 +1,6 @@
 //! What a run could leave changed: files of the manifests directory, and objects of the API.
 
-use crate::{Simulator, WaitError};
+use crate::{SimulatedNode, WaitError};
 use fulcrum_steps::cluster::ClusterError;
 use fulcrum_steps::host::{FileImage, ManifestsDir};
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -39,9 +39,10 @@ pub enum Difference {
 /// The objects that a run could leave changed, each with what counts of it.
 pub(super) type Inventory = BTreeMap<String, String>;
 
-/// Every object of kube-system that a run could touch, and the marks of the node.
-pub(super) async fn inventory(simulator: &Simulator) -> Result<Inventory, kube::Error> {
-    let client = simulator.client();
+/// Every object of kube-system that a run could touch, and the marks of the nodes, as this node's API server
+/// has them.
+pub(super) async fn inventory(node: &SimulatedNode) -> Result<Inventory, kube::Error> {
+    let client = node.client();
     let all = ListParams::default();
     let mut seen = Inventory::new();
     let daemonsets: Api<DaemonSet> = Api::namespaced(client.clone(), "kube-system");
@@ -58,16 +59,16 @@ pub(super) async fn inventory(simulator: &Simulator) -> Result<Inventory, kube::
         seen.insert(format!("pod {}", pod.metadata.name.unwrap_or_default()), hash);
     }
     let nodes: Api<Node> = Api::all(client);
-    for node in nodes.list(&all).await? {
-        let name = node.metadata.name.unwrap_or_default();
-        let labels = node.metadata.labels.into_iter().flatten();
+    for one in nodes.list(&all).await? {
+        let name = one.metadata.name.unwrap_or_default();
+        let labels = one.metadata.labels.into_iter().flatten();
         seen.extend(labels.map(|(key, value)| (format!("node {name}, label {key}"), value)));
-        let annotations = node.metadata.annotations.into_iter().flatten();
+        let annotations = one.metadata.annotations.into_iter().flatten();
         seen.extend(annotations.map(|(key, value)| (format!("node {name}, annotation {key}"), value)));
-        let taints = node.spec.and_then(|spec| spec.taints).into_iter().flatten();
+        let taints = one.spec.and_then(|spec| spec.taints).into_iter().flatten();
         seen.extend(taints.map(|taint| (format!("node {name}, taint {}", taint.key), taint.effect)));
     }
-    for address in simulator.snapshot().endpoints {
+    for address in node.snapshot().endpoints {
         seen.insert(format!("endpoint {address}"), String::new());
     }
     Ok(seen)

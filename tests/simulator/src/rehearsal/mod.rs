@@ -12,14 +12,17 @@ mod version;
 pub use setup::{Setup, SetupError};
 pub use version::{Version, VersionError};
 
-// One simulated cluster with a journal, and the checks of it afterwards.
+// One node of a simulated cluster with a journal, and the checks of it afterwards.
+mod boot;
 mod check;
+mod error;
 mod inventory;
 mod pace;
 mod simulated_site;
+pub use error::RehearsalError;
 pub use inventory::Difference;
 pub use pace::{POLL, SOON, intervals, timeouts};
-pub use simulated_site::{RehearsalError, SimulatedSite, Steps};
+pub use simulated_site::{SimulatedSite, Steps};
 
 // There and back, with requests all the while.
 mod pulse;

@@ -1,8 +1,9 @@
 //! The work of a child: the run, with the real steps and engine, until it is at its point.
 
 use super::child::{AT_ITS_POINT, GO_ON, Orders, PAUSE, Verb};
+use super::error::RehearsalError;
 use super::point::{Point, When};
-use super::simulated_site::{RehearsalError, engine, settings_of, site};
+use super::simulated_site::{engine, settings_of, site};
 use crate::Simulator;
 use async_trait::async_trait;
 use fulcrum_engine::Control;

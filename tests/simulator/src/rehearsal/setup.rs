@@ -27,6 +27,8 @@ pub struct Setup {
     from: Option<PathBuf>,
     /// Whether a world's files outlive it.
     keep: bool,
+    /// How many nodes a world has.
+    nodes: u8,
 }
 
 /// What the API server's manifest says about the node.
@@ -84,6 +86,7 @@ impl Setup {
             handover: Wanted::Auto,
             from: None,
             keep: false,
+            nodes: 1,
         })
     }
 
@@ -114,7 +117,7 @@ impl Setup {
         })?;
         let api = server.as_ref().map(Api::of).unwrap_or_default();
         let (handover, from) = (Wanted::Auto, Some(dir.to_owned()));
-        Ok(Self { files, version, api, results, handover, from, keep: false })
+        Ok(Self { files, version, api, results, handover, from, keep: false, nodes: 1 })
     }
 
     /// The manifests in `dir` if its three component files exist and can be read, otherwise built-in ones.
@@ -141,6 +144,18 @@ impl Setup {
     #[must_use]
     pub fn kept(self, keep: bool) -> Self {
         Self { keep, ..self }
+    }
+
+    /// This setup, for a cluster of so many control-plane nodes, at least one. Each gets copies of the
+    /// manifests as they would be there.
+    #[must_use]
+    pub fn with_nodes(self, nodes: u8) -> Self {
+        Self { nodes: nodes.max(1), ..self }
+    }
+
+    /// How many nodes its clusters have.
+    pub fn nodes(&self) -> u8 {
+        self.nodes
     }
 
     /// Whether the files outlive this setup.
@@ -205,5 +220,53 @@ impl Setup {
         };
         options.etcd_outside = !self.files.values().any(is_etcd);
         Ok(options)
+    }
+
+    /// Puts the manifests of another node of that cluster into `dir`, as kubeadm makes them there: with its
+    /// own address and name.
+    pub(super) fn install_beside(
+        &self,
+        first: &SimulatorOptions,
+        number: u8,
+        dir: &Path,
+    ) -> io::Result<SimulatorOptions> {
+        let options = first.beside(number, dir);
+        self.install(dir)?;
+        let (manifests, own) = (ManifestsDir::new(dir), options.node_address.to_string());
+        for name in self.files.keys() {
+            let Some(image) = manifests.read(name)? else { continue };
+            let mut content = replaced(&image.content, &first.node_address.to_string(), &own);
+            if self.from.is_none() {
+                content = replaced(&content, &first.node_name, &options.node_name);
+            }
+            manifests.write(name, &image.with_content(content))?;
+        }
+        Ok(options)
+    }
+}
+
+/// The text with this word replaced wherever it is not a part of a longer one.
+fn replaced(text: &str, from: &str, to: &str) -> String {
+    let is_more = |letter: Option<char>| letter.is_some_and(|l| l.is_ascii_alphanumeric() || l == '.');
+    let (mut done, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(from) {
+        let (before, after) = (&rest[..at], &rest[at + from.len()..]);
+        done.push_str(before);
+        let whole = !is_more(done.chars().next_back()) && !is_more(after.chars().next());
+        done.push_str(if whole { to } else { from });
+        rest = after;
+    }
+    done + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_addresses_are_replaced() {
+        let text = "https://10.0.0.1:2379,https://10.0.0.11:2379,10.0.0.1";
+        let expected = "https://10.0.0.2:2379,https://10.0.0.11:2379,10.0.0.2";
+        assert_eq!(replaced(text, "10.0.0.1", "10.0.0.2"), expected);
     }
 }

@@ -1,30 +1,24 @@
-//! One simulated node and cluster, with a journal on the disk, in a private directory of its own.
+//! One simulated node of a cluster, with a journal on the disk, in a private directory of its own.
 
-use super::inventory::{Difference, Inventory, files, inventory};
-use super::pace::{POLL, SOAK, SOON, timeouts};
-use super::setup::Setup;
-use crate::{SimulatedUnits, Simulator, Snapshot, WaitError};
+use super::error::RehearsalError;
+use super::inventory::Inventory;
+use super::pace::{SOAK, SOON, timeouts};
+use crate::{SimulatedNode, SimulatedUnits, Simulator};
 use async_trait::async_trait;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, OpenError, RunId};
-use fulcrum_engine::{
-    Ending, Engine, EngineError, LoadError, Observer, Outcome, PlanError, Session, StepRegistry, StepSpec,
-};
+use fulcrum_engine::{Ending, Engine, Observer, Outcome, Session, StepRegistry, StepSpec};
 use fulcrum_steps::check::Ignored;
-use fulcrum_steps::cluster::{Cluster, ClusterError, is_ready};
-use fulcrum_steps::component::Component;
+use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::guard::{GuardEnv, GuardError};
-use fulcrum_steps::host::{FileImage, Host, HostError, ManifestsDir, Node, Units};
+use fulcrum_steps::host::{FileImage, Host, ManifestsDir, Node, Units};
 use fulcrum_steps::plan;
 use fulcrum_steps::preflight::{PreflightInput, Refused, Report, preflight};
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode, RunInfo, SessionRole};
 use fulcrum_steps::settings::OnReboot;
 use fulcrum_steps::settings::{Settings, Wanted};
 use fulcrum_steps::site::Site;
-use fulcrum_steps::step::library;
 use std::collections::BTreeMap;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -35,11 +29,13 @@ pub(super) const PROGRAM: &str = concat!("fulcrum ", env!("CARGO_PKG_VERSION"), 
 /// Makes the steps for a site: [`library`], unless a test wants others.
 pub type Steps = Arc<dyn Fn(Arc<Site>) -> Arc<dyn StepRegistry> + Send + Sync>;
 
-/// A static control plane that serves.
+/// A node with a static control plane that serves.
 pub struct SimulatedSite {
-    /// The simulated cluster.
-    pub simulator: Simulator,
-    /// Its API.
+    /// The simulated cluster. It stands for this site's node if that is its first, as where there is one.
+    pub simulator: Arc<Simulator>,
+    /// The number of this site's node.
+    pub(super) number: usize,
+    /// The API, through the balancer where there are several nodes.
     pub cluster: Cluster,
     /// Its machine.
     pub host: Arc<dyn Host>,
@@ -49,118 +45,23 @@ pub struct SimulatedSite {
     pub(super) shared: BTreeMap<String, bool>,
     /// The API's objects at the start.
     pub(super) objects: Inventory,
-    handover: Wanted,
-    on_reboot: OnReboot,
+    pub(super) handover: Wanted,
+    pub(super) on_reboot: OnReboot,
     pub(super) units: Arc<SimulatedUnits>,
-    steps: Steps,
+    pub(super) steps: Steps,
     /// Last: the fields above work in this directory.
-    dir: TempDir,
-}
-
-/// A rehearsal could not be carried out, or did not end as it must.
-#[derive(Debug, thiserror::Error)]
-pub enum RehearsalError {
-    /// The checks refused.
-    #[error(transparent)]
-    Refused(#[from] Refused),
-    /// Something is not as it must be.
-    #[error(transparent)]
-    Differs(#[from] Difference),
-    /// The cluster was too slow.
-    #[error(transparent)]
-    Wait(#[from] WaitError),
-    /// The run ended otherwise than it must.
-    #[error("the run ended {0}")]
-    Ended(String),
-    /// The child process failed.
-    #[error("the process that was to be broken: {0}")]
-    Child(String),
-    /// The case took too long.
-    #[error("not over within {0:?}")]
-    TooLong(std::time::Duration),
-    /// The journal could not be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The journal could not be read.
-    #[error(transparent)]
-    Read(#[from] fulcrum_engine::state::ReadError),
-    /// The run could not be read.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// The engine could not go on.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The plan could not be made.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// The simulated API failed.
-    #[error(transparent)]
-    Api(#[from] ClusterError),
-    /// The simulated API failed.
-    #[error("the simulated cluster: {0}")]
-    Kube(#[from] kube::Error),
-    /// The simulated machine failed.
-    #[error(transparent)]
-    Host(#[from] HostError),
-    /// The guard failed.
-    #[error("the guard: {0}")]
-    Guard(#[from] GuardError),
-    /// What was stored is not understood.
-    #[error("what was stored is not understood: {0}")]
-    Json(#[from] serde_json::Error),
-    /// The disk failed.
-    #[error("the rehearsal's own files: {0}")]
-    Disk(#[from] io::Error),
+    pub(super) dir: TempDir,
 }
 
 impl SimulatedSite {
-    /// Boots a site in a new directory under `root`, and waits until the cluster knows its static pods.
-    ///
-    /// # Errors
-    /// When its directory cannot be made, or its manifests make no working control plane. If the checks say
-    /// why, the error has their words.
-    pub async fn boot(setup: &Setup, root: &Path) -> Result<Self, RehearsalError> {
-        let private = std::fs::Permissions::from_mode(0o700);
-        let mut dir = tempfile::Builder::new();
-        let dir =
-            dir.prefix("world-").permissions(private).disable_cleanup(setup.keeps()).tempdir_in(root)?;
-        let manifests = dir.path().join("manifests");
-        std::fs::create_dir(&manifests)?;
-        let simulator = Simulator::start(setup.install(&manifests)?)?;
-        let (cluster, host) = (Cluster::new(simulator.client()), simulator.host());
-        let before = files(&ManifestsDir::new(manifests))?;
-        let steps: Steps = Arc::new(|site| Arc::new(library(site)));
-        let (shared, objects, handover) = (BTreeMap::new(), Inventory::new(), setup.handover());
-        let (on_reboot, units) = (OnReboot::default(), Arc::new(SimulatedUnits::new(dir.path())?));
-        let mut world = Self {
-            simulator,
-            cluster,
-            host,
-            before,
-            shared,
-            objects,
-            handover,
-            on_reboot,
-            units,
-            steps,
-            dir,
-        };
-        let settled = world.settle().await.map_err(RehearsalError::from);
-        let seen = match settled {
-            Ok(()) => inventory(&world.simulator).await.map_err(RehearsalError::from),
-            Err(unsettled) => Err(unsettled),
-        };
-        let processes = world.simulator.snapshot().processes;
-        world.shared = processes.into_iter().map(|one| (one.component, one.shares_port)).collect();
-        world.objects = match seen {
-            Ok(objects) => objects,
-            Err(unsettled) => {
-                let refused = world.preflight().await;
-                refused.map_err(|refused| setup.of_originals(refused, &world.manifests()))?;
-                return Err(unsettled);
-            }
-        };
-        Ok(world)
+    /// Its machine.
+    pub fn machine(&self) -> &SimulatedNode {
+        self.simulator.node(self.number)
+    }
+
+    /// Whether its cluster has one node.
+    pub(super) fn is_alone(&self) -> bool {
+        self.simulator.nodes().count() == 1
     }
 
     /// This site, with other steps for its runs.
@@ -297,46 +198,18 @@ impl SimulatedSite {
         Ok(self.engine(journal, settings_of(journal, run)?).await?.resume(run).await?)
     }
 
-    /// Whether a run with this outcome has left what it must: everything self-hosted, or all as before.
+    /// Whether a run with this outcome has left its node as it must: everything self-hosted, or all as before.
+    /// Where there are other nodes, they may be self-hosted.
     ///
     /// # Errors
     /// With the difference. Always for a run that ended in neither way.
     pub(super) async fn ended_well(&self, outcome: Outcome) -> Result<(), RehearsalError> {
         match outcome {
             Outcome::Completed => Ok(self.is_self_hosted().await?),
-            Outcome::RolledBack => Ok(self.is_as_before().await?),
+            Outcome::RolledBack if self.is_alone() => Ok(self.is_as_before().await?),
+            Outcome::RolledBack => Ok(self.is_static().await?),
             other => Err(RehearsalError::Ended(format!("as {other}"))),
         }
-    }
-
-    /// Waits until the API shows Ready mirror pods of all static pods, both leaders and its own address.
-    ///
-    /// # Errors
-    /// When this does not come true in time: a manifest does not work.
-    pub async fn settle(&self) -> Result<(), WaitError> {
-        let led = |seen: &Snapshot| seen.api_up && seen.leaders.len() == 2 && !seen.endpoints.is_empty();
-        let seen = self.simulator.until("a control plane with leaders", SOON / 4, led).await?;
-        let node = format!("-{}", self.node_name().await);
-        let names = Component::ALL.map(|component| format!("{component}{node}"));
-        let ready = async {
-            loop {
-                let pods = self.cluster.pods_labelled("").await.unwrap_or_default();
-                let known = |name: &String| {
-                    pods.iter().any(|pod| pod.metadata.name.as_ref() == Some(name) && is_ready(pod))
-                };
-                if names.iter().all(known) {
-                    return;
-                }
-                tokio::time::sleep(POLL).await;
-            }
-        };
-        let late =
-            |_| WaitError { what: "Ready mirror pods".to_owned(), waited: SOON / 4, seen: Box::new(seen) };
-        tokio::time::timeout(SOON / 4, ready).await.map_err(late)
-    }
-
-    async fn node_name(&self) -> String {
-        self.cluster.nodes_labelled("").await.unwrap_or_default().into_iter().next().unwrap_or_default()
     }
 }
 

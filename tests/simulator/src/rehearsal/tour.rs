@@ -1,9 +1,10 @@
 //! There and back: a pivot, the way back, and a report.
 
+use super::error::RehearsalError;
 use super::pace::{QUIET, SOON};
 use super::pulse::{Asked, Pulse, millis};
 use super::setup::Setup;
-use super::simulated_site::{RehearsalError, SimulatedSite};
+use super::simulated_site::SimulatedSite;
 use super::version::Version;
 use crate::{Origin, Snapshot};
 use fulcrum_engine::history::{Direction, History};
@@ -93,13 +94,13 @@ pub async fn there_and_back(
     let node = world.preflight().await?.settings.node;
     let pulse = Pulse::start(world.cluster.clone(), node);
     let journal = world.journal()?;
-    let mut control_plane = BTreeMap::from([("before", look(&world.simulator.snapshot()))]);
+    let mut control_plane = BTreeMap::from([("before", look(&world.machine().snapshot()))]);
     tokio::time::sleep(QUIET).await;
     pulse.phase("pivot");
     let pivoted = world.pivot(&journal, Arc::clone(&watching)).await?;
     pulse.phase("between");
     let mut wrong = arrived(world, &pivoted, Outcome::Completed).await.err();
-    control_plane.insert("between", look(&world.simulator.snapshot()));
+    control_plane.insert("between", look(&world.machine().snapshot()));
     tokio::time::sleep(QUIET).await;
     let mut rollback = None;
     if outcome(&pivoted) != Some(Outcome::RolledBack) {
@@ -111,7 +112,7 @@ pub async fn there_and_back(
         tokio::time::sleep(QUIET).await;
         rollback = Some((outcome(&back), reason(&back)));
     }
-    control_plane.insert("after", look(&world.simulator.snapshot()));
+    control_plane.insert("after", look(&world.machine().snapshot()));
     let requests = pulse.stop();
     let timed = requests.iter().filter(|asked| matches!(asked.phase, "pivot" | "rollback"));
     Ok(Summary {
@@ -139,7 +140,7 @@ impl Summary {
 async fn arrived(world: &SimulatedSite, ending: &Ending, expected: Outcome) -> Result<(), RehearsalError> {
     let Some(outcome) = outcome(ending) else { return Err(RehearsalError::Ended(reason(ending))) };
     world.ended_well(outcome).await?;
-    world.simulator.until("leaders", SOON, |seen| seen.leaders.len() == 2).await?;
+    world.machine().until("leaders", SOON, |seen| seen.leaders.len() == 2).await?;
     match outcome == expected {
         true => Ok(()),
         false => Err(RehearsalError::Ended(format!("as {outcome}: {}", reason(ending)))),

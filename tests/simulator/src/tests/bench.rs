@@ -77,3 +77,42 @@ impl Bench {
         file.persist(path).unwrap();
     }
 }
+
+/// A rehearsal of three nodes, and their directories.
+pub(super) struct Nodes {
+    pub(super) simulator: Simulator,
+    _dirs: [tempfile::TempDir; 3],
+}
+
+impl Nodes {
+    /// Three nodes whose API servers serve and are published, with both leases led.
+    pub(super) async fn up() -> Self {
+        let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let first = SimulatorOptions::new(dirs[0].path());
+        let others: Vec<_> =
+            (1..).zip(&dirs[1..]).map(|(number, dir)| first.beside(number, dir.path())).collect();
+        std::iter::once(&first).chain(&others).for_each(|options| write_control_plane(options).unwrap());
+        let nodes = Self { simulator: Simulator::start_with(first, others).unwrap(), _dirs: dirs };
+        nodes.all_serve().await;
+        nodes
+    }
+
+    pub(super) async fn all_serve(&self) {
+        for number in 0..3 {
+            let whole = |s: &Snapshot| s.api_up && s.leaders.len() == 2 && s.endpoints.len() == 3;
+            self.until(number, "a whole control plane", whole).await;
+        }
+    }
+
+    pub(super) async fn until(
+        &self,
+        number: usize,
+        what: &str,
+        holds: impl FnMut(&Snapshot) -> bool + Send,
+    ) -> Snapshot {
+        match self.simulator.node(number).until(what, SOON, holds).await {
+            Ok(seen) => seen,
+            Err(e) => panic!("{e}\n{:#?}", self.simulator.log()),
+        }
+    }
+}

@@ -1,4 +1,6 @@
-//! The DaemonSet controller, for one node. It acts only while a controller manager leads and the API is up.
+//! The DaemonSet controller. It acts only while a controller manager leads and its API server is up.
+//!
+//! It goes through the nodes in the order of their names. (The real one goes through a map.)
 
 use super::election;
 use super::garbage::{delete_pod, owner_uid};
@@ -29,56 +31,117 @@ pub(super) fn advance(world: &mut World, now: Now) {
     if !election::works(world, "kube-controller-manager") {
         return;
     }
-    let Some(node) = world.store.get(&Key::new("nodes", "", &world.options.node_name)).cloned() else {
-        return;
-    };
+    let nodes: Vec<Arc<Value>> = world.store.list("nodes", None).cloned().collect();
     note_readiness(world, now);
     let sets: Vec<Arc<Value>> = world.store.list("daemonsets", None).cloned().collect();
     for set in sets {
-        let spec = &set["spec"]["template"]["spec"];
-        let wanted = selects(spec, &node);
-        let admitted = wanted && tolerates(spec, &node, &["NoSchedule", "NoExecute"]);
+        let places: Vec<Place> = nodes.iter().map(|node| Place::of(&set, node)).collect();
         if set["metadata"]["deletionTimestamp"].is_null() {
-            manage(world, &set, wanted, admitted, now);
+            let mut rolling = Rolling::of(world, &set, &places, now);
+            for place in &places {
+                manage(world, &set, place, &mut rolling, now);
+            }
         }
-        report(world, &set, admitted, now);
+        report(world, &set, &places, now);
     }
 }
 
+/// A node, as a DaemonSet sees it.
+struct Place {
+    node: String,
+    /// The set's pods name this node.
+    wanted: bool,
+    /// And they tolerate its taints, those included that the controller lets every pod tolerate.
+    admitted: bool,
+}
+
+impl Place {
+    fn of(set: &Value, node: &Value) -> Self {
+        let spec = &set["spec"]["template"]["spec"];
+        let wanted = selects(spec, node);
+        let mut spec = spec.clone();
+        spec["tolerations"] = tolerations(&spec);
+        let admitted = wanted && tolerates(&spec, node, &["NoSchedule", "NoExecute"]);
+        Self { node: text(node, "/metadata/name").to_owned(), wanted, admitted }
+    }
+}
+
+/// How many more nodes a roll-out may work on in this round.
+struct Rolling {
+    /// Nodes that may get a new pod beside an old one that is available.
+    surge: i64,
+    /// Nodes that may lose an old pod that is available.
+    unavailable: i64,
+}
+
+impl Rolling {
+    /// `maxSurge` and `maxUnavailable`, without the nodes that use them up already.
+    fn of(world: &mut World, set: &Value, places: &[Place], now: Now) -> Self {
+        let hash = world.daemons.template_hash(set);
+        let strategy = &set["spec"]["updateStrategy"]["rollingUpdate"];
+        let wanted: Vec<&Place> = places.iter().filter(|place| place.wanted).collect();
+        let share = |field: &str, default: i64| share(&strategy[field], wanted.len(), default);
+        let (mut surge, mut unavailable) = (share("maxSurge", 0), share("maxUnavailable", 1));
+        for place in wanted {
+            let pods = alive_on(world, set, &place.node);
+            let available = |pod: &&Arc<Value>| is_available(world, set, pod, now);
+            let (current, old): (Vec<_>, Vec<_>) = pods.iter().partition(|pod| is_current(pod, &hash));
+            surge -=
+                i64::from(current.first().is_some_and(|pod| !available(pod)) && old.iter().any(available));
+            unavailable -= i64::from(!pods.iter().any(|pod| available(&pod)));
+        }
+        Self { surge, unavailable }
+    }
+}
+
+/// A number, or a part of all in percent, rounded up.
+fn share(value: &Value, all: usize, default: i64) -> i64 {
+    let percent = value.as_str().and_then(|text| text.strip_suffix('%')?.parse::<i64>().ok());
+    let all = i64::try_from(all).unwrap_or(i64::MAX);
+    percent.map(|percent| (percent * all + 99) / 100).or(value.as_i64()).unwrap_or(default)
+}
+
 /// Makes and deletes pods. In the end the node has the one pod that it should have.
-fn manage(world: &mut World, set: &Value, wanted: bool, admitted: bool, now: Now) {
+fn manage(world: &mut World, set: &Value, place: &Place, rolling: &mut Rolling, now: Now) {
     let hash = world.daemons.template_hash(set);
-    let pods = pods_of(world, set);
-    if !wanted {
+    let pods = pods_on(world, set, &place.node);
+    if !place.wanted {
         for pod in &pods {
             delete_pod(world, pod, "the node is not selected any more", now);
         }
         return;
     }
+    let back_off = format!("{} {}", text(set, "/metadata/uid"), place.node);
     for pod in pods.iter().filter(|pod| text(pod, "/status/phase") == "Failed") {
-        world.daemons.failed(text(set, "/metadata/uid"), &world.options.pace, now);
+        world.daemons.failed(&back_off, &world.options.pace, now);
         delete_pod(world, pod, "it has failed", now);
     }
-    if world.daemons.waits(text(set, "/metadata/uid"), now) {
+    if world.daemons.waits(&back_off, now) {
         return;
     }
-    let is_current = |pod: &Value| pod["metadata"]["labels"][HASH_LABEL] == hash.as_str();
-    let alive = |pod: &&Arc<Value>| pod["metadata"]["deletionTimestamp"].is_null();
-    let current: Vec<&Arc<Value>> = pods.iter().filter(alive).filter(|p| is_current(p)).collect();
-    let old: Vec<&Arc<Value>> = pods.iter().filter(alive).filter(|p| !is_current(p)).collect();
+    let alive = alive_on(world, set, &place.node);
+    let (current, old): (Vec<_>, Vec<_>) = alive.iter().partition(|pod| is_current(pod, &hash));
     let strategy = &set["spec"]["updateStrategy"];
-    let surges = strategy["rollingUpdate"]["maxSurge"].as_i64().unwrap_or(0) > 0;
+    let surges = share(&strategy["rollingUpdate"]["maxSurge"], 1, 0) > 0;
     let rolls = text(strategy, "/type") == "RollingUpdate";
     match (current.first(), old.first()) {
         // The controller waits for a pod that ends.
-        (None, None) if pods.is_empty() && admitted => create(world, set, &hash, now),
-        (None, Some(pod)) if rolls && surges => {
-            create(world, set, &hash, now);
-            if !is_ready(pod) {
-                delete_pod(world, pod, "its template is old and it is not ready", now);
-            }
+        (None, None) if pods.is_empty() && place.admitted => create(world, set, &place.node, &hash, now),
+        (None, Some(pod)) if rolls && surges && !is_ready(pod) => {
+            create(world, set, &place.node, &hash, now);
+            delete_pod(world, pod, "its template is old and it is not ready", now);
         }
-        (None, Some(pod)) if rolls => delete_pod(world, pod, "its template is old", now),
+        (None, Some(_)) if rolls && surges && rolling.surge > 0 => {
+            rolling.surge -= 1;
+            create(world, set, &place.node, &hash, now);
+        }
+        (None, Some(pod)) if rolls && !surges && !is_available(world, set, pod, now) => {
+            delete_pod(world, pod, "its template is old and it is not available", now);
+        }
+        (None, Some(pod)) if rolls && !surges && rolling.unavailable > 0 => {
+            rolling.unavailable -= 1;
+            delete_pod(world, pod, "its template is old", now);
+        }
         (Some(new), Some(pod)) if is_available(world, set, new, now) || !is_ready(pod) => {
             delete_pod(world, pod, "its successor is available, or it is not ready", now);
         }
@@ -86,9 +149,32 @@ fn manage(world: &mut World, set: &Value, wanted: bool, admitted: bool, now: Now
     }
 }
 
-fn pods_of(world: &World, set: &Value) -> Vec<Arc<Value>> {
+fn pods_of<'a>(world: &'a World, set: &'a Value) -> impl Iterator<Item = &'a Arc<Value>> {
     let uid = text(set, "/metadata/uid");
-    world.store.list("pods", None).filter(|pod| owner_uid(pod) == uid).cloned().collect()
+    world.store.list("pods", None).filter(move |pod| owner_uid(pod) == uid)
+}
+
+fn pods_on(world: &World, set: &Value, node: &str) -> Vec<Arc<Value>> {
+    pods_of(world, set).filter(|pod| node_of(pod) == node).cloned().collect()
+}
+
+/// Without those that were told to end.
+fn alive_on(world: &World, set: &Value, node: &str) -> Vec<Arc<Value>> {
+    let mut pods = pods_on(world, set, node);
+    pods.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    pods
+}
+
+/// The node of a DaemonSet's pod, bound or not: the controller has named it in the pod's affinity.
+fn node_of(pod: &Value) -> &str {
+    let bound = text(pod, "/spec/nodeName");
+    let affinity = &pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    let named = &affinity["nodeSelectorTerms"][0]["matchFields"][0]["values"][0];
+    if bound.is_empty() { named.as_str().unwrap_or_default() } else { bound }
+}
+
+fn is_current(pod: &Value, hash: &str) -> bool {
+    pod["metadata"]["labels"][HASH_LABEL] == hash
 }
 
 fn is_ready(pod: &Value) -> bool {
@@ -111,7 +197,15 @@ fn note_readiness(world: &mut World, now: Now) {
     world.daemons.ready_since = uids.map(since).map(|(at, uid)| (uid, at)).collect();
 }
 
-fn create(world: &mut World, set: &Value, hash: &str, now: Now) {
+/// The template's tolerations and the controller's.
+fn tolerations(spec: &Value) -> Value {
+    let tolerated =
+        TOLERATED.map(|(key, effect)| json!({"key": key, "operator": "Exists", "effect": effect}));
+    let own = spec["tolerations"].as_array().cloned().unwrap_or_default();
+    own.into_iter().chain(tolerated).collect()
+}
+
+fn create(world: &mut World, set: &Value, node: &str, hash: &str, now: Now) {
     let (Some(pods), name) = (Resource::named("pods"), text(set, "/metadata/name")) else { return };
     let mut pod = set["spec"]["template"].clone();
     pod["metadata"]["generateName"] = json!(format!("{name}-"));
@@ -123,13 +217,10 @@ fn create(world: &mut World, set: &Value, hash: &str, now: Now) {
         labels.insert(HASH_LABEL.into(), json!(hash));
         labels.insert("pod-template-generation".into(), json!(set["metadata"]["generation"].to_string()));
     }
-    let by_name = json!({"key": "metadata.name", "operator": "In", "values": [world.options.node_name]});
+    let by_name = json!({"key": "metadata.name", "operator": "In", "values": [node]});
     pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] =
         json!({"nodeSelectorTerms": [{"matchFields": [by_name]}]});
-    let tolerated =
-        TOLERATED.map(|(key, effect)| json!({"key": key, "operator": "Exists", "effect": effect}));
-    let own = pod["spec"]["tolerations"].as_array().cloned().unwrap_or_default();
-    pod["spec"]["tolerations"] = own.into_iter().chain(tolerated).collect();
+    pod["spec"]["tolerations"] = tolerations(&pod["spec"]);
     let made = world.store.create(pods, text(set, "/metadata/namespace"), pod, now.wall);
     let what = match made {
         Ok(pod) => format!("made pod {}", text(&pod, "/metadata/name")),
@@ -139,25 +230,30 @@ fn create(world: &mut World, set: &Value, hash: &str, now: Now) {
 }
 
 /// The numbers in the status.
-fn report(world: &mut World, set: &Value, wanted: bool, now: Now) {
+fn report(world: &mut World, set: &Value, places: &[Place], now: Now) {
     let hash = world.daemons.template_hash(set);
-    let alive = |pod: &Arc<Value>| pod["metadata"]["deletionTimestamp"].is_null();
-    let pods: Vec<Arc<Value>> = pods_of(world, set).into_iter().filter(alive).collect();
-    let count = |holds: bool| i64::from(holds);
-    let available = pods.iter().any(|pod| is_available(world, set, pod, now));
-    let desired = count(wanted);
+    let pods: Vec<(&Place, Vec<Arc<Value>>)> =
+        places.iter().map(|place| (place, alive_on(world, set, &place.node))).collect();
+    let count = |holds: &dyn Fn(bool, &[Arc<Value>]) -> bool| {
+        pods.iter().filter(|(place, pods)| holds(place.admitted, pods)).count()
+    };
+    let desired = count(&|admitted, _| admitted);
+    let any =
+        |of: &dyn Fn(&Value) -> bool| count(&|admitted, pods| admitted && pods.iter().any(|pod| of(pod)));
+    let available = any(&|pod| is_available(world, set, pod, now));
     let mut status = json!({
         "observedGeneration": set["metadata"]["generation"],
         "desiredNumberScheduled": desired,
-        "currentNumberScheduled": count(wanted && !pods.is_empty()),
-        "numberMisscheduled": count(!wanted && !pods.is_empty()),
-        "numberReady": count(wanted && pods.iter().any(|pod| is_ready(pod))),
-        "updatedNumberScheduled": count(wanted && pods.iter().any(|p| p["metadata"]["labels"][HASH_LABEL] == hash.as_str())),
+        "currentNumberScheduled": any(&|_| true),
+        "numberMisscheduled": count(&|admitted, pods| !admitted && !pods.is_empty()),
+        "numberReady": any(&is_ready),
+        "updatedNumberScheduled": any(&|pod| is_current(pod, &hash)),
     });
     // As in the API, zeros in these two are left out.
-    let field = if available && wanted { "numberAvailable" } else { "numberUnavailable" };
-    if wanted {
-        status[field] = json!(1);
+    for (field, number) in [("numberAvailable", available), ("numberUnavailable", desired - available)] {
+        if number > 0 {
+            status[field] = json!(number);
+        }
     }
     // Nearly always the status is there already.
     if set["status"] != status {
@@ -170,8 +266,8 @@ fn report(world: &mut World, set: &Value, wanted: bool, now: Now) {
 pub(super) struct Daemons {
     /// When each pod of a DaemonSet was first seen ready.
     ready_since: BTreeMap<String, Duration>,
-    /// For a DaemonSet whose pods fail: the instant before which no new pod is made, and the pause that led
-    /// to it.
+    /// For a DaemonSet whose pods fail on a node: the instant before which no new pod is made there, and the
+    /// pause that led to it.
     back_off: BTreeMap<String, (Duration, Duration)>,
     /// Hash of each DaemonSet's template, with its generation.
     hashes: BTreeMap<String, (i64, String)>,
@@ -191,13 +287,13 @@ impl Daemons {
     }
 
     /// A pod that failed is replaced after a pause, which doubles (`failedPodsBackoff`).
-    fn failed(&mut self, set: &str, pace: &Pace, now: Now) {
-        let before = self.back_off.get(set).map_or(Duration::ZERO, |(_, pause)| *pause);
+    fn failed(&mut self, on_node: &str, pace: &Pace, now: Now) {
+        let before = self.back_off.get(on_node).map_or(Duration::ZERO, |(_, pause)| *pause);
         let pause = (before * 2).clamp(pace.back_off, pace.back_off_max);
-        self.back_off.insert(set.to_owned(), (now.at + pause, pause));
+        self.back_off.insert(on_node.to_owned(), (now.at + pause, pause));
     }
 
-    fn waits(&self, set: &str, now: Now) -> bool {
-        self.back_off.get(set).is_some_and(|(until, _)| now.at < *until)
+    fn waits(&self, on_node: &str, now: Now) -> bool {
+        self.back_off.get(on_node).is_some_and(|(until, _)| now.at < *until)
     }
 }

@@ -1,9 +1,9 @@
 //! Leader election over leases, as client-go does it. A candidate honours a lease for its whole length,
 //! counted from when *it* last saw it renewed. A leader that cannot renew ends.
 
-use super::{Now, World};
+use super::{Node, Now, World};
 use crate::object::{Key, text};
-use crate::process::Life;
+use crate::process::{Life, Machine, Proc};
 use crate::resource::Resource;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -33,34 +33,47 @@ impl Elections {
         self.candidates.get(&pid).map(|candidate| candidate.next_try.saturating_sub(pace))
     }
 
-    /// The pid of each lease's leader. A dying leader does no more work.
-    pub(super) fn leaders(&self, world: &World) -> BTreeMap<String, u32> {
-        let leads = |(pid, candidate): (&u32, &Candidate)| {
-            let works = world.machine.procs.get(pid).is_some_and(|p| p.life == Life::Working);
+    /// The leases that this node's processes lead by, each with the pid. A dying leader does no more work.
+    fn leaders<'a>(&'a self, world: &'a World, machine: &'a Machine) -> impl Iterator<Item = (&'a str, u32)> {
+        self.candidates.iter().filter_map(|(pid, candidate)| {
+            let works = machine.procs.get(pid).is_some_and(|p| p.life == Life::Working);
             let key = Key::new("leases", "kube-system", &candidate.lease);
             let holds =
                 world.store.get(&key).is_some_and(|l| text(l, "/spec/holderIdentity") == candidate.identity);
-            (candidate.leads && holds && works).then(|| (candidate.lease.clone(), *pid))
-        };
-        self.candidates.iter().filter_map(leads).collect()
+            (candidate.leads && holds && works).then_some((candidate.lease.as_str(), *pid))
+        })
     }
 }
 
-/// Whether a process does this component's work right now: elected, or told not to elect.
-pub(super) fn works(world: &World, component: &str) -> bool {
-    let pids = world.elections.leaders(world);
-    let unelected = |p: &crate::process::Proc| {
-        p.program.name == component && p.program.unelected && p.life == Life::Working
-    };
-    let elected = pids.values().filter_map(|pid| world.machine.procs.get(pid));
-    world.api_up()
-        && (elected.map(|p| &p.program.name).any(|name| name == component)
-            || world.machine.procs.values().any(unelected))
+/// The pid of each lease's leader, on whichever node.
+pub(super) fn leaders(world: &World) -> BTreeMap<String, u32> {
+    let leaders = world.nodes.iter().flat_map(|node| node.elections.leaders(world, &node.machine));
+    leaders.map(|(lease, pid)| (lease.to_owned(), pid)).collect()
 }
 
-/// Every candidate looks at its lease when its time comes.
+/// Whether a process does this component's work right now: elected, or told not to elect. It works through
+/// the API server of its own node.
+pub(super) fn works(world: &World, component: &str) -> bool {
+    world.nodes.iter().filter(|node| node.api_up()).any(|node| {
+        let is_it = |p: &Proc| p.program.name == component;
+        let unelected = |p: &Proc| is_it(p) && p.program.unelected && p.life == Life::Working;
+        let elected = |pid: u32| node.machine.procs.get(&pid).is_some_and(is_it);
+        node.elections.leaders(world, &node.machine).any(|(_, pid)| elected(pid))
+            || node.machine.procs.values().any(unelected)
+    })
+}
+
+/// Every candidate looks at its lease when its time comes. Another node's candidates are the first each time:
+/// none is always in time for a lease that is given back.
 pub(super) fn advance(world: &mut World, now: Now) {
-    let World { machine, elections, options, .. } = world;
+    let (first, all) = (world.rounds % world.nodes.len(), world.nodes.len());
+    for number in (first..all).chain(0..first) {
+        advance_on(world, number, now);
+    }
+}
+
+fn advance_on(world: &mut World, number: usize, now: Now) {
+    let Node { machine, elections, options, .. } = &mut world.nodes[number];
     let lives = |pid: &u32| machine.procs.get(pid).is_some_and(|p| p.life == Life::Working);
     elections.candidates.retain(|pid, _| lives(pid));
     for proc in machine.procs.values().filter(|p| p.life == Life::Working) {
@@ -74,10 +87,10 @@ pub(super) fn advance(world: &mut World, now: Now) {
             next_try: now.at,
         });
     }
-    let api_up = world.api_up();
-    let pids: Vec<u32> = world.elections.candidates.keys().copied().collect();
+    let pids: Vec<u32> = elections.candidates.keys().copied().collect();
+    let api_up = world.nodes[number].api_up();
     for pid in pids {
-        let Some(mut candidate) = world.elections.candidates.remove(&pid) else { continue };
+        let Some(mut candidate) = world.nodes[number].elections.candidates.remove(&pid) else { continue };
         if now.at >= candidate.next_try {
             candidate.next_try = now.at + world.options.pace.lease_retry;
             if api_up {
@@ -87,10 +100,10 @@ pub(super) fn advance(world: &mut World, now: Now) {
         if candidate.leads && now.at > candidate.last_renewed + world.options.pace.renew_deadline {
             let why = format!("{pid} could not renew in time and ends");
             world.log.add(now.at, format!("lease {}", candidate.lease), why);
-            world.machine.kill(pid, 1);
+            world.nodes[number].machine.kill(pid, 1);
             continue;
         }
-        world.elections.candidates.insert(pid, candidate);
+        world.nodes[number].elections.candidates.insert(pid, candidate);
     }
 }
 

@@ -6,25 +6,25 @@ mod election;
 mod endpoints;
 mod garbage;
 mod kubelet;
+mod network;
+mod node;
 mod node_lifecycle;
 mod scheduler;
 
-use crate::fault::{Faults, Flaw, Which};
+pub(super) use network::{Caller, Target};
+pub(super) use node::Node;
+
+use crate::etcd::Alarm;
 use crate::log::Log;
-use crate::object::time;
 use crate::options::SimulatorOptions;
-use crate::process::Machine;
+use crate::process::Proc;
 use crate::reader::Files;
 use crate::resource::Resource;
-use crate::snapshot::{Running, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::store::Store;
-use election::Elections;
-use endpoints::Endpoints;
 use jiff::Timestamp;
-use kubelet::Kubelet;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The instant of an event, handed in from outside.
@@ -35,38 +35,47 @@ pub(super) struct Now {
     pub(super) wall: Timestamp,
 }
 
-/// The simulated cluster. Only the store outlives a boot.
+/// The simulated cluster: what its nodes share, and the nodes. Only the store outlives a boot of all nodes.
 #[derive(Debug)]
 pub(super) struct World {
+    /// The first node's. What is not a node's own is the cluster's.
     pub(super) options: SimulatorOptions,
     pub(super) store: Store,
-    pub(super) machine: Machine,
-    kubelet: Kubelet,
-    elections: Elections,
-    endpoints: Endpoints,
+    /// At least one. Its place here is a node's number.
+    pub(super) nodes: Vec<Node>,
+    published: endpoints::Leases,
     daemons: daemonset::Daemons,
-    pub(super) faults: Faults,
+    heartbeats: node_lifecycle::Heartbeats,
+    /// What etcd's members report.
+    pub(super) alarm: Option<Alarm>,
     pub(super) log: Log,
     /// How often all watches were cut.
     pub(super) watch_cuts: u64,
     /// For each API server that serves: the version at which it began to serve.
     caches: BTreeMap<u32, u64>,
+    /// How many connections the balancer has given out.
+    balanced: usize,
+    /// How often the world has moved.
+    rounds: usize,
 }
 
 impl World {
-    /// A cluster fresh from `kubeadm init`: namespaces and the node, nothing running yet.
-    pub(super) fn new(options: SimulatorOptions, now: Now) -> Self {
+    /// A cluster fresh from `kubeadm init` and `kubeadm join`: namespaces and the nodes, nothing running yet.
+    pub(super) fn new(first: SimulatorOptions, others: Vec<SimulatorOptions>, now: Now) -> Self {
+        let options = first.clone();
+        let all = std::iter::once(first).chain(others);
         let mut world = Self {
             store: Store::new(options.history),
-            machine: Machine::new(options.node_address, options.memory, options.seed),
-            kubelet: Kubelet::default(),
-            elections: Elections::default(),
-            endpoints: Endpoints::default(),
+            nodes: all.enumerate().map(|(number, options)| Node::new(options, number)).collect(),
+            published: endpoints::Leases::default(),
             daemons: daemonset::Daemons::default(),
-            faults: Faults::default(),
+            heartbeats: node_lifecycle::Heartbeats::default(),
+            alarm: None,
             log: Log::default(),
             watch_cuts: 0,
             caches: BTreeMap::new(),
+            balanced: 0,
+            rounds: 0,
             options,
         };
         for namespace in ["default", "kube-system", "kube-public", "kube-node-lease"] {
@@ -80,13 +89,17 @@ impl World {
             },
         });
         world.seed("services", "default", service, now);
-        let node = node(&world);
-        world.seed("nodes", "", node, now);
-        world.machine.etcd_outside = world.options.etcd_outside;
-        if world.options.endpoints_by_hand {
-            let (ip, port) = (world.options.node_address.to_string(), world.options.api_port);
-            endpoints::publish(&mut world, &ip, port, now);
+        for number in 0..world.nodes.len() {
+            let node = world.nodes[number].object();
+            world.seed("nodes", "", node, now);
         }
+        if world.options.endpoints_by_hand {
+            let addresses: Vec<String> =
+                world.nodes.iter().map(|node| node.options.node_address.to_string()).collect();
+            let port = world.options.api_port;
+            endpoints::publish(&mut world, &addresses, port, now);
+        }
+        world.note_quorum();
         world
     }
 
@@ -97,34 +110,45 @@ impl World {
         }
     }
 
-    /// Moves everything on to `now`. `files` are the files in the manifests directory.
-    pub(super) fn advance(&mut self, now: Now, files: &Files) {
-        let up = self.api_up();
-        self.machine.advance(now.at, &self.options.pace, &self.faults, &mut self.log);
+    /// Moves everything on to `now`. `files` are the files in each node's manifests directory.
+    pub(super) fn advance(&mut self, now: Now, files: &[&Files]) {
+        self.rounds = self.rounds.wrapping_add(1);
+        let up: Vec<bool> = self.nodes.iter().map(Node::api_up).collect();
+        for node in &mut self.nodes {
+            node.machine.advance(now.at, &self.options.pace, &node.faults, &mut self.log);
+        }
+        self.note_quorum();
         self.note_caches();
-        kubelet::advance(self, now, files);
+        for (number, files) in files.iter().enumerate() {
+            kubelet::advance(self, number, now, files);
+        }
+        self.note_quorum();
         election::advance(self, now);
         endpoints::advance(self, now);
         daemonset::advance(self, now);
         scheduler::advance(self, now);
         garbage::advance(self, now);
         node_lifecycle::advance(self, now);
-        if up != self.api_up() {
-            self.log.add(now.at, "api", if up { "is down" } else { "is up" });
+        for (number, was_up) in up.into_iter().enumerate() {
+            if was_up != self.nodes[number].api_up() {
+                let subject = self.subject("api", number);
+                self.log.add(now.at, subject, if was_up { "is down" } else { "is up" });
+            }
         }
     }
 
-    /// Whether the API answers under its usual port.
-    pub(super) fn api_up(&self) -> bool {
-        self.server_at(self.options.api_port).is_some()
+    /// The subject of a line of the log. Names the node where there are several.
+    fn subject(&self, what: &str, number: usize) -> String {
+        match self.nodes.len() {
+            1 => what.to_owned(),
+            _ => format!("{what} of {}", self.nodes[number].options.node_name),
+        }
     }
 
-    /// The oldest ready API server among those that a connection to this port may reach.
-    fn server_at(&self, port: u16) -> Option<u32> {
-        let address = SocketAddr::new(self.machine.address, port);
-        let reached: Vec<u32> =
-            self.machine.sockets.reachable(address, self.machine.address).map(|socket| socket.pid).collect();
-        self.machine.api_servers().map(|server| server.pid).find(|pid| reached.contains(pid))
+    /// The process with this pid, and its node's number. No two nodes have a pid in common.
+    pub(super) fn process(&self, pid: u32) -> Option<(usize, &Proc)> {
+        let mut nodes = self.nodes.iter().enumerate();
+        nodes.find_map(|(number, node)| Some((number, node.machine.procs.get(&pid)?)))
     }
 
     /// This API server knows every change from this version on.
@@ -135,120 +159,22 @@ impl World {
 
     /// A server's watch cache begins with a list, when it starts to serve.
     fn note_caches(&mut self) {
-        self.caches.retain(|pid, _| self.machine.procs.contains_key(pid));
-        for server in self.machine.api_servers() {
-            self.caches.entry(server.pid).or_insert(self.store.version());
+        let Self { caches, nodes, store, .. } = self;
+        caches.retain(|pid, _| nodes.iter().any(|node| node.machine.procs.contains_key(pid)));
+        for server in nodes.iter().flat_map(|node| node.machine.api_servers()) {
+            caches.entry(server.pid).or_insert(store.version());
         }
     }
 
-    /// When this process last looked at its lease. `None` if it is no candidate.
-    pub(super) fn looked_at_lease(&self, pid: u32) -> Option<Duration> {
-        self.elections.looked_at(pid, self.options.pace.lease_retry)
-    }
-
-    /// Turns the power off and on: processes are gone, objects and files stay.
-    pub(super) fn reboot(&mut self, now: Now) {
-        self.power_off(now);
-        self.power_on(now);
-    }
-
-    /// Loses everything that only memory holds. No kubelet runs.
-    pub(super) fn power_off(&mut self, now: Now) {
-        self.machine.boot();
-        self.elections = Elections::default();
-        self.endpoints = Endpoints::default();
-        self.kubelet = Kubelet::booted(Duration::MAX);
-        self.log.add(now.at, "machine", format!("reboots, boot id {}", self.machine.boot_id));
-    }
-
-    /// The kubelet starts.
-    pub(super) fn power_on(&mut self, now: Now) {
-        self.kubelet = Kubelet::booted(now.at + self.options.pace.boot);
-    }
-
-    /// Kills the processes meant. Returns how many they were.
-    pub(super) fn crash(&mut self, which: &Which, now: Now) -> usize {
-        let meant = |p: &&crate::process::Proc| which.is(&p.program.name, p.owner.origin);
-        let pids: Vec<u32> = self.machine.procs.values().filter(meant).map(|p| p.pid).collect();
-        for pid in &pids {
-            self.log.add(now.at, format!("process {pid}"), "is killed");
-            self.machine.kill(*pid, 137);
-        }
-        pids.len()
-    }
-
-    /// Kills the processes meant and keeps them from being started until the flaw is cleared.
-    pub(super) fn hold_down(&mut self, which: Which, now: Now) {
-        self.crash(&which, now);
-        self.faults.set_flaw(which, Flaw::HeldDown);
-    }
-
-    /// Makes the kubelet slower by this factor. A slow kubelet does not look again for a while.
-    pub(super) fn slow_kubelet(&mut self, factor: u32, now: Now) {
-        self.faults.kubelet_slowness = factor;
-        kubelet::rest(self, now);
-    }
-
-    pub(super) fn snapshot(&self) -> Snapshot {
-        let running = |p: &crate::process::Proc| Running {
-            component: p.program.name.clone(),
-            origin: p.owner.origin,
-            pod: p.owner.pod.rsplit('/').next().unwrap_or_default().to_owned(),
-            pod_uid: p.owner.pod_uid.clone(),
-            pid: p.pid,
-            listening: self.machine.sockets.of(p.pid).map(|s| s.port.number).collect(),
-            shares_port: p.program.shares_port,
-            ready: self.machine.is_ready(p.pid),
-            ending: p.is_ending(),
-        };
+    /// What runs on this node, and what the cluster says.
+    pub(super) fn snapshot(&self, number: usize) -> Snapshot {
+        let node = &self.nodes[number];
         Snapshot {
-            boot_id: self.machine.boot_id.clone(),
-            api_up: self.api_up(),
-            processes: self.machine.procs.values().filter(|p| !p.is_sandbox()).map(running).collect(),
-            leaders: self.elections.leaders(self),
+            boot_id: node.machine.boot_id.clone(),
+            api_up: node.api_up(),
+            processes: node.running(),
+            leaders: election::leaders(self),
             endpoints: endpoints::published(&self.store),
         }
     }
-}
-
-fn node(world: &World) -> Value {
-    let options = &world.options;
-    let (major, minor, patch) = options.kubernetes_version;
-    let name = &options.node_name;
-    let mut labels = json!(options.node_labels);
-    labels["kubernetes.io/hostname"] = json!(name);
-    labels["kubernetes.io/os"] = json!("linux");
-    let taints: Vec<Value> =
-        options.node_taints.iter().map(|key| json!({"key": key, "effect": "NoSchedule"})).collect();
-    let version = format!("v{major}.{minor}.{patch}");
-    let memory = format!("{}Ki", options.memory >> 10);
-    let conditions = [
-        ("MemoryPressure", "False", "KubeletHasSufficientMemory"),
-        ("DiskPressure", "False", "KubeletHasNoDiskPressure"),
-        ("PIDPressure", "False", "KubeletHasSufficientPID"),
-        ("Ready", "True", "KubeletReady"),
-    ];
-    let since = time(Timestamp::UNIX_EPOCH);
-    let conditions = conditions.map(|(kind, status, reason)| {
-        json!({"type": kind, "status": status, "reason": reason, "lastTransitionTime": since})
-    });
-    json!({
-        "metadata": {"name": name, "labels": labels},
-        "spec": {"taints": taints},
-        "status": {
-            "addresses": [
-                {"type": "InternalIP", "address": options.node_address.to_string()},
-                {"type": "Hostname", "address": name},
-            ],
-            "allocatable": {"cpu": "2", "memory": memory, "pods": "110"},
-            "capacity": {"cpu": "2", "memory": memory, "pods": "110"},
-            "conditions": conditions,
-            "nodeInfo": {
-                "bootID": world.machine.boot_id, "machineID": "rehearsal", "systemUUID": "rehearsal",
-                "kernelVersion": "6.18.0", "osImage": "rehearsal", "operatingSystem": "linux",
-                "architecture": "amd64", "containerRuntimeVersion": "rehearsal://1",
-                "kubeletVersion": version, "kubeProxyVersion": version,
-            },
-        },
-    })
 }

@@ -1,4 +1,5 @@
-//! Binds pods to the node while a scheduler leads: selector, taints, host ports.
+//! Binds pods to nodes while a scheduler leads: selector, taints, host ports. Takes the first node that fits.
+//! Affinities to other pods count within a node only.
 
 use super::election;
 use super::{Now, World};
@@ -6,6 +7,7 @@ use crate::object::{Key, text, time};
 use fulcrum_steps::manifest::nanos;
 use fulcrum_steps::placement::{admits, repels, requests, unmet};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) fn advance(world: &mut World, now: Now) {
@@ -16,23 +18,21 @@ pub(super) fn advance(world: &mut World, now: Now) {
         text(p, "/spec/nodeName").is_empty() && p["metadata"]["deletionTimestamp"].is_null()
     };
     let pods: Vec<Arc<Value>> = world.store.list("pods", None).filter(unbound).cloned().collect();
-    let Some(node) = world.store.get(&Key::new("nodes", "", &world.options.node_name)).cloned() else {
+    let nodes: Vec<Arc<Value>> = world.store.list("nodes", None).cloned().collect();
+    if nodes.is_empty() {
         return;
-    };
+    }
     for pod in pods {
         let key = Key::of("pods", &pod);
         let subject = format!("pod {}/{}", key.namespace, key.name);
-        let on_a_node = |p: &&Value| !text(p, "/spec/nodeName").is_empty();
-        let bound: Vec<&Value> = world.store.list("pods", None).map(|p| &**p).filter(on_a_node).collect();
-        let obstacle = obstacle(&pod, &node, &bound);
-        let name = world.options.node_name.clone();
-        let changed = world.store.edit(&key, |pod| match &obstacle {
-            None => {
-                pod["spec"]["nodeName"] = json!(name);
+        let place = place(world, &pod, &nodes);
+        let changed = world.store.edit(&key, |pod| match &place {
+            Ok(node) => {
+                pod["spec"]["nodeName"] = json!(node);
                 set_condition(pod, json!({"type": "PodScheduled", "status": "True"}), now);
             }
-            Some(why) => {
-                let message = format!("0/1 nodes are available: 1 {why}.");
+            Err(why) => {
+                let message = format!("0/{} nodes are available: {why}.", nodes.len());
                 let scheduled = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
                 set_condition(pod, scheduled, now);
             }
@@ -41,10 +41,25 @@ pub(super) fn advance(world: &mut World, now: Now) {
             world.log.add(
                 now.at,
                 subject,
-                obstacle.map_or_else(|| "bound".into(), |why| format!("not bound: {why}")),
+                place.map_or_else(|why| format!("not bound: {why}"), |_| "bound".into()),
             );
         }
     }
+}
+
+/// The node for the pod, or how many nodes have which obstacle.
+fn place(world: &World, pod: &Value, nodes: &[Arc<Value>]) -> Result<String, String> {
+    let mut obstacles: BTreeMap<&str, usize> = BTreeMap::new();
+    for node in nodes {
+        let name = text(node, "/metadata/name");
+        let on_it = |p: &&Value| text(p, "/spec/nodeName") == name;
+        let bound: Vec<&Value> = world.store.list("pods", None).map(|p| &**p).filter(on_it).collect();
+        match obstacle(pod, node, &bound) {
+            None => return Ok(name.to_owned()),
+            Some(why) => *obstacles.entry(why).or_default() += 1,
+        }
+    }
+    Err(obstacles.iter().map(|(why, count)| format!("{count} {why}")).collect::<Vec<_>>().join(", "))
 }
 
 /// Why the pod does not fit on the node, in the scheduler's words.

@@ -3,7 +3,7 @@
 use crate::object::{Key, object_at, text};
 use crate::resource::Resource;
 use crate::snapshot::Origin;
-use crate::world::{Now, World};
+use crate::world::{Node, Now, World};
 use fulcrum_steps::manifest::api_reference;
 use serde_json::{Value, json};
 
@@ -16,8 +16,9 @@ pub(super) fn is_mirror(pod: &Value) -> bool {
 }
 
 /// Deletes the mirrors of static pods that are gone or changed, and makes the missing ones.
-pub(super) fn sync(world: &mut World, now: Now) {
-    let World { kubelet, store, options, .. } = world;
+pub(super) fn sync(world: &mut World, number: usize, now: Now) {
+    let World { nodes, store, log, .. } = world;
+    let Node { kubelet, options, .. } = &nodes[number];
     let runs = |pod: &Value| {
         let hash = pod["metadata"]["annotations"][HASH].as_str().unwrap_or_default();
         let same = |l: &super::local_pod::LocalPod| l.owner.pod_uid == hash && l.key == Key::of("pods", pod);
@@ -31,7 +32,7 @@ pub(super) fn sync(world: &mut World, now: Now) {
         .collect();
     for key in stale {
         store.remove(&key);
-        world.log.add(now.at, format!("pod {}/{}", key.namespace, key.name), "mirror pod deleted");
+        log.add(now.at, format!("pod {}/{}", key.namespace, key.name), "mirror pod deleted");
     }
     let (Some(pods), Some(node)) =
         (Resource::named("pods"), store.get(&Key::new("nodes", "", &options.node_name)))
@@ -50,14 +51,14 @@ pub(super) fn sync(world: &mut World, now: Now) {
         // Admission forbids the mirror pod of a static pod that needs an object of the API.
         if let Some((at, what)) = api_reference(&local.object["spec"]) {
             let subject = format!("pod {}", local.owner.pod);
-            world.log.add(now.at, subject, format!("no mirror pod: {at} refers to {what}"));
+            log.add(now.at, subject, format!("no mirror pod: {at} refers to {what}"));
             continue;
         }
         let object = mirror(&local.object, &local.owner.pod_uid, &options.node_name, &node_uid, now);
         let made = store.create(pods, &local.key.namespace, object, now.wall);
         let what =
             made.map_or_else(|f| format!("no mirror pod: {}", f.message), |_| "mirror pod made".into());
-        world.log.add(now.at, format!("pod {}", local.owner.pod), what);
+        log.add(now.at, format!("pod {}", local.owner.pod), what);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::reader::Files;
 use crate::resource::Resource;
 use crate::snapshot::Origin;
 use crate::store::Deletion;
-use crate::world::{Now, World};
+use crate::world::{Node, Now, World, node_lifecycle};
 use fulcrum_steps::manifest::{read_as_the_kubelet, typed_pod};
 use k8s_openapi::api::core::v1::Pod;
 use local_pod::{Around, LocalPod};
@@ -74,38 +74,50 @@ impl Kubelet {
 }
 
 /// One round: finds what should run and what runs, and tells the API.
-pub(super) fn advance(world: &mut World, now: Now, files: &Files) {
-    if now.at < world.kubelet.runs_from || now.at < world.kubelet.next_round {
+///
+/// A kubelet talks to the API server of its own node only (`ControlPlaneKubeletLocalMode`): other nodes do not
+/// rescue it.
+pub(super) fn advance(world: &mut World, number: usize, now: Now, files: &Files) {
+    let node = &mut world.nodes[number];
+    if now.at < node.kubelet.runs_from {
         return;
     }
-    rest(world, now);
-    let api_up = world.api_up();
-    if api_up && world.kubelet.connects_at.is_none() {
-        world.kubelet.connects_at = Some(now.at + world.options.pace.reconnect);
+    let api_up = node.api_up();
+    if api_up && node.kubelet.connects_at.is_none() {
+        node.kubelet.connects_at = Some(now.at + node.options.pace.reconnect);
     }
-    let talks = api_up && world.kubelet.is_connected(now.at);
-    let mut desired = from_files(world, now, files);
+    let talks = api_up && node.kubelet.is_connected(now.at);
+    let rests = now.at < node.kubelet.next_round;
     if talks {
-        take_pods(world);
+        node_lifecycle::beat(world, number, now);
     }
-    desired.extend(world.kubelet.known.values().filter_map(|known| known.desired.clone()));
-    settle(world, desired, now);
+    if rests {
+        return;
+    }
+    rest(&mut world.nodes[number], now);
+    let mut desired = from_files(world, number, now, files);
     if talks {
-        forget_ended(world, now);
-        mirror::sync(world, now);
-        status::report(world, now);
+        take_pods(world, number);
+    }
+    desired.extend(world.nodes[number].kubelet.known.values().filter_map(|known| known.desired.clone()));
+    settle(world, number, desired, now);
+    if talks {
+        forget_ended(world, number, now);
+        mirror::sync(world, number, now);
+        status::report(world, number, now);
     }
 }
 
 /// A slow kubelet does not look again for a while.
-pub(super) fn rest(world: &mut World, now: Now) {
-    let extra = world.faults.kubelet_slowness.saturating_sub(1);
-    world.kubelet.next_round = now.at + world.options.pace.start * extra;
+pub(super) fn rest(node: &mut Node, now: Now) {
+    let extra = node.faults.kubelet_slowness.saturating_sub(1);
+    node.kubelet.next_round = now.at + node.options.pace.start * extra;
 }
 
 /// Ends what should not run, starts what should, and moves all pods on.
-fn settle(world: &mut World, desired: Vec<Arc<Desired>>, now: Now) {
-    let World { kubelet, machine, faults, log, options, .. } = world;
+fn settle(world: &mut World, number: usize, desired: Vec<Arc<Desired>>, now: Now) {
+    let World { nodes, log, .. } = world;
+    let Node { kubelet, machine, faults, options, .. } = &mut nodes[number];
     let mut around = Around { machine, faults, log, options, now };
     for local in &mut kubelet.pods {
         let wanted = desired.iter().any(|d| d.owner.pod_uid == local.owner.pod_uid);
@@ -130,8 +142,9 @@ fn settle(world: &mut World, desired: Vec<Arc<Desired>>, now: Now) {
 }
 
 /// The static pods. A file that does not parse is no pod: a half-written file ends the pod that was there.
-fn from_files(world: &mut World, now: Now, files: &Files) -> Vec<Arc<Desired>> {
-    let World { kubelet, log, options, .. } = world;
+fn from_files(world: &mut World, number: usize, now: Now, files: &Files) -> Vec<Arc<Desired>> {
+    let World { nodes, log, .. } = world;
+    let Node { kubelet, options, .. } = &mut nodes[number];
     kubelet.parsed.retain(|name, _| files.contains_key(name));
     let mut desired: Vec<Arc<Desired>> = Vec::new();
     for (name, content) in files {
@@ -174,8 +187,9 @@ fn parse(name: &str, content: &[u8], options: &SimulatorOptions) -> Result<Desir
 }
 
 /// Asks the API which pods are bound to this node.
-fn take_pods(world: &mut World) {
-    let World { kubelet, store, options, .. } = world;
+fn take_pods(world: &mut World, number: usize) {
+    let World { nodes, store, .. } = world;
+    let Node { kubelet, options, .. } = &mut nodes[number];
     let mine = |p: &&Arc<Value>| text(p, "/spec/nodeName") == options.node_name && !mirror::is_mirror(p);
     let mut before = std::mem::take(&mut kubelet.known);
     for pod in store.list("pods", None).filter(mine) {
@@ -204,8 +218,9 @@ fn from_api(object: &Value) -> Option<Desired> {
 
 /// Removes pods from the API that were told to end and have ended: the kubelet's own deletion, without grace.
 /// A pod with a finalizer stays until the finalizer is gone.
-fn forget_ended(world: &mut World, now: Now) {
-    let World { kubelet, store, log, .. } = world;
+fn forget_ended(world: &mut World, number: usize, now: Now) {
+    let World { nodes, store, log, .. } = world;
+    let kubelet = &nodes[number].kubelet;
     let Some(pods) = Resource::named("pods") else { return };
     for (uid, Known { object, .. }) in &kubelet.known {
         let runs = kubelet.pods.iter().any(|local| local.owner.pod_uid == *uid);

@@ -5,13 +5,14 @@ use super::mirror::is_mirror;
 use crate::fault::Disk;
 use crate::object::{Key, text, time};
 use crate::options::SimulatorOptions;
-use crate::world::{Now, World};
+use crate::world::{Node, Now, World};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Writes every status that differs from the API's.
-pub(super) fn report(world: &mut World, now: Now) {
-    let World { kubelet, store, options, .. } = world;
+pub(super) fn report(world: &mut World, number: usize, now: Now) {
+    let World { nodes, store, .. } = world;
+    let Node { kubelet, options, .. } = &mut nodes[number];
     for local in &mut kubelet.pods {
         let same = |pod: &&Arc<Value>| text(pod, "/metadata/uid") == local.owner.pod_uid || is_mirror(pod);
         let Some(object) = store.get(&local.key).filter(same) else { continue };
@@ -22,11 +23,12 @@ pub(super) fn report(world: &mut World, now: Now) {
         store.edit(&local.key, |pod| pod["status"] = status);
         local.told = store.get(&local.key).map(|object| Told::of(local, object));
     }
-    report_node(world, now);
+    report_node(world, number, now);
 }
 
-fn report_node(world: &mut World, now: Now) {
-    let World { kubelet, store, options, machine, faults, .. } = world;
+fn report_node(world: &mut World, number: usize, now: Now) {
+    let World { nodes, store, .. } = world;
+    let Node { kubelet, options, machine, faults, .. } = &nodes[number];
     let key = Key::new("nodes", "", &options.node_name);
     let images = kubelet.pods.iter().flat_map(|p| &p.containers).map(|c| c.image.as_str());
     let used: Vec<&str> = images.chain([PAUSE]).collect();
