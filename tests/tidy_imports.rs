@@ -8,7 +8,7 @@ const LAYERS: [&[&str]; 9] = [
     &["check", "component", "release", "timeouts"],
     &["host", "cluster", "manifest"],
     &["settings", "run_info", "step_name", "look", "site", "placement", "change"],
-    &["handover", "unit", "sealer"],
+    &["handover", "unit", "sealer", "certificates"],
     &["preflight"],
     &["step"],
     &["plan", "changes"],

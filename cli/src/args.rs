@@ -1,9 +1,11 @@
 //! What was typed. No look at the world.
 
+mod certs;
 mod convert;
 mod history;
 mod look;
 
+pub(crate) use certs::{Certs, CertsCommand};
 pub(crate) use history::{Export, History, HistoryCommand, ImportCheck, Prune};
 pub(crate) use look::{Doctor, Graph, Plan, Preflight, Status};
 
@@ -87,6 +89,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Say what is wrong with this node's control plane, and which command puts it right. Changes nothing.
     Doctor(Doctor),
+    /// Say which certificates the control plane uses, when they end, and which processes use older ones.
+    Certs(Certs),
     /// Show what was done: a run a paragraph, one run's steps, its changes; as a page, a trace or JSON.
     History(History),
     /// Pivot a simulated cluster and roll back, in seconds, without root and without network.

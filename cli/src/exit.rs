@@ -22,6 +22,8 @@ Exit codes:
   10  `doctor`: something is broken, and the command that mends it is named
   11  nothing is wrong, but something could not be verified: the list says
       what, and why
+  12  `certs check`: a certificate ends within 30 days, or a process uses an
+      older one than its file has
   130  left at once, on a second signal: the run is unfinished; or a rehearsal
        was interrupted";
 
@@ -41,6 +43,7 @@ pub(crate) enum Exit {
     Changes = 9,
     Ill = 10,
     NotChecked = 11,
+    Certificates = 12,
     Interrupted = 130,
 }
 

@@ -21,11 +21,13 @@
 //! | [`plan`] | the DAG |
 //! | [`mod@unit`] | the guard's systemd unit |
 //! | [`changes`] | what a run has changed, before and after |
+//! | [`certificates`] | every certificate in use, and what each running process has of it |
 //! | [`guard`] | what brings the control plane back after a reboot or a failure |
 //! | [`doctor`] | live checks of a node, and the command that puts each thing right |
 //! | [`sealer`] | signs the journal after each run, and records that in the cluster |
 //! | [`release`] | what differs from one release of Kubernetes to the next |
 
+pub mod certificates;
 mod change;
 pub mod changes;
 pub mod check;

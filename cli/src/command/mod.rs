@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod carry_on;
+mod certs;
 mod completions;
 mod doctor;
 mod evidence;
@@ -19,6 +20,7 @@ mod rollback;
 mod status;
 mod take_up;
 
+pub(crate) use certs::certs;
 pub(crate) use completions::{completions, man_pages};
 pub(crate) use doctor::doctor;
 pub(crate) use guard::guard;

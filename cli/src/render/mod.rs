@@ -1,5 +1,6 @@
 //! Shows progress, plans, status and history.
 
+mod certs;
 mod crash;
 mod diff;
 mod doctor;
@@ -18,6 +19,7 @@ mod time;
 mod tour;
 mod trace;
 
+pub(crate) use certs::show_certificates;
 pub(crate) use crash::CrashTable;
 pub(crate) use diff::diff_lines;
 pub(crate) use doctor::show_findings;

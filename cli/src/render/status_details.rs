@@ -75,7 +75,7 @@ impl StatusDetails {
         if let Err(error) = &facts.guard {
             unseen.push(format!("the guard: {error}"));
         }
-        unseen.extend(facts.certificates.iter().filter_map(|one| one.as_ref().err().cloned()));
+        unseen.extend(facts.certificates.unread.iter().cloned());
         let leaders = facts.api.iter().flat_map(|api| &api.leaders).map(|(component, leader)| LeaderStatus {
             component: *component,
             holder: leader.holder.clone(),
@@ -139,10 +139,10 @@ fn because(facts: &Facts) -> String {
 }
 
 fn next_certificate(facts: &Facts) -> Option<CertificateStatus> {
-    let next = facts.certificates.iter().flatten().min_by_key(|one| one.not_after)?;
+    let next = facts.certificates.first_to_end()?;
     Some(CertificateStatus {
-        path: next.path.display().to_string(),
-        not_after: next.not_after.to_string(),
-        days_left: next.not_after.duration_since(facts.now).as_hours() / 24,
+        path: next.path.as_ref().map_or_else(|| next.name.clone(), |path| path.display().to_string()),
+        not_after: next.certificate.not_after.to_string(),
+        days_left: next.left(facts.now).as_hours() / 24,
     })
 }

@@ -1,5 +1,6 @@
 //! What an examination has seen, without a judgement.
 
+use crate::certificates::Inventory;
 use crate::component::Component;
 use crate::guard::decide::{Standing, Workflow};
 use crate::host::RedirectState;
@@ -33,8 +34,8 @@ pub struct Facts {
     pub api: Result<ApiFacts, String>,
     /// The guard's unit, or why systemd could not be asked.
     pub guard: Result<GuardFacts, String>,
-    /// The certificates of the control plane, or why a file could not be read.
-    pub certificates: Vec<Result<Certificate, String>>,
+    /// The certificates of the control plane.
+    pub certificates: Inventory,
     /// etcd's answer about its health. `None` if no etcd runs here, or has no port for the question.
     pub etcd: Option<Result<u16, String>>,
     /// What lies beside the manifests.
@@ -162,15 +163,6 @@ pub struct GuardFacts {
     pub active: bool,
     /// What keeps it from its work, in its words.
     pub says: String,
-}
-
-/// A certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
-    /// The file that holds it.
-    pub path: PathBuf,
-    /// The end of its validity.
-    pub not_after: Timestamp,
 }
 
 /// What lies in the manifests directory beside the manifests.

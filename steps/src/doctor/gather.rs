@@ -1,10 +1,10 @@
 //! Gathers the facts: side by side, each within its time, and without a change.
 
-use super::certificates::certificates;
 use super::facts::{
     ApiFacts, ComponentFacts, DaemonsetFacts, Facts, Files, Ground, GuardFacts, JournalFacts, Leader,
     ListenerFacts, Origin, Serving,
 };
+use crate::certificates::{Inventory, Ports, inventory};
 use crate::check::Ignored;
 use crate::cluster::{Cluster, ClusterError, RUN_ANNOTATION};
 use crate::component::Component;
@@ -67,7 +67,7 @@ pub async fn gather(patient: &Patient) -> Facts {
     };
     let journal = verify(patient, unread);
     let api = api(patient);
-    let (journal, components, prefers_one, shares_port, api, guard, etcd, redirect) = tokio::join!(
+    let (journal, components, prefers_one, shares_port, api, guard, etcd, redirect, certificates) = tokio::join!(
         Box::pin(journal),
         // On the heap: all of them at once are too much for a stack.
         Box::pin(components(&site, told.as_ref())),
@@ -77,6 +77,7 @@ pub async fn gather(patient: &Patient) -> Facts {
         guard(&site),
         Box::pin(etcd(&site)),
         within(HOST_WITHIN, "the redirect of connections", site.node.host.redirect_state()),
+        Box::pin(certificates(&site)),
     );
     Facts {
         now: Timestamp::now(),
@@ -89,7 +90,7 @@ pub async fn gather(patient: &Patient) -> Facts {
         shares_port,
         api,
         guard,
-        certificates: site.node.manifests.path().parent().map(certificates).unwrap_or_default(),
+        certificates,
         etcd,
         files: files(&site, told.as_ref()),
         redirect,
@@ -354,6 +355,18 @@ async fn guard(site: &Site) -> Result<GuardFacts, String> {
         active: state.active,
         says: within(HOST_WITHIN, "systemd", units.words(UNIT)).await.unwrap_or_default(),
     })
+}
+
+/// Every certificate that the control plane of this machine uses. The journal is not needed, nor the API.
+pub async fn look_at_certificates(patient: &Patient) -> Inventory {
+    let settings = read_journal(&patient.state_dir).ok().flatten().map(|told| told.settings);
+    certificates(&site(patient, settings)).await
+}
+
+async fn certificates(site: &Site) -> Inventory {
+    let Some(root) = site.node.manifests.path().parent() else { return Inventory::default() };
+    let ports: Ports = Component::ALL.into_iter().map(|one| (one, site.port(one))).collect();
+    inventory(&*site.node.host, &ports, root).await
 }
 
 /// etcd's answer on the port that kubeadm opens for its probes: HTTP, and no secret is needed.

@@ -1,15 +1,11 @@
 //! Judges the facts of this machine. Pure.
 
-use super::facts::{Certificate, ComponentFacts, Facts, Ground, GuardFacts, JournalFacts, Origin, Serving};
+use super::facts::{ComponentFacts, Facts, Ground, GuardFacts, JournalFacts, Origin, Serving};
 use super::finding::{Area, Finding};
 use super::judge_cluster::{api, daemonsets, leaders, lock};
 use crate::component::Component;
 use crate::guard::decide::Standing;
 use crate::host::RedirectState;
-use jiff::SignedDuration;
-
-/// A certificate that ends within this time is a warning.
-const ENDS_SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// What the facts mean, in the order of the areas. Every area has at least one finding.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
@@ -238,32 +234,30 @@ fn guard(facts: &Facts) -> Vec<Finding> {
 
 fn certificates(facts: &Facts) -> Vec<Finding> {
     let area = Area::Certificates;
-    let renew = "kubeadm certs renew all, then restart what reads them; a CA is renewed by hand";
-    let mut findings = Vec::new();
-    let mut next: Option<&Certificate> = None;
-    for certificate in &facts.certificates {
-        let one = match certificate {
-            Ok(one) => one,
-            Err(error) => {
-                findings.push(Finding::warning(area, error.clone(), "mend the file, or its permissions"));
-                continue;
-            }
-        };
-        let (path, left) = (one.path.display(), one.not_after.duration_since(facts.now));
+    let found = &facts.certificates;
+    let mut findings: Vec<Finding> = Vec::new();
+    for error in &found.unread {
+        findings.push(Finding::warning(area, error.clone(), "mend the file, or its permissions"));
+    }
+    for entry in &found.entries {
+        let (name, left) = (&entry.name, entry.left(facts.now));
         if left.is_negative() {
-            findings.push(Finding::bad(area, format!("{path} ended at {}", one.not_after), renew));
-        } else if left < ENDS_SOON {
-            let days = left.as_hours() / 24;
-            findings.push(Finding::warning(area, format!("{path} ends in {days} days"), renew));
+            let seen = format!("{name} ended at {}", entry.certificate.not_after);
+            findings.push(Finding::bad(area, seen, entry.renewal.clone()));
+        } else if entry.ends_soon(facts.now) {
+            let seen = format!("{name} ends in {} days", left.as_hours() / 24);
+            findings.push(Finding::warning(area, seen, entry.renewal.clone()));
         }
-        next = Some(next.filter(|next| next.not_after <= one.not_after).unwrap_or(one));
+        for user in entry.users.iter().filter(|user| user.state.is_old()) {
+            let seen = format!("{} (pid {}) still uses an older {name}", user.program, user.pid);
+            findings.push(Finding::warning(area, seen, user.remedy.clone()));
+        }
     }
     if findings.is_empty() {
-        findings.push(match next {
+        findings.push(match found.first_to_end() {
             Some(next) => {
-                let (path, days) =
-                    (next.path.display(), next.not_after.duration_since(facts.now).as_hours() / 24);
-                Finding::good(area, format!("the first to end is {path}, in {days} days"))
+                let (name, days) = (&next.name, next.left(facts.now).as_hours() / 24);
+                Finding::good(area, format!("the first to end is {name}, in {days} days"))
             }
             None => Finding::unknown(area, "no certificate lies where kubeadm keeps them"),
         });

@@ -1,11 +1,12 @@
 //! What facts mean, without a machine. Broken nodes of the simulator are in `tests/doctor.rs`.
 
 use super::facts::{
-    ApiFacts, Certificate, ComponentFacts, DaemonsetFacts, Facts, Files, Ground, GuardFacts, JournalFacts,
-    Leader, ListenerFacts, Origin, Serving,
+    ApiFacts, ComponentFacts, DaemonsetFacts, Facts, Files, Ground, GuardFacts, JournalFacts, Leader,
+    ListenerFacts, Origin, Serving,
 };
 use super::finding::{Area, Finding, Health};
 use super::judge::judge;
+use crate::certificates::{Certificate, Entry, Inventory, Program, Reload, State, Usage, User};
 use crate::component::Component;
 use crate::host::RedirectState;
 use fulcrum_engine::state::RunId;
@@ -44,16 +45,24 @@ fn well() -> Facts {
                 .into(),
         }),
         guard: Ok(GuardFacts { installed: true, enabled: true, active: true, says: String::new() }),
-        certificates: vec![Ok(ends_in(365))],
+        certificates: Inventory { entries: vec![ends_in(365)], ..Inventory::default() },
         etcd: Some(Ok(200)),
         files: Files { bridge: None, half_written: Vec::new(), spares: Some(true) },
         redirect: Ok(RedirectState::Absent),
     }
 }
 
-fn ends_in(days: i64) -> Certificate {
-    let not_after = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * days);
-    Certificate { path: "/pki/apiserver.crt".into(), not_after }
+fn ends_in(days: i64) -> Entry {
+    let pem = include_bytes!("../../tests/fixtures/until-2033.crt");
+    let mut certificate = Certificate::of_pem(pem).unwrap();
+    certificate.not_after = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * days);
+    Entry {
+        name: "apiserver".to_owned(),
+        path: Some("/pki/apiserver.crt".into()),
+        certificate,
+        users: Vec::new(),
+        renewal: "kubeadm certs renew apiserver".to_owned(),
+    }
 }
 
 /// What is not good, of these facts.
@@ -83,11 +92,11 @@ fn each_fact_alone_is_found_and_has_a_remedy() {
             Health::Warning,
             "kubeadm certs renew",
             |facts| {
-                facts.certificates.push(Ok(ends_in(12)));
+                facts.certificates.entries.push(ends_in(12));
             },
         ),
         ("a certificate that has ended", Area::Certificates, Health::Bad, "kubeadm certs renew", |facts| {
-            facts.certificates.push(Ok(ends_in(-1)));
+            facts.certificates.entries.push(ends_in(-1));
         }),
         ("two servers without a rule", Area::Preference, Health::Bad, "restart fulcrum-guard", |facts| {
             facts.prefers_one = Some(false);
@@ -126,6 +135,23 @@ fn each_fact_alone_is_found_and_has_a_remedy() {
         assert_eq!((found[0].area, found[0].health), (area, health), "{what}: {found:?}");
         assert!(found[0].remedy.contains(remedy), "{what}: {found:?}");
     }
+}
+
+#[test]
+fn a_process_that_uses_an_older_certificate_is_found() {
+    let mut facts = well();
+    facts.certificates.entries[0].users.push(User {
+        program: Program::Component(Component::ControllerManager),
+        pid: 7,
+        usage: Usage::Client,
+        reload: Reload::Never,
+        state: State::HoldsOlder { started: facts.now, changed: facts.now },
+        remedy: "kubectl rollout restart".to_owned(),
+    });
+    let found = ill(&facts);
+    let [found] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((found.area, found.health), (Area::Certificates, Health::Warning));
+    assert_eq!(found.remedy, "kubectl rollout restart");
 }
 
 /// What cannot be seen is said, and is neither good nor bad.

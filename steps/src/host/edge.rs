@@ -6,6 +6,7 @@
 
 use async_trait::async_trait;
 use fulcrum_engine::StepError;
+use jiff::Timestamp;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
@@ -46,6 +47,13 @@ pub trait Host: Send + Sync + Debug {
     /// The kernel identifies the other end: the owner of the accepted socket. What the server says of itself
     /// does not count, as two servers can answer under one address on a shared port.
     async fn ask(&self, question: &Question) -> Result<Answer, HostError>;
+
+    /// Shakes hands by TLS, and returns the certificates that the server presents. Nothing is verified and
+    /// nothing asked. With a `name` (SNI) the server may present others.
+    async fn presented(&self, at: SocketAddr, name: Option<&str>) -> Result<Presented, HostError>;
+
+    /// When this process was started, to about a second.
+    async fn started(&self, process: &Process) -> Result<Timestamp, HostError>;
 
     /// Ends exactly this process (SIGKILL). No error if it is gone, or if its pid now belongs to another
     /// process.
@@ -245,6 +253,15 @@ pub struct Answer {
     /// The HTTP status.
     pub status: u16,
     /// The process that answered. `None` if the socket was gone before its owner could be found.
+    pub process: Option<Process>,
+}
+
+/// What a server has presented.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presented {
+    /// The certificates (DER), its own first.
+    pub chain: Vec<Vec<u8>>,
+    /// The process that presented them. `None` if it ended the connection before its owner could be found.
     pub process: Option<Process>,
 }
 

@@ -4,6 +4,7 @@
 
 mod ask;
 mod edge;
+mod handshake;
 mod kernel;
 mod manifests;
 mod nft;
@@ -13,7 +14,7 @@ mod units;
 
 pub(crate) use kernel::give_back_memory;
 
-pub use edge::{Answer, Hindrance, Host, HostError, Listener, Process, Question};
+pub use edge::{Answer, Hindrance, Host, HostError, Listener, Presented, Process, Question};
 pub use edge::{MARK_NEWCOMER, MARK_SERVING, Redirect, RedirectState, Steering};
 pub use manifests::{FileImage, ManifestsDir};
 pub use proc::Proc;

@@ -78,6 +78,11 @@ pub(super) fn start_ticks(stat: &str) -> Option<u64> {
     stat.rsplit_once(") ")?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// When the machine was booted, in seconds since 1970: `btime` of `/proc/stat`.
+pub(super) fn boot_second(stat: &str) -> Option<i64> {
+    stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
+}
+
 /// `MemAvailable` of `/proc/meminfo`, in bytes.
 pub(super) fn memory_available(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find(|line| line.starts_with("MemAvailable:"))?;
@@ -131,6 +136,7 @@ mod tests {
     fn a_command_may_be_named_anything() {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 1000 10";
         assert_eq!(start_ticks(stat), Some(4242));
+        assert_eq!(boot_second("cpu 1 2\nbtime 1764400000\nprocesses 9\n"), Some(1_764_400_000));
         assert_eq!(memory_available("MemTotal: 9 kB\nMemAvailable:   2 kB\n"), Some(2048));
     }
 }

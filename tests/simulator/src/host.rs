@@ -6,12 +6,14 @@ use super::failure::Failure;
 use super::process::Machine;
 use super::world::World;
 use async_trait::async_trait;
-use fulcrum_steps::host::{Answer, Host, HostError, Listener, Process, Question};
+use fulcrum_steps::host::{Answer, Hindrance, Host, HostError, Listener, Presented, Process, Question};
 use fulcrum_steps::host::{Redirect, RedirectState, Steering};
 use http::{Method, Request};
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A rehearsal at work answers within a millisecond; on a busy machine, within a second.
@@ -42,6 +44,10 @@ pub(super) fn answer(world: &mut World, number: Option<usize>, asked: &Asked, no
         (&Method::GET, ("support", what)) => Ok(json!(machine.support(what))),
         (&Method::GET, ("redirect-state", "")) => Ok(json!(machine.sockets.redirect_state())),
         (&Method::GET, ("processes", uid)) => Ok(json!(machine.pod_processes(uid))),
+        (&Method::GET, ("started", pid)) => {
+            let proc = pid.parse().ok().and_then(|pid| machine.procs.get(&pid));
+            Ok(json!(proc.map(|proc| now.saturating_sub(proc.spawned_at))))
+        }
         (&Method::GET, ("last-sent", pid)) => {
             let looked = pid.parse().ok().and_then(|pid| node.looked_at_lease(pid));
             Ok(json!(looked.map(|at| now.saturating_sub(at))))
@@ -171,6 +177,20 @@ impl Host for SimulatedHost {
     async fn ask(&self, question: &Question) -> Result<Answer, HostError> {
         let attempt = format!("asking {} for {}", question.address, question.path);
         self.tell("ask", question, &attempt).await
+    }
+
+    /// Its processes speak no TLS: what they present is not simulated.
+    async fn presented(&self, at: SocketAddr, _name: Option<&str>) -> Result<Presented, HostError> {
+        let attempt = format!("shaking hands with {at} of the rehearsal");
+        Err(HostError::hindered(Hindrance::Unsupported, attempt, "a simulated process has no certificate"))
+    }
+
+    async fn started(&self, process: &Process) -> Result<Timestamp, HostError> {
+        let what = format!("started/{}", process.pid);
+        let attempt = format!("asking the rehearsal when process {} was started", process.pid);
+        let ago: Option<Duration> = self.get(&what, &attempt).await?;
+        let ago = ago.ok_or_else(|| HostError::hindered(Hindrance::ProcessGone, &attempt, "it has ended"))?;
+        Ok(Timestamp::now() - SignedDuration::try_from(ago).map_err(|e| HostError::new(&attempt, e))?)
     }
 
     async fn end(&self, process: &Process) -> Result<(), HostError> {
@@ -305,6 +325,6 @@ mod tests {
         host.forget_redirect().await.unwrap();
         simulator.reboot();
         let gone = host.share(old).await.unwrap_err();
-        assert_eq!(gone.hindrance, fulcrum_steps::host::Hindrance::ProcessGone);
+        assert_eq!(gone.hindrance, Hindrance::ProcessGone);
     }
 }

@@ -28,6 +28,7 @@ pub(super) struct Proc {
     pub(super) owner: Owner,
     pub(super) command: Vec<String>,
     pub(super) program: Program,
+    pub(super) spawned_at: Duration,
     pub(super) life: Life,
     /// Once it is told to end: when it has told its clients. Held clients wait until this instant.
     goodbye_at: Duration,
@@ -124,7 +125,13 @@ impl Machine {
         self.boot_id = uuid::Uuid::now_v7().to_string();
     }
 
-    pub(super) fn spawn(&mut self, owner: Owner, command: Vec<String>, listens_at: Duration) -> u32 {
+    pub(super) fn spawn(
+        &mut self,
+        owner: Owner,
+        command: Vec<String>,
+        spawned_at: Duration,
+        listens_at: Duration,
+    ) -> u32 {
         self.last_pid += 1;
         let pid = self.last_pid;
         let program = Program::of(&command);
@@ -140,6 +147,7 @@ impl Machine {
                 owner,
                 command,
                 program,
+                spawned_at,
                 life,
                 goodbye_at: Duration::ZERO,
                 held_until: Duration::ZERO,

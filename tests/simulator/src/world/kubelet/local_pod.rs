@@ -104,7 +104,7 @@ impl LocalPod {
         let Around { machine, options, now, .. } = around;
         let (subject, uid) = (format!("pod {}", owner.pod), owner.pod_uid.clone());
         around.log.add(now.at, subject, format!("starts, uid {uid}"));
-        let sandbox = machine.spawn(owner.clone(), vec!["/pause".into()], now.at);
+        let sandbox = machine.spawn(owner.clone(), vec!["/pause".into()], now.at, now.at);
         let until = now.at + options.pace.start * around.faults.kubelet_slowness.max(1);
         let spec = pod.spec.as_ref();
         let containers = spec.into_iter().flat_map(|s| &s.containers).map(|c| {
@@ -241,7 +241,7 @@ impl Container {
         } else if flaw == Some(Flaw::HeldDown) {
             State::Waiting { reason: "CrashLoopBackOff", until: now.at }
         } else {
-            let pid = around.machine.spawn(owner.clone(), self.command.clone(), now.at + pace.listen);
+            let pid = around.machine.spawn(owner.clone(), self.command.clone(), now.at, now.at + pace.listen);
             State::Running { pid, since: now.wall, at: now.at }
         };
     }

@@ -1,0 +1,257 @@
+//! What the files and the processes mean together. Pure.
+
+use super::ENDS_SOON;
+use super::read::{Certificate, OnDisk};
+use super::reload::Reload;
+use super::seen::{Running, Seen};
+use super::used::{Program, Usage};
+use crate::host::Process;
+use crate::site::in_api_pod;
+use jiff::{SignedDuration, Timestamp};
+use std::path::{Path, PathBuf};
+
+/// Every certificate that was found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inventory {
+    /// The certificates: those in files in the order of their paths, then those in memory only.
+    pub entries: Vec<Entry>,
+    /// What could not be read, and why.
+    pub unread: Vec<String>,
+    /// Files that flags name and that are not there. A container may see them under another path.
+    pub missing: Vec<PathBuf>,
+}
+
+/// A certificate and the processes that use it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name by which kubeadm renews it, or else its file. What is in memory only has its process's name.
+    pub name: String,
+    /// Its file. `None` if it is in memory only.
+    pub path: Option<PathBuf>,
+    /// The certificate.
+    pub certificate: Certificate,
+    /// The processes that use it. Empty if none was seen to.
+    pub users: Vec<User>,
+    /// How it is renewed.
+    pub renewal: String,
+}
+
+/// A process that uses a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The program.
+    pub program: Program,
+    /// Its process.
+    pub pid: u32,
+    /// What it does with the certificate.
+    pub usage: Usage,
+    /// When it reads a changed file.
+    pub reload: Reload,
+    /// What it has of the certificate at present.
+    pub state: State,
+    /// The command that makes it read the file, if one is needed. Else empty.
+    pub remedy: String,
+}
+
+/// What a process has of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It has presented that very certificate.
+    Presented,
+    /// It was started after the file was changed, or reads the file by itself and had the time to.
+    Current,
+    /// The file was changed a moment ago. The process will have read it soon.
+    Due,
+    /// It presents another certificate, which ends then.
+    PresentsOther(Timestamp),
+    /// It was started before the file was changed, and never reads again.
+    HoldsOlder {
+        /// When the process was started.
+        started: Timestamp,
+        /// When the file was changed.
+        changed: Timestamp,
+    },
+    /// It cannot be seen.
+    Unseen(String),
+}
+
+/// Start times are known to some 10 ms after the boot, and the time of the boot to a second.
+const SLACK: SignedDuration = SignedDuration::from_secs(2);
+
+impl State {
+    /// Whether the process uses another certificate than the file has, and will go on to.
+    pub fn is_old(&self) -> bool {
+        matches!(self, Self::PresentsOther(_) | Self::HoldsOlder { .. })
+    }
+}
+
+impl Entry {
+    /// How long it is valid from `now` on.
+    pub fn left(&self, now: Timestamp) -> SignedDuration {
+        self.certificate.not_after.duration_since(now)
+    }
+
+    /// Whether it is to be renewed now.
+    pub fn ends_soon(&self, now: Timestamp) -> bool {
+        self.left(now) < ENDS_SOON
+    }
+}
+
+impl Inventory {
+    /// Whether a person has something to do: a certificate ends soon, or a process uses an old one.
+    pub fn needs_action(&self, now: Timestamp) -> bool {
+        let old = |entry: &Entry| entry.users.iter().any(|user| user.state.is_old());
+        self.entries.iter().any(|entry| entry.ends_soon(now) || old(entry))
+    }
+
+    /// The certificate that ends first.
+    pub fn first_to_end(&self) -> Option<&Entry> {
+        self.entries.iter().min_by_key(|entry| entry.certificate.not_after)
+    }
+}
+
+/// Puts each certificate together with the processes that use it.
+pub(super) fn judge(seen: &Seen, root: &Path, now: Timestamp) -> Inventory {
+    let mut inventory = Inventory { missing: seen.missing.iter().cloned().collect(), ..Inventory::default() };
+    for (path, read) in &seen.files {
+        let on_disk = match read {
+            Ok(on_disk) => on_disk,
+            Err(error) => {
+                inventory.unread.push(error.clone());
+                continue;
+            }
+        };
+        let users = seen.processes.iter().flat_map(|one| {
+            let usages = one.usages(path, &seen.links).into_iter();
+            usages.map(|usage| user(one, usage, on_disk, root, now))
+        });
+        let mut users: Vec<User> = users.collect();
+        users.sort_by_key(|user| user.program);
+        inventory.entries.push(Entry {
+            name: name(path, root),
+            path: Some(path.clone()),
+            certificate: on_disk.certificate.clone(),
+            users,
+            renewal: renewal(path, root, &on_disk.certificate),
+        });
+    }
+    inventory.entries.extend(seen.processes.iter().flat_map(|one| in_memory(one, root)));
+    inventory
+}
+
+fn user(one: &Running, usage: Usage, on_disk: &OnDisk, root: &Path, now: Timestamp) -> User {
+    let reload = Reload::of(one.program, usage, on_disk.inline);
+    let state = match usage {
+        Usage::Serves => presented(one, reload, on_disk, now),
+        _ => held(one, reload, on_disk, now),
+    };
+    let remedy = if state.is_old() { restart(one.program, &one.process, root) } else { String::new() };
+    User { program: one.program, pid: one.process.pid, usage, reload, state, remedy }
+}
+
+fn presented(one: &Running, reload: Reload, on_disk: &OnDisk, now: Timestamp) -> State {
+    match &one.presents {
+        Ok(shown) if shown.is(&on_disk.certificate) => State::Presented,
+        Ok(_) if is_due(reload, on_disk, now) => State::Due,
+        Ok(shown) => State::PresentsOther(shown.not_after),
+        Err(why) => State::Unseen(why.clone()),
+    }
+}
+
+fn held(one: &Running, reload: Reload, on_disk: &OnDisk, now: Timestamp) -> State {
+    let started = match &one.started {
+        Ok(started) => *started,
+        Err(why) => return State::Unseen(why.clone()),
+    };
+    let changed = on_disk.changed;
+    match reload {
+        _ if changed.duration_since(started) <= SLACK => State::Current,
+        Reload::Never => State::HoldsOlder { started, changed },
+        _ if is_due(reload, on_disk, now) => State::Due,
+        _ => State::Current,
+    }
+}
+
+fn is_due(reload: Reload, on_disk: &OnDisk, now: Timestamp) -> bool {
+    let age = now.duration_since(on_disk.changed);
+    reload.within().is_some_and(|within| age.unsigned_abs() < within)
+}
+
+/// What a process presents without a file that a flag names.
+fn in_memory(one: &Running, root: &Path) -> Vec<Entry> {
+    let serves_a_file = one.uses.iter().any(|used| used.usage == Usage::Serves);
+    let own = one.presents.as_ref().ok().filter(|_| !serves_a_file);
+    let entry = |(usage, what, certificate): (Usage, &str, &Certificate)| Entry {
+        name: format!("{} ({what})", one.program),
+        path: None,
+        certificate: certificate.clone(),
+        users: vec![User {
+            program: one.program,
+            pid: one.process.pid,
+            usage,
+            reload: Reload::Never,
+            state: State::Presented,
+            remedy: String::new(),
+        }],
+        renewal: restart(one.program, &one.process, root),
+    };
+    let own = own.map(|own| (Usage::Serves, "in memory", own));
+    let loopback = one.loopback.as_ref().map(|own| (Usage::Loopback, "loopback", own));
+    own.into_iter().chain(loopback).map(entry).collect()
+}
+
+/// The certificates that `kubeadm certs renew` renews: the file, without `pki/` and `.crt`, and the name.
+const OF_KUBEADM: [(&str, &str); 11] = [
+    ("apiserver", "apiserver"),
+    ("apiserver-kubelet-client", "apiserver-kubelet-client"),
+    ("apiserver-etcd-client", "apiserver-etcd-client"),
+    ("front-proxy-client", "front-proxy-client"),
+    ("etcd/server", "etcd-server"),
+    ("etcd/peer", "etcd-peer"),
+    ("etcd/healthcheck-client", "etcd-healthcheck-client"),
+    ("admin.conf", "admin.conf"),
+    ("super-admin.conf", "super-admin.conf"),
+    ("controller-manager.conf", "controller-manager.conf"),
+    ("scheduler.conf", "scheduler.conf"),
+];
+const AUTHORITIES: [(&str, &str); 3] =
+    [("ca", "ca"), ("etcd/ca", "etcd-ca"), ("front-proxy-ca", "front-proxy-ca")];
+
+/// The name that kubeadm has for a file.
+fn of_kubeadm(path: &Path, root: &Path, names: &[(&str, &'static str)]) -> Option<&'static str> {
+    let below = path.strip_prefix(root).ok()?;
+    let file = below.strip_prefix("pki").unwrap_or(below).to_str()?;
+    let file = file.strip_suffix(".crt").unwrap_or(file);
+    names.iter().find(|(known, _)| *known == file).map(|(_, name)| *name)
+}
+
+fn name(path: &Path, root: &Path) -> String {
+    let known = of_kubeadm(path, root, &OF_KUBEADM).or_else(|| of_kubeadm(path, root, &AUTHORITIES));
+    known.map_or_else(|| path.display().to_string(), str::to_owned)
+}
+
+fn renewal(path: &Path, root: &Path, certificate: &Certificate) -> String {
+    if let Some(name) = of_kubeadm(path, root, &OF_KUBEADM) {
+        return format!("kubeadm certs renew {name}");
+    }
+    if of_kubeadm(path, root, &AUTHORITIES).is_some() || certificate.is_self_signed() {
+        return "a CA is renewed by hand: see docs/certificates.md".to_owned();
+    }
+    if path.starts_with("/var/lib/kubelet") {
+        return "the kubelet renews it: journalctl -u kubelet says why it has not".to_owned();
+    }
+    "renew it the way it was made".to_owned()
+}
+
+/// How a process is made to read its files again.
+fn restart(program: Program, process: &Process, root: &Path) -> String {
+    match program {
+        Program::Component(component) if in_api_pod(process) => {
+            format!("kubectl -n kube-system rollout restart ds/{}", component.daemonset_name())
+        }
+        Program::Component(_) | Program::Etcd => {
+            format!("move {}/manifests/{program}.yaml elsewhere, and back after 20 s", root.display())
+        }
+        Program::Kubelet => "systemctl restart kubelet".to_owned(),
+    }
+}

@@ -1,0 +1,27 @@
+//! The certificates of a control plane: what is in the files, and what each running process has of them.
+//!
+//! A new file is not yet a new certificate in use. Some processes read a changed file by themselves, others
+//! never do. So each listening process is asked for the certificate that it presents, and the start of a
+//! process that never reads again is compared with the file's last change. Nothing is changed.
+
+mod judge;
+mod look;
+mod read;
+mod reload;
+mod seen;
+mod used;
+
+#[cfg(test)]
+mod tests;
+
+pub use judge::{Entry, Inventory, State, User};
+pub(crate) use look::Ports;
+pub use look::inventory;
+pub use read::Certificate;
+pub use reload::Reload;
+pub use used::{Program, Usage};
+
+use jiff::SignedDuration;
+
+/// A certificate that ends within this time is to be renewed.
+pub const ENDS_SOON: SignedDuration = SignedDuration::from_hours(30 * 24);

@@ -1,0 +1,140 @@
+//! What files and processes mean together, by values.
+
+use super::judge::{Inventory, State, judge};
+use super::read::{self, Certificate, Leads, OnDisk};
+use super::reload::Reload;
+use super::seen::{Running, Seen};
+use super::used::{Program, Usage};
+use crate::component::Component;
+use crate::host::Process;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use std::fs;
+use std::path::Path;
+
+const PEM: &str = include_str!("../../../tests/fixtures/until-2033.crt");
+const OTHER: &str = include_str!("../../../tests/fixtures/server.crt");
+const ROOT: &str = "/etc/kubernetes";
+
+fn of(pem: &str) -> Certificate {
+    Certificate::of_pem(pem.as_bytes()).unwrap()
+}
+
+fn now() -> Timestamp {
+    "2027-01-01T00:00:00Z".parse().unwrap()
+}
+
+fn ago(seconds: i64) -> Timestamp {
+    now() - SignedDuration::from_secs(seconds)
+}
+
+fn on_disk(pem: &str, changed: Timestamp, inline: bool) -> OnDisk {
+    OnDisk { certificate: of(pem), changed, inline }
+}
+
+/// A process in a DaemonSet's pod, started a day ago, which presents `pem`.
+fn running(words: &str, pem: &str) -> Running {
+    let command: Vec<String> = words.split(' ').map(str::to_owned).collect();
+    let program = Program::of(&command).unwrap();
+    let uses = program.uses(&command);
+    let pod_uid = Some("6a1c1f9e-5a0c-4f5e-8f6f-0d6f5b1f3c2d".to_owned());
+    let process = Process { pid: 7, command, pod_uid, memory: 0 };
+    let started = Ok(ago(86400));
+    Running { program, process, started, uses, presents: Ok(of(pem)), loopback: None }
+}
+
+/// What is found where this file was changed so long ago, and this process runs.
+fn found(path: &str, file: OnDisk, process: Running) -> Inventory {
+    let mut seen = Seen::default();
+    seen.files.insert(path.into(), Ok(file));
+    seen.processes.push(process);
+    judge(&seen, Path::new(ROOT), now())
+}
+
+const SERVING: &str = "/etc/kubernetes/pki/apiserver.crt";
+const SERVER: &str = "kube-apiserver --tls-cert-file=/etc/kubernetes/pki/apiserver.crt";
+
+#[test]
+fn what_a_server_presents_is_compared_with_its_file() {
+    let state = |file: OnDisk, shown: &str| {
+        let found = found(SERVING, file, running(SERVER, shown));
+        assert_eq!(found.entries.len(), 1, "{found:?}");
+        assert_eq!(found.entries[0].name, "apiserver");
+        (found.entries[0].users[0].state.clone(), found.needs_action(now()))
+    };
+    assert_eq!(state(on_disk(PEM, ago(10), false), PEM), (State::Presented, false));
+    assert_eq!(state(on_disk(PEM, ago(10), false), OTHER), (State::Due, false), "it looks each minute");
+    let ends = of(OTHER).not_after;
+    assert_eq!(state(on_disk(PEM, ago(600), false), OTHER), (State::PresentsOther(ends), true));
+    let mut mute = running(SERVER, PEM);
+    mute.presents = Err("refused".to_owned());
+    let unseen = found(SERVING, on_disk(PEM, ago(600), false), mute);
+    assert_eq!(unseen.entries[0].users[0].state, State::Unseen("refused".to_owned()));
+}
+
+/// kubeadm's kubeconfigs of the controller manager and the scheduler have their certificates in themselves.
+#[test]
+fn a_process_that_never_reads_again_is_told_by_its_start() {
+    let path = "/etc/kubernetes/controller-manager.conf";
+    let words = format!("kube-controller-manager --kubeconfig={path} --authentication-kubeconfig={path}");
+    let manager = |changed, inline| {
+        let found = found(path, on_disk(PEM, changed, inline), running(&words, OTHER));
+        assert_eq!(found.entries.len(), 2, "the file, and what it presents: {found:?}");
+        assert_eq!(found.entries[1].name, "kube-controller-manager (in memory)");
+        let [user] = &found.entries[0].users[..] else { panic!("one purpose: {found:?}") };
+        user.clone()
+    };
+    let old = manager(ago(60), true);
+    let holds = State::HoldsOlder { started: ago(86400), changed: ago(60) };
+    assert_eq!((old.reload, old.state), (Reload::Never, holds));
+    assert_eq!(old.remedy, "kubectl -n kube-system rollout restart ds/self-hosted-kube-controller-manager");
+    assert_eq!(manager(ago(90_000), true).state, State::Current, "it was started after that");
+    assert_eq!(manager(ago(60), false).state, State::Due, "files are read each five minutes");
+    assert_eq!(manager(ago(600), false).state, State::Current);
+}
+
+#[test]
+fn each_program_names_its_files_in_its_own_way() {
+    let uses = |words: &str| {
+        let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+        let program = Program::of(&words).unwrap();
+        let uses = program.uses(&words).into_iter();
+        (program, uses.map(|used| (used.usage, used.path.display().to_string())).collect::<Vec<_>>())
+    };
+    let (etcd, files) = uses("etcd --cert-file=/a --peer-cert-file /b --trusted-ca-file=/c --data-dir=/d");
+    assert_eq!(etcd, Program::Etcd);
+    let expected = [(Usage::Serves, "/a"), (Usage::Peer, "/b"), (Usage::Trusts, "/c")];
+    assert_eq!(files, expected.map(|(usage, path)| (usage, path.to_owned())));
+    let (kubelet, files) = uses("/usr/bin/kubelet --kubeconfig=/k --config=/c");
+    assert_eq!((kubelet, files), (Program::Kubelet, vec![(Usage::Client, "/k".to_owned())]));
+    let (server, files) = uses("kube-apiserver --etcd_certfile=/e --kubelet-client-certificate=/f");
+    assert_eq!(server, Program::Component(Component::ApiServer));
+    assert_eq!(files.len(), 2, "{files:?}");
+    assert_eq!(Program::of(&["nginx".to_owned()]), None);
+}
+
+#[test]
+fn certificates_are_read_from_files_and_kubeconfigs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::write(path("a.crt"), PEM).unwrap();
+    fs::write(path("broken.crt"), "no certificate").unwrap();
+    let config = |user: serde_json::Value| json!({ "users": [{ "name": "a", "user": user }] }).to_string();
+    let data = json!({ "client-certificate-data": BASE64_STANDARD.encode(PEM) });
+    fs::write(path("inline.conf"), config(data)).unwrap();
+    fs::write(path("link.conf"), config(json!({ "client-certificate": "pki/x.pem" }))).unwrap();
+    fs::write(path("token.conf"), config(json!({ "token": "t" }))).unwrap();
+    fs::write(path("secret.conf"), "client-key-data: [SECRET").unwrap();
+    let read = read::pem_file(&path("a.crt")).unwrap();
+    assert!(read.certificate.not_after.to_string().starts_with("2033-"));
+    assert_eq!(read.certificate.issuer, "kube-apiserver");
+    assert!(read::pem_file(&path("broken.crt")).unwrap_err().contains("broken.crt"));
+    let Leads::Inline(inline) = read::kubeconfig(&path("inline.conf")).unwrap() else { panic!("it has one") };
+    assert!(inline.certificate.is(&read.certificate));
+    assert_eq!(read::kubeconfig(&path("link.conf")), Ok(Leads::To(path("pki/x.pem"))));
+    assert_eq!(read::kubeconfig(&path("token.conf")), Ok(Leads::Nowhere));
+    let error = read::kubeconfig(&path("secret.conf")).unwrap_err();
+    assert!(!error.contains("SECRET"), "{error}");
+}
