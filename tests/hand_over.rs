@@ -62,7 +62,7 @@ async fn a_redirect_that_points_nowhere_is_mended() {
 }
 
 /// Asks until it is told to stop; says how many requests failed.
-fn ask_all_the_while(world: &TestSite) -> (Arc<AtomicBool>, tokio::task::JoinHandle<u32>) {
+pub(crate) fn ask_all_the_while(world: &TestSite) -> (Arc<AtomicBool>, tokio::task::JoinHandle<u32>) {
     let (stop, cluster) = (Arc::new(AtomicBool::new(false)), world.cluster.clone());
     let stopped = Arc::clone(&stop);
     let failed = AtomicU32::new(0);

@@ -27,6 +27,9 @@ mod history;
 // Each refusal of the checks, provoked, in its words.
 mod refusals;
 
+// An edit of a component's flags: good, bad, killed, and taken back.
+mod edit;
+
 // Broken nodes, and what `doctor` says of each.
 mod doctor;
 

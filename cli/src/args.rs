@@ -2,10 +2,12 @@
 
 mod certs;
 mod convert;
+mod edit;
 mod history;
 mod look;
 
 pub(crate) use certs::{Certs, CertsCommand};
+pub(crate) use edit::Edit;
 pub(crate) use history::{Export, History, HistoryCommand, ImportCheck, Prune};
 pub(crate) use look::{Doctor, Graph, Plan, Preflight, Status};
 
@@ -83,6 +85,8 @@ pub(crate) enum Command {
     Resume(Resume),
     /// Undo a run, finished or not: bring back the static pods, byte for byte, with the API up or down.
     Rollback(Rollback),
+    /// Give a self-hosted component other flags, watch the roll-out, and take it back if it does not serve.
+    Edit(Edit),
     /// Watch this node's control plane, and bring it back after a boot. systemd runs this as a daemon.
     Guard(Guard),
     /// Say how this node's control plane runs, and how the last run stands.

@@ -119,7 +119,7 @@ pub(crate) fn refuse_unfinished(journal: &Reader) -> Result<(), Failure> {
     Err(Failure::new(
         Exit::Unfinished,
         anyhow::anyhow!(
-            "run {run} is {}{}; go on with `fulcrum resume`, or undo it with `fulcrum rollback`",
+            "run {run} is {}{}; go on with `fulcrum resume`, or undo it with `fulcrum rollback {run}`",
             state.phase(),
             session.unwrap_or_default()
         ),

@@ -5,6 +5,7 @@
 
 mod args;
 mod command;
+mod editor;
 mod env;
 mod exit;
 mod journal;
@@ -52,6 +53,7 @@ fn run(mut args: Args, shell: &Shell) -> Result<Exit, Failure> {
             Command::ManPages { dir } => command::man_pages(&dir, shell),
             Command::Doctor(doctor) => command::doctor(&args.global, &doctor, shell).await,
             Command::Certs(certs) => command::certs(&args.global, &certs, shell).await,
+            Command::Edit(edit) => command::edit(&args.global, &edit, shell).await,
             Command::Plan(plan) => command::plan(&args.global, &plan, shell).await,
             Command::Preflight(preflight) => command::preflight(&args.global, &preflight, shell).await,
             Command::Resume(resume) => command::resume(&args.global, &resume, shell).await,

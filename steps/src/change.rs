@@ -22,6 +22,14 @@ pub(crate) fn object(kind: &str, live: &Value) -> Value {
     })
 }
 
+/// An object of the API whose spec was another one.
+pub(crate) fn edited(kind: &str, before: &Value, live: &Value) -> Value {
+    let mut change = object(kind, live);
+    change["before"] =
+        json!({ "sha256": sha256_hex(before.to_string().as_bytes()), "uid": live["metadata"]["uid"] });
+    change
+}
+
 fn image(image: &FileImage) -> Value {
     json!({
         "sha256": sha256_hex(image.content.as_bytes()),

@@ -2,10 +2,12 @@
 //!
 //! The bytes come from the pre-images that steps keep in the journal. A journal of any version has them.
 
+use crate::cluster::NAMESPACE;
 use crate::component::Component;
 use crate::host::FileImage;
 use crate::manifest::{StaticPod, read_as_the_kubelet};
 use crate::run_info::RunInfo;
+use crate::step::Job;
 use crate::step_name::{StepKind, StepName};
 use fulcrum_engine::state::{Digest, RunId};
 use fulcrum_engine::status::{Status, StepState};
@@ -37,6 +39,8 @@ pub enum Changed {
     /// object's.
     #[serde(rename = "daemonset")]
     DaemonSet { namespace: String, name: String, pod: Value, object: Value },
+    /// The command line of the component in a DaemonSet, word by word.
+    CommandLine { namespace: String, name: String, before: Vec<String>, after: Vec<String> },
 }
 
 /// Where pre-images and archived manifests are read. The caller does the I/O.
@@ -67,7 +71,10 @@ struct Part<'a, K> {
 
 impl<K: Kept> Part<'_, K> {
     fn changes(&self) -> Vec<Change> {
-        [self.manifest(), self.daemonset(), self.standby()].into_iter().flatten().collect()
+        [self.manifest(), self.daemonset(), self.command_line(), self.standby()]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// The step of this kind, if it was begun.
@@ -106,6 +113,16 @@ impl<K: Kept> Part<'_, K> {
         let pod = read_as_the_kubelet(&bytes)?;
         let what = Changed::DaemonSet { namespace, name, pod, object };
         Some(Change { component: self.component, what, undone: self.undone(&[StepKind::CreateDaemonset]) })
+    }
+
+    fn command_line(&self) -> Option<Change> {
+        let (spec, _) = self.begun(StepKind::EditDaemonset)?;
+        let Ok(Job::EditDaemonset { was, words, .. }) = serde_json::from_value(spec.args.clone()) else {
+            return None;
+        };
+        let (namespace, name) = (NAMESPACE.to_owned(), self.component.daemonset_name().to_owned());
+        let what = Changed::CommandLine { namespace, name, before: was.all(), after: words.all() };
+        Some(Change { component: self.component, what, undone: self.undone(&[StepKind::EditDaemonset]) })
     }
 
     /// The standby, if it is still the one that this run has made: the journal has only its digest.

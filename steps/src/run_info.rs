@@ -12,7 +12,7 @@ pub struct RunInfo {
     /// The settings.
     #[serde(flatten)]
     pub settings: Settings,
-    /// The reason, for a run of the guard's. A pivot is a person's command and has none.
+    /// The reason, for a run of the guard's; the changes, for an edit. A pivot has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
@@ -26,8 +26,8 @@ impl RunInfo {
         serde_json::from_value(plan.shared().clone())
     }
 
-    /// A run of the guard's that belongs to `pivot`.
-    pub fn of_guard(settings: &Settings, pivot: RunId, why: &str) -> Self {
+    /// A run that belongs to `pivot`: one of the guard's, or a person's edit.
+    pub fn of_pivot(settings: &Settings, pivot: RunId, why: &str) -> Self {
         let settings = Settings { of_pivot: Some(pivot), ..settings.clone() };
         Self { settings, why: Some(why.to_owned()) }
     }
@@ -115,6 +115,7 @@ pub enum LockPurpose {
     Status,
     History,
     Prune,
+    Edit,
 }
 
 /// The process's work, as far as others must know it.
@@ -129,7 +130,7 @@ pub enum LockUse {
 }
 
 impl LockPurpose {
-    const ALL: [(Self, &str, LockUse); 10] = [
+    const ALL: [(Self, &str, LockUse); 11] = [
         (Self::Pivot, "pivot", LockUse::Command),
         (Self::Resume, "resume", LockUse::Command),
         (Self::Rollback, "rollback", LockUse::Command),
@@ -140,6 +141,7 @@ impl LockPurpose {
         (Self::Status, "status", LockUse::Reading),
         (Self::History, "history", LockUse::Reading),
         (Self::Prune, "history prune", LockUse::Reading),
+        (Self::Edit, "edit", LockUse::Command),
     ];
 
     /// The text for the lock file: the command that the process carries out.

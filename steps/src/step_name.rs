@@ -36,10 +36,12 @@ pub enum StepKind {
     FallBack,
     Announce,
     RenewStandby,
+    EditDaemonset,
+    AwaitRollOut,
 }
 
 /// Each kind, its frozen text in the journal, and the text that people read.
-const NAMES: [(StepKind, &str, &str); 27] = [
+const NAMES: [(StepKind, &str, &str); 29] = [
     (StepKind::Preflight, "preflight", "preflight"),
     (StepKind::Lock, "lock", "lock"),
     (StepKind::Archive, "archive", "archive"),
@@ -67,6 +69,8 @@ const NAMES: [(StepKind, &str, &str); 27] = [
     (StepKind::FallBack, "stand-in", "fall-back"),
     (StepKind::Announce, "announce", "announce"),
     (StepKind::RenewStandby, "renew-standby", "renew-standby"),
+    (StepKind::EditDaemonset, "edit-daemonset", "edit-daemonset"),
+    (StepKind::AwaitRollOut, "await-roll-out", "await-roll-out"),
 ];
 
 /// The name of one step of a plan.

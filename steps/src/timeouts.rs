@@ -44,6 +44,9 @@ pub struct Timeouts {
     /// How long the scheduler may find no node for a pod: its view of labels and of ended pods comes a little
     /// late.
     pub unschedulable: Duration,
+    /// How long a new pod of a roll-out may be Ready by the kubelet's probes, which the old pod may have
+    /// answered, while the new process does not serve. The controller ends the old pod after 20 s.
+    pub unproven: Duration,
     /// How long a rollback waits for an API that does not answer, where it can do without. Its next actions
     /// may be what brings the API back.
     pub api: Duration,
@@ -66,6 +69,7 @@ impl Default for Timeouts {
             settle: Duration::from_secs(3),
             bridge: Duration::from_secs(60),
             unschedulable: Duration::from_secs(15),
+            unproven: Duration::from_secs(14),
             api: Duration::from_secs(5),
         }
     }

@@ -79,7 +79,10 @@ pub(super) fn conclude(
     }
     shell.talk(format_args!("run {run}: {outcome}: {reason}"));
     match exit {
-        Exit::Paused => shell.talk("`fulcrum resume` goes on, `fulcrum rollback` undoes it"),
+        // Without a run, a rollback means the last pivot.
+        Exit::Paused => {
+            shell.talk(format_args!("`fulcrum resume` goes on, `fulcrum rollback {run}` undoes it"));
+        }
         Exit::NeedsOperator => shell.talk(
             "settle what the message names, then `fulcrum resume` tries again; `fulcrum history` shows what was done",
         ),

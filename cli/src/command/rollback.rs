@@ -5,7 +5,11 @@ use super::take_up::{Asked, TakenUp, settings, take_up};
 use crate::args::{Global, Rollback};
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
+use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{PauseCause, Run};
+use fulcrum_steps::cluster::Lock;
+use fulcrum_steps::manifest::Words;
+use fulcrum_steps::plan::{EDIT, edited};
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode};
 use fulcrum_steps::site::Site;
 use std::sync::Arc;
@@ -30,6 +34,9 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
             "the rollback of run {run} has begun without --keep-port-sharing and stays so: `fulcrum rollback` goes on with it"
         )));
     }
+    if meant.state.rollback().is_none() {
+        refuse_a_lost_edit(&site, &meant.state).await?;
+    }
     let how = match mode {
         RollbackMode::KeepPortSharing => "to static pods that share their ports",
         RollbackMode::Exact => "exactly",
@@ -42,15 +49,8 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
         ))?;
     }
     let (journal, meant) = asked_for.open(meant)?;
-    for (later, state) in meant.followers {
-        let settings = settings(&state)?;
-        let site = Arc::new(Site { settings, ..Site::clone(&site) });
-        let (engine, progress) = engine(journal.clone(), &site, &[], shell).await?;
-        match conclude(engine.roll_back(later, "the pivot before it is rolled back").await, &progress, shell)?
-        {
-            Exit::Undone => {}
-            other => return Ok(other),
-        }
+    if let Some(other) = roll_back_later(&journal, meant.followers, &site, shell).await? {
+        return Ok(other);
     }
     site.rollback_mode = mode;
     let site = Arc::new(site);
@@ -66,4 +66,48 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
         Exit::Undone => Exit::Done,
         other => other,
     })
+}
+
+/// Rolls back what came after a run and is unfinished. `Some` if one of them stays as it is, and with it the run.
+async fn roll_back_later(
+    journal: &Journal,
+    followers: Vec<(RunId, Run)>,
+    site: &Site,
+    shell: &Shell,
+) -> Result<Option<Exit>, Failure> {
+    for (later, state) in followers {
+        let settings = settings(&state)?;
+        let site = Arc::new(Site { settings, ..Site::clone(site) });
+        let (engine, progress) = engine(journal.clone(), &site, &[], shell).await?;
+        match conclude(engine.roll_back(later, "the pivot before it is rolled back").await, &progress, shell)?
+        {
+            Exit::Undone => {}
+            // It needs an API, and the static pods may be what brings one back. The DaemonSets go anyway.
+            Exit::NeedsOperator if state.plan().workflow() == EDIT => {
+                shell.talk(format_args!(
+                    "run {later} stays as it is: the pivot's rollback takes its DaemonSet away"
+                ));
+                let lock = Lock::of(&site.settings.node, later);
+                let let_go = tokio::time::timeout(site.timeouts.api, lock.release(&site.cluster)).await;
+                tracing::debug!(?let_go, "the lock of run {later}");
+            }
+            other => return Ok(Some(other)),
+        }
+    }
+    Ok(None)
+}
+
+/// Refuses to take an edit back that is not in force any more: the undo leaves alone what another edit has made.
+async fn refuse_a_lost_edit(site: &Site, run: &Run) -> Result<(), Failure> {
+    let Some((component, _, words)) = edited(run.plan()) else { return Ok(()) };
+    let name = component.daemonset_name();
+    let found = site.cluster.daemonset(name).await.map_err(|error| Failure::new(Exit::Refused, error))?;
+    let live = found.and_then(|live| Words::of(component, &live["spec"]["template"]).ok());
+    if !run.is_over() || live.as_ref() == Some(&words) {
+        return Ok(());
+    }
+    Err(Failure::refused(format!(
+        "DaemonSet {name} has another command line than this edit gave it; nothing was changed: say what it should be \
+         with `fulcrum edit {component}`"
+    )))
 }

@@ -2,8 +2,9 @@
 
 use super::terminal::paint;
 use fulcrum_steps::changes::{Change, Changed};
+use fulcrum_steps::component::Component;
 use fulcrum_steps::host::FileImage;
-use fulcrum_steps::manifest::read_as_the_kubelet;
+use fulcrum_steps::manifest::{Words, read_as_the_kubelet};
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
@@ -40,6 +41,13 @@ pub(crate) fn diff_lines(changes: &[Change]) -> Vec<DiffLine> {
                     compare(&what, &manifest(before), &what, &manifest(after), &mut lines);
                 }
             }
+            Changed::CommandLine { namespace, name, before, after } => {
+                let undone = if change.undone { ", and changed back" } else { "" };
+                lines.push(DiffLine::Fact(format!(
+                    "DaemonSet {namespace}/{name}: another command line{undone}"
+                )));
+                compare_words(name, before, after, &mut lines);
+            }
             Changed::DaemonSet { namespace, name, pod, object } => {
                 let undone = if change.undone { ", and deleted again" } else { "" };
                 let what = format!("DaemonSet {namespace}/{name}");
@@ -56,6 +64,20 @@ pub(crate) fn diff_lines(changes: &[Change]) -> Vec<DiffLine> {
         }
     }
     lines
+}
+
+/// Two command lines, a word a line.
+pub(crate) fn words_diff(component: Component, was: &Words, words: &Words, coloured: bool) -> String {
+    let mut lines = Vec::new();
+    compare_words(component.daemonset_name(), &was.all(), &words.all(), &mut lines);
+    let text = |line: &DiffLine| if coloured { line.coloured() } else { line.text() };
+    lines.iter().map(|line| text(line) + "\n").collect()
+}
+
+fn compare_words(daemonset: &str, was: &[String], words: &[String], lines: &mut Vec<DiffLine>) {
+    let text = |words: &[String]| words.iter().map(|word| format!("{word}\n")).collect::<String>();
+    let name = format!("DaemonSet {daemonset}, command line");
+    compare(&name, &text(was), &name, &text(words), lines);
 }
 
 /// A line as text, as `diff -u` writes it.

@@ -4,7 +4,7 @@ use super::{Moment, Story};
 use fulcrum_engine::Outcome;
 use fulcrum_engine::history::{AttemptResult, Direction};
 use fulcrum_engine::run::Phase;
-use fulcrum_steps::plan::{FALL_BACK, HAND_OVER, PIVOT, RENEW_STANDBY};
+use fulcrum_steps::plan::{EDIT, FALL_BACK, HAND_OVER, PIVOT, RENEW_STANDBY};
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -83,6 +83,7 @@ impl Story {
     pub(crate) fn purpose(&self) -> &'static str {
         match self.header.kind.as_str() {
             RENEW_STANDBY => "the standby renewed from what the DaemonSets run",
+            EDIT => "another command line for a component",
             PIVOT | HAND_OVER => "static pods to DaemonSets",
             FALL_BACK => "DaemonSets to static pods",
             _ => "",

@@ -205,6 +205,24 @@ impl Cluster {
         to_value(&attempt, &made)
     }
 
+    /// Replaces a DaemonSet that was read, with the version in which it was read: a conflict if it has changed
+    /// since. With `dry_run` the server only says whether it would.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked, or refuses.
+    pub async fn replace_daemonset(&self, daemonset: &Value, dry_run: bool) -> Result<Value, ClusterError> {
+        let name = daemonset["metadata"]["name"].as_str().unwrap_or_default();
+        let attempt = format!("replace DaemonSet {NAMESPACE}/{name}");
+        let unreadable = |error: serde_json::Error| ClusterError {
+            attempt: attempt.clone(),
+            cause: Cause::Unreadable(error.to_string()),
+        };
+        let object: DynamicObject = serde_json::from_value(daemonset.clone()).map_err(unreadable)?;
+        let parameters = PostParams { dry_run, field_manager: Some("fulcrum".to_owned()) };
+        let made = within(&attempt, self.daemonsets().replace(name, &parameters, &object)).await?;
+        to_value(&attempt, &made)
+    }
+
     /// Sets annotations of a DaemonSet (its own, not its pods').
     ///
     /// # Errors

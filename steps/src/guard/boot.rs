@@ -5,8 +5,8 @@ use super::decide::{BootFacts, Decision, ManifestCopy, Next, Standing, Workflow,
 use super::env::GuardEnv;
 use super::intervals::Intervals;
 use super::journal_view::JournalView;
-use super::line::Line;
 use crate::component::Component;
+use crate::handover::line::Line;
 use crate::host::ManifestsDir;
 use crate::manifest::{StaticPod, as_created, same_spec, standby_of};
 use crate::plan;
@@ -87,7 +87,10 @@ pub async fn carry_on(
     let (site, silent) = match reach(env, start, told, intervals, stop).await? {
         Reached::Site(site) => (site, false),
         Reached::Stopped => return Ok(Carried::Nothing),
-        Reached::Silent if next == Next::HandOverIfProven => return Ok(Carried::Silent),
+        // An edit can do nothing without the API, and the fallback that may bring it back must not wait.
+        Reached::Silent if next == Next::HandOverIfProven || is_edit(told, next) => {
+            return Ok(Carried::Silent);
+        }
         Reached::Silent => (site_of(env, told, next).await?, true),
     };
     let manifests = &site.node.manifests;
@@ -183,7 +186,8 @@ fn nobody_steers(told: &JournalView, next: Next, boot_id: &str) -> bool {
     match next {
         Next::HandOver | Next::HandOverIfProven => true,
         Next::Resume(run) => {
-            told.run(run).is_some_and(|run| run.workflow == Workflow::HandOver && run.boot_id != boot_id)
+            let beside_static = [Workflow::HandOver, Workflow::Edit];
+            told.run(run).is_some_and(|run| beside_static.contains(&run.workflow) && run.boot_id != boot_id)
         }
         Next::Rest | Next::Watch | Next::RollBack(_) => false,
     }
@@ -258,6 +262,12 @@ fn needs_the_api(told: &JournalView, next: Next) -> bool {
     !told.run(run).is_some_and(|run| {
         run.workflow == Workflow::FallBack || run.standing == Standing::Unfinished { rolling_back: true }
     })
+}
+
+/// Whether what follows goes on with an edit.
+fn is_edit(told: &JournalView, next: Next) -> bool {
+    let Next::Resume(run) = next else { return false };
+    told.run(run).is_some_and(|run| run.workflow == Workflow::Edit)
 }
 
 /// The components that a static manifest starts.

@@ -4,7 +4,6 @@
 //! API cannot be asked: this decision is about bringing it back.
 
 use crate::component::Component;
-use crate::host::Steering;
 use crate::settings::OnReboot;
 use fulcrum_engine::state::{RunId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -57,9 +56,17 @@ pub enum Workflow {
     FallBack,
     /// The standby manifests become what runs now.
     RenewStandby,
+    /// A DaemonSet gets another command line.
+    Edit,
 }
 
 impl Workflow {
+    /// Whether a run of this kind decides which pods serve: those of the static manifests, or the
+    /// DaemonSets'.
+    pub(super) const fn decides_who_serves(self) -> bool {
+        !matches!(self, Self::RenewStandby | Self::Edit)
+    }
+
     /// The name that people read.
     pub const fn name(self) -> &'static str {
         match self {
@@ -67,6 +74,7 @@ impl Workflow {
             Self::HandOver => "hand-over",
             Self::FallBack => "fall-back",
             Self::RenewStandby => "renew-standby",
+            Self::Edit => "edit",
         }
     }
 }
@@ -173,15 +181,27 @@ fn amid_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
 /// The pivot has completed; runs of the guard may have followed.
 fn after_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
     let mut later = facts.runs.iter().filter(|run| run.run > pivot.run);
-    // A renewal does not say which pods serve, nor on which boot. But a renewal that was cut short is
+    // A renewal or an edit does not say which pods serve, nor on which boot. But one that was cut short is
     // finished first.
     let newest = later.clone().next_back().unwrap_or(pivot);
-    let last = later.rfind(|run| run.workflow != Workflow::RenewStandby).unwrap_or(pivot);
+    let last = later.rfind(|run| run.workflow.decides_who_serves()).unwrap_or(pivot);
     let rebooted = last.boot_id != facts.boot_id;
     let run = newest.run;
     let (next, why) = match newest.standing {
         Standing::Unfinished { .. } if newest.boot_id != facts.boot_id || newest.by_guard => {
             (Next::Resume(run), format!("run {run} was cut in half, and goes on"))
+        }
+        // The command that was at work has died: the journal is free. Half a roll-out must not wait for a person.
+        Standing::Unfinished { .. } if newest.workflow == Workflow::Edit => {
+            (Next::Resume(run), format!("run {run} has lost its command, and goes on"))
+        }
+        // It holds the lock, which a hand-over needs.
+        Standing::Paused | Standing::NeedsOperator if newest.workflow == Workflow::Edit && rebooted => {
+            (Next::Watch, format!("the static pods serve until a person has settled run {run}, an edit"))
+        }
+        // Both pods, the one from before and the one from after, are the DaemonSet's.
+        Standing::Paused | Standing::NeedsOperator if newest.workflow == Workflow::Edit => {
+            settled(facts, last, false)
         }
         Standing::Unfinished { .. } => (Next::Rest, format!("run {run} is another process's")),
         Standing::Paused => (Next::Rest, format!("run {run} was paused by a person, who goes on with it")),
@@ -199,8 +219,7 @@ fn after_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
 /// Every run is at an end. Who is to serve is what the last run that completed has decided. A run that is
 /// rolled back has left things as they were: after a hand-over the static pods serve until the next boot.
 fn settled(facts: &BootFacts, last: &RunFacts, rebooted: bool) -> (Next, String) {
-    let decided =
-        |run: &&RunFacts| run.standing == Standing::Completed && run.workflow != Workflow::RenewStandby;
+    let decided = |run: &&RunFacts| run.standing == Standing::Completed && run.workflow.decides_who_serves();
     let decisive = facts.runs.iter().rfind(decided).unwrap_or(last);
     let hosted = matches!(decisive.workflow, Workflow::Pivot | Workflow::HandOver);
     let run = decisive.run;
@@ -272,27 +291,6 @@ fn words(seen: &Watched, down: &[Component], what: &str) -> String {
         format!("{component}: {what} {silent} s")
     };
     down.iter().map(one).collect::<Vec<_>>().join("; ")
-}
-
-/// A server that listens on the API server's port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InLine {
-    /// Its socket.
-    pub inode: u64,
-    /// Whether it belongs to a static pod.
-    pub is_static: bool,
-}
-
-/// Decides which server gets new connections to the API server's port, and which server is next in line.
-/// `all` are the servers that listen, the oldest process first. `served` is the server that got new
-/// connections before. A static pod's server comes first: it is a fallback, or has not been cut yet. The
-/// newest server is the newcomer, which must reach itself to become ready.
-pub fn prefer(all: &[InLine], served: Option<u64>) -> Option<Steering> {
-    let by_hand = all.iter().find(|one| one.is_static);
-    let before = || all.iter().find(|one| Some(one.inode) == served);
-    let serving = by_hand.or_else(before).or(all.first())?.inode;
-    let newcomer = all.iter().rfind(|one| one.inode != serving).map(|one| one.inode);
-    Some(Steering::Prefer { serving, newcomer })
 }
 
 fn missing(facts: &BootFacts) -> impl Iterator<Item = Component> + '_ {

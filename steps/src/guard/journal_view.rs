@@ -5,7 +5,7 @@ use super::decide::{RunFacts, Standing, Workflow};
 use crate::component::Component;
 use crate::handover::standby::Standby;
 use crate::host::FileImage;
-use crate::plan::{FALL_BACK, HAND_OVER, PIVOT, RENEW_STANDBY};
+use crate::plan::{EDIT, FALL_BACK, HAND_OVER, PIVOT, RENEW_STANDBY};
 use crate::run_info::{RollbackMode, RunInfo, SessionRole};
 use crate::settings::Settings;
 use crate::step_name::StepKind;
@@ -92,6 +92,12 @@ impl JournalView {
         self.pivot_facts().standing == Standing::Completed && self.runs.iter().all(over)
     }
 
+    /// Whether an edit waits for a person.
+    pub(super) fn has_an_open_edit(&self) -> bool {
+        let over = |run: &RunFacts| matches!(run.standing, Standing::Completed | Standing::RolledBack);
+        self.runs.iter().any(|run| run.workflow == Workflow::Edit && !over(run))
+    }
+
     /// The standby of this pivot.
     pub fn standby(&self, state_dir: &Path) -> Standby {
         Standby::of(state_dir, self.pivot)
@@ -104,6 +110,7 @@ fn workflow(kind: &str) -> Option<Workflow> {
         (HAND_OVER, Workflow::HandOver),
         (FALL_BACK, Workflow::FallBack),
         (RENEW_STANDBY, Workflow::RenewStandby),
+        (EDIT, Workflow::Edit),
     ]
     .into_iter()
     .find_map(|(name, workflow)| (name == kind).then_some(workflow))

@@ -20,10 +20,8 @@ mod gone;
 mod idle;
 mod intervals;
 mod journal_view;
-mod line;
 mod pause;
 mod renew;
-mod roll_out;
 mod spare;
 mod watch;
 

@@ -20,6 +20,10 @@ const REFUSED_AGAIN_AFTER: Duration = Duration::from_secs(3600);
 impl Watch<'_> {
     /// The components whose DaemonSets have changed and have served for long enough since.
     pub(super) async fn renewal(&mut self) -> Result<Option<(Plan, Vec<Component>)>, GuardError> {
+        // What an unfinished edit has rolled out may be taken back yet.
+        if self.told.has_an_open_edit() {
+            return Ok(None);
+        }
         let by_file = static_ones(&self.site.node.manifests);
         let mut proven = Vec::new();
         for component in Component::ALL.into_iter().filter(|component| !by_file.contains(component)) {

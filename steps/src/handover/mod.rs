@@ -5,6 +5,8 @@ pub(crate) mod drain;
 pub(crate) mod endpoints;
 pub(crate) mod hold_back;
 pub(crate) mod lease;
+pub(crate) mod line;
 pub(crate) mod pair;
 pub(crate) mod removal;
+pub(crate) mod roll_out;
 pub mod standby;

@@ -114,6 +114,13 @@ impl CommandLine {
         flags
     }
 
+    /// A word that belongs to no flag, if there is one. A component takes none.
+    pub(super) fn stray(&self) -> Option<String> {
+        let flags = self.flags();
+        let of_a_flag = |at: usize| flags.iter().any(|flag| flag.words.contains(&at));
+        (self.flags_from..self.words.len()).find(|at| !of_a_flag(*at)).map(|at| self.words[at].clone())
+    }
+
     /// The value of a flag, with the manifest's values of the variables in it. The last occurrence wins.
     pub(super) fn get(&self, name: &str) -> Option<String> {
         self.written(name).map(|value| self.variables.expand(&value))
@@ -149,6 +156,16 @@ impl CommandLine {
         for earlier in found.into_iter().rev() {
             self.remove(earlier.words);
         }
+    }
+
+    /// Takes a flag out, each occurrence of it. Returns whether there was one.
+    pub(super) fn unset(&mut self, name: &str) -> bool {
+        let found: Vec<_> = self.flags().into_iter().filter(|flag| flag.name == name).collect();
+        let was_there = !found.is_empty();
+        for flag in found.into_iter().rev() {
+            self.remove(flag.words);
+        }
+        was_there
     }
 
     /// Writes the words back to where they came from.

@@ -23,6 +23,7 @@ mod started;
 mod static_pod;
 mod typed;
 mod variables;
+mod words;
 mod yaml;
 
 #[cfg(test)]
@@ -43,4 +44,5 @@ pub use started::Started;
 pub use static_pod::{Advertised, StaticPod};
 pub use typed::typed_pod;
 pub use variables::expanded;
+pub use words::{FlagChange, Words, WordsError};
 pub use yaml::read_as_the_kubelet;

@@ -86,7 +86,7 @@ pub fn hand_over(
     }
     steps.push(super::pivot::verify(last).durability(Durability::Boot));
     steps.push(step(StepKind::RecordHead, Job::RecordHead).after([StepKind::Verify]));
-    Ok(Plan::new(HAND_OVER, steps)?.with_shared(RunInfo::of_guard(settings, pivot, why).shared()))
+    Ok(Plan::new(HAND_OVER, steps)?.with_shared(RunInfo::of_pivot(settings, pivot, why).shared()))
 }
 
 /// Restores the static pods of these components. Tells the cluster why, once it can.
@@ -105,7 +105,7 @@ pub fn fall_back(
     }
     let last: Vec<StepId> = steps.iter().map(|spec: &StepSpec| spec.id.clone()).collect();
     steps.push(step(StepKind::Announce, Job::Announce { why: why.to_owned() }).after(last));
-    Ok(Plan::new(FALL_BACK, steps)?.with_shared(RunInfo::of_guard(settings, pivot, why).shared()))
+    Ok(Plan::new(FALL_BACK, steps)?.with_shared(RunInfo::of_pivot(settings, pivot, why).shared()))
 }
 
 /// Makes the standby of these components what their DaemonSets run.
@@ -122,7 +122,7 @@ pub(crate) fn renew_standby(
         step(StepKind::RenewStandby.of(*component), Job::RenewStandby { component: *component })
     };
     let plan = Plan::new(RENEW_STANDBY, components.iter().map(renew).collect())?;
-    Ok(plan.with_shared(RunInfo::of_guard(settings, pivot, why).shared()))
+    Ok(plan.with_shared(RunInfo::of_pivot(settings, pivot, why).shared()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The work of a step, as its spec stores it.
 
 use crate::component::Component;
+use crate::manifest::Words;
 use serde::{Deserialize, Serialize};
 
 /// The work of a step: the `args` of its spec. The stored texts are frozen.
@@ -56,6 +57,15 @@ pub enum Job {
         why: String,
     },
     RenewStandby {
+        component: Component,
+    },
+    EditDaemonset {
+        component: Component,
+        /// The words that were there when a person was asked.
+        was: Words,
+        words: Words,
+    },
+    AwaitRollOut {
         component: Component,
     },
     #[serde(rename = "keep-line-up")]

@@ -4,8 +4,10 @@ use super::announce::Announce;
 use super::archive::Archive;
 use super::arm_guard::ArmGuard;
 use super::await_ready::AwaitReady;
+use super::await_roll_out::AwaitRollOut;
 use super::bridge::Bridge;
 use super::create_daemonset::CreateDaemonset;
+use super::edit_daemonset::EditDaemonset;
 use super::fall_back::FallBack;
 use super::job::Job;
 use super::label_node::LabelNode;
@@ -54,6 +56,10 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
             Job::FallBack { component } => Arc::new(FallBack { site, component }),
             Job::Announce { why } => Arc::new(Announce { site, why }),
             Job::RenewStandby { component } => Arc::new(RenewStandby { site, component }),
+            Job::EditDaemonset { component, was, words } => {
+                Arc::new(EditDaemonset { site, component, was, words })
+            }
+            Job::AwaitRollOut { component } => Arc::new(AwaitRollOut { site, component }),
             Job::Verify => Arc::new(Verify { site }),
             Job::RecordHead => Arc::new(RecordHead { site }),
         })

@@ -2,9 +2,9 @@
 
 use crate::component::Component;
 use crate::guard::decide::{
-    BootFacts, InLine, ManifestCopy, Next, Pulse, RunFacts, Standing, Watched, Workflow, at_boot, fall_back,
-    prefer,
+    BootFacts, ManifestCopy, Next, Pulse, RunFacts, Standing, Watched, Workflow, at_boot, fall_back,
 };
+use crate::handover::line::{InLine, prefer};
 use crate::host::Steering;
 use crate::settings::OnReboot;
 use crate::unit::HOLD_OFF;
@@ -108,6 +108,28 @@ fn what_stands_in_stays_and_what_the_guard_was_at_goes_on() {
     assert_eq!(at_boot(&facts(watched, &[])).next, Next::Watch);
 }
 
+/// An edit whose command has died must not wait for a person. One that a person has paused, or must settle,
+/// keeps nothing from being guarded: the DaemonSet's pods serve, the former or the new ones.
+#[test]
+fn an_edit_that_was_cut_short_goes_on_and_one_that_waits_is_guarded() {
+    let edited = |standing, boot| {
+        let pivot = run(1, Workflow::Pivot, Standing::Completed, boot);
+        let edit = RunFacts { by_guard: false, ..run(2, Workflow::Edit, standing, boot) };
+        at_boot(&facts(vec![pivot, edit], &[])).next
+    };
+    let two = RunId::from_bytes([2; 16]);
+    for boot in ["before", "now"] {
+        assert_eq!(edited(UNFINISHED, boot), Next::Resume(two));
+        assert_eq!(edited(ROLLING_BACK, boot), Next::Resume(two));
+    }
+    for standing in [Standing::Paused, Standing::NeedsOperator, Standing::Completed, Standing::RolledBack] {
+        assert_eq!(edited(standing, "now"), Next::Watch);
+        let settled = matches!(standing, Standing::Completed | Standing::RolledBack);
+        let booted = if settled { Next::HandOver } else { Next::Watch };
+        assert_eq!(edited(standing, "before"), booted, "a hand-over needs the lock, which the edit has");
+    }
+}
+
 /// The guard never flaps.
 #[test]
 fn a_second_failure_soon_after_the_first_stays_static() {
@@ -167,7 +189,8 @@ fn any_run(number: u8) -> impl Strategy<Value = RunFacts> {
     let workflow = match number {
         0 => Just(Workflow::Pivot).boxed(),
         _ => {
-            prop::sample::select(vec![Workflow::HandOver, Workflow::FallBack, Workflow::RenewStandby]).boxed()
+            let all = [Workflow::HandOver, Workflow::FallBack, Workflow::RenewStandby, Workflow::Edit];
+            prop::sample::select(all.to_vec()).boxed()
         }
     };
     let standings = vec![
@@ -213,7 +236,7 @@ proptest! {
         let facts = BootFacts { runs: runs.clone(), on_reboot, manifests: some(manifests), boot_id: "now".into(), hold_off: HOLD_OFF };
         let decision = at_boot(&facts);
         prop_assert!(decision.put_back.iter().all(|(component, _)| !facts.manifests.contains(component)));
-        let serves = runs.iter().rfind(|run| run.workflow != Workflow::RenewStandby);
+        let serves = runs.iter().rfind(|run| !matches!(run.workflow, Workflow::RenewStandby | Workflow::Edit));
         let rebooted = serves.is_some_and(|run| run.boot_id != "now");
         if rebooted && pivot.standing != Standing::RolledBack {
             for component in ALL {

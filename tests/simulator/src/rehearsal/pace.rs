@@ -58,6 +58,8 @@ pub fn timeouts() -> Timeouts {
         settle: POLL * 6,
         bridge: SOON / 4,
         unschedulable: POLL * 50,
+        // Longer than in proportion: a busy machine holds up a simulated process, too.
+        unproven: POLL * 50,
         api: POLL * 25,
     }
 }

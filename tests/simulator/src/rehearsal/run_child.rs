@@ -45,6 +45,10 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     // Set once, before any step runs.
     let _ = gate.control.set(engine.control());
     let ending = match (orders.verb, run) {
+        (Verb::Edit, Some(pivot)) => {
+            let edit = orders.edit.ok_or_else(|| RehearsalError::Child("there is no edit".to_owned()))?;
+            engine.start(plan::edit(&settings, pivot, edit)?).await?
+        }
         (Verb::Pivot, _) => engine.start(plan::pivot(&settings, super::SOON)?).await?,
         (Verb::Resume, Some(run)) => engine.resume(run).await?,
         (Verb::Rollback, Some(run)) => engine.roll_back(run, RollbackMode::Exact.asked_for()).await?,

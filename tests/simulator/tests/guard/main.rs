@@ -15,7 +15,8 @@ use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{Ended, Guard, GuardEnv, Intervals, JournalView, boot, carry_on};
 use fulcrum_steps::handover::standby::Standby;
 use fulcrum_steps::host::{Listener, Steering};
-use fulcrum_steps::plan::{FALL_BACK, HAND_OVER, PIVOT, RENEW_STANDBY};
+use fulcrum_steps::manifest::{FlagChange, Words};
+use fulcrum_steps::plan::{EDIT, FALL_BACK, HAND_OVER, PIVOT, RENEW_STANDBY};
 use fulcrum_steps::run_info::RunInfo;
 use fulcrum_steps::settings::{HandoverMode, Wanted};
 use fulcrum_steps::site::Site;
@@ -229,7 +230,7 @@ async fn fall_back(world: &SimulatedSite, run: RunId, component: Component) {
     let view = JournalView::read(&journal).unwrap().unwrap();
     view.standby(&world.state_dir()).begin(&view.retired).unwrap();
     let settings = view.settings;
-    let info = RunInfo::of_guard(&settings, run, "a test");
+    let info = RunInfo::of_pivot(&settings, run, "a test");
     let site = GuardEnv::site(world, info.settings).await.unwrap();
     let plan = fulcrum_steps::plan::fall_back(&settings, run, &[component], "a test").unwrap();
     let fallen_back = GuardEnv::engine(world, journal, &site).await.unwrap().start(plan).await.unwrap();
@@ -264,6 +265,36 @@ async fn a_good_roll_out_is_what_comes_back_after_a_reboot() {
     assert!(standby.content.contains("--v=7"), "{}", standby.content);
     world.reboot().await.unwrap();
     world.is_self_hosted().await.unwrap();
+    goes_back_exactly(&world, run).await;
+}
+
+/// The guard begins no run beside an edit, and holds what the edit has rolled out to be proven afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guard_waits_for_an_edit_and_then_renews_the_standby() {
+    let (world, run, _dir) = pivoted().await;
+    guarded(&world, async {
+        until_watched(&world, run).await;
+        let journal = loop {
+            match world.journal() {
+                Ok(journal) => break journal,
+                Err(_held) => tokio::time::sleep(Duration::from_millis(4)).await,
+            }
+        };
+        let settings = JournalView::read(&journal).unwrap().unwrap().settings;
+        let name = Component::ApiServer.daemonset_name();
+        let live = world.cluster.daemonset(name).await.unwrap().unwrap();
+        let was = Words::of(Component::ApiServer, &live["spec"]["template"]).unwrap();
+        let change = FlagChange::Set("v".to_owned(), "7".to_owned());
+        let words = was.changed(Component::ApiServer, &[change]).unwrap();
+        let (component, why) = (Component::ApiServer, "a test".to_owned());
+        let edit = fulcrum_steps::plan::Edit { component, was, words, within: SOON, why };
+        let plan = fulcrum_steps::plan::edit(&settings, run, edit).unwrap();
+        let ending = world.engine(&journal, settings).await.unwrap().start(plan).await.unwrap();
+        assert!(matches!(ending.phase, Phase::Ended(Outcome::Completed, _)), "{}", ending.phase);
+        drop(journal);
+        until_the_story_is(&world, &[PIVOT, EDIT, RENEW_STANDBY]).await;
+    })
+    .await;
     goes_back_exactly(&world, run).await;
 }
 

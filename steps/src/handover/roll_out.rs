@@ -1,14 +1,16 @@
 //! Attends several API servers that listen on this node: a roll-out is under way, and the pod that served so
 //! far will go.
 
+use super::hold_back::HoldBack;
+use super::line::Line;
 use crate::component::Component;
-use crate::handover::hold_back::HoldBack;
 use crate::host::{HostError, Listener, MARK_NEWCOMER, Process, Steering};
 use crate::look::once;
 use crate::site::Site;
 use fulcrum_engine::StepError;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -20,13 +22,35 @@ const API: Component = Component::ApiServer;
 /// `kubernetes`. The newer server gets the new connections once it has answered well for some time; this is
 /// checked every `tick`. The kubelet ends the older server so soon after telling it to go that there is no
 /// time for the switch then. As soon as a server is told to go, what clients send to it is held back.
-pub(super) async fn attend(site: &Site, tick: Duration) -> Infallible {
+pub(crate) async fn attend(site: &Site, tick: Duration) -> Infallible {
     let (proof, going, switched) = Default::default();
     let roll_out = RollOut { site, tick, proof, going, switched };
     tokio::select! {
         never = roll_out.hold_endpoints() => never,
         never = roll_out.switch_when_proven() => never,
         never = roll_out.see_off_all() => never,
+    }
+}
+
+/// Attends the API servers of this node for as long as `work` takes: what the guard does in a roll-out, for a
+/// run that has the journal to itself meanwhile. The guard waits then.
+pub(crate) async fn attended<T>(site: &Site, work: impl Future<Output = T>) -> T {
+    let tick = site.timeouts.poll * TICK_POLLS;
+    tokio::select! {
+        done = work => done,
+        never = attend(site, tick) => match never {},
+        never = line_up(site, tick) => match never {},
+    }
+}
+
+/// Keeps the servers lined up as they come and go.
+async fn line_up(site: &Site, tick: Duration) -> Infallible {
+    let mut line = Line::default();
+    loop {
+        if let Err(error) = line.look(site).await {
+            tracing::debug!("{error}");
+        }
+        sleep(tick).await;
     }
 }
 
@@ -51,6 +75,8 @@ struct Proof {
 /// This many ticks of good answers prove the newer server. The controller gives it 20 s from when it is
 /// Ready.
 const PROOF_TICKS: u32 = 5;
+/// The guard's tick, counted in looks of a wait: a second on a real node.
+const TICK_POLLS: u32 = 10;
 /// How often the guard looks whether a server that goes still listens. A look takes microseconds.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 

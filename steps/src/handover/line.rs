@@ -1,7 +1,6 @@
 //! Decides which of several API servers gets new connections where no run has decided it: at a boot, and in a
 //! roll-out.
 
-use super::decide::{InLine, prefer};
 use crate::component::Component;
 use crate::host::{Hindrance, HostError, Steering};
 use crate::settings::HandoverMode;
@@ -12,7 +11,7 @@ const TRIES_MAX: u32 = 5;
 
 /// Keeps the API servers lined up.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// The sockets that listened the last time.
     known: Vec<u64>,
     /// How often the guard tried to line them up. No try is left once they are lined up.
@@ -26,7 +25,7 @@ impl Line {
     ///
     /// # Errors
     /// When the listening servers cannot be told.
-    pub(super) async fn look(&mut self, site: &Site) -> Result<(), HostError> {
+    pub(crate) async fn look(&mut self, site: &Site) -> Result<(), HostError> {
         let listening = site.node.host.listening(&[site.port(Component::ApiServer)]).await?;
         self.keep(site, listening.into_iter().map(|(_, inode)| inode).collect()).await
     }
@@ -40,7 +39,7 @@ impl Line {
     /// # Errors
     /// When the listening servers cannot be told. What the machine cannot do is said once. A server that goes
     /// meanwhile is noticed the next time.
-    pub(super) async fn keep(&mut self, site: &Site, listening: Vec<u64>) -> Result<(), HostError> {
+    pub(crate) async fn keep(&mut self, site: &Site, listening: Vec<u64>) -> Result<(), HostError> {
         if self.known != listening {
             (self.known, self.tries) = (listening, 0);
         }
@@ -76,4 +75,25 @@ impl Line {
         }
         Ok(())
     }
+}
+
+/// A server that listens on the API server's port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InLine {
+    /// Its socket.
+    pub(crate) inode: u64,
+    /// Whether it belongs to a static pod.
+    pub(crate) is_static: bool,
+}
+
+/// Decides which server gets new connections to the API server's port, and which server is next in line.
+/// `all` are the servers that listen, the oldest process first. `served` is the server that got new
+/// connections before. A static pod's server comes first: it is a fallback, or has not been cut yet. The
+/// newest server is the newcomer, which must reach itself to become ready.
+pub(crate) fn prefer(all: &[InLine], served: Option<u64>) -> Option<Steering> {
+    let by_hand = all.iter().find(|one| one.is_static);
+    let before = || all.iter().find(|one| Some(one.inode) == served);
+    let serving = by_hand.or_else(before).or(all.first())?.inode;
+    let newcomer = all.iter().rfind(|one| one.inode != serving).map(|one| one.inode);
+    Some(Steering::Prefer { serving, newcomer })
 }

@@ -1,0 +1,71 @@
+//! A change of a DaemonSet's command line that a person has asked for.
+
+use super::pivot::{step, verify};
+use crate::component::Component;
+use crate::manifest::Words;
+use crate::run_info::RunInfo;
+use crate::settings::Settings;
+use crate::step::Job;
+use crate::step_name::StepKind;
+use fulcrum_engine::{Durability, Plan, PlanError, Policy};
+use fulcrum_state::RunId;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A DaemonSet gets another command line.
+pub const EDIT: &str = "edit";
+
+/// One attempt to put the former template back, and to see its pods serve.
+const BACK_WITHIN: Duration = Duration::from_secs(180);
+/// Without an API an attempt takes some seconds. Then the guard must get its turn: it waits for this run.
+const BACK_TRIES: u32 = 4;
+
+/// What a person wants of an edit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edit {
+    /// The component.
+    pub component: Component,
+    /// Its command line as the person has seen it.
+    pub was: Words,
+    /// The new command line.
+    pub words: Words,
+    /// How long the new pod may take to serve.
+    pub within: Duration,
+    /// The changes in words, for the history.
+    pub why: String,
+}
+
+/// Gives the DaemonSet another command line, waits until its new pod serves, and checks the cluster. If the
+/// new pod does not serve, the former template comes back.
+///
+/// ```text
+/// lock → edit-daemonset/<c> → await-roll-out/<c> → verify → record-head
+/// ```
+///
+/// # Errors
+/// Never in practice: the DAG is the one above.
+pub fn edit(settings: &Settings, pivot: RunId, edit: Edit) -> Result<Plan, PlanError> {
+    let Edit { component, was, words, within, why } = edit;
+    let change = step(StepKind::EditDaemonset.of(component), Job::EditDaemonset { component, was, words });
+    let back = Policy::tries(BACK_TRIES, BACK_WITHIN);
+    let change = change.undo_policy(back.clone()).after([StepKind::Lock]);
+    let wait = step(StepKind::AwaitRollOut.of(component), Job::AwaitRollOut { component });
+    let wait = wait.policy(Policy::tries(1, within)).after([StepKind::EditDaemonset.of(component)]);
+    let steps = vec![
+        step(StepKind::Lock, Job::Lock).undo_policy(back),
+        change,
+        // After a reboot, or another process's death, the pod is another one.
+        wait.durability(Durability::Process),
+        verify(vec![StepKind::AwaitRollOut.of(component).id()]).durability(Durability::Boot),
+        step(StepKind::RecordHead, Job::RecordHead).after([StepKind::Verify]),
+    ];
+    Ok(Plan::new(EDIT, steps)?.with_shared(RunInfo::of_pivot(settings, pivot, &why).shared()))
+}
+
+/// What an edit's plan changes: the component, its former and its new words. `None` for any other plan.
+pub fn edited(plan: &Plan) -> Option<(Component, Words, Words)> {
+    plan.steps().iter().find_map(|step| match serde_json::from_value(step.args.clone()) {
+        Ok(Job::EditDaemonset { component, was, words }) => Some((component, was, words)),
+        _ => None,
+    })
+}

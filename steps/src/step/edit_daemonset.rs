@@ -1,0 +1,178 @@
+//! `edit-daemonset/<c>`: gives the component's container in the DaemonSet another command line. Undo: puts the
+//! pod template back that was there before, and waits until the pods of that template serve.
+//!
+//! A DaemonSet that a third person has changed meanwhile is left alone, on the way there and on the way back.
+
+use super::roll_out::RolledOut;
+use crate::change;
+use crate::component::Component;
+use crate::look::answered;
+use crate::manifest::Words;
+use crate::site::Site;
+use async_trait::async_trait;
+use fulcrum_engine::{Context, Pending, ProbeResult, Step, StepError};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(super) struct EditDaemonset {
+    pub(super) site: Arc<Site>,
+    pub(super) component: Component,
+    pub(super) was: Words,
+    pub(super) words: Words,
+}
+
+/// The DaemonSet as it was.
+#[derive(Debug, Serialize, Deserialize)]
+struct Former {
+    uid: Value,
+    spec: Value,
+}
+
+/// Whose command line the DaemonSet has.
+enum Stands {
+    /// That from before.
+    Former,
+    /// Ours.
+    Edited,
+    /// A third one.
+    Other,
+}
+
+impl EditDaemonset {
+    fn name(&self) -> &'static str {
+        self.component.daemonset_name()
+    }
+
+    async fn live(&self, cx: &Context) -> Result<Option<Value>, StepError> {
+        let get = async || answered(self.site.cluster.daemonset(self.name()).await);
+        cx.wait(&format!("the API, to read DaemonSet {}", self.name()), self.site.timeouts.poll, get).await
+    }
+
+    /// The DaemonSet, for the way back. An API that does not answer now may be what only a fallback brings
+    /// back, and the guard waits for this run.
+    async fn live_soon(&self, cx: &Context) -> Result<Option<Value>, StepError> {
+        let limit = self.site.timeouts.api;
+        tokio::time::timeout(limit, self.live(cx)).await.unwrap_or_else(|_| {
+            let text = format!("the API gave no answer for {limit:?}, to put DaemonSet {} back", self.name());
+            Err(StepError::retry(text))
+        })
+    }
+
+    fn stands(&self, live: &Value) -> Stands {
+        match Words::of(self.component, &live["spec"]["template"]) {
+            Ok(words) if words == self.words => Stands::Edited,
+            Ok(words) if words == self.was => Stands::Former,
+            _ => Stands::Other,
+        }
+    }
+
+    fn changed_by_another(&self) -> String {
+        format!(
+            "the command line in DaemonSet {} is neither the one from before nor the new one: somebody has changed \
+             it meanwhile; look at it with `kubectl -n kube-system get ds {} -o yaml`, and edit again",
+            self.name(),
+            self.name()
+        )
+    }
+
+    /// Replaces the DaemonSet by what `make` makes of it, unless it needs no change. A conflict looks again.
+    async fn replace(
+        &self,
+        cx: &Context,
+        make: impl Fn(Value) -> Result<Option<Value>, StepError>,
+    ) -> Result<Value, StepError> {
+        let what = format!("the API, to change DaemonSet {}", self.name());
+        cx.wait(&what, self.site.timeouts.poll, async || {
+            let live = answered(self.site.cluster.daemonset(self.name()).await)?;
+            let live = live.ok_or_else(|| StepError::fatal(format!("DaemonSet {} is gone", self.name())))?;
+            let Some(wanted) = make(live.clone())? else { return Ok(live) };
+            match self.site.cluster.replace_daemonset(&wanted, false).await {
+                Err(error) if error.is_conflict() => Err(Pending::NotYet(error.to_string())),
+                other => answered(other),
+            }
+        })
+        .await
+    }
+
+    fn told(&self, former: Option<&Former>, live: &Value) -> Value {
+        let metadata = &live["metadata"];
+        let before = former.map_or(&Value::Null, |former| &former.spec);
+        json!({
+            "name": self.name(),
+            "uid": metadata["uid"],
+            "generation": metadata["generation"],
+            "changes": [change::edited("DaemonSet", before, live)],
+        })
+    }
+
+    fn former(cx: &Context) -> Result<Option<Former>, StepError> {
+        cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)
+    }
+}
+
+#[async_trait]
+impl Step for EditDaemonset {
+    fn saves(&self) -> bool {
+        true
+    }
+
+    async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
+        let live = self.live(cx).await?;
+        let live = live.ok_or_else(|| StepError::fatal(format!("DaemonSet {} is gone", self.name())))?;
+        let former = Former { uid: live["metadata"]["uid"].clone(), spec: live["spec"].clone() };
+        Ok(serde_json::to_vec(&former).map_err(StepError::fatal)?)
+    }
+
+    async fn probe(&self, cx: &Context) -> Result<ProbeResult, StepError> {
+        let Some(live) = self.live(cx).await? else {
+            return Ok(ProbeResult::Foreign(format!("DaemonSet {} is gone", self.name())));
+        };
+        Ok(match self.stands(&live) {
+            Stands::Edited => ProbeResult::Done,
+            Stands::Former => ProbeResult::Absent,
+            Stands::Other => ProbeResult::Foreign(self.changed_by_another()),
+        })
+    }
+
+    async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        let live = self
+            .replace(cx, |mut live| match self.stands(&live) {
+                Stands::Edited => Ok(None),
+                Stands::Other => Err(StepError::fatal(self.changed_by_another())),
+                Stands::Former => {
+                    self.words.put(self.component, &mut live["spec"]["template"]);
+                    Ok(Some(live))
+                }
+            })
+            .await?;
+        Ok(self.told(Self::former(cx)?.as_ref(), &live))
+    }
+
+    async fn output(&self, cx: &Context) -> Result<Value, StepError> {
+        let live = self.live(cx).await?.unwrap_or_default();
+        Ok(self.told(Self::former(cx)?.as_ref(), &live))
+    }
+
+    async fn undo(&self, cx: &Context) -> Result<(), StepError> {
+        let Some(former) = Self::former(cx)? else { return Ok(()) };
+        let Some(live) = self.live_soon(cx).await? else { return Ok(()) };
+        if live["metadata"]["uid"] != former.uid || matches!(self.stands(&live), Stands::Other) {
+            tracing::warn!("{}; it is left as it is", self.changed_by_another());
+            return Ok(());
+        }
+        let back = self
+            .replace(cx, |mut live| match self.stands(&live) {
+                Stands::Edited => {
+                    live["spec"]["template"] = former.spec["template"].clone();
+                    Ok(Some(live))
+                }
+                Stands::Former | Stands::Other => Ok(None),
+            })
+            .await?;
+        if matches!(self.stands(&back), Stands::Former) {
+            RolledOut { site: &self.site, component: self.component }.wait(cx, false).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! A roll-out of a DaemonSet, from when its template was changed to when only pods of that template serve.
+//!
+//! As everywhere, the host decides whether a process serves: the kubelet's probes of the new pod may have been
+//! answered by the old one.
+
+use crate::cluster::{is_going, is_ready, pod_story};
+use crate::component::Component;
+use crate::handover::roll_out::attended;
+use crate::host::{MARK_NEWCOMER, Process};
+use crate::look::{answered, once};
+use crate::manifest::Words;
+use crate::settings::HandoverMode;
+use crate::site::{Site, in_api_pod};
+use fulcrum_engine::{Context, Look, Pending, StepError};
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// A container that has ended so often does not come up. With the kubelet's pauses this takes about 30 s.
+const RESTARTS_MAX: i32 = 3;
+
+pub(super) struct RolledOut<'a> {
+    pub(super) site: &'a Site,
+    pub(super) component: Component,
+}
+
+impl RolledOut<'_> {
+    /// Waits until it is through. The API servers are attended meanwhile, as the guard does: it waits for this
+    /// run. With `gives_up`, a new pod that does not come up is an error at once.
+    pub(super) async fn wait(&self, cx: &Context, gives_up: bool) -> Result<Value, StepError> {
+        let what = format!("the roll-out of DaemonSet {}", self.component.daemonset_name());
+        let unproven = Mutex::new(None);
+        let look = async || {
+            let seen = self.look().await;
+            if gives_up && matches!(seen, Err(Pending::NotYet(_))) {
+                self.refuse_what_does_not_come_up(&unproven).await?;
+            }
+            seen
+        };
+        let waiting = cx.wait(&what, self.site.timeouts.poll, look);
+        match self.component {
+            Component::ApiServer => attended(self.site, waiting).await,
+            Component::ControllerManager | Component::Scheduler => waiting.await,
+        }
+    }
+
+    /// Whether the newest template is rolled out everywhere, and its pod on this node serves.
+    pub(super) async fn look(&self) -> Look<Value> {
+        let name = self.component.daemonset_name();
+        let live = answered(self.site.cluster.daemonset(name).await)?;
+        let live = live.ok_or_else(|| StepError::fatal(format!("DaemonSet {name} is gone")))?;
+        let pods = self.pods().await?;
+        let number = |field: &str| live["status"][field].as_u64().unwrap_or(0);
+        let desired = number("desiredNumberScheduled");
+        let rolled_out = live["status"]["observedGeneration"] == live["metadata"]["generation"]
+            && number("updatedNumberScheduled") == desired
+            && number("numberReady") == desired;
+        let [pod] = pods.as_slice() else { return Err(Pending::NotYet(story(&pods))) };
+        if !rolled_out || is_going(pod) || !self.is_new(pod, &live) {
+            return Err(Pending::NotYet(story(&pods)));
+        }
+        let uid = pod.metadata.uid.as_deref();
+        let the_one = |process: &Process| in_api_pod(process) && process.pod_uid.as_deref() == uid;
+        let process = self.site.serves(self.component, self.mark(), the_one).await?;
+        Ok(json!({ "pod": pod.metadata.name, "uid": process.pod_uid, "pid": process.pid }))
+    }
+
+    async fn pods(&self) -> Look<Vec<Pod>> {
+        let labels = Site::pod_labels(self.component);
+        answered(self.site.cluster.pods_on(&self.site.settings.node, &labels).await)
+    }
+
+    /// Whether the pod has the command line that the DaemonSet has.
+    fn is_new(&self, pod: &Pod, live: &Value) -> bool {
+        let of = |template: &Value| Words::of(self.component, template).ok();
+        of(&json!(pod)) == of(&live["spec"]["template"])
+    }
+
+    /// As in `await-ready`: where API servers are lined up, the newer one gets the marked connections.
+    fn mark(&self) -> Option<u32> {
+        let steered = self.site.settings.handover == HandoverMode::Steer;
+        (steered && self.component == Component::ApiServer).then_some(MARK_NEWCOMER)
+    }
+
+    /// Refuses a new pod that restarts again and again, or that the kubelet holds to be Ready for so long while
+    /// its process does not serve: soon the controller would end the old pod.
+    async fn refuse_what_does_not_come_up(&self, unproven: &Mutex<Option<Instant>>) -> Result<(), StepError> {
+        let name = self.component.daemonset_name();
+        let Ok(Some(live)) = once(answered(self.site.cluster.daemonset(name).await))? else { return Ok(()) };
+        let Ok(pods) = once(self.pods().await)? else { return Ok(()) };
+        let Some(new) = pods.iter().find(|pod| self.is_new(pod, &live) && !is_going(pod)) else {
+            return Ok(());
+        };
+        let statuses = new.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+        if statuses.map(|status| status.restart_count).max() >= Some(RESTARTS_MAX) {
+            let text = format!("the new pod does not come up, so the old one goes on: {}", pod_story(new));
+            return Err(StepError::fatal(text));
+        }
+        let uid = new.metadata.uid.as_deref();
+        let the_one = |process: &Process| process.pod_uid.as_deref() == uid;
+        let serves = once(self.site.serves(self.component, self.mark(), the_one).await)?;
+        let mut since = unproven.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = match serves {
+            Err(seen) if is_ready(new) => seen,
+            _ => {
+                *since = None;
+                return Ok(());
+            }
+        };
+        let limit = self.site.timeouts.unproven;
+        if since.get_or_insert_with(Instant::now).elapsed() < limit {
+            return Ok(());
+        }
+        Err(StepError::fatal(format!(
+            "the new pod is Ready for {limit:?}, and yet it is not its process that serves: {seen}"
+        )))
+    }
+}
+
+fn story(pods: &[Pod]) -> String {
+    match pods {
+        [] => "there is no pod on this node".to_owned(),
+        pods => pods.iter().map(pod_story).collect::<Vec<_>>().join("; "),
+    }
+}

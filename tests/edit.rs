@@ -1,0 +1,190 @@
+//! Another command line for a component that runs from its DaemonSet.
+
+use crate::hand_over::ask_all_the_while;
+use crate::support::{SOON, TestSite, outcome, reason, setup};
+use fulcrum_engine::load::load;
+use fulcrum_engine::state::{Journal, RunId};
+use fulcrum_engine::{Ending, Outcome};
+use fulcrum_simulator::rehearsal::{ChildExit, Fault, Point, Then, When, intervals};
+use fulcrum_steps::component::Component;
+use fulcrum_steps::guard::{Carried, boot, carry_on};
+use fulcrum_steps::manifest::{FlagChange, Words};
+use fulcrum_steps::plan;
+use fulcrum_steps::run_info::RunInfo;
+use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
+use fulcrum_steps::unit::HOLD_OFF;
+use k8s_openapi::api::apps::v1::DaemonSet;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+const API: Component = Component::ApiServer;
+
+async fn pivoted() -> (TestSite, RunId) {
+    let world = TestSite::boot_with(&setup().with_handover(Wanted::Way(HandoverMode::Steer))).await;
+    let ending = world.pivot(&world.journal()).await;
+    assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
+    (world, ending.run)
+}
+
+async fn words(world: &TestSite, component: Component) -> Words {
+    let live = world.cluster.daemonset(component.daemonset_name()).await.unwrap().unwrap();
+    Words::of(component, &live["spec"]["template"]).unwrap()
+}
+
+/// An edit that sets one flag.
+async fn setting(world: &TestSite, component: Component, name: &str, value: &str) -> plan::Edit {
+    let was = words(world, component).await;
+    let words = was.changed(component, &[FlagChange::Set(name.to_owned(), value.to_owned())]).unwrap();
+    plan::Edit { component, was, words, within: SOON, why: format!("--{name}={value}") }
+}
+
+fn settings(journal: &Journal, run: RunId) -> Settings {
+    RunInfo::of(load(&journal.reader(), run).unwrap().plan()).unwrap().settings
+}
+
+async fn edit(world: &TestSite, pivot: RunId, edit: plan::Edit) -> Ending {
+    let journal = world.journal();
+    let settings = Settings { of_pivot: Some(pivot), ..settings(&journal, pivot) };
+    let plan = plan::edit(&settings, pivot, edit).unwrap();
+    world.engine(&journal, settings).await.start(plan).await.unwrap()
+}
+
+/// What a person does with kubectl.
+async fn patch(world: &TestSite, component: Component, patch: serde_json::Value) {
+    let daemonsets: Api<DaemonSet> = Api::namespaced(world.simulator.client(), "kube-system");
+    let parameters = PatchParams::default();
+    daemonsets.patch(component.daemonset_name(), &parameters, &Patch::Merge(patch)).await.unwrap();
+}
+
+/// A start of the guard, which has a run to carry on or to begin.
+async fn guard_goes_on(world: &TestSite) -> Ending {
+    let start = boot(&**world, HOLD_OFF).await.unwrap();
+    let (pace, stop) = (intervals(Duration::from_secs(5)), CancellationToken::new());
+    match carry_on(&**world, &start, &pace, &stop).await.unwrap() {
+        Carried::Ended(ending) => ending,
+        other => panic!("{}: {other:?}", start.decision.why),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_flag_is_rolled_out_and_a_bad_one_comes_back_and_no_request_fails() {
+    let (world, pivot) = pivoted().await;
+    let (stop, asking) = ask_all_the_while(&world);
+    for component in [API, Component::Scheduler] {
+        let good = setting(&world, component, "v", "7").await;
+        let expected = good.words.clone();
+        let ending = edit(&world, pivot, good).await;
+        assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
+        assert_eq!(words(&world, component).await, expected);
+        let bad = setting(&world, component, "simulate", "crash").await;
+        let ending = edit(&world, pivot, bad).await;
+        assert_eq!(outcome(&ending), Outcome::RolledBack, "{}", reason(&ending));
+        assert!(reason(&ending).contains("does not come up"), "{}", reason(&ending));
+        assert_eq!(words(&world, component).await, expected, "the former one is back");
+        world.assert_pivoted("after an edit").await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(asking.await.unwrap(), 0);
+    let back = world.rollback(&world.journal(), pivot).await;
+    assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
+    world.assert_static("after edits").await;
+}
+
+/// The kubelet asks the port, and the old server answers. The controller would end the old one soon.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_ready_by_the_answers_of_the_old_one_is_taken_back() {
+    let (world, pivot) = pivoted().await;
+    patch(&world, API, json!({ "spec": { "minReadySeconds": 2000 } })).await;
+    let (stop, asking) = ask_all_the_while(&world);
+    let bad = setting(&world, API, "simulate", "never-listens").await;
+    let ending = edit(&world, pivot, bad).await;
+    assert_eq!(outcome(&ending), Outcome::RolledBack, "{}", reason(&ending));
+    assert!(reason(&ending).contains("not its process that serves"), "{}", reason(&ending));
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(asking.await.unwrap(), 0);
+    world.assert_pivoted("after a bad edit").await;
+}
+
+/// SIGKILL at each boundary of each step. The guard goes on: an edit does not wait for a person.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_that_is_killed_anywhere_is_finished_by_the_guard() {
+    let (world, pivot) = pivoted().await;
+    let steps = ["lock", "edit-daemonset/kube-apiserver", "await-roll-out/kube-apiserver", "verify", "seal"];
+    let mut turn = 0;
+    for step in steps {
+        for when in [When::Started, When::Effect, When::Done] {
+            // The result of the last step ends the run.
+            if (step, when) == ("seal", When::Done) {
+                continue;
+            }
+            turn += 1;
+            let point = Point { step: step.into(), when };
+            let change = setting(&world, API, "v", &turn.to_string()).await;
+            let expected = change.words.clone();
+            let fulcrum = Path::new(env!("CARGO_BIN_EXE_fulcrum"));
+            let killed =
+                world.inject_fault_in_edit(fulcrum, change, (&point, Fault::Kill, Then::Resume)).await;
+            assert_eq!(killed.unwrap(), ChildExit::Killed, "{point}");
+            let ending = guard_goes_on(&world).await;
+            assert_eq!(outcome(&ending), Outcome::Completed, "{point}: {}", reason(&ending));
+            assert_eq!(words(&world, API).await, expected, "{point}");
+            world.assert_pivoted(&point.to_string()).await;
+        }
+    }
+    let back = world.rollback(&world.journal(), pivot).await;
+    assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
+    world.assert_static("after edits that were killed").await;
+}
+
+/// A reboot in the middle: the static pods serve, the edit goes on, and the DaemonSets get their turn again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_that_a_reboot_cuts_short_goes_on_and_the_daemonsets_serve_again() {
+    let (world, pivot) = pivoted().await;
+    let point = Point { step: "edit-daemonset/kube-apiserver".into(), when: When::Effect };
+    let change = setting(&world, API, "v", "7").await;
+    let expected = change.words.clone();
+    let fulcrum = Path::new(env!("CARGO_BIN_EXE_fulcrum"));
+    let killed = world.inject_fault_in_edit(fulcrum, change, (&point, Fault::Kill, Then::Resume)).await;
+    assert_eq!(killed.unwrap(), ChildExit::Killed);
+    world.reboot().await.unwrap();
+    // That start of the guard has finished the edit. The next one hands over.
+    let handed_over = guard_goes_on(&world).await;
+    assert_eq!(outcome(&handed_over), Outcome::Completed, "{}", reason(&handed_over));
+    world.assert_pivoted("after a reboot in an edit").await;
+    assert_eq!(words(&world, API).await, expected);
+    let back = world.rollback(&world.journal(), pivot).await;
+    assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
+    world.assert_static("after a reboot in an edit").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_is_taken_back_later_and_what_somebody_else_has_written_stays() {
+    let (world, pivot) = pivoted().await;
+    let before = words(&world, Component::Scheduler).await;
+    let first = edit(&world, pivot, setting(&world, Component::Scheduler, "v", "7").await).await;
+    let back = world.rollback(&world.journal(), first.run).await;
+    assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
+    assert_eq!(words(&world, Component::Scheduler).await, before);
+    world.assert_pivoted("after an edit that was taken back").await;
+
+    let second = setting(&world, Component::Scheduler, "v", "8").await;
+    let stale = second.clone();
+    let second = edit(&world, pivot, second).await;
+    assert_eq!(outcome(&second), Outcome::Completed, "{}", reason(&second));
+    let mut live = world.cluster.daemonset(Component::Scheduler.daemonset_name()).await.unwrap().unwrap();
+    let theirs = words(&world, Component::Scheduler).await;
+    let theirs = theirs.changed(Component::Scheduler, &[FlagChange::Set("v".into(), "9".into())]).unwrap();
+    assert!(theirs.put(Component::Scheduler, &mut live["spec"]["template"]));
+    world.cluster.replace_daemonset(&live, false).await.unwrap();
+    let back = world.rollback(&world.journal(), second.run).await;
+    assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
+    assert_eq!(words(&world, Component::Scheduler).await, theirs, "somebody else's stays");
+    let refused = edit(&world, pivot, plan::Edit { why: "a stale view".to_owned(), ..stale }).await;
+    assert_eq!(outcome(&refused), Outcome::RolledBack, "{}", reason(&refused));
+    assert!(reason(&refused).contains("somebody has changed it"), "{}", reason(&refused));
+}
