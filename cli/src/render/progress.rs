@@ -30,7 +30,7 @@ pub(crate) struct Progress {
 }
 
 enum News {
-    Event(RunId, Timestamp, Event),
+    Event(RunId, Timestamp, Box<Event>),
     Note(StepId, String),
 }
 
@@ -63,7 +63,7 @@ impl Progress {
 
 impl Observer for Progress {
     fn event(&self, run: RunId, time: Timestamp, event: &Event) {
-        self.tell(News::Event(run, time, event.clone()));
+        self.tell(News::Event(run, time, Box::new(event.clone())));
     }
 
     fn note(&self, step: &StepId, text: &str) {
