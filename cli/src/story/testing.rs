@@ -31,7 +31,12 @@ fn events(text: &str) -> Vec<Event> {
         serde_json::from_value(json!({ "boot_id": boot, "pid": pid, "program": program })).unwrap()
     };
     let failure = Failure { kind: FailureKind::Retry, error: text.to_owned() };
-    let start = |step: &str, attempt| Event::AttemptStarted { step: step.into(), attempt, pre_image: None, deadline: None };
+    let start = |step: &str, attempt| Event::AttemptStarted {
+        step: step.into(),
+        attempt,
+        pre_image: None,
+        deadline: None,
+    };
     let done = |step: &str, attempt, output| Event::AttemptDone { step: step.into(), attempt, output };
     let [lock, api, scheduler, _] = STEPS;
     let undo = |step: &str| {
