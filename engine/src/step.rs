@@ -206,7 +206,7 @@ impl Context {
     /// Reports what the step is doing, as [`Context::note`] does, and to other processes, too: the journal has
     /// the last report of an attempt ([`History`](crate::history::History)). It goes with the next commit of the
     /// run, or after a second without one. A longer text than
-    /// [`REPORT_BYTES_MAX`](crate::limits::REPORT_BYTES_MAX) is clipped. Only `run` and `undo` report.
+    /// [`REPORT_BYTES_MAX`] is clipped. Only `run` and `undo` report.
     pub fn report(&self, text: impl Into<String>) {
         let text = clip_to(&text.into(), REPORT_BYTES_MAX);
         self.note(text.clone());
