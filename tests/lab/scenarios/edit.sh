@@ -1,0 +1,42 @@
+# other flags for the self-hosted API server by `fulcrum edit`, under load: a good one, a bad one that is taken back, and
+# SIGKILL in the middle (by hand)
+# shellcheck shell=bash
+
+remember_static
+need fulcrum_ends 0 pivot --yes
+check_pivoted
+need wait_until 'the pod is available' 60 available
+fulcrum certs check -o json
+note "certs check: exit code $CODE, $(jq -c '.certificates | length' "$OUT") certificates"
+expect_eq 'no process has an older certificate than its file' '0|12' "$CODE"
+
+load_start
+need fulcrum_ends 0 edit kube-apiserver --set event-ttl=2h0m0s --yes
+need wait_until 'only the new pod is left, and is Ready' 60 only_pod_runs --event-ttl=2h0m0s
+sleep 15 # connections that were made to the old one are missed by then
+load_stop 'a good flag'
+check_unharmed 'a good flag'
+check_endpoints_held 'a good flag' "$(or_p99 100)"
+
+serving=$(api_pods .metadata.uid)
+load_start
+fulcrum_ends 4 edit kube-apiserver --set no-such-flag=yes --yes
+need wait_until 'only a pod with the good flag is left, and is Ready' 120 only_pod_runs --event-ttl=2h0m0s
+expect_eq 'the pod that served is the one that serves' "$serving" "$(api_pods .metadata.uid)"
+load_stop 'a bad flag'
+check_unharmed 'a bad flag'
+
+# The guard goes on with an edit whose command died.
+load_start
+fulcrum_killed_at step-done edit-daemonset edit kube-apiserver --set event-ttl=3h0m0s --yes
+need wait_until 'the guard has brought it to its end' 240 last_run_is edit completed
+need wait_until 'only the newest pod is left, and is Ready' 120 only_pod_runs --event-ttl=3h0m0s
+sleep 15
+load_stop 'an edit that was killed'
+check_unharmed 'an edit that was killed'
+
+load_start
+need fulcrum_ends 0 rollback --yes
+check_static
+load_stop rollback
+check_unharmed rollback
