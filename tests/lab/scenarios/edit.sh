@@ -1,5 +1,4 @@
-# other flags for the self-hosted API server by `fulcrum edit`, under load: a good one, a bad one that is taken back, and
-# SIGKILL in the middle (by hand)
+# `fulcrum edit` of the API server under load: a good flag, a bad one that is taken back, SIGKILL in the middle (by hand)
 # shellcheck shell=bash
 
 remember_static
