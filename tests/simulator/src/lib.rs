@@ -18,21 +18,21 @@
 //!
 //! | what | with |
 //! |---|---|
-//! | the API answers with an error, late, or never; the answer is lost | [`Simulator::inject`] an [`ApiFault`] |
+//! | the API answers with an error, late, or never; the answer is lost | [`SimulatedNode::inject`] an [`ApiFault`] |
 //! | open watches are cut | [`Simulator::cut_watches`] |
 //! | older versions are forgotten: 410 Expired | [`Simulator::compact`], [`SimulatorOptions::history`] |
-//! | a component never listens, is never ready, crashes, has no image | [`Simulator::flaw`] a [`Flaw`] |
-//! | a process is killed, and perhaps kept down | [`Simulator::crash`], [`Simulator::hold_down`] |
-//! | the kubelet is slow | [`Simulator::slow_kubelet`] |
-//! | the disk is full: pods are evicted, nothing starts | [`Simulator::disk`] |
-//! | the kernel cannot steer, or not redirect | [`Simulator::lack`] |
-//! | a program is connected over loopback | [`Simulator::connect_over_loopback`] |
-//! | the power goes: processes lost, objects and files kept | [`Simulator::reboot`] |
+//! | a component never listens, is never ready, crashes, has no image | [`SimulatedNode::flaw`] a [`Flaw`] |
+//! | a process is killed, and perhaps kept down | [`SimulatedNode::crash`], [`SimulatedNode::hold_down`] |
+//! | the kubelet is slow | [`SimulatedNode::slow_kubelet`] |
+//! | the disk is full: pods are evicted, nothing starts | [`SimulatedNode::disk`] |
+//! | the kernel cannot steer, or not redirect | [`SimulatedNode::lack`] |
+//! | a program is connected over loopback | [`SimulatedNode::connect_over_loopback`] |
+//! | the power goes: processes lost, objects and files kept | [`SimulatedNode::reboot`] |
 //! | one node does not reach the others | [`SimulatedNode::cut_off`] |
 //! | etcd's members report an alarm | [`Simulator::alarm`] |
 //!
 //! A second API server is a static pod with another name, another `--secure-port` and
-//! `--endpoint-reconciler-type=none`. [`Simulator::client_at`] reaches it. The kubelet rejects a second
+//! `--endpoint-reconciler-type=none`. [`SimulatedNode::client_at`] reaches it. The kubelet rejects a second
 //! server that still names the first one's port among its container's `ports`, as the real one does.
 //!
 //! One struct, `World`, holds everything behind one lock. A thread calls `World::advance` every

@@ -26,7 +26,7 @@ use tempfile::TempDir;
 /// This program's name in a rehearsal's journal.
 pub(super) const PROGRAM: &str = concat!("fulcrum ", env!("CARGO_PKG_VERSION"), " rehearsal");
 
-/// Makes the steps for a site: [`library`], unless a test wants others.
+/// Makes the steps for a site: [`library`](fulcrum_steps::step::library), unless a test wants others.
 pub type Steps = Arc<dyn Fn(Arc<Site>) -> Arc<dyn StepRegistry> + Send + Sync>;
 
 /// A node with a static control plane that serves.
