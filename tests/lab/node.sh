@@ -36,8 +36,10 @@ node_fresh() {
   node_config >"$DISK/etc/kubernetes/kubeadm.yaml"
   # preflight is for a real machine; the addons (DNS, proxy) need images that the lab does not have.
   node_exec kubeadm init --config /etc/kubernetes/kubeadm.yaml --skip-phases=preflight,addon --upload-certs || return
-  within 120 node_ready || { echo "the control plane is not ready after 120 s: $LAST_SEEN"; return 1; }
+  within 120 node_steady || { echo "the control plane is not ready after 120 s: $LAST_SEEN"; return 1; }
 }
+# node_steady: three times in a row. A kubelet that has just started can see a pod as unready again before it has asked it.
+node_steady() { for _ in 1 2 3; do node_ready && sleep 1 || return; done; }
 # node_new: a new disk, booted, with containerd.
 node_new() {
   local program
