@@ -167,16 +167,23 @@ async fn an_edit_is_taken_back_later_and_what_somebody_else_has_written_stays() 
     let (world, pivot) = pivoted().await;
     let before = words(&world, Component::Scheduler).await;
     let first = edit(&world, pivot, setting(&world, Component::Scheduler, "v", "7").await).await;
+    let name = Component::Scheduler.daemonset_name();
+    let mut live = world.cluster.daemonset(name).await.unwrap().unwrap();
+    live["spec"]["template"]["spec"]["containers"][0]["image"] = json!("registry.example/theirs:v1");
+    world.cluster.replace_daemonset(&live, false).await.unwrap();
     let back = world.rollback(&world.journal(), first.run).await;
     assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
     assert_eq!(words(&world, Component::Scheduler).await, before);
+    let live = world.cluster.daemonset(name).await.unwrap().unwrap();
+    let image = &live["spec"]["template"]["spec"]["containers"][0]["image"];
+    assert_eq!(*image, json!("registry.example/theirs:v1"), "somebody else's image stays");
     world.assert_pivoted("after an edit that was taken back").await;
 
     let second = setting(&world, Component::Scheduler, "v", "8").await;
     let stale = second.clone();
     let second = edit(&world, pivot, second).await;
     assert_eq!(outcome(&second), Outcome::Completed, "{}", reason(&second));
-    let mut live = world.cluster.daemonset(Component::Scheduler.daemonset_name()).await.unwrap().unwrap();
+    let mut live = world.cluster.daemonset(name).await.unwrap().unwrap();
     let theirs = words(&world, Component::Scheduler).await;
     let theirs = theirs.changed(Component::Scheduler, &[FlagChange::Set("v".into(), "9".into())]).unwrap();
     assert!(theirs.put(Component::Scheduler, &mut live["spec"]["template"]));

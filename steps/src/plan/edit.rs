@@ -15,7 +15,7 @@ use std::time::Duration;
 /// A DaemonSet gets another command line.
 pub const EDIT: &str = "edit";
 
-/// One attempt to put the former template back, and to see its pods serve.
+/// One attempt to put the former words back, and to see its pods serve.
 const BACK_WITHIN: Duration = Duration::from_secs(180);
 /// Without an API an attempt takes some seconds. Then the guard must get its turn: it waits for this run.
 const BACK_TRIES: u32 = 4;
@@ -36,7 +36,7 @@ pub struct Edit {
 }
 
 /// Gives the DaemonSet another command line, waits until its new pod serves, and checks the cluster. If the
-/// new pod does not serve, the former template comes back.
+/// new pod does not serve, the former words come back.
 ///
 /// ```text
 /// lock → edit-daemonset/<c> → await-roll-out/<c> → verify → record-head

@@ -1,5 +1,6 @@
 //! `edit-daemonset/<c>`: gives the component's container in the DaemonSet another command line. Undo: puts the
-//! pod template back that was there before, and waits until the pods of that template serve.
+//! former command line back, and waits until the pods that have it serve. What else somebody has changed of the
+//! pod template meanwhile stays.
 //!
 //! A DaemonSet that a third person has changed meanwhile is left alone, on the way there and on the way back.
 
@@ -163,8 +164,9 @@ impl Step for EditDaemonset {
         }
         let back = self
             .replace(cx, |mut live| match self.stands(&live) {
+                // The words alone: what somebody else has changed meanwhile, such as the image, stays.
                 Stands::Edited => {
-                    live["spec"]["template"] = former.spec["template"].clone();
+                    self.was.put(self.component, &mut live["spec"]["template"]);
                     Ok(Some(live))
                 }
                 Stands::Former | Stands::Other => Ok(None),
