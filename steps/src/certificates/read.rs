@@ -3,6 +3,8 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -58,12 +60,16 @@ impl Certificate {
         Self::of_chain(vec![leaf])
     }
 
-    /// The certificate in a PEM text.
+    /// The certificate in a PEM text. Other blocks, such as the key in the kubelet's file, are passed over.
     ///
     /// # Errors
     /// When there is none, or it cannot be read.
     pub fn of_pem(pem: &[u8]) -> Result<Self, String> {
-        Self::of_chain(x509_cert::Certificate::load_pem_chain(pem).map_err(|error| error.to_string())?)
+        let decoded = CertificateDer::pem_slice_iter(pem).map(|block| {
+            let block = block.map_err(|error| error.to_string())?;
+            x509_cert::Certificate::from_der(&block).map_err(|error| error.to_string())
+        });
+        Self::of_chain(decoded.collect::<Result<_, String>>()?)
     }
 
     fn of_chain(chain: Vec<x509_cert::Certificate>) -> Result<Self, String> {

@@ -115,6 +115,18 @@ fn each_program_names_its_files_in_its_own_way() {
     assert_eq!(Program::of(&["nginx".to_owned()]), None);
 }
 
+/// As in the kubelet's `kubelet-client-current.pem`.
+#[test]
+fn a_certificate_is_found_before_and_after_its_key() {
+    let key = include_str!("../../../tests/fixtures/server.key");
+    for text in [format!("{OTHER}{key}"), format!("{key}{OTHER}"), format!("a comment\n{OTHER}{key}{PEM}")] {
+        assert!(of(&text).is(&of(OTHER)), "{text}");
+    }
+    for text in ["", "\n", key, "-----BEGIN CERTIFICATE-----\n", "-----BEGIN CERTIFICATE-----\nAAAA\n"] {
+        Certificate::of_pem(text.as_bytes()).unwrap_err();
+    }
+}
+
 #[test]
 fn certificates_are_read_from_files_and_kubeconfigs() {
     let dir = tempfile::tempdir().unwrap();
