@@ -12,7 +12,7 @@ use fulcrum_engine::state::Reader;
 use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{GuardError, HOW_TO_GO_ON, JournalView};
-use fulcrum_steps::manifest::{Words, WordsError};
+use fulcrum_steps::manifest::{Words, WordsError, can_roll_out};
 use fulcrum_steps::plan;
 use fulcrum_steps::run_info::LockPurpose;
 use fulcrum_steps::settings::Settings;
@@ -27,6 +27,9 @@ pub(crate) async fn edit(global: &Global, args: &Edit, shell: &Shell) -> Result<
     let (access, host) = access(args.kubeconfig.as_ref().unwrap_or(&settings.kubeconfig)).await?;
     refuse_another_cluster(&access.cluster, &settings).await?;
     let mut live = daemonset(&access.cluster, component).await?;
+    can_roll_out(&live).map_err(|why| {
+        Failure::refused(format!("DaemonSet {} cannot be edited here: {why}", component.daemonset_name()))
+    })?;
     let was = Words::of(component, &live["spec"]["template"]).map_err(Failure::refused)?;
     let Some(words) = wanted(args, &was, shell)? else {
         return Ok(nothing_to_do(None, "the command line stays as it is", shell));

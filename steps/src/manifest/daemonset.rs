@@ -23,7 +23,7 @@ pub(super) const ENDPOINT_ANNOTATION: &str =
 
 /// A new pod must have been Ready for this many seconds before the old one is removed. The old server answers
 /// the kubelet's probes of the new one, and Ready comes too early. This time covers the start.
-const MIN_READY_SECONDS: u32 = 20;
+pub(super) const MIN_READY_SECONDS: u32 = 20;
 
 /// The `dnsPolicy` of a pod that asks the node's resolver.
 pub(super) const NODE_RESOLVER: &str = "Default";
