@@ -22,7 +22,9 @@ pub(crate) enum CertsCommand {
 /// How `certs check` is used, and what its exit codes are.
 const CHECK_HELP: &str = "\
 Exit code 0 if nothing is to be done; 12 if a certificate ends within 30 days, or a process uses an
-older one than its file has. Each listening process is asked for what it presents, by a handshake.
+older one than its file has; 11 if nothing of that was found, but a file could not be read, a process
+did not say what it has, or no process was found. Each listening process is asked for what it presents,
+by a handshake.
 
 Examples:
   fulcrum certs check

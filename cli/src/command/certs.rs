@@ -26,5 +26,9 @@ async fn check(global: &Global, place: &Place, shell: &Shell) -> Result<Exit, Fa
             patient.node.manifests.path().display()
         )));
     }
-    Ok(if found.needs_action(now) { Exit::Certificates } else { Exit::Done })
+    Ok(match (found.needs_action(now), found.is_complete()) {
+        (true, _) => Exit::Certificates,
+        (false, true) => Exit::Done,
+        (false, false) => Exit::NotChecked,
+    })
 }

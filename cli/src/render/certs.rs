@@ -122,11 +122,11 @@ fn text(found: &Inventory, now: Timestamp) -> String {
     match (to_do.is_empty(), found.first_to_end()) {
         (false, _) => text + "\nTo do:\n" + &to_do,
         (true, Some(first)) => {
-            text + &format!(
-                "\nnothing to do: the first to end is {}, in {} days\n",
-                first.name,
-                days(first, now)
-            )
+            let so_far = match found.is_complete() {
+                true => "nothing to do",
+                false => "nothing to do in what was seen, which is not all",
+            };
+            text + &format!("\n{so_far}: the first to end is {}, in {} days\n", first.name, days(first, now))
         }
         (true, None) => text,
     }
@@ -229,6 +229,18 @@ mod tests {
         ];
         let missing = vec!["/etc/elsewhere/ca.crt".into()];
         (Inventory { entries, unread, missing }, now)
+    }
+
+    /// Only what was looked at is called in order.
+    #[test]
+    fn what_was_not_seen_is_not_said_to_need_nothing() {
+        let (mut found, _) = found();
+        let long_before = found.entries[0].certificate.not_after - SignedDuration::from_hours(24 * 300);
+        found.entries[0].users.retain(|user| !user.state.is_old());
+        assert!(text(&found, long_before).contains("which is not all: the first to end"));
+        found.unread.clear();
+        found.entries[0].users.retain(|user| !matches!(user.state, State::Unseen(_)));
+        assert!(text(&found, long_before).contains("\nnothing to do: the first to end"));
     }
 
     /// What a script reads never changes, but for new fields.

@@ -104,6 +104,14 @@ impl Inventory {
         self.entries.iter().any(|entry| entry.ends_soon(now) || old(entry))
     }
 
+    /// Whether all of it was seen: every file was read, processes were found, and each was judged.
+    pub fn is_complete(&self) -> bool {
+        let mut users = self.entries.iter().flat_map(|entry| &entry.users).peekable();
+        self.unread.is_empty()
+            && users.peek().is_some()
+            && users.all(|user| !matches!(user.state, State::Unseen(_)))
+    }
+
     /// The certificate that ends first.
     pub fn first_to_end(&self) -> Option<&Entry> {
         self.entries.iter().min_by_key(|entry| entry.certificate.not_after)

@@ -74,6 +74,21 @@ fn what_a_server_presents_is_compared_with_its_file() {
     assert_eq!(unseen.entries[0].users[0].state, State::Unseen("refused".to_owned()));
 }
 
+/// What was not looked at is not in order.
+#[test]
+fn an_inventory_is_complete_if_all_of_it_was_seen() {
+    let seen = |process: Running| found(SERVING, on_disk(PEM, ago(600), false), process);
+    assert!(seen(running(SERVER, PEM)).is_complete());
+    let mut mute = running(SERVER, PEM);
+    mute.presents = Err("refused".to_owned());
+    assert!(!seen(mute).is_complete(), "a process that does not answer");
+    let unread = Inventory { unread: vec!["denied".to_owned()], ..seen(running(SERVER, PEM)) };
+    assert!(!unread.is_complete());
+    let mut files_alone = Seen::default();
+    files_alone.files.insert(SERVING.into(), Ok(on_disk(PEM, ago(600), false)));
+    assert!(!judge(&files_alone, Path::new(ROOT), now()).is_complete(), "no process was found");
+}
+
 /// kubeadm's kubeconfigs of the controller manager and the scheduler have their certificates in themselves.
 #[test]
 fn a_process_that_never_reads_again_is_told_by_its_start() {
