@@ -15,7 +15,7 @@ use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
 use fulcrum_steps::unit::HOLD_OFF;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
 use serde_json::json;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -108,6 +108,17 @@ async fn a_server_that_is_ready_by_the_answers_of_the_old_one_is_taken_back() {
     stop.store(true, Ordering::Relaxed);
     assert_eq!(asking.await.unwrap(), 0);
     world.assert_pivoted("after a bad edit").await;
+}
+
+/// What is wrong with another component does not take an edit back.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_is_judged_by_its_own_component() {
+    let (world, pivot) = pivoted().await;
+    let daemonsets: Api<DaemonSet> = Api::namespaced(world.simulator.client(), "kube-system");
+    let pods_stay = DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..Default::default() };
+    daemonsets.delete(API.daemonset_name(), &pods_stay).await.unwrap();
+    let ending = edit(&world, pivot, setting(&world, Component::Scheduler, "v", "7").await).await;
+    assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
 }
 
 /// SIGKILL at each boundary of each step. The guard goes on: an edit does not wait for a person.

@@ -56,7 +56,8 @@ pub fn edit(settings: &Settings, pivot: RunId, edit: Edit) -> Result<Plan, PlanE
         change,
         // After a reboot, or another process's death, the pod is another one.
         wait.durability(Durability::Process),
-        verify(vec![StepKind::AwaitRollOut.of(component).id()]).durability(Durability::Boot),
+        // Another component may be away for a reason of its own, which is none to take the edit back.
+        verify(vec![StepKind::AwaitRollOut.of(component).id()], Some(component)).durability(Durability::Boot),
         step(StepKind::RecordHead, Job::RecordHead).after([StepKind::Verify]),
     ];
     Ok(Plan::new(EDIT, steps)?.with_shared(RunInfo::of_pivot(settings, pivot, &why).shared()))

@@ -84,7 +84,7 @@ pub fn hand_over(
         steps.push(keep.durability(Durability::Process));
         last.push(StepKind::PreferServing.into());
     }
-    steps.push(super::pivot::verify(last).durability(Durability::Boot));
+    steps.push(super::pivot::verify(last, None).durability(Durability::Boot));
     steps.push(step(StepKind::RecordHead, Job::RecordHead).after([StepKind::Verify]));
     Ok(Plan::new(HAND_OVER, steps)?.with_shared(RunInfo::of_pivot(settings, pivot, why).shared()))
 }

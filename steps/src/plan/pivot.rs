@@ -60,7 +60,7 @@ pub fn pivot(settings: &Settings, deadline: Duration) -> Result<Plan, PlanError>
         HandoverMode::Bridge => bridge(&mut steps),
         HandoverMode::Restart => restart(&mut steps, StepKind::LabelNode),
     };
-    steps.push(verify(last));
+    steps.push(verify(last, None));
     steps.push(step(StepKind::RecordHead, Job::RecordHead).after([StepKind::Verify]));
     if settings.guard {
         void_at_boot(&mut steps);
@@ -81,8 +81,9 @@ fn void_at_boot(steps: &mut [StepSpec]) {
     }
 }
 
-pub(super) fn verify(last: Vec<StepId>) -> StepSpec {
-    step(StepKind::Verify, Job::Verify).after(last).policy(Policy::tries(1, POD_WITHIN))
+/// Checks the cluster, and of the components all or `only` this one.
+pub(super) fn verify(last: Vec<StepId>, only: Option<Component>) -> StepSpec {
+    step(StepKind::Verify, Job::Verify { only }).after(last).policy(Policy::tries(1, POD_WITHIN))
 }
 
 /// Restarts the static pods, which makes their ports shareable. Returns the last steps, as do the other

@@ -70,7 +70,11 @@ pub enum Job {
     },
     #[serde(rename = "keep-line-up")]
     PreferServing,
-    Verify,
+    Verify {
+        /// The component whose pods are looked at. All three if none is named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        only: Option<Component>,
+    },
     #[serde(rename = "seal")]
     RecordHead,
 }

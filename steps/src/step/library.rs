@@ -60,7 +60,7 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
                 Arc::new(EditDaemonset { site, component, was, words })
             }
             Job::AwaitRollOut { component } => Arc::new(AwaitRollOut { site, component }),
-            Job::Verify => Arc::new(Verify { site }),
+            Job::Verify { only } => Arc::new(Verify { site, only }),
             Job::RecordHead => Arc::new(RecordHead { site }),
         })
     }

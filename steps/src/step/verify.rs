@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 pub(super) struct Verify {
     pub(super) site: Arc<Site>,
+    /// The component whose pods are looked at. All three if none is named.
+    pub(super) only: Option<Component>,
 }
 
 impl Verify {
@@ -73,7 +75,7 @@ impl Verify {
 
     async fn all(&self, since: Timestamp) -> Look<()> {
         self.api().await?;
-        for component in Component::ALL {
+        for component in Component::ALL.into_iter().filter(|one| self.only.is_none_or(|only| only == *one)) {
             self.counted(component).await?;
             self.led(component, since).await?;
         }
