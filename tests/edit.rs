@@ -61,6 +61,13 @@ async fn patch(world: &TestSite, component: Component, patch: serde_json::Value)
     daemonsets.patch(component.daemonset_name(), &parameters, &Patch::Merge(patch)).await.unwrap();
 }
 
+/// As `kubectl edit` does.
+async fn write_words(world: &TestSite, component: Component, words: &Words) {
+    let mut live = world.cluster.daemonset(component.daemonset_name()).await.unwrap().unwrap();
+    assert!(words.put(component, &mut live["spec"]["template"]));
+    world.cluster.replace_daemonset(&live, false).await.unwrap();
+}
+
 /// A start of the guard, which has a run to carry on or to begin.
 async fn guard_goes_on(world: &TestSite) -> Ending {
     let start = boot(&**world, HOLD_OFF).await.unwrap();
@@ -115,7 +122,8 @@ async fn a_server_that_is_ready_by_the_answers_of_the_old_one_is_taken_back() {
 async fn an_edit_is_judged_by_its_own_component() {
     let (world, pivot) = pivoted().await;
     let daemonsets: Api<DaemonSet> = Api::namespaced(world.simulator.client(), "kube-system");
-    let pods_stay = DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..Default::default() };
+    let pods_stay =
+        DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..Default::default() };
     daemonsets.delete(API.daemonset_name(), &pods_stay).await.unwrap();
     let ending = edit(&world, pivot, setting(&world, Component::Scheduler, "v", "7").await).await;
     assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
@@ -194,14 +202,17 @@ async fn an_edit_is_taken_back_later_and_what_somebody_else_has_written_stays() 
     let stale = second.clone();
     let second = edit(&world, pivot, second).await;
     assert_eq!(outcome(&second), Outcome::Completed, "{}", reason(&second));
-    let mut live = world.cluster.daemonset(name).await.unwrap().unwrap();
     let theirs = words(&world, Component::Scheduler).await;
     let theirs = theirs.changed(Component::Scheduler, &[FlagChange::Set("v".into(), "9".into())]).unwrap();
-    assert!(theirs.put(Component::Scheduler, &mut live["spec"]["template"]));
-    world.cluster.replace_daemonset(&live, false).await.unwrap();
+    write_words(&world, Component::Scheduler, &theirs).await;
+    let back = world.rollback(&world.journal(), second.run).await;
+    assert_eq!(outcome(&back), Outcome::NeedsOperator, "{}", reason(&back));
+    assert!(reason(&back).contains("neither the one from before"), "{}", reason(&back));
+    assert_eq!(words(&world, Component::Scheduler).await, theirs, "somebody else's stays");
+    write_words(&world, Component::Scheduler, &before).await;
     let back = world.rollback(&world.journal(), second.run).await;
     assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
-    assert_eq!(words(&world, Component::Scheduler).await, theirs, "somebody else's stays");
+    write_words(&world, Component::Scheduler, &theirs).await;
     let refused = edit(&world, pivot, plan::Edit { why: "a stale view".to_owned(), ..stale }).await;
     assert_eq!(outcome(&refused), Outcome::RolledBack, "{}", reason(&refused));
     assert!(reason(&refused).contains("somebody has changed it"), "{}", reason(&refused));

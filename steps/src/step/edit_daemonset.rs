@@ -2,7 +2,8 @@
 //! former command line back, and waits until the pods that have it serve. What else somebody has changed of the
 //! pod template meanwhile stays.
 //!
-//! A DaemonSet that a third person has changed meanwhile is left alone, on the way there and on the way back.
+//! A command line that a third person has written meanwhile is left alone. On the way there the run fails, on the
+//! way back it needs a person.
 
 use super::roll_out::RolledOut;
 use crate::change;
@@ -74,6 +75,15 @@ impl EditDaemonset {
              it meanwhile; look at it with `kubectl -n kube-system get ds {} -o yaml`, and edit again",
             self.name(),
             self.name()
+        )
+    }
+
+    fn cannot_go_back(&self, cx: &Context, seen: &str) -> String {
+        let (name, run) = (self.name(), cx.run());
+        format!(
+            "DaemonSet {name} {seen}: somebody has changed it meanwhile, and it stays as it is; give it the command line \
+             from before (`fulcrum history {run} --diff` shows it; `kubectl -n kube-system edit ds {name}`), then \
+             `fulcrum resume`"
         )
     }
 
@@ -157,24 +167,31 @@ impl Step for EditDaemonset {
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let Some(former) = Self::former(cx)? else { return Ok(()) };
-        let Some(live) = self.live_soon(cx).await? else { return Ok(()) };
-        if live["metadata"]["uid"] != former.uid || matches!(self.stands(&live), Stands::Other) {
-            tracing::warn!("{}; it is left as it is", self.changed_by_another());
+        // Over a third command line `run` writes nothing.
+        if matches!(self.stands(&json!({ "spec": former.spec })), Stands::Other) {
             return Ok(());
         }
-        let back = self
-            .replace(cx, |mut live| match self.stands(&live) {
-                // The words alone: what somebody else has changed meanwhile, such as the image, stays.
-                Stands::Edited => {
-                    self.was.put(self.component, &mut live["spec"]["template"]);
-                    Ok(Some(live))
-                }
-                Stands::Former | Stands::Other => Ok(None),
-            })
-            .await?;
-        if matches!(self.stands(&back), Stands::Former) {
-            RolledOut { site: &self.site, component: self.component }.wait(cx, false).await?;
+        if self.live_soon(cx).await?.is_none() {
+            return Ok(());
         }
+        self.replace(cx, |mut live| match self.stands(&live) {
+            Stands::Former => Ok(None),
+            // Not ours to write over, and half of it may be of this edit.
+            Stands::Edited | Stands::Other if live["metadata"]["uid"] != former.uid => Err(StepError::fatal(
+                self.cannot_go_back(cx, "is another object than the one that was edited"),
+            )),
+            Stands::Other => {
+                let seen = "has a command line that is neither the one from before nor the new one";
+                Err(StepError::fatal(self.cannot_go_back(cx, seen)))
+            }
+            // The words alone: what somebody else has changed meanwhile, such as the image, stays.
+            Stands::Edited => {
+                self.was.put(self.component, &mut live["spec"]["template"]);
+                Ok(Some(live))
+            }
+        })
+        .await?;
+        RolledOut { site: &self.site, component: self.component }.wait(cx, false).await?;
         Ok(())
     }
 }
