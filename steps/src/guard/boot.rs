@@ -1,7 +1,7 @@
 //! The guard's start: what is put back before the kubelet starts, and the run that follows.
 
 use super::GuardError;
-use super::decide::{BootFacts, Decision, ManifestCopy, Next, Standing, Workflow, at_boot};
+use super::decide::{BootFacts, Decision, ManifestCopy, Next, RunFacts, Workflow, at_boot};
 use super::env::GuardEnv;
 use super::intervals::Intervals;
 use super::journal_view::JournalView;
@@ -255,13 +255,9 @@ pub(super) async fn open_when_free(
     }
 }
 
-/// A fallback while the API is down must not wait for the API, and a rollback may be what brings the API
-/// back.
 fn needs_the_api(told: &JournalView, next: Next) -> bool {
     let Next::Resume(run) = next else { return true };
-    !told.run(run).is_some_and(|run| {
-        run.workflow == Workflow::FallBack || run.standing == Standing::Unfinished { rolling_back: true }
-    })
+    told.run(run).is_none_or(RunFacts::needs_the_api)
 }
 
 /// Whether what follows goes on with an edit.

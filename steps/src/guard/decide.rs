@@ -44,6 +44,21 @@ pub struct RunFacts {
     pub retired: BTreeSet<Component>,
 }
 
+impl RunFacts {
+    /// Whether the run can do nothing before the API answers. A fallback while the API is down must not wait for
+    /// the API, and a rollback may be what brings the API back. An edit writes to the API and nowhere else, also
+    /// on its way back.
+    pub(super) fn needs_the_api(&self) -> bool {
+        match self.workflow {
+            Workflow::Edit => true,
+            Workflow::FallBack => false,
+            Workflow::Pivot | Workflow::HandOver | Workflow::RenewStandby => {
+                self.standing != Standing::Unfinished { rolling_back: true }
+            }
+        }
+    }
+}
+
 /// The purpose of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

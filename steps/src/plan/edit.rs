@@ -20,6 +20,9 @@ const BACK_WITHIN: Duration = Duration::from_secs(180);
 /// Without an API an attempt takes some seconds. Then the guard must get its turn: it waits for this run.
 const BACK_TRIES: u32 = 4;
 
+/// One attempt to let go of the lock. The API has answered a moment before.
+const LET_GO_WITHIN: Duration = Duration::from_secs(10);
+
 /// What a person wants of an edit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edit {
@@ -47,12 +50,11 @@ pub struct Edit {
 pub fn edit(settings: &Settings, pivot: RunId, edit: Edit) -> Result<Plan, PlanError> {
     let Edit { component, was, words, within, why } = edit;
     let change = step(StepKind::EditDaemonset.of(component), Job::EditDaemonset { component, was, words });
-    let back = Policy::tries(BACK_TRIES, BACK_WITHIN);
-    let change = change.undo_policy(back.clone()).after([StepKind::Lock]);
+    let change = change.undo_policy(Policy::tries(BACK_TRIES, BACK_WITHIN)).after([StepKind::Lock]);
     let wait = step(StepKind::AwaitRollOut.of(component), Job::AwaitRollOut { component });
     let wait = wait.policy(Policy::tries(1, within)).after([StepKind::EditDaemonset.of(component)]);
     let steps = vec![
-        step(StepKind::Lock, Job::Lock).undo_policy(back),
+        step(StepKind::Lock, Job::Lock).undo_policy(Policy::tries(BACK_TRIES, LET_GO_WITHIN)),
         change,
         // After a reboot, or another process's death, the pod is another one.
         wait.durability(Durability::Process),

@@ -130,6 +130,16 @@ fn an_edit_that_was_cut_short_goes_on_and_one_that_waits_is_guarded() {
     }
 }
 
+/// Without an API its undo would give up after some seconds, and a fallback may be what brings the API back.
+#[test]
+fn an_edit_waits_for_the_api_also_on_its_way_back() {
+    for standing in [UNFINISHED, ROLLING_BACK] {
+        assert!(run(2, Workflow::Edit, standing, "now").needs_the_api());
+        assert!(!run(2, Workflow::FallBack, standing, "now").needs_the_api());
+        assert_eq!(run(2, Workflow::HandOver, standing, "now").needs_the_api(), standing == UNFINISHED);
+    }
+}
+
 /// The guard never flaps.
 #[test]
 fn a_second_failure_soon_after_the_first_stays_static() {
