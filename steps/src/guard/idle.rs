@@ -1,6 +1,7 @@
 //! Tells whether another process has had the journal open. Each process that opens the journal writes its
 //! name into the lock file. The journal itself stays closed.
 
+use crate::run_info::{LockPurpose, LockUse};
 use fulcrum_engine::state::{LockHolder, lock_holder};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -35,6 +36,12 @@ impl JournalEye {
             tokio::time::sleep(tick).await;
         }
         self.until_free(tick).await;
+    }
+
+    /// Whether a person's command has the journal open, to work on a run.
+    pub(super) fn sees_a_command(&self) -> bool {
+        let holder = lock_holder(&self.dir).ok().flatten();
+        holder.is_some_and(|holder| LockPurpose::use_of(&holder.purpose) == LockUse::Command)
     }
 
     /// Waits until no process has the journal open.

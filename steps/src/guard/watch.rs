@@ -204,6 +204,10 @@ impl<'a> Watch<'a> {
                 () = self.guard.stop.cancelled() => return Ok(Some(Ended::Stopped)),
             }
             if eye.is_touched() {
+                if eye.sees_a_command() {
+                    // An edit attends its own roll-out. Two would undo each other's steering.
+                    self.attend_no_more();
+                }
                 tokio::select! {
                     () = eye.until_free(self.guard.intervals.tick) => {}
                     // A rollback that has the journal open ends the guard, and waits for its end.
@@ -283,10 +287,7 @@ impl<'a> Watch<'a> {
         let now = Instant::now();
         match &mut self.attending {
             Some((_, until)) if several => *until = now + HOLD_FOR,
-            Some((task, until)) if *until < now => {
-                task.abort();
-                self.attending = None;
-            }
+            Some((_, until)) if *until < now => self.attend_no_more(),
             None if several => self.attend(now + HOLD_FOR),
             _ => {}
         }
@@ -298,6 +299,12 @@ impl<'a> Watch<'a> {
         let (site, tick) = (Arc::clone(&self.site), self.guard.intervals.tick);
         let task = tokio::spawn(async move { match roll_out::attend(&site, tick).await {} });
         self.attending = Some((task, until));
+    }
+
+    fn attend_no_more(&mut self) {
+        if let Some((task, _)) = self.attending.take() {
+            task.abort();
+        }
     }
 
     fn alive(&mut self, component: Component) {
@@ -353,9 +360,7 @@ impl<'a> Watch<'a> {
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        if let Some((task, _)) = self.attending.take() {
-            task.abort();
-        }
+        self.attend_no_more();
     }
 }
 
