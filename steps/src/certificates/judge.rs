@@ -201,11 +201,25 @@ fn in_memory(one: &Running, root: &Path) -> Vec<Entry> {
             state: State::Presented,
             remedy: String::new(),
         }],
-        renewal: restart(one.program, &one.process, root),
+        renewal: renewal_in_memory(one, root),
     };
-    let own = own.map(|own| (Usage::Serves, "in memory", own));
+    // No flag names the kubelet's, but it is in a file.
+    let what = if one.program == Program::Kubelet { "serving" } else { "in memory" };
+    let own = own.map(|own| (Usage::Serves, what, own));
     let loopback = one.loopback.as_ref().map(|own| (Usage::Loopback, "loopback", own));
     own.into_iter().chain(loopback).map(entry).collect()
+}
+
+/// A restart makes another one, but the kubelet keeps its files, as long as they are there.
+fn renewal_in_memory(one: &Running, root: &Path) -> String {
+    match one.program {
+        Program::Kubelet => {
+            "remove kubelet.crt and kubelet.key in /var/lib/kubelet/pki, then systemctl restart \
+                             kubelet; with serverTLSBootstrap: kubectl certificate approve"
+                .to_owned()
+        }
+        _ => restart(one.program, &one.process, root),
+    }
 }
 
 /// The certificates that `kubeadm certs renew` renews: the file, without `pki/` and `.crt`, and the name.

@@ -110,6 +110,14 @@ fn a_process_that_never_reads_again_is_told_by_its_start() {
     assert_eq!(manager(ago(600), false).state, State::Current);
 }
 
+/// kubeadm's kubelet has its serving certificate in a file that no flag names, and keeps it over a restart.
+#[test]
+fn the_kubelets_own_certificate_goes_with_its_files() {
+    let found = found("/k", on_disk(PEM, ago(60), true), running("kubelet --kubeconfig=/k", OTHER));
+    assert_eq!(found.entries[1].name, "kubelet (serving)", "{found:?}");
+    assert!(found.entries[1].renewal.starts_with("remove kubelet.crt"), "{found:?}");
+}
+
 #[test]
 fn each_program_names_its_files_in_its_own_way() {
     let uses = |words: &str| {
