@@ -168,30 +168,33 @@ impl Step for EditDaemonset {
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let Some(former) = Self::former(cx)? else { return Ok(()) };
         // Over a third command line `run` writes nothing.
-        if matches!(self.stands(&json!({ "spec": former.spec })), Stands::Other) {
-            return Ok(());
-        }
+        let met_another = matches!(self.stands(&json!({ "spec": former.spec })), Stands::Other);
         if self.live_soon(cx).await?.is_none() {
             return Ok(());
         }
-        self.replace(cx, |mut live| match self.stands(&live) {
-            Stands::Former => Ok(None),
-            // Not ours to write over, and half of it may be of this edit.
-            Stands::Edited | Stands::Other if live["metadata"]["uid"] != former.uid => Err(StepError::fatal(
-                self.cannot_go_back(cx, "is another object than the one that was edited"),
-            )),
-            Stands::Other => {
-                let seen = "has a command line that is neither the one from before nor the new one";
-                Err(StepError::fatal(self.cannot_go_back(cx, seen)))
-            }
-            // The words alone: what somebody else has changed meanwhile, such as the image, stays.
-            Stands::Edited => {
-                self.was.put(self.component, &mut live["spec"]["template"]);
-                Ok(Some(live))
-            }
-        })
-        .await?;
-        RolledOut { site: &self.site, component: self.component }.wait(cx, false).await?;
+        let back = self
+            .replace(cx, |mut live| match self.stands(&live) {
+                Stands::Former => Ok(None),
+                Stands::Other if met_another => Ok(None),
+                // Not ours to write over, and half of it may be of this edit.
+                Stands::Edited | Stands::Other if live["metadata"]["uid"] != former.uid => {
+                    let seen = "is another object than the one that was edited";
+                    Err(StepError::fatal(self.cannot_go_back(cx, seen)))
+                }
+                Stands::Other => {
+                    let seen = "has a command line that is neither the one from before nor the new one";
+                    Err(StepError::fatal(self.cannot_go_back(cx, seen)))
+                }
+                // The words alone: what somebody else has changed meanwhile, such as the image, stays.
+                Stands::Edited => {
+                    self.was.put(self.component, &mut live["spec"]["template"]);
+                    Ok(Some(live))
+                }
+            })
+            .await?;
+        if matches!(self.stands(&back), Stands::Former) {
+            RolledOut { site: &self.site, component: self.component }.wait(cx, false).await?;
+        }
         Ok(())
     }
 }
