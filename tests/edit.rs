@@ -4,7 +4,7 @@ use crate::hand_over::ask_all_the_while;
 use crate::support::{SOON, TestSite, outcome, reason, setup};
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
-use fulcrum_engine::{Ending, Outcome};
+use fulcrum_engine::{Ending, Outcome, StepId};
 use fulcrum_simulator::rehearsal::{ChildExit, Fault, Point, Then, When, intervals};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{Carried, boot, carry_on};
@@ -15,7 +15,7 @@ use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
 use fulcrum_steps::unit::HOLD_OFF;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -121,12 +121,10 @@ async fn a_server_that_is_ready_by_the_answers_of_the_old_one_is_taken_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edit_is_judged_by_its_own_component() {
     let (world, pivot) = pivoted().await;
-    let daemonsets: Api<DaemonSet> = Api::namespaced(world.simulator.client(), "kube-system");
-    let pods_stay =
-        DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..Default::default() };
-    daemonsets.delete(API.daemonset_name(), &pods_stay).await.unwrap();
-    let ending = edit(&world, pivot, setting(&world, Component::Scheduler, "v", "7").await).await;
-    assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
+    let settings = settings(&world.journal(), pivot);
+    let plan = plan::edit(&settings, pivot, setting(&world, Component::Scheduler, "v", "7").await).unwrap();
+    let verify = plan.step(&StepId::from("verify")).unwrap();
+    assert_eq!(verify.args, json!({ "job": "verify", "only": Component::Scheduler }));
 }
 
 /// SIGKILL at each boundary of each step. The guard goes on: an edit does not wait for a person.
