@@ -7,9 +7,11 @@
 NODE_ENV=(env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8)
 . "$HERE/tree.sh"
 
-# node_is NUMBER: what follows is about the node cp1, cp2 or cp3.
+# address_of NUMBER: of the node cp1, cp2 or cp3.
+address_of() { echo "10.77.0.1$1"; }
+# node_is NUMBER: what follows is about that node.
 node_is() {
-  NODE=cp$1 NODE_IP=10.77.0.1$1 NODE_CARD=02:53:44:00:00:0$1
+  NODE=cp$1 NODE_IP=$(address_of "$1") NODE_CARD=02:53:44:00:00:0$1
   NODE_CGROUP=fulcrum-lab-$NODE
   DISK=$LAB_CACHE/disk-$NODE NODE_RUN=$LAB_CACHE/run-$NODE
   MANIFESTS=$DISK/etc/kubernetes/manifests KUBECONFIG=$DISK/etc/kubernetes/admin.conf

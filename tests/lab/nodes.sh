@@ -85,7 +85,7 @@ backend servers
   http-check expect status 200
   default-server check check-ssl verify none inter 500ms fall 2 rise 1 on-marked-down shutdown-sessions
 CFG
-  for number in $(seq "$NODES"); do echo "  server cp$number 10.77.0.1$number:6443"; done
+  for number in $(seq "$NODES"); do echo "  server cp$number $(address_of "$number"):6443"; done
 }
 
 # --- loads: one through the balancer, and one at each server ------------------------------------------------------------
@@ -95,10 +95,10 @@ loads_start() {
   local number
   [ -n "$LOAD_RATE" ] || loads_rate
   # Each looks for one address in `kubernetes`: the balancer's is in no object.
-  load_begin "$((LOAD_RATE * 21 / 20))" --endpoint 10.77.0.11
+  load_begin "$((LOAD_RATE * 21 / 20))" --endpoint "$(address_of 1)"
   LOADS=("balancer $LOAD_PID $LOAD_LOG")
   for number in $(seq "$NODES"); do
-    load_begin "$((LOAD_RATE * 21 / 20))" --server "https://10.77.0.1$number:6443"
+    load_begin "$((LOAD_RATE * 21 / 20))" --server "https://$(address_of "$number"):6443"
     LOADS+=("cp$number $LOAD_PID $LOAD_LOG")
   done
 }
