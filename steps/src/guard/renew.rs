@@ -6,7 +6,7 @@ use super::watch::Watch;
 use crate::component::Component;
 use crate::host::Process;
 use crate::look::once;
-use crate::manifest::standby_of;
+use crate::manifest::{is_through, standby_of};
 use crate::plan;
 use crate::site::{Site, in_api_pod};
 use fulcrum_engine::Plan;
@@ -77,11 +77,7 @@ impl Watch<'_> {
 
     /// Every pod is of the newest template and Ready, and the pod on this node is the one that answers here.
     async fn serves_as_said(&self, component: Component, live: &Value) -> Result<bool, GuardError> {
-        let number = |field: &str| live["status"][field].as_u64().unwrap_or(0);
-        let rolled_out = live["status"]["observedGeneration"] == live["metadata"]["generation"]
-            && number("updatedNumberScheduled") == number("desiredNumberScheduled")
-            && number("numberReady") == number("desiredNumberScheduled");
-        if !rolled_out {
+        if is_through(live).is_err() {
             return Ok(false);
         }
         let labels = Site::pod_labels(component);

@@ -40,7 +40,7 @@ pub use glance::{Glance, glance};
 pub use handlers::HealthProbe;
 pub use quantity::nanos;
 pub use references::api_reference;
-pub use roll_out::{NoRollOut, can_roll_out};
+pub use roll_out::{NoRollOut, can_roll_out, is_through};
 pub use standby::{StandbyError, standby_of};
 pub use started::Started;
 pub use static_pod::{Advertised, StaticPod};

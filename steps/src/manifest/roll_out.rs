@@ -70,7 +70,11 @@ pub fn can_roll_out(live: &Value) -> Result<(), NoRollOut> {
     is_through(live)
 }
 
-fn is_through(live: &Value) -> Result<(), NoRollOut> {
+/// Whether every pod is of the newest template and Ready, on all nodes.
+///
+/// # Errors
+/// [`NoRollOut::InProgress`] when one is not.
+pub fn is_through(live: &Value) -> Result<(), NoRollOut> {
     let number = |field: &str| live["status"][field].as_u64().unwrap_or(0);
     let [wanted, updated, ready] =
         ["desiredNumberScheduled", "updatedNumberScheduled", "numberReady"].map(number);

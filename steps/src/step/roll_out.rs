@@ -8,7 +8,7 @@ use crate::component::Component;
 use crate::handover::roll_out::attended;
 use crate::host::{MARK_NEWCOMER, Process};
 use crate::look::{answered, once};
-use crate::manifest::Words;
+use crate::manifest::{Words, is_through};
 use crate::settings::HandoverMode;
 use crate::site::{Site, in_api_pod};
 use fulcrum_engine::{Context, Look, Pending, StepError};
@@ -51,13 +51,8 @@ impl RolledOut<'_> {
         let live = answered(self.site.cluster.daemonset(name).await)?;
         let live = live.ok_or_else(|| StepError::fatal(format!("DaemonSet {name} is gone")))?;
         let pods = self.pods().await?;
-        let number = |field: &str| live["status"][field].as_u64().unwrap_or(0);
-        let desired = number("desiredNumberScheduled");
-        let rolled_out = live["status"]["observedGeneration"] == live["metadata"]["generation"]
-            && number("updatedNumberScheduled") == desired
-            && number("numberReady") == desired;
         let [pod] = pods.as_slice() else { return Err(Pending::NotYet(story(&pods))) };
-        if !rolled_out || is_going(pod) || !self.is_new(pod, &live) {
+        if is_through(&live).is_err() || is_going(pod) || !self.is_new(pod, &live) {
             return Err(Pending::NotYet(story(&pods)));
         }
         let uid = pod.metadata.uid.as_deref();
