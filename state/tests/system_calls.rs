@@ -11,6 +11,7 @@
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -154,17 +155,44 @@ const CALLS: [&str; 14] = [
     "clone3",
 ];
 
-/// How the n-th call of a kind goes wrong. `FULCRUM_CALLS=1` makes it long.
+/// How often one thread of a child calls each, at most, as strace counts by thread. The child is a first one,
+/// and a second one on what the first has left.
+fn counts() -> Vec<usize> {
+    let root = tempfile::tempdir().unwrap();
+    let (dir, log) = (root.path().join("state"), root.path().join("trace"));
+    let trace = format!("trace={}", CALLS.join(","));
+    let mut most = vec![0; CALLS.len()];
+    for _ in 0..2 {
+        let (status, said) = traced(&dir, &["-e", &trace, "-o", log.to_str().unwrap()]);
+        assert!(status.success(), "{said:?}");
+        let trace = std::fs::read_to_string(&log).unwrap();
+        for (most, call) in most.iter_mut().zip(CALLS) {
+            let mut by_thread: HashMap<&str, usize> = HashMap::new();
+            for line in trace.lines() {
+                let (thread, rest) = line.split_once(' ').unwrap();
+                *by_thread.entry(thread).or_default() +=
+                    usize::from(rest.trim_start().starts_with(&format!("{call}(")));
+            }
+            *most = by_thread.into_values().fold(*most, usize::max);
+        }
+    }
+    most
+}
+
+/// How the n-th call of a kind goes wrong. `FULCRUM_CALLS=1` takes every call, and each in every way.
 fn cases() -> Vec<String> {
     let long = std::env::var("FULCRUM_CALLS").is_ok();
-    let numbers: Vec<u64> = if long { (1..=400).collect() } else { vec![2, 5, 11] };
     let faults = ["error=EIO", "error=ENOSPC", "signal=KILL"];
-    let case = |call: &str, n: u64, at: usize| format!("{call}:{}:when={n}", faults[at]);
-    // In short, those that change something.
-    let calls = if long { &CALLS[..] } else { &CALLS[3..10] };
-    let all = calls.iter().flat_map(|call| numbers.iter().map(move |n| (*call, *n)));
+    let case = |call: &str, n: usize, at: usize| format!("{call}:{}:when={n}", faults[at]);
+    let numbered: Vec<(&str, usize)> = if long {
+        let all = CALLS.into_iter().zip(counts());
+        all.flat_map(|(call, count)| (1..=count).map(move |n| (call, n))).collect()
+    } else {
+        // Those that change something.
+        CALLS[3..10].iter().flat_map(|call| [2, 5, 11].map(|n| (*call, n))).collect()
+    };
     let mut cases = Vec::new();
-    for (count, (call, n)) in all.enumerate() {
+    for (count, (call, n)) in numbered.into_iter().enumerate() {
         match (long, call) {
             // The runtime's own wake-up is one, and it does not live without.
             (_, "write") => cases.push(case(call, n, 2)),
