@@ -163,8 +163,8 @@ func class(err error) string {
 }
 
 func shorten(text string) string {
-	if len(text) > 90 {
-		return text[:90]
+	if len(text) > 240 {
+		return text[:240]
 	}
 	return text
 }
