@@ -17,6 +17,7 @@ load_begin() {
   LOAD_LOG=$LOGS/load-$number.log LOAD_SUMMARY=$LOGS/load-$number.json
   load "$@" --log "$LOAD_LOG" >"$LOAD_SUMMARY" 2>"$LOGS/load-$number.err" &
   LOAD_PID=$!
+  listeners >"$LOGS/load-$number.listeners" &
   within 10 grep -q ' ok$' "$LOAD_LOG" || { echo "the load does not get through: $(tail -n 3 "${LOAD_LOG%.log}".*)" >&2; return 1; }
 }
 # load_start_small: where the API will be away: so many that fail at once would only make the API server's start longer.
@@ -41,6 +42,19 @@ machine_rests() { [ "$(idle_percent 2)" -ge 60 ]; }
 idle_percent() {
   { head -n 1 /proc/stat; sleep "$1"; head -n 1 /proc/stat; } |
     awk '{idle = $5 + $6; all = $2 + $3 + $4 + $5 + $6 + $7 + $8 + $9; if (NR == 2) print int(100 * (idle - was) / (all - had)); was = idle; had = all}'
+}
+
+# listeners: as long as the load runs, which processes listen as API servers on the node, with the Unix time, whenever that is
+# another one: what a failed request met.
+listeners() {
+  local before='' now
+  while kill -0 "$LOAD_PID" 2>/dev/null; do
+    now=$(nsenter -t "$(node_pid)" -n ss --no-header --tcp --listening --numeric --processes 2>/dev/null |
+      sed -nE 's/^.*:([0-9]+) +[^ ]+ *users:\(\("kube-apiserver",pid=([0-9]+).*$/\1 pid \2/p' | sort | paste -sd ',')
+    [ "$now" = "$before" ] || echo "$(date +%s.%3N) $now"
+    before=$now
+    sleep 0.2
+  done
 }
 
 # load_stop LABEL
@@ -78,6 +92,7 @@ failed_requests() {
 check_unharmed() {
   check "$1: at least $LOAD_RATE requests/s" at_least "$LOAD_RATE" "$(load_figure .rate)"
   expect_eq "$1: failed requests" 0 "$(failed_requests)"
+  [ -z "$FAILED" ] || while IFS= read -r line; do note "API servers listening since $line"; done <"${LOAD_LOG%.log}.listeners"
   expect_eq "$1: missed watch events" 0 "$(load_figure 'if .watch.missed == 0 and .watch.expected > 0 then 0 else
     "\(.watch.missed) of \(.watch.expected)" end')"
 }
