@@ -106,12 +106,16 @@ async fn a_run_that_waits_is_shown_with_its_question_and_the_decision() {
     let run = engine.start(plan).await.unwrap().run;
     let shown = text(&command(&["show"], dir.path()).stdout);
     assert!(shown.lines().last().unwrap().ends_with("ask waits for a decision: ship it?"), "{shown}");
+    let listed = text(&command(&["list"], dir.path()).stdout);
+    assert!(listed.trim_end().ends_with("entries  open, ask waits for a decision: ship it?"), "{listed}");
+    assert_eq!(json_of(&["list"], dir.path())["runs"][0]["waits"][0]["step"], "ask");
     engine.approve(run, "ask", "ann", "seen").await.unwrap();
     let _ = engine.resume(run).await.unwrap();
     let shown = text(&command(&["show"], dir.path()).stdout);
     assert!(shown.contains("ask waited for") && shown.contains("approved by ann (seen)  pid "), "{shown}");
     let wait = &json_of(&["show"], dir.path())["waits"][0];
     assert_eq!((&wait["open"], &wait["decision"]["by"]), (&json!(false), &json!("ann")), "{wait}");
+    assert_eq!(json_of(&["list"], dir.path())["runs"][0]["waits"], json!([]));
 }
 
 #[tokio::test]

@@ -1,23 +1,44 @@
 //! `fulcrum-journal list`.
 
 use crate::print::{Printer, rfc3339};
-use crate::{FORMAT_VERSION, Found, Outcome};
+use crate::show::{history, wait_json};
+use crate::{FORMAT_VERSION, Found, Outcome, Trouble};
+use fulcrum_engine::history::StepWait;
 use fulcrum_engine::state::{Damage, Reader, RunHeader};
 use serde_json::{Value, json};
 
 pub(crate) fn list(reader: &Reader, printer: &Printer) -> Outcome {
     let runs = reader.runs()?;
     if printer.is_json() {
-        let runs: Vec<Value> = runs.iter().map(header_json).collect();
-        printer.json(&json!({ "format_version": FORMAT_VERSION, "runs": runs }))?;
+        let mut listed = Vec::new();
+        for header in &runs {
+            let mut run = header_json(header);
+            run["waits"] = open_waits(reader, header, printer)?.iter().map(wait_json).collect();
+            listed.push(run);
+        }
+        printer.json(&json!({ "format_version": FORMAT_VERSION, "runs": listed }))?;
     } else {
         let width = runs.iter().map(|header| header.kind.chars().count()).max().unwrap_or_default();
-        runs.iter().try_for_each(|header| printer.line(header_line(header, width)))?;
+        for header in &runs {
+            let waits = open_waits(reader, header, printer)?;
+            let waits: String =
+                waits.iter().map(|wait| format!(", {} waits {}", wait.step, wait.wait)).collect();
+            printer.line(header_line(header, width) + &waits)?;
+        }
         if runs.is_empty() {
             printer.talk("the journal has no runs yet");
         }
     }
     Ok(if runs.iter().any(|header| header.damage.is_some()) { Found::Damage } else { Found::Whole })
+}
+
+/// What the steps of a run wait for. Only a run that is open is read.
+fn open_waits(reader: &Reader, header: &RunHeader, printer: &Printer) -> Result<Vec<StepWait>, Trouble> {
+    if header.over || header.damage.is_some() {
+        return Ok(Vec::new());
+    }
+    let read = history(reader, header, printer)?;
+    Ok(read.into_iter().flat_map(|(history, _)| history.waits).filter(|wait| wait.is_open).collect())
 }
 
 /// What a run's header says, as JSON.

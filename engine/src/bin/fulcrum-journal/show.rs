@@ -86,7 +86,11 @@ fn as_json(reader: &Reader, header: &RunHeader, history: Option<Readable>, print
 
 /// The attempts of a run. `None` if no workflow engine wrote the run, or a later
 /// version of the engine did.
-fn history(reader: &Reader, header: &RunHeader, printer: &Printer) -> Result<Option<Readable>, Trouble> {
+pub(crate) fn history(
+    reader: &Reader,
+    header: &RunHeader,
+    printer: &Printer,
+) -> Result<Option<Readable>, Trouble> {
     let mut history = History::default();
     for entry in reader.entries(header.run) {
         let entry = match entry {
@@ -163,7 +167,8 @@ fn wait_line(wait: &StepWait) -> String {
     line
 }
 
-fn wait_json(wait: &StepWait) -> Value {
+/// What a step waited for, as JSON.
+pub(crate) fn wait_json(wait: &StepWait) -> Value {
     json!({
         "step": wait.step,
         "open": wait.is_open,
