@@ -71,7 +71,7 @@ fn make_shop(database: &Path) -> rusqlite::Result<()> {
     let all = shop.transaction()?;
     all.execute_batch("CREATE TABLE IF NOT EXISTS users (id INTEGER PRIMARY KEY, email TEXT)")?;
     let empty: bool = all.query_row("SELECT count(*) = 0 FROM users", [], |row| row.get(0))?;
-    for n in if empty { 1..=ROWS } else { 1..=0 } {
+    for n in (1..=ROWS).filter(|_| empty) {
         all.execute("INSERT INTO users (email) VALUES (?1)", [format!("User{n}@Example.org")])?;
     }
     all.commit()
