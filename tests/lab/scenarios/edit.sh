@@ -27,7 +27,7 @@ check_unharmed 'a bad flag'
 
 # The guard goes on with an edit whose command died.
 load_start
-fulcrum_killed_at step-done edit-daemonset edit kube-apiserver --set event-ttl=3h0m0s --yes
+fulcrum_killed_at step-done edit-daemonset/kube-apiserver edit kube-apiserver --set event-ttl=3h0m0s --yes
 need wait_until 'the guard has brought it to its end' 240 last_run_is edit completed
 need wait_until 'only the newest pod is left, and is Ready' 120 only_pod_runs --event-ttl=3h0m0s
 sleep 15
