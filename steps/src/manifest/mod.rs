@@ -15,6 +15,7 @@ mod glance;
 mod handlers;
 mod kind;
 mod listening;
+mod own_address;
 mod program;
 mod quantity;
 mod references;
