@@ -27,6 +27,8 @@ pub struct Site {
     pub timeouts: Timeouts,
     /// The mode of the run's rollback, if there is one.
     pub rollback_mode: RollbackMode,
+    /// Whether the run may take the lock from another one: a person says that nobody will go on with that.
+    pub take_lock: bool,
 }
 
 /// The question for the readiness of this manifest's component on its own node.

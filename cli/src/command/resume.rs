@@ -7,6 +7,7 @@ use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
 use fulcrum_engine::Run;
 use fulcrum_steps::run_info::LockPurpose;
+use fulcrum_steps::site::Site;
 use std::sync::Arc;
 
 pub(crate) async fn resume(global: &Global, args: &Resume, shell: &Shell) -> Result<Exit, Failure> {
@@ -27,7 +28,7 @@ pub(crate) async fn resume(global: &Global, args: &Resume, shell: &Shell) -> Res
         shell.confirm(&format!("Go on {direction} run {run} on node {}?", site.settings.node))?;
     }
     let (journal, _) = asked.open(meant)?;
-    let site = Arc::new(site);
+    let site = Arc::new(Site { take_lock: args.lock.take_lock, ..site });
     let (engine, progress) = engine(journal, &site, &args.pause_after, shell).await?;
     conclude(engine.resume(run).await, &progress, shell).map(|exit| match exit {
         // The person asked to undo.

@@ -53,6 +53,7 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
         return Ok(other);
     }
     site.rollback_mode = mode;
+    site.take_lock = args.lock.take_lock;
     let site = Arc::new(site);
     let (engine, progress) = engine(journal, &site, &[], shell).await?;
     if let Some(limit) = args.timeout {

@@ -1,43 +1,67 @@
-//! Removes a DaemonSet, if it is this run's. The undo of `create-daemonset` does this, and before it the step
-//! that frees the port for the static pod.
+//! Takes this node's pods of a DaemonSet away, and with the last node the DaemonSet. The undo of `create-daemonset` does
+//! this, and before it the step that frees the port for the static pod.
 
 use super::drain::Drain;
-use crate::cluster::{OPT_IN_LABEL, RUN_ANNOTATION};
+use crate::cluster::{Lock, LockError, OPT_IN_LABEL, RUN_ANNOTATION, is_of_node};
 use crate::component::Component;
 use crate::host::{Process, Question};
 use crate::look::answered;
 use crate::site::{Site, in_api_pod};
-use fulcrum_engine::state::RunId;
+use crate::step_name::StepKind;
 use fulcrum_engine::{Context, Look, Pending, StepError};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The DaemonSet that a run has made for a component.
+/// The DaemonSet that runs a component on this node for a run.
 pub(crate) struct Removal<'a> {
     site: &'a Site,
     component: Component,
-    run: RunId,
+    /// The lock, as this run holds it.
+    lock: Lock,
+    /// The run that has made the DaemonSet: this one, or another node's that made what this one has found.
+    maker: String,
+    /// Whether another run had the lock at the last look.
+    locked_out: AtomicBool,
 }
 
 impl<'a> Removal<'a> {
-    pub(crate) fn new(site: &'a Site, component: Component, run: RunId) -> Self {
-        Self { site, component, run }
+    /// For the run that `cx` works on. `maker` is the run that made the DaemonSet, if the caller knows it; otherwise
+    /// `create-daemonset` has noted it.
+    pub(crate) fn new(site: &'a Site, component: Component, cx: &Context, maker: Option<String>) -> Self {
+        let lock = Lock::of(&site.settings.node, cx.run());
+        let noted = || {
+            let output = cx.output_value(StepKind::CreateDaemonset.of(component).id().as_str())?;
+            output[MADE_BY].as_str().map(str::to_owned)
+        };
+        let maker = maker.or_else(noted).unwrap_or_else(|| cx.run().to_string());
+        Self { site, component, lock, maker, locked_out: AtomicBool::new(false) }
     }
 
-    /// Tells the DaemonSet and its pods to go. Returns `false` if the DaemonSet belongs to another owner by
-    /// now: it stays. To be repeated until they have gone, as the DaemonSet's controller may be making
-    /// another pod just now. The pods are told by name as well: the garbage collector is part of a controller
-    /// manager that may be starting just now.
+    /// Tells this node's pods to go. Returns `false` if the DaemonSet belongs to another owner by now: it stays.
+    /// To be repeated until they have gone, as the DaemonSet's controller may be making another pod just now. The
+    /// pods are told by name as well: the controller manager may be starting just now.
+    ///
+    /// The last node deletes the DaemonSet. Where other nodes run on it, this node's label is taken away. Which of
+    /// the two it is can only be told under the lock.
     pub(crate) async fn tell(&self) -> Look<bool> {
         let name = self.component.daemonset_name();
         let live = answered(self.site.cluster.daemonset(name).await)?;
         if let Some(live) = live {
-            if made_by(&live).as_deref() != Some(&self.run.to_string()) {
+            if made_by(&live).as_deref() != Some(&self.maker) {
                 return Ok(false);
             }
-            self.refuse_if_shared().await?;
-            let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
-            answered(self.site.cluster.delete_daemonset(name, uid).await)?;
+            self.hold_the_lock().await?;
+            match users(self.site).await?.iter().any(|node| *node != self.site.settings.node) {
+                true => {
+                    let node = &self.site.settings.node;
+                    answered(self.site.cluster.label_node(node, OPT_IN_LABEL, None).await)?;
+                }
+                false => {
+                    let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
+                    answered(self.site.cluster.delete_daemonset(name, uid).await)?;
+                }
+            }
         }
         let pods = self.pods().await?;
         for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
@@ -47,22 +71,27 @@ impl<'a> Removal<'a> {
         Ok(true)
     }
 
-    /// A node that a person has opted in runs on this DaemonSet too.
-    async fn refuse_if_shared(&self) -> Look<()> {
-        let nodes = answered(self.site.cluster.nodes_labelled(OPT_IN_LABEL).await)?;
-        let others: Vec<&String> = nodes.iter().filter(|node| **node != self.site.settings.node).collect();
-        if others.is_empty() {
-            return Ok(());
+    /// A rollback that began without an API may not have the lock yet.
+    async fn hold_the_lock(&self) -> Look<()> {
+        let taken = self.lock.take(&self.site.cluster).await;
+        self.locked_out.store(matches!(taken, Err(LockError::Held { .. })), Ordering::Relaxed);
+        match taken {
+            Ok(()) => Ok(()),
+            Err(LockError::Cluster(error)) if !error.is_conflict() => answered(Err(error)),
+            Err(error) => Err(Pending::NotYet(error.to_string())),
         }
-        Err(Pending::Failed(StepError::fatal(format!(
-            "DaemonSet {} also runs on {others:?}, which bear the label {OPT_IN_LABEL}: take it away from them \
-             when their control planes run without it",
-            self.component.daemonset_name()
-        ))))
     }
 
+    /// Whether the API answers, and another run has the lock.
+    pub(crate) fn is_locked_out(&self) -> bool {
+        self.locked_out.load(Ordering::Relaxed)
+    }
+
+    /// The DaemonSet's pods that are on this node, or meant for it.
     async fn pods(&self) -> Look<Vec<Pod>> {
-        answered(self.site.cluster.pods_labelled(&Site::pod_labels(self.component)).await)
+        let mut pods = answered(self.site.cluster.pods_labelled(&Site::pod_labels(self.component)).await)?;
+        pods.retain(|pod| is_of_node(pod, &self.site.settings.node));
+        Ok(pods)
     }
 
     /// The DaemonSet's process, to be drained, even if it no longer listens.
@@ -117,6 +146,15 @@ impl<'a> Removal<'a> {
 
 pub(crate) fn still_listens<T>(process: &Process) -> Look<T> {
     Err(Pending::NotYet(format!("pid {} still listens", process.pid)))
+}
+
+/// In the output of `create-daemonset`: the run that made the DaemonSet.
+pub(crate) const MADE_BY: &str = "made_by";
+
+/// The control-plane nodes on which the DaemonSets run.
+pub(crate) async fn users(site: &Site) -> Look<Vec<String>> {
+    let both = format!("{OPT_IN_LABEL},{}", site.settings.role_label);
+    answered(site.cluster.nodes_labelled(&both).await)
 }
 
 /// The run that made a DaemonSet. `None` if fulcrum did not.

@@ -11,7 +11,7 @@ use crate::component::Component;
 use serde_json::{Map, Value, json};
 
 /// `kubectl rollout restart` writes this: it changes when the pods started, and nothing else.
-const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+pub(super) const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
 /// Why a DaemonSet's pod cannot be a static pod.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,7 +8,7 @@ use super::host_facts::HostFacts;
 use super::input::PreflightInput;
 use super::this_node::{NotFound, find_node};
 use crate::check::Check;
-use crate::cluster::{ClusterError, ROLE_LABEL};
+use crate::cluster::{ClusterError, OPT_IN_LABEL, ROLE_LABEL};
 use crate::component::Component;
 use crate::host::{Listener, ManifestsDir};
 use crate::manifest::StaticPod;
@@ -93,12 +93,26 @@ async fn cluster_facts(input: &PreflightInput, facts: &HostFacts) -> Result<Clus
         daemonsets.extend(found.map(|daemonset| (component, daemonset)));
     }
     let uid = input.cluster.uid().await.map_err(unreachable)?;
-    let peers =
-        input.cluster.nodes_labelled(role_label(&node).unwrap_or(ROLE_LABEL)).await.map_err(unreachable)?;
+    let role = role_label(&node).unwrap_or(ROLE_LABEL);
+    let peers = input.cluster.nodes_labelled(role).await.map_err(unreachable)?;
+    let both = format!("{OPT_IN_LABEL},{role}");
+    let on_daemonsets = input.cluster.nodes_labelled(&both).await.map_err(unreachable)?;
     let lock = input.cluster.lock_holder().await.map_err(unreachable)?;
     let pods_here = input.cluster.pods_of_node(&name).await.map_err(unreachable)?;
     let published = input.cluster.api_endpoints().await.map_err(unreachable)?;
-    Ok(ClusterFacts { version, uid, name, node, peers, pods, pods_here, published, daemonsets, lock })
+    Ok(ClusterFacts {
+        version,
+        uid,
+        name,
+        node,
+        peers,
+        pods,
+        pods_here,
+        on_daemonsets,
+        published,
+        daemonsets,
+        lock,
+    })
 }
 
 /// The pods of the control plane's namespace, and the name of this node. Just after a start the kubelet has

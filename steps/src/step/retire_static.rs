@@ -5,6 +5,7 @@
 
 use super::archive;
 use super::create_daemonset::led_before;
+use super::lock;
 use crate::change;
 use crate::cluster::config_hash;
 use crate::component::Component;
@@ -185,6 +186,7 @@ impl Step for RetireStatic {
         }
         let cut = match manifests.read(self.name())? {
             Some(current) if Some(&current) == Self::saved(cx)?.as_ref() => {
+                lock::still_ours(&self.site, cx).await?;
                 self.successor_serves(cx).await?;
                 true
             }
