@@ -1,13 +1,12 @@
 //! `fulcrum resume`.
 
 use super::carry_on::{check_breakpoints, conclude, engine};
-use super::take_up::{Asked, TakenUp, take_up};
+use super::take_up::{Asked, TakenUp, take_lock, take_up};
 use crate::args::{Global, Resume};
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
 use fulcrum_engine::Run;
 use fulcrum_steps::run_info::LockPurpose;
-use fulcrum_steps::site::Site;
 use std::sync::Arc;
 
 pub(crate) async fn resume(global: &Global, args: &Resume, shell: &Shell) -> Result<Exit, Failure> {
@@ -28,7 +27,8 @@ pub(crate) async fn resume(global: &Global, args: &Resume, shell: &Shell) -> Res
         shell.confirm(&format!("Go on {direction} run {run} on node {}?", site.settings.node))?;
     }
     let (journal, _) = asked.open(meant)?;
-    let site = Arc::new(Site { take_lock: args.lock.take_lock, ..site });
+    take_lock(&site, run, args.lock, shell).await?;
+    let site = Arc::new(site);
     let (engine, progress) = engine(journal, &site, &args.pause_after, shell).await?;
     conclude(engine.resume(run).await, &progress, shell).map(|exit| match exit {
         // The person asked to undo.

@@ -7,6 +7,7 @@ use super::host_facts::HostFacts;
 use crate::check::Check;
 use crate::cluster::{ROLE_LABEL, ROLE_LABEL_BEFORE_1_24, config_hash, is_ready, node_of, pod_story};
 use crate::component::Component;
+use crate::handover::elsewhere::Elsewhere;
 use crate::manifest::{Advertised, Difference, StaticPod, same_spec};
 use crate::release::{NEWEST_TRIED, OLDEST, Release, Trait};
 use crate::site::Site;
@@ -26,6 +27,8 @@ pub(super) struct ClusterFacts {
     pub(super) pods: Vec<Pod>,
     /// The pods of every namespace that are on this node.
     pub(super) pods_here: Vec<Pod>,
+    /// What the other nodes' API servers and etcd's members say. `None` without a manifest of the API server.
+    pub(super) elsewhere: Option<Elsewhere>,
     /// The control-plane nodes that run on the DaemonSets.
     pub(super) on_daemonsets: Vec<String>,
     /// The addresses under which pods find the API.
@@ -58,20 +61,11 @@ pub(super) fn role_label(node: &Node) -> Option<&'static str> {
     [ROLE_LABEL, ROLE_LABEL_BEFORE_1_24].into_iter().find(bears)
 }
 
-/// The node's own addresses, internal ones first. The kubelet's `status.hostIP` is the first.
-pub(super) fn node_addresses(node: &Node) -> Vec<IpAddr> {
-    let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
-    let mut addresses: Vec<(bool, IpAddr)> = addresses
-        .filter_map(|address| Some((address.type_ != "InternalIP", address.address.parse().ok()?)))
-        .collect();
-    addresses.sort_by_key(|(external, _)| *external);
-    addresses.into_iter().map(|(_, address)| address).collect()
-}
-
 pub(super) async fn cluster_checks(site: &Site, host: &HostFacts, facts: &ClusterFacts) -> Vec<CheckResult> {
     let mut results = vec![CheckResult::pass(Check::Node, format!("this host is node {}", facts.name))];
     results.extend(version_checks(facts));
     results.push(role_check(facts));
+    results.extend(elsewhere_checks(site, facts));
     let made = |pod: &StaticPod| (host.path(pod.component()), pod.daemonset(&site.settings.target(None)));
     let daemonsets: Vec<_> = host.static_pods.values().map(made).collect();
     for (_, daemonset) in &daemonsets {
@@ -186,10 +180,9 @@ fn role_check(facts: &ClusterFacts) -> CheckResult {
         Some(label) if facts.peers.len() < 2 => {
             CheckResult::pass(Check::Role, format!("the node bears {label}"))
         }
-        Some(label) => CheckResult::refuse(
+        Some(label) => CheckResult::pass(
             Check::Role,
             format!("{label} is on {} nodes: {}", facts.peers.len(), facts.peers.join(", ")),
-            "this version pivots a control plane of one node only: the others' are left alone",
         ),
         None => CheckResult::refuse(
             Check::Role,
@@ -200,6 +193,27 @@ fn role_check(facts: &ClusterFacts) -> CheckResult {
             ),
         ),
     }
+}
+
+/// Whether the cluster can spare this node's API server for a moment.
+fn elsewhere_checks(site: &Site, facts: &ClusterFacts) -> Vec<CheckResult> {
+    let Some(seen) = &facts.elsewhere else { return Vec::new() };
+    let result = |check: Check, seen: Result<String, String>, remedy: &str| match seen {
+        Ok(seen) => CheckResult::pass(check, seen),
+        Err(seen) => CheckResult::refuse(check, seen, remedy),
+    };
+    vec![
+        result(
+            Check::ApiServers,
+            seen.servers_ready(),
+            "while this node changes hands its clients may need the others: mend them first",
+        ),
+        result(
+            Check::Etcd,
+            seen.quorum_kept(&site.settings.node_addresses),
+            "if this node were lost, so would be the cluster: bring etcd's members back first",
+        ),
+    ]
 }
 
 /// The node's taints that neither the DaemonSet's own tolerations nor those that its controller adds cover.

@@ -73,19 +73,23 @@ pub(super) enum Attempt {
     Unanswered(String),
 }
 
-/// Takes the lock if it is free, if a person says that it may be taken over, or if its holder's node has gone from the
-/// cluster.
-pub(super) async fn attempt(site: &Site, cx: &Context, lock: &Lock) -> Result<Attempt, StepError> {
+/// Takes the lock if it is free, if a person says so (`take_over`), or if its holder's node has gone from the cluster.
+pub(super) async fn attempt(
+    site: &Site,
+    cx: &Context,
+    lock: &Lock,
+    take_over: bool,
+) -> Result<Attempt, StepError> {
     let mut result = lock.take(&site.cluster).await;
     if let Err(LockError::Held { holder }) = &result {
         let holder = holder.clone();
         let node = node_of(&holder);
         // On this very node nobody else is at work: this run has the journal to itself.
-        let gone = match node == site.settings.node || site.take_lock {
+        let gone = match node == site.settings.node || take_over {
             true => false,
             false => matches!(site.cluster.node(node).await, Ok(None)),
         };
-        if site.take_lock || gone {
+        if take_over || gone {
             let why = if gone { "whose node has gone from the cluster" } else { "as asked for" };
             cx.note(format!("taking the lock from {holder}, {why}"));
             result = lock.take_from(&site.cluster, &holder).await;
@@ -105,9 +109,9 @@ pub(super) async fn attempt(site: &Site, cx: &Context, lock: &Lock) -> Result<At
 
 /// Takes the lock. Waits for an API that is away for a moment, and for another run to end, at most for the attempt's
 /// time. Returns whether another run had it.
-pub(super) async fn take(site: &Site, cx: &Context, lock: &Lock) -> Result<bool, StepError> {
+async fn take(site: &Site, cx: &Context, lock: &Lock) -> Result<bool, StepError> {
     let waited = AtomicBool::new(false);
-    cx.wait("the lock", site.timeouts.poll, async || match attempt(site, cx, lock).await? {
+    cx.wait("the lock", site.timeouts.poll, async || match attempt(site, cx, lock, site.take_lock).await? {
         Attempt::Taken => Ok(()),
         Attempt::Held(seen) => {
             waited.store(true, Ordering::Relaxed);

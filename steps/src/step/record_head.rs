@@ -46,7 +46,7 @@ impl Step for RecordHead {
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let lock = Lock::of(&self.site.settings.node, cx.run());
         let began = Instant::now();
-        let look = async || match lock::attempt(&self.site, cx, &lock).await? {
+        let look = async || match lock::attempt(&self.site, cx, &lock, false).await? {
             Attempt::Taken => Ok(()),
             Attempt::Held(seen) => Err(Pending::NotYet(seen)),
             Attempt::Unanswered(_) if began.elapsed() >= self.site.timeouts.api => Ok(()),
