@@ -12,6 +12,7 @@ use fulcrum_engine::{Context, Look, Pending, StepError};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::time::Instant;
 
 /// The DaemonSet that runs a component on this node for a run.
 pub(crate) struct Removal<'a> {
@@ -21,8 +22,11 @@ pub(crate) struct Removal<'a> {
     lock: Lock,
     /// The run that has made the DaemonSet: this one, or another node's that made what this one has found.
     maker: String,
-    /// Whether another run had the lock at the last look.
-    locked_out: AtomicBool,
+    /// Whether the API answered at the last look, and yet nobody could be told to go.
+    waits: AtomicBool,
+    /// Whether this node's API server is seen off by a removal of its own, side by side with this one.
+    api_first: bool,
+    began: Instant,
 }
 
 impl<'a> Removal<'a> {
@@ -35,7 +39,22 @@ impl<'a> Removal<'a> {
             output[MADE_BY].as_str().map(str::to_owned)
         };
         let maker = maker.or_else(noted).unwrap_or_else(|| cx.run().to_string());
-        Self { site, component, lock, maker, locked_out: AtomicBool::new(false) }
+        Self {
+            site,
+            component,
+            lock,
+            maker,
+            waits: AtomicBool::new(false),
+            api_first: false,
+            began: Instant::now(),
+        }
+    }
+
+    /// The API server's pod goes by a removal of its own. Where the label is taken away, all three go at once: this one
+    /// then waits until the API server's clients are seen off.
+    #[must_use]
+    pub(crate) fn after_the_api(self, api_first: bool) -> Self {
+        Self { api_first, ..self }
     }
 
     /// Tells this node's pods to go. Returns `false` if the DaemonSet belongs to another owner by now: it stays.
@@ -54,6 +73,7 @@ impl<'a> Removal<'a> {
             self.hold_the_lock().await?;
             match users(self.site).await?.iter().any(|node| *node != self.site.settings.node) {
                 true => {
+                    self.let_the_api_go_first().await?;
                     let node = &self.site.settings.node;
                     answered(self.site.cluster.label_node(node, OPT_IN_LABEL, None).await)?;
                 }
@@ -74,7 +94,7 @@ impl<'a> Removal<'a> {
     /// A rollback that began without an API may not have the lock yet.
     async fn hold_the_lock(&self) -> Look<()> {
         let taken = self.lock.take(&self.site.cluster).await;
-        self.locked_out.store(matches!(taken, Err(LockError::Held { .. })), Ordering::Relaxed);
+        self.waits.store(matches!(taken, Err(LockError::Held { .. })), Ordering::Relaxed);
         match taken {
             Ok(()) => Ok(()),
             Err(LockError::Cluster(error)) if !error.is_conflict() => answered(Err(error)),
@@ -82,9 +102,27 @@ impl<'a> Removal<'a> {
         }
     }
 
-    /// Whether the API answers, and another run has the lock.
-    pub(crate) fn is_locked_out(&self) -> bool {
-        self.locked_out.load(Ordering::Relaxed)
+    /// Waits, but not for ever, for the removal of the API server's pod.
+    async fn let_the_api_go_first(&self) -> Look<()> {
+        let site = self.site;
+        let waits = self.api_first && self.component != Component::ApiServer;
+        if !waits || self.began.elapsed() >= site.timeouts.bridge {
+            return Ok(());
+        }
+        let listeners = site.node.host.listeners(site.port(Component::ApiServer)).await?;
+        if !listeners.iter().any(|listener| in_api_pod(&listener.process)) {
+            return Ok(());
+        }
+        self.waits.store(true, Ordering::Relaxed);
+        Err(Pending::NotYet(
+            "the API server's pod goes first: the label that is taken away is that of all".to_owned(),
+        ))
+    }
+
+    /// Whether the API answers, and yet nobody could be told to go: another run has the lock, or the API server's pod
+    /// goes first.
+    pub(crate) fn must_wait(&self) -> bool {
+        self.waits.load(Ordering::Relaxed)
     }
 
     /// The DaemonSet's pods that are on this node, or meant for it.

@@ -185,7 +185,7 @@ impl Step for CreateDaemonset {
             // Never begun, or not ours to delete.
             Some(Before::WasThere(true)) | None => return Ok(()),
         };
-        let removal = Removal::new(&self.site, self.component, cx, maker);
+        let removal = Removal::new(&self.site, self.component, cx, maker).after_the_api(true);
         let what = format!("the API, to delete DaemonSet {}", self.component.daemonset_name());
         let drain = async || removal.drain().await;
         let old = cx.wait(&what, self.site.timeouts.poll, drain).await?;

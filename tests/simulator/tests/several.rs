@@ -4,16 +4,54 @@ use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Outcome, Silent};
 use fulcrum_simulator::Alarm;
-use fulcrum_simulator::rehearsal::{SOON, Setup, SimulatedSite, Version};
+use fulcrum_simulator::rehearsal::{POLL, SOON, Setup, SimulatedSite, Version};
 use fulcrum_steps::check::{Check, Ignored};
 use fulcrum_steps::cluster::{LOCK_LEASE, Lock};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::plan;
 use fulcrum_steps::preflight::{CheckResult, Level, PreflightInput, preflight};
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, Client};
 use serde_json::Value;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
+
+/// Reads through the balancer and at each node, until it is dropped.
+struct Load {
+    counts: Arc<[AtomicU64; 2]>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Load {
+    fn on(nodes: &Nodes) -> Self {
+        let simulator = &nodes.sites[0].simulator;
+        let mut clients: Vec<Client> = nodes.sites.iter().map(|site| site.machine().client()).collect();
+        clients.push(simulator.from_outside());
+        let counts = Arc::new([const { AtomicU64::new(0) }; 2]);
+        let ask = |client: Client| {
+            let counts = Arc::clone(&counts);
+            tokio::spawn(async move {
+                let nodes = Api::<Node>::all(client);
+                loop {
+                    let failed = nodes.get("node-1").await.is_err();
+                    counts[usize::from(failed)].fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(POLL).await;
+                }
+            })
+        };
+        let tasks = clients.into_iter().map(ask).collect();
+        Self { counts, tasks }
+    }
+
+    /// Requires that requests were answered, and that none failed.
+    fn all_good(self) {
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        let [good, bad] = [0, 1].map(|at| self.counts[at].load(Ordering::Relaxed));
+        assert!(good > 0 && bad == 0, "{good} requests were answered, {bad} failed");
+    }
+}
 
 struct Nodes {
     sites: Vec<SimulatedSite>,
@@ -83,6 +121,7 @@ fn of(results: &[CheckResult], check: Check) -> &CheckResult {
 async fn nodes_pivot_in_turn_and_come_back_in_any_order() {
     for order in [[0, 1, 2], [2, 0, 1]] {
         let nodes = Nodes::boot().await;
+        let load = Load::on(&nodes);
         let first = nodes.pivot(0).await;
         let made = nodes.daemonsets().await;
         let runs = [first, nodes.pivot(1).await, nodes.pivot(2).await];
@@ -96,6 +135,7 @@ async fn nodes_pivot_in_turn_and_come_back_in_any_order() {
             let expected = if at == 2 { vec![Value::Null; 3] } else { made.clone() };
             assert_eq!(there, expected, "the last one takes them away: {order:?}, {at}");
         }
+        load.all_good();
         for site in &nodes.sites {
             site.is_as_before().await.unwrap();
         }
