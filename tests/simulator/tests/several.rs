@@ -1,5 +1,7 @@
 //! A cluster of three control-plane nodes: pivoted one after the other, and back in any order.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
+
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Outcome, Silent};
