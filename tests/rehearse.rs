@@ -84,11 +84,11 @@ preflight 0 ms 0 ms
 lock 0 ms 0 ms
 archive 0 ms 0 ms
 arm-guard 0 ms 0 ms
-label-node 0 ms 0 ms
 share-port/kube-apiserver 0 ms 0 ms
 share-port/kube-controller-manager 0 ms 0 ms
 share-port/kube-scheduler 0 ms 0 ms
 prefer-static 0 ms 0 ms
+label-node 0 ms 0 ms
 create-daemonset/kube-apiserver 0 ms 0 ms
 await-ready/kube-apiserver 0 ms 0 ms
 create-daemonset/kube-controller-manager 0 ms 0 ms

@@ -192,6 +192,16 @@ pub(crate) struct Wishes {
     /// be ignored: `fulcrum preflight` says which can.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub(crate) ignore_preflight_errors: Vec<String>,
+    #[command(flatten)]
+    pub(crate) lock: LockArg,
+}
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct LockArg {
+    /// Take the lock on the cluster's control plane from the run of another node: nobody will ever go on with that
+    /// run. Without this, the run waits for the other one to end.
+    #[arg(long)]
+    pub(crate) take_lock: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -204,6 +214,8 @@ pub(crate) struct Resume {
     /// The kubeconfig [default: the one that the run was started with].
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) lock: LockArg,
     #[command(flatten)]
     pub(crate) consent: Consent,
 }
@@ -223,6 +235,8 @@ pub(crate) struct Rollback {
     /// Pause the rollback if it takes longer than this [default: no limit].
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) lock: LockArg,
     #[command(flatten)]
     pub(crate) consent: Consent,
 }

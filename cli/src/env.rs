@@ -57,6 +57,7 @@ pub(crate) fn site(settings: Settings, access: &Access, host: Arc<dyn Host>, sta
         state_dir: state_dir.to_owned(),
         timeouts: Timeouts::default(),
         rollback_mode: RollbackMode::default(),
+        take_lock: false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! A plan in a file: `fulcrum plan --out` writes it, `fulcrum pivot --plan` carries out nothing else.
 
-use crate::args::{Place, Wishes};
+use crate::args::{LockArg, Place, Wishes};
 use crate::exit::{Exit, Failure};
 use fulcrum_engine::Plan;
 use fulcrum_engine::state::fsync::write_atomic;
@@ -100,6 +100,8 @@ impl PlanFile {
             no_guard: !settings.guard,
             on_reboot: settings.on_reboot.into(),
             ignore_preflight_errors: settings.ignored.names().map(str::to_owned).collect(),
+            // Not planned: whether another run is at work is seen when this one begins.
+            lock: LockArg { take_lock: false },
         };
         Ok((wishes, self.plan.deadline().unwrap_or(Duration::MAX)))
     }

@@ -36,15 +36,19 @@ pub enum Check {
     Node,
     /// The releases are supported.
     Version,
-    /// The node is the only one of its role, and bears the role's label.
+    /// The node bears the label of its role.
     Role,
+    /// The API servers of the other control-plane nodes are ready.
+    ApiServers,
+    /// etcd keeps its quorum without this node.
+    Etcd,
     /// The DaemonSets tolerate the node's taints.
     Taint,
     /// The scheduler would place the second pods on the node.
     Fit,
     /// The API shows the static pods Ready.
     MirrorPod,
-    /// No DaemonSet of the control plane exists.
+    /// No DaemonSet of the control plane exists, or other nodes run on those that this node would make.
     Daemonset,
     /// The API server accepts the DaemonSets as they are.
     Admission,
@@ -79,7 +83,7 @@ pub enum Needs {
 
 impl Check {
     /// All checks, in the order in which people read them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Root,
         Self::Journal,
         Self::ManifestsDir,
@@ -94,6 +98,8 @@ impl Check {
         Self::Node,
         Self::Version,
         Self::Role,
+        Self::ApiServers,
+        Self::Etcd,
         Self::Taint,
         Self::Fit,
         Self::MirrorPod,
@@ -125,6 +131,8 @@ impl Check {
             Self::Node => "node",
             Self::Version => "version",
             Self::Role => "role",
+            Self::ApiServers => "api-servers",
+            Self::Etcd => "etcd",
             Self::Taint => "taint",
             Self::Fit => "fit",
             Self::MirrorPod => "mirror-pod",
@@ -168,9 +176,11 @@ impl Check {
             Self::Api => "the DaemonSets are objects of the API, and only the API can create them",
             Self::Node => "the run must change the node on which it runs, and no other",
             Self::Version => "old releases lack --permit-port-sharing, or lose DaemonSet pods at a reboot",
-            Self::Role => {
-                "the DaemonSets run where the label is, and on nodes that this version leaves alone"
+            Self::Role => "the DaemonSets run on the nodes that bear the label",
+            Self::ApiServers => {
+                "while one API server changes hands, the others must be there for its clients"
             }
+            Self::Etcd => "a node that is lost while it changes hands must not take the cluster with it",
             Self::Taint => "nothing schedules a static pod, but a taint keeps its DaemonSet's pod away",
             Self::Fit => "the second pod of each component needs a place beside the first",
             Self::MirrorPod => "a pivot starts from what works: otherwise a failure has two possible causes",
@@ -206,6 +216,8 @@ impl Check {
             | Self::Node
             | Self::Version
             | Self::Role
+            | Self::ApiServers
+            | Self::Etcd
             | Self::Taint
             | Self::Fit
             | Self::MirrorPod
@@ -218,9 +230,10 @@ impl Check {
     }
 
     /// Whether a person may overrule a refusal. Such a check foretells what the run itself finds out before
-    /// anything is cut: at worst the run fails and is undone. All others protect data or the cluster.
+    /// anything is cut: at worst the run fails and is undone. Or a person knows better: an API server of another node
+    /// may be away for good. All others protect data or the cluster.
     pub const fn is_ignorable(self) -> bool {
-        matches!(self, Self::Containers | Self::Taint | Self::Fit | Self::Memory)
+        matches!(self, Self::Containers | Self::ApiServers | Self::Taint | Self::Fit | Self::Memory)
     }
 
     /// Whether the check can refuse. One only warns.
@@ -338,7 +351,7 @@ mod tests {
     fn what_protects_the_cluster_cannot_be_ignored() {
         let all = Ignored::of(["all"]).unwrap();
         let ignored: Vec<Check> = Check::ALL.into_iter().filter(|check| all.has(*check)).collect();
-        assert_eq!(ignored, [Check::Containers, Check::Taint, Check::Fit, Check::Memory]);
+        assert_eq!(ignored, [Check::Containers, Check::ApiServers, Check::Taint, Check::Fit, Check::Memory]);
         let said = Ignored::of(["taint", "Lock"]).unwrap_err().to_string();
         assert!(said.contains("the check lock cannot be ignored, since two runs"), "{said}");
         let said = Ignored::of(["tain"]).unwrap_err().to_string();

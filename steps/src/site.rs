@@ -27,6 +27,9 @@ pub struct Site {
     pub timeouts: Timeouts,
     /// The mode of the run's rollback, if there is one.
     pub rollback_mode: RollbackMode,
+    /// Whether the step `lock` may take the lock from another run: a person says that nobody will go on with that. It may
+    /// once. If the lock is then taken from this run, this run stops.
+    pub take_lock: bool,
 }
 
 /// The question for the readiness of this manifest's component on its own node.
@@ -127,6 +130,16 @@ impl Site {
             "{} gave {answers} of {QUESTIONS_MAX} answers",
             describe(&listener.process)
         )))
+    }
+
+    /// Whether the API is ready, by way of the kubeconfig and on this very node. Where there are several nodes, the
+    /// kubeconfig may lead to a balancer, which asks one that is ready.
+    pub(crate) async fn is_ready_here(&self) -> bool {
+        if self.cluster.readyz().await.is_err() {
+            return false;
+        }
+        let question = Question { path: "/readyz".to_owned(), ..self.question(Component::ApiServer) };
+        matches!(self.node.host.ask(&question).await, Ok(answer) if answer.status == 200)
     }
 
     /// Waits until a process that is `the_one` serves the component.

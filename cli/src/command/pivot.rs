@@ -16,6 +16,7 @@ use fulcrum_steps::host::ManifestsDir;
 use fulcrum_steps::plan;
 use fulcrum_steps::preflight::find_manifests;
 use fulcrum_steps::run_info::LockPurpose;
+use fulcrum_steps::site::Site;
 use std::sync::Arc;
 
 pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Result<Exit, Failure> {
@@ -25,10 +26,11 @@ pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Resul
     }
     let saved =
         args.plan.as_deref().map(|path| Ok::<_, Failure>((path, PlanFile::read(path)?))).transpose()?;
-    let (wishes, timeout) = match &saved {
+    let (mut wishes, timeout) = match &saved {
         Some((_, saved)) => saved.wishes()?,
         None => (args.wishes.clone(), args.timeout),
     };
+    wishes.lock = args.wishes.lock;
     let read = read_before_writing(&global.state_dir, LockPurpose::Pivot)?;
     if let Some(exit) = already(&read, &wishes.place, shell).await? {
         return Ok(exit);
@@ -49,7 +51,8 @@ pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Resul
     if let Some(exit) = already(&journal.reader(), &wishes.place, shell).await? {
         return Ok(exit);
     }
-    let site = Arc::new(site(report.settings, &access, host, &global.state_dir));
+    let site = site(report.settings, &access, host, &global.state_dir);
+    let site = Arc::new(Site { take_lock: wishes.lock.take_lock, ..site });
     let (engine, progress) = engine(journal, &site, &args.pause_after, shell).await?;
     conclude(engine.start(plan).await, &progress, shell)
 }

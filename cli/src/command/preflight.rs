@@ -76,6 +76,7 @@ fn input(
         guard: !wishes.no_guard,
         on_reboot: wishes.on_reboot.into(),
         ignored: ignored(wishes)?,
+        take_lock: wishes.lock.take_lock,
     })
 }
 

@@ -1,7 +1,7 @@
 //! `fulcrum resume`.
 
 use super::carry_on::{check_breakpoints, conclude, engine};
-use super::take_up::{Asked, TakenUp, take_up};
+use super::take_up::{Asked, TakenUp, take_lock, take_up};
 use crate::args::{Global, Resume};
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
@@ -27,6 +27,7 @@ pub(crate) async fn resume(global: &Global, args: &Resume, shell: &Shell) -> Res
         shell.confirm(&format!("Go on {direction} run {run} on node {}?", site.settings.node))?;
     }
     let (journal, _) = asked.open(meant)?;
+    take_lock(&site, run, args.lock, shell).await?;
     let site = Arc::new(site);
     let (engine, progress) = engine(journal, &site, &args.pause_after, shell).await?;
     conclude(engine.resume(run).await, &progress, shell).map(|exit| match exit {

@@ -1,7 +1,7 @@
 //! `fulcrum rollback`.
 
 use super::carry_on::{conclude, engine};
-use super::take_up::{Asked, TakenUp, settings, take_up};
+use super::take_up::{Asked, TakenUp, settings, take_lock, take_up};
 use crate::args::{Global, Rollback};
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
@@ -53,6 +53,7 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
         return Ok(other);
     }
     site.rollback_mode = mode;
+    take_lock(&site, run, args.lock, shell).await?;
     let site = Arc::new(site);
     let (engine, progress) = engine(journal, &site, &[], shell).await?;
     if let Some(limit) = args.timeout {

@@ -1,6 +1,7 @@
 //! The beginning of `resume` and `rollback`: the journal, the run that is meant, and its cluster.
 
 use super::carry_on::nothing_to_do;
+use crate::args::LockArg;
 use crate::env::{access, refuse_another_cluster, require_root, site};
 use crate::exit::{Exit, Failure};
 use crate::journal::{find_run, followers, gone_on_meanwhile, last_pivot, open_journal, read_before_writing};
@@ -8,6 +9,7 @@ use crate::shell::Shell;
 use fulcrum_engine::Run;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, Reader, RunHeader, RunId};
+use fulcrum_steps::cluster::{Lock, LockError};
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode, RunInfo};
 use fulcrum_steps::settings::Settings;
 use fulcrum_steps::site::Site;
@@ -120,6 +122,24 @@ async fn mend(site: &Site, shell: &Shell) {
         Ok(None) => {}
         Ok(Some(mended)) => shell.talk(mended),
         Err(error) => tracing::warn!("a redirect that points nowhere could not be looked for: {error}"),
+    }
+}
+
+/// Takes the lock on the cluster's control plane for this run from another one, if a person says so.
+pub(super) async fn take_lock(site: &Site, run: RunId, said: LockArg, shell: &Shell) -> Result<(), Failure> {
+    if !said.take_lock {
+        return Ok(());
+    }
+    let refused = |error: LockError| Failure::refused(format!("the lock was not taken: {error}"));
+    let lock = Lock::of(&site.settings.node, run);
+    let holder = site.cluster.lock_holder().await.map_err(|error| refused(error.into()))?;
+    match holder.filter(|holder| !lock.is(holder)) {
+        None => lock.take(&site.cluster).await.map_err(refused),
+        Some(holder) => {
+            lock.take_from(&site.cluster, &holder).await.map_err(refused)?;
+            shell.talk(format_args!("the lock was taken from {holder}"));
+            Ok(())
+        }
     }
 }
 

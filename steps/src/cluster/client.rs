@@ -1,6 +1,7 @@
 //! The calls to the API.
 
 use super::error::{Cause, ClusterError};
+use super::etcd::{EtcdDoor, ToEtcd};
 use super::names::NAMESPACE;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
@@ -27,6 +28,8 @@ pub struct Cluster {
     pub(super) client: Client,
     /// Makes another client of the same API.
     connect: Option<Arc<dyn Fn() -> kube::Result<Client> + Send + Sync>>,
+    /// Makes clients of etcd's members.
+    pub(super) to_etcd: Option<ToEtcd>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -38,7 +41,7 @@ impl std::fmt::Debug for Cluster {
 impl Cluster {
     /// The cluster that `client` reaches.
     pub fn new(client: Client) -> Self {
-        Self { client, connect: None }
+        Self { client, connect: None, to_etcd: None }
     }
 
     /// A cluster for which `connect` makes further clients.
@@ -48,6 +51,15 @@ impl Cluster {
         connect: impl Fn() -> kube::Result<Client> + Send + Sync + 'static,
     ) -> Self {
         Self { connect: Some(Arc::new(connect)), ..self }
+    }
+
+    /// A cluster whose etcd `to_etcd` reaches.
+    #[must_use]
+    pub fn with_etcd(
+        self,
+        to_etcd: impl Fn(&EtcdDoor, &str) -> Result<Client, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { to_etcd: Some(Arc::new(to_etcd)), ..self }
     }
 
     /// This cluster over connections of its own, if `connect` can make them. An open connection stays with
@@ -90,17 +102,6 @@ impl Cluster {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let namespace = within(&format!("get namespace {NAMESPACE}"), namespaces.get(NAMESPACE)).await?;
         Ok(namespace.metadata.uid.unwrap_or_default())
-    }
-
-    /// The names of the nodes that bear this label.
-    ///
-    /// # Errors
-    /// When the API server cannot be asked.
-    pub async fn nodes_labelled(&self, label: &str) -> Result<Vec<String>, ClusterError> {
-        let nodes: Api<Node> = Api::all(self.client.clone());
-        let which = ListParams::default().labels(label);
-        let nodes = within(&format!("list the nodes labelled {label}"), nodes.list(&which)).await?;
-        Ok(nodes.items.into_iter().filter_map(|node| node.metadata.name).collect())
     }
 
     /// The node, if there is one of that name.

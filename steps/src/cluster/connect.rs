@@ -2,10 +2,13 @@
 
 use super::client::Cluster;
 use super::error::chain;
+use super::etcd::EtcdDoor;
 use kube::client::ConfigExt;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,8 +75,26 @@ pub async fn connect(path: &Path) -> Result<Access, AccessError> {
     local.accept_invalid_certs = true;
     let local_tls = local.rustls_client_config().map_err(|error| unusable(chain(&error)))?;
     let client = Client::try_from(config.clone()).map_err(|error| unusable(chain(&error)))?;
-    let cluster = Cluster::new(client).renewed_by(move || Client::try_from(config.clone()));
+    let cluster =
+        Cluster::new(client).renewed_by(move || Client::try_from(config.clone())).with_etcd(to_etcd);
     Ok(Access { cluster, local_tls: Arc::new(local_tls), url })
+}
+
+/// A client of the member of etcd at this URL, with the API server's own certificate. The member's is verified.
+fn to_etcd(door: &EtcdDoor, url: &str) -> Result<Client, String> {
+    let uri = url.parse::<http::Uri>().map_err(|error| format!("{url}: {error}"))?;
+    let mut config = Config::new(uri);
+    config.connect_timeout = Some(Duration::from_secs(3));
+    if let Some(path) = &door.ca {
+        let pem = std::fs::read(path).map_err(|error| format!("read {}: {error}", path.display()))?;
+        let blocks = CertificateDer::pem_slice_iter(&pem).map(|block| block.map(|one| one.to_vec()));
+        let roots: Result<Vec<Vec<u8>>, _> = blocks.collect();
+        config.root_cert = Some(roots.map_err(|error| format!("read {}: {error}", path.display()))?);
+    }
+    let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    config.auth_info.client_certificate = text(&door.certificate);
+    config.auth_info.client_key = text(&door.key);
+    Client::try_from(config).map_err(|error| chain(&error))
 }
 
 /// The way to this machine's own components, without an identity, where no kubeconfig can be used. Its cluster

@@ -1,7 +1,8 @@
 //! The lock on the cluster's control plane: a Lease. A run holds it from its first change to its end.
 //!
 //! The lock does not expire. A run that crashed has left the control plane of its node half-way, and no other
-//! node may start before that run is finished or undone. So only its run, or a person, ends the lock.
+//! node may start before that run is finished or undone. So only its run, or a person, ends the lock, or that the node
+//! of its run has gone from the cluster. A run looks whether it still has the lock before it cuts anything.
 
 use super::client::{Cluster, gone, only, within};
 use super::error::ClusterError;
@@ -21,8 +22,8 @@ pub enum LockError {
     /// Another run has it.
     #[error(
         "another run holds the lock on this cluster's control plane: {holder} (Lease {NAMESPACE}/{LOCK_LEASE}); \
-         on that node, finish it with `fulcrum resume` or undo it with `fulcrum rollback`; only if that node is \
-         gone for good: kubectl -n {NAMESPACE} delete lease {LOCK_LEASE}"
+         on that node, finish it with `fulcrum resume` or undo it with `fulcrum rollback`; only if nobody will ever \
+         go on with it there: --take-lock"
     )]
     Held {
         /// The holder, as node and run.
@@ -42,6 +43,11 @@ impl Cluster {
         let lease = self.lease(LOCK_LEASE).await?;
         Ok(lease.map(|lease| lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default()))
     }
+}
+
+/// The node whose run holds the lock.
+pub(crate) fn node_of(holder: &str) -> &str {
+    holder.split_once('/').map_or(holder, |(node, _)| node)
 }
 
 impl Lock {
@@ -67,6 +73,23 @@ impl Lock {
             },
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Takes the lock from `holder`, whose run nobody will go on with. If it is another's by now, it stays so.
+    ///
+    /// # Errors
+    /// When another run has it by now, or the API cannot be asked.
+    pub async fn take_from(&self, cluster: &Cluster, holder: &str) -> Result<(), LockError> {
+        let Some(mut lease) = cluster.lease(LOCK_LEASE).await? else { return self.take(cluster).await };
+        let spec = lease.spec.get_or_insert_default();
+        let now = spec.holder_identity.replace(self.holder.clone()).unwrap_or_default();
+        if now != holder {
+            return if now == self.holder { Ok(()) } else { Err(LockError::Held { holder: now }) };
+        }
+        let attempt = format!("take Lease {NAMESPACE}/{LOCK_LEASE} from {holder}");
+        // With the version that was read: a change in between makes this a conflict.
+        let (leases, parameters) = (cluster.leases(), PostParams::default());
+        Ok(within(&attempt, leases.replace(LOCK_LEASE, &parameters, &lease)).await.map(|_| ())?)
     }
 
     /// Whether that holder is this run.

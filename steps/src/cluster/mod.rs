@@ -1,13 +1,16 @@
 //! The edge to the cluster: every call to the API server, each with its own deadline.
 
 mod client;
+mod compare;
 mod connect;
 mod error;
+mod etcd;
 mod going;
 mod heads;
 mod hold_endpoints;
 mod lock;
 mod names;
+mod nodes;
 mod pods;
 mod watching;
 
@@ -15,9 +18,15 @@ pub use client::Cluster;
 pub(crate) use connect::files_of;
 pub use connect::{Access, AccessError, connect, connect_nowhere};
 pub use error::{Cause, ClusterError};
+pub use etcd::EtcdDoor;
+#[cfg(test)]
+pub(crate) use etcd::Member;
+pub(crate) use etcd::{EtcdSeen, address_of};
 pub use heads::NodeHead;
+pub(crate) use lock::node_of;
 pub use lock::{Lock, LockError};
 pub use names::{AUDIT_HEAD_ANNOTATION, LOCK_LEASE, NAMESPACE, ROLE_LABEL, ROLE_LABEL_BEFORE_1_24};
 pub(crate) use names::{OPT_IN_LABEL, RUN_ANNOTATION};
+pub(crate) use nodes::addresses;
 pub use pods::{config_hash, is_ready, pod_story, unschedulable};
-pub(crate) use pods::{has_restarted, is_going};
+pub(crate) use pods::{has_restarted, is_going, is_of_node};

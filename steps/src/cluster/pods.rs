@@ -15,6 +15,22 @@ pub(crate) fn is_going(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
+/// Whether the pod is on this node, or will be. The DaemonSet controller writes the name of a pod's node into the pod,
+/// and the scheduler places the pod there. A pod that says nothing may be placed on any node.
+pub(crate) fn is_of_node(pod: &Pod, node: &str) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    if let Some(bound) = &spec.node_name {
+        return bound == node;
+    }
+    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    let required = affinity.and_then(|one| one.required_during_scheduling_ignored_during_execution.as_ref());
+    let terms = required.iter().flat_map(|required| &required.node_selector_terms);
+    let fields = terms.flat_map(|term| term.match_fields.iter().flatten());
+    let names = fields.filter(|field| field.key == "metadata.name");
+    let mut names = names.flat_map(|field| field.values.iter().flatten()).peekable();
+    names.peek().is_none() || names.any(|name| name == node)
+}
+
 /// Why the scheduler finds no node for the pod, in its words. `None` if it has found one, or has not looked
 /// yet.
 pub fn unschedulable(pod: &Pod) -> Option<&str> {
@@ -79,6 +95,27 @@ fn container_story(status: &ContainerStatus) -> Option<String> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_pod_is_of_the_node_on_which_it_is_or_will_be() {
+        let pod =
+            |spec: serde_json::Value| -> Pod { serde_json::from_value(json!({ "spec": spec })).unwrap() };
+        let meant = |node: &str| {
+            json!({ "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [
+                { "matchFields": [{ "key": "metadata.name", "operator": "In", "values": [node] }] }
+            ] } } })
+        };
+        for (spec, expected) in [
+            (json!({ "containers": [], "nodeName": "cp1" }), true),
+            (json!({ "containers": [], "nodeName": "cp11" }), false),
+            (json!({ "containers": [], "affinity": meant("cp1") }), true),
+            (json!({ "containers": [], "affinity": meant("cp2") }), false),
+            (json!({ "containers": [], "nodeName": "cp1", "affinity": meant("cp2") }), true),
+            (json!({ "containers": [] }), true),
+        ] {
+            assert_eq!(is_of_node(&pod(spec.clone()), "cp1"), expected, "{spec}");
+        }
+    }
 
     #[test]
     fn a_pods_story_says_why_it_is_not_ready() {

@@ -176,6 +176,7 @@ fn site(patient: &Patient, settings: Option<Settings>) -> Site {
         state_dir: patient.state_dir.clone(),
         timeouts: Timeouts::default(),
         rollback_mode: RollbackMode::default(),
+        take_lock: false,
     }
 }
 

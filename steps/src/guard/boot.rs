@@ -199,7 +199,7 @@ fn nobody_steers(told: &JournalView, next: Next, boot_id: &str) -> bool {
 async fn api_answers(site: &Site, lined_up: bool) {
     let (poll, ready) = (site.timeouts.poll, CancellationToken::new());
     let answers = async {
-        while site.cluster.readyz().await.is_err() {
+        while !site.is_ready_here().await {
             tokio::time::sleep(poll).await;
         }
         ready.cancel();

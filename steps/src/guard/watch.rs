@@ -221,7 +221,7 @@ impl<'a> Watch<'a> {
                 self.lay_by(eye);
             }
             self.look().await?;
-            if due(&mut asked, self.guard.intervals.ask) && self.site.cluster.readyz().await.is_ok() {
+            if due(&mut asked, self.guard.intervals.ask) && self.site.is_ready_here().await {
                 if self.decides_when_answered {
                     return Ok(None);
                 }

@@ -84,7 +84,10 @@ async fn try_to(site: &Site, cx: &Context, name: &str, gone: Option<&str>) -> Re
             _ => return Ok(()),
         }
     }
-    if holder(&lease).is_none() {
+    let Some(holder) = holder(&lease) else { return Ok(()) };
+    // Another node's leader that renews late is not this node's to depose.
+    let nodes = site.cluster.nodes_labelled(&site.settings.role_label).await?;
+    if is_of_another(holder, &nodes, &site.settings.node) {
         return Ok(());
     }
     cx.note(format!("looking whether Lease {name} is still renewed"));
@@ -92,6 +95,32 @@ async fn try_to(site: &Site, cx: &Context, name: &str, gone: Option<&str>) -> Re
     site.cluster.give_back_lease(&lease).await
 }
 
+/// Whether the holder is a process of another one of these nodes. A process is named after its machine's hostname, which
+/// need not be the name of its node: then it cannot be told.
+fn is_of_another(holder: &str, nodes: &[String], own: &str) -> bool {
+    let host = holder.rsplit_once('_').map_or(holder, |(host, _)| host);
+    host != own && nodes.iter().any(|node| node == host)
+}
+
 fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_is_another_nodes_if_it_has_its_name() {
+        let nodes = ["cp1".to_owned(), "cp11".to_owned(), "cp_2".to_owned()];
+        for (holder, expected) in [
+            ("cp1_0a1b", false),
+            ("cp11_0a1b", true),
+            ("cp_2_0a1b", true),
+            ("host.example_0a1b", false),
+            ("", false),
+        ] {
+            assert_eq!(is_of_another(holder, &nodes, "cp1"), expected, "{holder}");
+        }
+    }
 }

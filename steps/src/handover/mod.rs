@@ -2,6 +2,7 @@
 
 pub mod bridge;
 pub(crate) mod drain;
+pub(crate) mod elsewhere;
 pub(crate) mod endpoints;
 pub(crate) mod hold_back;
 pub(crate) mod lease;

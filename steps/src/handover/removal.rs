@@ -1,43 +1,87 @@
-//! Removes a DaemonSet, if it is this run's. The undo of `create-daemonset` does this, and before it the step
-//! that frees the port for the static pod.
+//! Takes this node's pods of a DaemonSet away, and with the last node the DaemonSet. The undo of `create-daemonset` does
+//! this, and before it the step that frees the port for the static pod.
 
 use super::drain::Drain;
-use crate::cluster::{OPT_IN_LABEL, RUN_ANNOTATION};
+use crate::cluster::{Lock, LockError, OPT_IN_LABEL, RUN_ANNOTATION, is_of_node};
 use crate::component::Component;
 use crate::host::{Process, Question};
 use crate::look::answered;
 use crate::site::{Site, in_api_pod};
-use fulcrum_engine::state::RunId;
+use crate::step_name::StepKind;
 use fulcrum_engine::{Context, Look, Pending, StepError};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::time::Instant;
 
-/// The DaemonSet that a run has made for a component.
+/// The DaemonSet that runs a component on this node for a run.
 pub(crate) struct Removal<'a> {
     site: &'a Site,
     component: Component,
-    run: RunId,
+    /// The lock, as this run holds it.
+    lock: Lock,
+    /// The run that has made the DaemonSet: this one, or another node's that made what this one has found.
+    maker: String,
+    /// Whether the API answered at the last look, and yet nobody could be told to go.
+    waits: AtomicBool,
+    /// Whether this node's API server is seen off by a removal of its own, side by side with this one.
+    api_first: bool,
+    began: Instant,
 }
 
 impl<'a> Removal<'a> {
-    pub(crate) fn new(site: &'a Site, component: Component, run: RunId) -> Self {
-        Self { site, component, run }
+    /// For the run that `cx` works on. `maker` is the run that made the DaemonSet, if the caller knows it; otherwise
+    /// `create-daemonset` has noted it.
+    pub(crate) fn new(site: &'a Site, component: Component, cx: &Context, maker: Option<String>) -> Self {
+        let lock = Lock::of(&site.settings.node, cx.run());
+        let noted = || {
+            let output = cx.output_value(StepKind::CreateDaemonset.of(component).id().as_str())?;
+            output[MADE_BY].as_str().map(str::to_owned)
+        };
+        let maker = maker.or_else(noted).unwrap_or_else(|| cx.run().to_string());
+        Self {
+            site,
+            component,
+            lock,
+            maker,
+            waits: AtomicBool::new(false),
+            api_first: false,
+            began: Instant::now(),
+        }
     }
 
-    /// Tells the DaemonSet and its pods to go. Returns `false` if the DaemonSet belongs to another owner by
-    /// now: it stays. To be repeated until they have gone, as the DaemonSet's controller may be making
-    /// another pod just now. The pods are told by name as well: the garbage collector is part of a controller
-    /// manager that may be starting just now.
+    /// The API server's pod goes by a removal of its own. Where the label is taken away, all three go at once: this one
+    /// then waits until the API server's clients are seen off.
+    #[must_use]
+    pub(crate) fn after_the_api(self, api_first: bool) -> Self {
+        Self { api_first, ..self }
+    }
+
+    /// Tells this node's pods to go. Returns `false` if the DaemonSet belongs to another owner by now: it stays.
+    /// To be repeated until they have gone, as the DaemonSet's controller may be making another pod just now. The
+    /// pods are told by name as well: the controller manager may be starting just now.
+    ///
+    /// The last node deletes the DaemonSet. Where other nodes run on it, this node's label is taken away. Which of
+    /// the two it is can only be told under the lock.
     pub(crate) async fn tell(&self) -> Look<bool> {
         let name = self.component.daemonset_name();
         let live = answered(self.site.cluster.daemonset(name).await)?;
         if let Some(live) = live {
-            if made_by(&live).as_deref() != Some(&self.run.to_string()) {
+            if made_by(&live).as_deref() != Some(&self.maker) {
                 return Ok(false);
             }
-            self.refuse_if_shared().await?;
-            let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
-            answered(self.site.cluster.delete_daemonset(name, uid).await)?;
+            self.hold_the_lock().await?;
+            match users(self.site).await?.iter().any(|node| *node != self.site.settings.node) {
+                true => {
+                    self.let_the_api_go_first().await?;
+                    let node = &self.site.settings.node;
+                    answered(self.site.cluster.label_node(node, OPT_IN_LABEL, None).await)?;
+                }
+                false => {
+                    let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
+                    answered(self.site.cluster.delete_daemonset(name, uid).await)?;
+                }
+            }
         }
         let pods = self.pods().await?;
         for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
@@ -47,22 +91,45 @@ impl<'a> Removal<'a> {
         Ok(true)
     }
 
-    /// A node that a person has opted in runs on this DaemonSet too.
-    async fn refuse_if_shared(&self) -> Look<()> {
-        let nodes = answered(self.site.cluster.nodes_labelled(OPT_IN_LABEL).await)?;
-        let others: Vec<&String> = nodes.iter().filter(|node| **node != self.site.settings.node).collect();
-        if others.is_empty() {
-            return Ok(());
+    /// A rollback that began without an API may not have the lock yet.
+    async fn hold_the_lock(&self) -> Look<()> {
+        let taken = self.lock.take(&self.site.cluster).await;
+        self.waits.store(matches!(taken, Err(LockError::Held { .. })), Ordering::Relaxed);
+        match taken {
+            Ok(()) => Ok(()),
+            Err(LockError::Cluster(error)) if !error.is_conflict() => answered(Err(error)),
+            Err(error) => Err(Pending::NotYet(error.to_string())),
         }
-        Err(Pending::Failed(StepError::fatal(format!(
-            "DaemonSet {} also runs on {others:?}, which bear the label {OPT_IN_LABEL}: take it away from them \
-             when their control planes run without it",
-            self.component.daemonset_name()
-        ))))
     }
 
+    /// Waits, but not for ever, for the removal of the API server's pod.
+    async fn let_the_api_go_first(&self) -> Look<()> {
+        let site = self.site;
+        let waits = self.api_first && self.component != Component::ApiServer;
+        if !waits || self.began.elapsed() >= site.timeouts.bridge {
+            return Ok(());
+        }
+        let listeners = site.node.host.listeners(site.port(Component::ApiServer)).await?;
+        if !listeners.iter().any(|listener| in_api_pod(&listener.process)) {
+            return Ok(());
+        }
+        self.waits.store(true, Ordering::Relaxed);
+        Err(Pending::NotYet(
+            "the API server's pod goes first: the label that is taken away is that of all".to_owned(),
+        ))
+    }
+
+    /// Whether the API answers, and yet nobody could be told to go: another run has the lock, or the API server's pod
+    /// goes first.
+    pub(crate) fn must_wait(&self) -> bool {
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    /// The DaemonSet's pods that are on this node, or meant for it.
     async fn pods(&self) -> Look<Vec<Pod>> {
-        answered(self.site.cluster.pods_labelled(&Site::pod_labels(self.component)).await)
+        let mut pods = answered(self.site.cluster.pods_labelled(&Site::pod_labels(self.component)).await)?;
+        pods.retain(|pod| is_of_node(pod, &self.site.settings.node));
+        Ok(pods)
     }
 
     /// The DaemonSet's process, to be drained, even if it no longer listens.
@@ -117,6 +184,15 @@ impl<'a> Removal<'a> {
 
 pub(crate) fn still_listens<T>(process: &Process) -> Look<T> {
     Err(Pending::NotYet(format!("pid {} still listens", process.pid)))
+}
+
+/// In the output of `create-daemonset`: the run that made the DaemonSet.
+pub(crate) const MADE_BY: &str = "made_by";
+
+/// The control-plane nodes on which the DaemonSets run.
+pub(crate) async fn users(site: &Site) -> Look<Vec<String>> {
+    let both = format!("{OPT_IN_LABEL},{}", site.settings.role_label);
+    answered(site.cluster.nodes_labelled(&both).await)
 }
 
 /// The run that made a DaemonSet. `None` if fulcrum did not.

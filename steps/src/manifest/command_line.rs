@@ -158,6 +158,30 @@ impl CommandLine {
         }
     }
 
+    /// Replaces the values of flags where they stand: `replace` gets a flag's name and its value as it is written. Returns
+    /// whether one was replaced.
+    pub(super) fn replace_values(&mut self, replace: impl Fn(&str, &str) -> Option<String>) -> bool {
+        let mut replaced = false;
+        for flag in self.flags() {
+            let Some(value) = replace(&flag.name, &flag.value) else { continue };
+            let word = &mut self.words[flag.words.end - 1];
+            *word = match word.split_once('=') {
+                Some((name, _)) if flag.words.len() == 1 => format!("{name}={value}"),
+                _ if flag.words.len() == 1 => continue, // A bare flag, which has no value to replace.
+                _ => value,
+            };
+            replaced = true;
+        }
+        replaced
+    }
+
+    /// Replaces words, flags or not.
+    pub(super) fn replace_words(&mut self, replace: impl Fn(&str) -> String) {
+        for word in &mut self.words {
+            *word = replace(word);
+        }
+    }
+
     /// Takes a flag out, each occurrence of it. Returns whether there was one.
     pub(super) fn unset(&mut self, name: &str) -> bool {
         let found: Vec<_> = self.flags().into_iter().filter(|flag| flag.name == name).collect();

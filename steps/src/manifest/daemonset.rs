@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use super::handlers;
+use super::command_line::CommandLine;
 use super::static_pod::StaticPod;
+use super::{handlers, own_address};
 use crate::component::Component;
 use crate::release::{Release, Trait};
 
@@ -131,9 +132,11 @@ impl StaticPod {
             spec.insert("priorityClassName".to_owned(), CRITICAL.into());
         }
         for list in ["initContainers", "containers"] {
-            for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            let containers = spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+            for (at, container) in containers.enumerate() {
+                let is_component = list == "containers" && at == self.container;
                 if let Some(container) = container.as_object_mut() {
-                    handlers::detach(container, &target.node_addresses);
+                    handlers::detach(container, self.same_as_the_pods(target, is_component));
                 }
             }
         }
@@ -145,23 +148,48 @@ impl StaticPod {
         spec.into()
     }
 
-    /// Sets the flags, and for the API server the variable that one of them needs.
+    /// The addresses of the node under which a container is reached as it is under its pod's own, which is the node's
+    /// first. A component that listens everywhere is reached under each of them.
+    fn same_as_the_pods<'a>(&self, target: &'a Target, is_component: bool) -> &'a [IpAddr] {
+        let bound = self.bind_address();
+        let everywhere = is_component && bound.is_none_or(|address| address.is_unspecified());
+        match everywhere {
+            true => &target.node_addresses,
+            false => target.node_addresses.get(..1).unwrap_or_default(),
+        }
+    }
+
+    /// Sets the flags, and the variable that stands for the node's own address in them.
     fn adapt_component(&self, container: &mut Map<String, Value>, target: &Target) {
         let mut line = self.line.clone();
         // Only the very address that the variable will stand for. Any other stays as it is written.
-        let literal = line.written("advertise-address");
-        let node = target.node_addresses.get(..1).unwrap_or_default();
-        if self.component == Component::ApiServer
-            && literal.is_some_and(|literal| handlers::is_one_of(&literal, node))
+        if let Some(own) = target.node_addresses.first() {
             // Where both names have another meaning the address stays as it is written: it is right on this node.
-            && let Some(name) = set_host_ip(container)
-        {
-            line.set("advertise-address", &format!("$({name})"));
+            let name = free_name(container);
+            if name.is_some_and(|name| self.generalise(&mut line, *own, name)) {
+                set_host_ip(container);
+            }
         }
         if !self.permits_port_sharing() {
             line.set("permit-port-sharing", "true");
         }
         line.write(container);
+    }
+
+    /// Writes the variable `name` into the flags for the address `own`. Returns whether the address was there.
+    fn generalise(&self, line: &mut CommandLine, own: IpAddr, name: &str) -> bool {
+        let reference = format!("$({name})");
+        let advertised = line.written("advertise-address");
+        let advertises = self.component == Component::ApiServer
+            && advertised.is_some_and(|literal| handlers::is_one_of(&literal, &[own]));
+        if advertises {
+            line.set("advertise-address", &reference);
+        }
+        let replace = |flag: &str, value: &str| match flag {
+            "advertise-address" => None,
+            flag => own_address::generalised(flag, value, own, &reference),
+        };
+        line.replace_values(replace) || advertises
     }
 }
 
@@ -202,20 +230,29 @@ fn tolerates(toleration: &Value, taint: &str) -> bool {
     key && matches!(text("effect"), "" | "NoSchedule")
 }
 
-/// Gives the container an environment variable with the address of its pod's node, and returns the variable's
-/// name. The kubelet substitutes the value in the flags, but only in those of the container that defines the
-/// variable. `None` if the manifest uses each of the names for a purpose of its own.
-fn set_host_ip(container: &mut Map<String, Value>) -> Option<&'static str> {
-    let value = json!({ "fieldRef": { "fieldPath": "status.hostIP" } });
+/// The name for the variable with the address of a pod's node. `None` if the manifest uses each of the names for a
+/// purpose of its own.
+fn free_name(container: &Map<String, Value>) -> Option<&'static str> {
+    HOST_IP.into_iter().find(|name| variable(container, name).is_none_or(is_host_ip))
+}
+
+/// Gives the container an environment variable with the address of its pod's node. The kubelet substitutes the value in
+/// the flags, but only in those of the container that defines the variable.
+fn set_host_ip(container: &mut Map<String, Value>) {
+    let Some(name) = free_name(container).filter(|name| variable(container, name).is_none()) else { return };
     let mut env = container.get("env").and_then(Value::as_array).cloned().unwrap_or_default();
-    let there = |name: &str| env.iter().rfind(|variable| variable["name"] == name);
-    let is_ours = |variable: &Value| variable["valueFrom"]["fieldRef"]["fieldPath"] == "status.hostIP";
-    let name = HOST_IP.into_iter().find(|name| there(name).is_none_or(is_ours))?;
-    if there(name).is_none() {
-        env.push(json!({ "name": name, "valueFrom": value }));
-    }
+    env.push(json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": "status.hostIP" } } }));
     container.insert("env".to_owned(), env.into());
-    Some(name)
+}
+
+/// The variable of this name that counts: the last one.
+pub(super) fn variable<'a>(container: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    container.get("env")?.as_array()?.iter().rfind(|variable| variable["name"] == name)
+}
+
+/// Whether a variable has the address of the pod's node.
+pub(super) fn is_host_ip(variable: &Value) -> bool {
+    variable["valueFrom"]["fieldRef"]["fieldPath"] == "status.hostIP"
 }
 
 /// Whether an endpoint `host:port` is one of the node's. A template would claim it for every node.

@@ -4,6 +4,7 @@
 //! the bytes of a file ([`StaticPod::with_port_sharing`], [`StaticPod::bridge`]). Other modules read files,
 //! write them and ask the cluster.
 
+mod alike;
 mod bridge;
 mod changes;
 mod command_line;
@@ -15,6 +16,7 @@ mod glance;
 mod handlers;
 mod kind;
 mod listening;
+mod own_address;
 mod program;
 mod quantity;
 mod references;
@@ -30,6 +32,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use alike::alike;
 pub use bridge::BRIDGE;
 pub use changes::{Change, changes};
 pub use companions::Companion;

@@ -1,14 +1,17 @@
 //! Makes a static pod out of a DaemonSet: the way back from [`StaticPod::daemonset`].
 
-use super::daemonset::{HOST_IP, NODE_RESOLVER, SELECTOR_LABEL, Target, our_toleration};
+use super::daemonset::{
+    HOST_IP, NODE_RESOLVER, SELECTOR_LABEL, Target, is_host_ip, our_toleration, variable,
+};
 use super::error::ManifestError;
+use super::own_address;
 use super::references::reference;
-use super::static_pod::{Advertised, StaticPod};
+use super::static_pod::StaticPod;
 use crate::component::Component;
 use serde_json::{Map, Value, json};
 
 /// `kubectl rollout restart` writes this: it changes when the pods started, and nothing else.
-const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+pub(super) const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
 /// Why a DaemonSet's pod cannot be a static pod.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,9 +54,7 @@ pub fn standby_of(component: Component, live: &Value, target: &Target) -> Result
         "metadata": metadata(component, template),
         "spec": unplaced(spec, target),
     });
-    if component == Component::ApiServer {
-        own_address(&mut document, target)?;
-    }
+    resolve_own_address(component, &mut document, target)?;
     let pod = StaticPod::parse(component, document.to_string().as_bytes())?;
     Ok(String::from_utf8_lossy(&pod.with_port_sharing()).into_owned())
 }
@@ -93,28 +94,56 @@ fn unplaced(mut spec: Map<String, Value>, target: &Target) -> Map<String, Value>
     spec
 }
 
-/// Writes the node's own address into its API server's flags, which then need no variable for it.
-fn own_address(document: &mut Value, target: &Target) -> Result<(), ManifestError> {
-    let pod = StaticPod::parse(Component::ApiServer, document.to_string().as_bytes())?;
-    let written = pod.line.written("advertise-address").unwrap_or_default();
-    let ours = HOST_IP.into_iter().find(|name| written == format!("$({name})"));
-    let (Some(address), Some(name), Advertised::NodeAddress) =
-        (target.node_addresses.first(), ours, pod.advertised())
-    else {
+/// Writes the node's own address into the component's words. They then need no variable for it, which the kubelet takes
+/// from the API's node.
+fn resolve_own_address(
+    component: Component,
+    document: &mut Value,
+    target: &Target,
+) -> Result<(), ManifestError> {
+    let Some(address) = target.node_addresses.first().map(ToString::to_string) else { return Ok(()) };
+    let pod = StaticPod::parse(component, document.to_string().as_bytes())?;
+    let mut line = pod.line.clone();
+    let Some(container) = document["spec"]["containers"][pod.container].as_object_mut() else {
         return Ok(());
     };
-    let mut line = pod.line.clone();
-    line.set("advertise-address", &address.to_string());
-    let container = document["spec"]["containers"][pod.container].as_object_mut();
-    let Some(container) = container else { return Ok(()) };
-    line.write(container);
-    if let Some(env) = container.get_mut("env").and_then(Value::as_array_mut) {
-        env.retain(|variable| {
-            variable["name"] != name || variable["valueFrom"]["fieldRef"]["fieldPath"] != "status.hostIP"
-        });
-        if env.is_empty() {
-            container.remove("env");
+    for name in HOST_IP {
+        if !variable(container, name).is_some_and(is_host_ip) {
+            continue;
         }
+        // One word, as earlier versions wrote it: the guard compares it with what they have kept.
+        if component == Component::ApiServer
+            && line.written("advertise-address").is_some_and(|written| written == format!("$({name})"))
+        {
+            line.set("advertise-address", &address);
+        }
+        line.replace_words(|word| own_address::resolved(word, name, &address));
+        line.write(container);
+        drop_variable(container, name);
     }
     Ok(())
+}
+
+/// Takes the variable with the node's address out, unless something else in the container has its name.
+fn drop_variable(container: &mut Map<String, Value>, name: &str) {
+    let mut rest = container.clone();
+    let is_ours = |variable: &Value| variable["name"] == name && is_host_ip(variable);
+    if let Some(env) = rest.get_mut("env").and_then(Value::as_array_mut) {
+        env.retain(|variable| !is_ours(variable));
+        if env.is_empty() {
+            rest.remove("env");
+        }
+    }
+    if !mentions(&Value::Object(rest.clone()), name) {
+        *container = rest;
+    }
+}
+
+fn mentions(value: &Value, name: &str) -> bool {
+    match value {
+        Value::String(text) => text.contains(name),
+        Value::Array(list) => list.iter().any(|value| mentions(value, name)),
+        Value::Object(map) => map.values().any(|value| mentions(value, name)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }

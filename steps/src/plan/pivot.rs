@@ -17,6 +17,8 @@ pub const PIVOT: &str = "pivot";
 const POD_WITHIN: Duration = Duration::from_secs(180);
 /// The longest that one API call, retried, may take.
 const CALL_WITHIN: Duration = Duration::from_secs(60);
+/// The longest that a run waits for that of another node, in each of two attempts: twice what a pivot takes.
+const LOCK_WITHIN: Duration = Duration::from_secs(240);
 /// The longest that the guard may take to be installed and to start.
 const ARMED_WITHIN: Duration = Duration::from_secs(120);
 
@@ -25,7 +27,7 @@ const ARMED_WITHIN: Duration = Duration::from_secs(120);
 /// With `--handover steer`:
 ///
 /// ```text
-/// preflight → lock → archive → label-node → share-port/<c> → prefer-static → create-daemonset/<c> → await-ready/<c>
+/// preflight → lock → archive → share-port/<c> → prefer-static → label-node → create-daemonset/<c> → await-ready/<c>
 ///     → (all three) → switch → prepare-rollback/… → retire-static/<c> → prefer-serving → verify → record-head
 /// ```
 ///
@@ -46,7 +48,7 @@ pub fn pivot(settings: &Settings, deadline: Duration) -> Result<Plan, PlanError>
     let mut steps = vec![
         // These checks have passed a moment ago. A pod that is not Ready just now may be again soon.
         step(StepKind::Preflight, Job::Preflight).policy(Policy::tries(10, CALL_WITHIN)),
-        step(StepKind::Lock, Job::Lock).after([StepKind::Preflight]),
+        step(StepKind::Lock, Job::Lock).after([StepKind::Preflight]).policy(Policy::tries(2, LOCK_WITHIN)),
         step(StepKind::Archive, Job::Archive).after([StepKind::Lock]),
     ];
     let before_changes = if settings.guard { StepKind::ArmGuard } else { StepKind::Archive };
@@ -54,11 +56,10 @@ pub fn pivot(settings: &Settings, deadline: Duration) -> Result<Plan, PlanError>
         let arm = step(StepKind::ArmGuard, Job::ArmGuard).after([StepKind::Archive]);
         steps.push(arm.policy(Policy::tries(3, ARMED_WITHIN)));
     }
-    steps.push(step(StepKind::LabelNode, Job::LabelNode).after([before_changes]));
     let last: Vec<StepId> = match settings.handover {
-        HandoverMode::Steer => steer(&mut steps),
-        HandoverMode::Bridge => bridge(&mut steps),
-        HandoverMode::Restart => restart(&mut steps, StepKind::LabelNode),
+        HandoverMode::Steer => steer(&mut steps, before_changes),
+        HandoverMode::Bridge => bridge(&mut steps, before_changes),
+        HandoverMode::Restart => restart(&mut steps, before_changes),
     };
     steps.push(verify(last, None));
     steps.push(step(StepKind::RecordHead, Job::RecordHead).after([StepKind::Verify]));
@@ -103,13 +104,12 @@ fn restart(steps: &mut Vec<StepSpec>, after: StepKind) -> Vec<StepId> {
 }
 
 /// Restarts the static pods while a third API server on another port takes the new connections.
-fn bridge(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
+fn bridge(steps: &mut Vec<StepSpec>, after: StepKind) -> Vec<StepId> {
     let [raise, lower] = [BridgeAct::Raise, BridgeAct::Lower].map(Some);
     let [begin, end] = [RedirectAct::Begin, RedirectAct::End].map(Some);
     // A resume that finds the bridge dead has ended the redirect to it. Where both are made again, both must
     // end again.
-    let raise_bridge =
-        pod(StepKind::RaiseBridge, Job::Bridge { forward: raise, back: lower }).after([StepKind::LabelNode]);
+    let raise_bridge = pod(StepKind::RaiseBridge, Job::Bridge { forward: raise, back: lower }).after([after]);
     steps.push(raise_bridge.durability(Durability::Process));
     let redirect =
         step(StepKind::Redirect, Job::Redirect { forward: begin, back: end }).after([StepKind::RaiseBridge]);
@@ -125,10 +125,10 @@ fn bridge(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
 }
 
 /// Tells the kernel which server gets new connections. Nothing is restarted.
-fn steer(steps: &mut Vec<StepSpec>) -> Vec<StepId> {
+fn steer(steps: &mut Vec<StepSpec>, after: StepKind) -> Vec<StepId> {
     for component in Component::ALL {
         let share = pod(StepKind::SharePort.of(component), Job::ShareLive { component });
-        steps.push(share.after([StepKind::LabelNode]).durability(Durability::Process));
+        steps.push(share.after([after]).durability(Durability::Process));
     }
     let api = Component::ApiServer;
     let prefer = pod(StepKind::PreferStatic, Job::PreferStatic).after([StepKind::SharePort.of(api)]);
@@ -175,12 +175,15 @@ fn way_back(steps: &mut Vec<StepSpec>) {
         .push(pod(StepKind::PrepareRaiseBridge, bridge(BridgeAct::Raise)).after([StepKind::PrepareRedirect]));
 }
 
-/// Makes the DaemonSets and waits until their pods serve.
+/// Opts the node in, makes the DaemonSets and waits until their pods serve. Where the DaemonSets are there already, their
+/// pods start when the node is opted in. So the label comes after all that a second process needs, and its undo after
+/// those that take the pods away.
 fn start_new(steps: &mut Vec<StepSpec>, after: &[StepId]) {
+    // After all three: each restart could take away what the creation of another's pod needs.
+    steps.push(step(StepKind::LabelNode, Job::LabelNode).after(after.iter().cloned()));
     for component in Component::ALL {
-        // After all three: each restart could take away what the creation of another's pod needs.
         let create = step(StepKind::CreateDaemonset.of(component), Job::CreateDaemonset { component });
-        steps.push(create.after(after.iter().cloned()).policy(Policy::tries(3, CALL_WITHIN)));
+        steps.push(create.after([StepKind::LabelNode]).policy(Policy::tries(3, CALL_WITHIN)));
         let wait = pod(StepKind::AwaitReady.of(component), Job::AwaitReady { component });
         // A pod's answer before a restart of this program says little. An answer before a reboot says
         // nothing.

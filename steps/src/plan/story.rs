@@ -42,7 +42,12 @@ const STORIES: [(StepKind, &str, &str, &str); 22] = [
         "takes the kernel's rule away",
         NOTHING,
     ),
-    (StepKind::CreateDaemonset, "creates the DaemonSet", "deletes it", "memory for a second process"),
+    (
+        StepKind::CreateDaemonset,
+        "creates the DaemonSet, or finds the one that other nodes run on",
+        "ends its pod here; the last node deletes it",
+        "memory for a second process",
+    ),
     (StepKind::AwaitReady, "waits until the new pod's process answers well, by itself", NOTHING, NOTHING),
     (
         StepKind::Switch,

@@ -1,11 +1,13 @@
 //! Checks of what the API says.
 
 use super::check_result::CheckResult;
+use super::daemonsets::{OnDaemonSets, daemonset_checks};
 use super::fit::fit_checks;
 use super::host_facts::HostFacts;
 use crate::check::Check;
-use crate::cluster::{ROLE_LABEL, ROLE_LABEL_BEFORE_1_24, RUN_ANNOTATION, config_hash, is_ready, pod_story};
+use crate::cluster::{ROLE_LABEL, ROLE_LABEL_BEFORE_1_24, config_hash, is_ready, node_of, pod_story};
 use crate::component::Component;
+use crate::handover::elsewhere::Elsewhere;
 use crate::manifest::{Advertised, Difference, StaticPod, same_spec};
 use crate::release::{NEWEST_TRIED, OLDEST, Release, Trait};
 use crate::site::Site;
@@ -25,6 +27,10 @@ pub(super) struct ClusterFacts {
     pub(super) pods: Vec<Pod>,
     /// The pods of every namespace that are on this node.
     pub(super) pods_here: Vec<Pod>,
+    /// What the other nodes' API servers and etcd's members say. `None` without a manifest of the API server.
+    pub(super) elsewhere: Option<Elsewhere>,
+    /// The control-plane nodes that run on the DaemonSets.
+    pub(super) on_daemonsets: Vec<String>,
     /// The addresses under which pods find the API.
     pub(super) published: Vec<IpAddr>,
     pub(super) daemonsets: BTreeMap<Component, Value>,
@@ -36,6 +42,16 @@ impl ClusterFacts {
     pub(super) fn minor(&self) -> Option<u32> {
         version(&self.version).map(|(minor, _)| minor)
     }
+
+    /// The DaemonSets that are there, and the nodes that run on them.
+    fn on_daemonsets(&self) -> OnDaemonSets<'_> {
+        let others = self.on_daemonsets.iter().filter(|node| **node != self.name);
+        OnDaemonSets {
+            daemonsets: &self.daemonsets,
+            others: others.map(String::as_str).collect(),
+            here: self.on_daemonsets.contains(&self.name),
+        }
+    }
 }
 
 /// The role label that the node bears, empty as kubeadm makes it. The DaemonSets select it.
@@ -45,20 +61,11 @@ pub(super) fn role_label(node: &Node) -> Option<&'static str> {
     [ROLE_LABEL, ROLE_LABEL_BEFORE_1_24].into_iter().find(bears)
 }
 
-/// The node's own addresses, internal ones first. The kubelet's `status.hostIP` is the first.
-pub(super) fn node_addresses(node: &Node) -> Vec<IpAddr> {
-    let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
-    let mut addresses: Vec<(bool, IpAddr)> = addresses
-        .filter_map(|address| Some((address.type_ != "InternalIP", address.address.parse().ok()?)))
-        .collect();
-    addresses.sort_by_key(|(external, _)| *external);
-    addresses.into_iter().map(|(_, address)| address).collect()
-}
-
 pub(super) async fn cluster_checks(site: &Site, host: &HostFacts, facts: &ClusterFacts) -> Vec<CheckResult> {
     let mut results = vec![CheckResult::pass(Check::Node, format!("this host is node {}", facts.name))];
     results.extend(version_checks(facts));
     results.push(role_check(facts));
+    results.extend(elsewhere_checks(site, facts));
     let made = |pod: &StaticPod| (host.path(pod.component()), pod.daemonset(&site.settings.target(None)));
     let daemonsets: Vec<_> = host.static_pods.values().map(made).collect();
     for (_, daemonset) in &daemonsets {
@@ -66,10 +73,10 @@ pub(super) async fn cluster_checks(site: &Site, host: &HostFacts, facts: &Cluste
     }
     results.extend(fit_checks(&facts.node, &facts.pods_here, &daemonsets));
     results.extend(Component::ALL.map(|component| mirror_check(site, host, facts, component)));
-    results.extend(daemonset_checks(facts));
+    results.extend(daemonset_checks(site, host, &facts.on_daemonsets()).await);
     results.extend(advertise_check(site, host, facts));
     results.extend(insecure_port_checks(host, facts));
-    results.extend(lock_check(facts));
+    results.extend(lock_check(site, facts));
     for pod in host.static_pods.values().filter(|pod| !facts.daemonsets.contains_key(&pod.component())) {
         results.extend(admission_check(site, host, pod).await);
     }
@@ -173,10 +180,9 @@ fn role_check(facts: &ClusterFacts) -> CheckResult {
         Some(label) if facts.peers.len() < 2 => {
             CheckResult::pass(Check::Role, format!("the node bears {label}"))
         }
-        Some(label) => CheckResult::refuse(
+        Some(label) => CheckResult::pass(
             Check::Role,
             format!("{label} is on {} nodes: {}", facts.peers.len(), facts.peers.join(", ")),
-            "this version pivots a control plane of one node only: the others' are left alone",
         ),
         None => CheckResult::refuse(
             Check::Role,
@@ -187,6 +193,27 @@ fn role_check(facts: &ClusterFacts) -> CheckResult {
             ),
         ),
     }
+}
+
+/// Whether the cluster can spare this node's API server for a moment.
+fn elsewhere_checks(site: &Site, facts: &ClusterFacts) -> Vec<CheckResult> {
+    let Some(seen) = &facts.elsewhere else { return Vec::new() };
+    let result = |check: Check, seen: Result<String, String>, remedy: &str| match seen {
+        Ok(seen) => CheckResult::pass(check, seen),
+        Err(seen) => CheckResult::refuse(check, seen, remedy),
+    };
+    vec![
+        result(
+            Check::ApiServers,
+            seen.servers_ready(),
+            "while this node changes hands its clients may need the others: mend them first",
+        ),
+        result(
+            Check::Etcd,
+            seen.quorum_kept(&site.settings.node_addresses),
+            "if this node were lost, so would be the cluster: bring etcd's members back first",
+        ),
+    ]
 }
 
 /// The node's taints that neither the DaemonSet's own tolerations nor those that its controller adds cover.
@@ -264,21 +291,6 @@ fn mirror_check(site: &Site, host: &HostFacts, facts: &ClusterFacts, component: 
     }
 }
 
-fn daemonset_checks(facts: &ClusterFacts) -> Vec<CheckResult> {
-    let refuse = |(component, daemonset): (&Component, &Value)| {
-        let name = component.daemonset_name();
-        let by = daemonset["metadata"]["annotations"][RUN_ANNOTATION].as_str();
-        let seen = match by {
-            Some(run) => format!("DaemonSet {name} is there, made by run {run}"),
-            None => format!("DaemonSet {name} is there, and fulcrum did not make it"),
-        };
-        let remedy = "this control plane is already self-hosted, or another tool has left it half-pivoted: while \
-                      the static pods serve, kubectl -n kube-system delete daemonset takes it away";
-        CheckResult::refuse(Check::Daemonset, seen, remedy)
-    };
-    facts.daemonsets.iter().map(refuse).collect()
-}
-
 /// The address under which pods find the API must be the node's: the DaemonSet's pod publishes that address,
 /// and fulcrum holds it.
 fn advertise_check(site: &Site, host: &HostFacts, facts: &ClusterFacts) -> Option<CheckResult> {
@@ -312,14 +324,30 @@ fn advertise_check(site: &Site, host: &HostFacts, facts: &ClusterFacts) -> Optio
     Some(CheckResult::refuse(Check::AdvertiseAddress, seen, remedy))
 }
 
-fn lock_check(facts: &ClusterFacts) -> Option<CheckResult> {
+/// Whether another run is at work. One on another node ends, and the run waits for that. One on this node has lost its
+/// journal: nobody will go on with it.
+fn lock_check(site: &Site, facts: &ClusterFacts) -> Option<CheckResult> {
     let holder = facts.lock.as_ref()?;
-    Some(CheckResult::refuse(
-        Check::Lock,
-        format!("run {holder} (node/run) holds the lock on this cluster's control plane"),
-        "finish it there with `fulcrum resume`, or undo it with `fulcrum rollback`; only if that node is gone for \
-         good: kubectl -n kube-system delete lease fulcrum",
-    ))
+    let seen = format!("run {holder} (node/run) holds the lock on this cluster's control plane");
+    if site.take_lock {
+        return Some(CheckResult::warn(Check::Lock, seen, "the run takes the lock from it, as asked for"));
+    }
+    let node = node_of(holder);
+    Some(match node != facts.name && facts.peers.len() > 1 {
+        true => CheckResult::warn(
+            Check::Lock,
+            seen,
+            format!(
+                "the run waits until that is done: on {node}, `fulcrum resume` or `fulcrum rollback` ends it"
+            ),
+        ),
+        false => CheckResult::refuse(
+            Check::Lock,
+            seen,
+            "finish it there with `fulcrum resume`, or undo it with `fulcrum rollback`; only if nobody will ever go on with \
+             it there: --take-lock",
+        ),
+    })
 }
 
 /// Minor and patch of `v1.35.3` or `v1.20.2-k3s1`. `None` if it is no version 1.

@@ -1,16 +1,18 @@
 //! Gathers the facts in the order in which they become available: the disk, the host, the cluster.
 
 use super::check_result::{CheckResult, Known, Refused, Report, complete, gate, overrule};
-use super::cluster::{ClusterFacts, cluster_checks, node_addresses, role_label};
+use super::cluster::{ClusterFacts, cluster_checks, role_label};
 use super::handover::choose;
 use super::host::{disk_checks, host_checks, state_checks};
 use super::host_facts::HostFacts;
 use super::input::PreflightInput;
 use super::this_node::{NotFound, find_node};
 use crate::check::Check;
-use crate::cluster::{ClusterError, ROLE_LABEL};
+use crate::cluster::{ClusterError, OPT_IN_LABEL, ROLE_LABEL, addresses};
 use crate::component::Component;
+use crate::handover::elsewhere::elsewhere;
 use crate::host::{Listener, ManifestsDir};
+use crate::look::once;
 use crate::manifest::StaticPod;
 use crate::settings::{HandoverMode, Settings};
 use crate::site::health_question;
@@ -23,6 +25,9 @@ use tokio::time::sleep;
 const REGISTERED_WITHIN: Duration = Duration::from_secs(10);
 /// The interval for asking the API whether the kubelet has registered them.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// What to do where the API did not answer in between.
+const TRY_AGAIN: &str = "the API must answer before a pivot begins: try again";
 
 /// Makes every check, whether or not another one refuses. Changes nothing.
 ///
@@ -49,6 +54,17 @@ pub async fn preflight(input: &PreflightInput) -> Result<Report, Refused> {
         false => HandoverMode::Restart,
     };
     let site = input.site(settings(input, handover, &facts, cluster.as_ref()));
+    let mut cluster = cluster;
+    // Without the label there is no telling which nodes are the others, and the check `role` refuses.
+    let server =
+        facts.static_pods.get(&Component::ApiServer).filter(|_| !site.settings.role_label.is_empty());
+    if let (Some(cluster), Some(server)) = (&mut cluster, server) {
+        match once(elsewhere(&site, server).await) {
+            Ok(Ok(seen)) => cluster.elsewhere = Some(seen),
+            Ok(Err(seen)) => results.push(CheckResult::refuse(Check::Api, seen, TRY_AGAIN)),
+            Err(error) => results.push(CheckResult::refuse(Check::Api, error.to_string(), TRY_AGAIN)),
+        }
+    }
     results.extend(host_checks(&site, &facts).await);
     if let Some(cluster) = &cluster {
         results.extend(cluster_checks(&site, &facts, cluster).await);
@@ -93,12 +109,27 @@ async fn cluster_facts(input: &PreflightInput, facts: &HostFacts) -> Result<Clus
         daemonsets.extend(found.map(|daemonset| (component, daemonset)));
     }
     let uid = input.cluster.uid().await.map_err(unreachable)?;
-    let peers =
-        input.cluster.nodes_labelled(role_label(&node).unwrap_or(ROLE_LABEL)).await.map_err(unreachable)?;
+    let role = role_label(&node).unwrap_or(ROLE_LABEL);
+    let peers = input.cluster.nodes_labelled(role).await.map_err(unreachable)?;
+    let both = format!("{OPT_IN_LABEL},{role}");
+    let on_daemonsets = input.cluster.nodes_labelled(&both).await.map_err(unreachable)?;
     let lock = input.cluster.lock_holder().await.map_err(unreachable)?;
     let pods_here = input.cluster.pods_of_node(&name).await.map_err(unreachable)?;
     let published = input.cluster.api_endpoints().await.map_err(unreachable)?;
-    Ok(ClusterFacts { version, uid, name, node, peers, pods, pods_here, published, daemonsets, lock })
+    Ok(ClusterFacts {
+        version,
+        uid,
+        name,
+        node,
+        peers,
+        pods,
+        pods_here,
+        elsewhere: None,
+        on_daemonsets,
+        published,
+        daemonsets,
+        lock,
+    })
 }
 
 /// The pods of the control plane's namespace, and the name of this node. Just after a start the kubelet has
@@ -128,7 +159,7 @@ fn settings(
     facts: &HostFacts,
     cluster: Option<&ClusterFacts>,
 ) -> Settings {
-    let node_addresses = cluster.map(|cluster| node_addresses(&cluster.node)).unwrap_or_default();
+    let node_addresses = cluster.map(|cluster| addresses(&cluster.node)).unwrap_or_default();
     let question =
         |(component, pod): (&Component, &StaticPod)| (*component, health_question(pod, &node_addresses));
     let role = cluster.and_then(|cluster| role_label(&cluster.node));

@@ -33,6 +33,8 @@ pub struct PreflightInput {
     pub on_reboot: OnReboot,
     /// The refusals that the person overrules.
     pub ignored: Ignored,
+    /// Whether the run may take the lock from another one.
+    pub take_lock: bool,
 }
 
 impl PreflightInput {
@@ -50,6 +52,7 @@ impl PreflightInput {
             guard: settings.guard,
             on_reboot: settings.on_reboot,
             ignored: settings.ignored.clone(),
+            take_lock: site.take_lock,
         }
     }
 
@@ -61,6 +64,7 @@ impl PreflightInput {
             state_dir: self.state_dir.clone(),
             timeouts: Timeouts::default(),
             rollback_mode: RollbackMode::default(),
+            take_lock: self.take_lock,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod check_result;
 mod cluster;
+mod daemonsets;
 mod facts;
 mod fit;
 mod handover;

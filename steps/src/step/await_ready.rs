@@ -6,7 +6,7 @@
 //! server). It does not wait for the kubelet, which with kubeadm's probes begins to ask after 10 s and asks
 //! every 10 s. `verify` checks what the kubelet thinks of the pods.
 
-use crate::cluster::{has_restarted, is_going, pod_story, unschedulable};
+use crate::cluster::{has_restarted, is_going, is_of_node, pod_story, unschedulable};
 use crate::component::Component;
 use crate::handover::pair::share_again;
 use crate::host::{MARK_NEWCOMER, Process};
@@ -57,12 +57,14 @@ impl AwaitReady {
         if lined_up { Some(MARK_NEWCOMER) } else { self.site.unredirected(self.component) }
     }
 
-    /// The DaemonSet's pods that are on no node yet.
+    /// The DaemonSet's pods for this node that are on no node yet.
     async fn unbound(&self) -> Result<Vec<Pod>, StepError> {
         let labels = Site::pod_labels(self.component);
         let pods = once(answered(self.site.cluster.pods_labelled(&labels).await))?.unwrap_or_default();
         let bound = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
-        Ok(pods.into_iter().filter(|pod| !bound(pod) && !is_going(pod)).collect())
+        let node = &self.site.settings.node;
+        let waits = |pod: &Pod| !bound(pod) && !is_going(pod) && is_of_node(pod, node);
+        Ok(pods.into_iter().filter(waits).collect())
     }
 
     /// Refuses a pod that the scheduler has found no node for, for so long: nothing that a pivot does makes

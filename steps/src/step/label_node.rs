@@ -1,11 +1,16 @@
 //! `label-node`: opts this node in to the self-hosted control plane. Undo: restores the label as it was.
+//!
+//! Where the DaemonSets exist already, because other nodes run on them, their pods start now. So the ports are shared
+//! before, and the step notes which of this node's static processes lead.
 
 use crate::cluster::OPT_IN_LABEL;
+use crate::component::Component;
+use crate::handover::lease;
 use crate::look::answered;
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, ProbeResult, Step, StepError};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 pub(super) struct LabelNode {
@@ -21,6 +26,23 @@ impl LabelNode {
         let node =
             node.ok_or_else(|| StepError::fatal(format!("the cluster has no node {name} any more")))?;
         Ok(node.metadata.labels.and_then(|labels| labels.get(OPT_IN_LABEL).cloned()))
+    }
+
+    /// The leaders among this node's processes, of the components whose DaemonSet is there.
+    async fn leaders(&self, cx: &Context) -> Result<Map<String, Value>, StepError> {
+        let mut leaders = Map::new();
+        for component in Component::ALL {
+            let name = component.daemonset_name();
+            let get = async || answered(self.site.cluster.daemonset(name).await);
+            let what = format!("the API, to read DaemonSet {name}");
+            if cx.wait(&what, self.site.timeouts.poll, get).await?.is_none() {
+                continue;
+            }
+            if let Some(leader) = lease::leader(&self.site, cx, component).await? {
+                leaders.insert(component.name().to_owned(), leader.into());
+            }
+        }
+        Ok(leaders)
     }
 
     async fn set(&self, cx: &Context, value: Option<&str>) -> Result<(), StepError> {
@@ -45,11 +67,20 @@ impl Step for LabelNode {
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        let leaders = match self.label(cx).await? {
+            None => self.leaders(cx).await?,
+            // An earlier attempt has set it: a new process may lead by now.
+            Some(_) => Map::new(),
+        };
         self.set(cx, Some("")).await?;
         let before: Option<String> =
             cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)?.flatten();
         let name = format!("Node/{}, label {OPT_IN_LABEL}", self.site.settings.node);
-        Ok(json!({ "changes": [{ "name": name, "before": before, "after": "" }] }))
+        let mut output = json!({ "changes": [{ "name": name, "before": before, "after": "" }] });
+        if !leaders.is_empty() {
+            output["leaders"] = leaders.into();
+        }
+        Ok(output)
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {

@@ -2,15 +2,16 @@
 //! check the disk against the cluster. Undo, the first thing that a rollback does: takes the lock back, if
 //! the API answers. If it does not, the manifests have to be restored first.
 
-use super::lock;
+use super::lock::{self, Attempt};
 use crate::cluster::{AUDIT_HEAD_ANNOTATION, Lock};
 use crate::component::Component;
 use crate::look::answered;
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Step, StepError};
+use fulcrum_engine::{Context, Pending, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tokio::time::{Instant, timeout};
 
 pub(super) struct RecordHead {
     pub(super) site: Arc<Site>,
@@ -43,15 +44,25 @@ impl Step for RecordHead {
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        let answers = async || answered(self.site.cluster.readyz().await);
-        let look = cx.wait("the API, to take the lock back", self.site.timeouts.poll, answers);
-        match tokio::time::timeout(self.site.timeouts.api, look).await {
-            Ok(Err(error)) => Err(error),
-            Err(_) => Ok(()),
-            Ok(Ok(())) => {
-                let lock = Lock::of(&self.site.settings.node, cx.run());
-                let taken = tokio::time::timeout(self.site.timeouts.api, lock::take(&self.site, cx, &lock));
-                taken.await.unwrap_or(Ok(()))
+        let lock = Lock::of(&self.site.settings.node, cx.run());
+        let began = Instant::now();
+        let look = async || match lock::attempt(&self.site, cx, &lock, false).await? {
+            Attempt::Taken => Ok(()),
+            Attempt::Held(seen) => Err(Pending::NotYet(seen)),
+            Attempt::Unanswered(_) if began.elapsed() >= self.site.timeouts.api => Ok(()),
+            Attempt::Unanswered(seen) => Err(Pending::NotYet(seen)),
+        };
+        // A call has a deadline of its own, which is longer than this.
+        let answers = async {
+            let ready = async || answered(self.site.cluster.readyz().await);
+            let ready = cx.wait("the API, to take the lock back", self.site.timeouts.poll, ready);
+            timeout(self.site.timeouts.api, ready).await
+        };
+        match answers.await {
+            Err(_silent) => Ok(()),
+            Ok(ready) => {
+                ready?;
+                cx.wait("the lock", self.site.timeouts.poll, look).await
             }
         }
     }

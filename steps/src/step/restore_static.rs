@@ -138,7 +138,7 @@ impl Step for RestoreStatic {
         }
         let what = format!("the static {} to serve again", self.component);
         let the_one = |process: &Process| in_static_pod(process) && shares_its_port(process) == shared;
-        let removal = Removal::new(&self.site, self.component, cx.run());
+        let removal = Removal::new(&self.site, self.component, cx, None);
         let served = cx.wait(&what, self.site.timeouts.poll, async || self.look(&removal, the_one).await);
         // A server that starts may also take the node's address out of the endpoints until it is ready.
         while_held(&self.site, self.component, served).await

@@ -5,10 +5,12 @@
 
 use super::archive;
 use super::create_daemonset::led_before;
+use super::lock;
 use crate::change;
 use crate::cluster::config_hash;
 use crate::component::Component;
 use crate::handover::drain::Drain;
+use crate::handover::elsewhere::can_be_spared;
 use crate::handover::endpoints::while_held;
 use crate::handover::lease;
 use crate::handover::pair::{Pair, share_again};
@@ -82,6 +84,18 @@ impl RetireStatic {
         let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
         let left = listeners.iter().find(|listener| in_static_pod(&listener.process));
         Ok(left.map(|listener| format!("its process {} still listens", listener.process.pid)))
+    }
+
+    /// The cluster can spare this node's API server, should anything go wrong. A hand-over of the guard's does not ask:
+    /// its static pods serve, and stay if it fails.
+    async fn others_serve(&self, cx: &Context) -> Result<(), StepError> {
+        if self.standby {
+            return Ok(());
+        }
+        let manifest = archive::read(&self.site, cx, Component::ApiServer)?;
+        let server = StaticPod::parse(Component::ApiServer, &manifest)?;
+        let what = "the other nodes to be able to spare this one";
+        cx.wait(what, self.site.timeouts.poll, async || can_be_spared(&self.site, &server).await).await
     }
 
     /// The last look before the cut: the DaemonSet's process answers now, and gets new connections.
@@ -185,6 +199,8 @@ impl Step for RetireStatic {
         }
         let cut = match manifests.read(self.name())? {
             Some(current) if Some(&current) == Self::saved(cx)?.as_ref() => {
+                lock::still_ours(&self.site, cx).await?;
+                self.others_serve(cx).await?;
                 self.successor_serves(cx).await?;
                 true
             }

@@ -40,6 +40,7 @@ impl VacatePort {
                 .into());
             }
             Err(_) if told.load(Ordering::Relaxed) => {}
+            Err(seen) if removal.must_wait() => return Err(Pending::NotYet(seen)),
             Err(_) if began.elapsed() >= self.site.timeouts.api => return Ok(false),
             Err(seen) => return Err(Pending::NotYet(seen)),
         }
@@ -90,7 +91,8 @@ impl Step for VacatePort {
         }
         // A fallback goes too: the exact manifest is restored when no process listens.
         self.site.node.manifests.remove(self.component.manifest_file())?;
-        let removal = Removal::new(&self.site, self.component, cx.run());
+        let api_goes = is_cut(&self.site, cx.run(), Component::ApiServer)?;
+        let removal = Removal::new(&self.site, self.component, cx, None).after_the_api(api_goes);
         let (began, told) = (Instant::now(), AtomicBool::new(false));
         let leader = lease::leader(&self.site, cx, self.component);
         // Without it, only time is lost.

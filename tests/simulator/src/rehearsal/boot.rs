@@ -6,7 +6,7 @@ use super::pace::{POLL, SOON};
 use super::setup::Setup;
 use super::simulated_site::{SimulatedSite, Steps};
 use crate::{SimulatedUnits, Simulator, Snapshot, WaitError};
-use fulcrum_steps::cluster::{Cluster, is_ready};
+use fulcrum_steps::cluster::{Cluster, EtcdDoor, is_ready};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::ManifestsDir;
 use fulcrum_steps::settings::OnReboot;
@@ -76,8 +76,13 @@ impl SimulatedSite {
         let node = simulator.node(number);
         let client = if simulator.nodes().count() == 1 { node.client() } else { node.balanced() };
         let steps: Steps = Arc::new(|site| Arc::new(library(site)));
+        let clients = node.clients();
+        let to_etcd = move |_: &EtcdDoor, url: &str| {
+            let address = url.split_once("://").and_then(|(_, address)| address.parse().ok());
+            address.map(&clients).ok_or_else(|| format!("{url} is no address"))
+        };
         Ok(Self {
-            cluster: Cluster::new(client),
+            cluster: Cluster::new(client).with_etcd(to_etcd),
             host: node.host(),
             before: files(&ManifestsDir::new(manifests(&dir)))?,
             shared: BTreeMap::new(),

@@ -127,6 +127,7 @@ impl SimulatedSite {
             guard: true,
             on_reboot: self.on_reboot,
             ignored: Ignored::default(),
+            take_lock: false,
         }
     }
 
@@ -250,7 +251,8 @@ pub(super) fn site(
     let units = Arc::new(SimulatedUnits::new(state_dir.parent().unwrap_or(state_dir))?);
     let node = Node { manifests: settings.manifests(), host, units };
     let (state_dir, rollback_mode) = (state_dir.to_owned(), RollbackMode::default());
-    Ok(Site { node, cluster, settings, state_dir, timeouts: timeouts(), rollback_mode })
+    let (timeouts, take_lock) = (timeouts(), false);
+    Ok(Site { node, cluster, settings, state_dir, timeouts, rollback_mode, take_lock })
 }
 
 /// An engine for `steps`, on that machine.

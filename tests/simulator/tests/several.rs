@@ -1,0 +1,248 @@
+//! A cluster of three control-plane nodes: pivoted one after the other, and back in any order.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
+
+use fulcrum_engine::run::Phase;
+use fulcrum_engine::state::{Journal, RunId};
+use fulcrum_engine::{Ending, Outcome, Silent};
+use fulcrum_simulator::Alarm;
+use fulcrum_simulator::rehearsal::{POLL, SOON, Setup, SimulatedSite, Version};
+use fulcrum_steps::check::{Check, Ignored};
+use fulcrum_steps::cluster::{LOCK_LEASE, Lock};
+use fulcrum_steps::component::Component;
+use fulcrum_steps::plan;
+use fulcrum_steps::preflight::{CheckResult, Level, PreflightInput, preflight};
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, Client};
+use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Reads through the balancer and at each node, until it is dropped.
+struct Load {
+    counts: Arc<[AtomicU64; 2]>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Load {
+    fn on(nodes: &Nodes) -> Self {
+        let simulator = &nodes.sites[0].simulator;
+        let mut clients: Vec<Client> = nodes.sites.iter().map(|site| site.machine().client()).collect();
+        clients.push(simulator.from_outside());
+        let counts = Arc::new([const { AtomicU64::new(0) }; 2]);
+        let ask = |client: Client| {
+            let counts = Arc::clone(&counts);
+            tokio::spawn(async move {
+                let nodes = Api::<Node>::all(client);
+                loop {
+                    let failed = nodes.get("node-1").await.is_err();
+                    counts[usize::from(failed)].fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(POLL).await;
+                }
+            })
+        };
+        let tasks = clients.into_iter().map(ask).collect();
+        Self { counts, tasks }
+    }
+
+    /// Requires that requests were answered, and that none failed.
+    fn all_good(self) {
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        let [good, bad] = [0, 1].map(|at| self.counts[at].load(Ordering::Relaxed));
+        assert!(good > 0 && bad == 0, "{good} requests were answered, {bad} failed");
+    }
+}
+
+struct Nodes {
+    sites: Vec<SimulatedSite>,
+    journals: Vec<Journal>,
+    _root: TempDir,
+}
+
+impl Nodes {
+    async fn boot() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let setup = Setup::built_in(Version::DEFAULT).unwrap().with_nodes(3);
+        let sites = SimulatedSite::boot_all(&setup, root.path()).await.unwrap();
+        let journals = sites.iter().map(|site| site.journal().unwrap()).collect();
+        Self { sites, journals, _root: root }
+    }
+
+    async fn pivot(&self, number: usize) -> RunId {
+        let ending = self.sites[number].pivot(&self.journals[number], Arc::new(Silent)).await.unwrap();
+        assert_eq!(outcome(&ending), Some(Outcome::Completed), "node {number}: {}", reason(&ending));
+        self.sites[number].is_self_hosted().await.unwrap();
+        ending.run
+    }
+
+    async fn rollback(&self, number: usize, run: RunId) {
+        let back = self.sites[number].rollback(&self.journals[number], run, Arc::new(Silent)).await.unwrap();
+        assert_eq!(outcome(&back), Some(Outcome::RolledBack), "node {number}: {}", reason(&back));
+        self.sites[number].is_static().await.unwrap();
+    }
+
+    /// The uids of the three DaemonSets. Null for one that is not there.
+    async fn daemonsets(&self) -> Vec<Value> {
+        let mut uids = Vec::new();
+        for component in Component::ALL {
+            let live = self.sites[0].cluster.daemonset(component.daemonset_name()).await.unwrap();
+            uids.push(live.map_or(Value::Null, |live| live["metadata"]["uid"].clone()));
+        }
+        uids
+    }
+}
+
+fn outcome(ending: &Ending) -> Option<Outcome> {
+    match &ending.phase {
+        Phase::Ended(outcome, _) => Some(*outcome),
+        _ => None,
+    }
+}
+
+fn reason(ending: &Ending) -> String {
+    match &ending.phase {
+        Phase::Ended(_, reason) | Phase::Paused { reason, .. } => reason.clone(),
+        other => other.to_string(),
+    }
+}
+
+async fn results(input: &PreflightInput) -> Vec<CheckResult> {
+    match preflight(input).await {
+        Ok(report) => report.results,
+        Err(refused) => refused.results,
+    }
+}
+
+fn of(results: &[CheckResult], check: Check) -> &CheckResult {
+    results.iter().find(|one| one.check == check).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_pivot_in_turn_and_come_back_in_any_order() {
+    for order in [[0, 1, 2], [2, 0, 1]] {
+        let nodes = Nodes::boot().await;
+        let load = Load::on(&nodes);
+        let first = nodes.pivot(0).await;
+        let made = nodes.daemonsets().await;
+        let runs = [first, nodes.pivot(1).await, nodes.pivot(2).await];
+        assert_eq!(nodes.daemonsets().await, made, "the others found what the first made");
+        for (at, number) in order.into_iter().enumerate() {
+            nodes.rollback(number, runs[number]).await;
+            for other in &order[at + 1..] {
+                nodes.sites[*other].is_self_hosted().await.unwrap();
+            }
+            let there = nodes.daemonsets().await;
+            let expected = if at == 2 { vec![Value::Null; 3] } else { made.clone() };
+            assert_eq!(there, expected, "the last one takes them away: {order:?}, {at}");
+        }
+        load.all_good();
+        for site in &nodes.sites {
+            site.is_as_before().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_has_gone_back_finds_the_daemonsets_again() {
+    let nodes = Nodes::boot().await;
+    let runs = [nodes.pivot(0).await, nodes.pivot(1).await];
+    nodes.rollback(0, runs[0]).await;
+    let made = nodes.daemonsets().await;
+    let again = nodes.pivot(0).await;
+    assert_eq!(nodes.daemonsets().await, made);
+    nodes.rollback(1, runs[1]).await;
+    nodes.rollback(0, again).await;
+    for site in &nodes.sites {
+        site.is_as_before().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_makes_another_daemonset_is_refused_by_its_field() {
+    let nodes = Nodes::boot().await;
+    nodes.pivot(0).await;
+    let (site, name) = (&nodes.sites[1], Component::Scheduler.manifest_file());
+    let image = site.manifests().read(name).unwrap().unwrap();
+    let edited = image.with_content(image.content.replace("--leader-elect=true", "--leader-elect=1"));
+    site.manifests().write(name, &edited).unwrap();
+    let results = results(&site.preflight_input()).await;
+    let said = of(&results, Check::Daemonset);
+    assert_eq!(said.level, Level::Refuse);
+    let expected =
+        "on node-1: spec.containers[0].command: here \"--leader-elect=1\", there \"--leader-elect=true\"";
+    assert!(said.seen.ends_with(expected), "{}", said.seen);
+    nodes.sites[0].is_self_hosted().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_cannot_be_spared_is_refused() {
+    let nodes = Nodes::boot().await;
+    let site = &nodes.sites[0];
+    let all = results(&site.preflight_input()).await;
+    for check in [Check::Role, Check::ApiServers, Check::Etcd] {
+        assert_eq!(of(&all, check).level, Level::Pass, "{:?}", of(&all, check));
+    }
+    site.simulator.alarm(Some(Alarm::NoSpace));
+    let alarmed = results(&site.preflight_input()).await;
+    assert!(of(&alarmed, Check::Etcd).seen.contains("NOSPACE"), "{:?}", of(&alarmed, Check::Etcd));
+    site.simulator.alarm(None);
+    nodes.sites[2].machine().power_off();
+    let ignored = Ignored::of(["api-servers"]).unwrap();
+    let lost = results(&PreflightInput { ignored, ..site.preflight_input() }).await;
+    let servers = of(&lost, Check::ApiServers);
+    assert_eq!((servers.level, servers.ignored), (Level::Warn, true), "{servers:?}");
+    assert!(servers.seen.contains("that of node-3"), "{servers:?}");
+    let etcd = of(&lost, Check::Etcd);
+    assert_eq!(etcd.level, Level::Refuse, "a quorum cannot be overruled: {etcd:?}");
+    assert!(etcd.seen.contains("2 of 3 are healthy"), "{etcd:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lock_is_waited_for_and_taken_from_a_node_that_has_gone() {
+    let nodes = Nodes::boot().await;
+    let site = &nodes.sites[0];
+    Lock::of("node-9", "r").take(&site.cluster).await.unwrap();
+    let run = nodes.pivot(0).await;
+    nodes.rollback(0, run).await;
+
+    let other = Lock::of("node-2", "r");
+    other.take(&site.cluster).await.unwrap();
+    let lock = results(&site.preflight_input()).await;
+    let lock = of(&lock, Check::Lock);
+    assert_eq!(lock.level, Level::Warn, "{lock:?}");
+    assert!(lock.seen.contains("node-2/r"), "{lock:?}");
+    let mut pivot = std::pin::pin!(site.pivot(&nodes.journals[0], Arc::new(Silent)));
+    let waits = tokio::time::timeout(Duration::from_millis(500), &mut pivot).await;
+    assert!(waits.is_err(), "it waits for the other run");
+    other.release(&site.cluster).await.unwrap();
+    let ending = pivot.await.unwrap();
+    assert_eq!(outcome(&ending), Some(Outcome::Completed), "{}", reason(&ending));
+    nodes.rollback(0, ending.run).await;
+    site.is_as_before().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_lock_was_taken_cuts_nothing() {
+    let nodes = Nodes::boot().await;
+    let (site, journal) = (&nodes.sites[0], &nodes.journals[0]);
+    let settings = site.preflight().await.unwrap().settings;
+    let plan = plan::pivot(&settings, SOON).unwrap();
+    let engine = site.engine(journal, settings).await.unwrap();
+    let paused = engine.pause_after(["await-ready/kube-scheduler".into()]).start(plan).await.unwrap();
+    let holder = site.cluster.lock_holder().await.unwrap().unwrap();
+    let thief = Lock::of("node-2", "r");
+    thief.take_from(&site.cluster, &holder).await.unwrap();
+    let mut resumed = std::pin::pin!(site.resume(journal, paused.run));
+    let waits = tokio::time::timeout(Duration::from_secs(2), &mut resumed).await;
+    assert!(waits.is_err(), "its pods go when the other run is done: {waits:?}");
+    let files: Vec<_> = site.manifests().names().unwrap();
+    assert_eq!(files.len(), site.before.len(), "nothing was cut: {files:?}");
+    thief.release(&site.cluster).await.unwrap();
+    let ending = resumed.await.unwrap();
+    assert_eq!(outcome(&ending), Some(Outcome::RolledBack), "{}", reason(&ending));
+    assert!(reason(&ending).contains("has taken the lock"), "{}", reason(&ending));
+    site.is_as_before().await.unwrap();
+    assert!(site.cluster.lease(LOCK_LEASE).await.unwrap().is_none());
+}
