@@ -2,6 +2,7 @@
 //! that frees the port for the static pod.
 
 use super::drain::Drain;
+use crate::change;
 use crate::cluster::{OPT_IN_LABEL, RUN_ANNOTATION};
 use crate::component::Component;
 use crate::host::{Process, Question};
@@ -38,11 +39,13 @@ impl<'a> Removal<'a> {
             self.refuse_if_shared().await?;
             let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
             answered(self.site.cluster.delete_daemonset(name, uid).await)?;
+            change::record(change::object("DaemonSet", Some(&live), None));
         }
         let pods = self.pods().await?;
         for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
             let (Some(name), Some(uid)) = (&pod.metadata.name, &pod.metadata.uid) else { continue };
             answered(self.site.cluster.delete_pod(name, uid).await)?;
+            change::record(change::object("Pod", serde_json::to_value(pod).ok().as_ref(), None));
         }
         Ok(true)
     }

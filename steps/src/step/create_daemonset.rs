@@ -98,7 +98,14 @@ impl Step for CreateDaemonset {
             .await?;
         let live = match made {
             Some(made) => made,
-            None => self.live(cx).await?.ok_or_else(|| StepError::retry("it was there and is gone again"))?,
+            None => {
+                let gone = || StepError::retry("it was there and is gone again");
+                let live = self.live(cx).await?.ok_or_else(gone)?;
+                if is_of(cx, &live) {
+                    change::record(change::object("DaemonSet", None, Some(&live)));
+                }
+                live
+            }
         };
         match self.compare(cx, &live)? {
             ProbeResult::Foreign(why) => Err(StepError::fatal(why)),
@@ -114,7 +121,9 @@ impl Step for CreateDaemonset {
     /// The leader from before its pod existed, and the version of the object as it was made, cannot be told any
     /// more.
     async fn output(&self, cx: &Context) -> Result<Value, StepError> {
-        Ok(self.live(cx).await?.map_or(Value::Null, |live| object(&live)))
+        let Some(live) = self.live(cx).await? else { return Ok(Value::Null) };
+        change::record(change::object("DaemonSet", None, Some(&live)));
+        Ok(object(&live))
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
@@ -153,10 +162,7 @@ fn is_of(cx: &Context, live: &Value) -> bool {
 fn object(live: &Value) -> Value {
     let metadata = &live["metadata"];
     let fields = ["namespace", "name", "uid", "generation"];
-    let mut output: Value =
-        fields.into_iter().map(|field| (field.to_owned(), metadata[field].clone())).collect();
-    output["changes"] = json!([change::object("DaemonSet", live)]);
-    output
+    fields.into_iter().map(|field| (field.to_owned(), metadata[field].clone())).collect()
 }
 
 /// The leader before the DaemonSet's pod existed, if it was noted.

@@ -1,5 +1,6 @@
 //! `label-node`: opts this node in to the self-hosted control plane. Undo: restores the label as it was.
 
+use crate::change;
 use crate::cluster::OPT_IN_LABEL;
 use crate::look::answered;
 use crate::site::Site;
@@ -24,9 +25,13 @@ impl LabelNode {
     }
 
     async fn set(&self, cx: &Context, value: Option<&str>) -> Result<(), StepError> {
-        let site = &self.site;
-        let set = async || answered(site.cluster.label_node(&site.settings.node, OPT_IN_LABEL, value).await);
-        cx.wait("the API, to label the node", site.timeouts.poll, set).await
+        let (site, node) = (&self.site, &self.site.settings.node);
+        let set = async || answered(site.cluster.label_node(node, OPT_IN_LABEL, value).await);
+        let before = self.label(cx).await?;
+        cx.wait("the API, to label the node", site.timeouts.poll, set).await?;
+        let (name, label) = (format!("Node/{node}"), format!("label {OPT_IN_LABEL}"));
+        change::record(change::part(&name, &label, &json!(before), &json!(value)));
+        Ok(())
     }
 }
 
@@ -46,10 +51,7 @@ impl Step for LabelNode {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         self.set(cx, Some("")).await?;
-        let before: Option<String> =
-            cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)?.flatten();
-        let name = format!("Node/{}, label {OPT_IN_LABEL}", self.site.settings.node);
-        Ok(json!({ "changes": [{ "name": name, "before": before, "after": "" }] }))
+        Ok(Value::Null)
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
