@@ -85,9 +85,8 @@ async fn the_end_of_each_run_is_signed_and_kept_in_the_cluster() {
         assert!(entries.contains(words), "{words}");
     }
     let manifest = world.manifests().file("kube-scheduler.yaml").display().to_string();
-    let change = entries
-        .lines()
-        .find(|line| line.contains("retire-static/kube-scheduler") && line.contains("changes"));
+    let change =
+        entries.lines().find(|line| line.contains("retire-static/kube-scheduler") && line.contains("facts"));
     assert!(
         change.is_some_and(|change| change.contains(&manifest) && change.contains("\"after\":null")),
         "{entries}"

@@ -42,6 +42,9 @@ mod beside;
 // What steps return, in the history and after a crash.
 mod outputs;
 
+// That the journal has everything which a run has changed.
+mod changes;
+
 // What is signed at the end of a run, and that no secret leaves.
 mod evidence;
 

@@ -5,9 +5,9 @@ use std::path::Path;
 
 /// The folders and files of `steps/src`, lowest first. Each imports from its own layer and from lower ones.
 const LAYERS: [&[&str]; 9] = [
-    &["check", "component", "release", "timeouts"],
+    &["change", "check", "component", "release", "timeouts"],
     &["host", "cluster", "manifest"],
-    &["settings", "run_info", "step_name", "look", "site", "placement", "change"],
+    &["settings", "run_info", "step_name", "look", "site", "placement"],
     &["handover", "unit", "sealer", "certificates"],
     &["preflight"],
     &["step"],

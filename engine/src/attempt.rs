@@ -1,6 +1,7 @@
 //! One call of one method of a step: timed, stoppable, and safe from panics.
 
 use crate::event::ProbeResult;
+use crate::facts::Facts;
 use crate::limits::check_output;
 use crate::observe::Watcher;
 use crate::outputs::Outputs;
@@ -70,6 +71,7 @@ pub(crate) struct Finished {
     pub(crate) what: What,
     pub(crate) step: StepId,
     pub(crate) attempt: u32,
+    pub(crate) facts: Vec<Value>,
     pub(crate) result: Result<Returned, StepError>,
 }
 
@@ -105,7 +107,8 @@ impl Call {
     }
 
     async fn carry_out_within(self, step: Arc<dyn Step>, shared: Shared) -> Finished {
-        let call = AssertUnwindSafe(self.result(step.as_ref(), shared)).catch_unwind();
+        let facts = Facts::default();
+        let call = AssertUnwindSafe(self.result(step.as_ref(), shared, &facts)).catch_unwind();
         let panicked = |panic: Box<dyn std::any::Any + Send>| {
             StepError::fatal(format!("the step panicked: {}", panic_text(&*panic)))
         };
@@ -115,10 +118,11 @@ impl Call {
             }
             result => result,
         };
-        Finished { what: self.what, step: self.step, attempt: self.attempt, result }
+        let facts = facts.take();
+        Finished { what: self.what, step: self.step, attempt: self.attempt, facts, result }
     }
 
-    async fn result(&self, step: &dyn Step, shared: Shared) -> Result<Returned, StepError> {
+    async fn result(&self, step: &dyn Step, shared: Shared, facts: &Facts) -> Result<Returned, StepError> {
         if self.what == What::Rest {
             tokio::select! {
                 () = tokio::time::sleep(self.timeout) => {}
@@ -143,6 +147,7 @@ impl Call {
             stop: self.stop.clone(),
             watcher: shared.watcher,
             reports: shared.reports,
+            facts: facts.clone(),
             noted: Arc::new(Mutex::new(String::new())),
         };
         match tokio::time::timeout(self.timeout, self.method(step, &cx)).await {

@@ -2,6 +2,9 @@
 //!
 //! An event is one JSON object in one journal entry. Fields may be added, as readers ignore unknown ones.
 //! Names and meanings never change.
+//!
+//! `facts` are what the method of the step has recorded ([`Context::record`](crate::Context::record)). Entries of
+//! version 0.1 have none.
 
 use crate::plan::StepId;
 use crate::wait::{Decision, Wait};
@@ -47,14 +50,37 @@ pub enum Event {
         deadline: Option<Timestamp>,
     },
     /// The attempt succeeded. Later steps may read `output`.
-    AttemptDone { step: StepId, attempt: u32, output: Value },
+    AttemptDone {
+        step: StepId,
+        attempt: u32,
+        output: Value,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        facts: Vec<Value>,
+    },
     /// The attempt failed.
-    AttemptFailed { step: StepId, attempt: u32, failure: Failure },
+    AttemptFailed {
+        step: StepId,
+        attempt: u32,
+        failure: Failure,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        facts: Vec<Value>,
+    },
     /// The attempt was stopped before it had a result: by a pause, or because a rollback began.
-    AttemptCut { step: StepId, attempt: u32 },
+    AttemptCut {
+        step: StepId,
+        attempt: u32,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        facts: Vec<Value>,
+    },
     /// The attempt has come to a point at which the step waits, without a process. The next attempt starts when
     /// the wait is over.
-    AttemptWaits { step: StepId, attempt: u32, wait: Wait },
+    AttemptWaits {
+        step: StepId,
+        attempt: u32,
+        wait: Wait,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        facts: Vec<Value>,
+    },
     /// What the step waits for was decided, or nobody decided in time. `session` is the process that was told.
     Decided { step: StepId, decision: Decision, session: Session },
     /// What the attempt (or undo) does at present, in its own words.
@@ -67,6 +93,8 @@ pub enum Event {
         result: ProbeResult,
         #[serde(default, skip_serializing_if = "Value::is_null")]
         output: Value,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        facts: Vec<Value>,
     },
     /// From here on the run is being rolled back. `mode` is the program's word: the engine only keeps it.
     #[serde(rename = "unwind-started")]
@@ -78,11 +106,27 @@ pub enum Event {
     /// An undo is about to begin.
     UndoStarted { step: StepId, attempt: u32 },
     /// The step's effect is gone.
-    UndoDone { step: StepId, attempt: u32 },
+    UndoDone {
+        step: StepId,
+        attempt: u32,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        facts: Vec<Value>,
+    },
     /// The undo failed.
-    UndoFailed { step: StepId, attempt: u32, failure: Failure },
+    UndoFailed {
+        step: StepId,
+        attempt: u32,
+        failure: Failure,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        facts: Vec<Value>,
+    },
     /// The undo was stopped before it had a result.
-    UndoCut { step: StepId, attempt: u32 },
+    UndoCut {
+        step: StepId,
+        attempt: u32,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        facts: Vec<Value>,
+    },
     /// The process stopped at a safe point, on purpose.
     Paused {
         reason: String,
@@ -127,6 +171,21 @@ impl Event {
             Self::Adopted { .. } => "adopted",
             Self::Abandoned { .. } => "abandoned",
             Self::Ended { .. } => "ended",
+        }
+    }
+
+    /// What the step has recorded in the attempt, probe or undo that this event ends.
+    pub fn facts(&self) -> &[Value] {
+        match self {
+            Self::AttemptDone { facts, .. }
+            | Self::AttemptFailed { facts, .. }
+            | Self::AttemptCut { facts, .. }
+            | Self::AttemptWaits { facts, .. }
+            | Self::Probed { facts, .. }
+            | Self::UndoDone { facts, .. }
+            | Self::UndoFailed { facts, .. }
+            | Self::UndoCut { facts, .. } => facts,
+            _ => &[],
         }
     }
 

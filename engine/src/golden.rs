@@ -57,19 +57,24 @@ fn samples() -> BTreeMap<String, Event> {
         },
         Event::Resumed { session: session(), same_process: false },
         Event::AttemptStarted { step: step.clone(), attempt, pre_image: Some(image), deadline: None },
-        Event::AttemptDone { step: step.clone(), attempt, output: json!({ "uid": "7", "ports": [6443] }) },
-        Event::AttemptCut { step: step.clone(), attempt },
+        Event::AttemptDone {
+            step: step.clone(),
+            attempt,
+            output: json!({ "uid": "7", "ports": [6443] }),
+            facts: Vec::new(),
+        },
+        Event::AttemptCut { step: step.clone(), attempt, facts: Vec::new() },
         Event::RollbackStarted { reason: "step \"x\" failed: ä".into(), mode: None },
         Event::UndoStarted { step: step.clone(), attempt },
-        Event::UndoDone { step: step.clone(), attempt },
-        Event::UndoCut { step: step.clone(), attempt },
+        Event::UndoDone { step: step.clone(), attempt, facts: Vec::new() },
+        Event::UndoCut { step: step.clone(), attempt, facts: Vec::new() },
         Event::Paused { reason: "SIGINT".into(), cause: PauseCause::Unknown },
         Event::Adopted { plan: Digest::of(b"a plan"), reason: "version 2".into(), session: session() },
         Event::Abandoned { reason: "not wanted".into(), session: session() },
     ];
     all.push(Event::Reported { step: step.clone(), attempt, text: "37 of 200".into() });
     for wait in waits() {
-        all.push(Event::AttemptWaits { step: step.clone(), attempt, wait });
+        all.push(Event::AttemptWaits { step: step.clone(), attempt, wait, facts: Vec::new() });
     }
     for verdict in [Verdict::Approved, Verdict::Rejected, Verdict::Expired] {
         let decision = Decision::new(verdict, "ann");
@@ -78,8 +83,13 @@ fn samples() -> BTreeMap<String, Event> {
     all.push(Event::Waiting { until: Some(Timestamp::from_micros(1_700_000_000_000_000)) });
     for kind in [FailureKind::Retry, FailureKind::Fatal] {
         let failure = Failure { kind, error: "no answer within 5s".into() };
-        all.push(Event::AttemptFailed { step: step.clone(), attempt, failure: failure.clone() });
-        all.push(Event::UndoFailed { step: step.clone(), attempt, failure });
+        all.push(Event::AttemptFailed {
+            step: step.clone(),
+            attempt,
+            failure: failure.clone(),
+            facts: Vec::new(),
+        });
+        all.push(Event::UndoFailed { step: step.clone(), attempt, failure, facts: Vec::new() });
     }
     let why = || "a file that is not ours".to_owned();
     for result in [
@@ -89,7 +99,7 @@ fn samples() -> BTreeMap<String, Event> {
         ProbeResult::Foreign(why()),
         ProbeResult::Unknown(why()),
     ] {
-        all.push(Event::Probed { step: step.clone(), result, output: Value::Null });
+        all.push(Event::Probed { step: step.clone(), result, output: Value::Null, facts: Vec::new() });
     }
     for cause in [PauseCause::Person, PauseCause::Signal, PauseCause::Breakpoint, PauseCause::Above] {
         all.push(Event::Paused { reason: "SIGINT".into(), cause });
@@ -120,13 +130,13 @@ fn variations(step: &StepId, session: &dyn Fn() -> Session) -> BTreeMap<String, 
     let started = Event::AttemptStarted { step: step_of(), attempt: 1, pre_image: None, deadline };
     samples.insert("attempt-started-with-deadline".into(), started);
     let wait = Wait::Decision { question: "Drop it?".into(), expires: None };
-    let waits = Event::AttemptWaits { step: step_of(), attempt: 1, wait };
+    let waits = Event::AttemptWaits { step: step_of(), attempt: 1, wait, facts: Vec::new() };
     samples.insert("attempt-waits-without-expiry".into(), waits);
     let run = "0199a0b0-0000-7000-8000-000000000001".parse().unwrap();
     let wait = Wait::Run { run, until: None };
     samples.insert(
         "attempt-waits-for-a-run-without-end".into(),
-        Event::AttemptWaits { step: step_of(), attempt: 1, wait },
+        Event::AttemptWaits { step: step_of(), attempt: 1, wait, facts: Vec::new() },
     );
     let decision = Decision::new(Verdict::Approved, "ann").with_note("seen");
     let decided = Event::Decided { step: step_of(), decision, session: session() };
@@ -135,7 +145,7 @@ fn variations(step: &StepId, session: &dyn Fn() -> Session) -> BTreeMap<String, 
     let bare = Event::AttemptStarted { step: step.clone(), attempt: 1, pre_image: None, deadline: None };
     samples.insert("attempt-started-without-pre-image".into(), bare);
     let output = json!({ "leader": "x" });
-    let probed = Event::Probed { step: step.clone(), result: ProbeResult::Done, output };
+    let probed = Event::Probed { step: step.clone(), result: ProbeResult::Done, output, facts: Vec::new() };
     samples.insert("probed-done-with-output".into(), probed);
     let with_role = session().with_role(Role::new("guard"));
     samples.insert("resumed-with-role".into(), Event::Resumed { session: with_role, same_process: false });
@@ -153,9 +163,33 @@ fn variations(step: &StepId, session: &dyn Fn() -> Session) -> BTreeMap<String, 
     let (workflow, plan) = ("pivot".into(), Digest::of(b"a plan"));
     let begun = Event::Begun { workflow, plan, session: session(), key: None, shape };
     samples.insert("begun-with-shape".into(), begun);
-    let bare = Event::AttemptDone { step: step.clone(), attempt: 1, output: Value::Null };
+    let bare = Event::AttemptDone { step: step.clone(), attempt: 1, output: Value::Null, facts: Vec::new() };
     samples.insert("attempt-done-without-output".into(), bare);
+    samples.extend(with_facts(step));
     samples
+}
+
+/// What a step has recorded, in every event that has it.
+fn with_facts(step: &StepId) -> BTreeMap<String, Event> {
+    let (step, attempt, output) = (|| step.clone(), 2, Value::Null);
+    let facts = || vec![json!({ "name": "a file", "after": null }), json!("ä")];
+    let failure = || Failure { kind: FailureKind::Retry, error: "no answer within 5s".into() };
+    let wait = Wait::Time { until: Timestamp::from_micros(1_700_000_000_000_000) };
+    let result = ProbeResult::Done;
+    let all = [
+        Event::AttemptDone { step: step(), attempt, output: output.clone(), facts: facts() },
+        Event::AttemptFailed { step: step(), attempt, failure: failure(), facts: facts() },
+        Event::AttemptCut { step: step(), attempt, facts: facts() },
+        Event::AttemptWaits { step: step(), attempt, wait, facts: facts() },
+        Event::Probed { step: step(), result, output, facts: facts() },
+        Event::UndoDone { step: step(), attempt, facts: facts() },
+        Event::UndoFailed { step: step(), attempt, failure: failure(), facts: facts() },
+        Event::UndoCut { step: step(), attempt, facts: facts() },
+    ];
+    for event in &all {
+        assert_eq!(event.facts(), facts());
+    }
+    all.into_iter().map(|event| (format!("{}-with-facts", event.kind()), event)).collect()
 }
 
 /// A session that says who acted with what.

@@ -171,7 +171,7 @@ impl History {
                     attempt.report = Some(text);
                 }
             }
-            Event::Probed { step, result, output } => {
+            Event::Probed { step, result, output, .. } => {
                 self.probed(&step, &result);
                 self.returned(&step, output);
             }

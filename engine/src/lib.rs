@@ -45,6 +45,7 @@ pub mod engine;
 mod error;
 pub mod event;
 mod executor;
+mod facts;
 #[cfg(test)]
 mod golden;
 mod here;

@@ -20,6 +20,8 @@ pub const KEY_BYTES_MAX: usize = 512;
 pub const ACTOR_BYTES_MAX: usize = 16 * 1024;
 /// The most bytes of a step's output, as JSON.
 pub const OUTPUT_BYTES_MAX: usize = 3000;
+/// The most bytes of what a step records in one call, as JSON ([`Context::record`](crate::Context::record)).
+pub const FACTS_BYTES_MAX: usize = 4000;
 /// The most bytes of a step's report, as JSON ([`Context::report`](crate::Context::report)).
 pub const REPORT_BYTES_MAX: usize = 256;
 /// The most levels of arrays and objects in a value. The JSON reader goes to 128, and the engine adds levels
@@ -62,6 +64,18 @@ pub(crate) fn check_output(value: &Value) -> Result<(), LimitError> {
         found if found > OUTPUT_BYTES_MAX => {
             let what = "the step's output".to_owned();
             Err(LimitError { what, unit: "bytes as JSON", found, max: OUTPUT_BYTES_MAX })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks the size of what a step has recorded in one call.
+pub(crate) fn check_facts(facts: &[Value]) -> Result<(), LimitError> {
+    let what = || "what the step has recorded".to_owned();
+    facts.iter().try_for_each(|fact| check_depth(what, fact))?;
+    match facts.iter().map(|fact| fact.to_string().len() + 1).sum() {
+        found if found > FACTS_BYTES_MAX => {
+            Err(LimitError { what: what(), unit: "bytes as JSON", found, max: FACTS_BYTES_MAX })
         }
         _ => Ok(()),
     }

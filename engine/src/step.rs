@@ -2,6 +2,7 @@
 
 use crate::clip::clip_to;
 use crate::event::ProbeResult;
+use crate::facts::Facts;
 use crate::limits::REPORT_BYTES_MAX;
 use crate::observe::Watcher;
 use crate::outputs::Outputs;
@@ -111,6 +112,7 @@ pub struct Context {
     pub(crate) stop: CancellationToken,
     pub(crate) watcher: Watcher,
     pub(crate) reports: Reports,
+    pub(crate) facts: Facts,
     pub(crate) noted: Arc<Mutex<String>>,
 }
 
@@ -211,6 +213,17 @@ impl Context {
         let text = clip_to(&text.into(), REPORT_BYTES_MAX);
         self.note(text.clone());
         self.reports.put(&self.step, self.attempt, text);
+    }
+
+    /// Records a fact about what this call has done, for an auditor: the entry that ends the attempt, the probe or
+    /// the undo has it, however that ends. A fact that is recorded a second time is kept once. The engine does not
+    /// interpret facts. A process that is killed before that entry leaves none: a step that is called again
+    /// records what it finds done, too.
+    ///
+    /// # Errors
+    /// When all facts of this call would have more than [`FACTS_BYTES_MAX`](crate::limits::FACTS_BYTES_MAX) as JSON.
+    pub fn record(&self, fact: Value) -> Result<(), StepError> {
+        self.facts.add(fact).map_err(StepError::fatal)
     }
 
     /// Whether the run is being stopped. The step should then return [`StepError::stopped`] soon.

@@ -1,7 +1,12 @@
-//! What a run has changed, before and after, as the journal tells it: manifests, the standby, DaemonSets.
+//! What a run has changed, before and after, as the journal tells it: manifests, DaemonSets, and all else that its
+//! steps have recorded.
 //!
-//! The bytes come from the pre-images that steps keep in the journal. A journal of any version has them.
+//! The bytes come from the pre-images that steps keep in the journal. A journal of any version has them. One of
+//! version 0.1 has no records: there the pre-images tell what was changed.
 
+mod recorded;
+
+use self::recorded::{Contents, courses};
 use crate::cluster::NAMESPACE;
 use crate::component::Component;
 use crate::host::FileImage;
@@ -19,8 +24,8 @@ use std::path::PathBuf;
 /// One thing that a run has changed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Change {
-    /// The component that it belongs to.
-    pub component: Component,
+    /// The component that it belongs to. `None`: what all of them use, such as the guard.
+    pub component: Option<Component>,
     /// What was changed.
     pub what: Changed,
     /// Whether the change has been undone: what was there before is there again.
@@ -41,6 +46,8 @@ pub enum Changed {
     DaemonSet { namespace: String, name: String, pod: Value, object: Value },
     /// The command line of the component in a DaemonSet, word by word.
     CommandLine { namespace: String, name: String, before: Vec<String>, after: Vec<String> },
+    /// Anything else, as its step has recorded it: digests, or values. `null`: it was not there.
+    Recorded { name: String, before: Value, after: Value },
 }
 
 /// Where pre-images and archived manifests are read. The caller does the I/O.
@@ -49,6 +56,8 @@ pub trait Kept {
     fn blob(&self, digest: &Digest) -> Option<Vec<u8>>;
     /// The bytes of the archived manifest of the component.
     fn archived(&self, component: Component) -> Option<Vec<u8>>;
+    /// What the steps of the run have recorded, in the order of the journal.
+    fn recorded(&self) -> Vec<Value>;
     /// The standby of the component for this pivot, and its path.
     fn standby(&self, pivot: RunId, component: Component) -> Option<(PathBuf, FileImage)>;
 }
@@ -56,8 +65,50 @@ pub trait Kept {
 /// What the run has changed, component by component. What cannot be read is not there.
 pub fn changes(id: RunId, run: &Run, kept: &impl Kept) -> Vec<Change> {
     let Ok(info) = RunInfo::of(run.plan()) else { return Vec::new() };
-    let of = |component| Part { id, run, kept, info: &info, component }.changes();
-    Component::ALL.into_iter().flat_map(of).collect()
+    let parts = Component::ALL.map(|component| Part { id, run, kept, info: &info, component });
+    let facts = kept.recorded();
+    if facts.is_empty() {
+        return parts.iter().flat_map(Part::changes).collect();
+    }
+    let mut contents = Contents::default();
+    parts.iter().flat_map(Part::images).for_each(|image| contents.add(image));
+    let manifests = info.settings.manifests();
+    let mut files: Vec<Change> = Vec::new();
+    let mut others: Vec<Change> = Vec::new();
+    for course in courses(&facts) {
+        let path = PathBuf::from(&course.name);
+        let is_it = |component: &Component| path == manifests.file(component.manifest_file());
+        let component = Component::ALL.into_iter().find(is_it);
+        let what = match (contents.image(&course.before), contents.image(&course.after)) {
+            (Ok(before), Ok(after)) if path.is_absolute() => Changed::File { path, before, after },
+            _ => Changed::Recorded { name: course.name, before: course.before, after: course.after },
+        };
+        let change = Change { component, what, undone: course.undone };
+        if component.is_some() { files.push(change) } else { others.push(change) }
+    }
+    let of = |part: &Part<'_, _>| {
+        let own = files.iter().filter(|change| change.component == Some(part.component)).cloned();
+        let own: Vec<Change> = own.chain(part.daemonset()).chain(part.command_line()).collect();
+        own
+    };
+    let mut all: Vec<Change> = parts.iter().flat_map(of).collect();
+    // These are shown with what is in them.
+    let shown: Vec<String> = all.iter().filter_map(|change| change.what.daemonset()).collect();
+    others.retain(|change| !matches!(&change.what, Changed::Recorded { name, .. } if shown.contains(name)));
+    all.extend(others);
+    all
+}
+
+impl Changed {
+    /// The DaemonSet, as a record names it.
+    fn daemonset(&self) -> Option<String> {
+        match self {
+            Self::DaemonSet { namespace, name, .. } | Self::CommandLine { namespace, name, .. } => {
+                Some(format!("DaemonSet/{namespace}/{name}"))
+            }
+            Self::File { .. } | Self::Recorded { .. } => None,
+        }
+    }
 }
 
 /// The part of a run that is about one component.
@@ -90,6 +141,18 @@ impl<K: Kept> Part<'_, K> {
         serde_json::from_slice(&self.kept.blob(&state.pre_image?)?).ok()
     }
 
+    /// Every file that a pre-image, the archive or the standby still has.
+    fn images(&self) -> Vec<FileImage> {
+        let kinds = [StepKind::RetireStatic, StepKind::PrepareRestoreStatic, StepKind::RenewStandby];
+        let mut images: Vec<FileImage> = kinds.into_iter().filter_map(|kind| self.pre_image(kind)).collect();
+        if let Some((before, after)) = self.pre_image::<(FileImage, FileImage)>(StepKind::SharePort) {
+            images.extend([before, after]);
+        }
+        let pivot = self.info.settings.of_pivot.unwrap_or(self.id);
+        images.extend(self.kept.standby(pivot, self.component).map(|(_, image)| image));
+        images
+    }
+
     /// The manifest: rewritten by `share-port` where the static pod was restarted, taken away by
     /// `retire-static`.
     fn manifest(&self) -> Option<Change> {
@@ -100,7 +163,7 @@ impl<K: Kept> Part<'_, K> {
         let kinds = [StepKind::SharePort, StepKind::RetireStatic, StepKind::PrepareRestoreStatic];
         let path = self.info.settings.manifests().file(self.component.manifest_file());
         let what = Changed::File { path, before: Some(before), after };
-        Some(Change { component: self.component, what, undone: self.undone(&kinds) })
+        Some(Change { component: Some(self.component), what, undone: self.undone(&kinds) })
     }
 
     fn daemonset(&self) -> Option<Change> {
@@ -112,7 +175,11 @@ impl<K: Kept> Part<'_, K> {
         let (namespace, name) = (text("namespace"), text("name"));
         let pod = read_as_the_kubelet(&bytes)?;
         let what = Changed::DaemonSet { namespace, name, pod, object };
-        Some(Change { component: self.component, what, undone: self.undone(&[StepKind::CreateDaemonset]) })
+        Some(Change {
+            component: Some(self.component),
+            what,
+            undone: self.undone(&[StepKind::CreateDaemonset]),
+        })
     }
 
     fn command_line(&self) -> Option<Change> {
@@ -122,7 +189,11 @@ impl<K: Kept> Part<'_, K> {
         };
         let (namespace, name) = (NAMESPACE.to_owned(), self.component.daemonset_name().to_owned());
         let what = Changed::CommandLine { namespace, name, before: was.all(), after: words.all() };
-        Some(Change { component: self.component, what, undone: self.undone(&[StepKind::EditDaemonset]) })
+        Some(Change {
+            component: Some(self.component),
+            what,
+            undone: self.undone(&[StepKind::EditDaemonset]),
+        })
     }
 
     /// The standby, if it is still the one that this run has made: the journal has only its digest.
@@ -132,7 +203,7 @@ impl<K: Kept> Part<'_, K> {
         let (path, image) = self.kept.standby(self.info.settings.of_pivot?, self.component)?;
         let after = Some(image).filter(|image| json!(image.digest()) == *made)?;
         let what = Changed::File { path, before: Some(before), after: Some(after) };
-        Some(Change { component: self.component, what, undone: self.undone(&[StepKind::RenewStandby]) })
+        Some(Change { component: Some(self.component), what, undone: self.undone(&[StepKind::RenewStandby]) })
     }
 
     /// The manifest that the run began with: from the journal, else from the archive if it is what the

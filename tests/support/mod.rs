@@ -44,6 +44,14 @@ impl TestSite {
         Self { world, _dir: dir }
     }
 
+    /// This site, made another one.
+    pub(crate) fn with(
+        self,
+        make: impl FnOnce(rehearsal::SimulatedSite) -> rehearsal::SimulatedSite,
+    ) -> Self {
+        Self { world: make(self.world), ..self }
+    }
+
     pub(crate) fn journal(&self) -> Journal {
         self.world.journal().unwrap()
     }

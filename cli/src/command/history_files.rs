@@ -7,12 +7,13 @@ use crate::render::{Checks, FORMAT_VERSION, PageRun, diff_lines, page, trace};
 use crate::shell::Shell;
 use crate::story::Story;
 use anyhow::Context as _;
+use fulcrum_engine::load::decode;
 use fulcrum_engine::state::{Digest, Reader, RunHeader, RunId, fsync};
 use fulcrum_steps::changes::{Change, Kept, changes};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::handover::standby::Standby;
 use fulcrum_steps::host::FileImage;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// Shows what each of the runs has changed.
@@ -30,7 +31,7 @@ pub(super) fn show_diff(
                 &json!({ "format_version": FORMAT_VERSION, "run": header.run, "changes": changes }),
             );
         } else if changes.is_empty() {
-            shell.talk("no file and no DaemonSet was changed");
+            shell.talk("nothing was changed");
         }
         let colours = shell.colours();
         for line in diff_lines(&changes).iter().filter(|_| !shell.json()) {
@@ -125,6 +126,11 @@ impl Kept for OnDisk<'_> {
     fn archived(&self, component: Component) -> Option<Vec<u8>> {
         let dir = self.state_dir.join("archive").join(self.run.to_string());
         std::fs::read(dir.join(component.manifest_file())).ok()
+    }
+
+    fn recorded(&self) -> Vec<Value> {
+        let entries = self.journal.entries(self.run).map_while(Result::ok);
+        entries.filter_map(|entry| decode(&entry).ok()).flat_map(|event| event.facts().to_vec()).collect()
     }
 
     fn standby(&self, pivot: RunId, component: Component) -> Option<(PathBuf, FileImage)> {

@@ -31,7 +31,8 @@ pub(crate) fn diff_lines(changes: &[Change]) -> Vec<DiffLine> {
     let mut component = None;
     for change in changes {
         if component.replace(change.component) != Some(change.component) {
-            lines.push(DiffLine::Title(change.component.to_string()));
+            let title = change.component.map_or("others".to_owned(), |component| component.to_string());
+            lines.push(DiffLine::Title(title));
         }
         match &change.what {
             Changed::File { path, before, after } => {
@@ -47,6 +48,10 @@ pub(crate) fn diff_lines(changes: &[Change]) -> Vec<DiffLine> {
                     "DaemonSet {namespace}/{name}: another command line{undone}"
                 )));
                 compare_words(name, before, after, &mut lines);
+            }
+            Changed::Recorded { name, before, after } => {
+                let undone = if change.undone { "; undone since" } else { "" };
+                lines.push(DiffLine::Fact(format!("{name}: {} -> {}{undone}", brief(before), brief(after))));
             }
             Changed::DaemonSet { namespace, name, pod, object } => {
                 let undone = if change.undone { ", and deleted again" } else { "" };
@@ -120,6 +125,20 @@ fn fate(before: &Option<FileImage>, after: &Option<FileImage>, undone: bool) -> 
         (None, None) => "absent".to_owned(),
     };
     if undone { format!("{text}; undone since") } else { text }
+}
+
+/// A recorded state on one line.
+fn brief(state: &Value) -> String {
+    let Some(digest) = state["sha256"].as_str() else {
+        return if state.is_null() { "absent".to_owned() } else { state.to_string() };
+    };
+    let mut text = digest.get(..12).unwrap_or(digest).to_owned();
+    for (field, word) in [("mode", "mode"), ("resource_version", "version")] {
+        if let Some(value) = state[field].as_str() {
+            text.push_str(&format!(", {word} {value}"));
+        }
+    }
+    text
 }
 
 /// A manifest as YAML with sorted keys: fulcrum writes JSON. What is no YAML stays as it is.

@@ -163,16 +163,16 @@ fn json_line(run: RunId, time: Timestamp, event: &Event) -> Option<Value> {
     Some(match event {
         Event::AttemptStarted { step, attempt, .. } => line("step-started", step, *attempt, None),
         Event::AttemptDone { step, attempt, .. } => line("step-done", step, *attempt, None),
-        Event::AttemptFailed { step, attempt, failure } => {
+        Event::AttemptFailed { step, attempt, failure, .. } => {
             line("step-failed", step, *attempt, Some(&failure.error))
         }
-        Event::AttemptCut { step, attempt } => line("step-stopped", step, *attempt, None),
+        Event::AttemptCut { step, attempt, .. } => line("step-stopped", step, *attempt, None),
         Event::UndoStarted { step, attempt } => line("undo-started", step, *attempt, None),
-        Event::UndoDone { step, attempt } => line("undo-done", step, *attempt, None),
-        Event::UndoFailed { step, attempt, failure } => {
+        Event::UndoDone { step, attempt, .. } => line("undo-done", step, *attempt, None),
+        Event::UndoFailed { step, attempt, failure, .. } => {
             line("undo-failed", step, *attempt, Some(&failure.error))
         }
-        Event::UndoCut { step, attempt } => line("undo-stopped", step, *attempt, None),
+        Event::UndoCut { step, attempt, .. } => line("undo-stopped", step, *attempt, None),
         Event::Probed { step, result, .. } => {
             json!({ "event": "probed", "run": run, "step": shown(step), "finding": result, "time": rfc3339(time) })
         }

@@ -37,12 +37,17 @@ fn events(text: &str) -> Vec<Event> {
         pre_image: None,
         deadline: None,
     };
-    let done = |step: &str, attempt, output| Event::AttemptDone { step: step.into(), attempt, output };
+    let done = |step: &str, attempt, output| Event::AttemptDone {
+        step: step.into(),
+        attempt,
+        output,
+        facts: Vec::new(),
+    };
     let [lock, api, scheduler, _] = STEPS;
     let undo = |step: &str| {
         let step = step.to_owned();
         let started = Event::UndoStarted { step: step.as_str().into(), attempt: 1 };
-        [started, Event::UndoDone { step: step.as_str().into(), attempt: 1 }]
+        [started, Event::UndoDone { step: step.as_str().into(), attempt: 1, facts: Vec::new() }]
     };
     let mut events = vec![
         Event::Begun {
@@ -56,12 +61,13 @@ fn events(text: &str) -> Vec<Event> {
         done(lock, 1, json!({ text: text })),
         start(api, 1),
         start(scheduler, 1),
-        Event::AttemptFailed { step: api.into(), attempt: 1, failure },
+        Event::AttemptFailed { step: api.into(), attempt: 1, failure, facts: Vec::new() },
         Event::Resumed { session: session("b2", 8), same_process: false },
         Event::Probed {
             step: scheduler.into(),
             result: ProbeResult::Partial(text.into()),
             output: Value::Null,
+            facts: Vec::new(),
         },
         start(api, 2),
         done(api, 2, json!(text)),

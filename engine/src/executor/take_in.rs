@@ -18,7 +18,7 @@ impl Executor<'_> {
     pub(super) fn take_in(&mut self, finished: Result<Finished, JoinError>) -> Result<(), EngineError> {
         // The call catches panics of steps. So this one would be the engine's own.
         let lost = |error: JoinError| EngineError::Lost { cause: error.to_string() };
-        let Finished { what, step, attempt, result } = finished.map_err(lost)?;
+        let Finished { what, step, attempt, facts, result } = finished.map_err(lost)?;
         self.flights.ended(&step, &self.watcher);
         if matches!(what, What::Run | What::Undo) {
             self.add_report(&step)?;
@@ -28,38 +28,50 @@ impl Executor<'_> {
                 self.rested.insert(step);
                 Ok(())
             }
-            (What::Probe, Ok(Returned::Found(result, output))) => self.probed(step, result, output),
+            (What::Probe, Ok(Returned::Found(result, output))) => self.probed(step, result, output, facts),
             (What::Probe, Err(error)) => self.probe_failed(step, &error),
             (What::Save, Ok(Returned::Saved(bytes))) => {
                 self.pre_images.insert(step, bytes);
                 Ok(())
             }
             (What::Save, Err(error)) => self.save_failed(step, attempt, &error),
-            (What::Run, Ok(Returned::Ran(output))) => self.ran(step, attempt, output),
+            (What::Run, Ok(Returned::Ran(output))) => self.ran(step, attempt, output, facts),
             (What::Run, Err(error)) => self.record(match (error.waits(), failure(&error)) {
-                (Some(wait), _) => Event::AttemptWaits { step, attempt, wait: wait.clone() },
-                (None, Some(failure)) => Event::AttemptFailed { step, attempt, failure },
-                (None, None) => Event::AttemptCut { step, attempt },
+                (Some(wait), _) => Event::AttemptWaits { step, attempt, wait: wait.clone(), facts },
+                (None, Some(failure)) => Event::AttemptFailed { step, attempt, failure, facts },
+                (None, None) => Event::AttemptCut { step, attempt, facts },
             }),
-            (What::Undo, Ok(Returned::Undone)) => self.record(Event::UndoDone { step, attempt }),
+            (What::Undo, Ok(Returned::Undone)) => self.record(Event::UndoDone { step, attempt, facts }),
             (What::Undo, Err(error)) => self.record(match failure(&error) {
-                Some(failure) => Event::UndoFailed { step, attempt, failure },
-                None => Event::UndoCut { step, attempt },
+                Some(failure) => Event::UndoFailed { step, attempt, failure, facts },
+                None => Event::UndoCut { step, attempt, facts },
             }),
             (_, Ok(_)) => Ok(()), // A method cannot return another method's value.
         }
     }
 
-    fn ran(&mut self, step: StepId, attempt: u32, output: Value) -> Result<(), EngineError> {
+    fn ran(
+        &mut self,
+        step: StepId,
+        attempt: u32,
+        output: Value,
+        facts: Vec<Value>,
+    ) -> Result<(), EngineError> {
         if let Err(limit) = check_output(&output) {
             let failure = Failure { kind: FailureKind::Fatal, error: limit.to_string() };
-            return self.record(Event::AttemptFailed { step, attempt, failure });
+            return self.record(Event::AttemptFailed { step, attempt, failure, facts });
         }
         self.pause_at_breakpoint(&step);
-        self.record(Event::AttemptDone { step, attempt, output })
+        self.record(Event::AttemptDone { step, attempt, output, facts })
     }
 
-    fn probed(&mut self, step: StepId, result: ProbeResult, output: Value) -> Result<(), EngineError> {
+    fn probed(
+        &mut self,
+        step: StepId,
+        result: ProbeResult,
+        output: Value,
+        facts: Vec<Value>,
+    ) -> Result<(), EngineError> {
         fault::point("probe/unrecorded");
         self.probe_failures.remove(&step);
         let result = match result {
@@ -72,7 +84,7 @@ impl Executor<'_> {
         if result == ProbeResult::Done && self.run.state(&step).is_some_and(|state| state.is_cut()) {
             self.pause_at_breakpoint(&step);
         }
-        self.record(Event::Probed { step, result, output })
+        self.record(Event::Probed { step, result, output, facts })
     }
 
     fn pause_at_breakpoint(&mut self, step: &StepId) {
@@ -91,7 +103,7 @@ impl Executor<'_> {
         *failures += 1;
         let last = *failures >= self.policy(&step).attempts || self.run.rollback().is_some();
         if last || error.kind() == ErrorKind::Fatal {
-            return self.probed(step, ProbeResult::Unknown(error.to_string()), Value::Null);
+            return self.probed(step, ProbeResult::Unknown(error.to_string()), Value::Null, Vec::new());
         }
         Ok(())
     }
@@ -107,7 +119,7 @@ impl Executor<'_> {
         if let (Some(failure), None) = (failure(error), self.run.rollback()) {
             let deadline = self.new_deadline(&step);
             self.record(Event::AttemptStarted { step: step.clone(), attempt, pre_image: None, deadline })?;
-            self.record(Event::AttemptFailed { step, attempt, failure })?;
+            self.record(Event::AttemptFailed { step, attempt, failure, facts: Vec::new() })?;
         }
         Ok(())
     }

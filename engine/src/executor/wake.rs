@@ -59,7 +59,7 @@ impl Executor<'_> {
         let failure = Failure { kind: FailureKind::Fatal, error };
         let started = Event::AttemptStarted { step: step.clone(), attempt, pre_image: None, deadline: None };
         self.record(started)?;
-        self.record(Event::AttemptFailed { step, attempt, failure })
+        self.record(Event::AttemptFailed { step, attempt, failure, facts: Vec::new() })
     }
 
     /// Notes that a step has reported something.

@@ -111,18 +111,18 @@ fn event_of(kind: u8, step: StepId, attempt: u32, variant: u8, run: &Run) -> Eve
         0 => Event::Begun { workflow: String::new(), plan: Digest::of(b""), session, key: None, shape: None },
         1 => Event::Resumed { session, same_process: variant.is_multiple_of(3) },
         2 => Event::AttemptStarted { step, attempt, pre_image: None, deadline: None },
-        3 => Event::AttemptDone { step, attempt, output: Value::Null },
-        4 => Event::AttemptFailed { step, attempt, failure },
-        5 => Event::AttemptCut { step, attempt },
-        6 => Event::Probed { step, result, output: Value::Null },
+        3 => Event::AttemptDone { step, attempt, output: Value::Null, facts: Vec::new() },
+        4 => Event::AttemptFailed { step, attempt, failure, facts: Vec::new() },
+        5 => Event::AttemptCut { step, attempt, facts: Vec::new() },
+        6 => Event::Probed { step, result, output: Value::Null, facts: Vec::new() },
         7 => Event::RollbackStarted { reason, mode: None },
         8 => Event::UndoStarted { step, attempt },
-        9 => Event::UndoDone { step, attempt },
-        10 => Event::UndoFailed { step, attempt, failure },
-        11 => Event::UndoCut { step, attempt },
+        9 => Event::UndoDone { step, attempt, facts: Vec::new() },
+        10 => Event::UndoFailed { step, attempt, failure, facts: Vec::new() },
+        11 => Event::UndoCut { step, attempt, facts: Vec::new() },
         12 => Event::Paused { reason, cause: PauseCause::Person },
         13 => Event::Ended { outcome, reason },
-        14 => Event::AttemptWaits { step, attempt, wait: wait(variant) },
+        14 => Event::AttemptWaits { step, attempt, wait: wait(variant), facts: Vec::new() },
         15 => Event::Decided { step, decision: decision(variant), session },
         16 => Event::Waiting { until: None },
         17 => Event::Reported { step, attempt, text: String::new() },
@@ -159,15 +159,25 @@ fn asked_for(run: &Run, variant: u8, result: ProbeResult, failure: Failure) -> E
     let open = run.steps().find_map(|(spec, state)| {
         let (step, failure) = (spec.id.clone(), failure.clone());
         match (&state.status, variant % 4) {
-            (Status::Running, 3) => {
-                Some(Event::AttemptWaits { step, attempt: state.attempts, wait: wait(variant / 4) })
+            (Status::Running, 3) => Some(Event::AttemptWaits {
+                step,
+                attempt: state.attempts,
+                wait: wait(variant / 4),
+                facts: Vec::new(),
+            }),
+            (Status::Running, 0) => {
+                Some(Event::AttemptFailed { step, attempt: state.attempts, failure, facts: Vec::new() })
             }
-            (Status::Running, 0) => Some(Event::AttemptFailed { step, attempt: state.attempts, failure }),
-            (Status::Running, _) => {
-                Some(Event::AttemptDone { step, attempt: state.attempts, output: Value::Null })
+            (Status::Running, _) => Some(Event::AttemptDone {
+                step,
+                attempt: state.attempts,
+                output: Value::Null,
+                facts: Vec::new(),
+            }),
+            (Status::Undoing, 0) => {
+                Some(Event::UndoFailed { step, attempt: state.undos, failure, facts: Vec::new() })
             }
-            (Status::Undoing, 0) => Some(Event::UndoFailed { step, attempt: state.undos, failure }),
-            (Status::Undoing, _) => Some(Event::UndoDone { step, attempt: state.undos }),
+            (Status::Undoing, _) => Some(Event::UndoDone { step, attempt: state.undos, facts: Vec::new() }),
             _ => None,
         }
     });
@@ -181,7 +191,7 @@ fn asked_for(run: &Run, variant: u8, result: ProbeResult, failure: Failure) -> E
         Some(Action::Await { .. }) if variant.is_multiple_of(5) => Event::Waiting { until: None },
         Some(Action::Await { step, .. }) => end_of_wait(run, step, variant, session),
         Some(Action::Undo { step, attempt, .. }) => Event::UndoStarted { step, attempt },
-        Some(Action::Probe(step)) => Event::Probed { step, result, output: Value::Null },
+        Some(Action::Probe(step)) => Event::Probed { step, result, output: Value::Null, facts: Vec::new() },
         Some(Action::RollBack(reason)) => Event::RollbackStarted { reason, mode: None },
         Some(Action::End(outcome, reason)) => Event::Ended { outcome, reason },
         Some(Action::Stop) | None if run.session().is_some() => {

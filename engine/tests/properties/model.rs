@@ -154,12 +154,12 @@ impl Model {
             Event::AttemptDone { step, attempt, .. }
             | Event::AttemptFailed { step, attempt, .. }
             | Event::AttemptWaits { step, attempt, .. }
-            | Event::AttemptCut { step, attempt } => {
+            | Event::AttemptCut { step, attempt, .. } => {
                 self.active && self.open.get(step) == Some(&false) && *attempt == next(false, step) - 1
             }
-            Event::UndoDone { step, attempt }
+            Event::UndoDone { step, attempt, .. }
             | Event::UndoFailed { step, attempt, .. }
-            | Event::UndoCut { step, attempt } => {
+            | Event::UndoCut { step, attempt, .. } => {
                 self.active && self.open.get(step) == Some(&true) && *attempt == next(true, step) - 1
             }
             other => panic!("the model does not know {other:?}"),

@@ -181,20 +181,30 @@ impl<'a> Simulation<'a> {
             self.count("a failure on the way back");
         }
         let result = match flight {
-            Flight::Probe => Event::Probed { result: self.result(&step, luck), output: Value::Null, step },
+            Flight::Probe => Event::Probed {
+                result: self.result(&step, luck),
+                output: Value::Null,
+                step,
+                facts: Vec::new(),
+            },
             Flight::Run(attempt) => {
                 // 2, 3: an attempt that fails, or runs out of time, when its effect is there.
                 if luck > 1 {
                     self.world.insert(step.clone());
                 }
                 match luck {
-                    0..=3 => Event::AttemptFailed { step, attempt, failure },
-                    4 => Event::AttemptCut { step, attempt },
+                    0..=3 => Event::AttemptFailed { step, attempt, failure, facts: Vec::new() },
+                    4 => Event::AttemptCut { step, attempt, facts: Vec::new() },
                     5 | 6 => {
                         self.count("a step waits");
-                        Event::AttemptWaits { step, attempt, wait: wait(self.lucky(3).unwrap_or(0)) }
+                        Event::AttemptWaits {
+                            step,
+                            attempt,
+                            wait: wait(self.lucky(3).unwrap_or(0)),
+                            facts: Vec::new(),
+                        }
                     }
-                    _ => Event::AttemptDone { step, attempt, output: Value::Null },
+                    _ => Event::AttemptDone { step, attempt, output: Value::Null, facts: Vec::new() },
                 }
             }
             Flight::Undo(attempt) => {
@@ -202,9 +212,9 @@ impl<'a> Simulation<'a> {
                     self.world.remove(&step);
                 }
                 match luck {
-                    0..=3 => Event::UndoFailed { step, attempt, failure },
-                    4 => Event::UndoCut { step, attempt },
-                    _ => Event::UndoDone { step, attempt },
+                    0..=3 => Event::UndoFailed { step, attempt, failure, facts: Vec::new() },
+                    4 => Event::UndoCut { step, attempt, facts: Vec::new() },
+                    _ => Event::UndoDone { step, attempt, facts: Vec::new() },
                 }
             }
         };
@@ -243,8 +253,10 @@ impl<'a> Simulation<'a> {
         for (step, flight) in std::mem::take(&mut self.flights) {
             match flight {
                 Flight::Probe => {}
-                Flight::Run(attempt) => self.record(Event::AttemptCut { step, attempt })?,
-                Flight::Undo(attempt) => self.record(Event::UndoCut { step, attempt })?,
+                Flight::Run(attempt) => {
+                    self.record(Event::AttemptCut { step, attempt, facts: Vec::new() })?
+                }
+                Flight::Undo(attempt) => self.record(Event::UndoCut { step, attempt, facts: Vec::new() })?,
             }
         }
         self.record(Event::Paused { reason: "asked to".into(), cause: PauseCause::Person })?;

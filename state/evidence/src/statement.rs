@@ -34,7 +34,9 @@ impl Gathered {
         if body["session"].is_object() {
             self.sessions.push(json!({ "entry": entry.seq, "session": body["session"] }));
         }
-        for change in body["output"]["changes"].as_array().into_iter().flatten() {
+        // Before there were facts, the output had the changes.
+        let [facts, earlier] = [&body["facts"], &body["output"]["changes"]].map(Value::as_array);
+        for change in facts.into_iter().chain(earlier).flatten().filter(|one| one["name"].is_string()) {
             self.changes.push(json!({ "entry": entry.seq, "step": body["step"], "change": change }));
         }
         if body["event"] == "ended" {

@@ -3,6 +3,7 @@
 use super::error::{Cause, ClusterError};
 use super::etcd::{EtcdDoor, ToEtcd};
 use super::names::NAMESPACE;
+use crate::change;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     Endpoints, Event, EventSource, Namespace, Node, ObjectReference, Pod, Service,
@@ -203,6 +204,7 @@ impl Cluster {
         let object: DynamicObject = serde_json::from_value(daemonset.clone()).map_err(unreadable)?;
         let parameters = PostParams { dry_run, field_manager: Some("fulcrum".to_owned()) };
         let made = within(&attempt, self.daemonsets().create(&parameters, &object)).await?;
+        change::record_object("DaemonSet", None, Some(&made).filter(|_| !dry_run));
         to_value(&attempt, &made)
     }
 
@@ -233,9 +235,12 @@ impl Cluster {
         name: &str,
         annotations: &Value,
     ) -> Result<(), ClusterError> {
+        let before = self.daemonset(name).await?.unwrap_or_default();
         let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
         let attempt = format!("annotate DaemonSet {NAMESPACE}/{name}");
-        within(&attempt, self.daemonsets().patch(name, &PatchParams::default(), &patch)).await.map(|_| ())
+        within(&attempt, self.daemonsets().patch(name, &PatchParams::default(), &patch)).await?;
+        change::record_annotations(&format!("DaemonSet/{NAMESPACE}/{name}"), &before, annotations);
+        Ok(())
     }
 
     /// Deletes the DaemonSet with this uid. No error if it is gone. Its pods go later.
@@ -268,7 +273,8 @@ impl Cluster {
         (spec.holder_identity, spec.lease_duration_seconds) = (Some(String::new()), Some(1));
         let attempt = format!("give back Lease {NAMESPACE}/{name}");
         // With the resourceVersion that was seen. A renewal in between makes this a conflict.
-        gone(within(&attempt, self.leases().replace(&name, &PostParams::default(), &lease)).await.map(|_| ()))
+        let given = within(&attempt, self.leases().replace(&name, &PostParams::default(), &lease)).await;
+        gone(given.map(|given| change::record_object("Lease", Some(seen), Some(&given))))
     }
 
     /// Records an event about the node.
@@ -302,7 +308,8 @@ impl Cluster {
         };
         let events: Api<Event> = Api::namespaced(self.client.clone(), "default");
         let attempt = format!("write an event about node {node}");
-        within(&attempt, events.create(&PostParams::default(), &event)).await.map(|_| ())
+        let made = within(&attempt, events.create(&PostParams::default(), &event)).await;
+        made.map(|made| change::record_object("Event", None, Some(&made)))
     }
 
     /// The addresses under which pods find the API server: the ready ones of service `default/kubernetes`.

@@ -7,6 +7,7 @@
 use super::client::{Cluster, SLICE_VERSIONS};
 use super::error::ClusterError;
 use super::watching::{WATCH_SECONDS, next, soon};
+use crate::change;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::core::GroupVersionKind;
@@ -137,7 +138,11 @@ impl Kind {
         let began = Instant::now();
         match soon(&attempt, api.patch("kubernetes", &parameters, &Patch::Merge(patch))).await {
             Err(error) if error.is_conflict() => Ok(()),
-            other => other.map(|_| tracing::info!("{attempt}: done within {:?}", began.elapsed())),
+            other => other.map(|made| {
+                tracing::info!("{attempt}: done within {:?}", began.elapsed());
+                let kind = if matches!(self, Self::Endpoints) { "Endpoints" } else { "EndpointSlice" };
+                change::record_object(kind, Some(object), Some(&made));
+            }),
         }
     }
 

@@ -7,6 +7,7 @@
 use super::client::{Cluster, gone, only, within};
 use super::error::ClusterError;
 use super::names::{LOCK_LEASE, NAMESPACE};
+use crate::change;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::PostParams;
 
@@ -64,7 +65,10 @@ impl Lock {
         let lease = self.lease();
         let attempt = format!("create Lease {NAMESPACE}/{LOCK_LEASE}");
         match within(&attempt, cluster.leases().create(&PostParams::default(), &lease)).await {
-            Ok(_) => Ok(()),
+            Ok(made) => {
+                change::record_object("Lease", None, Some(&made));
+                Ok(())
+            }
             Err(error) if error.is_conflict() => match cluster.lock_holder().await? {
                 Some(holder) if holder != self.holder => Err(LockError::Held { holder }),
                 // This run has it already, or the holder has let go between the two calls.
@@ -103,12 +107,13 @@ impl Lock {
     /// When the API cannot be asked.
     pub async fn release(&self, cluster: &Cluster) -> Result<(), ClusterError> {
         let Some(lease) = cluster.lease(LOCK_LEASE).await? else { return Ok(()) };
-        let holder = lease.spec.and_then(|spec| spec.holder_identity);
-        let Some(uid) = lease.metadata.uid.filter(|_| holder.as_ref() == Some(&self.holder)) else {
+        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
+        let Some(uid) = lease.metadata.uid.as_ref().filter(|_| holder == Some(&self.holder)) else {
             return Ok(());
         };
         let attempt = format!("delete Lease {NAMESPACE}/{LOCK_LEASE}");
-        gone(within(&attempt, cluster.leases().delete(LOCK_LEASE, &only(&uid))).await.map(|_| ()))
+        let deleted = within(&attempt, cluster.leases().delete(LOCK_LEASE, &only(uid))).await;
+        gone(deleted.map(|_| change::record_object("Lease", Some(&lease), None)))
     }
 
     fn lease(&self) -> Lease {

@@ -3,18 +3,22 @@
 //! Both are looked at and never remembered. The manifest is the bridge and says its port. The kernel has the
 //! redirect.
 
+use crate::change;
 use crate::component::Component;
-use crate::host::{Hindrance, HostError, MARK_SERVING, Process, Question, RedirectState};
+use crate::host::{Hindrance, HostError, MARK_SERVING, Process, Question, Redirect, RedirectState};
 use crate::look::once;
 use crate::manifest::{BRIDGE, StaticPod};
 use crate::settings::HandoverMode;
 use crate::site::{Site, describe, in_static_pod};
 use fulcrum_engine::{Look, Pending, StepError};
+use serde_json::{Value, json};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 /// The bridge's file in the kubelet's manifests directory.
 pub const BRIDGE_FILE: &str = "kube-apiserver-bridge.yaml";
+/// The redirect, in the history.
+const REDIRECT: &str = "redirect of new connections to the API server";
 /// The first port that is tried, and the number of ports.
 const FIRST_PORT: u16 = 16443;
 const PORTS: u16 = 100;
@@ -99,6 +103,20 @@ impl Site {
         }
     }
 
+    /// Sends new connections to the bridge.
+    pub(crate) async fn begin_redirect(&self, redirect: &Redirect) -> Result<(), HostError> {
+        self.node.host.redirect(redirect).await?;
+        change::record(change::state(REDIRECT, &Value::Null, &json!(redirect)));
+        Ok(())
+    }
+
+    /// Lets new connections arrive where they were sent to.
+    pub(crate) async fn end_redirect(&self) -> Result<(), HostError> {
+        self.node.host.end_redirect().await?;
+        change::record(change::state(REDIRECT, &json!("active"), &Value::Null));
+        Ok(())
+    }
+
     /// Ends a redirect that points nowhere, as a bridge that died has left it, and says why. `None` if there
     /// is nothing to mend. `resume`, `rollback` and the guard begin with this: new connections go nowhere
     /// until then.
@@ -117,7 +135,7 @@ impl Site {
             Ok(None) => format!("{} is not there", self.node.manifests.file(BRIDGE_FILE).display()),
             Err(error) => error.to_string(),
         };
-        self.node.host.end_redirect().await?;
+        self.end_redirect().await?;
         seen.insert_str(0, "new connections to the API server were redirected to a bridge that does not serve, and are not any more: ");
         Ok(Some(seen))
     }

@@ -2,6 +2,7 @@
 //! this, and before it the step that frees the port for the static pod.
 
 use super::drain::Drain;
+use crate::change;
 use crate::cluster::{Lock, LockError, OPT_IN_LABEL, RUN_ANNOTATION, is_of_node};
 use crate::component::Component;
 use crate::host::{Process, Question};
@@ -71,15 +72,13 @@ impl<'a> Removal<'a> {
                 return Ok(false);
             }
             self.hold_the_lock().await?;
-            match users(self.site).await?.iter().any(|node| *node != self.site.settings.node) {
-                true => {
-                    self.let_the_api_go_first().await?;
-                    let node = &self.site.settings.node;
-                    answered(self.site.cluster.label_node(node, OPT_IN_LABEL, None).await)?;
-                }
+            let users = users(self.site).await?;
+            match users.iter().any(|node| *node != self.site.settings.node) {
+                true => self.leave(&users).await?,
                 false => {
                     let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
                     answered(self.site.cluster.delete_daemonset(name, uid).await)?;
+                    change::record(change::object("DaemonSet", Some(&live), None));
                 }
             }
         }
@@ -87,8 +86,21 @@ impl<'a> Removal<'a> {
         for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
             let (Some(name), Some(uid)) = (&pod.metadata.name, &pod.metadata.uid) else { continue };
             answered(self.site.cluster.delete_pod(name, uid).await)?;
+            change::record(change::object("Pod", serde_json::to_value(pod).ok().as_ref(), None));
         }
         Ok(true)
+    }
+
+    /// Takes this node's label away: other nodes run on the DaemonSet.
+    async fn leave(&self, users: &[String]) -> Look<()> {
+        self.let_the_api_go_first().await?;
+        let node = &self.site.settings.node;
+        if users.contains(node) {
+            answered(self.site.cluster.label_node(node, OPT_IN_LABEL, None).await)?;
+            let (name, label) = (format!("Node/{node}"), format!("label {OPT_IN_LABEL}"));
+            change::record(change::part(&name, &label, &"".into(), &Value::Null));
+        }
+        Ok(())
     }
 
     /// A rollback that began without an API may not have the lock yet.

@@ -7,9 +7,11 @@
 //! the manifest by a rename, also when the file system is full. There is a spare only while there is no
 //! manifest.
 
+use crate::change;
 use crate::component::Component;
 use fulcrum_state::{Digest, fsync};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -134,11 +136,16 @@ impl ManifestsDir {
     /// When the file cannot be written. The old file is then still there.
     pub fn write(&self, name: &str, image: &FileImage) -> io::Result<()> {
         let (path, spare) = (self.file(name), self.spare(name));
-        if self.read_spare(name)?.as_ref() == Some(image) {
-            return fsync::rename_durable(&spare, &path).map_err(|error| with_path("restore", &path, &error));
+        let before = self.read(name).ok().flatten();
+        let is_spare = self.read_spare(name)?.as_ref() == Some(image);
+        match is_spare {
+            true => {
+                fsync::rename_durable(&spare, &path).map_err(|error| with_path("restore", &path, &error))?;
+            }
+            false => write_image(&path, image)?,
         }
-        write_image(&path, image)?;
-        self.sweep(name)
+        self.record(name, before.as_ref(), Some(image));
+        if is_spare { Ok(()) } else { self.sweep(name) }
     }
 
     /// Makes the file be gone, durably, and be its own spare. No error if it is gone already.
@@ -147,11 +154,14 @@ impl ManifestsDir {
     /// When it cannot be renamed.
     pub(crate) fn set_aside(&self, name: &str) -> io::Result<()> {
         let path = self.file(name);
+        let before = self.read(name).ok().flatten();
         match fsync::rename_durable(&path, &self.spare(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(with_path("set aside", &path, &error))
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(with_path("set aside", &path, &error)),
+            Ok(()) => {
+                self.record(name, before.as_ref(), None);
+                Ok(())
             }
-            _ => Ok(()),
         }
     }
 
@@ -200,7 +210,23 @@ impl ManifestsDir {
     /// When it cannot be removed.
     pub fn remove(&self, name: &str) -> io::Result<()> {
         let path = self.file(name);
-        fsync::remove_durable(&path).map_err(|error| with_path("remove", &path, &error))
+        let before = self.read(name).ok().flatten();
+        fsync::remove_durable(&path).map_err(|error| with_path("remove", &path, &error))?;
+        self.record(name, before.as_ref(), None);
+        Ok(())
+    }
+
+    /// Records that a step finds the file as it would have written it.
+    pub(crate) fn record_found(&self, name: &str, image: &FileImage) {
+        change::record(change::found(&self.file(name), image.state()));
+    }
+
+    /// Records that the file was one and is the other, with the step that is at work.
+    pub(crate) fn record(&self, name: &str, before: Option<&FileImage>, after: Option<&FileImage>) {
+        if before != after {
+            let [before, after] = [before, after].map(|image| image.map(FileImage::state));
+            change::record(change::file(&self.file(name), before, after));
+        }
     }
 }
 
@@ -219,6 +245,11 @@ impl FileImage {
     #[must_use]
     pub fn with_content(&self, content: String) -> Self {
         Self { content, ..self.clone() }
+    }
+
+    /// What a change says of it.
+    fn state(&self) -> Value {
+        change::file_state(self.content.as_bytes(), self.mode, Some((self.uid, self.gid)))
     }
 
     /// Digest of the content.

@@ -3,6 +3,7 @@
 //! The DaemonSets are made from these copies, and a person can restore them by hand when nothing else is
 //! left. Undo keeps them: they do no harm, and history refers to them.
 
+use crate::change;
 use crate::component::Component;
 use crate::host::{FileImage, ManifestsDir};
 use crate::site::Site;
@@ -48,6 +49,9 @@ impl Step for Archive {
                 Some(image.mode),
                 Some((image.uid, image.gid)),
             )?;
+            let state =
+                change::file_state(image.content.as_bytes(), image.mode, Some((image.uid, image.gid)));
+            change::record(change::file(&path, None, Some(state)));
             copies.insert(name.to_owned(), copy(&path, image.digest()));
         }
         Ok(copies.into())

@@ -119,7 +119,7 @@ impl Bridge {
         manifests.sweep(BRIDGE_FILE)?;
         let state = self.site.redirect_state().await?;
         if state == RedirectState::Active {
-            host.end_redirect().await?;
+            self.site.end_redirect().await?;
         }
         let port = self.site.bridge_port()?;
         if port.is_none() && state == RedirectState::Absent && manifests.read(BRIDGE_FILE)?.is_none() {

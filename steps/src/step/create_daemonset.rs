@@ -157,7 +157,14 @@ impl Step for CreateDaemonset {
             .await?;
         let live = match made {
             Some(made) => made,
-            None => self.live(cx).await?.ok_or_else(|| StepError::retry("it was there and is gone again"))?,
+            None => {
+                let gone = || StepError::retry("it was there and is gone again");
+                let live = self.live(cx).await?.ok_or_else(gone)?;
+                if is_of(cx, &live) {
+                    change::record(change::object("DaemonSet", None, Some(&live)));
+                }
+                live
+            }
         };
         match self.compare(cx, &live).await? {
             ProbeResult::Foreign(why) => Err(StepError::fatal(why)),
@@ -173,7 +180,11 @@ impl Step for CreateDaemonset {
     /// The leader from before its pod existed, and the version of the object as it was made, cannot be told any
     /// more.
     async fn output(&self, cx: &Context) -> Result<Value, StepError> {
-        Ok(self.live(cx).await?.map_or(Value::Null, |live| object(cx, &live)))
+        let Some(live) = self.live(cx).await? else { return Ok(Value::Null) };
+        if is_of(cx, &live) {
+            change::record(change::object("DaemonSet", None, Some(&live)));
+        }
+        Ok(object(cx, &live))
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
@@ -217,9 +228,8 @@ fn object(cx: &Context, live: &Value) -> Value {
     let fields = ["namespace", "name", "uid", "generation"];
     let mut output: Value =
         fields.into_iter().map(|field| (field.to_owned(), metadata[field].clone())).collect();
-    match made_by(live).filter(|_| !is_of(cx, live)) {
-        Some(run) => output[MADE_BY] = run.into(),
-        None => output["changes"] = json!([change::object("DaemonSet", live)]),
+    if let Some(run) = made_by(live).filter(|_| !is_of(cx, live)) {
+        output[MADE_BY] = run.into();
     }
     output
 }

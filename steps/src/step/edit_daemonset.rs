@@ -100,20 +100,22 @@ impl EditDaemonset {
             let Some(wanted) = make(live.clone())? else { return Ok(live) };
             match self.site.cluster.replace_daemonset(&wanted, false).await {
                 Err(error) if error.is_conflict() => Err(Pending::NotYet(error.to_string())),
-                other => answered(other),
+                other => {
+                    let made = answered(other)?;
+                    change::record(change::object("DaemonSet", Some(&live), Some(&made)));
+                    Ok(made)
+                }
             }
         })
         .await
     }
 
-    fn told(&self, former: Option<&Former>, live: &Value) -> Value {
+    fn told(&self, live: &Value) -> Value {
         let metadata = &live["metadata"];
-        let before = former.map_or(&Value::Null, |former| &former.spec);
         json!({
             "name": self.name(),
             "uid": metadata["uid"],
             "generation": metadata["generation"],
-            "changes": [change::edited("DaemonSet", before, live)],
         })
     }
 
@@ -157,12 +159,16 @@ impl Step for EditDaemonset {
                 }
             })
             .await?;
-        Ok(self.told(Self::former(cx)?.as_ref(), &live))
+        Ok(self.told(&live))
     }
 
     async fn output(&self, cx: &Context) -> Result<Value, StepError> {
         let live = self.live(cx).await?.unwrap_or_default();
-        Ok(self.told(Self::former(cx)?.as_ref(), &live))
+        if let Some(Former { uid, spec }) = Self::former(cx)? {
+            let before = json!({ "metadata": { "uid": uid }, "spec": spec });
+            change::record(change::object("DaemonSet", Some(&before), Some(&live)));
+        }
+        Ok(self.told(&live))
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {

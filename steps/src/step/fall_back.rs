@@ -1,7 +1,6 @@
 //! `fall-back/<c>`: restores the standby manifest, because the DaemonSet does not serve. Asks the host only:
 //! the API is down, and this step brings it back. Undo: nothing. A hand-over takes the static pod away again.
 
-use crate::change;
 use crate::component::Component;
 use crate::handover::standby::Standby;
 use crate::look::once;
@@ -47,7 +46,6 @@ impl Step for FallBack {
         let manifests = &self.site.node.manifests;
         self.await_api(cx).await;
         manifests.sweep(name)?;
-        let mut changes = Vec::new();
         if manifests.read(name)?.is_none() {
             let Some(pivot) = self.site.settings.of_pivot else {
                 return Err(StepError::fatal("the run does not say which pivot's standby is meant"));
@@ -55,11 +53,10 @@ impl Step for FallBack {
             let standby = Standby::of(&self.site.state_dir, pivot).get(self.component)?;
             let standby = standby.ok_or_else(|| StepError::fatal(format!("no standby {name} was kept")))?;
             manifests.write(name, &standby)?;
-            changes.push(change::file(&manifests.file(name), None, Some(&standby)));
         }
         let what = format!("the static {} to serve", self.component);
         let process = self.site.wait_served(cx, self.component, &what, None, in_static_pod).await?;
-        Ok(json!({ "pid": process.pid, "changes": changes }))
+        Ok(json!({ "pid": process.pid }))
     }
 
     async fn undo(&self, _cx: &Context) -> Result<(), StepError> {

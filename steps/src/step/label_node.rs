@@ -3,6 +3,7 @@
 //! Where the DaemonSets exist already, because other nodes run on them, their pods start now. So the ports are shared
 //! before, and the step notes which of this node's static processes lead.
 
+use crate::change;
 use crate::cluster::OPT_IN_LABEL;
 use crate::component::Component;
 use crate::handover::lease;
@@ -46,9 +47,13 @@ impl LabelNode {
     }
 
     async fn set(&self, cx: &Context, value: Option<&str>) -> Result<(), StepError> {
-        let site = &self.site;
-        let set = async || answered(site.cluster.label_node(&site.settings.node, OPT_IN_LABEL, value).await);
-        cx.wait("the API, to label the node", site.timeouts.poll, set).await
+        let (site, node) = (&self.site, &self.site.settings.node);
+        let set = async || answered(site.cluster.label_node(node, OPT_IN_LABEL, value).await);
+        let before = self.label(cx).await?;
+        cx.wait("the API, to label the node", site.timeouts.poll, set).await?;
+        let (name, label) = (format!("Node/{node}"), format!("label {OPT_IN_LABEL}"));
+        change::record(change::part(&name, &label, &json!(before), &json!(value)));
+        Ok(())
     }
 }
 
@@ -73,14 +78,7 @@ impl Step for LabelNode {
             Some(_) => Map::new(),
         };
         self.set(cx, Some("")).await?;
-        let before: Option<String> =
-            cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)?.flatten();
-        let name = format!("Node/{}, label {OPT_IN_LABEL}", self.site.settings.node);
-        let mut output = json!({ "changes": [{ "name": name, "before": before, "after": "" }] });
-        if !leaders.is_empty() {
-            output["leaders"] = leaders.into();
-        }
-        Ok(output)
+        Ok(if leaders.is_empty() { Value::Null } else { json!({ "leaders": leaders }) })
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {

@@ -16,6 +16,7 @@ use super::prefer_serving::PreferServing;
 use super::prefer_static::PreferStatic;
 use super::preflight::Preflight;
 use super::record_head::RecordHead;
+use super::recorded::Recorded;
 use super::redirect::RedirectStep;
 use super::renew_standby::RenewStandby;
 use super::restore_static::RestoreStatic;
@@ -34,7 +35,7 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
     move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
         let job = serde_json::from_value(spec.args.clone()).map_err(|error| error.to_string())?;
         let site = Arc::clone(&site);
-        Ok(match job {
+        let step: Arc<dyn Step> = match job {
             Job::Preflight => Arc::new(Preflight { site }),
             Job::Lock => Arc::new(TakeLock { site }),
             Job::Archive => Arc::new(Archive { site }),
@@ -62,6 +63,7 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
             Job::AwaitRollOut { component } => Arc::new(AwaitRollOut { site, component }),
             Job::Verify { only } => Arc::new(Verify { site, only }),
             Job::RecordHead => Arc::new(RecordHead { site }),
-        })
+        };
+        Ok(Arc::new(Recorded(step)))
     }
 }

@@ -17,6 +17,7 @@ mod prefer_serving;
 mod prefer_static;
 mod preflight;
 mod record_head;
+mod recorded;
 mod redirect;
 mod renew_standby;
 mod restore_static;

@@ -52,7 +52,7 @@ impl RedirectStep {
     async fn begin(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "the bridge, before connections go there";
         let redirect = cx.wait(what, self.site.timeouts.poll, async || self.target(cx).await).await?;
-        self.site.node.host.redirect(&redirect).await?;
+        self.site.begin_redirect(&redirect).await?;
         let what = "new connections to arrive at the bridge";
         cx.wait(what, self.site.timeouts.poll, async || self.arrive_at(redirect.to).await).await?;
         arrivals(&self.site, cx).await;
@@ -88,7 +88,7 @@ impl RedirectStep {
             tracing::warn!("new connections are not redirected, and the way back has a gap: {why}");
             cx.note(format!("going on without a redirect: {why}"));
             if self.site.redirect_state().await? == RedirectState::Active {
-                self.site.node.host.end_redirect().await?;
+                self.site.end_redirect().await?;
             }
         }
         Ok(())
@@ -107,7 +107,7 @@ impl RedirectStep {
             Ok(())
         })
         .await?;
-        self.site.node.host.end_redirect().await?;
+        self.site.end_redirect().await?;
         arrivals(&self.site, cx).await;
         Ok(())
     }

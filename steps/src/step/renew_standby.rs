@@ -1,7 +1,6 @@
 //! `renew-standby/<c>`: makes the standby from what the DaemonSet runs, which has proven itself. Undo:
 //! restores the standby from before.
 
-use crate::change;
 use crate::component::Component;
 use crate::handover::standby::Standby;
 use crate::host::FileImage;
@@ -11,7 +10,6 @@ use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
-use std::path::Path;
 use std::sync::Arc;
 
 pub(super) struct RenewStandby {
@@ -60,11 +58,9 @@ impl Step for RenewStandby {
         let kept = Self::saved(cx)?.ok_or_else(|| StepError::fatal("what was kept was not saved"))?;
         let renewed = kept.with_content(content);
         self.standby()?.keep(self.component, &renewed)?;
-        let path = Path::new("standby").join(self.component.manifest_file());
         Ok(json!({
             "generation": live["metadata"]["generation"],
             "manifest": renewed.digest(),
-            "changes": [change::file(&path, Some(&kept), Some(&renewed))],
         }))
     }
 

@@ -131,7 +131,7 @@ impl Step for RestoreStatic {
                 self.site.node.manifests.write(self.name(), &target)?;
             }
             Some(current) if current != target => return Err(StepError::fatal(self.edited())),
-            Some(_) => {}
+            Some(_) => self.site.node.manifests.record_found(self.name(), &target),
         }
         if self.site.keeps_port_sharing() {
             return self.steer_back(cx).await;

@@ -6,7 +6,6 @@
 use super::archive;
 use super::create_daemonset::led_before;
 use super::lock;
-use crate::change;
 use crate::cluster::config_hash;
 use crate::component::Component;
 use crate::handover::drain::Drain;
@@ -215,8 +214,13 @@ impl Step for RetireStatic {
             self.wait_gone(cx, &old).await
         })
         .await?;
-        let path = manifests.file(self.name());
-        Ok(json!({ "changes": [change::file(&path, Self::saved(cx)?.as_ref(), None)] }))
+        manifests.record(self.name(), Self::saved(cx)?.as_ref(), None);
+        Ok(Value::Null)
+    }
+
+    async fn output(&self, cx: &Context) -> Result<Value, StepError> {
+        self.site.node.manifests.record(self.name(), Self::saved(cx)?.as_ref(), None);
+        Ok(Value::Null)
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
@@ -225,7 +229,7 @@ impl Step for RetireStatic {
         self.site.node.manifests.sweep(self.name())?;
         match self.site.node.manifests.read(self.name())? {
             None => self.site.node.manifests.write(self.name(), &saved)?,
-            Some(current) if current == saved => {}
+            Some(current) if current == saved => self.site.node.manifests.record_found(self.name(), &saved),
             // The guard has put it there, after this pivot had completed.
             Some(current) if Standby::of(&self.site.state_dir, cx.run()).is(self.component, &current)? => {
                 self.site.node.manifests.write(self.name(), &saved)?;

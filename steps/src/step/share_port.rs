@@ -5,7 +5,6 @@
 //! Looks only at the manifest and at the host: during the API server's own restart there is no API to ask.
 
 use super::archive;
-use crate::change;
 use crate::component::Component;
 use crate::handover::drain::Drain;
 use crate::handover::endpoints::while_held;
@@ -42,9 +41,8 @@ impl SharePort {
 
     /// The digests of the manifest as it was and as it is, and the process that serves with it.
     fn changed(&self, before: &FileImage, after: &FileImage, pid: Option<u32>) -> Value {
-        let path = self.site.node.manifests.file(self.component.manifest_file());
-        let changes = [change::file(&path, Some(before), Some(after))];
-        json!({ "before": before.digest(), "manifest": after.digest(), "pid": pid, "changes": changes })
+        self.site.node.manifests.record(self.component.manifest_file(), Some(before), Some(after));
+        json!({ "before": before.digest(), "manifest": after.digest(), "pid": pid })
     }
 
     fn path(&self) -> String {
@@ -179,7 +177,10 @@ impl Step for SharePort {
         let shared = StaticPod::parse(self.component, before.content.as_bytes())?.permits_port_sharing();
         let old = self.old(shared).await?;
         let manifest = match self.current()? {
-            Some(current) if current == before => None,
+            Some(current) if current == before => {
+                self.site.node.manifests.record_found(self.component.manifest_file(), &before);
+                None
+            }
             Some(current) if current == after => Some(&before),
             None => Some(&before),
             Some(_) => return Err(StepError::fatal(self.edited())),

@@ -2,13 +2,15 @@
 //! sandbox keeps nothing from it.
 
 use super::text::{PROGRAM_FILE, UNIT, UnitOf, pace, unit};
+use crate::change::{self, file_state};
 use crate::host::{HostError, UnitState, Units};
 use fulcrum_engine::StepError;
 use fulcrum_engine::state::{Digest, fsync};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -257,11 +259,25 @@ fn digest_of(path: &Path) -> Result<Option<Digest>, ArmError> {
 }
 
 fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), ArmError> {
-    fsync::write_atomic(path, bytes, Some(mode), None).map_err(disk("write", path))
+    let before = state_of(path);
+    fsync::write_atomic(path, bytes, Some(mode), None).map_err(disk("write", path))?;
+    change::record(change::file(path, before, state_of(path)));
+    Ok(())
 }
 
 fn remove(path: &Path) -> Result<(), ArmError> {
-    fsync::remove_durable(path).map_err(disk("remove", path))
+    let before = state_of(path);
+    fsync::remove_durable(path).map_err(disk("remove", path))?;
+    if before.is_some() {
+        change::record(change::file(path, before, None));
+    }
+    Ok(())
+}
+
+/// What a change says of the file. `None` if there is none.
+fn state_of(path: &Path) -> Option<Value> {
+    let (bytes, metadata) = (fs::read(path).ok()?, fs::metadata(path).ok()?);
+    Some(file_state(&bytes, metadata.mode() & 0o7777, Some((metadata.uid(), metadata.gid()))))
 }
 
 fn sync(path: &Path) -> Result<(), ArmError> {

@@ -11,8 +11,9 @@ mod story;
 mod ways;
 
 use fulcrum_evidence::note::Note;
+use fulcrum_evidence::seal::seal;
 use fulcrum_evidence::verify::{Elsewhere, Report, Standing, verify};
-use fulcrum_state::Reader;
+use fulcrum_state::{Commit, Journal, Reader};
 use std::path::Path;
 use story::{Story, copy};
 use ways::{Alone, WAYS};
@@ -77,6 +78,35 @@ async fn what_was_not_touched_is_verified_but_for_what_was_pruned() {
     for note in &story.notes {
         let (_, report) = worst(&story.dir(), &known(note));
         assert_eq!(report.unwrap().of(Standing::Wrong).count(), 0, "every earlier checkpoint still fits");
+    }
+}
+
+/// The first signing writes the key, its public half and the checkpoint, in this order. A crash leaves the first of
+/// them.
+#[tokio::test]
+async fn a_signing_that_was_cut_short_is_done_by_the_next() {
+    let first = tempfile::tempdir().unwrap();
+    let journal = Journal::open(first.path(), "test").unwrap();
+    let body = "{\"event\":\"ended\"}".to_owned();
+    drop(
+        journal.begin("pivot", Commit { bodies: vec![body], over: true, ..Commit::default() }).await.unwrap(),
+    );
+    drop(journal);
+    let signed = tempfile::tempdir().unwrap();
+    copy(first.path(), signed.path());
+    seal(&Reader::open(signed.path()).unwrap(), signed.path()).unwrap();
+    for left in [&[][..], &["key"], &["key", "keys"]] {
+        let dir = tempfile::tempdir().unwrap();
+        copy(first.path(), dir.path());
+        std::fs::create_dir_all(dir.path().join("evidence/checkpoints")).unwrap();
+        for name in left {
+            let file = Path::new("evidence").join(name);
+            std::fs::copy(signed.path().join(&file), dir.path().join(&file)).unwrap();
+        }
+        assert_eq!(worst(dir.path(), &[]).0, Standing::NotChecked, "{left:?}");
+        let note = seal(&Reader::open(dir.path()).unwrap(), dir.path()).unwrap();
+        let (standing, report) = worst(dir.path(), &known(&note));
+        assert_eq!(standing, Standing::Verified, "{left:?}: {report:#?}");
     }
 }
 

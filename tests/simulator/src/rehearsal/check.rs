@@ -1,10 +1,14 @@
 //! The checks of a simulated cluster after a run: everything is self-hosted, or everything is exactly as it
 //! was before.
 
+use super::error::RehearsalError;
 use super::inventory::{Difference, difference, inventory};
 use super::pace::{POLL, SOON};
 use super::simulated_site::SimulatedSite;
 use crate::{Origin, Snapshot};
+use fulcrum_engine::state::Reader;
+use fulcrum_evidence::note::Note;
+use fulcrum_evidence::verify::{Elsewhere, Standing, verify};
 use fulcrum_steps::cluster::LOCK_LEASE;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::FileImage;
@@ -40,6 +44,26 @@ impl SimulatedSite {
             None => Ok(()),
             Some(_) => Err(Difference::Objects("the lock is still held".to_owned())),
         }
+    }
+
+    /// Checks the journal, by itself and against what the cluster keeps of it. Nothing of it may stand worse than
+    /// this. A process that was killed between the end of its run and the signature has left records that are
+    /// not signed.
+    ///
+    /// # Errors
+    /// With everything that stands worse.
+    pub async fn is_verified(&self, journal: &Reader, at_worst: Standing) -> Result<(), RehearsalError> {
+        let head = self.cluster.head_of(self.machine().name()).await?;
+        let note =
+            head.and_then(|head| Note::parse(&head.checkpoint)).ok_or_else(|| "it has none".to_owned());
+        let elsewhere = Elsewhere { place: "the cluster".to_owned(), note };
+        let report = verify(journal, &self.state_dir(), &[elsewhere])?;
+        if report.worst() <= at_worst {
+            return Ok(());
+        }
+        let bad = report.findings.iter().filter(|finding| finding.standing > at_worst);
+        let texts: Vec<&str> = bad.map(|finding| finding.text.as_str()).collect();
+        Err(RehearsalError::Unverified(texts.join("; ")))
     }
 
     /// Checks that everything is as it was before: files byte for byte, processes, objects.

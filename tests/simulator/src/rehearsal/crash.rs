@@ -12,6 +12,7 @@ use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Outcome, Run, Silent};
+use fulcrum_evidence::verify::Standing;
 use fulcrum_steps::guard::{Intervals, boot, carry_on};
 use fulcrum_steps::settings::OnReboot;
 use fulcrum_steps::unit::{HOLD_OFF, PATIENCE, UNIT};
@@ -134,6 +135,7 @@ impl SimulatedSite {
             let back = self.take_up(&self.journal()?, run, Then::Rollback).await?;
             self.ended_well(back).await?;
         }
+        self.is_verified(&self.journal()?.reader(), Standing::NotChecked).await?;
         Ok(ended)
     }
 

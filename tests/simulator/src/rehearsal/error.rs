@@ -17,6 +17,12 @@ pub enum RehearsalError {
     /// Something is not as it must be.
     #[error(transparent)]
     Differs(#[from] Difference),
+    /// The journal is not what was signed.
+    #[error("the journal is not what was signed: {0}")]
+    Unverified(String),
+    /// The journal's evidence could not be read.
+    #[error(transparent)]
+    Evidence(#[from] fulcrum_evidence::EvidenceError),
     /// The cluster was too slow.
     #[error(transparent)]
     Wait(#[from] WaitError),

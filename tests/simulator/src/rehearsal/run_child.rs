@@ -39,9 +39,9 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     let site = site(settings.clone(), Cluster::new(client), Arc::clone(&host), &orders.state_dir)?;
     site.mend_redirect().await?;
     let gate = Arc::new(Gate::new(orders.point, told()));
-    let steps = gated(library(Arc::new(site)), &gate);
-    let engine =
-        engine(&journal, steps, host.as_ref(), SessionRole::Command).await?.observer(Arc::clone(&gate) as _);
+    let site = Arc::new(site);
+    let steps = gated(library(Arc::clone(&site)), &gate);
+    let engine = engine(&journal, &site, steps, SessionRole::Command).await?.observer(Arc::clone(&gate) as _);
     // Set once, before any step runs.
     let _ = gate.control.set(engine.control());
     let ending = match (orders.verb, run) {

@@ -15,6 +15,7 @@ use fulcrum_steps::host::{FileImage, Host, ManifestsDir, Node, Units};
 use fulcrum_steps::plan;
 use fulcrum_steps::preflight::{PreflightInput, Refused, Report, preflight};
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode, RunInfo, SessionRole};
+use fulcrum_steps::sealer::Sealer;
 use fulcrum_steps::settings::OnReboot;
 use fulcrum_steps::settings::{Settings, Wanted};
 use fulcrum_steps::site::Site;
@@ -141,7 +142,8 @@ impl SimulatedSite {
 
     async fn engine_on(&self, journal: &Journal, site: Site) -> Result<Engine, RehearsalError> {
         site.mend_redirect().await?;
-        engine(journal, (self.steps)(Arc::new(site)), self.host.as_ref(), SessionRole::Command).await
+        let site = Arc::new(site);
+        engine(journal, &site, (self.steps)(Arc::clone(&site)), SessionRole::Command).await
     }
 
     fn site(&self, settings: Settings) -> Result<Site, RehearsalError> {
@@ -236,7 +238,7 @@ impl GuardEnv for SimulatedSite {
 
     async fn engine(&self, journal: Journal, site: &Arc<Site>) -> Result<Engine, GuardError> {
         let steps = (self.steps)(Arc::clone(site));
-        let engine = engine(&journal, steps, self.host.as_ref(), SessionRole::Guard).await;
+        let engine = engine(&journal, site, steps, SessionRole::Guard).await;
         engine.map_err(|error| GuardError::NoWay(error.to_string()))
     }
 }
@@ -255,16 +257,19 @@ pub(super) fn site(
     Ok(Site { node, cluster, settings, state_dir, timeouts, rollback_mode, take_lock })
 }
 
-/// An engine for `steps`, on that machine.
+/// An engine for `steps` of a site. Each run's end is signed, with a key of the rehearsal's own.
 pub(super) async fn engine(
     journal: &Journal,
+    site: &Arc<Site>,
     steps: Arc<dyn StepRegistry>,
-    host: &dyn Host,
     role: SessionRole,
 ) -> Result<Engine, RehearsalError> {
-    let session = Session::new(host.boot_id().await?, std::process::id(), PROGRAM).with_role(role.role());
+    let session =
+        Session::new(site.node.host.boot_id().await?, std::process::id(), PROGRAM).with_role(role.role());
     let steps = move |spec: &StepSpec| steps.step(spec);
-    Ok(Engine::new(journal.clone(), steps, session))
+    // What is said to a person in a real run, `verified` finds in the journal.
+    let sealer = Sealer::new(Arc::clone(site), PROGRAM, |words| tracing::debug!("{words}"));
+    Ok(Engine::new(journal.clone(), steps, session).after(Arc::new(sealer)))
 }
 
 /// The settings of the run's plan.

@@ -11,6 +11,7 @@ use fulcrum_engine::history::{Direction, History};
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Observer, Outcome, StepId};
+use fulcrum_evidence::verify::Standing;
 use fulcrum_steps::component::Component;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -112,6 +113,7 @@ pub async fn there_and_back(
         tokio::time::sleep(QUIET).await;
         rollback = Some((outcome(&back), reason(&back)));
     }
+    wrong = wrong.or(world.is_verified(&journal.reader(), Standing::Verified).await.err());
     control_plane.insert("after", look(&world.machine().snapshot()));
     let requests = pulse.stop();
     let timed = requests.iter().filter(|asked| matches!(asked.phase, "pivot" | "rollback"));
