@@ -81,16 +81,7 @@ fn samples() -> BTreeMap<String, Event> {
         all.push(Event::Decided { step: step.clone(), decision, session: session() });
     }
     all.push(Event::Waiting { until: Some(Timestamp::from_micros(1_700_000_000_000_000)) });
-    for kind in [FailureKind::Retry, FailureKind::Fatal] {
-        let failure = Failure { kind, error: "no answer within 5s".into() };
-        all.push(Event::AttemptFailed {
-            step: step.clone(),
-            attempt,
-            failure: failure.clone(),
-            facts: Vec::new(),
-        });
-        all.push(Event::UndoFailed { step: step.clone(), attempt, failure, facts: Vec::new() });
-    }
+    all.extend(failures(&step, attempt));
     let why = || "a file that is not ours".to_owned();
     for result in [
         ProbeResult::Absent,
@@ -110,6 +101,22 @@ fn samples() -> BTreeMap<String, Event> {
     let mut samples: BTreeMap<_, _> = all.into_iter().map(|event| (file_name(&event), event)).collect();
     samples.extend(variations(&step, &session));
     samples
+}
+
+/// What an attempt and an undo say that have failed.
+fn failures(step: &StepId, attempt: u32) -> Vec<Event> {
+    let mut all = Vec::new();
+    for kind in [FailureKind::Retry, FailureKind::Fatal] {
+        let failure = Failure { kind, error: "no answer within 5s".into() };
+        all.push(Event::AttemptFailed {
+            step: step.clone(),
+            attempt,
+            failure: failure.clone(),
+            facts: Vec::new(),
+        });
+        all.push(Event::UndoFailed { step: step.clone(), attempt, failure, facts: Vec::new() });
+    }
+    all
 }
 
 fn waits() -> [Wait; 3] {

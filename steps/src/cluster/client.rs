@@ -1,7 +1,7 @@
 //! The calls to the API.
 
 use super::error::{Cause, ClusterError};
-use super::etcd::{EtcdDoor, ToEtcd};
+use super::etcd_door::{EtcdDoor, ToEtcd};
 use super::names::NAMESPACE;
 use crate::change;
 use k8s_openapi::api::coordination::v1::Lease;

@@ -2,7 +2,7 @@
 
 use super::client::Cluster;
 use super::error::chain;
-use super::etcd::EtcdDoor;
+use super::etcd_door::EtcdDoor;
 use kube::client::ConfigExt;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
