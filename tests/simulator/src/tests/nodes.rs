@@ -67,6 +67,13 @@ async fn a_node_without_power_leaves_the_others_serving() {
     let (first, second) = (nodes.simulator.node(0), nodes.simulator.node(1));
     let load = Load::on(second.client());
     let boot = first.snapshot().boot_id;
+    let pods = Api::<Pod>::namespaced(second.client(), "kube-system");
+    let registered = async {
+        while !pods.get("kube-apiserver-node-1").await.is_ok_and(|pod| is_ready(&pod)) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(SOON, registered).await.expect("its kubelet says that the pod is ready");
     first.power_off();
     nodes.until(1, "its address to be out", |s| s.endpoints == kubernetes(&["11", "12"])).await;
     nodes
@@ -74,7 +81,6 @@ async fn a_node_without_power_leaves_the_others_serving() {
         .await;
     assert!(Api::<Node>::all(first.client()).get("node-1").await.is_err());
     ready(&nodes, second.client(), "node-1", "Unknown").await;
-    let pods = Api::<Pod>::namespaced(second.client(), "kube-system");
     assert!(!is_ready(&pods.get("kube-apiserver-node-1").await.unwrap()), "nothing is known of it");
     first.power_on();
     nodes.all_serve().await;
