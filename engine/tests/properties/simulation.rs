@@ -254,7 +254,7 @@ impl<'a> Simulation<'a> {
             match flight {
                 Flight::Probe => {}
                 Flight::Run(attempt) => {
-                    self.record(Event::AttemptCut { step, attempt, facts: Vec::new() })?
+                    self.record(Event::AttemptCut { step, attempt, facts: Vec::new() })?;
                 }
                 Flight::Undo(attempt) => self.record(Event::UndoCut { step, attempt, facts: Vec::new() })?,
             }

@@ -100,7 +100,7 @@ mod tests {
             of(&there),
             [
                 ("m".into(), a.clone(), none.clone(), false),
-                ("lease".into(), none.clone(), lease.clone(), false)
+                ("lease".into(), none.clone(), lease, false)
             ]
         );
         let gone = change("lease", &json!({ "sha256": "1", "resource_version": "9" }), &none);
