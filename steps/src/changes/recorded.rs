@@ -98,10 +98,7 @@ mod tests {
         let lease = json!({ "sha256": "1", "resource_version": "5" });
         assert_eq!(
             of(&there),
-            [
-                ("m".into(), a.clone(), none.clone(), false),
-                ("lease".into(), none.clone(), lease, false)
-            ]
+            [("m".into(), a.clone(), none.clone(), false), ("lease".into(), none.clone(), lease, false)]
         );
         let gone = change("lease", &json!({ "sha256": "1", "resource_version": "9" }), &none);
         let back = [there, vec![change("m", &none, &a), gone.clone()]].concat();
