@@ -72,7 +72,9 @@ fn look_at(container: &Map<String, Value>, on_the_host: bool, found: &mut Glance
         .collect();
     let named = container.get("name").and_then(Value::as_str);
     for component in Component::ALL {
-        let only_flags = named == Some(component.name()) && line.iter().all(|word| word.starts_with('-'));
+        // The image starts the program. The value of a flag may be the next word.
+        let only_flags =
+            named == Some(component.name()) && line.first().is_none_or(|word| word.starts_with('-'));
         let is_program = (0..line.len()).any(|at| starts(&line, at, component));
         if is_program || only_flags {
             found.runs.insert(component);
@@ -148,6 +150,17 @@ mod tests {
                 server(&format!("kube-apiserver\n    - {words}\n    env: [{{name: P, value: '7443'}}]"));
             assert_eq!(of(&text).unwrap().ports, [7443].into(), "{words}");
         }
+    }
+
+    /// The fuzzer has found `--a true`: a value without a dash is no program.
+    #[test]
+    fn flags_alone_are_given_to_the_program_of_the_image() {
+        for (flags, port) in [("--a\n    - 'true'", 6443), ("--secure-port\n    - '7443'", 7443)] {
+            let found = glance(server(flags).as_bytes()).unwrap();
+            assert_eq!((found.runs, found.ports), ([Component::ApiServer].into(), [port].into()), "{flags}");
+        }
+        let other = server("--a\n    - 'true'").replace("- name: kube-apiserver", "- name: other");
+        assert!(glance(other.as_bytes()).unwrap().runs.is_empty());
     }
 
     #[test]
