@@ -10,16 +10,16 @@
 //!
 //! `users` has a column `email` as people have typed it. `address`, in small letters, shall replace it: it is
 //! added, filled a hundred rows at a time, and when somebody has approved, `email` is retired. While the run
-//! waits for that, no process is there.
+//! waits for that, no process is there, and a trigger fills what is new.
 
 #![expect(clippy::print_stdout, reason = "it is a program that talks to a person")]
 
 use fulcrum_engine::state::{Journal, RunId, Timestamp};
 use fulcrum_engine::{
-    ClosureStep, Engine, Event, Observer, Phase, Plan, ProbeResult, Question, Session, StepError, StepSpec,
-    Steps, step,
+    ClosureStep, Context, Engine, Event, Observer, Phase, Plan, Policy, ProbeResult, Question, Session,
+    StepError, StepSpec, Steps, step,
 };
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,7 +59,8 @@ fn plan(database: &Path) -> Result<Plan, Box<dyn Error>> {
     let step = |name: &str| StepSpec::with_args(name, &database);
     let steps = vec![
         step("add-column")?,
-        step("fill")?.after(["add-column"]),
+        // A large table takes its time.
+        step("fill")?.after(["add-column"]).policy(Policy::tries(3, Duration::from_secs(3600))),
         step("approve")?.after(["fill"]),
         step("retire")?.after(["approve"]),
     ];
@@ -77,54 +78,75 @@ fn make_shop(database: &Path) -> rusqlite::Result<()> {
     all.commit()
 }
 
-/// SQLite is busy while another process writes: a later attempt may succeed.
-fn open(cx: &fulcrum_engine::Context) -> Result<Connection, StepError> {
-    Connection::open(cx.args::<PathBuf>()?).map_err(StepError::retry)
+/// Does the work on a thread of its own: SQLite waits for the disk, and for another process that writes. A later
+/// attempt may find that one gone; anything else is as wrong the next time.
+async fn work<T: Send + 'static>(
+    cx: &Context,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, StepError> {
+    let database: PathBuf = cx.args()?;
+    let done = tokio::task::spawn_blocking(move || work(&Connection::open(database)?)).await;
+    done.map_err(StepError::fatal)?.map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StepError::retry(error),
+        _ => StepError::fatal(error),
+    })
 }
 
-fn has_column(cx: &fulcrum_engine::Context, name: &str) -> Result<bool, StepError> {
+fn has_column(shop: &Connection, name: &str) -> rusqlite::Result<bool> {
     let question = "SELECT count(*) = 1 FROM pragma_table_info('users') WHERE name = ?1";
-    open(cx)?.query_row(question, [name], |row| row.get(0)).map_err(StepError::retry)
-}
-
-/// Carries out a statement, unless the column is there already, or gone already, as wanted.
-fn change(
-    cx: &fulcrum_engine::Context,
-    statement: &str,
-    column: &str,
-    wanted: bool,
-) -> Result<(), StepError> {
-    if has_column(cx, column)? != wanted {
-        open(cx)?.execute_batch(statement).map_err(StepError::retry)?;
-    }
-    Ok(())
+    shop.query_row(question, [name], |row| row.get(0))
 }
 
 fn done_if(done: bool) -> ProbeResult {
     if done { ProbeResult::Done } else { ProbeResult::Absent }
 }
 
+/// The column, and a trigger that fills it in rows that come while the run waits. Both in one transaction: all is
+/// there, or nothing. What was there before is not the step's to take away.
 fn add_column() -> ClosureStep {
+    const ADD: &str = "BEGIN; ALTER TABLE users ADD COLUMN address TEXT;
+        CREATE TRIGGER fill_address AFTER INSERT ON users WHEN new.address IS NULL AND new.email IS NOT NULL
+        BEGIN UPDATE users SET address = lower(new.email) WHERE id = new.id; END; COMMIT";
+    const DROP: &str = "BEGIN; DROP TRIGGER fill_address; ALTER TABLE users DROP COLUMN address; COMMIT";
     step("add-column")
-        .run(|cx| async move { change(&cx, "ALTER TABLE users ADD COLUMN address TEXT", "address", true) })
-        .probe(|cx| async move { Ok(done_if(has_column(&cx, "address")?)) })
-        .undo(|cx| async move { change(&cx, "ALTER TABLE users DROP COLUMN address", "address", false) })
+        .save(|cx| async move { Ok(vec![u8::from(work(&cx, |shop| has_column(shop, "address")).await?)]) })
+        .run(|cx| async move {
+            if cx.pre_image() == Some(&[1]) {
+                return Err(StepError::fatal("users has a column address already"));
+            }
+            work(&cx, |shop| if has_column(shop, "address")? { Ok(()) } else { shop.execute_batch(ADD) })
+                .await
+        })
+        .probe(|cx| async move {
+            let there = work(&cx, |shop| has_column(shop, "address")).await?;
+            Ok(done_if(there && cx.pre_image() != Some(&[1])))
+        })
+        .undo(|cx| async move {
+            if cx.pre_image() != Some(&[0]) {
+                return Ok(());
+            }
+            work(&cx, |shop| if has_column(shop, "address")? { shop.execute_batch(DROP) } else { Ok(()) })
+                .await
+        })
 }
 
-/// Each batch is a transaction of its own: after a crash the next attempt fills what is empty. The column goes
-/// with the step before, so there is nothing to undo.
+/// Each batch is a transaction of its own: after a crash, or a stop, the next attempt fills what is empty. The
+/// column goes with the step before, so there is nothing to undo.
 fn fill() -> ClosureStep {
     step("fill").run(|cx| async move {
         let batch = "UPDATE users SET address = lower(email) WHERE id IN
             (SELECT id FROM users WHERE address IS NULL AND email IS NOT NULL LIMIT ?1)";
         let mut filled = 0;
         loop {
-            let rows = open(&cx)?.execute(batch, [BATCH]).map_err(StepError::retry)?;
+            let rows = work(&cx, move |shop| shop.execute(batch, [BATCH])).await?;
             filled += rows;
             cx.report(format!("{filled} rows are filled"));
             println!("{filled} rows are filled");
             if rows == 0 {
                 return Ok(());
+            }
+            if cx.is_stopped() {
+                return Err(StepError::stopped());
             }
             tokio::time::sleep(Duration::from_millis(20)).await; // Time to kill it.
         }
@@ -142,12 +164,16 @@ fn approve() -> ClosureStep {
 
 /// Renamed and not dropped: the way back needs what people have typed.
 fn retire() -> ClosureStep {
-    let to = "ALTER TABLE users RENAME COLUMN email TO email_retired";
-    let back = "ALTER TABLE users RENAME COLUMN email_retired TO email";
+    const TO: &str = "ALTER TABLE users RENAME COLUMN email TO email_retired";
+    const BACK: &str = "ALTER TABLE users RENAME COLUMN email_retired TO email";
     step("retire")
-        .run(move |cx| async move { change(&cx, to, "email", false) })
-        .probe(|cx| async move { Ok(done_if(!has_column(&cx, "email")?)) })
-        .undo(move |cx| async move { change(&cx, back, "email", true) })
+        .run(|cx| async move {
+            work(&cx, |shop| if has_column(shop, "email")? { shop.execute_batch(TO) } else { Ok(()) }).await
+        })
+        .probe(|cx| async move { Ok(done_if(!work(&cx, |shop| has_column(shop, "email")).await?)) })
+        .undo(|cx| async move {
+            work(&cx, |shop| if has_column(shop, "email")? { Ok(()) } else { shop.execute_batch(BACK) }).await
+        })
 }
 
 struct Printer;

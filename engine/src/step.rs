@@ -218,12 +218,12 @@ impl Context {
     /// Records a fact about what this call has done, for an auditor: the entry that ends the attempt, the probe or
     /// the undo has it, however that ends. A fact that is recorded a second time is kept once. The engine does not
     /// interpret facts. A process that is killed before that entry leaves none: a step that is called again
-    /// records what it finds done, too.
+    /// records what it finds done, too. [`Step::save`] records none.
     ///
-    /// # Errors
-    /// When all facts of this call would have more than [`FACTS_BYTES_MAX`](crate::limits::FACTS_BYTES_MAX) as JSON.
-    pub fn record(&self, fact: Value) -> Result<(), StepError> {
-        self.facts.add(fact).map_err(StepError::fatal)
+    /// All facts of one call have at most [`FACTS_BYTES_MAX`](crate::limits::FACTS_BYTES_MAX) as JSON. What does not fit
+    /// is left out, and the last fact then says so. No step fails of its facts.
+    pub fn record(&self, fact: Value) {
+        self.facts.add(fact);
     }
 
     /// Whether the run is being stopped. The step should then return [`StepError::stopped`] soon.

@@ -23,17 +23,8 @@ pub(crate) async fn recorded<T>(cx: &Context, work: impl Future<Output = T>) -> 
 
 /// Records a change with the call of a step that is at work. What is changed outside of steps is in no run.
 pub(crate) fn record(change: Value) {
-    let _ = CALL.try_with(|cx| {
-        if cx.record(change.clone()).is_err() {
-            tracing::warn!("a change does not fit into the entry any more: {change}");
-            // It is smaller, and there at most once.
-            let _ = cx.record(json!({ "name": MORE }));
-        }
-    });
+    let _ = CALL.try_with(|cx| cx.record(change));
 }
-
-/// The name of the last change of a call that has made more of them than an entry holds.
-const MORE: &str = "more was changed than the entry holds";
 
 /// A file before and after, as [`file_state`] says it. `None`: no file.
 pub(crate) fn file(path: &Path, before: Option<Value>, after: Option<Value>) -> Value {

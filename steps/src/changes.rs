@@ -88,7 +88,9 @@ pub fn changes(id: RunId, run: &Run, kept: &impl Kept) -> Vec<Change> {
     }
     let of = |part: &Part<'_, _>| {
         let own = files.iter().filter(|change| change.component == Some(part.component)).cloned();
-        let own: Vec<Change> = own.chain(part.daemonset()).chain(part.command_line()).collect();
+        let own: Vec<Change> = own.collect();
+        let own = whole(own, part.manifest());
+        let own: Vec<Change> = own.into_iter().chain(part.daemonset()).chain(part.command_line()).collect();
         own
     };
     let mut all: Vec<Change> = parts.iter().flat_map(of).collect();
@@ -97,6 +99,19 @@ pub fn changes(id: RunId, run: &Run, kept: &impl Kept) -> Vec<Change> {
     others.retain(|change| !matches!(&change.what, Changed::Recorded { name, .. } if shown.contains(name)));
     all.extend(others);
     all
+}
+
+/// The changes of a component's manifest. Where the records do not begin with what the pre-image says, they lack the way
+/// there: an earlier version has made it, or a crash came before the entry. Then the pre-image tells all.
+fn whole(recorded: Vec<Change>, told: Option<Change>) -> Vec<Change> {
+    let before = |change: &Change| match &change.what {
+        Changed::File { before, .. } => before.clone(),
+        _ => None,
+    };
+    match told {
+        Some(told) if recorded.first().is_none_or(|first| before(first) != before(&told)) => vec![told],
+        _ => recorded,
+    }
 }
 
 impl Changed {

@@ -84,7 +84,8 @@ impl Lock {
     /// # Errors
     /// When another run has it by now, or the API cannot be asked.
     pub async fn take_from(&self, cluster: &Cluster, holder: &str) -> Result<(), LockError> {
-        let Some(mut lease) = cluster.lease(LOCK_LEASE).await? else { return self.take(cluster).await };
+        let Some(seen) = cluster.lease(LOCK_LEASE).await? else { return self.take(cluster).await };
+        let mut lease = seen.clone();
         let spec = lease.spec.get_or_insert_default();
         let now = spec.holder_identity.replace(self.holder.clone()).unwrap_or_default();
         if now != holder {
@@ -93,7 +94,9 @@ impl Lock {
         let attempt = format!("take Lease {NAMESPACE}/{LOCK_LEASE} from {holder}");
         // With the version that was read: a change in between makes this a conflict.
         let (leases, parameters) = (cluster.leases(), PostParams::default());
-        Ok(within(&attempt, leases.replace(LOCK_LEASE, &parameters, &lease)).await.map(|_| ())?)
+        let made = within(&attempt, leases.replace(LOCK_LEASE, &parameters, &lease)).await?;
+        change::record_object("Lease", Some(&seen), Some(&made));
+        Ok(())
     }
 
     /// Whether that holder is this run.

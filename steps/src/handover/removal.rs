@@ -3,7 +3,7 @@
 
 use super::drain::Drain;
 use crate::change;
-use crate::cluster::{Lock, LockError, OPT_IN_LABEL, RUN_ANNOTATION, is_of_node};
+use crate::cluster::{Lock, LockError, OPT_IN_LABEL, RUN_ANNOTATION, is_of_node, node_of};
 use crate::component::Component;
 use crate::host::{Process, Question};
 use crate::look::answered;
@@ -13,7 +13,7 @@ use fulcrum_engine::{Context, Look, Pending, StepError};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// The DaemonSet that runs a component on this node for a run.
 pub(crate) struct Removal<'a> {
@@ -23,6 +23,8 @@ pub(crate) struct Removal<'a> {
     lock: Lock,
     /// The run that has made the DaemonSet: this one, or another node's that made what this one has found.
     maker: String,
+    /// Whether this run was seen to have the lock. It then keeps it: a run lets go at its end.
+    locked: AtomicBool,
     /// Whether the API answered at the last look, and yet nobody could be told to go.
     waits: AtomicBool,
     /// Whether this node's API server is seen off by a removal of its own, side by side with this one.
@@ -45,6 +47,7 @@ impl<'a> Removal<'a> {
             component,
             lock,
             maker,
+            locked: AtomicBool::new(false),
             waits: AtomicBool::new(false),
             api_first: false,
             began: Instant::now(),
@@ -65,11 +68,13 @@ impl<'a> Removal<'a> {
     /// The last node deletes the DaemonSet. Where other nodes run on it, this node's label is taken away. Which of
     /// the two it is can only be told under the lock.
     pub(crate) async fn tell(&self) -> Look<bool> {
+        self.waits.store(false, Ordering::Relaxed);
         let name = self.component.daemonset_name();
         let live = answered(self.site.cluster.daemonset(name).await)?;
         if let Some(live) = live {
             if made_by(&live).as_deref() != Some(&self.maker) {
-                return Ok(false);
+                // It may be the one of other nodes by now, and none of this node's matter.
+                return Ok(self.pods().await?.is_empty() && self.listener().await?.is_none());
             }
             self.hold_the_lock().await?;
             let users = users(self.site).await?;
@@ -103,12 +108,29 @@ impl<'a> Removal<'a> {
         Ok(())
     }
 
+    /// Takes the lock if it can, before clients are held back: the calls for it are then not made in that time.
+    pub(crate) async fn have_the_lock(&self) {
+        let _ = timeout(self.site.timeouts.api, self.hold_the_lock()).await;
+    }
+
     /// A rollback that began without an API may not have the lock yet.
     async fn hold_the_lock(&self) -> Look<()> {
-        let taken = self.lock.take(&self.site.cluster).await;
+        if self.locked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut taken = self.lock.take(&self.site.cluster).await;
+        // Of another run on this very node, which nobody goes on with: this run has the journal to itself.
+        if let Err(LockError::Held { holder }) = &taken
+            && node_of(holder) == self.site.settings.node
+        {
+            taken = self.lock.take_from(&self.site.cluster, holder).await;
+        }
         self.waits.store(matches!(taken, Err(LockError::Held { .. })), Ordering::Relaxed);
         match taken {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.locked.store(true, Ordering::Relaxed);
+                Ok(())
+            }
             Err(LockError::Cluster(error)) if !error.is_conflict() => answered(Err(error)),
             Err(error) => Err(Pending::NotYet(error.to_string())),
         }

@@ -180,9 +180,11 @@ fn role_check(facts: &ClusterFacts) -> CheckResult {
         Some(label) if facts.peers.len() < 2 => {
             CheckResult::pass(Check::Role, format!("the node bears {label}"))
         }
-        Some(label) => CheckResult::pass(
+        Some(label) => CheckResult::warn(
             Check::Role,
             format!("{label} is on {} nodes: {}", facts.peers.len(), facts.peers.join(", ")),
+            "one after the other, each with a command of its own; a run that goes back half-way can cost requests \
+             there: docs/limits.md",
         ),
         None => CheckResult::refuse(
             Check::Role,

@@ -35,7 +35,7 @@ pub(super) async fn daemonset_checks(
     for (component, live) in *daemonsets {
         let ours = host.static_pods.get(component).filter(|_| !others.is_empty() && !here && is_ours(live));
         let Some(pod) = ours else {
-            results.push(in_the_way(*component, live));
+            results.push(in_the_way(*component, live, others, &site.settings.node));
             continue;
         };
         let path = host.path(*component);
@@ -61,14 +61,24 @@ fn is_ours(live: &Value) -> bool {
     live["metadata"]["annotations"][RUN_ANNOTATION].is_string()
 }
 
-fn in_the_way(component: Component, live: &Value) -> CheckResult {
+fn in_the_way(component: Component, live: &Value, others: &[&str], node: &str) -> CheckResult {
     let name = component.daemonset_name();
     let seen = match live["metadata"]["annotations"][RUN_ANNOTATION].as_str() {
         Some(run) => format!("DaemonSet {name} is there, made by run {run}"),
         None => format!("DaemonSet {name} is there, and fulcrum did not make it"),
     };
-    let remedy = "this control plane is already self-hosted, or another tool has left it half-pivoted: while \
-                  the static pods serve, kubectl -n kube-system delete daemonset takes it away";
+    let remedy = if others.is_empty() {
+        "this control plane is already self-hosted, or another tool has left it half-pivoted: while the static pods \
+         serve, kubectl -n kube-system delete daemonset takes it away"
+            .to_owned()
+    } else {
+        // Whoever deletes it ends the control planes of the others.
+        format!(
+            "{} run on it, so do not delete it; if this node's static pods serve: kubectl label node {node} \
+             {OPT_IN_LABEL}- takes its pods away from here",
+            others.join(", ")
+        )
+    };
     CheckResult::refuse(Check::Daemonset, seen, remedy)
 }
 

@@ -7,10 +7,11 @@ use crate::change;
 use crate::cluster::OPT_IN_LABEL;
 use crate::component::Component;
 use crate::handover::lease;
+use crate::handover::removal::users;
 use crate::look::answered;
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::{Context, ProbeResult, Step, StepError};
+use fulcrum_engine::{Context, Pending, ProbeResult, Step, StepError};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -44,6 +45,23 @@ impl LabelNode {
             }
         }
         Ok(leaders)
+    }
+
+    /// Waits until the DaemonSets have no pod here. Where a run stops before it has come to them, nothing else sees
+    /// the pods off, and the static pods' preference goes next.
+    async fn wait_gone(&self, cx: &Context) -> Result<(), StepError> {
+        let none = async || {
+            for component in Component::ALL {
+                let labels = Site::pod_labels(component);
+                let pods = answered(self.site.cluster.pods_on(&self.site.settings.node, &labels).await)?;
+                if let Some(pod) = pods.first() {
+                    let name = pod.metadata.name.as_deref().unwrap_or_default();
+                    return Err(Pending::NotYet(format!("{name} is still there")));
+                }
+            }
+            Ok(())
+        };
+        cx.wait("the DaemonSets' pods on this node to be gone", self.site.timeouts.poll, none).await
     }
 
     async fn set(&self, cx: &Context, value: Option<&str>) -> Result<(), StepError> {
@@ -84,6 +102,17 @@ impl Step for LabelNode {
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let Some(saved) = cx.pre_image() else { return Ok(()) };
         let before: Option<String> = serde_json::from_slice(saved).map_err(StepError::fatal)?;
-        self.set(cx, before.as_deref()).await
+        let others = async || users(&self.site).await;
+        let others = cx
+            .wait("the API, to see which nodes run on the DaemonSets", self.site.timeouts.poll, others)
+            .await?;
+        let shared = others.iter().any(|node| *node != self.site.settings.node);
+        // With the label the DaemonSets of the others would run here, beside the static pods.
+        let before = before.filter(|_| !shared);
+        self.set(cx, before.as_deref()).await?;
+        if before.is_none() {
+            self.wait_gone(cx).await?;
+        }
+        Ok(())
     }
 }

@@ -33,7 +33,8 @@ impl Step for TakeLock {
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let lock = Lock::of(&self.site.settings.node, cx.run());
         let waited = take(&self.site, cx, &lock).await?;
-        if waited && self.site.settings.of_pivot.is_none() {
+        // An earlier attempt may have waited, and its process ended.
+        if (waited || cx.attempt() > 1) && self.site.settings.of_pivot.is_none() {
             self.check_again().await?;
         }
         Ok(json!({ "lease": crate::cluster::LOCK_LEASE }))
@@ -63,6 +64,17 @@ impl TakeLock {
     }
 }
 
+/// Whose lock is taken over, beside that of a node that has gone from the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TakeOver {
+    /// Nobody's.
+    No,
+    /// That of another run on this node: the way back of a pivot ends what an edit has left.
+    OfThisNode,
+    /// Anybody's: a person says so.
+    OfAny,
+}
+
 /// What came of an attempt to take the lock.
 pub(super) enum Attempt {
     /// This run has it.
@@ -78,22 +90,21 @@ pub(super) async fn attempt(
     site: &Site,
     cx: &Context,
     lock: &Lock,
-    take_over: bool,
+    take_over: TakeOver,
 ) -> Result<Attempt, StepError> {
     let mut result = lock.take(&site.cluster).await;
     if let Err(LockError::Held { holder }) = &result {
         let holder = holder.clone();
         let node = node_of(&holder);
         // On this very node nobody else is at work: this run has the journal to itself.
-        let gone = match node == site.settings.node || take_over {
-            true => false,
-            false => matches!(site.cluster.node(node).await, Ok(None)),
-        };
-        if take_over || gone {
+        let here = node == site.settings.node;
+        let told = take_over == TakeOver::OfAny || here && take_over == TakeOver::OfThisNode;
+        let gone = !here && !told && matches!(site.cluster.node(node).await, Ok(None));
+        if told || gone {
             let why = if gone { "whose node has gone from the cluster" } else { "as asked for" };
             cx.note(format!("taking the lock from {holder}, {why}"));
             result = lock.take_from(&site.cluster, &holder).await;
-        } else if node == site.settings.node {
+        } else if here {
             return Err(StepError::fatal(LockError::Held { holder }.to_string()));
         }
     }
@@ -111,7 +122,8 @@ pub(super) async fn attempt(
 /// time. Returns whether another run had it.
 async fn take(site: &Site, cx: &Context, lock: &Lock) -> Result<bool, StepError> {
     let waited = AtomicBool::new(false);
-    cx.wait("the lock", site.timeouts.poll, async || match attempt(site, cx, lock, site.take_lock).await? {
+    let take_over = if site.take_lock { TakeOver::OfAny } else { TakeOver::No };
+    cx.wait("the lock", site.timeouts.poll, async || match attempt(site, cx, lock, take_over).await? {
         Attempt::Taken => Ok(()),
         Attempt::Held(seen) => {
             waited.store(true, Ordering::Relaxed);

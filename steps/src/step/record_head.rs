@@ -2,7 +2,7 @@
 //! check the disk against the cluster. Undo, the first thing that a rollback does: takes the lock back, if
 //! the API answers. If it does not, the manifests have to be restored first.
 
-use super::lock::{self, Attempt};
+use super::lock::{self, Attempt, TakeOver};
 use crate::cluster::{AUDIT_HEAD_ANNOTATION, Lock};
 use crate::component::Component;
 use crate::look::answered;
@@ -46,7 +46,7 @@ impl Step for RecordHead {
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let lock = Lock::of(&self.site.settings.node, cx.run());
         let began = Instant::now();
-        let look = async || match lock::attempt(&self.site, cx, &lock, false).await? {
+        let look = async || match lock::attempt(&self.site, cx, &lock, TakeOver::OfThisNode).await? {
             Attempt::Taken => Ok(()),
             Attempt::Held(seen) => Err(Pending::NotYet(seen)),
             Attempt::Unanswered(_) if began.elapsed() >= self.site.timeouts.api => Ok(()),

@@ -190,16 +190,20 @@ impl Step for RetireStatic {
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
-        let old = Drain::of(&self.site, self.component, in_static_pod, self.site.timeouts.drain).await?;
         let manifests = &self.site.node.manifests;
+        let there = manifests.read(self.name())?.is_some();
+        if there {
+            // Before the moment of the cut is chosen: these may take a while.
+            lock::still_ours(&self.site, cx).await?;
+            self.others_serve(cx).await?;
+        }
+        let old = Drain::of(&self.site, self.component, in_static_pod, self.site.timeouts.drain).await?;
         // An edit meanwhile is noticed below.
-        if manifests.read(self.name())?.is_some() && led_before(cx, self.component).is_some() {
+        if there && led_before(cx, self.component).is_some() {
             lease::await_candidate(&self.site, cx, self.component).await;
         }
         let cut = match manifests.read(self.name())? {
             Some(current) if Some(&current) == Self::saved(cx)?.as_ref() => {
-                lock::still_ours(&self.site, cx).await?;
-                self.others_serve(cx).await?;
                 self.successor_serves(cx).await?;
                 true
             }

@@ -1,6 +1,7 @@
 //! `prepare-rollback/vacate-port/<c>`: on the way back, removes the DaemonSet, and with it its process from
 //! the port. The process only has to stop listening: it finishes the requests in hand beside the static one.
 
+use crate::cluster::OPT_IN_LABEL;
 use crate::component::Component;
 use crate::handover::endpoints::while_held;
 use crate::handover::hold_back::HoldBack;
@@ -34,8 +35,10 @@ impl VacatePort {
             Ok(true) => told.store(true, Ordering::Relaxed),
             Ok(false) => {
                 return Err(StepError::fatal(format!(
-                    "DaemonSet {} is not this run's any more: delete it, and roll back again",
-                    self.component.daemonset_name()
+                    "DaemonSet {} is not this run's any more: take its pod from this node (kubectl label node {} \
+                     {OPT_IN_LABEL}-), and roll back again",
+                    self.component.daemonset_name(),
+                    self.site.settings.node
                 ))
                 .into());
             }
@@ -100,6 +103,7 @@ impl Step for VacatePort {
         let port = self.site.port(self.component);
         let free = while_held(&self.site, self.component, async {
             let listener = removal.listener().await?;
+            removal.have_the_lock().await;
             let held = HoldBack::begin(&self.site, self.component, listener.as_ref(), port).await;
             let look = async || self.nobody_listens(&removal, &told, began).await;
             let free = cx.wait(&format!("port {port} to be free"), self.site.timeouts.poll, look).await;

@@ -28,7 +28,8 @@ dpkg-deb -R "$deb" "$LOGS/next"
 sed -i 's/^Version: .*/&.1/' "$LOGS/next/DEBIAN/control"
 dpkg-deb --root-owner-group -b "$LOGS/next" "$DISK/next.deb" >/dev/null
 rm -r "$LOGS/next"
-check 'the package is upgraded' node_exec dpkg --install /next.deb
+upgraded=$(node_exec dpkg --install /next.deb 2>&1) || fail 'the package is upgraded' "$upgraded"
+expect_eq 'an upgrade has nothing to say of the guard' '' "$(grep guard <<<"$upgraded" || true)"
 expect_eq 'the guard ran all the while' "$guard" "$(guard_pid)"
 check_pivoted
 

@@ -1,44 +1,49 @@
 //! `fulcrum-journal list`.
 
 use crate::print::{Printer, rfc3339};
-use crate::show::{history, wait_json};
-use crate::{FORMAT_VERSION, Found, Outcome, Trouble};
+use crate::show::{read, wait_json};
+use crate::{FORMAT_VERSION, Found, Outcome};
 use fulcrum_engine::history::StepWait;
 use fulcrum_engine::state::{Damage, Reader, RunHeader};
 use serde_json::{Value, json};
 
 pub(crate) fn list(reader: &Reader, printer: &Printer) -> Outcome {
     let runs = reader.runs()?;
+    let waits: Vec<Option<Vec<StepWait>>> = runs.iter().map(|header| open_waits(reader, header)).collect();
     if printer.is_json() {
-        let mut listed = Vec::new();
-        for header in &runs {
+        let listed = runs.iter().zip(&waits).map(|(header, waits)| {
             let mut run = header_json(header);
-            run["waits"] = open_waits(reader, header, printer)?.iter().map(wait_json).collect();
-            listed.push(run);
-        }
-        printer.json(&json!({ "format_version": FORMAT_VERSION, "runs": listed }))?;
+            run["waits"] = waits.iter().flatten().map(wait_json).collect();
+            run
+        });
+        printer.json(&json!({ "format_version": FORMAT_VERSION, "runs": listed.collect::<Vec<_>>() }))?;
     } else {
         let width = runs.iter().map(|header| header.kind.chars().count()).max().unwrap_or_default();
-        for header in &runs {
-            let waits = open_waits(reader, header, printer)?;
-            let waits: String =
-                waits.iter().map(|wait| format!(", {} waits {}", wait.step, wait.wait)).collect();
-            printer.line(header_line(header, width) + &waits)?;
+        for (header, waits) in runs.iter().zip(&waits) {
+            let words = waits.iter().flatten().map(|wait| format!(", {} waits {}", wait.step, wait.wait));
+            printer.line(header_line(header, width) + &words.collect::<String>())?;
         }
         if runs.is_empty() {
             printer.talk("the journal has no runs yet");
         }
     }
-    Ok(if runs.iter().any(|header| header.damage.is_some()) { Found::Damage } else { Found::Whole })
+    for (header, _) in runs.iter().zip(&waits).filter(|(_, waits)| waits.is_none()) {
+        printer.talk(format_args!("run {} cannot be read to its end: fulcrum-journal show", header.run));
+    }
+    let damaged = runs.iter().any(|header| header.damage.is_some()) || waits.contains(&None);
+    Ok(if damaged { Found::Damage } else { Found::Whole })
 }
 
-/// What the steps of a run wait for. Only a run that is open is read.
-fn open_waits(reader: &Reader, header: &RunHeader, printer: &Printer) -> Result<Vec<StepWait>, Trouble> {
+/// What the steps of a run wait for. Only a run that is open is read. `None` if it cannot be read to its end.
+fn open_waits(reader: &Reader, header: &RunHeader) -> Option<Vec<StepWait>> {
     if header.over || header.damage.is_some() {
-        return Ok(Vec::new());
+        return Some(Vec::new());
     }
-    let read = history(reader, header, printer)?;
-    Ok(read.into_iter().flat_map(|(history, _)| history.waits).filter(|wait| wait.is_open).collect())
+    match read(reader, header) {
+        Ok(Some((_, Some(_)))) | Err(_) => None,
+        Ok(Some((history, None))) => Some(history.waits.into_iter().filter(|wait| wait.is_open).collect()),
+        Ok(None) => Some(Vec::new()),
+    }
 }
 
 /// What a run's header says, as JSON.

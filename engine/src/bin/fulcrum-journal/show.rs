@@ -85,12 +85,19 @@ fn as_json(reader: &Reader, header: &RunHeader, history: Option<Readable>, print
 }
 
 /// The attempts of a run. `None` if no workflow engine wrote the run, or a later
-/// version of the engine did.
-pub(crate) fn history(
-    reader: &Reader,
-    header: &RunHeader,
-    printer: &Printer,
-) -> Result<Option<Readable>, Trouble> {
+/// version of the engine did, which is said.
+fn history(reader: &Reader, header: &RunHeader, printer: &Printer) -> Result<Option<Readable>, Trouble> {
+    match read(reader, header) {
+        Err(error @ LoadError::UnknownEvent { .. }) => {
+            printer.talk(format_args!("{}; entries are shown instead", with_causes(&error)));
+            Ok(None)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// The attempts of a run. `None` if no workflow engine wrote the run.
+pub(crate) fn read(reader: &Reader, header: &RunHeader) -> Result<Option<Readable>, LoadError> {
     let mut history = History::default();
     for entry in reader.entries(header.run) {
         let entry = match entry {
@@ -100,14 +107,7 @@ pub(crate) fn history(
         if entry.seq == 1 && !matches!(decode(&entry), Ok(Event::Begun { .. })) {
             return Ok(None);
         }
-        match history.push(&entry) {
-            Ok(()) => {}
-            Err(error @ LoadError::UnknownEvent { .. }) => {
-                printer.talk(format_args!("{}; entries are shown instead", with_causes(&error)));
-                return Ok(None);
-            }
-            Err(error) => return Err(error.into()),
-        }
+        history.push(&entry)?;
     }
     Ok(Some((history, None)))
 }
