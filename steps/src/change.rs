@@ -81,8 +81,13 @@ fn object_state(live: &Value) -> Value {
 }
 
 /// One label or annotation of an object.
-pub(crate) fn part(object: &str, part: &str, before: &Value, after: &Value) -> Value {
+fn part(object: &str, part: &str, before: &Value, after: &Value) -> Value {
     json!({ "name": format!("{object}, {part}"), "before": before, "after": after })
+}
+
+/// Records what a label of a node was, and is. `None`: the node did not or does not bear it.
+pub(crate) fn record_label(node: &str, label: &str, before: Option<&str>, after: Option<&str>) {
+    record(part(&format!("Node/{node}"), &format!("label {label}"), &json!(before), &json!(after)));
 }
 
 /// Records what these annotations of an object were, and are.

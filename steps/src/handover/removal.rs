@@ -102,8 +102,7 @@ impl<'a> Removal<'a> {
         let node = &self.site.settings.node;
         if users.contains(node) {
             answered(self.site.cluster.label_node(node, OPT_IN_LABEL, None).await)?;
-            let (name, label) = (format!("Node/{node}"), format!("label {OPT_IN_LABEL}"));
-            change::record(change::part(&name, &label, &"".into(), &Value::Null));
+            change::record_label(node, OPT_IN_LABEL, Some(""), None);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! kubeadm, kubespray and Cluster API write one manifest for each node. The manifests of three nodes differ in the
 //! node's own address alone. With a variable in its place they give one DaemonSet.
 
+use super::variables::replaced;
 use std::net::IpAddr;
 
 /// Flags whose value has one meaning for the whole cluster. A node's address in them is the same on every node.
@@ -85,29 +86,7 @@ fn host_of(entry: &str) -> Option<(&str, &str, &str)> {
 /// `text` with `value` in the place of each `$(name)`. All else stays as it is written, `$$(name)` too, which is no
 /// reference.
 pub(super) fn resolved(text: &str, name: &str, value: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('$') {
-        out.push_str(before);
-        if let Some(after) = after.strip_prefix('$') {
-            out.push_str("$$");
-            rest = after;
-            continue;
-        }
-        let inner = after.strip_prefix('(').and_then(|inner| inner.strip_prefix(name)?.strip_prefix(')'));
-        match inner {
-            Some(after) => {
-                out.push_str(value);
-                rest = after;
-            }
-            None => {
-                out.push('$');
-                rest = after;
-            }
-        }
-    }
-    out.push_str(rest);
-    out
+    replaced(text, "$$", |found| (found == name).then_some(value))
 }
 
 #[cfg(test)]

@@ -52,29 +52,7 @@ impl Variables {
     /// `text` with each `$(NAME)` replaced whose value the manifest has. `$$` is a dollar. An unknown
     /// reference stays as it is written, as with the kubelet.
     pub(super) fn expand(&self, text: &str) -> String {
-        let mut out = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('$') {
-            out.push_str(before);
-            if let Some(after) = after.strip_prefix('$') {
-                out.push('$');
-                rest = after;
-                continue;
-            }
-            let reference = after.strip_prefix('(').and_then(|inner| inner.split_once(')'));
-            match reference.and_then(|(name, after)| Some((self.known.get(name)?, after))) {
-                Some((value, after)) => {
-                    out.push_str(value);
-                    rest = after;
-                }
-                None => {
-                    out.push('$');
-                    rest = after;
-                }
-            }
-        }
-        out.push_str(rest);
-        out
+        replaced(text, "$", |name| self.known.get(name).map(String::as_str))
     }
 
     /// The field of the pod for `text`, if that is one reference and nothing else.
@@ -82,6 +60,34 @@ impl Variables {
         let name = text.strip_prefix("$(")?.strip_suffix(')')?;
         self.fields.get(name).map(String::as_str)
     }
+}
+
+/// `text` with each `$(NAME)` replaced that `value_of` knows, and `dollar` for each `$$`, which is no reference. All else
+/// stays as it is written.
+pub(super) fn replaced<'a>(text: &str, dollar: &str, value_of: impl Fn(&str) -> Option<&'a str>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        if let Some(after) = after.strip_prefix('$') {
+            out.push_str(dollar);
+            rest = after;
+            continue;
+        }
+        let reference = after.strip_prefix('(').and_then(|inner| inner.split_once(')'));
+        match reference.and_then(|(name, after)| Some((value_of(name)?, after))) {
+            Some((value, after)) => {
+                out.push_str(value);
+                rest = after;
+            }
+            None => {
+                out.push('$');
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
 }
 
 #[cfg(test)]

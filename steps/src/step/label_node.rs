@@ -69,8 +69,7 @@ impl LabelNode {
         let set = async || answered(site.cluster.label_node(node, OPT_IN_LABEL, value).await);
         let before = self.label(cx).await?;
         cx.wait("the API, to label the node", site.timeouts.poll, set).await?;
-        let (name, label) = (format!("Node/{node}"), format!("label {OPT_IN_LABEL}"));
-        change::record(change::part(&name, &label, &json!(before), &json!(value)));
+        change::record_label(node, OPT_IN_LABEL, before.as_deref(), value);
         Ok(())
     }
 }
