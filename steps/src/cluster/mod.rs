@@ -13,6 +13,7 @@ mod lock;
 mod names;
 mod nodes;
 mod pods;
+mod release;
 mod watching;
 
 pub use client::Cluster;
