@@ -21,7 +21,6 @@ mod rollback;
 mod status;
 mod take_up;
 mod upgrade;
-mod upgrade_target;
 
 pub(crate) use certs::certs;
 pub(crate) use completions::{completions, man_pages};

@@ -3,11 +3,11 @@
 use super::carry_on::{conclude, engine, nothing_to_do};
 use super::edit::{daemonset, self_hosted};
 use super::rollback::rollback;
-use super::upgrade_target::{Found, Target};
 use crate::args::{Consent, Global, LockArg, Pace, Release, Rollback, Upgrade, UpgradeCommand};
 use crate::env::{access, refuse_another_cluster, require_root, site};
 use crate::exit::{Exit, Failure};
 use crate::journal::{gone_on_meanwhile, open_journal, read_before_writing, read_journal};
+use crate::kubeadm::Kubeadm;
 use crate::render::template_diff;
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
@@ -17,17 +17,14 @@ use fulcrum_steps::cluster::{Access, Cluster};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::JournalView;
 use fulcrum_steps::host::Host;
-use fulcrum_steps::manifest::{FlagChange, TemplateChange, can_roll_out};
+use fulcrum_steps::manifest::{TemplateChange, can_roll_out};
 use fulcrum_steps::plan::{self, FINALIZE, UPGRADE};
 use fulcrum_steps::run_info::LockPurpose;
 use fulcrum_steps::settings::Settings;
-use fulcrum_steps::upgrade::{Merged, merge};
+use fulcrum_steps::upgrade::{Found, Merged, Renderer, Wish, end_of_emulation, target};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// The flag by which a release behaves as another one.
-pub(super) const EMULATED: &str = "emulated-version";
 
 pub(crate) async fn upgrade(global: &Global, args: &Upgrade, shell: &Shell) -> Result<Exit, Failure> {
     require_root()?;
@@ -49,7 +46,7 @@ async fn apply(global: &Global, release: &Release, pace: &Pace, shell: &Shell) -
     if !node.show(&found.merged, shell).await? {
         return Ok(nothing_to_do(None, &format!("the control plane is {} as it runs", found.to), shell));
     }
-    let Found { from, to, merged } = found;
+    let Found { from, to, merged, warnings: _ } = found;
     let why = format!("{from} to {to}");
     let question = format!("Upgrade the control plane from {from} to {to}?");
     let upgrade = plan::Upgrade { merged, within: pace.timeout, why };
@@ -63,13 +60,7 @@ async fn finalize(
     shell: &Shell,
 ) -> Result<Exit, Failure> {
     let node = SelfHosted::find(global, kubeconfig.as_ref()).await?;
-    let mut merged = Vec::new();
-    for (component, live) in &node.live {
-        let template = &live["spec"]["template"];
-        let end = [FlagChange::Unset(EMULATED.to_owned())];
-        let found = merge(*component, [template, template, template], &end).map_err(Failure::refused)?;
-        merged.extend((!found.changes.is_empty()).then_some(found));
-    }
+    let merged = end_of_emulation(&node.live).map_err(Failure::refused)?;
     if !node.show(&merged, shell).await? {
         return Ok(nothing_to_do(None, "no component emulates another release", shell));
     }
@@ -118,12 +109,12 @@ fn last_upgrade(journal: &Reader) -> Result<Option<RunId>, Failure> {
 }
 
 /// A node whose control plane runs from its DaemonSets, and from nothing else.
-pub(super) struct SelfHosted {
+struct SelfHosted {
     told: JournalView,
-    pub(super) settings: Settings,
+    settings: Settings,
     access: Access,
     host: Arc<dyn Host>,
-    pub(super) live: Vec<(Component, Value)>,
+    live: Vec<(Component, Value)>,
 }
 
 impl SelfHosted {
@@ -141,19 +132,37 @@ impl SelfHosted {
         for component in Component::ALL {
             let found = daemonset(&access.cluster, component).await?;
             can_roll_out(&found).map_err(|why| {
-                Failure::refused(format!("DaemonSet {} cannot be upgraded: {why}", component.daemonset_name()))
+                Failure::refused(format!(
+                    "DaemonSet {} cannot be upgraded: {why}",
+                    component.daemonset_name()
+                ))
             })?;
             live.push((component, found));
         }
         Ok(Self { told, settings, access, host, live })
     }
 
-    pub(super) fn cluster(&self) -> &Cluster {
+    fn cluster(&self) -> &Cluster {
         &self.access.cluster
     }
 
     async fn target(&self, release: &Release, shell: &Shell) -> Result<Found, Failure> {
-        Target::new(self, release, shell).find().await
+        let kubeadm = Kubeadm::new(&release.kubeadm);
+        let base = release.base_kubeadm.as_deref().map(Kubeadm::new);
+        let wish = Wish {
+            cluster: self.cluster(),
+            settings: &self.settings,
+            live: &self.live,
+            kubeadm: &kubeadm,
+            base: base.as_ref().map(|base| base as &dyn Renderer),
+            to: release.to,
+            allow_removed_apis: release.allow_removed_apis,
+        };
+        let found = target(&wish).await.map_err(|error| Failure::new(Exit::Refused, error))?;
+        for warning in &found.warnings {
+            shell.talk(format_args!("warning: {warning}"));
+        }
+        Ok(found)
     }
 
     /// Shows what changes, and has the API server check it. Returns whether anything does.

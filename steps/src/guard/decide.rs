@@ -219,9 +219,13 @@ fn after_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
             (Next::Resume(run), format!("run {run} has lost its command, and goes on"))
         }
         // It holds the lock, which a hand-over needs.
-        Standing::Paused | Standing::NeedsOperator if newest.workflow.rolls_out() && rebooted => {
-            (Next::Watch, format!("the static pods serve until a person has settled run {run}, an {}", newest.workflow.name()))
-        }
+        Standing::Paused | Standing::NeedsOperator if newest.workflow.rolls_out() && rebooted => (
+            Next::Watch,
+            format!(
+                "the static pods serve until a person has settled run {run}, an {}",
+                newest.workflow.name()
+            ),
+        ),
         // Both pods, the one from before and the one from after, are the DaemonSet's.
         Standing::Paused | Standing::NeedsOperator if newest.workflow.rolls_out() => {
             settled(facts, last, false)

@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn a_change_of_fields_goes_there_and_back_and_leaves_the_rest_alone() {
-        let template = json!({ "spec": { "containers": [{ "name": "kube-scheduler", "image": "1", "tty": true }] } });
+        let template =
+            json!({ "spec": { "containers": [{ "name": "kube-scheduler", "image": "1", "tty": true }] } });
         let field = |text: &str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
         let image = FieldChange {
             path: field("spec.containers.kube-scheduler.image"),
@@ -108,7 +109,10 @@ mod tests {
         live["spec"]["containers"][0]["tty"] = json!(false);
         assert!(change.unmake(Component::Scheduler, &mut live));
         assert_eq!(change.stands(Component::Scheduler, &live), Stands::Former);
-        assert_eq!(live["spec"]["containers"][0], json!({ "name": "kube-scheduler", "image": "1", "tty": false }));
+        assert_eq!(
+            live["spec"]["containers"][0],
+            json!({ "name": "kube-scheduler", "image": "1", "tty": false })
+        );
         live["spec"]["containers"][0]["image"] = json!("3");
         assert_eq!(change.stands(Component::Scheduler, &live), Stands::Other);
     }

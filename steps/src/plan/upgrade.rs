@@ -9,6 +9,7 @@ use crate::step_name::StepKind;
 use crate::upgrade::Merged;
 use fulcrum_engine::{Durability, Plan, PlanError, StepId};
 use fulcrum_state::RunId;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The DaemonSets get another release of Kubernetes.
@@ -17,7 +18,7 @@ pub const UPGRADE: &str = "upgrade";
 pub const FINALIZE: &str = "finalize-upgrade";
 
 /// What an upgrade, or its end, changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upgrade {
     /// The components, in the order in which they are rolled out. The API server is the first one: no other component
     /// may be newer.

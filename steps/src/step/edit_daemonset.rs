@@ -60,7 +60,9 @@ impl EditDaemonset {
             return Ok(Some(live));
         }
         let (name, subject) = (self.name(), self.change.subject());
-        Err(StepError::fatal(format!("DaemonSet {name} has no place for the new {subject}: somebody has changed it")))
+        Err(StepError::fatal(format!(
+            "DaemonSet {name} has no place for the new {subject}: somebody has changed it"
+        )))
     }
 
     fn changed_by_another(&self) -> String {

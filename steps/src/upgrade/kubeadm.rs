@@ -34,7 +34,8 @@ pub struct NotKubeadms;
 /// When the cluster's configuration is not kubeadm's.
 pub fn kubeadm_config(input: &KubeadmInput, version: Version) -> Result<String, NotKubeadms> {
     let mut cluster = read_as_the_kubelet(input.cluster.as_bytes()).ok_or(NotKubeadms)?;
-    let api = cluster["apiVersion"].as_str().filter(|api| api.starts_with("kubeadm.k8s.io/")).map(str::to_owned);
+    let api =
+        cluster["apiVersion"].as_str().filter(|api| api.starts_with("kubeadm.k8s.io/")).map(str::to_owned);
     let (Some(api), Some("ClusterConfiguration")) = (api, cluster["kind"].as_str()) else {
         return Err(NotKubeadms);
     };
@@ -66,7 +67,8 @@ mod tests {
         };
         let text = kubeadm_config(&input, Version { minor: 36, patch: 3 }).unwrap();
         let (init, made) = text.split_once("\n---\n").unwrap();
-        let (init, made): (Value, Value) = (serde_json::from_str(init).unwrap(), serde_json::from_str(made).unwrap());
+        let (init, made): (Value, Value) =
+            (serde_json::from_str(init).unwrap(), serde_json::from_str(made).unwrap());
         assert_eq!(init["apiVersion"], made["apiVersion"]);
         assert_eq!(init["localAPIEndpoint"], json!({ "advertiseAddress": "10.0.0.1", "bindPort": 6443 }));
         assert_eq!(made["kubernetesVersion"], "v1.36.3");

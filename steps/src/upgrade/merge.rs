@@ -2,12 +2,13 @@
 
 use crate::component::Component;
 use crate::manifest::{FieldChange, FlagChange, Words, WordsError, container_of, entry_name};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
 
 /// What an upgrade makes of one component.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Merged {
     /// The component.
     pub component: Component,
@@ -116,10 +117,14 @@ impl Merge {
                 None => FlagChange::Unset(name.clone()),
             });
         }
-        changes.extend(more.iter().filter(|change| match change {
-            FlagChange::Set(..) => true,
-            FlagChange::Unset(name) => here.contains_key(name),
-        }).cloned());
+        changes.extend(
+            more.iter()
+                .filter(|change| match change {
+                    FlagChange::Set(..) => true,
+                    FlagChange::Unset(name) => here.contains_key(name),
+                })
+                .cloned(),
+        );
         let merged = live.changed(component, &changes)?;
         let container = container_of(component, templates[2]).and_then(|one| one.get("name")?.as_str());
         let container = container.ok_or(WordsError::NoContainer(component))?;
@@ -220,12 +225,15 @@ mod tests {
         live["spec"]["containers"][0]["livenessProbe"]["failureThreshold"] = json!(3);
         let emulated = FlagChange::Set("emulated-version".to_owned(), "1.35".to_owned());
         let merged = merge(SERVER, [&base, &target, &live], &[emulated]).unwrap();
-        assert_eq!(places(&merged), [
-            "spec.containers.kube-apiserver.command",
-            "spec.containers.kube-apiserver.image",
-            "spec.containers.kube-apiserver.livenessProbe.httpGet.path",
-            "spec.volumes.more",
-        ]);
+        assert_eq!(
+            places(&merged),
+            [
+                "spec.containers.kube-apiserver.command",
+                "spec.containers.kube-apiserver.image",
+                "spec.containers.kube-apiserver.livenessProbe.httpGet.path",
+                "spec.volumes.more",
+            ]
+        );
         let words = "kube-apiserver --a=2 --v=4 --mine=1 --new=1 --emulated-version=1.35";
         assert_eq!(merged.changes[0].now, Some(words.split(' ').collect()));
     }

@@ -20,7 +20,9 @@ const KUBELETS_BEHIND: u32 = 3;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SkewError {
     /// Backwards.
-    #[error("{to} is older than {from}, which runs: `fulcrum upgrade rollback` takes an upgrade back until it is finalized")]
+    #[error(
+        "{to} is older than {from}, which runs: `fulcrum upgrade rollback` takes an upgrade back until it is finalized"
+    )]
     Backwards {
         /// What runs.
         from: Version,
@@ -46,7 +48,9 @@ pub enum SkewError {
         to: Version,
     },
     /// The release does not know a flag any more.
-    #[error("{component} of 1.{since} and later does not know --{flag}: take it out with `fulcrum edit {component} --unset {flag}`, and see what replaces it in the release notes")]
+    #[error(
+        "{component} of 1.{since} and later does not know --{flag}: take it out with `fulcrum edit {component} --unset {flag}`, and see what replaces it in the release notes"
+    )]
     FlagIsGone {
         /// The component.
         component: Component,
@@ -81,10 +85,17 @@ pub fn allowed(from: Version, to: Version, kubelets: &[(String, Version)]) -> Re
 }
 
 /// The flags among `names` that the release `to` does not know any more.
-pub fn gone_flags<'a>(component: Component, to: Version, names: impl IntoIterator<Item = &'a str>) -> Vec<SkewError> {
+pub fn gone_flags<'a>(
+    component: Component,
+    to: Version,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Vec<SkewError> {
     let names: Vec<&str> = names.into_iter().collect();
-    let gone = GONE.iter().filter(|(of, flag, since)| *of == component && to.minor >= *since && names.contains(flag));
-    gone.map(|(component, flag, since)| SkewError::FlagIsGone { component: *component, flag, since: *since }).collect()
+    let gone = GONE
+        .iter()
+        .filter(|(of, flag, since)| *of == component && to.minor >= *since && names.contains(flag));
+    gone.map(|(component, flag, since)| SkewError::FlagIsGone { component: *component, flag, since: *since })
+        .collect()
 }
 
 impl Version {
@@ -149,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_kubelet_may_be_three_releases_older() {
-        let kubelets = |text: &str| vec![("cp1".to_owned(), version("v1.35.3")), ("w1".to_owned(), version(text))];
+        let kubelets =
+            |text: &str| vec![("cp1".to_owned(), version("v1.35.3")), ("w1".to_owned(), version(text))];
         let (from, to) = (version("v1.35.3"), version("v1.36.0"));
         assert_eq!(allowed(from, to, &kubelets("v1.33.0")), Ok(()));
         let refused = allowed(from, to, &kubelets("v1.32.9")).unwrap_err();
