@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_change_of_fields_goes_there_and_back_and_leaves_the_rest_alone() {
-        let template =
+        let mut live =
             json!({ "spec": { "containers": [{ "name": "kube-scheduler", "image": "1", "tty": true }] } });
         let field = |text: &str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
         let image = FieldChange {
@@ -102,7 +102,6 @@ mod tests {
             now: Some(json!({ "failureThreshold": 3 })),
         };
         let change = TemplateChange::Fields(vec![image, probe]);
-        let mut live = template.clone();
         assert_eq!(change.stands(Component::Scheduler, &live), Stands::Former);
         assert!(change.make(Component::Scheduler, &mut live));
         assert_eq!(change.stands(Component::Scheduler, &live), Stands::Changed);
