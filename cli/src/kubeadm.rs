@@ -1,6 +1,7 @@
 //! kubeadm, which renders the manifests of its release.
 
 use async_trait::async_trait;
+use fulcrum_engine::state::fsync::write_atomic;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::manifest::StaticPod;
 use fulcrum_steps::upgrade::{KubeadmInput, RenderError, Renderer, Version, kubeadm_config};
@@ -37,7 +38,7 @@ impl Renderer for Kubeadm {
         let dir = tempfile::Builder::new().prefix("fulcrum-kubeadm-").tempdir();
         let dir = dir.map_err(|error| self.failed(&attempt, error))?;
         let file = dir.path().join("config.yaml");
-        std::fs::write(&file, config).map_err(|error| self.failed(&attempt, error))?;
+        write_atomic(&file, config.as_bytes(), None, None).map_err(|error| self.failed(&attempt, error))?;
         let file = file.display().to_string();
         let arguments = ["init", "phase", "control-plane", "all", "--dry-run", "--config", &file];
         self.run(&attempt, &arguments, Some(dir.path())).await?;
