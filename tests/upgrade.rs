@@ -10,7 +10,7 @@ use fulcrum_steps::manifest::{FlagChange, Words};
 use fulcrum_steps::plan;
 use fulcrum_steps::settings::Settings;
 use fulcrum_steps::upgrade::{EMULATED, Found, TargetError, Wish, end_of_emulation, target};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::Value;
@@ -141,6 +141,22 @@ async fn a_release_that_does_not_serve_comes_back_by_itself() {
     world.assert_pivoted("after an upgrade that did not serve").await;
 }
 
+/// A patch release may change the images alone, and then both pods have the same words.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_cannot_be_had_takes_the_upgrade_back() {
+    let (world, pivot) = ready().await;
+    let before = templates(&world).await;
+    let mut upgrade = upgrade_to(&world, pivot, Version { minor: 35, patch: 9 }).await;
+    let image = upgrade.merged[0].changes.as_mut_slice();
+    let [image] = image else { panic!("{image:?}") };
+    image.now = Some("registry.invalid/kube-apiserver:v1.35.9".into());
+    let ending = carry_out(&world, pivot, upgrade, false).await;
+    assert_eq!(outcome(&ending), Outcome::RolledBack, "{}", reason(&ending));
+    assert!(reason(&ending).contains("has had no image"), "{}", reason(&ending));
+    assert_eq!(templates(&world).await, before);
+    world.assert_pivoted("after an upgrade without an image").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_not_be_upgraded_is_refused_before_anything_changes() {
     let (world, pivot) = ready().await;
@@ -158,6 +174,15 @@ async fn what_may_not_be_upgraded_is_refused_before_anything_changes() {
     assert!(conflict.contains("mirror.example/own:v1"), "{conflict}");
     let now = world.cluster.daemonset(component.daemonset_name()).await.unwrap().unwrap();
     assert_eq!(now["spec"], changed["spec"]);
+
+    let mut other = Node::default();
+    other.metadata.name = Some("cp2".to_owned());
+    let role = settings(&world.journal(), pivot).role_label;
+    other.metadata.labels = Some([(role, String::new())].into());
+    let nodes: Api<Node> = Api::all(world.simulator.client());
+    nodes.create(&PostParams::default(), &other).await.unwrap();
+    let beside = refused(NEXT).await;
+    assert!(beside.contains("cp2 still runs static pods"), "{beside}");
 }
 
 /// SIGKILL at each boundary of the steps that differ from an edit's. The guard goes on.

@@ -5,7 +5,7 @@ use super::{
     KubeadmInput, MergeError, Merged, NoVersion, NotKubeadms, RemovedApi, SkewError, Version, allowed,
     gone_flags, merge, removed_apis,
 };
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::{Cluster, ClusterError, OPT_IN_LABEL};
 use crate::component::Component;
 use crate::manifest::{FlagChange, StaticPod, Words, WordsError};
 use crate::release::{NEWEST_TRIED, Release, Trait};
@@ -111,6 +111,11 @@ pub enum TargetError {
         "node {0} has no address in the cluster; nothing was changed: see `kubectl get node {0} -o wide`"
     )]
     NoAddress(String),
+    #[error(
+        "{0} still runs static pods, which an upgrade of the DaemonSets does not reach; nothing was changed: pivot there \
+         first with `fulcrum pivot`"
+    )]
+    StaticNodes(String),
     #[error("the API server would not take what kubeadm writes; nothing was changed: {0}")]
     NotTaken(ClusterError),
 }
@@ -134,6 +139,7 @@ pub async fn target(wish: &Wish<'_>) -> Result<Found, TargetError> {
     if to.minor > NEWEST_TRIED {
         warnings.push(format!("nobody has tried fulcrum with {} yet", to.release()));
     }
+    wish.refuse_static_nodes().await?;
     wish.refuse_skew(from, to).await?;
     warnings.extend(wish.refuse_removed_apis(to).await?);
     let input = wish.input().await?;
@@ -169,6 +175,15 @@ pub fn end_of_emulation(live: &[(Component, Value)]) -> Result<Vec<Merged>, Merg
 }
 
 impl Wish<'_> {
+    /// The components of the new release must not meet an API server of the old one on another node.
+    async fn refuse_static_nodes(&self) -> Result<(), TargetError> {
+        let role = &self.settings.role_label;
+        let mut nodes = self.cluster.nodes_labelled(role).await?;
+        let hosted = self.cluster.nodes_labelled(&format!("{role},{OPT_IN_LABEL}")).await?;
+        nodes.retain(|node| !hosted.contains(node));
+        if nodes.is_empty() { Ok(()) } else { Err(TargetError::StaticNodes(nodes.join(", "))) }
+    }
+
     async fn refuse_skew(&self, from: Version, to: Version) -> Result<(), TargetError> {
         let kubelets = self.cluster.kubelets().await?;
         let kubelets: Result<Vec<_>, NoVersion> =
