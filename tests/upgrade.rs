@@ -2,11 +2,13 @@
 
 use crate::edit::{guard_goes_on, pivoted, settings};
 use crate::support::{SOON, TestSite, outcome, reason};
-use fulcrum_engine::state::RunId;
+use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Outcome};
 use fulcrum_simulator::rehearsal::{Change, ChildExit, Fault, Point, SimulatedKubeadm, Then, Version, When};
 use fulcrum_steps::component::Component;
-use fulcrum_steps::manifest::{FlagChange, Words};
+use fulcrum_steps::guard::JournalView;
+use fulcrum_steps::handover::standby::Standby;
+use fulcrum_steps::manifest::{FlagChange, StaticPod, Words};
 use fulcrum_steps::plan;
 use fulcrum_steps::settings::Settings;
 use fulcrum_steps::upgrade::{EMULATED, Found, TargetError, Wish, end_of_emulation, target};
@@ -68,7 +70,14 @@ async fn carry_out(world: &TestSite, pivot: RunId, upgrade: plan::Upgrade, end: 
     let settings = Settings { of_pivot: Some(pivot), ..settings(&journal, pivot) };
     let make = if end { plan::finalize } else { plan::upgrade };
     let plan = make(&settings, pivot, upgrade).unwrap();
+    keep_standby(world, &journal);
     world.engine(&journal, settings).await.start(plan).await.unwrap()
+}
+
+/// As the guard does when it starts.
+fn keep_standby(world: &TestSite, journal: &Journal) {
+    let told = JournalView::of(&journal.reader()).unwrap().unwrap();
+    told.standby(&world.state_dir()).begin(&told.retired).unwrap();
 }
 
 /// The image and the emulated release of each component.
@@ -103,6 +112,14 @@ async fn an_upgrade_emulates_the_release_before_comes_back_exactly_and_is_finali
     let ending = carry_out(&world, pivot, upgrade.clone(), false).await;
     assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
     assert!(all(&releases(&world).await, ":v1.36.3", Some("1.35")), "{:?}", releases(&world).await);
+    let kept = |component: Component| {
+        let standby = Standby::of(&world.state_dir(), pivot).get(component).unwrap().unwrap();
+        StaticPod::parse(component, standby.content.as_bytes()).unwrap().image().to_owned()
+    };
+    assert!(
+        Component::ALL.into_iter().all(|component| kept(component).ends_with(":v1.36.3")),
+        "the standby follows"
+    );
     let flags = Words::of(component, &templates(&world).await[2]).unwrap().flags(component).unwrap();
     assert_eq!(flags["v"], "7", "a person's flag stays");
     world.assert_pivoted("after an upgrade").await;
@@ -110,6 +127,10 @@ async fn an_upgrade_emulates_the_release_before_comes_back_exactly_and_is_finali
     let back = world.rollback(&world.journal(), ending.run).await;
     assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
     assert_eq!(templates(&world).await, before);
+    assert!(
+        Component::ALL.into_iter().all(|component| kept(component).ends_with(":v1.35.3")),
+        "and comes back"
+    );
 
     let again = carry_out(&world, pivot, upgrade, false).await;
     assert_eq!(outcome(&again), Outcome::Completed, "{}", reason(&again));
@@ -166,11 +187,11 @@ async fn what_may_not_be_upgraded_is_refused_before_anything_changes() {
     let back = refused(Version { minor: 34, patch: 9 }).await;
     assert!(back.contains("older than v1.35.3"), "{back}");
 
-    let (component, mut changed) = live(&world).await.swap_remove(0);
+    let (component, mut changed) = live(&world).await.swap_remove(2);
     changed["spec"]["template"]["spec"]["containers"][0]["image"] = "mirror.example/own:v1".into();
     world.cluster.replace_daemonset(&changed, false).await.unwrap();
     let conflict = refused(NEXT).await;
-    assert!(conflict.contains("kube-apiserver.image"), "{conflict}");
+    assert!(conflict.contains("kube-scheduler.image"), "{conflict}");
     assert!(conflict.contains("mirror.example/own:v1"), "{conflict}");
     let now = world.cluster.daemonset(component.daemonset_name()).await.unwrap().unwrap();
     assert_eq!(now["spec"], changed["spec"]);
@@ -193,6 +214,7 @@ async fn an_upgrade_that_is_killed_anywhere_is_finished_by_the_guard() {
     for component in Component::ALL {
         for (step, when) in [("edit-daemonset", When::Effect), ("await-roll-out", When::Started)] {
             let point = Point { step: format!("{step}/{component}").as_str().into(), when };
+            keep_standby(&world, &world.journal());
             let upgrade = Change::Upgrade(upgrade_to(&world, pivot, NEXT).await);
             let killed =
                 world.inject_fault_in_change(fulcrum, upgrade, (&point, Fault::Kill, Then::Resume)).await;

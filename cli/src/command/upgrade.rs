@@ -204,6 +204,10 @@ impl SelfHosted {
             return Err(gone_on_meanwhile(self.told.pivot));
         }
         let pivot = self.told.pivot;
+        if self.settings.guard {
+            // A guard does this when it starts, and that may not have been since the pivot.
+            self.told.standby(&global.state_dir).begin(&self.told.retired)?;
+        }
         let plan = make(&self.settings, pivot, upgrade).map_err(|error| Failure::new(Exit::Other, error))?;
         let site = Arc::new(site(self.settings, &self.access, self.host, &global.state_dir));
         let (engine, progress) = engine(journal, &site, &[], shell).await?;

@@ -30,10 +30,11 @@ pub struct Upgrade {
 }
 
 /// Changes each DaemonSet in turn and waits until its new pods serve. If one does not, everything comes back, the last
-/// one first.
+/// one first. With a guard the standby follows each component at once: after a power cut an API server of the old
+/// release would meet components and objects of the new one.
 ///
 /// ```text
-/// lock → for each component: edit-daemonset/<c> → await-roll-out/<c> → verify → record-head
+/// lock → for each component: edit-daemonset/<c> → await-roll-out/<c> → renew-standby/<c> → verify → record-head
 /// ```
 ///
 /// # Errors
@@ -58,6 +59,11 @@ fn plan(kind: &str, settings: &Settings, pivot: RunId, upgrade: Upgrade) -> Resu
     for Merged { component, changes: fields } in merged {
         steps.extend(roll_out(Job::ChangeDaemonset { component, fields }, component, within, last));
         last = StepKind::AwaitRollOut.of(component).into();
+        if settings.guard {
+            let renew = step(StepKind::RenewStandby.of(component), Job::RenewStandby { component });
+            steps.push(renew.after([last]));
+            last = StepKind::RenewStandby.of(component).into();
+        }
     }
     steps.push(verify(vec![last], None).durability(Durability::Boot));
     steps.push(step(StepKind::RecordHead, Job::RecordHead).after([StepKind::Verify]));

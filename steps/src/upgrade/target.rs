@@ -7,7 +7,7 @@ use super::{
 };
 use crate::cluster::{Cluster, ClusterError, OPT_IN_LABEL};
 use crate::component::Component;
-use crate::manifest::{FlagChange, StaticPod, Words, WordsError};
+use crate::manifest::{FlagChange, StandbyError, StaticPod, TemplateChange, Words, WordsError, standby_of};
 use crate::release::{NEWEST_TRIED, Release, Trait};
 use crate::settings::Settings;
 use async_trait::async_trait;
@@ -116,6 +116,8 @@ pub enum TargetError {
          first with `fulcrum pivot`"
     )]
     StaticNodes(String),
+    #[error("no standby can be made of what {0}'s DaemonSet would be; nothing was changed: {1}")]
+    Standby(Component, StandbyError),
     #[error("the API server would not take what kubeadm writes; nothing was changed: {0}")]
     NotTaken(ClusterError),
 }
@@ -139,7 +141,7 @@ pub async fn target(wish: &Wish<'_>) -> Result<Found, TargetError> {
     if to.minor > NEWEST_TRIED {
         warnings.push(format!("nobody has tried fulcrum with {} yet", to.release()));
     }
-    wish.refuse_static_nodes().await?;
+    warnings.extend(wish.refuse_static_nodes().await?);
     wish.refuse_skew(from, to).await?;
     warnings.extend(wish.refuse_removed_apis(to).await?);
     let input = wish.input().await?;
@@ -154,6 +156,7 @@ pub async fn target(wish: &Wish<'_>) -> Result<Found, TargetError> {
         }
         let (base, target) = (wish.template(live, base).await?, wish.template(live, target).await?);
         let found = merge(*component, [&base, &target, &live["spec"]["template"]], &emulated)?;
+        wish.refuse_no_standby(live, &found)?;
         merged.extend((!found.changes.is_empty()).then_some(found));
     }
     Ok(Found { from, to, merged, warnings })
@@ -176,12 +179,31 @@ pub fn end_of_emulation(live: &[(Component, Value)]) -> Result<Vec<Merged>, Merg
 
 impl Wish<'_> {
     /// The components of the new release must not meet an API server of the old one on another node.
-    async fn refuse_static_nodes(&self) -> Result<(), TargetError> {
+    /// Returns a warning if there are other nodes.
+    async fn refuse_static_nodes(&self) -> Result<Option<String>, TargetError> {
         let role = &self.settings.role_label;
         let mut nodes = self.cluster.nodes_labelled(role).await?;
         let hosted = self.cluster.nodes_labelled(&format!("{role},{OPT_IN_LABEL}")).await?;
         nodes.retain(|node| !hosted.contains(node));
-        if nodes.is_empty() { Ok(()) } else { Err(TargetError::StaticNodes(nodes.join(", "))) }
+        if !nodes.is_empty() {
+            return Err(TargetError::StaticNodes(nodes.join(", ")));
+        }
+        Ok((hosted.len() > 1).then(|| {
+            "the guards of the other nodes renew their standby only once the new pods have served for a minute; until then \
+             no other node should reboot"
+                .to_owned()
+        }))
+    }
+
+    /// The standby follows the release, and a static pod cannot run everything.
+    fn refuse_no_standby(&self, live: &Value, merged: &Merged) -> Result<(), TargetError> {
+        if !self.settings.guard {
+            return Ok(());
+        }
+        let mut after = live.clone();
+        TemplateChange::Fields(merged.changes.clone()).make(merged.component, &mut after["spec"]["template"]);
+        let made = standby_of(merged.component, &after, &self.settings.target(None));
+        made.map(drop).map_err(|refused| TargetError::Standby(merged.component, refused))
     }
 
     async fn refuse_skew(&self, from: Version, to: Version) -> Result<(), TargetError> {

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"math/rand"
 	"os"
@@ -39,6 +40,8 @@ func main() {
 	case "kubectl":
 		c = kubectl.NewDefaultKubectlCommand()
 	case "kubeadm":
+		// It defines klog's flags, which a package of another component has defined.
+		flag.CommandLine = flag.NewFlagSet(os.Args[0], flag.ExitOnError)
 		kubeadmutil.CheckErr(kubeadm.Run())
 		return
 	default:

@@ -15,6 +15,7 @@ use fulcrum_engine::{
 use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::plan;
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode, SessionRole};
+use fulcrum_steps::settings::Settings;
 use fulcrum_steps::step::library;
 use serde_json::Value;
 use std::io::{BufRead, Write};
@@ -36,6 +37,9 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
         Some(settings) => settings,
         None => settings_of(&journal, run.ok_or_else(none)?)?,
     };
+    // What changes a pivoted control plane names its pivot.
+    let of_pivot = if orders.verb == Verb::Change { run } else { settings.of_pivot };
+    let settings = Settings { of_pivot, ..settings };
     let site = site(settings.clone(), Cluster::new(client), Arc::clone(&host), &orders.state_dir)?;
     site.mend_redirect().await?;
     let gate = Arc::new(Gate::new(orders.point, told()));
