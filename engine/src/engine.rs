@@ -1,6 +1,7 @@
 //! The engine and its settings.
 
 use crate::clip::clip;
+use crate::clock::Clock;
 use crate::control::Control;
 use crate::desk::Desk;
 use crate::event::Session;
@@ -26,6 +27,7 @@ pub struct Engine {
     pub(crate) desk: Desk,
     pub(crate) after: Option<Arc<dyn AfterRun>>,
     pub(crate) retention: Option<Automatic>,
+    pub(crate) clock: Clock,
     /// Each entry is a commit of its own: a test can die between any two.
     #[cfg(feature = "testing")]
     pub(crate) mortality: Option<Arc<crate::testing::Mortality>>,
@@ -56,6 +58,7 @@ impl Engine {
             desk: Desk::default(),
             after: None,
             retention: None,
+            clock: Clock::default(),
             #[cfg(feature = "testing")]
             mortality: None,
         }
@@ -99,6 +102,15 @@ impl Engine {
     /// The handle that pauses this engine's run.
     pub fn control(&self) -> Control {
         self.control.clone()
+    }
+
+    /// The right to write the next entry, if a test may want to die of it.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn turn(&self) -> Result<Option<crate::testing::Turn<'_>>, crate::EngineError> {
+        match &self.mortality {
+            Some(mortality) => mortality.turn().await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Whether a test wants to die between any two entries.
