@@ -115,7 +115,7 @@ async fn begun(journal: &Journal, calls: &Calls, stopped: Stopped) -> RunId {
         Stopped::WithinB => {
             let engine = FIRST.engine(journal, calls, First::Hangs);
             let begins = async {
-                while status("b") != Some(Status::NeedsProbe) {
+                while status("b") != Some(Status::Running) {
                     tokio::task::yield_now().await;
                 }
             };
