@@ -166,7 +166,7 @@ order!(ChildExpired, ["reserve", "child"], ["until", "asks"], Verdict::Expired);
 async fn a_workflow_whose_child_waits_holds() {
     crate::holds::<Order<Child>>().await;
     prefixes_recover::<Order<Child>>(1).await.unwrap();
-    prefixes_recover::<Order<ChildExpired>>(3).await.unwrap();
+    prefixes_recover::<Order<ChildExpired>>(5).await.unwrap();
 }
 
 order!(CountsFirst, ["counts-first", "ship"], [], Verdict::Approved);
