@@ -19,6 +19,7 @@ use std::sync::Arc;
 pub struct Engine {
     pub(crate) journal: Journal,
     pub(crate) registry: Arc<dyn StepRegistry>,
+    pub(crate) clock: Clock,
     pub(crate) session: Session,
     pub(crate) watcher: Watcher,
     pub(crate) parallelism: usize,
@@ -27,7 +28,6 @@ pub struct Engine {
     pub(crate) desk: Desk,
     pub(crate) after: Option<Arc<dyn AfterRun>>,
     pub(crate) retention: Option<Automatic>,
-    pub(crate) clock: Clock,
     /// Each entry is a commit of its own: a test can die between any two.
     #[cfg(feature = "testing")]
     pub(crate) mortality: Option<Arc<crate::testing::Mortality>>,
@@ -50,6 +50,7 @@ impl Engine {
         Self {
             journal,
             registry: Arc::new(registry),
+            clock: Clock::default(),
             session,
             watcher: Watcher(None),
             parallelism: 4,
@@ -58,7 +59,6 @@ impl Engine {
             desk: Desk::default(),
             after: None,
             retention: None,
-            clock: Clock::default(),
             #[cfg(feature = "testing")]
             mortality: None,
         }
