@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::limits::{WORD_BYTES_MAX, check_text};
 use crate::plan::StepId;
 use crate::wait::{Decision, Verdict};
-use fulcrum_state::{Commit, RunId, Timestamp};
+use fulcrum_state::{Commit, RunId};
 
 impl Engine {
     /// Approves what a step waits for ([`Context::approval`](crate::Context::approval)). When this returns, the
@@ -62,7 +62,7 @@ impl Engine {
             return answer;
         }
         let (mut writer, mut loaded) = self.take_up(run).await?;
-        loaded.asks(&step, Timestamp::now()).map_err(|why| EngineError::NotAsked {
+        loaded.asks(&step, self.clock.now()).map_err(|why| EngineError::NotAsked {
             run,
             step: step.clone(),
             why,
@@ -71,7 +71,13 @@ impl Engine {
         loaded.apply(&event).map_err(|source| EngineError::Illegal { source })?;
         let body = serde_json::to_string(&event)
             .map_err(|cause| EngineError::Encode { what: "an event", cause: cause.to_string() })?;
+        #[cfg(feature = "testing")]
+        let turn = self.turn().await?;
         writer.append(Commit::of([body])).await?;
+        #[cfg(feature = "testing")]
+        if let Some(turn) = turn {
+            turn.has_written(run, &event)?;
+        }
         self.watcher.event(run, writer.time(), &event);
         Ok(())
     }

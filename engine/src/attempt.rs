@@ -1,5 +1,6 @@
 //! One call of one method of a step: timed, stoppable, and safe from panics.
 
+use crate::clock::Clock;
 use crate::event::ProbeResult;
 use crate::facts::Facts;
 use crate::limits::check_output;
@@ -85,6 +86,7 @@ pub(crate) struct Shared {
     pub(crate) plan: Arc<Plan>,
     pub(crate) outputs: Outputs,
     pub(crate) reports: Reports,
+    pub(crate) clock: Clock,
     /// Held for as long as a call goes on, even after the engine was dropped. Until then this process cannot
     /// take the run up again.
     pub(crate) claim: Arc<tokio::sync::Mutex<RunWriter>>,
@@ -147,6 +149,7 @@ impl Call {
             stop: self.stop.clone(),
             watcher: shared.watcher,
             reports: shared.reports,
+            clock: shared.clock,
             facts: facts.clone(),
             noted: Arc::new(Mutex::new(String::new())),
         };

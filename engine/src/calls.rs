@@ -116,7 +116,7 @@ impl Engine {
     /// Carries a run on that was taken up. A run that still waits is left as it is: nothing is journalled.
     async fn go_on(&self, run: RunId, writer: RunWriter, loaded: Run) -> Result<Ending, EngineError> {
         let phase = loaded.phase().clone();
-        let waits = still_waits(&self.journal.reader(), &loaded, Timestamp::now());
+        let waits = still_waits(&self.journal.reader(), &loaded, self.clock.now());
         let executor = Executor::new(self, run, loaded, Some(writer), false)?;
         if waits {
             return Ok(Ending { run, phase });

@@ -1,6 +1,7 @@
 //! The engine and its settings.
 
 use crate::clip::clip;
+use crate::clock::Clock;
 use crate::control::Control;
 use crate::desk::Desk;
 use crate::event::Session;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 pub struct Engine {
     pub(crate) journal: Journal,
     pub(crate) registry: Arc<dyn StepRegistry>,
+    pub(crate) clock: Clock,
     pub(crate) session: Session,
     pub(crate) watcher: Watcher,
     pub(crate) parallelism: usize,
@@ -48,6 +50,7 @@ impl Engine {
         Self {
             journal,
             registry: Arc::new(registry),
+            clock: Clock::default(),
             session,
             watcher: Watcher(None),
             parallelism: 4,
@@ -99,6 +102,15 @@ impl Engine {
     /// The handle that pauses this engine's run.
     pub fn control(&self) -> Control {
         self.control.clone()
+    }
+
+    /// The right to write the next entry, if a test may want to die of it.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn turn(&self) -> Result<Option<crate::testing::Turn<'_>>, crate::EngineError> {
+        match &self.mortality {
+            Some(mortality) => mortality.turn().await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Whether a test wants to die between any two entries.

@@ -37,6 +37,7 @@ mod calls;
 mod checkpoint;
 mod child_run;
 mod clip;
+mod clock;
 mod closures;
 mod control;
 mod desk;

@@ -1,6 +1,7 @@
 //! The contract between a step and the engine.
 
 use crate::clip::clip_to;
+use crate::clock::Clock;
 use crate::event::ProbeResult;
 use crate::facts::Facts;
 use crate::limits::REPORT_BYTES_MAX;
@@ -112,6 +113,7 @@ pub struct Context {
     pub(crate) stop: CancellationToken,
     pub(crate) watcher: Watcher,
     pub(crate) reports: Reports,
+    pub(crate) clock: Clock,
     pub(crate) facts: Facts,
     pub(crate) noted: Arc<Mutex<String>>,
 }

@@ -42,7 +42,7 @@ impl Context {
     /// A [`StepError`] that lets the step wait, as long as the time has not passed.
     pub fn sleep(&self, time: Duration) -> Result<(), StepError> {
         let timer = self.waited.as_ref().and_then(|waited| waited.timer);
-        self.sleep_until(timer.unwrap_or_else(|| after(Timestamp::now(), time)))
+        self.sleep_until(timer.unwrap_or_else(|| after(self.clock.now(), time)))
     }
 
     /// Waits until this time of the wall clock. A step may wait like this again and again, each time for a later
@@ -51,7 +51,7 @@ impl Context {
     /// # Errors
     /// A [`StepError`] that lets the step wait, as long as the time has not come.
     pub fn sleep_until(&self, until: Timestamp) -> Result<(), StepError> {
-        if until <= Timestamp::now() {
+        if until <= self.clock.now() {
             return Ok(());
         }
         Err(StepError::wait(Wait::Time { until }))
@@ -78,7 +78,7 @@ impl Context {
         match self.waited.as_ref().and_then(|waited| waited.decision.clone()) {
             Some(decision) => Ok(decision),
             None => {
-                let expires = question.expires_in.map(|time| after(Timestamp::now(), time));
+                let expires = question.expires_in.map(|time| after(self.clock.now(), time));
                 Err(StepError::wait(Wait::Decision { question: clip(&question.text), expires }))
             }
         }

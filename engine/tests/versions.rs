@@ -6,7 +6,8 @@ use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::testing::plan_is_as_kept;
 use fulcrum_engine::{
-    AfterRun, Engine, EngineError, Event, Outcome, Phase, Plan, Session, StepError, StepSpec, Steps, step,
+    AfterRun, Ending, Engine, EngineError, Event, Outcome, Phase, Plan, Question, Session, Status, StepError,
+    StepSpec, Steps, step,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -20,8 +21,29 @@ struct Program {
     versions: &'static [(&'static str, u32)],
 }
 
-/// The version that begins each run. It dies (pauses) when `a` is done.
+/// The version that begins each run.
 const FIRST: Program = Program { plan: &[("a", &[]), ("b", &["a"]), ("c", &["b"])], versions: &[] };
+
+/// Where the run is when the other version comes. `a` is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopped {
+    /// Paused before `b`.
+    BeforeB,
+    /// Dead while `b` was at work.
+    WithinB,
+    /// `b` waits for a decision.
+    AtAQuestion,
+}
+
+const STOPPED: [Stopped; 3] = [Stopped::BeforeB, Stopped::WithinB, Stopped::AtAQuestion];
+
+/// What `b` does before its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    Nothing,
+    Hangs,
+    Asks,
+}
 
 /// What must become of the run.
 #[derive(Clone, Copy)]
@@ -44,7 +66,7 @@ impl Program {
         Plan::new("work", self.plan.iter().map(spec).collect()).unwrap()
     }
 
-    fn engine(&self, journal: &Journal, calls: &Calls) -> Engine {
+    fn engine(&self, journal: &Journal, calls: &Calls, first: First) -> Engine {
         let mut steps = Steps::new();
         for name in ["a", "b", "c", "d", "x"] {
             let (run, undo) = (Arc::clone(calls), Arc::clone(calls));
@@ -52,6 +74,13 @@ impl Program {
             let work = step(name).run(move |cx| {
                 let calls = Arc::clone(&run);
                 async move {
+                    match first {
+                        First::Hangs if cx.step().as_str() == "b" => std::future::pending().await,
+                        First::Asks if cx.step().as_str() == "b" => {
+                            cx.approval(&Question::new("go on?"))?;
+                        }
+                        _ => {}
+                    }
                     *calls.lock().unwrap().entry(cx.step().to_string()).or_default() += 1;
                     cx.args::<Value>()
                 }
@@ -72,12 +101,37 @@ impl Program {
     }
 }
 
-/// A run of the first version that stopped after `a`.
-async fn begun(journal: &Journal, calls: &Calls) -> RunId {
-    let engine = FIRST.engine(journal, calls).pause_after(["a".into()]);
-    let ending = engine.run_or_resume(KEY, FIRST.plan()).await.unwrap();
-    assert!(matches!(ending.phase, Phase::Paused { .. }), "{:?}", ending.phase);
-    ending.run
+/// A run of the first version that has stopped there.
+async fn begun(journal: &Journal, calls: &Calls, stopped: Stopped) -> RunId {
+    let run = Engine::run_of(KEY);
+    let status =
+        |step: &str| load(&journal.reader(), run).ok()?.state(&step.into()).map(|s| s.status.clone());
+    match stopped {
+        Stopped::BeforeB => {
+            let engine = FIRST.engine(journal, calls, First::Nothing).pause_after(["a".into()]);
+            let ending = engine.run_or_resume(KEY, FIRST.plan()).await.unwrap();
+            assert!(matches!(ending.phase, Phase::Paused { .. }), "{:?}", ending.phase);
+        }
+        Stopped::WithinB => {
+            let engine = FIRST.engine(journal, calls, First::Hangs);
+            let begins = async {
+                while status("b") != Some(Status::Running) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                ending = engine.run_or_resume(KEY, FIRST.plan()) => panic!("{ending:?}"),
+                () = begins => {}
+            }
+        }
+        Stopped::AtAQuestion => {
+            let engine = FIRST.engine(journal, calls, First::Asks);
+            let ending = engine.run_or_resume(KEY, FIRST.plan()).await.unwrap();
+            assert_eq!(ending.phase, Phase::Waiting { until: None });
+        }
+    }
+    assert_eq!(status("a"), Some(Status::Done));
+    run
 }
 
 const MATRIX: &[(&str, Program, Expected)] = &[
@@ -103,6 +157,19 @@ const MATRIX: &[(&str, Program, Expected)] = &[
         Expected::RefusedThenAdopted(
             "step c of the run is not in the plan, where x is in its place",
             &["a", "b", "x"],
+        ),
+    ),
+    (
+        "a step between two others",
+        Program { plan: &[("a", &[]), ("b", &["a"]), ("d", &["b"]), ("c", &["d"])], versions: &[] },
+        Expected::RefusedThenAdopted("step d of the plan is not in the run", &["a", "b", "c", "d"]),
+    ),
+    (
+        "a step renamed that is done",
+        Program { plan: &[("x", &[]), ("b", &["x"]), ("c", &["b"])], versions: &[] },
+        Expected::Refused(
+            "step a of the run is not in the plan, where x is in its place",
+            "step a has started and is not in the plan",
         ),
     ),
     (
@@ -141,50 +208,61 @@ const MATRIX: &[(&str, Program, Expected)] = &[
     ),
 ];
 
+/// Every row, wherever the run has stopped.
 #[tokio::test]
 async fn a_run_in_flight_resumes_is_refused_by_name_or_is_adopted() {
-    for (what, program, expected) in MATRIX {
-        let (journal, calls) = (Journal::in_memory(), Calls::default());
-        let run = begun(&journal, &calls).await;
-        let entries = journal.reader().entries(run).count();
-        let engine = program.engine(&journal, &calls);
-        let result = engine.run_or_resume(KEY, program.plan()).await;
-        let (refusal, then) = match expected {
-            Expected::Resumes => {
-                assert!(matches!(result.unwrap().phase, Phase::Ended(Outcome::Completed, _)), "{what}");
-                continue;
-            }
-            Expected::RefusedThenAdopted(refusal, steps) => (refusal, Ok(steps)),
-            Expected::Refused(refusal, why) => (refusal, Err(why)),
-        };
-        let error = result.unwrap_err();
-        assert!(matches!(error, EngineError::OtherPlan { .. }), "{what}: {error:?}");
-        assert!(error.to_string().contains(refusal), "{what}: {error}");
-        assert!(error.to_string().contains("begun by program 0"), "{what}: {error}");
-        assert_eq!(journal.reader().entries(run).count(), entries, "{what}: nothing was done");
-        let adopted = engine.adopt(run, program.plan(), "looked at by a person").await;
-        match then {
-            Err(why) => {
-                let error = adopted.unwrap_err();
-                assert!(error.to_string().contains(why), "{what}: {error}");
-                assert_eq!(journal.reader().entries(run).count(), entries, "{what}: nothing was done");
-            }
-            Ok(steps) => {
-                adopted.unwrap();
-                is_adopted(what, &journal, run);
-                let ending = engine.run_or_resume(KEY, program.plan()).await.unwrap();
-                assert!(
-                    matches!(ending.phase, Phase::Ended(Outcome::Completed, _)),
-                    "{what}: {:?}",
-                    ending.phase
-                );
-                let done: BTreeMap<_, _> = steps.iter().map(|step| ((*step).to_owned(), 1)).collect();
-                assert_eq!(*calls.lock().unwrap(), done, "{what}: each step once");
-                let _ = engine.roll_back(run, "all of it").await.unwrap();
-                assert!(calls.lock().unwrap().values().all(|left| *left == 0), "{what}");
-            }
+    for (change, program, expected) in MATRIX {
+        for stopped in STOPPED {
+            becomes(&format!("{change}, {stopped:?}"), program, stopped, *expected).await;
         }
     }
+}
+
+async fn becomes(what: &str, program: &Program, stopped: Stopped, expected: Expected) {
+    let (journal, calls) = (Journal::in_memory(), Calls::default());
+    let run = begun(&journal, &calls, stopped).await;
+    let asks = stopped == Stopped::AtAQuestion;
+    let first = if asks { First::Asks } else { First::Nothing };
+    let entries = journal.reader().entries(run).count();
+    let engine = program.engine(&journal, &calls, first);
+    if let (Expected::Resumes, true) = (expected, asks) {
+        engine.approve(run, "b", "ann", "").await.unwrap();
+    }
+    let result = engine.run_or_resume(KEY, program.plan()).await;
+    let (refusal, then) = match expected {
+        Expected::Resumes => return is_completed(what, &result.unwrap()),
+        Expected::RefusedThenAdopted(refusal, steps) => (refusal, Ok(steps)),
+        Expected::Refused(refusal, why) => (refusal, Err(why)),
+    };
+    let error = result.unwrap_err();
+    assert!(matches!(error, EngineError::OtherPlan { .. }), "{what}: {error:?}");
+    assert!(error.to_string().contains(refusal), "{what}: {error}");
+    assert!(error.to_string().contains("begun by program 0"), "{what}: {error}");
+    assert_eq!(journal.reader().entries(run).count(), entries, "{what}: nothing was done");
+    let adopted = engine.adopt(run, program.plan(), "looked at by a person").await;
+    let steps = match then {
+        Err(why) => {
+            let error = adopted.unwrap_err();
+            assert!(error.to_string().contains(why), "{what}: {error}");
+            assert_eq!(journal.reader().entries(run).count(), entries, "{what}: nothing was done");
+            return;
+        }
+        Ok(steps) => steps,
+    };
+    adopted.unwrap();
+    is_adopted(what, &journal, run);
+    if asks {
+        engine.approve(run, "b", "ann", "").await.unwrap();
+    }
+    is_completed(what, &engine.run_or_resume(KEY, program.plan()).await.unwrap());
+    let done: BTreeMap<_, _> = steps.iter().map(|step| ((*step).to_owned(), 1)).collect();
+    assert_eq!(*calls.lock().unwrap(), done, "{what}: each step once");
+    let _ = engine.roll_back(run, "all of it").await.unwrap();
+    assert!(calls.lock().unwrap().values().all(|left| *left == 0), "{what}");
+}
+
+fn is_completed(what: &str, ending: &Ending) {
+    assert!(matches!(ending.phase, Phase::Ended(Outcome::Completed, _)), "{what}: {:?}", ending.phase);
 }
 
 /// The adoption is audited. What has started keeps its arguments.
@@ -204,9 +282,9 @@ fn is_adopted(what: &str, journal: &Journal, run: RunId) {
 #[tokio::test]
 async fn a_step_of_another_version_is_refused_also_without_a_plan_and_on_the_way_back() {
     let (journal, calls) = (Journal::in_memory(), Calls::default());
-    let run = begun(&journal, &calls).await;
+    let run = begun(&journal, &calls, Stopped::BeforeB).await;
     let second = Program { plan: FIRST.plan, versions: &[("a", 2)] };
-    let engine = second.engine(&journal, &calls);
+    let engine = second.engine(&journal, &calls, First::Nothing);
     for result in [engine.resume(run).await, engine.roll_back(run, "asked to").await] {
         let error = result.unwrap_err().to_string();
         assert!(error.contains("step a has version 1 in the run, 2 in this program"), "{error}");
@@ -214,7 +292,7 @@ async fn a_step_of_another_version_is_refused_also_without_a_plan_and_on_the_way
     engine.adopt(run, None, "version 2 undoes version 1").await.unwrap();
     let ending = engine.roll_back(run, "asked to").await.unwrap();
     assert!(matches!(ending.phase, Phase::Ended(Outcome::RolledBack, _)), "{:?}", ending.phase);
-    let old = FIRST.engine(&journal, &calls);
+    let old = FIRST.engine(&journal, &calls, First::Nothing);
     let error = old.resume(run).await.unwrap_err();
     assert!(matches!(error, EngineError::Over { .. }), "{error:?}");
 }
@@ -233,9 +311,9 @@ impl AfterRun for Told {
 #[tokio::test]
 async fn an_abandoned_run_is_over_as_it_is_and_says_why() {
     let (journal, calls) = (Journal::in_memory(), Calls::default());
-    let run = begun(&journal, &calls).await;
+    let run = begun(&journal, &calls, Stopped::BeforeB).await;
     let told = Arc::new(Told::default());
-    let engine = FIRST.engine(&journal, &calls).after(told.clone());
+    let engine = FIRST.engine(&journal, &calls, First::Nothing).after(told.clone());
     let ending = engine.abandon(run, "the machine is gone").await.unwrap();
     let expected = Phase::Ended(Outcome::Abandoned, "the machine is gone".to_owned());
     assert_eq!(

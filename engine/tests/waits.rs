@@ -95,7 +95,10 @@ async fn a_run_waits_for_a_decision_without_a_process_and_goes_on_with_it() {
     let desk = Engine::new(journal.clone(), Steps::new(), Session::new("boot", 2, "desk"));
     desk.approve(run, "ask", "ann", "all is well").await.unwrap();
     let again = desk.reject(run, "ask", "bob", "").await.unwrap_err().to_string();
-    assert!(again.contains("step ask") && again.contains("does not ask for a decision"), "{again}");
+    assert!(
+        again.contains("step ask") && again.contains("as that is decided: approved by ann (all is well)"),
+        "{again}"
+    );
     let ending = engine.run_or_resume(KEY, chain()).await.unwrap();
     assert!(is(&ending, Outcome::Completed), "{ending:?}");
     assert_eq!(*log.lock().unwrap(), ["before", "approved by ann (all is well)", "after"]);
@@ -115,7 +118,7 @@ async fn a_decision_is_refused_by_name_where_nobody_asks() {
     let (journal, log) = (Journal::in_memory(), Log::default());
     let engine = Engine::new(journal.clone(), steps(&log, Question::new("ship it?")), session());
     let run = engine.run_or_resume(KEY, chain()).await.unwrap().run;
-    for (step, why) in [("after", "the step is waiting"), ("nowhere", "the run has no such step")] {
+    for (step, why) in [("after", "it has not begun"), ("nowhere", "the run has no such step")] {
         let error = engine.approve(run, step, "ann", "").await.unwrap_err();
         assert!(matches!(error, EngineError::NotAsked { .. }), "{error:?}");
         assert!(error.to_string().contains(step) && error.to_string().contains(why), "{error}");

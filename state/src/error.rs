@@ -14,6 +14,7 @@ use crate::RunId;
 
 /// Why a journal could not be opened. Nothing was changed, except that the directory may have been made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// Another process has the journal open.
     #[error("{} is in use{}; wait until that process has ended, or stop it", path.display(), by(holder.as_ref()))]
@@ -92,6 +93,7 @@ pub enum OpenError {
 
 /// Why an append failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AppendError {
     /// The commit with this append failed. It is not known whether the commit is on the disk. The journal is
     /// poisoned.
@@ -209,6 +211,7 @@ impl AppendError {
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadError {
     /// From this entry on, the run differs from what was acknowledged.
     #[error(

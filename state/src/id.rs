@@ -154,6 +154,8 @@ impl<'de> Deserialize<'de> for Digest {
 
 /// Microseconds since the Unix epoch, by the node's clock. The clock can be set. So times in a journal may go
 /// backwards, and the number gives the order of entries.
+///
+/// It converts to and from [`SystemTime`], and with that to the times of any library that shows them to people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(u64);
@@ -161,8 +163,7 @@ pub struct Timestamp(u64);
 impl Timestamp {
     /// The time now. A clock before 1970 reads as 0.
     pub fn now() -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+        SystemTime::now().into()
     }
 
     /// Microseconds since the Unix epoch.
@@ -178,6 +179,21 @@ impl Timestamp {
     /// How long after `earlier` this time is. Zero if it is not after it.
     pub fn since(&self, earlier: Timestamp) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(time: Timestamp) -> Self {
+        // Every time of 64 bits of microseconds is one of the system's: the year 586,524 at most.
+        UNIX_EPOCH + Duration::from_micros(time.0)
+    }
+}
+
+/// Cut to whole microseconds. A time before 1970 is that of the epoch.
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
     }
 }
 
@@ -237,5 +253,10 @@ mod tests {
         assert_eq!(late.since(early), Duration::from_micros(2_500));
         assert_eq!(early.since(late), Duration::ZERO);
         assert_eq!(serde_json::to_string(&late).unwrap(), "3500");
+        assert_eq!(Timestamp::from(SystemTime::from(late)), late);
+        assert_eq!(SystemTime::from(early), UNIX_EPOCH + Duration::from_millis(1));
+        let last = Timestamp::from_micros(u64::MAX);
+        assert_eq!(Timestamp::from(SystemTime::from(last)), last);
+        assert_eq!(Timestamp::from(UNIX_EPOCH - Duration::from_secs(1)).as_micros(), 0);
     }
 }

@@ -12,6 +12,7 @@ pub struct Options {
 /// The thread on which a commit is written and synced, if no other run is being written. The commits of several
 /// runs always take place on the journal's thread, where they share syncs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CommitOn {
     /// The journal's thread. The caller's task waits, and its thread does other work.
     #[default]

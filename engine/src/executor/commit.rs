@@ -84,30 +84,24 @@ impl Executor<'_> {
 
     async fn append(&mut self, commit: Commit) -> Result<(), EngineError> {
         #[cfg(feature = "testing")]
-        if let Some(mortality) = &self.engine.mortality {
-            mortality.before_an_entry()?;
-        }
-        let seq = match &self.writer {
+        let turn = self.engine.turn().await?;
+        match &self.writer {
             Some(writer) => {
                 let mut writer = writer.lock().await;
-                let seq = writer.append(commit).await?.seq;
+                writer.append(commit).await?;
                 here::at_work(writer.run());
-                seq
             }
             None => {
                 let writer =
                     self.engine.journal.begin_as(self.name, self.run.plan().workflow(), commit).await?;
-                let seq = writer.head().seq;
                 here::at_work(writer.run());
                 self.writer = Some(Arc::new(Mutex::new(writer)));
-                seq
             }
-        };
-        #[cfg(feature = "testing")]
-        if let Some(mortality) = &self.engine.mortality {
-            mortality.after_entry(seq)?;
         }
-        let _ = seq;
+        #[cfg(feature = "testing")]
+        if let (Some(turn), Some(recorded)) = (turn, self.batch.first()) {
+            turn.has_written(self.name, &recorded.event)?;
+        }
         Ok(())
     }
 

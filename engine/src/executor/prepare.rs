@@ -135,7 +135,7 @@ impl Executor<'_> {
     /// Starts the next attempt if the wait has ended by itself. A question that nobody has answered is decided by
     /// that. An attempt follows in any case.
     fn prepare_after_wait(&mut self, step: StepId, until: Option<Timestamp>) -> Result<(), EngineError> {
-        if until.is_none_or(|until| until > Timestamp::now()) {
+        if until.is_none_or(|until| until > self.engine.clock.now()) {
             self.wake = earlier(self.wake, until);
             return Ok(());
         }
@@ -230,6 +230,7 @@ impl Executor<'_> {
             plan: Arc::clone(self.run.plan()),
             outputs: self.outputs.clone(),
             reports: self.reports.clone(),
+            clock: self.engine.clock.clone(),
             claim: Arc::clone(writer),
         };
         for call in now {

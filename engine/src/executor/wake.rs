@@ -21,14 +21,14 @@ const REPORT_MAX: Duration = Duration::from_secs(1);
 impl Executor<'_> {
     /// When to look whether a wait has ended.
     pub(super) fn next_wake(&self) -> Option<Instant> {
-        let left = self.wake?.since(Timestamp::now());
+        let left = self.wake?.since(self.engine.clock.now());
         Some(Instant::now() + left.min(CLOCK_LOOK))
     }
 
     /// Takes a decision in. Its answer is told once it is durable, or at once if the step does not ask.
     pub(super) fn take_letter(&mut self, letter: Letter) -> Result<(), EngineError> {
         let Letter { step, decision, session, answer } = letter;
-        if let Err(why) = self.run.asks(&step, Timestamp::now()) {
+        if let Err(why) = self.run.asks(&step, self.engine.clock.now()) {
             let run = self.name;
             // A caller that is gone wants no answer.
             let _ = answer.send(Err(EngineError::NotAsked { run, step, why }));
@@ -43,13 +43,13 @@ impl Executor<'_> {
     pub(super) fn new_deadline(&self, step: &StepId) -> Option<Timestamp> {
         let limit = self.run.plan().step(step)?.deadline()?;
         let known = self.run.state(step).is_some_and(|state| state.deadline.is_some());
-        (!known).then(|| after(Timestamp::now(), limit))
+        (!known).then(|| after(self.engine.clock.now(), limit))
     }
 
     /// How long the step may still take, if it has a deadline.
     pub(super) fn time_left(&self, step: &StepId) -> Option<Duration> {
         let deadline = self.run.state(step)?.deadline?;
-        Some(deadline.since(Timestamp::now()))
+        Some(deadline.since(self.engine.clock.now()))
     }
 
     /// The step has failed before its next attempt began: its deadline is over.

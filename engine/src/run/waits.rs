@@ -20,15 +20,22 @@ impl Run {
         if !matches!(self.phase, Phase::Active | Phase::Paused { .. } | Phase::Waiting { .. }) {
             return Err(format!("the run is {}", self.phase));
         }
-        match self.state(step).map(|state| &state.status) {
-            None => Err("the run has no such step".to_owned()),
-            Some(Status::Suspended(wait)) if wait.is_for_a_decision() => {
+        let Some(state) = self.state(step) else { return Err("the run has no such step".to_owned()) };
+        match &state.status {
+            Status::Suspended(wait) if wait.is_for_a_decision() => {
                 if wait.until().is_some_and(|expires| expires <= now) {
                     return Err("its question has expired".to_owned());
                 }
                 Ok(())
             }
-            Some(status) => Err(format!("the step is {status}")),
+            Status::Suspended(wait) => Err(format!("it waits {wait}")),
+            status => match state.waited.as_ref().and_then(|waited| waited.decision.as_ref()) {
+                Some(decision) => Err(format!("that is decided: {decision}")),
+                None if *status == Status::Waiting && state.attempts == 0 => {
+                    Err("it has not begun".to_owned())
+                }
+                None => Err(format!("the step is {status}")),
+            },
         }
     }
 

@@ -6,18 +6,18 @@ use super::stage::{Broken, Go, Stage, World};
 use crate::event::{Event, Outcome};
 use crate::plan::StepId;
 
-/// Runs each step twice in a row, one at a time, each in a fresh world. The run completes, and the world
-/// looks as after running each step once. Both runs share the timeout of one attempt.
+/// Runs each step twice in a row, one at a time, each in a fresh world. The run ends, and the world looks, as
+/// after running each step once. Both runs share the timeout of one attempt.
 ///
 /// # Errors
 /// [`Broken`], with the step.
 pub async fn every_run_twice_is_as_once<W: World>() -> Result<(), Broken> {
-    let done = seen_when_done::<W>().await?;
+    let alone = Alone::<W>::seen().await?;
     for step in steps::<W>().await {
         let at = format!("step {step} run twice");
         let stage = Stage::<W>::new(Some((step, Meddling::RunTwice))).await;
         stage.process(&at, Go::Forward, None).await?;
-        stage.check(&at, Outcome::Completed, &done).await?;
+        stage.check(&at, alone.outcome, &alone.seen).await?;
     }
     Ok(())
 }
@@ -61,22 +61,26 @@ pub async fn every_undo_twice_is_as_once<W: World>() -> Result<(), Broken> {
 /// with it. From there the run is resumed, and it is undone: once to the end, and once dying after the first
 /// entry and going on from there. The run ends as its entries say, and the world looks as it should.
 ///
+/// A run may wait. Then its process ends. What a step asks is answered by [`World::answer`], and while a run waits
+/// for a time, the clock is set forward. The entries of child runs are cut like those of the run itself, and so
+/// are decisions.
+///
 /// That is some 10 runs for each entry. In a slow world, a larger stride makes fewer runs.
 ///
 /// # Errors
 /// [`Broken`], with the entry, the state of the world, and the actions from there.
 pub async fn prefixes_recover<W: World>(stride: usize) -> Result<(), Broken> {
-    let done = seen_when_done::<W>().await?;
+    let alone = Alone::<W>::seen().await?;
     let last = steps::<W>().await.pop().map(|step| (step, Meddling::FailAfter));
     for (with, which) in [(None, "there and back"), (last, "failing in its last step")] {
         let stage = Stage::<W>::new(with.clone()).await;
         history(&stage, which, None).await?;
-        for (entry, (_, event)) in (1..).zip(stage.events()).step_by(stride.max(1)) {
+        for (entry, (_, event)) in (1..).zip(stage.entries()).step_by(stride.max(1)) {
             let intent = matches!(event, Event::AttemptStarted { .. } | Event::UndoStarted { .. });
             for late in [false, true] {
                 if intent || !late {
                     let death = Death { entry, late };
-                    prefix_recovers::<W>(death, with.as_ref(), which, &done).await?;
+                    prefix_recovers::<W>(death, with.as_ref(), which, &alone).await?;
                 }
             }
         }
@@ -88,37 +92,37 @@ async fn prefix_recovers<W: World>(
     death: Death,
     with: Option<&(StepId, Meddling)>,
     which: &str,
-    done: &W::Seen,
+    alone: &Alone<W>,
 ) -> Result<(), Broken> {
     for (go, verb) in [(Go::Forward, "resumed"), (Go::Back, "undone")] {
         for dies_again in [false, true] {
             let stage = Stage::<W>::new(with.cloned()).await;
             let Death { entry, late } = death;
             history(&stage, which, Some(death)).await?;
-            let events = stage.events();
-            let newest = events.last().map(|(_, event)| format!("{event:?}")).unwrap_or_default();
+            let (entries, cut_off) = (stage.entries(), stage.events());
+            let newest = entries.last().map(|(_, event)| format!("{event:?}")).unwrap_or_default();
             let effect = if late { " and what follows from it" } else { "" };
             let again = if dies_again { " dying once more" } else { "" };
             let at = format!("the run {which}, cut after entry {entry} ({newest}){effect}, {verb}{again}");
             if dies_again {
-                let next = Death { entry: events.len() as u64 + 1, late: false };
+                let next = Death { entry: entries.len() + 1, late: false };
                 stage.process(&at, go, Some(next)).await?;
             }
             stage.process(&at, go, None).await?;
-            let back = events.iter().any(|(_, event)| {
-                matches!(event, Event::RollbackStarted { .. } | Event::AttemptFailed { .. })
-            });
-            let over = matches!(events.last(), Some((_, Event::Ended { .. }))) && go == Go::Forward;
+            let back = cut_off
+                .iter()
+                .any(|event| matches!(event, Event::RollbackStarted { .. } | Event::AttemptFailed { .. }));
+            let over = matches!(cut_off.last(), Some(Event::Ended { .. })) && go == Go::Forward;
             // A step that fails after its effect, and dies before it could say so, is found to be done.
-            if back || go == Go::Back || (with.is_some() && rolled_back(&stage)) {
+            if back || go == Go::Back || (with.is_some() && stage.outcome() == Some(Outcome::RolledBack)) {
                 stage.check(&at, Outcome::RolledBack, &stage.before).await?;
             } else if !over {
                 // After a completed run, what lived in the process is gone. That is allowed.
-                stage.check(&at, Outcome::Completed, done).await?;
+                stage.check(&at, alone.outcome, &alone.seen).await?;
             }
-            let entries = stage.events().len();
+            let entries = stage.entries().len();
             stage.process(&at, Go::Forward, None).await?;
-            if stage.events().len() > entries {
+            if stage.entries().len() > entries {
                 return Err(Broken::GoesOn { at });
             }
         }
@@ -129,23 +133,36 @@ async fn prefix_recovers<W: World>(
 /// Runs the plan, and undoes it if it completed, up to the death.
 async fn history<W: World>(stage: &Stage<W>, which: &str, death: Option<Death>) -> Result<(), Broken> {
     let at = format!("the run {which}");
-    if stage.process(&at, Go::Forward, death).await? && !rolled_back(stage) {
+    if stage.process(&at, Go::Forward, death).await? && stage.outcome() != Some(Outcome::RolledBack) {
         stage.process(&at, Go::Back, death).await?;
     }
     Ok(())
 }
 
-fn rolled_back<W: World>(stage: &Stage<W>) -> bool {
-    matches!(stage.events().last(), Some((_, Event::Ended { outcome: Outcome::RolledBack, .. })))
+/// How the run ends if no test meddles with it, and what the world then looks like.
+struct Alone<W: World> {
+    outcome: Outcome,
+    seen: W::Seen,
 }
 
-async fn seen_when_done<W: World>() -> Result<W::Seen, Broken> {
-    let stage = Stage::<W>::new(None).await;
-    let at = "the run, left alone";
-    stage.process(at, Go::Forward, None).await?;
-    let seen = stage.world.seen().await;
-    stage.check(at, Outcome::Completed, &seen).await?;
-    Ok(seen)
+impl<W: World> Alone<W> {
+    async fn seen() -> Result<Self, Broken> {
+        let stage = Stage::<W>::new(None).await;
+        let at = "the run, left alone";
+        stage.process(at, Go::Forward, None).await?;
+        let seen = stage.world.seen().await;
+        match stage.outcome() {
+            // An answer of the world may have it rolled back.
+            Some(outcome @ Outcome::RolledBack) if stage.was_refused() => {
+                stage.check(at, outcome, &stage.before).await?;
+                Ok(Self { outcome, seen })
+            }
+            _ => {
+                stage.check(at, Outcome::Completed, &seen).await?;
+                Ok(Self { outcome: Outcome::Completed, seen })
+            }
+        }
+    }
 }
 
 async fn steps<W: World>() -> Vec<StepId> {

@@ -1,23 +1,30 @@
 //! Dies after a chosen entry.
 
 use crate::error::EngineError;
-use fulcrum_state::AppendError;
-use std::sync::{Mutex, PoisonError};
+use crate::event::Event;
+use fulcrum_state::{AppendError, RunId};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The point at which a run dies.
+/// The point at which a process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Death {
-    /// The last entry that is written, from 1.
-    pub(crate) entry: u64,
+    /// The last entry that is written, from 1, counted over all runs of the journal.
+    pub(crate) entry: usize,
     /// Whether the entry's consequences are still carried out, until the next entry should be written.
     pub(crate) late: bool,
 }
+
+/// What was written to a journal, of all its runs, in this order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ledger(Arc<Mutex<Vec<(RunId, Event)>>>);
 
 /// A process that may die. It writes nothing after that.
 #[derive(Debug)]
 pub(crate) struct Mortality {
     death: Option<Death>,
-    state: Mutex<State>,
+    ledger: Ledger,
+    /// Held for as long as an entry is written: a run and its children die together.
+    state: tokio::sync::Mutex<State>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,36 +34,67 @@ enum State {
     Dead,
 }
 
+/// The right to write one entry.
+pub(crate) struct Turn<'a> {
+    mortality: &'a Mortality,
+    state: tokio::sync::MutexGuard<'a, State>,
+}
+
+impl Ledger {
+    /// The entries so far.
+    pub(crate) fn entries(&self) -> Vec<(RunId, Event)> {
+        self.lock().clone()
+    }
+
+    fn push(&self, run: RunId, event: &Event) -> usize {
+        let mut entries = self.lock();
+        entries.push((run, event.clone()));
+        entries.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(RunId, Event)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Mortality {
-    pub(crate) fn new(death: Option<Death>) -> Self {
-        Self { death, state: Mutex::new(State::Alive) }
+    pub(crate) fn new(death: Option<Death>, ledger: Ledger) -> Self {
+        Self { death, ledger, state: tokio::sync::Mutex::new(State::Alive) }
     }
 
     /// Whether the process died.
-    pub(crate) fn died(&self) -> bool {
-        self.state(|state| *state == State::Dead)
+    pub(crate) async fn died(&self) -> bool {
+        *self.state.lock().await == State::Dead
     }
 
-    pub(crate) fn before_an_entry(&self) -> Result<(), EngineError> {
-        self.state(|state| match state {
-            State::Alive => Ok(()),
-            _ => Err(dead(state)),
-        })
+    /// The turn to write an entry.
+    ///
+    /// # Errors
+    /// When the process is dead, or dies here.
+    pub(crate) async fn turn(&self) -> Result<Turn<'_>, EngineError> {
+        let mut state = self.state.lock().await;
+        match *state {
+            State::Alive => Ok(Turn { mortality: self, state }),
+            _ => Err(dead(&mut state)),
+        }
     }
+}
 
-    pub(crate) fn after_entry(&self, seq: u64) -> Result<(), EngineError> {
-        self.state(|state| match self.death {
-            Some(death) if seq >= death.entry && death.late => {
-                *state = State::Dying;
+impl Turn<'_> {
+    /// The entry is written.
+    ///
+    /// # Errors
+    /// When the process dies of it.
+    pub(crate) fn has_written(mut self, run: RunId, event: &Event) -> Result<(), EngineError> {
+        let entries = self.mortality.ledger.push(run, event);
+        match self.mortality.death {
+            Some(death) if entries >= death.entry && death.late => {
+                *self.state = State::Dying;
                 Ok(())
             }
-            Some(death) if seq >= death.entry => Err(dead(state)),
+            Some(death) if entries >= death.entry => Err(dead(&mut self.state)),
             _ => Ok(()),
-        })
-    }
-
-    fn state<T>(&self, see: impl FnOnce(&mut State) -> T) -> T {
-        see(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        }
     }
 }
 

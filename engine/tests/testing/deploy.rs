@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use fulcrum_engine::state::fsync;
-use fulcrum_engine::testing::World;
+use fulcrum_engine::testing::{Process, World};
 use fulcrum_engine::{Context, Plan, ProbeResult, Step, StepError, StepRegistry, StepSpec};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ impl World for Deploy {
         Plan::new("deploy", steps).unwrap()
     }
 
-    fn registry(&self) -> impl StepRegistry + 'static {
+    fn registry(&self, _: &Process) -> impl StepRegistry + 'static {
         |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
             let root = PathBuf::from(spec.args["root"].as_str().ok_or("no root")?);
             Ok(match spec.id.as_str() {

@@ -1,9 +1,10 @@
-//! `fulcrum_engine::testing` on three workflows that hold, and on some that do not: it says where.
+//! `fulcrum_engine::testing` on workflows that hold, and on some that do not: it says where.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod deploy;
 mod marks;
+mod waits;
 
 use deploy::Deploy;
 use fulcrum_engine::Durability;

@@ -1,7 +1,7 @@
 //! Worlds that are counters: how often each step's effect is there.
 
 use async_trait::async_trait;
-use fulcrum_engine::testing::World;
+use fulcrum_engine::testing::{Process, World};
 use fulcrum_engine::{
     Context, Durability, Plan, Policy, ProbeResult, Step, StepError, StepRegistry, StepSpec,
 };
@@ -46,7 +46,7 @@ impl<K: Kind> World for Marks<K> {
         Plan::new("marks", K::STEPS.iter().map(step).collect()).unwrap()
     }
 
-    fn registry(&self) -> impl StepRegistry + 'static {
+    fn registry(&self, _: &Process) -> impl StepRegistry + 'static {
         let counts = Arc::clone(&self.0);
         move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
             let flaw = K::FLAW.filter(|(step, _)| *step == spec.id.as_str()).map(|(_, flaw)| flaw);
