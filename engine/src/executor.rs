@@ -8,9 +8,10 @@ mod commit;
 mod flight;
 mod prepare;
 mod take_in;
+mod tasks;
 mod wake;
 
-use crate::attempt::{Call, Finished};
+use crate::attempt::Call;
 use crate::clip::listed;
 use crate::control::Asked;
 use crate::desk::Inbox;
@@ -34,8 +35,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
+use tasks::Tasks;
 use tokio::sync::{Mutex, oneshot};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// How long to wait for a step that was dropped.
@@ -50,7 +51,7 @@ pub(crate) struct Executor<'a> {
     name: RunId,
     steps: HashMap<StepId, Arc<dyn Step>>,
     outputs: Outputs,
-    tasks: JoinSet<Finished>,
+    tasks: Tasks,
     flights: Flights,
     /// Events that were applied and are not committed, and the calls that may start once they are.
     batch: Vec<Recorded>,
@@ -100,7 +101,7 @@ impl<'a> Executor<'a> {
             name,
             writer: writer.map(|writer| Arc::new(Mutex::new(writer))),
             steps,
-            tasks: JoinSet::new(),
+            tasks: Tasks::new(),
             flights: Flights::default(),
             batch: Vec::new(),
             calls: Vec::new(),
@@ -181,7 +182,9 @@ impl<'a> Executor<'a> {
             return Err(EngineError::Lost { cause });
         }
         // A step that need not wait is done after this: then no timer is set, and nothing is asked to wake this.
-        tokio::task::yield_now().await;
+        if !self.tasks.has_ended() {
+            tokio::task::yield_now().await;
+        }
         if let Some(letter) = self.inbox.waiting() {
             return self.take_letter(letter);
         }
@@ -198,7 +201,7 @@ impl<'a> Executor<'a> {
                 self.pausing.get_or_insert(self.asked.why());
                 self.flights.stop();
             }
-            Some(finished) = self.tasks.join_next() => {
+            Some(finished) = self.tasks.next() => {
                 self.take_in(finished)?;
                 self.take_in_finished()?;
             }
@@ -219,7 +222,7 @@ impl<'a> Executor<'a> {
     /// Takes in the calls that have ended. False if there was none.
     fn take_in_finished(&mut self) -> Result<bool, EngineError> {
         let mut any = false;
-        while let Some(finished) = self.tasks.try_join_next() {
+        while let Some(finished) = self.tasks.ended() {
             self.take_in(finished)?;
             any = true;
         }

@@ -72,7 +72,7 @@ impl Executor<'_> {
             if !self.flights.any(What::Save) || self.writer.is_none() {
                 return Ok(());
             }
-            let Ok(Some(finished)) = tokio::time::timeout_at(until, self.tasks.join_next()).await else {
+            let Ok(Some(finished)) = tokio::time::timeout_at(until, self.tasks.next()).await else {
                 return Ok(());
             };
             self.take_in(finished)?;
@@ -237,7 +237,7 @@ impl Executor<'_> {
             if let Some(step) = self.steps.get(&call.step) {
                 self.flights.starts(&call.step, call.timeout);
                 // In a box: tokio moves what it is given about, and this is large.
-                self.tasks.spawn(call.carry_out(Arc::clone(step), shared.clone()).boxed());
+                self.tasks.begin(call.carry_out(Arc::clone(step), shared.clone()).boxed()).await;
             }
         }
     }
