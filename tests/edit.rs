@@ -5,7 +5,7 @@ use crate::support::{SOON, TestSite, outcome, reason, setup};
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Outcome, StepId};
-use fulcrum_simulator::rehearsal::{ChildExit, Fault, Point, Then, When, intervals};
+use fulcrum_simulator::rehearsal::{Change, ChildExit, Fault, Point, Then, When, intervals};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{Carried, boot, carry_on};
 use fulcrum_steps::manifest::{FlagChange, Words};
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 const API: Component = Component::ApiServer;
 
-async fn pivoted() -> (TestSite, RunId) {
+pub(crate) async fn pivoted() -> (TestSite, RunId) {
     let world = TestSite::boot_with(&setup().with_handover(Wanted::Way(HandoverMode::Steer))).await;
     let ending = world.pivot(&world.journal()).await;
     assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
@@ -43,7 +43,7 @@ async fn setting(world: &TestSite, component: Component, name: &str, value: &str
     plan::Edit { component, was, words, within: SOON, why: format!("--{name}={value}") }
 }
 
-fn settings(journal: &Journal, run: RunId) -> Settings {
+pub(crate) fn settings(journal: &Journal, run: RunId) -> Settings {
     RunInfo::of(load(&journal.reader(), run).unwrap().plan()).unwrap().settings
 }
 
@@ -69,7 +69,7 @@ async fn write_words(world: &TestSite, component: Component, words: &Words) {
 }
 
 /// A start of the guard, which has a run to carry on or to begin.
-async fn guard_goes_on(world: &TestSite) -> Ending {
+pub(crate) async fn guard_goes_on(world: &TestSite) -> Ending {
     let start = boot(&**world, HOLD_OFF).await.unwrap();
     let (pace, stop) = (intervals(Duration::from_secs(5)), CancellationToken::new());
     match carry_on(&**world, &start, &pace, &stop).await.unwrap() {
@@ -143,8 +143,9 @@ async fn an_edit_that_is_killed_anywhere_is_finished_by_the_guard() {
             let change = setting(&world, API, "v", &turn.to_string()).await;
             let expected = change.words.clone();
             let fulcrum = Path::new(env!("CARGO_BIN_EXE_fulcrum"));
-            let killed =
-                world.inject_fault_in_edit(fulcrum, change, (&point, Fault::Kill, Then::Resume)).await;
+            let killed = world
+                .inject_fault_in_change(fulcrum, Change::Edit(change), (&point, Fault::Kill, Then::Resume))
+                .await;
             assert_eq!(killed.unwrap(), ChildExit::Killed, "{point}");
             let ending = guard_goes_on(&world).await;
             assert_eq!(outcome(&ending), Outcome::Completed, "{point}: {}", reason(&ending));
@@ -165,7 +166,9 @@ async fn an_edit_that_a_reboot_cuts_short_goes_on_and_the_daemonsets_serve_again
     let change = setting(&world, API, "v", "7").await;
     let expected = change.words.clone();
     let fulcrum = Path::new(env!("CARGO_BIN_EXE_fulcrum"));
-    let killed = world.inject_fault_in_edit(fulcrum, change, (&point, Fault::Kill, Then::Resume)).await;
+    let killed = world
+        .inject_fault_in_change(fulcrum, Change::Edit(change), (&point, Fault::Kill, Then::Resume))
+        .await;
     assert_eq!(killed.unwrap(), ChildExit::Killed);
     world.reboot().await.unwrap();
     // That start of the guard has finished the edit. The next one hands over.

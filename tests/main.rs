@@ -33,6 +33,9 @@ mod refusals;
 // An edit of a component's flags: good, bad, killed, and taken back.
 mod edit;
 
+// An upgrade of Kubernetes: merged, emulated, taken back, finalized, killed.
+mod upgrade;
+
 // Broken nodes, and what `doctor` says of each.
 mod doctor;
 

@@ -5,11 +5,13 @@ mod convert;
 mod edit;
 mod history;
 mod look;
+mod upgrade;
 
 pub(crate) use certs::{Certs, CertsCommand};
 pub(crate) use edit::Edit;
 pub(crate) use history::{Export, History, HistoryCommand, ImportCheck, Prune};
 pub(crate) use look::{Doctor, Graph, Plan, Preflight, Status};
+pub(crate) use upgrade::{Pace, Release, Upgrade, UpgradeCommand};
 
 use crate::exit::EXIT_CODES;
 use crate::story;
@@ -87,6 +89,8 @@ pub(crate) enum Command {
     Rollback(Rollback),
     /// Give a self-hosted component other flags, watch the roll-out, and take it back if it does not serve.
     Edit(Edit),
+    /// Give a self-hosted control plane another release of Kubernetes, and take it back if it does not serve.
+    Upgrade(Upgrade),
     /// Watch this node's control plane, and bring it back after a boot. systemd runs this as a daemon.
     Guard(Guard),
     /// Say how this node's control plane runs, and how the last run stands.
@@ -236,6 +240,10 @@ pub(crate) struct Rollback {
     /// rollback that has begun this cannot be chosen.
     #[arg(long)]
     pub(crate) keep_port_sharing: bool,
+    /// Bring the static pods of the release from before an upgrade back although the upgrade is finalized. An older
+    /// API server may not be able to read what the newer one has stored.
+    #[arg(long)]
+    pub(crate) allow_downgrade: bool,
     /// Pause the rollback if it takes longer than this [default: no limit].
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) timeout: Option<Duration>,

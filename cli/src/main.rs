@@ -9,6 +9,7 @@ mod editor;
 mod env;
 mod exit;
 mod journal;
+mod kubeadm;
 mod plan_file;
 mod render;
 mod shell;
@@ -54,6 +55,7 @@ fn run(mut args: Args, shell: &Shell) -> Result<Exit, Failure> {
             Command::Doctor(doctor) => command::doctor(&args.global, &doctor, shell).await,
             Command::Certs(certs) => command::certs(&args.global, &certs, shell).await,
             Command::Edit(edit) => command::edit(&args.global, &edit, shell).await,
+            Command::Upgrade(upgrade) => command::upgrade(&args.global, &upgrade, shell).await,
             Command::Plan(plan) => command::plan(&args.global, &plan, shell).await,
             Command::Preflight(preflight) => command::preflight(&args.global, &preflight, shell).await,
             Command::Resume(resume) => command::resume(&args.global, &resume, shell).await,

@@ -51,6 +51,7 @@ pub mod step;
 pub mod step_name;
 pub mod timeouts;
 pub mod unit;
+pub mod upgrade;
 
 #[cfg(test)]
 #[path = "../../tests/harness/mod.rs"]

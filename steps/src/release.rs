@@ -27,18 +27,21 @@ pub enum Trait {
     SurgingDaemonSets,
     /// The kubelet does not run a static pod that refers to objects of the API.
     NoReferencesInStaticPods,
+    /// A component can behave as the release before it (`--emulated-version`).
+    EmulatedVersions,
     /// A leader gives its lease back when it ends.
     LeadersGiveBack,
 }
 
 impl Trait {
     /// All traits.
-    pub const ALL: [Trait; 6] = [
+    pub const ALL: [Trait; 7] = [
         Trait::InsecurePorts,
         Trait::OtherLeaderLocks,
         Trait::MasterTaint,
         Trait::SurgingDaemonSets,
         Trait::NoReferencesInStaticPods,
+        Trait::EmulatedVersions,
         Trait::LeadersGiveBack,
     ];
 
@@ -51,6 +54,8 @@ impl Trait {
             // Alpha in 1.21, on by default since 1.22. The pivot relies on it only since it is settled.
             Trait::SurgingDaemonSets => 25..=ON,
             Trait::NoReferencesInStaticPods => 34..=ON,
+            // The API server since 1.31. With the release after it the other two can do so as well.
+            Trait::EmulatedVersions => 31..=ON,
             Trait::LeadersGiveBack => 37..=ON,
         }
     }
@@ -64,6 +69,7 @@ impl fmt::Display for Trait {
             Trait::MasterTaint => "nodes may bear the old role's taint",
             Trait::SurgingDaemonSets => "roll-outs start the new pod first",
             Trait::NoReferencesInStaticPods => "static pods refer to no object of the API",
+            Trait::EmulatedVersions => "a release can be emulated",
             Trait::LeadersGiveBack => "leaders give their lease back",
         })
     }
@@ -127,6 +133,7 @@ mod tests {
             (Trait::MasterTaint, None, 20, 24, Some(25)),
             (Trait::SurgingDaemonSets, Some(24), 25, 37, None),
             (Trait::NoReferencesInStaticPods, Some(33), 34, 37, None),
+            (Trait::EmulatedVersions, Some(30), 31, 37, None),
             (Trait::LeadersGiveBack, Some(36), 37, 40, None),
         ] {
             assert!(Release(first).has(what) && Release(last).has(what), "{what}");

@@ -47,6 +47,8 @@ pub struct Timeouts {
     /// How long a new pod of a roll-out may be Ready by the kubelet's probes, which the old pod may have
     /// answered, while the new process does not serve. The controller ends the old pod after 20 s.
     pub unproven: Duration,
+    /// How long the image of a roll-out's new pod may fail to be pulled: a registry may be away for a moment.
+    pub image: Duration,
     /// How long a rollback waits for an API that does not answer, where it can do without. Its next actions
     /// may be what brings the API back.
     pub api: Duration,
@@ -70,6 +72,7 @@ impl Default for Timeouts {
             bridge: Duration::from_secs(60),
             unschedulable: Duration::from_secs(15),
             unproven: Duration::from_secs(14),
+            image: Duration::from_secs(60),
             api: Duration::from_secs(5),
         }
     }

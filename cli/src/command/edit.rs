@@ -62,7 +62,7 @@ pub(crate) async fn edit(global: &Global, args: &Edit, shell: &Shell) -> Result<
 }
 
 /// The completed pivot, on a node whose component runs from its DaemonSet and from nothing else.
-fn self_hosted(journal: &Reader, component: Component) -> Result<JournalView, Failure> {
+pub(super) fn self_hosted(journal: &Reader, component: Component) -> Result<JournalView, Failure> {
     refuse_unfinished(journal)?;
     let broken = |error: GuardError| Failure::new(Exit::Damaged, error);
     let Some(told) = JournalView::of(journal).map_err(broken)?.filter(JournalView::is_at_rest) else {
@@ -80,7 +80,7 @@ fn self_hosted(journal: &Reader, component: Component) -> Result<JournalView, Fa
     Ok(told)
 }
 
-async fn daemonset(cluster: &Cluster, component: Component) -> Result<Value, Failure> {
+pub(super) async fn daemonset(cluster: &Cluster, component: Component) -> Result<Value, Failure> {
     let name = component.daemonset_name();
     let found = cluster.daemonset(name).await.map_err(|error| Failure::new(Exit::Refused, error))?;
     found.ok_or_else(|| {

@@ -20,6 +20,7 @@ mod resume;
 mod rollback;
 mod status;
 mod take_up;
+mod upgrade;
 
 pub(crate) use certs::certs;
 pub(crate) use completions::{completions, man_pages};
@@ -34,3 +35,4 @@ pub(crate) use rehearse::{rehearsal_child, rehearse};
 pub(crate) use resume::resume;
 pub(crate) use rollback::rollback;
 pub(crate) use status::status;
+pub(crate) use upgrade::upgrade;

@@ -4,12 +4,14 @@ use super::carry_on::{conclude, engine};
 use super::take_up::{Asked, TakenUp, settings, take_lock, take_up};
 use crate::args::{Global, Rollback};
 use crate::exit::{Exit, Failure};
+use crate::journal::read_journal;
 use crate::shell::Shell;
+use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{PauseCause, Run};
 use fulcrum_steps::cluster::Lock;
-use fulcrum_steps::manifest::Words;
-use fulcrum_steps::plan::{EDIT, edited};
+use fulcrum_steps::manifest::Stands;
+use fulcrum_steps::plan::{EDIT, FINALIZE, PIVOT, UPGRADE, edited};
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode};
 use fulcrum_steps::site::Site;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
     }
     if meant.state.rollback().is_none() {
         refuse_a_lost_edit(&site, &meant.state).await?;
+        refuse_a_downgrade(global, args, &meant.state)?;
     }
     let how = match mode {
         RollbackMode::KeepPortSharing => "to static pods that share their ports",
@@ -84,7 +87,7 @@ async fn roll_back_later(
         {
             Exit::Undone => {}
             // It needs an API, and the static pods may be what brings one back. The DaemonSets go anyway.
-            Exit::NeedsOperator if state.plan().workflow() == EDIT => {
+            Exit::NeedsOperator if [EDIT, UPGRADE, FINALIZE].contains(&state.plan().workflow()) => {
                 shell.talk(format_args!(
                     "run {later} stays as it is: the pivot's rollback takes its DaemonSet away"
                 ));
@@ -98,17 +101,41 @@ async fn roll_back_later(
     Ok(None)
 }
 
-/// Refuses to take an edit back that is not in force any more: the undo leaves alone what another edit has made.
+/// Refuses to take an edit or an upgrade back that is not in force any more: the undo leaves alone what another one has
+/// made.
 async fn refuse_a_lost_edit(site: &Site, run: &Run) -> Result<(), Failure> {
-    let Some((component, _, words)) = edited(run.plan()) else { return Ok(()) };
-    let name = component.daemonset_name();
-    let found = site.cluster.daemonset(name).await.map_err(|error| Failure::new(Exit::Refused, error))?;
-    let live = found.and_then(|live| Words::of(component, &live["spec"]["template"]).ok());
-    if !run.is_over() || live.as_ref() == Some(&words) {
+    if !run.is_over() {
         return Ok(());
     }
-    Err(Failure::refused(format!(
-        "DaemonSet {name} has another command line than this edit gave it; nothing was changed: say what it should be \
-         with `fulcrum edit {component}`"
-    )))
+    for (component, change) in edited(run.plan()) {
+        let name = component.daemonset_name();
+        let found = site.cluster.daemonset(name).await.map_err(|error| Failure::new(Exit::Refused, error))?;
+        let live = found.unwrap_or_default();
+        if change.stands(component, &live["spec"]["template"]) != Stands::Changed {
+            return Err(Failure::refused(format!(
+                "DaemonSet {name} is not any more what this run made of it: a later edit or upgrade has changed it, or a person; \
+                 nothing was changed: say what it should be with `fulcrum edit {component}`"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to bring static pods back whose release is older than what the API server has stored.
+fn refuse_a_downgrade(global: &Global, args: &Rollback, run: &Run) -> Result<(), Failure> {
+    if args.allow_downgrade || run.plan().workflow() != PIVOT {
+        return Ok(());
+    }
+    let journal = read_journal(&global.state_dir, LockPurpose::Rollback)?;
+    for header in journal.runs()?.into_iter().filter(|header| header.kind == FINALIZE) {
+        if !load(&journal, header.run)?.is_rolled_back() {
+            return Err(Failure::refused(format!(
+                "the static pods that would come back are of the release from before an upgrade, and run {} has finalized \
+                 that upgrade: an older API server may not read what the newer one has stored; nothing was changed: stay \
+                 self-hosted, or say --allow-downgrade",
+                header.run
+            )));
+        }
+    }
+    Ok(())
 }

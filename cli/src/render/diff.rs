@@ -80,6 +80,15 @@ pub(crate) fn words_diff(component: Component, was: &Words, words: &Words, colou
     lines.iter().map(|line| text(line) + "\n").collect()
 }
 
+/// The difference between two pod templates of a component's DaemonSet.
+pub(crate) fn template_diff(component: Component, was: &Value, now: &Value, coloured: bool) -> String {
+    let mut lines = Vec::new();
+    let name = format!("DaemonSet {}, pod template", component.daemonset_name());
+    compare(&name, &yaml(was), &name, &yaml(now), &mut lines);
+    let text = |line: &DiffLine| if coloured { line.coloured() } else { line.text() };
+    lines.iter().map(|line| text(line) + "\n").collect()
+}
+
 fn compare_words(daemonset: &str, was: &[String], words: &[String], lines: &mut Vec<DiffLine>) {
     let text = |words: &[String]| words.iter().map(|word| format!("{word}\n")).collect::<String>();
     let name = format!("DaemonSet {daemonset}, command line");

@@ -21,7 +21,7 @@ mod trace;
 
 pub(crate) use certs::show_certificates;
 pub(crate) use crash::CrashTable;
-pub(crate) use diff::{diff_lines, words_diff};
+pub(crate) use diff::{diff_lines, template_diff, words_diff};
 pub(crate) use doctor::show_findings;
 pub(crate) use graph::graph;
 pub(crate) use history::{FORMAT_VERSION, paragraph, run_json, steps};

@@ -13,6 +13,7 @@ mod lock;
 mod names;
 mod nodes;
 mod pods;
+mod release;
 mod watching;
 
 pub use client::Cluster;
@@ -30,4 +31,4 @@ pub use names::{AUDIT_HEAD_ANNOTATION, LOCK_LEASE, NAMESPACE, ROLE_LABEL, ROLE_L
 pub(crate) use names::{OPT_IN_LABEL, RUN_ANNOTATION};
 pub(crate) use nodes::addresses;
 pub use pods::{config_hash, is_ready, pod_story, unschedulable};
-pub(crate) use pods::{has_restarted, is_going, is_of_node};
+pub(crate) use pods::{has_no_image, has_restarted, is_going, is_of_node};

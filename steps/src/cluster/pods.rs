@@ -48,6 +48,15 @@ pub(crate) fn has_restarted(pod: &Pod) -> bool {
     containers.into_iter().any(|status| status.restart_count > 0 || ended(status))
 }
 
+/// Whether a container of the pod waits for an image that could not be had so far.
+pub(crate) fn has_no_image(pod: &Pod) -> bool {
+    const REASONS: [&str; 4] = ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"];
+    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let mut waiting =
+        containers.filter_map(|status| status.state.as_ref()?.waiting.as_ref()?.reason.as_deref());
+    waiting.any(|reason| REASONS.contains(&reason))
+}
+
 /// The hash of the manifest that a mirror pod stands for. `None` for any other pod. The kubelet runs the
 /// static pod under the hash as its uid.
 pub fn config_hash(pod: &Pod) -> Option<&str> {

@@ -186,8 +186,8 @@ fn nobody_steers(told: &JournalView, next: Next, boot_id: &str) -> bool {
     match next {
         Next::HandOver | Next::HandOverIfProven => true,
         Next::Resume(run) => {
-            let beside_static = [Workflow::HandOver, Workflow::Edit];
-            told.run(run).is_some_and(|run| beside_static.contains(&run.workflow) && run.boot_id != boot_id)
+            let beside_static = |kind: Workflow| kind == Workflow::HandOver || kind.rolls_out();
+            told.run(run).is_some_and(|run| beside_static(run.workflow) && run.boot_id != boot_id)
         }
         Next::Rest | Next::Watch | Next::RollBack(_) => false,
     }
@@ -260,10 +260,10 @@ fn needs_the_api(told: &JournalView, next: Next) -> bool {
     told.run(run).is_none_or(RunFacts::needs_the_api)
 }
 
-/// Whether what follows goes on with an edit.
+/// Whether what follows goes on with an edit or an upgrade.
 fn is_edit(told: &JournalView, next: Next) -> bool {
     let Next::Resume(run) = next else { return false };
-    told.run(run).is_some_and(|run| run.workflow == Workflow::Edit)
+    told.run(run).is_some_and(|run| run.workflow.rolls_out())
 }
 
 /// The components that a static manifest starts.

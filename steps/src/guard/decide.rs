@@ -50,7 +50,7 @@ impl RunFacts {
     /// on its way back.
     pub(super) fn needs_the_api(&self) -> bool {
         match self.workflow {
-            Workflow::Edit => true,
+            Workflow::Edit | Workflow::Upgrade => true,
             Workflow::FallBack => false,
             Workflow::Pivot | Workflow::HandOver | Workflow::RenewStandby => {
                 self.standing != Standing::Unfinished { rolling_back: true }
@@ -73,13 +73,20 @@ pub enum Workflow {
     RenewStandby,
     /// A DaemonSet gets another command line.
     Edit,
+    /// The DaemonSets get another release of Kubernetes, or end its emulation of the one before.
+    Upgrade,
 }
 
 impl Workflow {
     /// Whether a run of this kind decides which pods serve: those of the static manifests, or the
     /// DaemonSets'.
     pub(super) const fn decides_who_serves(self) -> bool {
-        !matches!(self, Self::RenewStandby | Self::Edit)
+        !matches!(self, Self::RenewStandby | Self::Edit | Self::Upgrade)
+    }
+
+    /// Whether a run of this kind changes DaemonSets that run, and attends their roll-outs.
+    pub(super) const fn rolls_out(self) -> bool {
+        matches!(self, Self::Edit | Self::Upgrade)
     }
 
     /// The name that people read.
@@ -90,6 +97,7 @@ impl Workflow {
             Self::FallBack => "fall-back",
             Self::RenewStandby => "renew-standby",
             Self::Edit => "edit",
+            Self::Upgrade => "upgrade",
         }
     }
 }
@@ -207,15 +215,19 @@ fn after_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
             (Next::Resume(run), format!("run {run} was cut in half, and goes on"))
         }
         // The command that was at work has died: the journal is free. Half a roll-out must not wait for a person.
-        Standing::Unfinished { .. } if newest.workflow == Workflow::Edit => {
+        Standing::Unfinished { .. } if newest.workflow.rolls_out() => {
             (Next::Resume(run), format!("run {run} has lost its command, and goes on"))
         }
         // It holds the lock, which a hand-over needs.
-        Standing::Paused | Standing::NeedsOperator if newest.workflow == Workflow::Edit && rebooted => {
-            (Next::Watch, format!("the static pods serve until a person has settled run {run}, an edit"))
-        }
+        Standing::Paused | Standing::NeedsOperator if newest.workflow.rolls_out() && rebooted => (
+            Next::Watch,
+            format!(
+                "the static pods serve until a person has settled run {run}, an {}",
+                newest.workflow.name()
+            ),
+        ),
         // Both pods, the one from before and the one from after, are the DaemonSet's.
-        Standing::Paused | Standing::NeedsOperator if newest.workflow == Workflow::Edit => {
+        Standing::Paused | Standing::NeedsOperator if newest.workflow.rolls_out() => {
             settled(facts, last, false)
         }
         Standing::Unfinished { .. } => (Next::Rest, format!("run {run} is another process's")),

@@ -5,7 +5,7 @@ use super::decide::{RunFacts, Standing, Workflow};
 use crate::component::Component;
 use crate::handover::standby::Standby;
 use crate::host::FileImage;
-use crate::plan::{EDIT, FALL_BACK, HAND_OVER, PIVOT, RENEW_STANDBY};
+use crate::plan::{EDIT, FALL_BACK, FINALIZE, HAND_OVER, PIVOT, RENEW_STANDBY, UPGRADE};
 use crate::run_info::{RollbackMode, RunInfo, SessionRole};
 use crate::settings::Settings;
 use crate::step_name::StepKind;
@@ -95,7 +95,7 @@ impl JournalView {
     /// Whether an edit waits for a person.
     pub(super) fn has_an_open_edit(&self) -> bool {
         let over = |run: &RunFacts| matches!(run.standing, Standing::Completed | Standing::RolledBack);
-        self.runs.iter().any(|run| run.workflow == Workflow::Edit && !over(run))
+        self.runs.iter().any(|run| run.workflow.rolls_out() && !over(run))
     }
 
     /// The standby of this pivot.
@@ -111,6 +111,8 @@ fn workflow(kind: &str) -> Option<Workflow> {
         (FALL_BACK, Workflow::FallBack),
         (RENEW_STANDBY, Workflow::RenewStandby),
         (EDIT, Workflow::Edit),
+        (UPGRADE, Workflow::Upgrade),
+        (FINALIZE, Workflow::Upgrade),
     ]
     .into_iter()
     .find_map(|(name, workflow)| (name == kind).then_some(workflow))

@@ -4,6 +4,7 @@ use super::command_line::CommandLine;
 use crate::component::Component;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The words that start a component's container.
@@ -67,9 +68,7 @@ impl Words {
     /// # Errors
     /// When no container runs the component.
     pub fn of(component: Component, template: &Value) -> Result<Self, WordsError> {
-        let containers = template["spec"]["containers"].as_array().into_iter().flatten();
-        let mut found = containers.filter_map(Value::as_object).filter(|one| line(component, one).is_some());
-        let container = found.next().ok_or(WordsError::NoContainer(component))?;
+        let container = container_of(component, template).ok_or(WordsError::NoContainer(component))?;
         let list = |key: &str| {
             let words = container.get(key).and_then(Value::as_array).into_iter().flatten();
             words.filter_map(Value::as_str).map(str::to_owned).collect()
@@ -80,6 +79,15 @@ impl Words {
     /// All of them, in their order.
     pub fn all(&self) -> Vec<String> {
         [self.command.clone(), self.args.clone()].concat()
+    }
+
+    /// The flags among the words, each with its last value as it is written. Names are without dashes.
+    ///
+    /// # Errors
+    /// When the words do not run the component.
+    pub fn flags(&self, component: Component) -> Result<BTreeMap<String, String>, WordsError> {
+        let line = line(component, &self.container(component)).ok_or(WordsError::NoContainer(component))?;
+        Ok(line.flags().into_iter().map(|flag| (flag.name, flag.value)).collect())
     }
 
     /// The words with these changes.
@@ -153,6 +161,12 @@ impl Words {
         container.insert("args".to_owned(), self.args.iter().map(String::as_str).collect());
         container
     }
+}
+
+/// The container of a pod template that runs the component.
+pub(crate) fn container_of(component: Component, template: &Value) -> Option<&Map<String, Value>> {
+    let containers = template["spec"]["containers"].as_array().into_iter().flatten();
+    containers.filter_map(Value::as_object).find(|one| line(component, one).is_some())
 }
 
 fn line(component: Component, container: &Map<String, Value>) -> Option<CommandLine> {

@@ -2,12 +2,12 @@
 
 use super::pivot::{step, verify};
 use crate::component::Component;
-use crate::manifest::Words;
+use crate::manifest::{TemplateChange, Words};
 use crate::run_info::RunInfo;
 use crate::settings::Settings;
 use crate::step::Job;
 use crate::step_name::StepKind;
-use fulcrum_engine::{Durability, Plan, PlanError, Policy};
+use fulcrum_engine::{Durability, Plan, PlanError, Policy, StepId, StepSpec};
 use fulcrum_state::RunId;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -49,15 +49,12 @@ pub struct Edit {
 /// Never in practice: the DAG is the one above.
 pub fn edit(settings: &Settings, pivot: RunId, edit: Edit) -> Result<Plan, PlanError> {
     let Edit { component, was, words, within, why } = edit;
-    let change = step(StepKind::EditDaemonset.of(component), Job::EditDaemonset { component, was, words });
-    let change = change.undo_policy(Policy::tries(BACK_TRIES, BACK_WITHIN)).after([StepKind::Lock]);
-    let wait = step(StepKind::AwaitRollOut.of(component), Job::AwaitRollOut { component });
-    let wait = wait.policy(Policy::tries(1, within)).after([StepKind::EditDaemonset.of(component)]);
+    let [change, wait] =
+        roll_out(Job::EditDaemonset { component, was, words }, component, within, StepKind::Lock.into());
     let steps = vec![
-        step(StepKind::Lock, Job::Lock).undo_policy(Policy::tries(BACK_TRIES, LET_GO_WITHIN)),
+        lock(),
         change,
-        // After a reboot, or another process's death, the pod is another one.
-        wait.durability(Durability::Process),
+        wait,
         // Another component may be away for a reason of its own, which is none to take the edit back.
         verify(vec![StepKind::AwaitRollOut.of(component).id()], Some(component)).durability(Durability::Boot),
         step(StepKind::RecordHead, Job::RecordHead).after([StepKind::Verify]),
@@ -65,10 +62,24 @@ pub fn edit(settings: &Settings, pivot: RunId, edit: Edit) -> Result<Plan, PlanE
     Ok(Plan::new(EDIT, steps)?.with_shared(RunInfo::of_pivot(settings, pivot, &why).shared()))
 }
 
-/// What an edit's plan changes: the component, its former and its new words. `None` for any other plan.
-pub fn edited(plan: &Plan) -> Option<(Component, Words, Words)> {
-    plan.steps().iter().find_map(|step| match serde_json::from_value(step.args.clone()) {
-        Ok(Job::EditDaemonset { component, was, words }) => Some((component, was, words)),
-        _ => None,
-    })
+/// What a plan changes in DaemonSets: nothing, unless it is that of an edit or of an upgrade.
+pub fn edited(plan: &Plan) -> Vec<(Component, TemplateChange)> {
+    let jobs = plan.steps().iter().filter_map(|step| serde_json::from_value::<Job>(step.args.clone()).ok());
+    jobs.filter_map(|job| job.template_change()).collect()
+}
+
+/// The steps that change one DaemonSet and see its pods serve, after the step `after`. The last one is
+/// `await-roll-out`.
+pub(super) fn roll_out(job: Job, component: Component, within: Duration, after: StepId) -> [StepSpec; 2] {
+    let change = step(StepKind::EditDaemonset.of(component), job);
+    let change = change.undo_policy(Policy::tries(BACK_TRIES, BACK_WITHIN)).after([after]);
+    let wait = step(StepKind::AwaitRollOut.of(component), Job::AwaitRollOut { component });
+    let wait = wait.policy(Policy::tries(1, within)).after([StepKind::EditDaemonset.of(component)]);
+    // After a reboot, or another process's death, the pod is another one.
+    [change, wait.durability(Durability::Process)]
+}
+
+/// The lock of a run whose way back must not hold the guard up.
+pub(super) fn lock() -> StepSpec {
+    step(StepKind::Lock, Job::Lock).undo_policy(Policy::tries(BACK_TRIES, LET_GO_WITHIN))
 }

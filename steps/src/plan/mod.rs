@@ -4,12 +4,14 @@ mod edit;
 mod guard;
 mod pivot;
 mod story;
+mod upgrade;
 
 pub use edit::{EDIT, Edit, edit, edited};
 pub(crate) use guard::renew_standby;
 pub use guard::{FALL_BACK, HAND_OVER, RENEW_STANDBY, fall_back, hand_over};
 pub use pivot::{PIVOT, pivot};
 pub use story::{StepStory, story};
+pub use upgrade::{FINALIZE, UPGRADE, Upgrade, finalize, upgrade};
 
 /// The name that people read for a stored workflow.
 pub fn shown(kind: &str) -> &str {

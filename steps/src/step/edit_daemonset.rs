@@ -1,15 +1,15 @@
-//! `edit-daemonset/<c>`: gives the component's container in the DaemonSet another command line. Undo: puts the
-//! former command line back, and waits until the pods that have it serve. What else somebody has changed of the
-//! pod template meanwhile stays.
+//! `edit-daemonset/<c>`: changes the component's pod template in the DaemonSet: its command line, or single fields.
+//! Undo: puts back what was there, and waits until the pods that have it serve. What else somebody has changed of
+//! the pod template meanwhile stays.
 //!
-//! A command line that a third person has written meanwhile is left alone. On the way there the run fails, on the
-//! way back it needs a person.
+//! What a third person has written in the place of the change is left alone. On the way there the run fails, on
+//! the way back it needs a person.
 
 use super::roll_out::RolledOut;
 use crate::change;
 use crate::component::Component;
 use crate::look::answered;
-use crate::manifest::Words;
+use crate::manifest::{Stands, TemplateChange};
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Pending, ProbeResult, Step, StepError};
@@ -20,8 +20,7 @@ use std::sync::Arc;
 pub(super) struct EditDaemonset {
     pub(super) site: Arc<Site>,
     pub(super) component: Component,
-    pub(super) was: Words,
-    pub(super) words: Words,
+    pub(super) change: TemplateChange,
 }
 
 /// The DaemonSet as it was.
@@ -29,16 +28,6 @@ pub(super) struct EditDaemonset {
 struct Former {
     uid: Value,
     spec: Value,
-}
-
-/// Whose command line the DaemonSet has.
-enum Stands {
-    /// That from before.
-    Former,
-    /// Ours.
-    Edited,
-    /// A third one.
-    Other,
 }
 
 impl EditDaemonset {
@@ -62,26 +51,32 @@ impl EditDaemonset {
     }
 
     fn stands(&self, live: &Value) -> Stands {
-        match Words::of(self.component, &live["spec"]["template"]) {
-            Ok(words) if words == self.words => Stands::Edited,
-            Ok(words) if words == self.was => Stands::Former,
-            _ => Stands::Other,
+        self.change.stands(self.component, &live["spec"]["template"])
+    }
+
+    /// There or back.
+    fn put(&self, put: impl Fn(&mut Value) -> bool, mut live: Value) -> Result<Option<Value>, StepError> {
+        if put(&mut live["spec"]["template"]) {
+            return Ok(Some(live));
         }
+        let (name, subject) = (self.name(), self.change.subject());
+        Err(StepError::fatal(format!(
+            "DaemonSet {name} has no place for the new {subject}: somebody has changed it"
+        )))
     }
 
     fn changed_by_another(&self) -> String {
+        let (name, subject) = (self.name(), self.change.subject());
         format!(
-            "the command line in DaemonSet {} is neither the one from before nor the new one: somebody has changed \
-             it meanwhile; look at it with `kubectl -n kube-system get ds {} -o yaml`, and edit again",
-            self.name(),
-            self.name()
+            "the {subject} in DaemonSet {name} is neither the one from before nor the new one: somebody has changed it \
+             meanwhile; look at it with `kubectl -n kube-system get ds {name} -o yaml`, and begin again"
         )
     }
 
     fn cannot_go_back(&self, cx: &Context, seen: &str) -> String {
-        let (name, run) = (self.name(), cx.run());
+        let (name, run, subject) = (self.name(), cx.run(), self.change.subject());
         format!(
-            "DaemonSet {name} {seen}: somebody has changed it meanwhile, and it stays as it is; give it the command line \
+            "DaemonSet {name} {seen}: somebody has changed it meanwhile, and it stays as it is; give it the {subject} \
              from before (`fulcrum history {run} --diff` shows it; `kubectl -n kube-system edit ds {name}`), then \
              `fulcrum resume`"
         )
@@ -142,7 +137,7 @@ impl Step for EditDaemonset {
             return Ok(ProbeResult::Foreign(format!("DaemonSet {} is gone", self.name())));
         };
         Ok(match self.stands(&live) {
-            Stands::Edited => ProbeResult::Done,
+            Stands::Changed => ProbeResult::Done,
             Stands::Former => ProbeResult::Absent,
             Stands::Other => ProbeResult::Foreign(self.changed_by_another()),
         })
@@ -150,13 +145,10 @@ impl Step for EditDaemonset {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let live = self
-            .replace(cx, |mut live| match self.stands(&live) {
-                Stands::Edited => Ok(None),
+            .replace(cx, |live| match self.stands(&live) {
+                Stands::Changed => Ok(None),
                 Stands::Other => Err(StepError::fatal(self.changed_by_another())),
-                Stands::Former => {
-                    self.words.put(self.component, &mut live["spec"]["template"]);
-                    Ok(Some(live))
-                }
+                Stands::Former => self.put(|template| self.change.make(self.component, template), live),
             })
             .await?;
         Ok(self.told(&live))
@@ -173,29 +165,27 @@ impl Step for EditDaemonset {
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         let Some(former) = Self::former(cx)? else { return Ok(()) };
-        // Over a third command line `run` writes nothing.
+        // Over what a third person has written `run` writes nothing.
         let met_another = matches!(self.stands(&json!({ "spec": former.spec })), Stands::Other);
         if self.live_soon(cx).await?.is_none() {
             return Ok(());
         }
         let back = self
-            .replace(cx, |mut live| match self.stands(&live) {
+            .replace(cx, |live| match self.stands(&live) {
                 Stands::Former => Ok(None),
                 Stands::Other if met_another => Ok(None),
                 // Not ours to write over, and half of it may be of this edit.
-                Stands::Edited | Stands::Other if live["metadata"]["uid"] != former.uid => {
+                Stands::Changed | Stands::Other if live["metadata"]["uid"] != former.uid => {
                     let seen = "is another object than the one that was edited";
                     Err(StepError::fatal(self.cannot_go_back(cx, seen)))
                 }
                 Stands::Other => {
-                    let seen = "has a command line that is neither the one from before nor the new one";
-                    Err(StepError::fatal(self.cannot_go_back(cx, seen)))
+                    let subject = self.change.subject();
+                    let seen = format!("has a {subject} that is neither the one from before nor the new one");
+                    Err(StepError::fatal(self.cannot_go_back(cx, &seen)))
                 }
-                // The words alone: what somebody else has changed meanwhile, such as the image, stays.
-                Stands::Edited => {
-                    self.was.put(self.component, &mut live["spec"]["template"]);
-                    Ok(Some(live))
-                }
+                // The change alone: what else somebody has changed meanwhile stays.
+                Stands::Changed => self.put(|template| self.change.unmake(self.component, template), live),
             })
             .await?;
         if matches!(self.stands(&back), Stands::Former) {

@@ -1,7 +1,7 @@
 //! The work of a step, as its spec stores it.
 
 use crate::component::Component;
-use crate::manifest::Words;
+use crate::manifest::{FieldChange, TemplateChange, Words};
 use serde::{Deserialize, Serialize};
 
 /// The work of a step: the `args` of its spec. The stored texts are frozen.
@@ -65,6 +65,10 @@ pub enum Job {
         was: Words,
         words: Words,
     },
+    ChangeDaemonset {
+        component: Component,
+        fields: Vec<FieldChange>,
+    },
     AwaitRollOut {
         component: Component,
     },
@@ -77,6 +81,21 @@ pub enum Job {
     },
     #[serde(rename = "seal")]
     RecordHead,
+}
+
+impl Job {
+    /// The change of a DaemonSet that this is, if it is one.
+    pub fn template_change(&self) -> Option<(Component, TemplateChange)> {
+        match self {
+            Self::EditDaemonset { component, was, words } => {
+                Some((*component, TemplateChange::Words { was: was.clone(), words: words.clone() }))
+            }
+            Self::ChangeDaemonset { component, fields } => {
+                Some((*component, TemplateChange::Fields(fields.clone())))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What a step does with the bridge, the API server on a second port.

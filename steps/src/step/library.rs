@@ -26,6 +26,7 @@ use super::share_port::SharePort;
 use super::switch::Switch;
 use super::vacate_port::VacatePort;
 use super::verify::Verify;
+use crate::manifest::TemplateChange;
 use crate::site::Site;
 use fulcrum_engine::{Step, StepRegistry, StepSpec};
 use std::sync::Arc;
@@ -58,7 +59,10 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
             Job::Announce { why } => Arc::new(Announce { site, why }),
             Job::RenewStandby { component } => Arc::new(RenewStandby { site, component }),
             Job::EditDaemonset { component, was, words } => {
-                Arc::new(EditDaemonset { site, component, was, words })
+                Arc::new(EditDaemonset { site, component, change: TemplateChange::Words { was, words } })
+            }
+            Job::ChangeDaemonset { component, fields } => {
+                Arc::new(EditDaemonset { site, component, change: TemplateChange::Fields(fields) })
             }
             Job::AwaitRollOut { component } => Arc::new(AwaitRollOut { site, component }),
             Job::Verify { only } => Arc::new(Verify { site, only }),

@@ -3,7 +3,7 @@
 //! As everywhere, the host decides whether a process serves: the kubelet's probes of the new pod may have been
 //! answered by the old one.
 
-use crate::cluster::{is_going, is_ready, pod_story};
+use crate::cluster::{has_no_image, is_going, is_ready, pod_story};
 use crate::component::Component;
 use crate::handover::roll_out::attended;
 use crate::host::{MARK_NEWCOMER, Process};
@@ -14,8 +14,8 @@ use crate::site::{Site, in_api_pod};
 use fulcrum_engine::{Context, Look, Pending, StepError};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A container that has ended so often does not come up. With the kubelet's pauses this takes about 30 s.
 const RESTARTS_MAX: i32 = 3;
@@ -30,11 +30,11 @@ impl RolledOut<'_> {
     /// run. With `gives_up`, a new pod that does not come up is an error at once.
     pub(super) async fn wait(&self, cx: &Context, gives_up: bool) -> Result<Value, StepError> {
         let what = format!("the roll-out of DaemonSet {}", self.component.daemonset_name());
-        let unproven = Mutex::new(None);
+        let since = Mutex::new(Since::default());
         let look = async || {
             let seen = self.look().await;
             if gives_up && matches!(seen, Err(Pending::NotYet(_))) {
-                self.refuse_what_does_not_come_up(&unproven).await?;
+                self.refuse_what_does_not_come_up(&since).await?;
             }
             seen
         };
@@ -78,39 +78,61 @@ impl RolledOut<'_> {
         (steered && self.component == Component::ApiServer).then_some(MARK_NEWCOMER)
     }
 
-    /// Refuses a new pod that restarts again and again, or that the kubelet holds to be Ready for so long while
+    /// Refuses a new pod that restarts again and again, whose image cannot be had, or that the kubelet holds to be Ready for so long while
     /// its process does not serve: soon the controller would end the old pod.
-    async fn refuse_what_does_not_come_up(&self, unproven: &Mutex<Option<Instant>>) -> Result<(), StepError> {
+    async fn refuse_what_does_not_come_up(&self, since: &Mutex<Since>) -> Result<(), StepError> {
         let name = self.component.daemonset_name();
         let Ok(Some(live)) = once(answered(self.site.cluster.daemonset(name).await))? else { return Ok(()) };
         let Ok(pods) = once(self.pods().await)? else { return Ok(()) };
-        let Some(new) = pods.iter().find(|pod| self.is_new(pod, &live) && !is_going(pod)) else {
-            return Ok(());
-        };
+        // Two releases may have the same words. The new pod is the youngest one.
+        let new = pods.iter().filter(|pod| self.is_new(pod, &live) && !is_going(pod));
+        let Some(new) = new.max_by_key(|pod| pod.metadata.creation_timestamp.clone()) else { return Ok(()) };
         let statuses = new.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
         if statuses.map(|status| status.restart_count).max() >= Some(RESTARTS_MAX) {
             let text = format!("the new pod does not come up, so the old one goes on: {}", pod_story(new));
             return Err(StepError::fatal(text));
         }
+        let limit = self.site.timeouts.image;
+        if lasts(&mut lock(since).no_image, has_no_image(new)) >= limit {
+            let text = format!(
+                "the new pod has had no image for {limit:?}, so the old one goes on: {}",
+                pod_story(new)
+            );
+            return Err(StepError::fatal(text));
+        }
         let uid = new.metadata.uid.as_deref();
         let the_one = |process: &Process| process.pod_uid.as_deref() == uid;
         let serves = once(self.site.serves(self.component, self.mark(), the_one).await)?;
-        let mut since = unproven.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = match serves {
-            Err(seen) if is_ready(new) => seen,
-            _ => {
-                *since = None;
-                return Ok(());
-            }
-        };
+        let seen = serves.err().filter(|_| is_ready(new));
         let limit = self.site.timeouts.unproven;
-        if since.get_or_insert_with(Instant::now).elapsed() < limit {
-            return Ok(());
-        }
+        let lasting = lasts(&mut lock(since).unproven, seen.is_some());
+        let Some(seen) = seen.filter(|_| lasting >= limit) else { return Ok(()) };
         Err(StepError::fatal(format!(
             "the new pod is Ready for {limit:?}, and yet it is not its process that serves: {seen}"
         )))
     }
+}
+
+/// Since when something has been seen of the new pod, at each look.
+#[derive(Default)]
+struct Since {
+    /// It is Ready, and its process does not serve.
+    unproven: Option<Instant>,
+    /// It has no image.
+    no_image: Option<Instant>,
+}
+
+fn lock(since: &Mutex<Since>) -> MutexGuard<'_, Since> {
+    since.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long `seen` has lasted.
+fn lasts(since: &mut Option<Instant>, seen: bool) -> Duration {
+    if !seen {
+        *since = None;
+        return Duration::ZERO;
+    }
+    since.get_or_insert_with(Instant::now).elapsed()
 }
 
 fn story(pods: &[Pod]) -> String {

@@ -8,7 +8,7 @@ use super::error::RehearsalError;
 use super::pace::{API_AWAY, SOON};
 use super::point::{Fault, Point, Then};
 use super::simulated_site::SimulatedSite;
-use fulcrum_steps::plan::Edit;
+use fulcrum_steps::plan::{Edit, Upgrade};
 use fulcrum_steps::settings::Settings;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
@@ -34,8 +34,8 @@ pub struct Orders {
     pub(super) state_dir: PathBuf,
     /// The settings for the run that it starts. A run that it takes up has them in the journal.
     pub(super) settings: Option<Settings>,
-    /// For [`Verb::Edit`]: what is edited.
-    pub(super) edit: Option<Edit>,
+    /// For [`Verb::Change`]: what changes.
+    pub(super) change: Option<Change>,
     pub(super) point: Option<Point>,
 }
 
@@ -49,8 +49,17 @@ pub enum Verb {
     Resume,
     /// Undoes the run.
     Rollback,
-    /// Starts an edit after the run, which is a completed pivot.
-    Edit,
+    /// Starts an edit or an upgrade after the run, which is a completed pivot.
+    Change,
+}
+
+/// What a child changes of the DaemonSets.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Change {
+    /// One command line.
+    Edit(Edit),
+    /// The release.
+    Upgrade(Upgrade),
 }
 
 /// The fate of a child.
@@ -85,17 +94,17 @@ impl SimulatedSite {
         self.inject_fault_in(program, (verb, None), place).await
     }
 
-    /// As [`SimulatedSite::inject_fault`], for a child that carries out this edit.
+    /// As [`SimulatedSite::inject_fault`], for a child that carries out this edit or upgrade.
     ///
     /// # Errors
     /// As there.
-    pub async fn inject_fault_in_edit(
+    pub async fn inject_fault_in_change(
         &self,
         program: &Path,
-        edit: Edit,
+        change: Change,
         place: (&Point, Fault, Then),
     ) -> Result<ChildExit, RehearsalError> {
-        self.inject_fault_in(program, (Verb::Edit, Some(edit)), Some(place)).await
+        self.inject_fault_in(program, (Verb::Change, Some(change)), Some(place)).await
     }
 
     /// The argument of a child that does `verb`, for a test that starts it in its own way.
@@ -109,25 +118,25 @@ impl SimulatedSite {
     async fn orders_in(
         &self,
         verb: Verb,
-        edit: Option<Edit>,
+        change: Option<Change>,
         point: Option<Point>,
     ) -> Result<String, RehearsalError> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let settings = match verb {
             Verb::Pivot => Some(self.preflight().await?.settings),
-            Verb::Resume | Verb::Rollback | Verb::Edit => None,
+            Verb::Resume | Verb::Rollback | Verb::Change => None,
         };
         let (api, state_dir) = (self.serve_on(listener)?, self.state_dir());
-        Ok(serde_json::to_string(&Orders { verb, api, state_dir, settings, edit, point })?)
+        Ok(serde_json::to_string(&Orders { verb, api, state_dir, settings, change, point })?)
     }
 
     async fn inject_fault_in(
         &self,
         program: &Path,
-        (verb, edit): (Verb, Option<Edit>),
+        (verb, change): (Verb, Option<Change>),
         place: Option<(&Point, Fault, Then)>,
     ) -> Result<ChildExit, RehearsalError> {
-        let orders = self.orders_in(verb, edit, place.map(|(point, ..)| point.clone())).await?;
+        let orders = self.orders_in(verb, change, place.map(|(point, ..)| point.clone())).await?;
         let mut child = ChildGuard::start(program, &orders)?;
         let Some((point, fault, then)) = place else { return child.end_well().await };
         if !child.reaches_its_point().await? {

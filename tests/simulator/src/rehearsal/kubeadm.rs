@@ -1,11 +1,44 @@
-//! The manifests that kubeadm wrote for each release, derived from those of 1.35, and its marks on the node.
+//! kubeadm: the manifests that it wrote for each release, derived from those of 1.35, and its marks on the node.
 
 use super::version::Version;
 use crate::{SimulatorOptions, write_control_plane};
+use async_trait::async_trait;
 use fulcrum_steps::cluster::{ROLE_LABEL, ROLE_LABEL_BEFORE_1_24};
+use fulcrum_steps::component::Component;
 use fulcrum_steps::host::{FileImage, ManifestsDir};
+use fulcrum_steps::manifest::StaticPod;
+use fulcrum_steps::upgrade::{KubeadmInput, RenderError, Renderer, Version as Release};
 use std::collections::BTreeMap;
 use std::io;
+
+/// A kubeadm of this version. It renders for the version that it is asked for, and for the node that is simulated.
+pub struct SimulatedKubeadm(pub Version);
+
+#[async_trait]
+impl Renderer for SimulatedKubeadm {
+    async fn version(&self) -> Result<Release, RenderError> {
+        Ok(Release { minor: self.0.minor.into(), patch: self.0.patch.into() })
+    }
+
+    async fn static_pods(
+        &self,
+        _input: &KubeadmInput,
+        version: Release,
+    ) -> Result<Vec<StaticPod>, RenderError> {
+        let attempt = format!("render the manifests of {version}");
+        let failed =
+            |seen: String| RenderError { program: "kubeadm".to_owned(), attempt: attempt.clone(), seen };
+        let number = |number: u32| u16::try_from(number).map_err(|error| failed(error.to_string()));
+        let version = Version { minor: number(version.minor)?, patch: number(version.patch)? };
+        let files = manifests(version).map_err(|error| failed(error.to_string()))?;
+        let read = |component: Component| {
+            let file = files.get(component.manifest_file()).map(|file| file.content.as_bytes());
+            let file = file.ok_or_else(|| failed(format!("no {}", component.manifest_file())))?;
+            StaticPod::parse(component, file).map_err(|error| failed(error.to_string()))
+        };
+        Component::ALL.into_iter().map(read).collect()
+    }
+}
 
 /// The manifests, by file name.
 pub(super) fn manifests(version: Version) -> io::Result<BTreeMap<String, FileImage>> {
@@ -94,7 +127,6 @@ fn without(text: &str, opening: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fulcrum_steps::component::Component;
     use serde_json::Value;
 
     const FIXTURES: [(&str, &str); 3] = [

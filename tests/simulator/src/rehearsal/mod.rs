@@ -9,6 +9,7 @@
 mod kubeadm;
 mod setup;
 mod version;
+pub use kubeadm::SimulatedKubeadm;
 pub use setup::{Setup, SetupError};
 pub use version::{Version, VersionError};
 
@@ -37,7 +38,7 @@ pub use point::{Case, Fault, ParseCaseError, Point, SIGNING, Then, When, cases};
 // The process that is broken.
 mod child;
 mod run_child;
-pub use child::{ChildExit, Orders, Verb};
+pub use child::{Change, ChildExit, Orders, Verb};
 pub use run_child::run_child;
 
 // Breaks the process, and takes the run up.

@@ -1,6 +1,6 @@
 //! The work of a child: the run, with the real steps and engine, until it is at its point.
 
-use super::child::{AT_ITS_POINT, GO_ON, Orders, PAUSE, Verb};
+use super::child::{AT_ITS_POINT, Change, GO_ON, Orders, PAUSE, Verb};
 use super::error::RehearsalError;
 use super::point::{Point, When};
 use super::simulated_site::{engine, sealer, settings_of, site};
@@ -49,9 +49,13 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     // Set once, before any step runs.
     let _ = gate.control.set(engine.control());
     let ending = match (orders.verb, run) {
-        (Verb::Edit, Some(pivot)) => {
-            let edit = orders.edit.ok_or_else(|| RehearsalError::Child("there is no edit".to_owned()))?;
-            engine.start(plan::edit(&settings, pivot, edit)?).await?
+        (Verb::Change, Some(pivot)) => {
+            let plan = match orders.change {
+                Some(Change::Edit(edit)) => plan::edit(&settings, pivot, edit)?,
+                Some(Change::Upgrade(upgrade)) => plan::upgrade(&settings, pivot, upgrade)?,
+                None => return Err(RehearsalError::Child("there is nothing to change".to_owned())),
+            };
+            engine.start(plan).await?
         }
         (Verb::Pivot, _) => engine.start(plan::pivot(&settings, super::SOON)?).await?,
         (Verb::Resume, Some(run)) => engine.resume(run).await?,

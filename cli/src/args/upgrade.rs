@@ -1,0 +1,84 @@
+//! What was typed after `fulcrum upgrade`.
+
+use super::{Consent, duration};
+use clap::Subcommand;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = UPGRADE_HELP)]
+pub(crate) struct Upgrade {
+    #[command(subcommand)]
+    pub(crate) command: UpgradeCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UpgradeCommand {
+    /// Say what the release of another kubeadm changes in the DaemonSets. Changes nothing.
+    Plan(Release),
+    /// Roll the release out: the API server, then the controller manager, then the scheduler.
+    Apply {
+        #[command(flatten)]
+        release: Release,
+        #[command(flatten)]
+        pace: Pace,
+    },
+    /// End the emulation of the release before. From then on the upgrade cannot be taken back.
+    Finalize {
+        #[command(flatten)]
+        pace: Pace,
+        /// The kubeconfig [default: the one that the pivot was started with].
+        #[arg(long, value_name = "FILE")]
+        kubeconfig: Option<PathBuf>,
+    },
+    /// Take the last upgrade back, if it is not finalized.
+    Rollback {
+        /// The kubeconfig [default: the one that the pivot was started with].
+        #[arg(long, value_name = "FILE")]
+        kubeconfig: Option<PathBuf>,
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+/// The release to upgrade to.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Release {
+    /// The kubeadm of the release to upgrade to. It renders the manifests.
+    #[arg(long, default_value = "kubeadm", value_name = "PROGRAM")]
+    pub(crate) kubeadm: PathBuf,
+    /// The kubeadm of the release that runs. It renders what the new manifests are compared with [default: the new
+    /// kubeadm, for the version that runs].
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) base_kubeadm: Option<PathBuf>,
+    /// The version [default: that of the kubeadm].
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) to: Option<fulcrum_steps::upgrade::Version>,
+    /// Go on although clients have asked for APIs that the release does not serve any more.
+    #[arg(long)]
+    pub(crate) allow_removed_apis: bool,
+    /// The kubeconfig [default: the one that the pivot was started with].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pace {
+    /// How long each new pod may take to serve, its images included, before everything comes back.
+    #[arg(long, default_value = "5m", value_parser = duration, value_name = "TIME")]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+/// How `upgrade` is used.
+const UPGRADE_HELP: &str = "\
+What the new kubeadm writes otherwise than the old one is carried over; flags and fields that a person has
+changed stay, and a field that both have changed is refused. The new pods start beside the old ones and behave
+as the release before until `finalize`.
+
+Examples:
+  fulcrum upgrade plan --kubeadm ./kubeadm-1.36
+  fulcrum upgrade apply --kubeadm ./kubeadm-1.36
+  fulcrum upgrade rollback                   # until it is finalized
+  fulcrum upgrade finalize";

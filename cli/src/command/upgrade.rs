@@ -1,0 +1,212 @@
+//! `fulcrum upgrade`: another release of Kubernetes for a control plane that runs from its DaemonSets.
+
+use super::carry_on::{conclude, engine, nothing_to_do};
+use super::edit::{daemonset, self_hosted};
+use super::rollback::rollback;
+use crate::args::{Consent, Global, LockArg, Pace, Release, Rollback, Upgrade, UpgradeCommand};
+use crate::env::{access, refuse_another_cluster, require_root, site};
+use crate::exit::{Exit, Failure};
+use crate::journal::{gone_on_meanwhile, open_journal, read_before_writing, read_journal};
+use crate::kubeadm::Kubeadm;
+use crate::render::template_diff;
+use crate::shell::Shell;
+use fulcrum_engine::load::load;
+use fulcrum_engine::state::{Reader, RunId};
+use fulcrum_engine::{Plan, PlanError};
+use fulcrum_steps::cluster::{Access, Cluster};
+use fulcrum_steps::component::Component;
+use fulcrum_steps::guard::JournalView;
+use fulcrum_steps::host::Host;
+use fulcrum_steps::manifest::{TemplateChange, can_roll_out};
+use fulcrum_steps::plan::{self, FINALIZE, UPGRADE};
+use fulcrum_steps::run_info::LockPurpose;
+use fulcrum_steps::settings::Settings;
+use fulcrum_steps::upgrade::{Found, Merged, Renderer, Wish, end_of_emulation, target};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub(crate) async fn upgrade(global: &Global, args: &Upgrade, shell: &Shell) -> Result<Exit, Failure> {
+    require_root()?;
+    match &args.command {
+        UpgradeCommand::Plan(release) => {
+            let node = SelfHosted::find(global, release.kubeconfig.as_ref()).await?;
+            let found = node.target(release, shell).await?;
+            Ok(if node.show(&found.merged, shell).await? { Exit::Changes } else { Exit::Done })
+        }
+        UpgradeCommand::Apply { release, pace } => apply(global, release, pace, shell).await,
+        UpgradeCommand::Finalize { pace, kubeconfig } => finalize(global, kubeconfig, pace, shell).await,
+        UpgradeCommand::Rollback { kubeconfig, consent } => back(global, kubeconfig, consent, shell).await,
+    }
+}
+
+async fn apply(global: &Global, release: &Release, pace: &Pace, shell: &Shell) -> Result<Exit, Failure> {
+    let node = SelfHosted::find(global, release.kubeconfig.as_ref()).await?;
+    let found = node.target(release, shell).await?;
+    if !node.show(&found.merged, shell).await? {
+        return Ok(nothing_to_do(None, &format!("the control plane is {} as it runs", found.to), shell));
+    }
+    let Found { from, to, merged, warnings: _ } = found;
+    let why = format!("{from} to {to}");
+    let question = format!("Upgrade the control plane from {from} to {to}?");
+    let upgrade = plan::Upgrade { merged, within: pace.timeout, why };
+    node.carry_out(global, upgrade, plan::upgrade, (&pace.consent, &question), shell).await
+}
+
+async fn finalize(
+    global: &Global,
+    kubeconfig: &Option<PathBuf>,
+    pace: &Pace,
+    shell: &Shell,
+) -> Result<Exit, Failure> {
+    let node = SelfHosted::find(global, kubeconfig.as_ref()).await?;
+    let merged = end_of_emulation(&node.live).map_err(Failure::refused)?;
+    if !node.show(&merged, shell).await? {
+        return Ok(nothing_to_do(None, "no component emulates another release", shell));
+    }
+    let why = "the emulation of the release before ends".to_owned();
+    let question = "Finalize the upgrade? It cannot be taken back then.";
+    let upgrade = plan::Upgrade { merged, within: pace.timeout, why };
+    node.carry_out(global, upgrade, plan::finalize, (&pace.consent, question), shell).await
+}
+
+/// Takes the last upgrade back.
+async fn back(
+    global: &Global,
+    kubeconfig: &Option<PathBuf>,
+    consent: &Consent,
+    shell: &Shell,
+) -> Result<Exit, Failure> {
+    let journal = read_journal(&global.state_dir, LockPurpose::Upgrade)?;
+    let Some(run) = last_upgrade(&journal)? else {
+        return Err(Failure::refused(
+            "there is no upgrade to take back here: none was begun, or the last one is finalized or taken back",
+        ));
+    };
+    let args = Rollback {
+        run: Some(run.to_string()),
+        kubeconfig: kubeconfig.clone(),
+        keep_port_sharing: false,
+        allow_downgrade: false,
+        timeout: None,
+        lock: LockArg { take_lock: false },
+        consent: Consent { yes: consent.yes },
+    };
+    rollback(global, &args, shell).await
+}
+
+/// The last upgrade in the journal that can be taken back.
+fn last_upgrade(journal: &Reader) -> Result<Option<RunId>, Failure> {
+    for header in journal.runs()?.into_iter().rev() {
+        let run = load(journal, header.run)?;
+        match header.kind.as_str() {
+            FINALIZE if !run.is_rolled_back() => return Ok(None),
+            UPGRADE if !run.is_rolled_back() => return Ok(Some(header.run)),
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// A node whose control plane runs from its DaemonSets, and from nothing else.
+struct SelfHosted {
+    told: JournalView,
+    settings: Settings,
+    access: Access,
+    host: Arc<dyn Host>,
+    live: Vec<(Component, Value)>,
+}
+
+impl SelfHosted {
+    async fn find(global: &Global, kubeconfig: Option<&PathBuf>) -> Result<Self, Failure> {
+        let journal = read_before_writing(&global.state_dir, LockPurpose::Upgrade)?;
+        let mut told = None;
+        for component in Component::ALL {
+            told = Some(self_hosted(&journal, component)?);
+        }
+        let told = told.ok_or_else(|| Failure::refused("there is no component"))?;
+        let settings = Settings { of_pivot: Some(told.pivot), ..told.settings.clone() };
+        let (access, host) = access(kubeconfig.unwrap_or(&settings.kubeconfig)).await?;
+        refuse_another_cluster(&access.cluster, &settings).await?;
+        let mut live = Vec::new();
+        for component in Component::ALL {
+            let found = daemonset(&access.cluster, component).await?;
+            can_roll_out(&found).map_err(|why| {
+                Failure::refused(format!(
+                    "DaemonSet {} cannot be upgraded: {why}",
+                    component.daemonset_name()
+                ))
+            })?;
+            live.push((component, found));
+        }
+        Ok(Self { told, settings, access, host, live })
+    }
+
+    fn cluster(&self) -> &Cluster {
+        &self.access.cluster
+    }
+
+    async fn target(&self, release: &Release, shell: &Shell) -> Result<Found, Failure> {
+        let kubeadm = Kubeadm::new(&release.kubeadm);
+        let base = release.base_kubeadm.as_deref().map(Kubeadm::new);
+        let wish = Wish {
+            cluster: self.cluster(),
+            settings: &self.settings,
+            live: &self.live,
+            kubeadm: &kubeadm,
+            base: base.as_ref().map(|base| base as &dyn Renderer),
+            to: release.to,
+            allow_removed_apis: release.allow_removed_apis,
+        };
+        let found = target(&wish).await.map_err(|error| Failure::new(Exit::Refused, error))?;
+        for warning in &found.warnings {
+            shell.talk(format_args!("warning: {warning}"));
+        }
+        Ok(found)
+    }
+
+    /// Shows what changes, and has the API server check it. Returns whether anything does.
+    async fn show(&self, merged: &[Merged], shell: &Shell) -> Result<bool, Failure> {
+        for Merged { component, changes } in merged {
+            let Some((_, live)) = self.live.iter().find(|(other, _)| other == component) else { continue };
+            let mut after = live.clone();
+            let change = TemplateChange::Fields(changes.clone());
+            if !change.make(*component, &mut after["spec"]["template"]) {
+                return Err(Failure::refused(format!(
+                    "DaemonSet {} has no place for what the release changes; nothing was changed: report this",
+                    component.daemonset_name()
+                )));
+            }
+            let [before, now] = [live, &after].map(|one| &one["spec"]["template"]);
+            shell.talk(template_diff(*component, before, now, shell.colours()).trim_end());
+            if let Err(error) = self.cluster().replace_daemonset(&after, true).await {
+                let text = format!("the API server would not take it; nothing was changed: {error}");
+                return Err(Failure::refused(text));
+            }
+        }
+        Ok(!merged.is_empty())
+    }
+
+    async fn carry_out(
+        self,
+        global: &Global,
+        upgrade: plan::Upgrade,
+        make: fn(&Settings, RunId, plan::Upgrade) -> Result<Plan, PlanError>,
+        (consent, question): (&Consent, &str),
+        shell: &Shell,
+    ) -> Result<Exit, Failure> {
+        if !consent.yes {
+            shell.confirm(question)?;
+        }
+        let journal = open_journal(&global.state_dir, LockPurpose::Upgrade)?;
+        // The guard, or another command, may have begun a run while a person was asked.
+        if self_hosted(&journal.reader(), Component::ApiServer)?.runs != self.told.runs {
+            return Err(gone_on_meanwhile(self.told.pivot));
+        }
+        let pivot = self.told.pivot;
+        let plan = make(&self.settings, pivot, upgrade).map_err(|error| Failure::new(Exit::Other, error))?;
+        let site = Arc::new(site(self.settings, &self.access, self.host, &global.state_dir));
+        let (engine, progress) = engine(journal, &site, &[], shell).await?;
+        conclude(engine.start(plan).await, &progress, shell)
+    }
+}

@@ -1,0 +1,88 @@
+//! kubeadm, which renders the manifests of its release.
+
+use async_trait::async_trait;
+use fulcrum_engine::state::fsync::write_atomic;
+use fulcrum_steps::component::Component;
+use fulcrum_steps::manifest::StaticPod;
+use fulcrum_steps::upgrade::{KubeadmInput, RenderError, Renderer, Version, kubeadm_config};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::Command;
+
+/// kubeadm renders in well under a second. It asks no cluster for that.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// Where `kubeadm init --dry-run` writes (kubeadm's constants.go, EnvVarInitDryRunDir).
+const DRY_RUN_DIR: &str = "KUBEADM_INIT_DRYRUN_DIR";
+
+/// A kubeadm program.
+pub(crate) struct Kubeadm {
+    program: PathBuf,
+}
+
+#[async_trait]
+impl Renderer for Kubeadm {
+    async fn version(&self) -> Result<Version, RenderError> {
+        let text = self.run("say its version", &["version", "-o", "short"], None).await?;
+        text.parse().map_err(|error| self.failed("say its version", error))
+    }
+
+    async fn static_pods(
+        &self,
+        input: &KubeadmInput,
+        version: Version,
+    ) -> Result<Vec<StaticPod>, RenderError> {
+        let attempt = format!("render the manifests of {version}");
+        let config = kubeadm_config(input, version).map_err(|error| self.failed(&attempt, error))?;
+        let dir = tempfile::Builder::new().prefix("fulcrum-kubeadm-").tempdir();
+        let dir = dir.map_err(|error| self.failed(&attempt, error))?;
+        let file = dir.path().join("config.yaml");
+        write_atomic(&file, config.as_bytes(), None, None).map_err(|error| self.failed(&attempt, error))?;
+        let file = file.display().to_string();
+        let arguments = ["init", "phase", "control-plane", "all", "--dry-run", "--config", &file];
+        self.run(&attempt, &arguments, Some(dir.path())).await?;
+        let read = |component: Component| {
+            let bytes = std::fs::read(dir.path().join(component.manifest_file())).map_err(|error| {
+                self.failed(&attempt, format!("it wrote no {}: {error}", component.manifest_file()))
+            })?;
+            StaticPod::parse(component, &bytes).map_err(|error| self.failed(&attempt, error))
+        };
+        Component::ALL.into_iter().map(read).collect()
+    }
+}
+
+impl Kubeadm {
+    pub(crate) fn new(program: &Path) -> Self {
+        Self { program: program.to_owned() }
+    }
+
+    async fn run(
+        &self,
+        attempt: &str,
+        arguments: &[&str],
+        dir: Option<&Path>,
+    ) -> Result<String, RenderError> {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        if let Some(dir) = dir {
+            command.env(DRY_RUN_DIR, dir);
+        }
+        let output = tokio::time::timeout(WITHIN, command.output()).await;
+        let output = output.map_err(|_| self.failed(attempt, format!("it did not end within {WITHIN:?}")))?;
+        let output = output.map_err(|error| self.failed(attempt, error))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(self.failed(attempt, format!("{}: {}", output.status, said.trim())));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn failed(&self, attempt: &str, seen: impl ToString) -> RenderError {
+        RenderError {
+            program: self.program.display().to_string(),
+            attempt: attempt.to_owned(),
+            seen: seen.to_string(),
+        }
+    }
+}

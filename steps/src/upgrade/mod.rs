@@ -1,0 +1,16 @@
+//! What an upgrade of Kubernetes changes in the DaemonSets. Pure, but for [`target`], which reads the cluster.
+//!
+//! The target's manifests come from the target's kubeadm, and the base from that of the release that runs. What the
+//! two differ in is what the release wants. The rest of a DaemonSet is what people have made of it, and stays.
+
+mod kubeadm;
+mod merge;
+mod removed_apis;
+mod skew;
+mod target;
+
+pub use kubeadm::{KubeadmInput, NotKubeadms, kubeadm_config};
+pub use merge::{Conflict, MergeError, Merged, merge};
+pub use removed_apis::{RemovedApi, removed_apis};
+pub use skew::{NoVersion, SkewError, Version, allowed, gone_flags};
+pub use target::{EMULATED, Found, RenderError, Renderer, TargetError, Wish, end_of_emulation, target};

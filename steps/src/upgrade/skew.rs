@@ -1,0 +1,180 @@
+//! Which release may follow which. Pure. The rules are those of Kubernetes' version skew policy.
+
+use crate::component::Component;
+use std::fmt;
+use std::str::FromStr;
+
+/// A version of Kubernetes 1: `v1.36.3`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// The minor release.
+    pub minor: u32,
+    /// The patch.
+    pub patch: u32,
+}
+
+/// A kubelet may be this many minor releases older than an API server (since 1.28; two before).
+const KUBELETS_BEHIND: u32 = 3;
+
+/// An upgrade that Kubernetes does not allow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SkewError {
+    /// Backwards.
+    #[error(
+        "{to} is older than {from}, which runs: `fulcrum upgrade rollback` takes an upgrade back until it is finalized"
+    )]
+    Backwards {
+        /// What runs.
+        from: Version,
+        /// What was asked for.
+        to: Version,
+    },
+    /// A minor release is skipped.
+    #[error("{to} skips a minor release after {from}: upgrade to 1.{} first, and finalize that", from.minor + 1)]
+    Skips {
+        /// What runs.
+        from: Version,
+        /// What was asked for.
+        to: Version,
+    },
+    /// A kubelet would be too old.
+    #[error("the kubelet of node {node} is {kubelet}, and an API server of {to} takes none older than 1.{}: upgrade it first", to.minor.saturating_sub(KUBELETS_BEHIND))]
+    KubeletTooOld {
+        /// The node.
+        node: String,
+        /// Its kubelet's version.
+        kubelet: Version,
+        /// What was asked for.
+        to: Version,
+    },
+    /// The release does not know a flag any more.
+    #[error(
+        "{component} of 1.{since} and later does not know --{flag}: take it out with `fulcrum edit {component} --unset {flag}`, and see what replaces it in the release notes"
+    )]
+    FlagIsGone {
+        /// The component.
+        component: Component,
+        /// The flag.
+        flag: &'static str,
+        /// The first minor release without it.
+        since: u32,
+    },
+}
+
+/// Flags that a release does not know any more. kubeadm writes none of them, so that a merge does not see them.
+/// kubernetes/kubernetes CHANGELOG-1.33: cloud providers are outside of the API server.
+const GONE: [(Component, &str, u32); 2] =
+    [(Component::ApiServer, "cloud-config", 33), (Component::ApiServer, "cloud-provider", 33)];
+
+/// Whether `to` may follow `from`, beside kubelets of these versions.
+///
+/// # Errors
+/// When the skew policy forbids it.
+pub fn allowed(from: Version, to: Version, kubelets: &[(String, Version)]) -> Result<(), SkewError> {
+    if to < from {
+        return Err(SkewError::Backwards { from, to });
+    }
+    if to.minor > from.minor + 1 {
+        return Err(SkewError::Skips { from, to });
+    }
+    let too_old = kubelets.iter().find(|(_, kubelet)| kubelet.minor + KUBELETS_BEHIND < to.minor);
+    match too_old {
+        Some((node, kubelet)) => Err(SkewError::KubeletTooOld { node: node.clone(), kubelet: *kubelet, to }),
+        None => Ok(()),
+    }
+}
+
+/// The flags among `names` that the release `to` does not know any more.
+pub fn gone_flags<'a>(
+    component: Component,
+    to: Version,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Vec<SkewError> {
+    let names: Vec<&str> = names.into_iter().collect();
+    let gone = GONE
+        .iter()
+        .filter(|(of, flag, since)| *of == component && to.minor >= *since && names.contains(flag));
+    gone.map(|(component, flag, since)| SkewError::FlagIsGone { component: *component, flag, since: *since })
+        .collect()
+}
+
+impl Version {
+    /// The minor release as a flag names it: `1.36`.
+    pub fn release(self) -> String {
+        format!("1.{}", self.minor)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v1.{}.{}", self.minor, self.patch)
+    }
+}
+
+/// The text is no version of Kubernetes 1.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no version of Kubernetes: write e.g. v1.36.3")]
+pub struct NoVersion(String);
+
+impl FromStr for Version {
+    type Err = NoVersion;
+
+    /// Reads `v1.36.3`. What follows the patch (`-gke.1`, `+k3s1`) is left out.
+    fn from_str(text: &str) -> Result<Self, NoVersion> {
+        let error = || NoVersion(text.to_owned());
+        let rest = text.trim().trim_start_matches('v').strip_prefix("1.").ok_or_else(error)?;
+        let (minor, rest) = rest.split_once('.').ok_or_else(error)?;
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let number = |digits: &str| digits.parse().map_err(|_| error());
+        Ok(Self { minor: number(minor)?, patch: number(&rest[..end])? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(text: &str) -> Version {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn versions_are_read_as_kubernetes_writes_them() {
+        assert_eq!(version("v1.36.3"), Version { minor: 36, patch: 3 });
+        assert_eq!(version("1.20.15-gke.7"), Version { minor: 20, patch: 15 });
+        assert_eq!(version("v1.31.0+k3s1\n").to_string(), "v1.31.0");
+        for wrong in ["", "v1", "v1.36", "v2.1.0", "1.x.0", "latest"] {
+            assert!(wrong.parse::<Version>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn no_minor_release_is_skipped_and_none_goes_back() {
+        let from = version("v1.35.3");
+        for (to, fine) in
+            [("v1.35.3", true), ("v1.35.9", true), ("v1.36.0", true), ("v1.35.2", false), ("v1.37.0", false)]
+        {
+            assert_eq!(allowed(from, version(to), &[]).is_ok(), fine, "{to}");
+        }
+    }
+
+    #[test]
+    fn a_kubelet_may_be_three_releases_older() {
+        let kubelets =
+            |text: &str| vec![("cp1".to_owned(), version("v1.35.3")), ("w1".to_owned(), version(text))];
+        let (from, to) = (version("v1.35.3"), version("v1.36.0"));
+        assert_eq!(allowed(from, to, &kubelets("v1.33.0")), Ok(()));
+        let refused = allowed(from, to, &kubelets("v1.32.9")).unwrap_err();
+        assert!(refused.to_string().contains("node w1 is v1.32.9"), "{refused}");
+        assert!(refused.to_string().contains("older than 1.33"), "{refused}");
+    }
+
+    #[test]
+    fn a_flag_that_is_gone_is_named() {
+        let names = ["v", "cloud-config"];
+        assert_eq!(gone_flags(Component::ApiServer, version("v1.32.0"), names), []);
+        assert_eq!(gone_flags(Component::Scheduler, version("v1.36.0"), names), []);
+        let gone = gone_flags(Component::ApiServer, version("v1.33.0"), names);
+        assert!(gone[0].to_string().contains("--cloud-config"), "{gone:?}");
+    }
+}

@@ -1,0 +1,256 @@
+//! What an upgrade changes in the DaemonSets that run: the release that runs, the one that is asked for, and the merge
+//! of the two. Reads the cluster, and changes nothing.
+
+use super::{
+    KubeadmInput, MergeError, Merged, NoVersion, NotKubeadms, RemovedApi, SkewError, Version, allowed,
+    gone_flags, merge, removed_apis,
+};
+use crate::cluster::{Cluster, ClusterError, OPT_IN_LABEL};
+use crate::component::Component;
+use crate::manifest::{FlagChange, StaticPod, Words, WordsError};
+use crate::release::{NEWEST_TRIED, Release, Trait};
+use crate::settings::Settings;
+use async_trait::async_trait;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The flag by which a component behaves as another release.
+pub const EMULATED: &str = "emulated-version";
+
+/// Where a container runtime listens if kubeadm has not noted it.
+const RUNTIME: &str = "unix:///run/containerd/containerd.sock";
+
+/// A kubeadm, which renders the manifests of releases.
+#[async_trait]
+pub trait Renderer: Send + Sync {
+    /// Its own release.
+    async fn version(&self) -> Result<Version, RenderError>;
+
+    /// The static pods that it makes for a version: all three, in the order of [`Component::ALL`].
+    async fn static_pods(
+        &self,
+        input: &KubeadmInput,
+        version: Version,
+    ) -> Result<Vec<StaticPod>, RenderError>;
+}
+
+/// A kubeadm could not be used.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{program} could not {attempt}: {seen}; nothing was changed: name the kubeadm of the release with --kubeadm"
+)]
+pub struct RenderError {
+    /// The program.
+    pub program: String,
+    /// What it was asked for.
+    pub attempt: String,
+    /// What was seen.
+    pub seen: String,
+}
+
+/// What is to be upgraded, and to what.
+pub struct Wish<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// The settings of the pivot.
+    pub settings: &'a Settings,
+    /// The DaemonSets as they are: all three, in the order of [`Component::ALL`].
+    pub live: &'a [(Component, Value)],
+    /// The kubeadm of the release to upgrade to.
+    pub kubeadm: &'a dyn Renderer,
+    /// The kubeadm of the release that runs, if it is another one.
+    pub base: Option<&'a dyn Renderer>,
+    /// The version, if it is not that of the kubeadm.
+    pub to: Option<Version>,
+    /// Whether APIs that clients ask for may go.
+    pub allow_removed_apis: bool,
+}
+
+/// An upgrade that may be carried out.
+#[derive(Debug)]
+pub struct Found {
+    /// What runs.
+    pub from: Version,
+    /// What will run.
+    pub to: Version,
+    /// The components that change, in the order in which they are rolled out.
+    pub merged: Vec<Merged>,
+    /// What a person should know before.
+    pub warnings: Vec<String>,
+}
+
+/// An upgrade is refused. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum TargetError {
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    #[error("{0}; nothing was changed")]
+    Version(#[from] NoVersion),
+    #[error("{0}; nothing was changed")]
+    Skew(#[from] SkewError),
+    #[error(transparent)]
+    NotKubeadms(#[from] NotKubeadms),
+    #[error("{0}; nothing was changed")]
+    Merge(#[from] MergeError),
+    #[error(transparent)]
+    Words(#[from] WordsError),
+    #[error(
+        "the control plane is {from} and behaves as {emulated}: `fulcrum upgrade finalize` ends that, and the next upgrade \
+         can follow"
+    )]
+    NotFinalized { from: Version, emulated: String },
+    #[error(
+        "since the API server started, clients have asked for APIs that 1.{minor} does not serve: {}; upgrade those clients \
+         (the audit log names them, annotation k8s.io/removed-release), or go on with --allow-removed-apis", list(.apis)
+    )]
+    RemovedApis { minor: u32, apis: Vec<RemovedApi> },
+    #[error(
+        "node {0} has no address in the cluster; nothing was changed: see `kubectl get node {0} -o wide`"
+    )]
+    NoAddress(String),
+    #[error(
+        "{0} still runs static pods, which an upgrade of the DaemonSets does not reach; nothing was changed: pivot there \
+         first with `fulcrum pivot`"
+    )]
+    StaticNodes(String),
+    #[error("the API server would not take what kubeadm writes; nothing was changed: {0}")]
+    NotTaken(ClusterError),
+}
+
+fn list(apis: &[RemovedApi]) -> String {
+    apis.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What changes, or why the upgrade is refused.
+///
+/// # Errors
+/// When the cluster or a kubeadm cannot be asked, the version skew policy forbids the upgrade, clients use what goes, or
+/// a person has changed what the release changes.
+pub async fn target(wish: &Wish<'_>) -> Result<Found, TargetError> {
+    let from: Version = wish.cluster.version().await?.parse()?;
+    let to = match wish.to {
+        Some(to) => to,
+        None => wish.kubeadm.version().await?,
+    };
+    let mut warnings = Vec::new();
+    if to.minor > NEWEST_TRIED {
+        warnings.push(format!("nobody has tried fulcrum with {} yet", to.release()));
+    }
+    wish.refuse_static_nodes().await?;
+    wish.refuse_skew(from, to).await?;
+    warnings.extend(wish.refuse_removed_apis(to).await?);
+    let input = wish.input().await?;
+    let base = wish.base.unwrap_or(wish.kubeadm).static_pods(&input, from).await?;
+    let target = wish.kubeadm.static_pods(&input, to).await?;
+    let emulated = emulation(from, to);
+    let mut merged = Vec::new();
+    for (((component, live), base), target) in wish.live.iter().zip(&base).zip(&target) {
+        let flags = flags(*component, live)?;
+        if let Some(gone) = gone_flags(*component, to, flags.keys().map(String::as_str)).into_iter().next() {
+            return Err(gone.into());
+        }
+        let (base, target) = (wish.template(live, base).await?, wish.template(live, target).await?);
+        let found = merge(*component, [&base, &target, &live["spec"]["template"]], &emulated)?;
+        merged.extend((!found.changes.is_empty()).then_some(found));
+    }
+    Ok(Found { from, to, merged, warnings })
+}
+
+/// The changes that end the emulation of another release in the DaemonSets.
+///
+/// # Errors
+/// When a DaemonSet's command line cannot be read.
+pub fn end_of_emulation(live: &[(Component, Value)]) -> Result<Vec<Merged>, MergeError> {
+    let end = [FlagChange::Unset(EMULATED.to_owned())];
+    let mut merged = Vec::new();
+    for (component, live) in live {
+        let template = &live["spec"]["template"];
+        let found = merge(*component, [template, template, template], &end)?;
+        merged.extend((!found.changes.is_empty()).then_some(found));
+    }
+    Ok(merged)
+}
+
+impl Wish<'_> {
+    /// The components of the new release must not meet an API server of the old one on another node.
+    async fn refuse_static_nodes(&self) -> Result<(), TargetError> {
+        let role = &self.settings.role_label;
+        let mut nodes = self.cluster.nodes_labelled(role).await?;
+        let hosted = self.cluster.nodes_labelled(&format!("{role},{OPT_IN_LABEL}")).await?;
+        nodes.retain(|node| !hosted.contains(node));
+        if nodes.is_empty() { Ok(()) } else { Err(TargetError::StaticNodes(nodes.join(", "))) }
+    }
+
+    async fn refuse_skew(&self, from: Version, to: Version) -> Result<(), TargetError> {
+        let kubelets = self.cluster.kubelets().await?;
+        let kubelets: Result<Vec<_>, NoVersion> =
+            kubelets.into_iter().map(|(node, version)| Ok((node, version.parse()?))).collect();
+        allowed(from, to, &kubelets?)?;
+        for (component, live) in self.live {
+            if let (Some(emulated), true) = (flags(*component, live)?.remove(EMULATED), to.minor > from.minor)
+            {
+                return Err(TargetError::NotFinalized { from, emulated });
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns a warning if the API server does not tell.
+    async fn refuse_removed_apis(&self, to: Version) -> Result<Option<String>, TargetError> {
+        let metrics = match self.cluster.metrics().await {
+            Ok(metrics) => metrics,
+            Err(error) => {
+                return Ok(Some(format!("not checked whether clients ask for APIs that go: {error}")));
+            }
+        };
+        let apis = removed_apis(&metrics, to);
+        if apis.is_empty() || self.allow_removed_apis {
+            return Ok(None);
+        }
+        Err(TargetError::RemovedApis { minor: to.minor, apis })
+    }
+
+    async fn input(&self) -> Result<KubeadmInput, TargetError> {
+        let node = &self.settings.node;
+        let configuration = self.cluster.kubeadm_configuration().await?.ok_or(NotKubeadms)?;
+        let address = self.settings.node_addresses.first().copied();
+        let address = address.ok_or_else(|| TargetError::NoAddress(node.clone()))?;
+        let port = match self.live.first() {
+            Some((component, live)) => flags(*component, live)?.remove("secure-port"),
+            None => None,
+        };
+        let port = port.and_then(|port| port.parse().ok());
+        let runtime = self.cluster.runtime_of(node).await?;
+        Ok(KubeadmInput {
+            cluster: configuration,
+            node: node.clone(),
+            address,
+            port: port.unwrap_or_else(|| Component::ApiServer.default_port()),
+            runtime: runtime.unwrap_or_else(|| RUNTIME.to_owned()),
+        })
+    }
+
+    /// The pod template that a static pod makes, with the API server's defaults, which are in what runs, too.
+    async fn template(&self, live: &Value, pod: &StaticPod) -> Result<Value, TargetError> {
+        let mut made = pod.daemonset(&self.settings.target(None));
+        let mut whole = live.clone();
+        whole["spec"]["template"] = made["spec"]["template"].take();
+        let mut defaulted =
+            self.cluster.replace_daemonset(&whole, true).await.map_err(TargetError::NotTaken)?;
+        Ok(defaulted["spec"]["template"].take())
+    }
+}
+
+fn flags(component: Component, live: &Value) -> Result<BTreeMap<String, String>, WordsError> {
+    Words::of(component, &live["spec"]["template"])?.flags(component)
+}
+
+/// The new release behaves as the old one until the upgrade is finalized.
+fn emulation(from: Version, to: Version) -> Vec<FlagChange> {
+    let can = Release(from.minor).has(Trait::EmulatedVersions);
+    let wanted = (to.minor > from.minor && can).then(|| FlagChange::Set(EMULATED.to_owned(), from.release()));
+    wanted.into_iter().collect()
+}
