@@ -6,7 +6,7 @@ use crate::support::{TestSite, setup};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Outcome, ProbeResult, Step, StepError, StepRegistry, StepSpec};
 use fulcrum_simulator::rehearsal::{
-    Broken, Case, ChildExit, Fault, FaultRehearsal, Point, Steps, Then, Verb, Verdict, When, cases,
+    Broken, Case, ChildExit, Fault, FaultRehearsal, Point, SIGNING, Steps, Then, Verb, Verdict, When, cases,
 };
 use fulcrum_steps::plan;
 use fulcrum_steps::settings::{HandoverMode, Wanted};
@@ -23,6 +23,9 @@ const SIDE_BY_SIDE: usize = 5;
 /// each step, so that each step is met and, over many steps, each kind of case: the test sees to that.
 const WAYS: [(HandoverMode, usize, usize); 3] =
     [(HandoverMode::Steer, 32, 23), (HandoverMode::Bridge, 23, 29), (HandoverMode::Restart, 19, 29)];
+
+/// The cases of the signing: six instants, three faults.
+const SIGNING_CASES: usize = 6 * 3;
 
 fn fulcrum() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_fulcrum"))
@@ -46,8 +49,9 @@ async fn try_all(way: HandoverMode, cases: Vec<Case>, steps: Option<Steps>) -> V
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_run_broken_anywhere_is_brought_to_its_end() {
     for (way, steps, one_in) in WAYS {
-        let all = all_cases(way, "everywhere").await;
-        assert_eq!(all.len(), steps * 3 * (3 * 2 + 4), "{way}");
+        let mut all = all_cases(way, "everywhere").await;
+        let signing = all.split_off(steps * 3 * (3 * 2 + 4));
+        assert!(signing.len() == SIGNING_CASES && signing[0].point.step.as_str() == SIGNING, "{way}");
         let some: Vec<Case> = all.into_iter().step_by(one_in).collect();
         let met: BTreeSet<String> = some.iter().map(|case| case.point.step.to_string()).collect();
         assert_eq!(met.len(), steps, "{way}: a step is left out");
@@ -57,6 +61,17 @@ async fn a_run_broken_anywhere_is_brought_to_its_end() {
         for broken in try_all(way, some, None).await {
             assert!(broken.verdict.is_pass(), "{way}, {}: {:?}", broken.case, broken.verdict);
         }
+    }
+}
+
+/// The run is over, and the process that signs its end is broken: the node is as the run has left it, nothing
+/// unsigned is called verified, and the next run's end signs all. Here by SIGKILL.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_signing_broken_anywhere_is_done_by_the_next() {
+    let all = all_cases(HandoverMode::Steer, &format!("{SIGNING}:kill")).await;
+    assert_eq!(all.len(), SIGNING_CASES / 3);
+    for Broken { case, verdict, .. } in try_all(HandoverMode::Steer, all, None).await {
+        assert!(verdict.is_pass(), "{case}: {verdict:?}");
     }
 }
 

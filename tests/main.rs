@@ -24,6 +24,9 @@ mod cli;
 
 // What was done, as people and programs read it.
 mod history;
+// The page of a history, in a browser.
+mod browser;
+
 // Each refusal of the checks, provoked, in its words.
 mod refusals;
 
@@ -48,8 +51,11 @@ mod outputs;
 // That the journal has everything which a run has changed.
 mod changes;
 
-// What is signed at the end of a run, and that no secret leaves.
+// What is signed at the end of a run.
 mod evidence;
+
+// That no secret leaves, in any form, to any place.
+mod secrets;
 
 // A terminal, or a pipe, that goes away while the command runs.
 mod terminal;

@@ -129,20 +129,24 @@ pub(crate) enum Command {
 const CRASH_HELP: &str = "\
 WHERE of --crash is `everywhere`, STEP, STEP@WHEN, STEP@WHEN:FAULT or
 STEP@WHEN:FAULT:THEN. A part that is left out stands for all its values.
-  STEP   a name from the plan, such as `switch` or `await-ready/kube-apiserver`
+  STEP   a name from the plan, such as `switch` or `await-ready/kube-apiserver`;
+         or `signing`, which follows the end of the run
   WHEN   started       the intent is on the disk, the effect has not begun
          effect        the effect is there, its result is not in the journal
          done          the result is on the disk
          undo-started, undo-effect, undo-done: the same points on the way back
+         Of `signing`: unsigned, key-made, key-known, signed, and after the way
+         back undo-unsigned, undo-signed
   FAULT  kill          SIGKILL of a real process
          reboot        the simulated machine loses its power and boots again
          api           the API server goes away for a while
   THEN   resume        the run goes on in its direction
          rollback      the run is rolled back
 On the way back, after kill and reboot, both values of THEN mean one thing. Only
-one is tried then. After a reboot the guard does THEN, if the run has armed it.
-A run that completes is rolled back at last. Every case must end exactly as
-before.";
+one is tried then, and only `resume` of `signing`. After a reboot the guard does
+THEN, if the run has armed it. A run that completes is rolled back at last. Every
+case must end exactly as before. After one of `signing`, the next run's end must
+sign everything.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pivot {

@@ -8,7 +8,8 @@ use fulcrum_engine::AfterRun;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, Reader, RunId};
 use fulcrum_evidence::note::Note;
-use fulcrum_evidence::{EvidenceError, leaves, seal};
+use fulcrum_evidence::seal::{Stage, read_keys, seal_watched, sizes};
+use fulcrum_evidence::{EvidenceError, leaves};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,27 +17,38 @@ use std::time::Duration;
 /// The longest that the API may take. A rollback may end while the API server is being started.
 const RECORDED_WITHIN: Duration = Duration::from_secs(5);
 
+/// Gets each stage of a signing when it is reached.
+pub type Watch = Arc<dyn Fn(Stage) + Send + Sync>;
+
 /// Signs after each run on a site.
 pub struct Sealer {
     site: Arc<Site>,
     program: &'static str,
     say: fn(&str),
+    watch: Watch,
 }
 
 impl Sealer {
     /// A sealer for this site and program. `say` tells a person what they must know: the key, when it is made,
     /// and why something is unsigned.
     pub fn new(site: Arc<Site>, program: &'static str, say: fn(&str)) -> Self {
-        Self { site, program, say }
+        Self { site, program, say, watch: Arc::new(|_| {}) }
     }
 
-    async fn record(&self, note: &Note, run: RunId, phase: &Phase) {
+    /// This sealer, which tells `watch` each stage. A rehearsal stops there.
+    #[must_use]
+    pub fn watched(self, watch: Watch) -> Self {
+        Self { watch, ..self }
+    }
+
+    async fn record(&self, Sealed { note, key, .. }: &Sealed, run: RunId, phase: &Phase) {
         let node = &self.site.settings.node;
         let head = NodeHead {
             run: run.to_string(),
             phase: phase.to_string(),
             program: self.program.to_owned(),
             checkpoint: note.to_string(),
+            key: key.clone(),
         };
         let recorded =
             tokio::time::timeout(RECORDED_WITHIN, self.site.cluster.record_head(node, &head)).await;
@@ -54,30 +66,41 @@ impl Sealer {
 #[async_trait]
 impl AfterRun for Sealer {
     async fn ended(&self, journal: &Journal, run: RunId, phase: &Phase) {
-        let (reader, state_dir) = (journal.reader(), self.site.state_dir.clone());
+        let (reader, state_dir, watch) =
+            (journal.reader(), self.site.state_dir.clone(), Arc::clone(&self.watch));
         // Reading the log and writing files takes its time, and other tasks go on meanwhile.
-        let sealed = tokio::task::spawn_blocking(move || sealed(&reader, &state_dir)).await;
+        let sealed = tokio::task::spawn_blocking(move || sealed(&reader, &state_dir, &*watch)).await;
         match sealed.map_err(|error| error.to_string()).and_then(|sealed| sealed.map_err(|e| e.to_string())) {
-            Ok((note, key)) => {
-                if let Some(key) = key {
+            Ok(sealed) => {
+                if sealed.is_first {
                     (self.say)(&format!(
-                        "this node's key is {key}; keep it, and what `fulcrum history checkpoint` prints, elsewhere"
+                        "this node's key is {}; keep it, and what `fulcrum history checkpoint` prints, elsewhere",
+                        sealed.key
                     ));
                 }
-                self.record(&note, run, phase).await;
+                self.record(&sealed, run, phase).await;
             }
             Err(why) => (self.say)(&format!("UNSIGNED: the journal is whole, and nothing signs it: {why}")),
         }
     }
 }
 
-/// Signs. Returns the key as well if it is the journal's first signature.
-fn sealed(journal: &Reader, state_dir: &Path) -> Result<(Note, Option<String>), EvidenceError> {
+/// What was signed.
+struct Sealed {
+    note: Note,
+    /// The public half of the key.
+    key: String,
+    /// Whether this is the journal's first signature.
+    is_first: bool,
+}
+
+/// Signs.
+fn sealed(journal: &Reader, state_dir: &Path, watch: &dyn Fn(Stage)) -> Result<Sealed, EvidenceError> {
     let dir = leaves::evidence_dir(state_dir);
-    let is_first = seal::sizes(&dir)?.is_empty();
-    let note = seal::seal(journal, state_dir)?;
-    let key = seal::read_keys(&dir)?.pop().filter(|_| is_first);
-    Ok((note, key.map(|key| key.to_string())))
+    let is_first = sizes(&dir)?.is_empty();
+    let note = seal_watched(journal, state_dir, watch)?;
+    let key = read_keys(&dir)?.into_iter().rfind(|key| note.is_signed_by(key));
+    Ok(Sealed { note, key: key.map(|key| key.to_string()).unwrap_or_default(), is_first })
 }
 
 impl std::fmt::Debug for Sealer {

@@ -1,15 +1,18 @@
 // Verifies an export of fulcrum with libraries of others: signed notes and transparency logs by the Go project,
-// DSSE by in-toto's own. Nothing here knows fulcrum.
+// envelopes by the authors of DSSE, statements by in-toto's own. Nothing here knows fulcrum.
 //
 //	go run . DIR
 package main
 
 import (
 	"bytes"
+	"context"
+	"crypto"
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -17,9 +20,11 @@ import (
 	"strconv"
 	"strings"
 
+	attestation "github.com/in-toto/attestation/go/v1"
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+	"google.golang.org/protobuf/encoding/protojson"
 )
 
 func main() {
@@ -72,28 +77,40 @@ func proofs(dir string, size int64, root tlog.Hash) {
 	fmt.Println("proofs:", len(all), "runs,", len(entries), "records")
 }
 
-// Each envelope has the key's signature over its payload, which is an in-toto statement.
+// Each envelope is signed by the key, says so by its id, and has a statement of in-toto with subjects.
 func statements(dir, key string) {
-	raw := must(base64.StdEncoding.DecodeString(strings.SplitN(key, "+", 3)[2]))
+	parts := strings.SplitN(key, "+", 3)
+	raw := must(base64.StdEncoding.DecodeString(parts[2]))
+	envelopes := must(dsse.NewEnvelopeVerifier(&verifier{id: parts[1], key: raw[1:]}))
 	all := lines(dir, "statements.intoto.jsonl")
 	for _, line := range all {
 		var envelope dsse.Envelope
 		check(json.Unmarshal([]byte(line), &envelope))
-		payload := must(envelope.DecodeB64Payload())
-		signature := must(base64.StdEncoding.DecodeString(envelope.Signatures[0].Sig))
-		if !ed25519.Verify(raw[1:], dsse.PAE(envelope.PayloadType, payload), signature) {
-			log.Fatal("a statement is not signed")
+		must(envelopes.Verify(context.Background(), &envelope))
+		if envelope.PayloadType != "application/vnd.in-toto+json" {
+			log.Fatal("the payload is none of in-toto's: ", envelope.PayloadType)
 		}
-		var statement struct {
-			Type    string `json:"_type"`
-			Subject []struct{ Digest map[string]string }
-		}
-		check(json.Unmarshal(payload, &statement))
-		if statement.Type != "https://in-toto.io/Statement/v1" || len(statement.Subject) == 0 {
-			log.Fatal("a statement is none of in-toto's")
-		}
+		var statement attestation.Statement
+		check(protojson.Unmarshal(must(envelope.DecodeB64Payload()), &statement))
+		check(statement.Validate())
 	}
 	fmt.Println("statements:", len(all))
+}
+
+// The key, as DSSE asks for it.
+type verifier struct {
+	id  string
+	key ed25519.PublicKey
+}
+
+func (v *verifier) KeyID() (string, error)   { return v.id, nil }
+func (v *verifier) Public() crypto.PublicKey { return v.key }
+
+func (v *verifier) Verify(_ context.Context, data, signature []byte) error {
+	if !ed25519.Verify(v.key, data, signature) {
+		return errors.New("not signed by this key")
+	}
+	return nil
 }
 
 func hash(text string) (hash tlog.Hash) {

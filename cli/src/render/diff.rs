@@ -1,6 +1,7 @@
 //! What a run has changed, as a person compares it: lines of YAML, before and after.
 
 use super::terminal::paint;
+use fulcrum_evidence::sha256_hex;
 use fulcrum_steps::changes::{Change, Changed};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::FileImage;
@@ -123,9 +124,8 @@ impl DiffLine {
 /// What became of a file.
 fn fate(before: &Option<FileImage>, after: &Option<FileImage>, undone: bool) -> String {
     let image = |image: &FileImage| {
-        let digest = image.digest().to_string();
-        let short = digest.get(..12).unwrap_or(&digest);
-        format!("{short}, mode {:04o}, owner {}:{}", image.mode, image.uid, image.gid)
+        let digest = sha256_hex(image.content.as_bytes());
+        format!("{}, mode {:04o}, owner {}:{}", short(&digest), image.mode, image.uid, image.gid)
     };
     let text = match (before, after) {
         (Some(before), Some(after)) => format!("{} -> {}", image(before), image(after)),
@@ -136,12 +136,17 @@ fn fate(before: &Option<FileImage>, after: &Option<FileImage>, undone: bool) -> 
     if undone { format!("{text}; undone since") } else { text }
 }
 
+/// The beginning of a SHA-256, which tells two contents of one run apart.
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
 /// A recorded state on one line.
 fn brief(state: &Value) -> String {
     let Some(digest) = state["sha256"].as_str() else {
         return if state.is_null() { "absent".to_owned() } else { state.to_string() };
     };
-    let mut text = digest.get(..12).unwrap_or(digest).to_owned();
+    let mut text = short(digest).to_owned();
     for (field, word) in [("mode", "mode"), ("resource_version", "version")] {
         if let Some(value) = state[field].as_str() {
             text.push_str(&format!(", {word} {value}"));

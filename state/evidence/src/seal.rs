@@ -31,14 +31,48 @@ const ROTATIONS: &str = "rotations";
 /// When the journal cannot be read, the key cannot be used, or a file cannot be written. The journal is as it
 /// was, and unsigned from its last checkpoint on.
 pub fn seal(journal: &Reader, state_dir: &Path) -> Result<Note, EvidenceError> {
+    seal_watched(journal, state_dir, &|_| {})
+}
+
+/// How far a signing is: what is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The records, and what the last signing has left.
+    Unsigned,
+    /// A key, which was made just now. Its public half is not among the known ones.
+    KeyMade,
+    /// The key, and its public half. The checkpoint is not there.
+    KeyKnown,
+    /// The checkpoint.
+    Signed,
+}
+
+/// As [`seal`]. Tells the caller each stage when it is reached. [`Stage::KeyMade`] is told if the key is made.
+///
+/// # Errors
+/// As there.
+pub fn seal_watched(
+    journal: &Reader,
+    state_dir: &Path,
+    reached: &dyn Fn(Stage),
+) -> Result<Note, EvidenceError> {
+    reached(Stage::Unsigned);
     let dir = evidence_dir(state_dir);
     let key = match SigningKey::read(&dir.join(KEY))? {
         Some(key) => key,
-        None => make_key(&dir)?,
+        None => {
+            let key = make_key(&dir)?;
+            reached(Stage::KeyMade);
+            key
+        }
     };
+    sweep(&dir)?;
     know(&dir, &key)?;
+    reached(Stage::KeyKnown);
     let checkpoint = checkpoint(journal, state_dir, key.public().name())?;
-    write_note(&dir, Note::sign(checkpoint, &[&key]))
+    let note = write_note(&dir, Note::sign(checkpoint, &[&key]))?;
+    reached(Stage::Signed);
+    Ok(note)
 }
 
 /// Makes a new key, and signs the journal with it. The earlier key signs first that the new one follows it, so
@@ -59,7 +93,10 @@ pub fn rotate(journal: &Reader, state_dir: &Path) -> Result<(Note, Option<Public
         None => read_keys(&dir)?.last().map(|key| key.name().to_owned()),
     };
     let new = SigningKey::generate(name.as_deref())?;
+    sweep(&dir)?;
     if let Some(old) = &old {
+        // What a rotation that was cut short has left is forgotten first: the new key follows the one that signs.
+        know(&dir, old)?;
         let here = checkpoint(journal, state_dir, new.public().name())?;
         let here = Checkpoint { next: Some(new.public().clone()), ..here };
         let path = rotation(&dir, new.public());
@@ -149,11 +186,29 @@ fn make_key(dir: &Path) -> Result<SigningKey, EvidenceError> {
     Ok(key)
 }
 
-/// Puts the public half of a key among the known ones.
+/// Removes what a killed process has left beside the key: half a key, or a whole one.
+fn sweep(dir: &Path) -> Result<(), EvidenceError> {
+    let key = dir.join(KEY);
+    fsync::sweep(&key).map_err(EvidenceError::file("sweep beside", &key))
+}
+
+/// Puts the public half of a key among the known ones. It is the last of them, but for keys that have signed: a
+/// rotation that was cut short leaves one that never will.
 fn know(dir: &Path, key: &SigningKey) -> Result<(), EvidenceError> {
-    let mut keys = read_keys(dir)?;
-    if !keys.contains(key.public()) {
-        keys.push(key.public().clone());
+    let before = read_keys(dir)?;
+    let mut keys = before.clone();
+    match keys.iter().position(|known| known == key.public()) {
+        None => keys.push(key.public().clone()),
+        Some(place) if place + 1 < keys.len() => {
+            let last = sizes(dir)?.pop().map(|size| read_note(dir, size)).transpose()?.flatten();
+            let has_signed = |key: &PublicKey| last.as_ref().is_some_and(|note| note.is_signed_by(key));
+            if !keys[place + 1..].iter().any(has_signed) {
+                keys.truncate(place + 1);
+            }
+        }
+        Some(_) => {}
+    }
+    if keys != before {
         let text: String = keys.iter().map(|key| format!("{key}\n")).collect();
         let path = dir.join(KEYS);
         let written = fsync::write_atomic(&path, text.as_bytes(), Some(0o600), None);

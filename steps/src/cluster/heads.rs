@@ -21,6 +21,9 @@ pub struct NodeHead {
     pub program: String,
     /// What the node has signed last (C2SP checkpoint).
     pub checkpoint: String,
+    /// The public half of the key that has signed it (`NAME+ID+BASE64`). Empty: an earlier program did not say.
+    #[serde(default)]
+    pub key: String,
 }
 
 impl Cluster {

@@ -4,11 +4,12 @@
 use super::error::RehearsalError;
 use super::inventory::{Difference, difference, inventory};
 use super::pace::{POLL, SOON};
+use super::point::When;
 use super::simulated_site::SimulatedSite;
 use crate::{Origin, Snapshot};
 use fulcrum_engine::state::Reader;
 use fulcrum_evidence::note::Note;
-use fulcrum_evidence::verify::{Elsewhere, Standing, verify};
+use fulcrum_evidence::verify::{Elsewhere, Report, Standing, verify};
 use fulcrum_steps::cluster::LOCK_LEASE;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::FileImage;
@@ -53,17 +54,39 @@ impl SimulatedSite {
     /// # Errors
     /// With everything that stands worse.
     pub async fn is_verified(&self, journal: &Reader, at_worst: Standing) -> Result<(), RehearsalError> {
-        let head = self.cluster.head_of(self.machine().name()).await?;
-        let note =
-            head.and_then(|head| Note::parse(&head.checkpoint)).ok_or_else(|| "it has none".to_owned());
-        let elsewhere = Elsewhere { place: "the cluster".to_owned(), note };
-        let report = verify(journal, &self.state_dir(), &[elsewhere])?;
+        let report = self.evidence(journal).await?;
         if report.worst() <= at_worst {
             return Ok(());
         }
         let bad = report.findings.iter().filter(|finding| finding.standing > at_worst);
         let texts: Vec<&str> = bad.map(|finding| finding.text.as_str()).collect();
         Err(RehearsalError::Unverified(texts.join("; ")))
+    }
+
+    /// Checks what verification says of a journal whose process was killed at this instant of a signing: no
+    /// more than what is there.
+    ///
+    /// # Errors
+    /// When it says more, or that something is wrong.
+    pub(super) async fn is_honest_at(&self, when: When) -> Result<(), RehearsalError> {
+        let expected = match when {
+            // The cluster knows what was signed after the way there, and the rest is signed here.
+            When::UndoSigned => Standing::Verified,
+            _ => Standing::NotChecked,
+        };
+        let report = self.evidence(&Reader::open(self.state_dir())?).await?;
+        match report.worst() == expected {
+            true => Ok(()),
+            false => Err(RehearsalError::Unverified(format!("{:?} at once after {when}", report.worst()))),
+        }
+    }
+
+    async fn evidence(&self, journal: &Reader) -> Result<Report, RehearsalError> {
+        let head = self.cluster.head_of(self.machine().name()).await?;
+        let note =
+            head.and_then(|head| Note::parse(&head.checkpoint)).ok_or_else(|| "it has none".to_owned());
+        let elsewhere = Elsewhere { place: "the cluster".to_owned(), note };
+        Ok(verify(journal, &self.state_dir(), &[elsewhere])?)
     }
 
     /// Checks that everything is as it was before: files byte for byte, processes, objects.

@@ -107,26 +107,37 @@ impl SimulatedSite {
         self.inject_fault_in(program, (Verb::Change, Some(change)), Some(place)).await
     }
 
+    /// The argument of a child that does `verb`, for a test that starts it in its own way.
+    ///
+    /// # Errors
+    /// When the checks refuse the run.
+    pub async fn orders(&self, verb: Verb) -> Result<String, RehearsalError> {
+        self.orders_in(verb, None, None).await
+    }
+
+    async fn orders_in(
+        &self,
+        verb: Verb,
+        change: Option<Change>,
+        point: Option<Point>,
+    ) -> Result<String, RehearsalError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let settings = match verb {
+            Verb::Pivot => Some(self.preflight().await?.settings),
+            Verb::Resume | Verb::Rollback | Verb::Change => None,
+        };
+        let (api, state_dir) = (self.serve_on(listener)?, self.state_dir());
+        Ok(serde_json::to_string(&Orders { verb, api, state_dir, settings, change, point })?)
+    }
+
     async fn inject_fault_in(
         &self,
         program: &Path,
         (verb, change): (Verb, Option<Change>),
         place: Option<(&Point, Fault, Then)>,
     ) -> Result<ChildExit, RehearsalError> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let settings = match verb {
-            Verb::Pivot => Some(self.preflight().await?.settings),
-            Verb::Resume | Verb::Rollback | Verb::Change => None,
-        };
-        let orders = Orders {
-            verb,
-            api: self.serve_on(listener)?,
-            state_dir: self.state_dir(),
-            settings,
-            change,
-            point: place.map(|(point, ..)| point.clone()),
-        };
-        let mut child = ChildGuard::start(program, &serde_json::to_string(&orders)?)?;
+        let orders = self.orders_in(verb, change, place.map(|(point, ..)| point.clone())).await?;
+        let mut child = ChildGuard::start(program, &orders)?;
         let Some((point, fault, then)) = place else { return child.end_well().await };
         if !child.reaches_its_point().await? {
             let status = child.end_well().await;

@@ -3,7 +3,7 @@
 use super::Verb;
 use super::error::RehearsalError;
 use super::pace::CASE_WITHIN;
-use super::point::{Case, Then};
+use super::point::{Case, Fault, Then};
 use super::setup::Setup;
 use super::simulated_site::{SimulatedSite, Steps};
 use super::tour::{outcome, reason};
@@ -109,7 +109,14 @@ impl FaultRehearsal {
             verb = Verb::Rollback;
         }
         world.inject_fault(&self.program, verb, Some((&case.point, case.fault, case.then))).await?;
-        match world.mend(case.then).await? {
+        if case.point.when.is_signing() && case.fault == Fault::Kill {
+            world.is_honest_at(case.point.when).await?;
+        }
+        let mended = world.mend(case.then).await?;
+        if case.point.when.is_signing() {
+            world.signs_with_the_next_run().await?;
+        }
+        match mended {
             Outcome::Completed => Ok(Verdict::Completed),
             _ => Ok(Verdict::RolledBack),
         }
@@ -137,6 +144,18 @@ impl SimulatedSite {
         }
         self.is_verified(&self.journal()?.reader(), Standing::NotChecked).await?;
         Ok(ended)
+    }
+
+    /// Another pivot and its way back. The end of each signs all records, also those that an earlier process has
+    /// left unsigned.
+    async fn signs_with_the_next_run(&self) -> Result<(), RehearsalError> {
+        let journal = self.journal()?;
+        let pivoted = self.pivot(&journal, Arc::new(Silent)).await?;
+        let back = self.rollback(&journal, pivoted.run, Arc::new(Silent)).await?;
+        if outcome(&back) != Some(Outcome::RolledBack) {
+            return Err(RehearsalError::Ended(format!("otherwise, the next one: {}", reason(&back))));
+        }
+        self.is_verified(&journal.reader(), Standing::Verified).await
     }
 
     /// Turns the power off and on. The guard, if it is armed, starts before the kubelet and does its work to

@@ -33,7 +33,7 @@ pub use tour::{ComponentSeen, Seen, StepTime, Summary, there_and_back};
 
 // The points where a run can be broken, and the faults.
 mod point;
-pub use point::{Case, Fault, ParseCaseError, Point, Then, When, cases};
+pub use point::{Case, Fault, ParseCaseError, Point, SIGNING, Then, When, cases};
 
 // The process that is broken.
 mod child;

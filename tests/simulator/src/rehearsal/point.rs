@@ -2,21 +2,25 @@
 //! repeated: `retire-static/kube-apiserver@effect:kill:resume`.
 
 use fulcrum_engine::{Event, Plan, StepId};
+use fulcrum_evidence::seal::Stage;
 use fulcrum_steps::step_name::{shown, stored};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// An instant in the life of one step.
+/// What stands for a step where the run's end is signed.
+pub const SIGNING: &str = "signing";
+
+/// An instant in the life of one step, or in the signing of a run's end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point {
-    /// The step.
+    /// The step, or [`SIGNING`].
     pub step: StepId,
     /// The instant.
     pub when: When,
 }
 
-/// An instant in the life of a step.
+/// An instant in the life of a step, or in the signing of a run's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum When {
@@ -32,6 +36,18 @@ pub enum When {
     UndoEffect,
     /// The result of the undo is durable.
     UndoDone,
+    /// The end of the completed run is durable, and nothing of its signature is there.
+    Unsigned,
+    /// The node's key is there, and its public half is not among the known ones.
+    KeyMade,
+    /// The key and its public half are there, and the checkpoint is not.
+    KeyKnown,
+    /// The checkpoint is there, and the cluster does not know it.
+    Signed,
+    /// As `Unsigned`, after the way back. The key is there.
+    UndoUnsigned,
+    /// As `Signed`, after the way back.
+    UndoSigned,
 }
 
 /// The fault at the point.
@@ -71,8 +87,8 @@ pub struct Case {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{said}`: {why}; say `everywhere`, a step, STEP@WHEN, STEP@WHEN:FAULT or STEP@WHEN:FAULT:THEN, where WHEN is one of {}, \
-     FAULT of {} and THEN of {}",
-    words(&When::ALL), words(&Fault::ALL), words(&Then::ALL)
+     FAULT of {} and THEN of {}; the STEP {SIGNING} has for WHEN {}",
+    words(&When::OF_STEP), words(&Fault::ALL), words(&Then::ALL), words(&When::OF_SIGNING)
 )]
 pub struct ParseCaseError {
     said: String,
@@ -80,13 +96,30 @@ pub struct ParseCaseError {
 }
 
 impl When {
-    /// All instants, in order.
-    pub const ALL: [Self; 6] =
+    /// All instants of a step, in order.
+    pub const OF_STEP: [Self; 6] =
         [Self::Started, Self::Effect, Self::Done, Self::UndoStarted, Self::UndoEffect, Self::UndoDone];
 
-    /// Whether the instant is on the way back.
+    /// All instants of the signing, in order.
+    pub const OF_SIGNING: [Self; 6] =
+        [Self::Unsigned, Self::KeyMade, Self::KeyKnown, Self::Signed, Self::UndoUnsigned, Self::UndoSigned];
+
+    /// All instants of what is named so.
+    fn of(step: &StepId) -> [Self; 6] {
+        if step.as_str() == SIGNING { Self::OF_SIGNING } else { Self::OF_STEP }
+    }
+
+    /// Whether the instant is on the way back, or at its end.
     pub fn is_undo(self) -> bool {
-        matches!(self, Self::UndoStarted | Self::UndoEffect | Self::UndoDone)
+        matches!(
+            self,
+            Self::UndoStarted | Self::UndoEffect | Self::UndoDone | Self::UndoUnsigned | Self::UndoSigned
+        )
+    }
+
+    /// Whether the run is over, and its end is being signed.
+    pub fn is_signing(self) -> bool {
+        Self::OF_SIGNING.contains(&self)
     }
 
     const fn word(self) -> &'static str {
@@ -97,6 +130,12 @@ impl When {
             Self::UndoStarted => "undo-started",
             Self::UndoEffect => "undo-effect",
             Self::UndoDone => "undo-done",
+            Self::Unsigned => "unsigned",
+            Self::KeyMade => "key-made",
+            Self::KeyKnown => "key-known",
+            Self::Signed => "signed",
+            Self::UndoUnsigned => "undo-unsigned",
+            Self::UndoSigned => "undo-signed",
         }
     }
 }
@@ -127,7 +166,18 @@ impl Then {
 }
 
 impl Point {
-    /// Whether this durable event is the point. The two `effect` points are no events.
+    /// Whether this stage of a signing is the point.
+    pub(super) fn is_stage(&self, stage: Stage) -> bool {
+        match self.when {
+            When::Unsigned | When::UndoUnsigned => stage == Stage::Unsigned,
+            When::KeyMade => stage == Stage::KeyMade,
+            When::KeyKnown => stage == Stage::KeyKnown,
+            When::Signed | When::UndoSigned => stage == Stage::Signed,
+            _ => false,
+        }
+    }
+
+    /// Whether this durable event is the point. The `effect` points and those of the signing are no events.
     pub(super) fn is(&self, event: &Event) -> bool {
         let when = match event {
             Event::AttemptStarted { .. } => When::Started,
@@ -143,8 +193,11 @@ impl Point {
 impl Case {
     /// Whether another case covers this one. On the way back, once the process has gone, resume and rollback
     /// are one: both go on undoing, by one call. So one of them is tried for both: resume after a kill,
-    /// rollback after a reboot.
+    /// rollback after a reboot. A run whose end is being signed is over, and there is nothing to take up.
     fn is_stood_for(&self) -> bool {
+        if self.point.when.is_signing() {
+            return self.then != Then::Resume;
+        }
         let stands = match self.fault {
             Fault::Kill => Then::Resume,
             Fault::Reboot => Then::Rollback,
@@ -164,7 +217,7 @@ pub fn cases(plan: &Plan, said: &str) -> Result<Vec<Case>, ParseCaseError> {
     let mut words = said.split(':');
     let place = words.next().unwrap_or_default();
     let (step, when) = match place.split_once('@') {
-        Some((step, when)) => (step, Some(parse(when, &When::ALL).map_err(wrong)?)),
+        Some((step, when)) => (step, Some(parse(when, &When::of(&stored(step))).map_err(wrong)?)),
         None => (place, None),
     };
     let fault = words.next().map(|word| parse(word, &Fault::ALL)).transpose().map_err(wrong)?;
@@ -172,13 +225,15 @@ pub fn cases(plan: &Plan, said: &str) -> Result<Vec<Case>, ParseCaseError> {
     if let Some(word) = words.next() {
         return Err(wrong(format!("`{word}` is a word too many")));
     }
-    let known = |spec: &&fulcrum_engine::StepSpec| place == "everywhere" || spec.id == stored(step);
-    let steps: Vec<&StepId> = plan.steps().iter().filter(known).map(|spec| &spec.id).collect();
+    let all: Vec<StepId> = plan.steps().iter().map(|spec| spec.id.clone()).chain([SIGNING.into()]).collect();
+    let known = |id: &&StepId| place == "everywhere" || **id == stored(step);
+    let steps: Vec<&StepId> = all.iter().filter(known).collect();
     if steps.is_empty() {
-        let all: Vec<String> = plan.steps().iter().map(|spec| shown(&spec.id)).collect();
+        let all: Vec<String> = all.iter().map(shown).collect();
         return Err(wrong(format!("there is no step {step}; there are {}", all.join(", "))));
     }
-    let points = steps.into_iter().flat_map(|step| When::ALL.map(|when| Point { step: step.clone(), when }));
+    let points =
+        steps.into_iter().flat_map(|step| When::of(step).map(|when| Point { step: step.clone(), when }));
     let faults = |point: Point| Fault::ALL.map(|fault| (point.clone(), fault));
     let thens =
         |(point, fault): (Point, Fault)| Then::ALL.map(|then| Case { point: point.clone(), fault, then });
@@ -234,7 +289,8 @@ impl FromStr for Point {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (step, when) = text.split_once('@').ok_or_else(|| format!("`{text}` is not STEP@WHEN"))?;
-        Ok(Self { step: stored(step), when: parse(when, &When::ALL)? })
+        let step = stored(step);
+        Ok(Self { when: parse(when, &When::of(&step))?, step })
     }
 }
 
@@ -250,7 +306,7 @@ mod tests {
         let steps = vec![step("lock"), step("retire-static/kube-apiserver").after(["lock"])];
         let plan = Plan::new("test", steps).unwrap();
         let all = cases(&plan, "everywhere").unwrap();
-        assert_eq!(all.len(), 2 * 3 * (6 + 4));
+        assert_eq!(all.len(), 2 * 3 * (6 + 4) + 6 * 3, "two steps and the signing");
         for case in &all {
             assert_eq!(cases(&plan, &case.to_string()).unwrap(), std::slice::from_ref(case));
             assert_eq!(case.point.to_string().parse(), Ok(case.point.clone()));
@@ -259,10 +315,13 @@ mod tests {
         assert_eq!(cases(&plan, "lock@undo-done").unwrap().len(), 4);
         assert_eq!(cases(&plan, "lock@undo-done:kill:rollback").unwrap().len(), 1, "named, it is tried");
         assert_eq!(cases(&plan, "lock@done:api").unwrap().len(), 2);
-        assert_eq!(cases(&plan, "everywhere:reboot").unwrap().len(), 18);
+        assert_eq!(cases(&plan, "everywhere:reboot").unwrap().len(), 24);
+        assert_eq!(cases(&plan, "signing:kill").unwrap().len(), 6);
         for (said, why) in [
             ("nowhere", "no step nowhere; there are lock,"),
             ("lock@noon", "`noon` is none of started,"),
+            ("lock@unsigned", "`unsigned` is none of started,"),
+            ("signing@done", "`done` is none of unsigned,"),
             ("lock@done:flood", "`flood` is none of kill,"),
             ("lock@done:kill:pray", "`pray` is none of resume,"),
             ("lock@done:kill:resume:again", "a word too many"),

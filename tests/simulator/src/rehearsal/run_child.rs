@@ -3,7 +3,7 @@
 use super::child::{AT_ITS_POINT, Change, GO_ON, Orders, PAUSE, Verb};
 use super::error::RehearsalError;
 use super::point::{Point, When};
-use super::simulated_site::{engine, settings_of, site};
+use super::simulated_site::{engine, sealer, settings_of, site};
 use crate::Simulator;
 use async_trait::async_trait;
 use fulcrum_engine::Control;
@@ -12,6 +12,7 @@ use fulcrum_engine::{
     Context, Event, Observer, Outcome, PauseCause, ProbeResult, Step, StepError, StepId, StepRegistry,
     StepSpec,
 };
+use fulcrum_evidence::seal::Stage;
 use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::plan;
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode, SessionRole};
@@ -45,7 +46,10 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     let gate = Arc::new(Gate::new(orders.point, told()));
     let site = Arc::new(site);
     let steps = gated(library(Arc::clone(&site)), &gate);
-    let engine = engine(&journal, &site, steps, SessionRole::Command).await?.observer(Arc::clone(&gate) as _);
+    let signing = Arc::clone(&gate);
+    let sealer = sealer(&site).watched(Arc::new(move |stage| signing.signing(stage)));
+    let engine = engine(&journal, &site, steps, SessionRole::Command).await?;
+    let engine = engine.after(Arc::new(sealer)).observer(Arc::clone(&gate) as _);
     // Set once, before any step runs.
     let _ = gate.control.set(engine.control());
     let ending = match (orders.verb, run) {
@@ -99,6 +103,12 @@ impl Gate {
 
     fn effect(&self, step: &StepId, when: When) {
         if self.point.as_ref().is_some_and(|point| point.step == *step && point.when == when) {
+            self.stop();
+        }
+    }
+
+    fn signing(&self, stage: Stage) {
+        if self.point.as_ref().is_some_and(|point| point.is_stage(stage)) {
             self.stop();
         }
     }

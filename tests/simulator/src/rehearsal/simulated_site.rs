@@ -267,9 +267,12 @@ pub(super) async fn engine(
     let session =
         Session::new(site.node.host.boot_id().await?, std::process::id(), PROGRAM).with_role(role.role());
     let steps = move |spec: &StepSpec| steps.step(spec);
-    // What is said to a person in a real run, `verified` finds in the journal.
-    let sealer = Sealer::new(Arc::clone(site), PROGRAM, |words| tracing::debug!("{words}"));
-    Ok(Engine::new(journal.clone(), steps, session).after(Arc::new(sealer)))
+    Ok(Engine::new(journal.clone(), steps, session).after(Arc::new(sealer(site))))
+}
+
+/// What signs the ends of runs. What is said to a person in a real run, `is_verified` finds in the journal.
+pub(super) fn sealer(site: &Arc<Site>) -> Sealer {
+    Sealer::new(Arc::clone(site), PROGRAM, |words| tracing::debug!("{words}"))
 }
 
 /// The settings of the run's plan.
