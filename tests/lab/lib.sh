@@ -7,6 +7,7 @@
 . "$HERE/load.sh"
 . "$HERE/guard.sh"
 . "$HERE/rollouts.sh"
+. "$HERE/upgrades.sh"
 . "$HERE/terminal.sh"
 
 # --- checks: one line each -------------------------------------------------------------------------------------------

@@ -1,0 +1,26 @@
+# Upgrades of the self-hosted control plane. Sourced by lib.sh.
+# shellcheck shell=bash
+
+# runs VERSION [EMULATED]: each component's image and, if one is named, the release that it emulates.
+runs() {
+  local seen
+  seen=$(kubectl -n kube-system get daemonsets -o json | jq -r --arg v ":$1" --arg e "--emulated-version=${2:-}" \
+    '[.items[].spec.template.spec.containers[0] | select((.image | endswith($v)) and
+      ([.command[] | select(startswith("--emulated-version="))] == (if $e == "--emulated-version=" then [] else [$e] end)))] | length')
+  [ "$seen" = 3 ] || { echo "$seen of 3"; kubectl -n kube-system get daemonsets -o wide; return 1; }
+}
+# only_release_pods VERSION: one pod of each DaemonSet is left, Ready, with that image.
+only_release_pods() {
+  local seen
+  seen=$(kubectl -n kube-system get pods -l k8s-app -o json | jq -r --arg v ":$1" \
+    '[.items[] | [.metadata.name, (.spec.containers[0].image | endswith($v)), any(.status.conditions[]; .type == "Ready" and .status == "True")]] | tojson')
+  [ "$(jq '(length == 3) and all(.[]; .[1] and .[2])' <<<"$seen")" = true ] || { echo "$seen"; return 1; }
+}
+server_version() { kubectl get --raw /version | jq -r .gitVersion; }
+# bring VERSION: its images and its kubeadm onto the node, as an operator would.
+bring() {
+  mkdir -p "$DISK/opt/$1"
+  ln "$LAB_CACHE/$1/images.tar" "$DISK/opt/$1/images.tar"
+  cp "$LAB_CACHE/$1/bin/hyperkube" "$DISK/opt/$1/kubeadm"
+  node_exec ctr -n k8s.io images import "/opt/$1/images.tar" >/dev/null
+}
