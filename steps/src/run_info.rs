@@ -116,6 +116,7 @@ pub enum LockPurpose {
     History,
     Prune,
     Edit,
+    RenewCerts,
 }
 
 /// The process's work, as far as others must know it.
@@ -130,7 +131,7 @@ pub enum LockUse {
 }
 
 impl LockPurpose {
-    const ALL: [(Self, &str, LockUse); 11] = [
+    const ALL: [(Self, &str, LockUse); 12] = [
         (Self::Pivot, "pivot", LockUse::Command),
         (Self::Resume, "resume", LockUse::Command),
         (Self::Rollback, "rollback", LockUse::Command),
@@ -142,6 +143,7 @@ impl LockPurpose {
         (Self::History, "history", LockUse::Reading),
         (Self::Prune, "history prune", LockUse::Reading),
         (Self::Edit, "edit", LockUse::Command),
+        (Self::RenewCerts, "certs renew", LockUse::Command),
     ];
 
     /// The text for the lock file: the command that the process carries out.

@@ -50,7 +50,8 @@ impl RunFacts {
     /// on its way back.
     pub(super) fn needs_the_api(&self) -> bool {
         match self.workflow {
-            Workflow::Edit => true,
+            // Its files come back without the API. Its pods do not, and it writes where no fallback looks.
+            Workflow::Edit | Workflow::RenewCerts => true,
             Workflow::FallBack => false,
             Workflow::Pivot | Workflow::HandOver | Workflow::RenewStandby => {
                 self.standing != Standing::Unfinished { rolling_back: true }
@@ -73,13 +74,21 @@ pub enum Workflow {
     RenewStandby,
     /// A DaemonSet gets another command line.
     Edit,
+    /// kubeadm renews certificates, and the processes get them.
+    RenewCerts,
 }
 
 impl Workflow {
     /// Whether a run of this kind decides which pods serve: those of the static manifests, or the
     /// DaemonSets'.
     pub(super) const fn decides_who_serves(self) -> bool {
-        !matches!(self, Self::RenewStandby | Self::Edit)
+        !matches!(self, Self::RenewStandby | Self::Edit | Self::RenewCerts)
+    }
+
+    /// Whether a person has asked for it, of a control plane that is self-hosted and stays so: it rolls DaemonSets
+    /// out.
+    pub(super) const fn is_a_change(self) -> bool {
+        matches!(self, Self::Edit | Self::RenewCerts)
     }
 
     /// The name that people read.
@@ -90,6 +99,7 @@ impl Workflow {
             Self::FallBack => "fall-back",
             Self::RenewStandby => "renew-standby",
             Self::Edit => "edit",
+            Self::RenewCerts => "renew-certs",
         }
     }
 }
@@ -207,15 +217,16 @@ fn after_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
             (Next::Resume(run), format!("run {run} was cut in half, and goes on"))
         }
         // The command that was at work has died: the journal is free. Half a roll-out must not wait for a person.
-        Standing::Unfinished { .. } if newest.workflow == Workflow::Edit => {
+        Standing::Unfinished { .. } if newest.workflow.is_a_change() => {
             (Next::Resume(run), format!("run {run} has lost its command, and goes on"))
         }
         // It holds the lock, which a hand-over needs.
-        Standing::Paused | Standing::NeedsOperator if newest.workflow == Workflow::Edit && rebooted => {
-            (Next::Watch, format!("the static pods serve until a person has settled run {run}, an edit"))
+        Standing::Paused | Standing::NeedsOperator if newest.workflow.is_a_change() && rebooted => {
+            let what = newest.workflow.name();
+            (Next::Watch, format!("the static pods serve until a person has settled run {run}, {what}"))
         }
         // Both pods, the one from before and the one from after, are the DaemonSet's.
-        Standing::Paused | Standing::NeedsOperator if newest.workflow == Workflow::Edit => {
+        Standing::Paused | Standing::NeedsOperator if newest.workflow.is_a_change() => {
             settled(facts, last, false)
         }
         Standing::Unfinished { .. } => (Next::Rest, format!("run {run} is another process's")),

@@ -5,7 +5,7 @@ use super::decide::{RunFacts, Standing, Workflow};
 use crate::component::Component;
 use crate::handover::standby::Standby;
 use crate::host::FileImage;
-use crate::plan::{EDIT, FALL_BACK, HAND_OVER, PIVOT, RENEW_STANDBY};
+use crate::plan::{EDIT, FALL_BACK, HAND_OVER, PIVOT, RENEW_CERTS, RENEW_STANDBY};
 use crate::run_info::{RollbackMode, RunInfo, SessionRole};
 use crate::settings::Settings;
 use crate::step_name::StepKind;
@@ -92,10 +92,10 @@ impl JournalView {
         self.pivot_facts().standing == Standing::Completed && self.runs.iter().all(over)
     }
 
-    /// Whether an edit waits for a person.
-    pub(super) fn has_an_open_edit(&self) -> bool {
+    /// Whether an edit or a renewal of certificates waits for a person.
+    pub(super) fn has_an_open_change(&self) -> bool {
         let over = |run: &RunFacts| matches!(run.standing, Standing::Completed | Standing::RolledBack);
-        self.runs.iter().any(|run| run.workflow == Workflow::Edit && !over(run))
+        self.runs.iter().any(|run| run.workflow.is_a_change() && !over(run))
     }
 
     /// The standby of this pivot.
@@ -111,6 +111,7 @@ fn workflow(kind: &str) -> Option<Workflow> {
         (FALL_BACK, Workflow::FallBack),
         (RENEW_STANDBY, Workflow::RenewStandby),
         (EDIT, Workflow::Edit),
+        (RENEW_CERTS, Workflow::RenewCerts),
     ]
     .into_iter()
     .find_map(|(name, workflow)| (name == kind).then_some(workflow))

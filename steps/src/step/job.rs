@@ -1,5 +1,6 @@
 //! The work of a step, as its spec stores it.
 
+use crate::certificates::Renewable;
 use crate::component::Component;
 use crate::manifest::Words;
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,24 @@ pub enum Job {
     AwaitRollOut {
         component: Component,
     },
+    ArchiveCerts {
+        names: Vec<Renewable>,
+    },
+    PrepareRollCerts {
+        component: Component,
+    },
+    RenewCerts {
+        names: Vec<Renewable>,
+    },
+    RollCerts {
+        component: Component,
+        /// What the component reads at its start only.
+        names: Vec<Renewable>,
+    },
+    ProveCerts {
+        names: Vec<Renewable>,
+    },
+    ForgetCerts,
     #[serde(rename = "keep-line-up")]
     PreferServing,
     Verify {

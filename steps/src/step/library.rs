@@ -2,6 +2,7 @@
 
 use super::announce::Announce;
 use super::archive::Archive;
+use super::archive_certs::ArchiveCerts;
 use super::arm_guard::ArmGuard;
 use super::await_ready::AwaitReady;
 use super::await_roll_out::AwaitRollOut;
@@ -9,18 +10,22 @@ use super::bridge::Bridge;
 use super::create_daemonset::CreateDaemonset;
 use super::edit_daemonset::EditDaemonset;
 use super::fall_back::FallBack;
+use super::forget_certs::ForgetCerts;
 use super::job::Job;
 use super::label_node::LabelNode;
 use super::lock::TakeLock;
 use super::prefer_serving::PreferServing;
 use super::prefer_static::PreferStatic;
 use super::preflight::Preflight;
+use super::prove_certs::ProveCerts;
 use super::record_head::RecordHead;
 use super::recorded::Recorded;
 use super::redirect::RedirectStep;
+use super::renew_certs::RenewCerts;
 use super::renew_standby::RenewStandby;
 use super::restore_static::RestoreStatic;
 use super::retire_static::RetireStatic;
+use super::roll_certs::{PrepareRollCerts, RollCerts};
 use super::share_live::ShareLive;
 use super::share_port::SharePort;
 use super::switch::Switch;
@@ -61,6 +66,12 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
                 Arc::new(EditDaemonset { site, component, was, words })
             }
             Job::AwaitRollOut { component } => Arc::new(AwaitRollOut { site, component }),
+            Job::ArchiveCerts { names } => Arc::new(ArchiveCerts { site, names }),
+            Job::PrepareRollCerts { component } => Arc::new(PrepareRollCerts { site, component }),
+            Job::RenewCerts { names } => Arc::new(RenewCerts { site, names }),
+            Job::RollCerts { component, names } => Arc::new(RollCerts { site, component, names }),
+            Job::ProveCerts { names } => Arc::new(ProveCerts { site, names }),
+            Job::ForgetCerts => Arc::new(ForgetCerts { site }),
             Job::Verify { only } => Arc::new(Verify { site, only }),
             Job::RecordHead => Arc::new(RecordHead { site }),
         };

@@ -2,6 +2,11 @@
 
 mod announce;
 mod archive;
+mod roll_certs;
+mod renew_certs;
+mod prove_certs;
+mod forget_certs;
+mod archive_certs;
 mod arm_guard;
 mod await_ready;
 mod await_roll_out;

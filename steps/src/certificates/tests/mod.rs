@@ -1,6 +1,6 @@
 //! What files and processes mean together, by values.
 
-use super::judge::{Inventory, State, judge};
+use super::judge::{Clock, Inventory, State, judge};
 use super::read::{self, Certificate, Leads, OnDisk};
 use super::reload::Reload;
 use super::seen::{Running, Seen};
@@ -24,6 +24,10 @@ fn of(pem: &str) -> Certificate {
 
 fn now() -> Timestamp {
     "2027-01-01T00:00:00Z".parse().unwrap()
+}
+
+fn clock() -> Clock {
+    Clock { now: now(), minute: std::time::Duration::from_secs(60) }
 }
 
 fn ago(seconds: i64) -> Timestamp {
@@ -50,7 +54,7 @@ fn found(path: &str, file: OnDisk, process: Running) -> Inventory {
     let mut seen = Seen::default();
     seen.files.insert(path.into(), Ok(file));
     seen.processes.push(process);
-    judge(&seen, Path::new(ROOT), now())
+    judge(&seen, Path::new(ROOT), clock())
 }
 
 const SERVING: &str = "/etc/kubernetes/pki/apiserver.crt";

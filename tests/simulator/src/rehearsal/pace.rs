@@ -61,5 +61,7 @@ pub fn timeouts() -> Timeouts {
         // Longer than in proportion: a busy machine holds up a simulated process, too.
         unproven: POLL * 50,
         api: POLL * 25,
+        // `Pace::minute`.
+        minute: POLL * 5,
     }
 }
