@@ -5,7 +5,7 @@ use crate::support::{SOON, TestSite, outcome, reason, setup};
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Outcome, StepId};
-use fulcrum_simulator::rehearsal::{ChildExit, Fault, Point, Then, When, intervals};
+use fulcrum_simulator::rehearsal::{Change, ChildExit, Fault, Point, Then, When, intervals};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{Carried, boot, carry_on};
 use fulcrum_steps::manifest::{FlagChange, Words};
@@ -144,7 +144,7 @@ async fn an_edit_that_is_killed_anywhere_is_finished_by_the_guard() {
             let expected = change.words.clone();
             let fulcrum = Path::new(env!("CARGO_BIN_EXE_fulcrum"));
             let killed =
-                world.inject_fault_in_edit(fulcrum, change, (&point, Fault::Kill, Then::Resume)).await;
+                world.inject_fault_in_change(fulcrum, Change::Edit(change), (&point, Fault::Kill, Then::Resume)).await;
             assert_eq!(killed.unwrap(), ChildExit::Killed, "{point}");
             let ending = guard_goes_on(&world).await;
             assert_eq!(outcome(&ending), Outcome::Completed, "{point}: {}", reason(&ending));
@@ -165,7 +165,7 @@ async fn an_edit_that_a_reboot_cuts_short_goes_on_and_the_daemonsets_serve_again
     let change = setting(&world, API, "v", "7").await;
     let expected = change.words.clone();
     let fulcrum = Path::new(env!("CARGO_BIN_EXE_fulcrum"));
-    let killed = world.inject_fault_in_edit(fulcrum, change, (&point, Fault::Kill, Then::Resume)).await;
+    let killed = world.inject_fault_in_change(fulcrum, Change::Edit(change), (&point, Fault::Kill, Then::Resume)).await;
     assert_eq!(killed.unwrap(), ChildExit::Killed);
     world.reboot().await.unwrap();
     // That start of the guard has finished the edit. The next one hands over.

@@ -30,6 +30,9 @@ mod refusals;
 // An edit of a component's flags: good, bad, killed, and taken back.
 mod edit;
 
+// Certificates renewed: by kubeadm, in use everywhere, killed, and put back.
+mod certs;
+
 // Broken nodes, and what `doctor` says of each.
 mod doctor;
 

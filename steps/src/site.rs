@@ -75,7 +75,7 @@ impl Site {
     }
 
     /// The port of each component.
-    pub(crate) fn ports(&self) -> BTreeMap<Component, u16> {
+    pub fn ports(&self) -> BTreeMap<Component, u16> {
         Component::ALL.into_iter().map(|one| (one, self.port(one))).collect()
     }
 

@@ -4,7 +4,7 @@ use super::{Moment, Story};
 use fulcrum_engine::Outcome;
 use fulcrum_engine::history::{AttemptResult, Direction};
 use fulcrum_engine::run::Phase;
-use fulcrum_steps::plan::{EDIT, FALL_BACK, HAND_OVER, PIVOT, RENEW_STANDBY};
+use fulcrum_steps::plan::{EDIT, FALL_BACK, HAND_OVER, PIVOT, RENEW_CERTS, RENEW_STANDBY};
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -84,6 +84,7 @@ impl Story {
         match self.header.kind.as_str() {
             RENEW_STANDBY => "the standby renewed from what the DaemonSets run",
             EDIT => "another command line for a component",
+            RENEW_CERTS => "certificates renewed by kubeadm",
             PIVOT | HAND_OVER => "static pods to DaemonSets",
             FALL_BACK => "DaemonSets to static pods",
             _ => "",

@@ -1,6 +1,7 @@
 //! The files from before a renewal, in a directory that only root can look into. They have keys in them: the
 //! journal has their names and digests, and never what is in them.
 
+use super::read::{Leads, kubeconfig, pem_file};
 use super::renewable::Renewable;
 use crate::change;
 use fulcrum_engine::state::{RunId, fsync};
@@ -176,6 +177,15 @@ impl KeptFile {
         let owner = Some((metadata.uid(), metadata.gid()));
         Some(change::file_state(&bytes, metadata.mode() & 0o7777, owner))
     }
+}
+
+/// The end of the copied certificate that ends first.
+pub fn first_end(files: &[KeptFile]) -> Option<Timestamp> {
+    let end = |file: &KeptFile| match kubeconfig(&file.copy) {
+        Ok(Leads::Inline(found)) => Some(found.certificate.not_after),
+        _ => pem_file(&file.copy).ok().map(|found| found.certificate.not_after),
+    };
+    files.iter().filter_map(end).min()
 }
 
 fn read(path: &Path) -> io::Result<(Vec<u8>, fs::Metadata)> {

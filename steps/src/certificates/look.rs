@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// The port of each component, as its flags say.
-pub(crate) type Ports = BTreeMap<Component, u16>;
+pub type Ports = BTreeMap<Component, u16>;
 
 /// How long one question may take.
 const WITHIN: Duration = Duration::from_secs(1);

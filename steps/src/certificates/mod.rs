@@ -21,8 +21,8 @@ mod used;
 mod tests;
 
 pub use judge::{Entry, Inventory, State, User};
-pub use kept::{Compared, KeptDir, KeptFile};
-pub use look::inventory;
+pub use kept::{Compared, KeptDir, KeptFile, first_end};
+pub use look::{Ports, inventory};
 pub use read::Certificate;
 pub use reload::Reload;
 pub use renewable::{Authority, Renewable, UnknownName};

@@ -9,6 +9,7 @@ use crate::step::Job;
 use crate::step_name::StepKind;
 use fulcrum_engine::{Durability, Plan, PlanError, Policy, StepId};
 use fulcrum_state::RunId;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ const BACK_TRIES: u32 = 4;
 const LET_GO_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a person wants of a renewal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RenewCerts {
     /// The certificates.
     pub names: Vec<Renewable>,

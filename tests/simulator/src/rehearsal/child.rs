@@ -8,7 +8,7 @@ use super::error::RehearsalError;
 use super::pace::{API_AWAY, SOON};
 use super::point::{Fault, Point, Then};
 use super::simulated_site::SimulatedSite;
-use fulcrum_steps::plan::Edit;
+use fulcrum_steps::plan::{Edit, RenewCerts};
 use fulcrum_steps::settings::Settings;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
@@ -34,8 +34,8 @@ pub struct Orders {
     pub(super) state_dir: PathBuf,
     /// The settings for the run that it starts. A run that it takes up has them in the journal.
     pub(super) settings: Option<Settings>,
-    /// For [`Verb::Edit`]: what is edited.
-    pub(super) edit: Option<Edit>,
+    /// For [`Verb::Change`]: what is changed.
+    pub(super) change: Option<Change>,
     pub(super) point: Option<Point>,
 }
 
@@ -49,8 +49,17 @@ pub enum Verb {
     Resume,
     /// Undoes the run.
     Rollback,
-    /// Starts an edit after the run, which is a completed pivot.
-    Edit,
+    /// Starts a change after the run, which is a completed pivot.
+    Change,
+}
+
+/// What a person changes of a control plane that is self-hosted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Change {
+    /// A component's command line.
+    Edit(Edit),
+    /// Certificates.
+    RenewCerts(RenewCerts),
 }
 
 /// The fate of a child.
@@ -85,36 +94,36 @@ impl SimulatedSite {
         self.inject_fault_in(program, (verb, None), place).await
     }
 
-    /// As [`SimulatedSite::inject_fault`], for a child that carries out this edit.
+    /// As [`SimulatedSite::inject_fault`], for a child that carries out this change.
     ///
     /// # Errors
     /// As there.
-    pub async fn inject_fault_in_edit(
+    pub async fn inject_fault_in_change(
         &self,
         program: &Path,
-        edit: Edit,
+        change: Change,
         place: (&Point, Fault, Then),
     ) -> Result<ChildExit, RehearsalError> {
-        self.inject_fault_in(program, (Verb::Edit, Some(edit)), Some(place)).await
+        self.inject_fault_in(program, (Verb::Change, Some(change)), Some(place)).await
     }
 
     async fn inject_fault_in(
         &self,
         program: &Path,
-        (verb, edit): (Verb, Option<Edit>),
+        (verb, change): (Verb, Option<Change>),
         place: Option<(&Point, Fault, Then)>,
     ) -> Result<ChildExit, RehearsalError> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let settings = match verb {
             Verb::Pivot => Some(self.preflight().await?.settings),
-            Verb::Resume | Verb::Rollback | Verb::Edit => None,
+            Verb::Resume | Verb::Rollback | Verb::Change => None,
         };
         let orders = Orders {
             verb,
             api: self.serve_on(listener)?,
             state_dir: self.state_dir(),
             settings,
-            edit,
+            change,
             point: place.map(|(point, ..)| point.clone()),
         };
         let mut child = ChildGuard::start(program, &serde_json::to_string(&orders)?)?;

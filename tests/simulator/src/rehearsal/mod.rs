@@ -37,7 +37,7 @@ pub use point::{Case, Fault, ParseCaseError, Point, Then, When, cases};
 // The process that is broken.
 mod child;
 mod run_child;
-pub use child::{ChildExit, Orders, Verb};
+pub use child::{Change, ChildExit, Orders, Verb};
 pub use run_child::run_child;
 
 // Breaks the process, and takes the run up.

@@ -1,6 +1,6 @@
 //! The work of a child: the run, with the real steps and engine, until it is at its point.
 
-use super::child::{AT_ITS_POINT, GO_ON, Orders, PAUSE, Verb};
+use super::child::{AT_ITS_POINT, Change, GO_ON, Orders, PAUSE, Verb};
 use super::error::RehearsalError;
 use super::point::{Point, When};
 use super::simulated_site::{engine, settings_of, site};
@@ -45,9 +45,13 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     // Set once, before any step runs.
     let _ = gate.control.set(engine.control());
     let ending = match (orders.verb, run) {
-        (Verb::Edit, Some(pivot)) => {
-            let edit = orders.edit.ok_or_else(|| RehearsalError::Child("there is no edit".to_owned()))?;
-            engine.start(plan::edit(&settings, pivot, edit)?).await?
+        (Verb::Change, Some(pivot)) => {
+            let change = orders.change.ok_or_else(|| RehearsalError::Child("there is no change".to_owned()))?;
+            let plan = match change {
+                Change::Edit(edit) => plan::edit(&settings, pivot, edit)?,
+                Change::RenewCerts(wanted) => plan::renew_certs(&settings, pivot, wanted)?,
+            };
+            engine.start(plan).await?
         }
         (Verb::Pivot, _) => engine.start(plan::pivot(&settings, super::SOON)?).await?,
         (Verb::Resume, Some(run)) => engine.resume(run).await?,
