@@ -166,8 +166,7 @@ async fn every_process_has_the_renewed_certificates_and_the_former_files_come_ba
 
     // What was changed is in the journal, by its digests.
     let reader = world.journal().reader();
-    let entries: Vec<String> =
-        reader.entries(ending.run).map(|entry| serde_json::to_string(&entry.unwrap().payload).unwrap()).collect();
+    let entries: Vec<String> = reader.entries(ending.run).map(|entry| entry.unwrap().body).collect();
     let told = entries.concat();
     for (path, (bytes, ..)) in before.iter().chain(&after) {
         assert!(told.contains(&sha256_hex(bytes)), "{} is not told", path.display());

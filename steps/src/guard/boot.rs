@@ -87,8 +87,9 @@ pub async fn carry_on(
     let (site, silent) = match reach(env, start, told, intervals, stop).await? {
         Reached::Site(site) => (site, false),
         Reached::Stopped => return Ok(Carried::Nothing),
-        // A change can do nothing without the API, and the fallback that may bring it back must not wait.
-        Reached::Silent if next == Next::HandOverIfProven || is_change(told, next) => {
+        // An edit can do nothing without the API, and the fallback that may bring it back must not wait. A renewal
+        // of certificates is rolled back: half-written files may be why the API is silent.
+        Reached::Silent if next == Next::HandOverIfProven || is_edit(told, next) => {
             return Ok(Carried::Silent);
         }
         Reached::Silent => (site_of(env, told, next).await?, true),
@@ -260,10 +261,10 @@ fn needs_the_api(told: &JournalView, next: Next) -> bool {
     told.run(run).is_none_or(RunFacts::needs_the_api)
 }
 
-/// Whether what follows goes on with an edit, or with a renewal of certificates.
-fn is_change(told: &JournalView, next: Next) -> bool {
+/// Whether what follows goes on with an edit.
+fn is_edit(told: &JournalView, next: Next) -> bool {
     let Next::Resume(run) = next else { return false };
-    told.run(run).is_some_and(|run| run.workflow.is_a_change())
+    told.run(run).is_some_and(|run| run.workflow == Workflow::Edit)
 }
 
 /// The components that a static manifest starts.

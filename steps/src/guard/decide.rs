@@ -50,7 +50,7 @@ impl RunFacts {
     /// on its way back.
     pub(super) fn needs_the_api(&self) -> bool {
         match self.workflow {
-            // Its files come back without the API. Its pods do not, and it writes where no fallback looks.
+            // A renewal does its part on the disk also if the API stays silent. But it rolls DaemonSets out.
             Workflow::Edit | Workflow::RenewCerts => true,
             Workflow::FallBack => false,
             Workflow::Pivot | Workflow::HandOver | Workflow::RenewStandby => {

@@ -24,6 +24,8 @@ const PROVE_WITHIN: Duration = Duration::from_secs(420);
 const BACK_WITHIN: Duration = Duration::from_secs(180);
 /// Without an API an attempt takes some seconds. Then the guard must get its turn: it waits for this run.
 const BACK_TRIES: u32 = 4;
+/// The files are back by then. An API server that could not start with the others is started again.
+const ROLL_BACK_TRIES: u32 = 8;
 /// One attempt to let go of the lock. The API has answered a moment before.
 const LET_GO_WITHIN: Duration = Duration::from_secs(10);
 
@@ -68,7 +70,7 @@ pub fn renew_certs(settings: &Settings, pivot: RunId, wanted: RenewCerts) -> Res
     for component in rolled.keys().copied() {
         let id = StepKind::PrepareRollCerts.of(component);
         let prepare = step(id, Job::PrepareRollCerts { component }).after([last]);
-        steps.push(prepare.undo_policy(Policy::tries(BACK_TRIES, BACK_WITHIN)));
+        steps.push(prepare.undo_policy(Policy::tries(ROLL_BACK_TRIES, BACK_WITHIN)));
         last = id.id();
     }
     let renew = step(StepKind::RenewCerts, Job::RenewCerts { names: names.clone() }).after([last]);

@@ -207,8 +207,10 @@ impl Machine {
     pub(super) fn advance(&mut self, now: Duration, pace: &Pace, faults: &Faults, log: &mut Log) {
         let pids: Vec<u32> = self.procs.keys().copied().collect();
         for pid in pids {
-            let Some(proc) = self.procs.get_mut(&pid) else { continue };
-            proc.held.advance(now, pace.minute);
+            if let Some(proc) = self.procs.get_mut(&pid) {
+                proc.held.advance(now, pace.minute);
+            }
+            let Some(proc) = self.procs.get(&pid) else { continue };
             let flaw = faults.flaw(&proc.program.name, proc.owner.origin).or(proc.program.flaw);
             let subject = || format!("pod {}", proc.owner.pod);
             match (proc.life, flaw) {
