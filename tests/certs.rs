@@ -9,12 +9,15 @@ use fulcrum_simulator::Ability;
 use fulcrum_simulator::rehearsal::{Change, ChildExit, Fault, Point, Then, When, intervals};
 use fulcrum_steps::certificates::{KeptDir, Renewable, Renewal, inventory};
 use fulcrum_steps::component::Component;
-use fulcrum_steps::guard::{Carried, boot, carry_on};
+use fulcrum_steps::guard::{Carried, Guard, Intervals, boot, carry_on};
 use fulcrum_steps::plan;
 use fulcrum_steps::run_info::RunInfo;
 use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
 use fulcrum_steps::unit::HOLD_OFF;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Event;
+use kube::Api;
+use kube::api::ListParams;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -316,4 +319,33 @@ async fn without_kubeadm_the_former_files_come_back() {
     assert_eq!(outcome(&ending), Outcome::RolledBack, "{}", reason(&ending));
     assert_eq!(files(&world), before);
     world.assert_pivoted("without kubeadm").await;
+}
+
+/// A plain `kubeadm certs renew`: the guard says who goes on with the former one. A renewal by fulcrum ends that.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guard_tells_of_files_that_were_renewed_by_hand() {
+    let (world, pivot) = pivoted().await;
+    world.host.renew_certificate("scheduler.conf", &root(&world)).await.unwrap();
+    let pace = Intervals { certificates: Duration::from_millis(20), ..intervals(Duration::from_secs(5)) };
+    let guard = Guard { env: &*world, intervals: pace, stop: CancellationToken::new() };
+    let events: Api<Event> = Api::namespaced(world.simulator.client(), "default");
+    let told = async {
+        loop {
+            let all = events.list(&ListParams::default()).await.unwrap().items;
+            let words = all.into_iter().find(|one| one.reason.as_deref() == Some("OlderCertificateInUse"));
+            match words.and_then(|event| event.message) {
+                Some(words) => return words,
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    let words = tokio::select! {
+        ended = guard.run(|| {}) => panic!("the guard has ended: {ended:?}"),
+        words = tokio::time::timeout(SOON, told) => words.unwrap(),
+    };
+    assert!(words.contains("kube-scheduler"), "{words}");
+    assert!(words.contains("`fulcrum certs renew scheduler.conf`"), "{words}");
+    let ending = renew(&world, pivot, &[Renewable::SchedulerConf]).await;
+    assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
+    assert_in_use(&world, "after what was renewed by hand").await;
 }

@@ -16,6 +16,7 @@ mod boot;
 pub mod decide;
 mod env;
 mod error;
+mod expiry;
 mod gone;
 mod idle;
 mod intervals;

@@ -36,6 +36,8 @@ pub fn intervals(patience: Duration) -> Intervals {
         ask: POLL * 5 / 2,
         study: POLL * 5,
         proof: POLL * 25,
+        // Only tests of that have certificates, and set it.
+        certificates: SOON * 10,
     }
 }
 
