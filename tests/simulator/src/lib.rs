@@ -59,7 +59,7 @@ mod manifests;
 mod snapshot;
 pub use fault::{Ability, ApiFault, Disk, Flaw, Outcome, Which};
 pub use log::Happened;
-pub use manifests::write_control_plane;
+pub use manifests::{write_certificates, write_control_plane};
 pub use snapshot::{Origin, Running, Snapshot};
 
 // The state, and the actors that move it in turn: the kubelet, the controllers, the scheduler, elections.

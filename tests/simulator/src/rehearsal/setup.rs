@@ -3,7 +3,7 @@
 
 use super::kubeadm;
 use super::version::Version;
-use crate::SimulatorOptions;
+use crate::{SimulatorOptions, write_certificates};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::{FileImage, ManifestsDir};
 use fulcrum_steps::manifest::{StaticPod, glance};
@@ -214,18 +214,13 @@ impl Setup {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let manifests = ManifestsDir::new(dir);
         let mut options = SimulatorOptions::new(dir);
-        let own = format!("{}/", options.root().display());
         for (name, image) in &self.files {
             // The owner can read the copy, even if the original's mode forbids it.
             let copy = FileImage { mode: image.mode | 0o600, uid, gid, ..image.clone() };
-            let copy = match self.certificates {
-                true => copy.with_content(copy.content.replace(KUBERNETES, &own)),
-                false => copy,
-            };
             manifests.write(name, &copy)?;
         }
         if self.certificates {
-            crate::kubeadm::init(&options.root())?;
+            write_certificates(&options)?;
         }
         kubeadm::mark_node(&mut options, self.version);
         options.pace.tick = super::pace::TICK;
@@ -262,9 +257,6 @@ impl Setup {
         Ok(options)
     }
 }
-
-/// Where the files are that kubeadm's manifests name.
-const KUBERNETES: &str = "/etc/kubernetes/";
 
 /// The text with this word replaced wherever it is not a part of a longer one.
 fn replaced(text: &str, from: &str, to: &str) -> String {
