@@ -77,14 +77,17 @@ async fn assert_in_use(world: &TestSite, context: &str) {
     let is_so = |seen: &fulcrum_simulator::Snapshot| {
         seen.processes.iter().all(|process| {
             process.certificates.iter().all(|(path, held)| {
-                let name = Renewable::all().find(|name| name.certificate_file(&root(world)) == *path).unwrap();
+                let name =
+                    Renewable::all().find(|name| name.certificate_file(&root(world)) == *path).unwrap();
                 name.whole(&root(world)).unwrap().sha256() == *held
             })
         })
     };
     let seen = world.machine().until("every process to have its files' certificates", SOON, is_so).await;
     let seen = seen.unwrap_or_else(|error| panic!("{context}: {error}"));
-    let held = |name: &str| seen.processes.iter().filter(|one| one.component == name).all(|one| !one.certificates.is_empty());
+    let held = |name: &str| {
+        seen.processes.iter().filter(|one| one.component == name).all(|one| !one.certificates.is_empty())
+    };
     for name in ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
         assert!(held(name), "{context}: {name} has no certificates");
     }
@@ -202,7 +205,8 @@ async fn only_who_does_not_read_again_is_rolled_out() {
     let first = renew(&world, pivot, &[Renewable::Apiserver, Renewable::SchedulerConf]).await;
     assert_eq!(outcome(&first), Outcome::Completed, "{}", reason(&first));
     let after = pids(&world);
-    let changed: Vec<&String> = before.iter().filter(|(name, pid)| after[*name] != **pid).map(|(name, _)| name).collect();
+    let changed: Vec<&String> =
+        before.iter().filter(|(name, pid)| after[*name] != **pid).map(|(name, _)| name).collect();
     assert_eq!(changed, ["kube-scheduler"]);
     assert_in_use(&world, "after a renewal of two").await;
 
@@ -242,7 +246,8 @@ async fn a_renewal_that_is_killed_anywhere_is_finished_by_the_guard() {
             let before = files(&world);
             let change = Change::RenewCerts(renewal(&world, &names).await);
             let fulcrum = Path::new(env!("CARGO_BIN_EXE_fulcrum"));
-            let killed = world.inject_fault_in_change(fulcrum, change, (&point, Fault::Kill, Then::Resume)).await;
+            let killed =
+                world.inject_fault_in_change(fulcrum, change, (&point, Fault::Kill, Then::Resume)).await;
             assert_eq!(killed.unwrap(), ChildExit::Killed, "{point}");
             let ending = guard_goes_on(&world).await;
             assert_eq!(outcome(&ending), Outcome::Completed, "{point}: {}", reason(&ending));
@@ -280,7 +285,10 @@ async fn half_a_renewal_is_gone_on_with_and_can_be_undone() {
             assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
             for name in names {
                 name.whole(&root(&world)).unwrap();
-                assert_ne!(files(&world)[&name.certificate_file(&root(&world))].0, before[&name.certificate_file(&root(&world))].0);
+                assert_ne!(
+                    files(&world)[&name.certificate_file(&root(&world))].0,
+                    before[&name.certificate_file(&root(&world))].0
+                );
             }
         } else {
             let run = world.journal().reader().runs().unwrap().last().unwrap().run;

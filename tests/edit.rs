@@ -143,8 +143,9 @@ async fn an_edit_that_is_killed_anywhere_is_finished_by_the_guard() {
             let change = setting(&world, API, "v", &turn.to_string()).await;
             let expected = change.words.clone();
             let fulcrum = Path::new(env!("CARGO_BIN_EXE_fulcrum"));
-            let killed =
-                world.inject_fault_in_change(fulcrum, Change::Edit(change), (&point, Fault::Kill, Then::Resume)).await;
+            let killed = world
+                .inject_fault_in_change(fulcrum, Change::Edit(change), (&point, Fault::Kill, Then::Resume))
+                .await;
             assert_eq!(killed.unwrap(), ChildExit::Killed, "{point}");
             let ending = guard_goes_on(&world).await;
             assert_eq!(outcome(&ending), Outcome::Completed, "{point}: {}", reason(&ending));
@@ -165,7 +166,9 @@ async fn an_edit_that_a_reboot_cuts_short_goes_on_and_the_daemonsets_serve_again
     let change = setting(&world, API, "v", "7").await;
     let expected = change.words.clone();
     let fulcrum = Path::new(env!("CARGO_BIN_EXE_fulcrum"));
-    let killed = world.inject_fault_in_change(fulcrum, Change::Edit(change), (&point, Fault::Kill, Then::Resume)).await;
+    let killed = world
+        .inject_fault_in_change(fulcrum, Change::Edit(change), (&point, Fault::Kill, Then::Resume))
+        .await;
     assert_eq!(killed.unwrap(), ChildExit::Killed);
     world.reboot().await.unwrap();
     // That start of the guard has finished the edit. The next one hands over.

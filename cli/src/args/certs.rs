@@ -53,7 +53,10 @@ enum Which {
 fn which(text: &str) -> Result<Which, String> {
     match text {
         "all" => Ok(Which::All),
-        name => name.parse().map(Which::One).map_err(|error: fulcrum_steps::certificates::UnknownName| error.to_string()),
+        name => name
+            .parse()
+            .map(Which::One)
+            .map_err(|error: fulcrum_steps::certificates::UnknownName| error.to_string()),
     }
 }
 

@@ -64,7 +64,9 @@ fn at_rest(journal: &fulcrum_engine::state::Reader) -> Result<JournalView, Failu
 /// Shows what would be done, or refuses by name.
 async fn examine(site: &Site, args: &Renew, shell: &Shell) -> Result<Renewal, Failure> {
     let version = site.node.host.kubeadm_version().await.map_err(|error| {
-        Failure::refused(format!("{error}; kubeadm renews the certificates: install that of this cluster's version"))
+        Failure::refused(format!(
+            "{error}; kubeadm renews the certificates: install that of this cluster's version"
+        ))
     })?;
     let root = site.kubernetes_dir();
     let found = inventory(&*site.node.host, &site.ports(), &root, site.timeouts.minute).await;
@@ -87,7 +89,11 @@ fn rolled(renewal: &Renewal) -> String {
 }
 
 /// Refuses to take a renewal back whose files from before are gone, or no good any more.
-pub(super) fn refuse_a_lost_renewal(site: &Site, run: fulcrum_engine::state::RunId, state: &Run) -> Result<(), Failure> {
+pub(super) fn refuse_a_lost_renewal(
+    site: &Site,
+    run: fulcrum_engine::state::RunId,
+    state: &Run,
+) -> Result<(), Failure> {
     if state.plan().workflow() != RENEW_CERTS || !state.is_over() {
         return Ok(());
     }

@@ -22,7 +22,8 @@ use std::sync::Arc;
 pub(crate) async fn edit(global: &Global, args: &Edit, shell: &Shell) -> Result<Exit, Failure> {
     require_root()?;
     let component = args.component;
-    let told = self_hosted(&read_before_writing(&global.state_dir, LockPurpose::Edit)?, &[component], STATIC)?;
+    let told =
+        self_hosted(&read_before_writing(&global.state_dir, LockPurpose::Edit)?, &[component], STATIC)?;
     let settings = Settings { of_pivot: Some(told.pivot), ..told.settings.clone() };
     let (access, host) = access(args.kubeconfig.as_ref().unwrap_or(&settings.kubeconfig)).await?;
     refuse_another_cluster(&access.cluster, &settings).await?;

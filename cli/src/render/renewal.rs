@@ -48,7 +48,8 @@ fn text(renewal: &Renewal, found: &Inventory, kubeadm: &str) -> String {
         let _ = writeln!(text, "rolled out, beside the old pod: {}", component.daemonset_name());
     }
     for (program, name, command) in &renewal.by_hand {
-        let _ = writeln!(text, "not restarted here: {program} goes on with the old {name} until\n  {command}");
+        let _ =
+            writeln!(text, "not restarted here: {program} goes on with the old {name} until\n  {command}");
     }
     text
 }

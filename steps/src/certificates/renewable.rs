@@ -55,12 +55,7 @@ const TABLE: [(Renewable, &str, &str, Authority); 11] = [
         "pki/apiserver-kubelet-client",
         Authority::Ca,
     ),
-    (
-        Renewable::ApiserverEtcdClient,
-        "apiserver-etcd-client",
-        "pki/apiserver-etcd-client",
-        Authority::EtcdCa,
-    ),
+    (Renewable::ApiserverEtcdClient, "apiserver-etcd-client", "pki/apiserver-etcd-client", Authority::EtcdCa),
     (Renewable::FrontProxyClient, "front-proxy-client", "pki/front-proxy-client", Authority::FrontProxyCa),
     (Renewable::EtcdServer, "etcd-server", "pki/etcd/server", Authority::EtcdCa),
     (Renewable::EtcdPeer, "etcd-peer", "pki/etcd/peer", Authority::EtcdCa),
@@ -145,7 +140,8 @@ impl Renewable {
             true => inline(&path).map_err(broken)?,
             false => {
                 let files = self.files(root);
-                let read = |path: &Path| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+                let read =
+                    |path: &Path| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
                 (read(&files[0])?, read(&files[1])?)
             }
         };

@@ -115,7 +115,9 @@ impl Renewal {
         let held = of_kubeadm.into_iter().filter(|(name, _)| self.names.contains(name));
         let mut held: Vec<(Renewable, Component)> = held.collect();
         for entry in &inventory.entries {
-            let Some(name) = self.names.iter().find(|name| name.name() == entry.name).copied() else { continue };
+            let Some(name) = self.names.iter().find(|name| name.name() == entry.name).copied() else {
+                continue;
+            };
             for user in entry.users.iter().filter(|user| user.reload == Reload::Never) {
                 match user.program {
                     Program::Component(component) => held.push((name, component)),

@@ -35,10 +35,15 @@ pub(super) fn to_tell(found: &Inventory, now: Timestamp) -> Vec<Told> {
         for user in entry.users.iter().filter(|user| user.state.is_old()) {
             let renewable = entry.name.parse::<Renewable>().is_ok();
             let how = match user.program {
-                Program::Component(_) if renewable => format!("`fulcrum certs renew {}`, or {}", entry.name, user.remedy),
+                Program::Component(_) if renewable => {
+                    format!("`fulcrum certs renew {}`, or {}", entry.name, user.remedy)
+                }
                 _ => user.remedy.clone(),
             };
-            older.push(format!("{} (pid {}) goes on with an older {}: {how}", user.program, user.pid, entry.name));
+            older.push(format!(
+                "{} (pid {}) goes on with an older {}: {how}",
+                user.program, user.pid, entry.name
+            ));
         }
     }
     if !older.is_empty() {
@@ -62,7 +67,8 @@ impl Watch<'_> {
         let site = &self.site;
         let (ports, root, minute) = (site.ports(), site.kubernetes_dir(), site.timeouts.minute);
         let told = to_tell(&inventory(&*site.node.host, &ports, &root, minute).await, Timestamp::now());
-        let is_known = self.teller.last == told && self.teller.at.is_some_and(|at| at.elapsed() < AGAIN_AFTER);
+        let is_known =
+            self.teller.last == told && self.teller.at.is_some_and(|at| at.elapsed() < AGAIN_AFTER);
         if is_known {
             return;
         }

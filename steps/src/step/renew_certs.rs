@@ -74,7 +74,9 @@ impl RenewCerts {
         match (self.stands(name, kept), name.whole(&self.root())) {
             (Stands::Renewed, _) => Ok(()),
             (_, Err(cause)) => Err(StepError::retry(format!("kubeadm has renewed {name}, and yet {cause}"))),
-            _ => Err(StepError::retry(format!("kubeadm says that it has renewed {name}; its files are as before"))),
+            _ => Err(StepError::retry(format!(
+                "kubeadm says that it has renewed {name}; its files are as before"
+            ))),
         }
     }
 
@@ -94,7 +96,9 @@ impl RenewCerts {
 
     /// The files that are neither those from before nor those that this run has made.
     fn of_another(cx: &Context, kept: &[KeptFile]) -> Vec<String> {
-        let Some(made) = cx.output_value(StepId::from(StepKind::RenewCerts).as_str()) else { return Vec::new() };
+        let Some(made) = cx.output_value(StepId::from(StepKind::RenewCerts).as_str()) else {
+            return Vec::new();
+        };
         let is_another = |one: &&KeptFile| {
             one.compare() == Compared::Other
                 && json!(one.state_now()) != made["files"][one.path.display().to_string()]

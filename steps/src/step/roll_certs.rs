@@ -39,7 +39,12 @@ fn annotation(live: &Value) -> &Value {
 }
 
 /// Makes the annotation have this value, or be gone. A conflict looks again.
-async fn annotate(site: &Site, component: Component, cx: &Context, value: &Value) -> Result<Value, StepError> {
+async fn annotate(
+    site: &Site,
+    component: Component,
+    cx: &Context,
+    value: &Value,
+) -> Result<Value, StepError> {
     let name = component.daemonset_name();
     let change = async || {
         let live = answered(site.cluster.daemonset(name).await)?;

@@ -66,8 +66,9 @@ async fn run() -> Result<usize, Box<dyn Error>> {
     }
     let dir = tempfile::tempdir()?;
     let first = SimulatorOptions::new(dir.path().join("0/manifests"));
-    let others: Vec<_> =
-        (1..asked.nodes).map(|number| first.beside(number, dir.path().join(format!("{number}/manifests")))).collect();
+    let others: Vec<_> = (1..asked.nodes)
+        .map(|number| first.beside(number, dir.path().join(format!("{number}/manifests"))))
+        .collect();
     for options in std::iter::once(&first).chain(&others) {
         std::fs::create_dir_all(&options.manifests_dir)?;
         write_control_plane(options)?;

@@ -90,7 +90,8 @@ fn kubeconfig(made: &Made) -> String {
         "client-certificate-data": BASE64_STANDARD.encode(&made.certificate),
         "client-key-data": BASE64_STANDARD.encode(&made.key),
     });
-    json!({ "apiVersion": "v1", "kind": "Config", "users": [{ "name": "simulated", "user": user }] }).to_string()
+    json!({ "apiVersion": "v1", "kind": "Config", "users": [{ "name": "simulated", "user": user }] })
+        .to_string()
 }
 
 fn new_key() -> io::Result<Vec<u8>> {

@@ -123,7 +123,8 @@ fn an_edit_that_was_cut_short_goes_on_and_one_that_waits_is_guarded() {
             assert_eq!(after(change, UNFINISHED, boot), Next::Resume(two));
             assert_eq!(after(change, ROLLING_BACK, boot), Next::Resume(two));
         }
-        for standing in [Standing::Paused, Standing::NeedsOperator, Standing::Completed, Standing::RolledBack] {
+        for standing in [Standing::Paused, Standing::NeedsOperator, Standing::Completed, Standing::RolledBack]
+        {
             assert_eq!(after(change, standing, "now"), Next::Watch);
             let settled = matches!(standing, Standing::Completed | Standing::RolledBack);
             let booted = if settled { Next::HandOver } else { Next::Watch };

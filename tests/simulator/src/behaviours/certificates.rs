@@ -22,13 +22,19 @@ pub(super) async fn renewed(ground: &Ground) -> Result<(), Failed> {
         ground.host.renew_certificate(name.name(), root).await?;
         let now = whole()?.sha256();
         expect(now != former, "kubeadm makes another certificate, and its key belongs to it", name)?;
-        let after = ground.eventually(&format!("the renewed {name} to be presented"), async || {
+        let what = format!("the renewed {name} to be presented");
+        let look = async || {
             let presented = ground.host.presented(at, None).await.map_err(seen)?;
             let leaf = presented.chain.first().map(|leaf| sha256_hex(leaf));
             if leaf.as_ref() == Some(&now) { Ok(presented) } else { Err(format!("{leaf:?}")) }
-        });
-        let [before, after] = [before, after.await?].map(|one| one.process.map(|process| process.pid));
-        expect(before.is_some() && before == after, "the process that presents it is the same", (before, after))?;
+        };
+        let after = ground.eventually(&what, look).await?;
+        let [before, after] = [before, after].map(|one| one.process.map(|process| process.pid));
+        expect(
+            before.is_some() && before == after,
+            "the process that presents it is the same",
+            (before, after),
+        )?;
     }
     Ok(())
 }

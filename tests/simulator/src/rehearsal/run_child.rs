@@ -46,7 +46,8 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     let _ = gate.control.set(engine.control());
     let ending = match (orders.verb, run) {
         (Verb::Change, Some(pivot)) => {
-            let change = orders.change.ok_or_else(|| RehearsalError::Child("there is no change".to_owned()))?;
+            let change =
+                orders.change.ok_or_else(|| RehearsalError::Child("there is no change".to_owned()))?;
             let plan = match change {
                 Change::Edit(edit) => plan::edit(&settings, pivot, edit)?,
                 Change::RenewCerts(wanted) => plan::renew_certs(&settings, pivot, wanted)?,
