@@ -226,9 +226,9 @@ async fn a_renewal_that_is_killed_anywhere_is_finished_by_the_guard() {
     let scheduler = "kube-scheduler";
     let steps = [
         "lock".to_owned(),
-        "archive-certs".to_owned(),
         format!("prepare-rollback/roll-certs/{scheduler}"),
-        "renew-certs".to_owned(),
+        "renew-certs/apiserver".to_owned(),
+        "renew-certs/scheduler.conf".to_owned(),
         format!("roll-certs/{scheduler}"),
         format!("await-roll-out/{scheduler}"),
         "prove-certs".to_owned(),
@@ -274,7 +274,7 @@ async fn half_a_renewal_is_gone_on_with_and_can_be_undone() {
         let before = files(&world);
         let names = [Renewable::Apiserver, Renewable::SchedulerConf, Renewable::EtcdPeer];
         let change = Change::RenewCerts(renewal(&world, &names).await);
-        let point = Point { step: "renew-certs".into(), when: When::Started };
+        let point = Point { step: "renew-certs/apiserver".into(), when: When::Started };
         let fulcrum = Path::new(env!("CARGO_BIN_EXE_fulcrum"));
         let killed = world.inject_fault_in_change(fulcrum, change, (&point, Fault::Kill, Then::Resume)).await;
         assert_eq!(killed.unwrap(), ChildExit::Killed);

@@ -38,7 +38,6 @@ pub enum StepKind {
     RenewStandby,
     EditDaemonset,
     AwaitRollOut,
-    ArchiveCerts,
     PrepareRollCerts,
     RenewCerts,
     RollCerts,
@@ -47,7 +46,7 @@ pub enum StepKind {
 }
 
 /// Each kind, its frozen text in the journal, and the text that people read.
-const NAMES: [(StepKind, &str, &str); 35] = [
+const NAMES: [(StepKind, &str, &str); 34] = [
     (StepKind::Preflight, "preflight", "preflight"),
     (StepKind::Lock, "lock", "lock"),
     (StepKind::Archive, "archive", "archive"),
@@ -77,7 +76,6 @@ const NAMES: [(StepKind, &str, &str); 35] = [
     (StepKind::RenewStandby, "renew-standby", "renew-standby"),
     (StepKind::EditDaemonset, "edit-daemonset", "edit-daemonset"),
     (StepKind::AwaitRollOut, "await-roll-out", "await-roll-out"),
-    (StepKind::ArchiveCerts, "archive-certs", "archive-certs"),
     (StepKind::PrepareRollCerts, "prepare-rollback/roll-certs", "prepare-rollback/roll-certs"),
     (StepKind::RenewCerts, "renew-certs", "renew-certs"),
     (StepKind::RollCerts, "roll-certs", "roll-certs"),

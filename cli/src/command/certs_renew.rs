@@ -9,14 +9,13 @@ use crate::journal::{gone_on_meanwhile, open_journal, read_before_writing};
 use crate::render::show_renewal;
 use crate::shell::Shell;
 use fulcrum_engine::Run;
-use fulcrum_steps::certificates::{KeptDir, KeptFile, Renewal, first_end, inventory};
+use fulcrum_steps::certificates::{KeptDir, Renewal, inventory};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::JournalView;
 use fulcrum_steps::plan::{self, RENEW_CERTS, RenewCerts};
 use fulcrum_steps::run_info::LockPurpose;
 use fulcrum_steps::settings::Settings;
 use fulcrum_steps::site::Site;
-use fulcrum_steps::step_name::StepKind;
 use fulcrum_steps::unit::UNIT;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -97,15 +96,14 @@ pub(super) fn refuse_a_lost_renewal(
     if state.plan().workflow() != RENEW_CERTS || !state.is_over() {
         return Ok(());
     }
-    if !KeptDir::of(&site.archive(), run).exists() {
+    let kept = KeptDir::of(&site.archive(), run);
+    if !kept.exists() {
         return Err(Failure::refused(
             "the files from before this renewal are gone: a later renewal has been completed since, and only the last \
              one can be rolled back; nothing was changed",
         ));
     }
-    let output = state.output(&StepKind::ArchiveCerts.into());
-    let files = output.map(|output| serde_json::from_value::<Vec<KeptFile>>(output["files"].clone()));
-    let ended = first_end(&files.transpose()?.unwrap_or_default()).filter(|end| *end < Timestamp::now());
+    let ended = kept.first_end().filter(|end| *end < Timestamp::now());
     match ended {
         Some(end) => Err(Failure::refused(format!(
             "a certificate from before this renewal has ended at {end}: with it nothing would work any more; nothing \

@@ -54,17 +54,16 @@ impl KeptDir {
         self.dir.exists()
     }
 
-    /// Copies every file of these certificates. All copies are on the disk when this returns.
+    /// Copies every file of this certificate. All copies are on the disk when this returns.
     ///
     /// # Errors
     /// When a file cannot be read, or a copy cannot be written; the error names it.
-    pub fn keep(&self, names: &[Renewable], root: &Path) -> io::Result<Vec<KeptFile>> {
+    pub fn keep(&self, name: Renewable, root: &Path) -> io::Result<Vec<KeptFile>> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         for dir in self.dir.ancestors().skip(1).take(3) {
             fsync::sync_dir(dir)?;
         }
-        let files = names.iter().flat_map(|name| name.files(root));
-        files.map(|path| self.keep_one(path, root)).collect()
+        name.files(root).into_iter().map(|path| self.keep_one(path, root)).collect()
     }
 
     fn keep_one(&self, path: PathBuf, root: &Path) -> io::Result<KeptFile> {
@@ -84,6 +83,33 @@ impl KeptDir {
             path,
             copy,
         })
+    }
+
+    /// Removes these copies, and the directory with the last one. No error if they are gone.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn forget_files(&self, files: &[KeptFile]) -> io::Result<()> {
+        if !self.exists() {
+            return Ok(());
+        }
+        for file in files {
+            fsync::remove_durable(&file.copy)?;
+        }
+        match fs::read_dir(&self.dir)?.next() {
+            None => self.forget(),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// The end of the certificate that ends first. `None` if there is none.
+    pub fn first_end(&self) -> Option<Timestamp> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let end = |copy: PathBuf| match kubeconfig(&copy) {
+            Ok(Leads::Inline(found)) => Some(found.certificate.not_after),
+            _ => pem_file(&copy).ok().map(|found| found.certificate.not_after),
+        };
+        entries.filter_map(|entry| end(entry.path())).min()
     }
 
     /// Removes the copies, durably. No error if there are none.
@@ -149,13 +175,14 @@ impl KeptFile {
     /// # Errors
     /// When the copy is not what was kept, or the file cannot be written. The file is whole in each case.
     pub fn restore(&self) -> io::Result<()> {
-        let before = self.state_now();
-        let (bytes, _) = read(&self.copy).map_err(|error| with_path("read the copy", &self.copy, &error))?;
-        if sha256_hex(&bytes) != self.sha256 {
-            let error = io::Error::other("its digest is not the one in the journal");
-            return Err(with_path("use the copy", &self.copy, &error));
-        }
         if self.compare() == Compared::Other {
+            let before = self.state_now();
+            let (bytes, _) =
+                read(&self.copy).map_err(|error| with_path("read the copy", &self.copy, &error))?;
+            if sha256_hex(&bytes) != self.sha256 {
+                let error = io::Error::other("its digest is not the one in the journal");
+                return Err(with_path("use the copy", &self.copy, &error));
+            }
             fsync::sweep(&self.path)?;
             fsync::write_atomic(&self.path, &bytes, Some(self.mode), Some((self.uid, self.gid)))
                 .map_err(|error| with_path("restore", &self.path, &error))?;
@@ -177,15 +204,6 @@ impl KeptFile {
         let owner = Some((metadata.uid(), metadata.gid()));
         Some(change::file_state(&bytes, metadata.mode() & 0o7777, owner))
     }
-}
-
-/// The end of the copied certificate that ends first.
-pub fn first_end(files: &[KeptFile]) -> Option<Timestamp> {
-    let end = |file: &KeptFile| match kubeconfig(&file.copy) {
-        Ok(Leads::Inline(found)) => Some(found.certificate.not_after),
-        _ => pem_file(&file.copy).ok().map(|found| found.certificate.not_after),
-    };
-    files.iter().filter_map(end).min()
 }
 
 fn read(path: &Path) -> io::Result<(Vec<u8>, fs::Metadata)> {

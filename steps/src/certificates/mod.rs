@@ -21,7 +21,7 @@ mod used;
 mod tests;
 
 pub use judge::{Entry, Inventory, State, User};
-pub use kept::{Compared, KeptDir, KeptFile, first_end};
+pub use kept::{Compared, KeptDir, KeptFile};
 pub use look::{Ports, inventory};
 pub use read::Certificate;
 pub use reload::Reload;

@@ -84,9 +84,9 @@ mod tests {
     fn a_kubeadm_that_outlives_its_process_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("pki")).unwrap();
-        let mut sleeper = std::process::Command::new("sleep");
-        let lock = locked(dir.path()).unwrap().unwrap();
-        let mut sleeper = sleeper.arg("60").stdin(Stdio::from(lock)).spawn().unwrap();
+        let lock = Stdio::from(locked(dir.path()).unwrap().unwrap());
+        // The command that is dropped at once holds the lock, too.
+        let mut sleeper = std::process::Command::new("sleep").arg("60").stdin(lock).spawn().unwrap();
         assert!(!at_rest(dir.path()).unwrap());
         sleeper.kill().unwrap();
         sleeper.wait().unwrap();

@@ -16,8 +16,8 @@ use std::time::Duration;
 /// kubeadm renews certificates, and the processes that use them get them.
 pub const RENEW_CERTS: &str = "renew-certs";
 
-/// kubeadm takes a second for each, and up to a minute where the cluster does not answer.
-const RENEW_WITHIN: Duration = Duration::from_secs(300);
+/// kubeadm takes a second, and up to a minute where the cluster does not answer.
+const RENEW_WITHIN: Duration = Duration::from_secs(90);
 /// A process that looks each five minutes has read a file after 5.5 of them.
 const PROVE_WITHIN: Duration = Duration::from_secs(420);
 /// One attempt to put files back, or to start pods with them.
@@ -51,31 +51,35 @@ impl RenewCerts {
 /// process has them. If one does not get them, the former files come back.
 ///
 /// ```text
-/// lock → archive-certs → prepare-rollback/roll-certs/<c> → renew-certs → roll-certs/<c> → await-roll-out/<c>
+/// lock → prepare-rollback/roll-certs/<c> → renew-certs/<name> → (the next one) → roll-certs/<c> → await-roll-out/<c>
 ///     → (the next component) → prove-certs → verify → forget-certs → record-head
 /// ```
 ///
-/// The undo of `prepare-rollback/roll-certs/<c>` starts the pods once more. The files are back by then.
+/// The undo of `renew-certs/<name>` puts the files back. The undo of `prepare-rollback/roll-certs/<c>` starts the pods once
+/// more. The files are back by then.
 ///
 /// # Errors
 /// Never in practice: the DAG is the one above.
 pub fn renew_certs(settings: &Settings, pivot: RunId, wanted: RenewCerts) -> Result<Plan, PlanError> {
     let RenewCerts { names, rolled, within } = wanted;
     let why = names.iter().map(|name| name.name()).collect::<Vec<_>>().join(", ");
-    let mut steps = vec![
-        step(StepKind::Lock, Job::Lock).undo_policy(Policy::tries(BACK_TRIES, LET_GO_WITHIN)),
-        step(StepKind::ArchiveCerts, Job::ArchiveCerts { names: names.clone() }).after([StepKind::Lock]),
-    ];
-    let mut last: StepId = StepKind::ArchiveCerts.into();
+    let lock = step(StepKind::Lock, Job::Lock).undo_policy(Policy::tries(BACK_TRIES, LET_GO_WITHIN));
+    let mut steps = vec![lock];
+    let mut last: StepId = StepKind::Lock.into();
     for component in rolled.keys().copied() {
         let id = StepKind::PrepareRollCerts.of(component);
         let prepare = step(id, Job::PrepareRollCerts { component }).after([last]);
         steps.push(prepare.undo_policy(Policy::tries(ROLL_BACK_TRIES, BACK_WITHIN)));
         last = id.id();
     }
-    let renew = step(StepKind::RenewCerts, Job::RenewCerts { names: names.clone() }).after([last]);
-    steps.push(renew.policy(Policy::tries(3, RENEW_WITHIN)));
-    last = StepKind::RenewCerts.into();
+    // One after the other: what a step records of its files fits into one entry.
+    for name in names.iter().copied() {
+        let id = renewal_of(name);
+        steps.push(
+            step(id.clone(), Job::RenewCerts { name }).policy(Policy::tries(3, RENEW_WITHIN)).after([last]),
+        );
+        last = id;
+    }
     for (component, names) in rolled {
         let (roll, wait) = (StepKind::RollCerts.of(component), StepKind::AwaitRollOut.of(component));
         steps.push(step(roll, Job::RollCerts { component, names }).after([last]));
@@ -90,4 +94,9 @@ pub fn renew_certs(settings: &Settings, pivot: RunId, wanted: RenewCerts) -> Res
     steps.push(step(StepKind::ForgetCerts, Job::ForgetCerts).after([StepKind::Verify]));
     steps.push(step(StepKind::RecordHead, Job::RecordHead).after([StepKind::ForgetCerts]));
     Ok(Plan::new(RENEW_CERTS, steps)?.with_shared(RunInfo::of_pivot(settings, pivot, &why).shared()))
+}
+
+/// The step that renews this certificate.
+fn renewal_of(name: Renewable) -> StepId {
+    format!("{}/{name}", StepId::from(StepKind::RenewCerts)).into()
 }

@@ -69,14 +69,11 @@ pub enum Job {
     AwaitRollOut {
         component: Component,
     },
-    ArchiveCerts {
-        names: Vec<Renewable>,
-    },
     PrepareRollCerts {
         component: Component,
     },
     RenewCerts {
-        names: Vec<Renewable>,
+        name: Renewable,
     },
     RollCerts {
         component: Component,

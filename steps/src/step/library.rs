@@ -2,7 +2,6 @@
 
 use super::announce::Announce;
 use super::archive::Archive;
-use super::archive_certs::ArchiveCerts;
 use super::arm_guard::ArmGuard;
 use super::await_ready::AwaitReady;
 use super::await_roll_out::AwaitRollOut;
@@ -66,9 +65,8 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
                 Arc::new(EditDaemonset { site, component, was, words })
             }
             Job::AwaitRollOut { component } => Arc::new(AwaitRollOut { site, component }),
-            Job::ArchiveCerts { names } => Arc::new(ArchiveCerts { site, names }),
             Job::PrepareRollCerts { component } => Arc::new(PrepareRollCerts { site, component }),
-            Job::RenewCerts { names } => Arc::new(RenewCerts { site, names }),
+            Job::RenewCerts { name } => Arc::new(RenewCerts { site, name }),
             Job::RollCerts { component, names } => Arc::new(RollCerts { site, component, names }),
             Job::ProveCerts { names } => Arc::new(ProveCerts { site, names }),
             Job::ForgetCerts => Arc::new(ForgetCerts { site }),

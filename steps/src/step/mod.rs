@@ -2,7 +2,6 @@
 
 mod announce;
 mod archive;
-mod archive_certs;
 mod arm_guard;
 mod await_ready;
 mod await_roll_out;

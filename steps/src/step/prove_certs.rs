@@ -5,7 +5,8 @@ use crate::certificates::{Entry, Program, Reload, Renewable, State, User, invent
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) struct ProveCerts {
@@ -18,14 +19,17 @@ impl ProveCerts {
         let (site, root) = (&self.site, self.site.kubernetes_dir());
         let found = inventory(&*site.node.host, &site.ports(), &root, site.timeouts.minute).await;
         let is_ours = |entry: &&Entry| self.names.iter().any(|name| name.name() == entry.name);
-        let (mut proven, mut open) = (Vec::new(), Vec::new());
+        let (mut proven, mut open) = (BTreeMap::<String, [Vec<&str>; 2]>::new(), Vec::new());
         for entry in found.entries.iter().filter(is_ours) {
             for user in entry.users.iter().filter(|user| is_restarted_here(user)) {
                 let who = format!("{} (pid {})", user.program, user.pid);
                 match &user.state {
                     State::Presented | State::Current => {
-                        let how = if user.state == State::Presented { "presents" } else { "has" };
-                        proven.push(json!({ "certificate": entry.name, "process": who, "how": how }));
+                        let [presents, has] = proven.entry(who).or_default();
+                        let list = if user.state == State::Presented { presents } else { has };
+                        if !list.contains(&entry.name.as_str()) {
+                            list.push(&entry.name);
+                        }
                     }
                     State::Due => open.push(format!("{who} will have {} soon", entry.name)),
                     State::PresentsOther(_) => open.push(format!("{who} presents another {}", entry.name)),
@@ -35,7 +39,11 @@ impl ProveCerts {
             }
         }
         match open.is_empty() {
-            true => Ok(json!({ "proven": proven })),
+            true => Ok(proven
+                .into_iter()
+                .map(|(who, [presents, has])| (who, json!({ "presents": presents, "has": has })))
+                .collect::<Map<_, _>>()
+                .into()),
             false => Err(Pending::NotYet(open.join("; "))),
         }
     }
