@@ -1,14 +1,13 @@
-//! Tells of certificates: those that end soon, and those that a process goes on without. A plain `kubeadm certs
+//! What there is to tell of certificates: those that end soon, and those that a process goes on without. A plain `kubeadm certs
 //! renew` renews files, and nobody says that the controller manager still holds the former ones.
 
-use super::watch::Watch;
-use crate::certificates::{Inventory, Program, Renewable, inventory};
+use crate::certificates::{Inventory, Program, Renewable};
 use jiff::Timestamp;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-/// What was said is said again after this time.
-const AGAIN_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// What was told is told again after this time.
+pub(super) const AGAIN_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// What is told of certificates, in the log and as an Event on the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,41 +54,10 @@ pub(super) fn to_tell(found: &Inventory, now: Timestamp) -> Vec<Told> {
 /// What was told, and when.
 #[derive(Debug, Default)]
 pub(super) struct Teller {
-    last: Vec<Told>,
-    at: Option<Instant>,
+    pub(super) last: Vec<Told>,
+    pub(super) at: Option<Instant>,
     /// The last change of the guard's own kubeconfig, as it was when the guard read it.
-    kubeconfig: Option<SystemTime>,
-}
-
-impl Watch<'_> {
-    /// Looks at the certificates, and tells what there is to tell: when it has changed, and once a day.
-    pub(super) async fn tell_of_certificates(&mut self) {
-        let site = &self.site;
-        let (ports, root, minute) = (site.ports(), site.kubernetes_dir(), site.timeouts.minute);
-        let told = to_tell(&inventory(&*site.node.host, &ports, &root, minute).await, Timestamp::now());
-        let is_known =
-            self.teller.last == told && self.teller.at.is_some_and(|at| at.elapsed() < AGAIN_AFTER);
-        if is_known {
-            return;
-        }
-        for Told { reason, words } in &told {
-            tracing::warn!("{words}");
-            if let Err(error) = site.cluster.node_event(&site.settings.node, reason, words).await {
-                tracing::debug!(%error, "an Event about certificates was not written");
-                return;
-            }
-        }
-        self.teller.last = told;
-        self.teller.at = Some(Instant::now());
-    }
-
-    /// Whether the guard's own kubeconfig has changed since the last call. The certificate in it was read once, and
-    /// will end.
-    pub(super) fn kubeconfig_has_changed(&mut self) -> bool {
-        let changed = std::fs::metadata(&self.site.settings.kubeconfig).and_then(|file| file.modified()).ok();
-        let before = self.teller.kubeconfig.replace(changed.unwrap_or(SystemTime::UNIX_EPOCH));
-        changed.is_some() && before.is_some() && before != changed
-    }
+    pub(super) kubeconfig: Option<SystemTime>,
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod journal_view;
 mod pause;
 mod renew;
 mod spare;
+mod tell;
 mod watch;
 
 #[cfg(test)]

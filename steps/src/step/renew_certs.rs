@@ -116,6 +116,8 @@ impl Step for RenewCerts {
     /// The copies are on the disk before the journal names them.
     async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
         self.nothing_else_writes(cx).await?;
+        // What would be kept must be worth coming back to.
+        self.name.whole(&self.root()).map_err(StepError::fatal)?;
         let kept = self.dir(cx).keep(self.name, &self.root())?;
         Ok(serde_json::to_vec(&kept).map_err(StepError::fatal)?)
     }

@@ -76,7 +76,7 @@ load_stop 'the way back of a renewal'
 check_unharmed 'the way back of a renewal'
 
 # The guard goes on with a renewal whose command died: between two certificates, and in a roll-out.
-for boundary in 'step-started renew-certs' 'step-done roll-certs/kube-controller-manager'; do
+for boundary in 'step-started renew-certs/etcd-server' 'step-done roll-certs/kube-controller-manager'; do
   load_start
   fulcrum_killed_at "${boundary% *}" "${boundary#* }" certs renew --yes
   need wait_until 'the guard has brought it to its end' 600 last_run_is renew-certs completed
