@@ -306,3 +306,17 @@ async fn old_runs_are_pruned_and_the_others_stay_whole() {
     let _ = world.rollback(&world.journal(), runs[2]).await;
     world.assert_static("after pruning").await;
 }
+
+#[test]
+fn a_renewal_is_refused_on_a_static_node_and_by_an_unknown_name() {
+    if !root() {
+        return;
+    }
+    let fulcrum = Fulcrum::new();
+    let (code, said) = fulcrum.refused(&["certs", "renew", "all", "--yes"]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("not self-hosted: run `kubeadm certs renew`"), "{said}");
+    let (code, said) = fulcrum.refused(&["certs", "renew", "apisever"]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("it renews apiserver, apiserver-kubelet-client,"), "{said}");
+}

@@ -35,6 +35,8 @@ mod edit;
 
 // An upgrade of Kubernetes: merged, emulated, taken back, finalized, killed.
 mod upgrade;
+// Certificates renewed: by kubeadm, in use everywhere, killed, and put back.
+mod certs;
 
 // Broken nodes, and what `doctor` says of each.
 mod doctor;

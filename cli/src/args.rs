@@ -7,7 +7,7 @@ mod history;
 mod look;
 mod upgrade;
 
-pub(crate) use certs::{Certs, CertsCommand};
+pub(crate) use certs::{Certs, CertsCommand, Renew};
 pub(crate) use edit::Edit;
 pub(crate) use history::{Export, History, HistoryCommand, ImportCheck, Prune};
 pub(crate) use look::{Doctor, Graph, Plan, Preflight, Status};

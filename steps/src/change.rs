@@ -38,7 +38,16 @@ pub(crate) fn found(path: &Path, now: Value) -> Value {
 
 /// A file's content, permission bits and owner.
 pub(crate) fn file_state(content: &[u8], mode: u32, owner: Option<(u32, u32)>) -> Value {
-    let mut state = json!({ "sha256": sha256_hex(content), "mode": format!("{mode:04o}") });
+    digest_state(&sha256_hex(content), mode, owner)
+}
+
+/// As [`file_state`], where the digest is known and the content is not at hand.
+pub(crate) fn state_of_digest(sha256: &str, mode: u32, owner: (u32, u32)) -> Value {
+    digest_state(sha256, mode, Some(owner))
+}
+
+fn digest_state(sha256: &str, mode: u32, owner: Option<(u32, u32)>) -> Value {
+    let mut state = json!({ "sha256": sha256, "mode": format!("{mode:04o}") });
     if let Some((uid, gid)) = owner {
         (state["uid"], state["gid"]) = (json!(uid), json!(gid));
     }

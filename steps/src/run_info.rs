@@ -117,6 +117,7 @@ pub enum LockPurpose {
     Prune,
     Edit,
     Upgrade,
+    RenewCerts,
 }
 
 /// The process's work, as far as others must know it.
@@ -131,7 +132,7 @@ pub enum LockUse {
 }
 
 impl LockPurpose {
-    const ALL: [(Self, &str, LockUse); 12] = [
+    const ALL: [(Self, &str, LockUse); 13] = [
         (Self::Pivot, "pivot", LockUse::Command),
         (Self::Resume, "resume", LockUse::Command),
         (Self::Rollback, "rollback", LockUse::Command),
@@ -144,6 +145,7 @@ impl LockPurpose {
         (Self::Prune, "history prune", LockUse::Reading),
         (Self::Edit, "edit", LockUse::Command),
         (Self::Upgrade, "upgrade", LockUse::Command),
+        (Self::RenewCerts, "certs renew", LockUse::Command),
     ];
 
     /// The text for the lock file: the command that the process carries out.

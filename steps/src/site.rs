@@ -9,6 +9,7 @@ use crate::settings::Settings;
 use crate::timeouts::Timeouts;
 use fulcrum_engine::state::RunId;
 use fulcrum_engine::{Context, Look, Pending, StepError};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -67,6 +68,17 @@ impl Site {
         format!("{component}-{}", self.settings.node)
     }
 
+    /// kubeadm's directory, `/etc/kubernetes`: certificates, keys and kubeconfigs are below it.
+    pub fn kubernetes_dir(&self) -> PathBuf {
+        let manifests = self.node.manifests.path();
+        manifests.parent().unwrap_or(manifests).to_owned()
+    }
+
+    /// The port of each component.
+    pub fn ports(&self) -> BTreeMap<Component, u16> {
+        Component::ALL.into_iter().map(|one| (one, self.port(one))).collect()
+    }
+
     /// The label that the pods of the component's DaemonSet bear.
     pub fn pod_labels(component: Component) -> String {
         format!("k8s-app={}", component.daemonset_name())
@@ -74,7 +86,7 @@ impl Site {
 
     /// The directory with copies of the manifests, one directory for each run. They are for the steps, and
     /// for a person who has nothing else left.
-    pub(crate) fn archive(&self) -> PathBuf {
+    pub fn archive(&self) -> PathBuf {
         self.state_dir.join("archive")
     }
 

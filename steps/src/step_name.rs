@@ -38,10 +38,15 @@ pub enum StepKind {
     RenewStandby,
     EditDaemonset,
     AwaitRollOut,
+    PrepareRollCerts,
+    RenewCerts,
+    RollCerts,
+    ProveCerts,
+    ForgetCerts,
 }
 
 /// Each kind, its frozen text in the journal, and the text that people read.
-const NAMES: [(StepKind, &str, &str); 29] = [
+const NAMES: [(StepKind, &str, &str); 34] = [
     (StepKind::Preflight, "preflight", "preflight"),
     (StepKind::Lock, "lock", "lock"),
     (StepKind::Archive, "archive", "archive"),
@@ -71,6 +76,11 @@ const NAMES: [(StepKind, &str, &str); 29] = [
     (StepKind::RenewStandby, "renew-standby", "renew-standby"),
     (StepKind::EditDaemonset, "edit-daemonset", "edit-daemonset"),
     (StepKind::AwaitRollOut, "await-roll-out", "await-roll-out"),
+    (StepKind::PrepareRollCerts, "prepare-rollback/roll-certs", "prepare-rollback/roll-certs"),
+    (StepKind::RenewCerts, "renew-certs", "renew-certs"),
+    (StepKind::RollCerts, "roll-certs", "roll-certs"),
+    (StepKind::ProveCerts, "prove-certs", "prove-certs"),
+    (StepKind::ForgetCerts, "forget-certs", "forget-certs"),
 ];
 
 /// The name of one step of a plan.

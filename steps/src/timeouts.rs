@@ -52,6 +52,8 @@ pub struct Timeouts {
     /// How long a rollback waits for an API that does not answer, where it can do without. Its next actions
     /// may be what brings the API back.
     pub api: Duration,
+    /// How often a process looks at its certificate files that looks each minute.
+    pub minute: Duration,
 }
 
 impl Default for Timeouts {
@@ -74,6 +76,7 @@ impl Default for Timeouts {
             unproven: Duration::from_secs(14),
             image: Duration::from_secs(60),
             api: Duration::from_secs(5),
+            minute: Duration::from_secs(60),
         }
     }
 }

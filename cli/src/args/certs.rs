@@ -1,7 +1,10 @@
 //! What was typed after `fulcrum certs`.
 
-use super::Place;
+use super::{Consent, Place, duration};
 use clap::Subcommand;
+use fulcrum_steps::certificates::Renewable;
+use std::path::PathBuf;
+use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Certs {
@@ -17,7 +20,68 @@ pub(crate) enum CertsCommand {
         #[command(flatten)]
         place: Place,
     },
+    /// Have kubeadm renew certificates, and see to it that every process uses the new ones.
+    Renew(Renew),
 }
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = RENEW_HELP)]
+pub(crate) struct Renew {
+    /// kubeadm's name of a certificate, such as apiserver or scheduler.conf; or all [default: all].
+    #[arg(value_name = "NAME", value_parser = which)]
+    which: Vec<Which>,
+    /// Show what would be renewed and restarted, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How long the new pod of a component may take to serve before the former files come back.
+    #[arg(long, default_value = "5m", value_parser = duration, value_name = "TIME")]
+    pub(crate) timeout: Duration,
+    /// The kubeconfig [default: the one that the pivot was started with].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+/// What a person has named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    All,
+    One(Renewable),
+}
+
+fn which(text: &str) -> Result<Which, String> {
+    match text {
+        "all" => Ok(Which::All),
+        name => name
+            .parse()
+            .map(Which::One)
+            .map_err(|error: fulcrum_steps::certificates::UnknownName| error.to_string()),
+    }
+}
+
+impl Renew {
+    /// The certificates that were named. Empty for all.
+    pub(crate) fn names(&self) -> Vec<Renewable> {
+        let one = |which: &Which| match which {
+            Which::All => None,
+            Which::One(name) => Some(*name),
+        };
+        // Who names one and all means all.
+        self.which.iter().map(one).collect::<Option<_>>().unwrap_or_default()
+    }
+}
+
+/// How `certs renew` is used.
+const RENEW_HELP: &str = "\
+The files from before are kept for root. kubeadm renews the certificates, the DaemonSets of those that
+read them at their start only are rolled out, and each process is asked what it has. If one does not
+get the new certificate, the former files come back. It takes two to seven minutes.
+
+Examples:
+  fulcrum certs renew --dry-run
+  fulcrum certs renew apiserver front-proxy-client
+  fulcrum rollback RUN                       # the former files, byte for byte; only of the last renewal";
 
 /// How `certs check` is used, and what its exit codes are.
 const CHECK_HELP: &str = "\

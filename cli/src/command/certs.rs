@@ -1,5 +1,6 @@
 //! `fulcrum certs`: the certificates that the control plane uses.
 
+use super::certs_renew::renew;
 use super::doctor::patient;
 use crate::args::{Certs, CertsCommand, Global, Place};
 use crate::exit::{Exit, Failure};
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 pub(crate) async fn certs(global: &Global, args: &Certs, shell: &Shell) -> Result<Exit, Failure> {
     match &args.command {
         CertsCommand::Check { place } => check(global, place, shell).await,
+        CertsCommand::Renew(args) => renew(global, args, shell).await,
     }
 }
 

@@ -22,7 +22,8 @@ use std::sync::Arc;
 pub(crate) async fn edit(global: &Global, args: &Edit, shell: &Shell) -> Result<Exit, Failure> {
     require_root()?;
     let component = args.component;
-    let told = self_hosted(&read_before_writing(&global.state_dir, LockPurpose::Edit)?, component)?;
+    let told =
+        self_hosted(&read_before_writing(&global.state_dir, LockPurpose::Edit)?, &[component], STATIC)?;
     let settings = Settings { of_pivot: Some(told.pivot), ..told.settings.clone() };
     let (access, host) = access(args.kubeconfig.as_ref().unwrap_or(&settings.kubeconfig)).await?;
     refuse_another_cluster(&access.cluster, &settings).await?;
@@ -50,7 +51,7 @@ pub(crate) async fn edit(global: &Global, args: &Edit, shell: &Shell) -> Result<
     }
     let journal = open_journal(&global.state_dir, LockPurpose::Edit)?;
     // The guard, or another command, may have begun a run while a person was asked.
-    if self_hosted(&journal.reader(), component)?.runs != told.runs {
+    if self_hosted(&journal.reader(), &[component], STATIC)?.runs != told.runs {
         return Err(gone_on_meanwhile(told.pivot));
     }
     let why = summary(component, &was, &words);
@@ -61,17 +62,24 @@ pub(crate) async fn edit(global: &Global, args: &Edit, shell: &Shell) -> Result<
     conclude(engine.start(plan).await, &progress, shell)
 }
 
-/// The completed pivot, on a node whose component runs from its DaemonSet and from nothing else.
-pub(super) fn self_hosted(journal: &Reader, component: Component) -> Result<JournalView, Failure> {
+/// What a person does where no DaemonSet runs.
+const STATIC: &str =
+    "this node's control plane is not self-hosted: edit the static manifest, or pivot with `fulcrum pivot`";
+
+/// The completed pivot, on a node whose components run from their DaemonSets and from nothing else. `otherwise` is
+/// what is said where no pivot is completed.
+pub(super) fn self_hosted(
+    journal: &Reader,
+    components: &[Component],
+    otherwise: &str,
+) -> Result<JournalView, Failure> {
     refuse_unfinished(journal)?;
     let broken = |error: GuardError| Failure::new(Exit::Damaged, error);
     let Some(told) = JournalView::of(journal).map_err(broken)?.filter(JournalView::is_at_rest) else {
-        return Err(Failure::refused(
-            "this node's control plane is not self-hosted: edit the static manifest, or pivot with `fulcrum pivot`",
-        ));
+        return Err(Failure::refused(otherwise));
     };
     let manifests = told.settings.manifests();
-    if manifests.file(component.manifest_file()).exists() {
+    if let Some(component) = components.iter().find(|one| manifests.file(one.manifest_file()).exists()) {
         return Err(Failure::refused(format!(
             "{component} has fallen back to its static pod ({} is there): {HOW_TO_GO_ON}",
             manifests.file(component.manifest_file()).display()

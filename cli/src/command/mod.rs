@@ -2,6 +2,7 @@
 
 mod carry_on;
 mod certs;
+mod certs_renew;
 mod completions;
 mod doctor;
 mod edit;

@@ -1,6 +1,7 @@
 //! `fulcrum rollback`.
 
 use super::carry_on::{conclude, engine};
+use super::certs_renew::refuse_a_lost_renewal;
 use super::take_up::{Asked, TakenUp, settings, take_lock, take_up};
 use crate::args::{Global, Rollback};
 use crate::exit::{Exit, Failure};
@@ -11,7 +12,7 @@ use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{PauseCause, Run};
 use fulcrum_steps::cluster::Lock;
 use fulcrum_steps::manifest::Stands;
-use fulcrum_steps::plan::{EDIT, FINALIZE, PIVOT, UPGRADE, edited};
+use fulcrum_steps::plan::{EDIT, FINALIZE, PIVOT, RENEW_CERTS, UPGRADE, edited};
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode};
 use fulcrum_steps::site::Site;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
     if meant.state.rollback().is_none() {
         refuse_a_lost_edit(&site, &meant.state).await?;
         refuse_a_downgrade(global, args, &meant.state)?;
+        refuse_a_lost_renewal(&site, run, &meant.state)?;
     }
     let how = match mode {
         RollbackMode::KeepPortSharing => "to static pods that share their ports",
@@ -87,7 +89,9 @@ async fn roll_back_later(
         {
             Exit::Undone => {}
             // It needs an API, and the static pods may be what brings one back. The DaemonSets go anyway.
-            Exit::NeedsOperator if [EDIT, UPGRADE, FINALIZE].contains(&state.plan().workflow()) => {
+            Exit::NeedsOperator
+                if [EDIT, UPGRADE, FINALIZE, RENEW_CERTS].contains(&state.plan().workflow()) =>
+            {
                 shell.talk(format_args!(
                     "run {later} stays as it is: the pivot's rollback takes its DaemonSet away"
                 ));

@@ -26,6 +26,9 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// What a person does where no DaemonSet runs.
+const STATIC: &str = "this node's control plane is not self-hosted: upgrade it with `kubeadm upgrade`";
+
 pub(crate) async fn upgrade(global: &Global, args: &Upgrade, shell: &Shell) -> Result<Exit, Failure> {
     require_root()?;
     match &args.command {
@@ -120,11 +123,7 @@ struct SelfHosted {
 impl SelfHosted {
     async fn find(global: &Global, kubeconfig: Option<&PathBuf>) -> Result<Self, Failure> {
         let journal = read_before_writing(&global.state_dir, LockPurpose::Upgrade)?;
-        let mut told = None;
-        for component in Component::ALL {
-            told = Some(self_hosted(&journal, component)?);
-        }
-        let told = told.ok_or_else(|| Failure::refused("there is no component"))?;
+        let told = self_hosted(&journal, &Component::ALL, STATIC)?;
         let settings = Settings { of_pivot: Some(told.pivot), ..told.settings.clone() };
         let (access, host) = access(kubeconfig.unwrap_or(&settings.kubeconfig)).await?;
         refuse_another_cluster(&access.cluster, &settings).await?;
@@ -200,7 +199,7 @@ impl SelfHosted {
         }
         let journal = open_journal(&global.state_dir, LockPurpose::Upgrade)?;
         // The guard, or another command, may have begun a run while a person was asked.
-        if self_hosted(&journal.reader(), Component::ApiServer)?.runs != self.told.runs {
+        if self_hosted(&journal.reader(), &Component::ALL, STATIC)?.runs != self.told.runs {
             return Err(gone_on_meanwhile(self.told.pivot));
         }
         let pivot = self.told.pivot;

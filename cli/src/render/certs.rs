@@ -166,7 +166,7 @@ fn usage(usage: Usage) -> &'static str {
     }
 }
 
-fn reload(reload: Reload) -> &'static str {
+pub(super) fn reload(reload: Reload) -> &'static str {
     match reload {
         Reload::EachMinute => "reads each minute",
         Reload::EachConnection => "at connecting",
@@ -202,7 +202,8 @@ mod tests {
         let now = certificate.not_after - SignedDuration::from_hours(24 * 12);
         let user = |program, usage, reload, state: State| {
             let remedy = if state.is_old() { "kubectl -n kube-system rollout restart ds/x" } else { "" };
-            User { program, pid: 7, usage, reload, state, remedy: remedy.to_owned() }
+            let (remedy, restart) = (remedy.to_owned(), String::new());
+            User { program, pid: 7, usage, reload, state, remedy, restart }
         };
         let manager = Program::Component(Component::ControllerManager);
         let server = Program::Component(Component::ApiServer);

@@ -12,6 +12,7 @@ mod plan;
 mod pod_diff;
 mod preflight;
 mod progress;
+mod renewal;
 mod status;
 mod status_details;
 mod terminal;
@@ -31,6 +32,7 @@ pub(crate) use plan::{daemonsets_yaml, plan_data, plan_talk};
 pub(crate) use pod_diff::diff;
 pub(crate) use preflight::show_preflight;
 pub(crate) use progress::Progress;
+pub(crate) use renewal::show_renewal;
 pub(crate) use status::{
     ComponentStatus, DaemonsetStatus, GuardStatus, NodeState, RunStatus, STATUS_FORMAT_VERSION, StatusReport,
 };

@@ -17,6 +17,9 @@ pub(crate) struct StatusDetails {
     standby: Vec<StandbyStatus>,
     /// The certificate that ends first.
     next_certificate: Option<CertificateStatus>,
+    /// The processes that use an older certificate than its file has, each with the command that ends that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    older_certificates: Vec<OlderCertificate>,
     /// What could not be seen, and why.
     unseen: Vec<String>,
 }
@@ -42,6 +45,13 @@ struct LeaderStatus {
 struct StandbyStatus {
     component: Component,
     since: String,
+}
+
+#[derive(Debug, Serialize)]
+struct OlderCertificate {
+    certificate: String,
+    process: String,
+    remedy: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,6 +101,7 @@ impl StatusDetails {
             leaders: leaders.collect(),
             standby: standby.collect(),
             next_certificate: next_certificate(facts),
+            older_certificates: older_certificates(facts),
             unseen,
         }
     }
@@ -119,6 +130,9 @@ impl StatusDetails {
                 next.path, next.days_left
             ));
         }
+        for OlderCertificate { certificate, process, remedy } in &self.older_certificates {
+            shell.data(format_args!("  {process} goes on with an older {certificate}: {remedy}"));
+        }
         for what in &self.unseen {
             shell.talk(format_args!("not seen: {what}"));
         }
@@ -136,6 +150,20 @@ fn because(facts: &Facts) -> String {
         Some(Ground::SelfHosted(run)) => format!("run {run} has pivoted it"),
         Some(Ground::Between(run)) => format!("run {run}, or one after it, is not at an end"),
     }
+}
+
+fn older_certificates(facts: &Facts) -> Vec<OlderCertificate> {
+    let mut older = Vec::new();
+    for entry in &facts.certificates.entries {
+        for user in entry.users.iter().filter(|user| user.state.is_old()) {
+            older.push(OlderCertificate {
+                certificate: entry.name.clone(),
+                process: format!("{} (pid {})", user.program, user.pid),
+                remedy: user.remedy.clone(),
+            });
+        }
+    }
+    older
 }
 
 fn next_certificate(facts: &Facts) -> Option<CertificateStatus> {

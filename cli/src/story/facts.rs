@@ -4,7 +4,7 @@ use super::{Moment, Story};
 use fulcrum_engine::Outcome;
 use fulcrum_engine::history::{AttemptResult, Direction};
 use fulcrum_engine::run::Phase;
-use fulcrum_steps::plan::{EDIT, FALL_BACK, FINALIZE, HAND_OVER, PIVOT, RENEW_STANDBY, UPGRADE};
+use fulcrum_steps::plan::{EDIT, FALL_BACK, FINALIZE, HAND_OVER, PIVOT, RENEW_CERTS, RENEW_STANDBY, UPGRADE};
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -86,6 +86,7 @@ impl Story {
             EDIT => "another command line for a component",
             UPGRADE => "another release of Kubernetes",
             FINALIZE => "the release without the emulation of the one before",
+            RENEW_CERTS => "certificates renewed by kubeadm",
             PIVOT | HAND_OVER => "static pods to DaemonSets",
             FALL_BACK => "DaemonSets to static pods",
             _ => "",

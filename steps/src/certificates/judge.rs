@@ -3,12 +3,14 @@
 use super::ENDS_SOON;
 use super::read::{Certificate, OnDisk};
 use super::reload::Reload;
+use super::renewable::{Authority, Renewable, authority_at, renewable_at};
 use super::seen::{Running, Seen};
 use super::used::{Program, Usage};
 use crate::host::Process;
 use crate::site::in_api_pod;
 use jiff::{SignedDuration, Timestamp};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Every certificate that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -51,6 +53,8 @@ pub struct User {
     pub state: State,
     /// The command that makes it read the file, if one is needed. Else empty.
     pub remedy: String,
+    /// The command that makes a process read its files that reads them at its start only.
+    pub restart: String,
 }
 
 /// What a process has of a certificate.
@@ -75,8 +79,24 @@ pub enum State {
     Unseen(String),
 }
 
-/// Start times are known to some 10 ms after the boot, and the time of the boot to a second.
-const SLACK: SignedDuration = SignedDuration::from_secs(2);
+/// When the inventory was made, and how long a minute is for the processes that look at their files each minute.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    pub(super) now: Timestamp,
+    pub(super) minute: Duration,
+}
+
+impl Clock {
+    /// Start times are known to some 10 ms after the boot, and the time of the boot to a second: 2 s.
+    fn slack(self) -> SignedDuration {
+        SignedDuration::try_from(self.minute / 30).unwrap_or_default()
+    }
+
+    fn is_due(self, reload: Reload, on_disk: &OnDisk) -> bool {
+        let age = self.now.duration_since(on_disk.changed);
+        reload.within(self.minute).is_some_and(|within| age.unsigned_abs() < within)
+    }
+}
 
 impl State {
     /// Whether the process uses another certificate than the file has, and will go on to.
@@ -119,7 +139,7 @@ impl Inventory {
 }
 
 /// Puts each certificate together with the processes that use it.
-pub(super) fn judge(seen: &Seen, root: &Path, now: Timestamp) -> Inventory {
+pub(super) fn judge(seen: &Seen, root: &Path, clock: Clock) -> Inventory {
     let mut inventory = Inventory { missing: seen.missing.iter().cloned().collect(), ..Inventory::default() };
     for (path, read) in &seen.files {
         let on_disk = match read {
@@ -131,7 +151,7 @@ pub(super) fn judge(seen: &Seen, root: &Path, now: Timestamp) -> Inventory {
         };
         let users = seen.processes.iter().flat_map(|one| {
             let usages = one.usages(path, &seen.links).into_iter();
-            usages.map(|usage| user(one, usage, on_disk, root, now))
+            usages.map(|usage| user(one, usage, on_disk, root, clock))
         });
         let mut users: Vec<User> = users.collect();
         users.sort_by_key(|user| user.program);
@@ -147,42 +167,38 @@ pub(super) fn judge(seen: &Seen, root: &Path, now: Timestamp) -> Inventory {
     inventory
 }
 
-fn user(one: &Running, usage: Usage, on_disk: &OnDisk, root: &Path, now: Timestamp) -> User {
+fn user(one: &Running, usage: Usage, on_disk: &OnDisk, root: &Path, clock: Clock) -> User {
     let reload = Reload::of(one.program, usage, on_disk.inline);
     let state = match usage {
-        Usage::Serves => presented(one, reload, on_disk, now),
-        _ => held(one, reload, on_disk, now),
+        Usage::Serves => presented(one, reload, on_disk, clock),
+        _ => held(one, reload, on_disk, clock),
     };
-    let remedy = if state.is_old() { restart(one.program, &one.process, root) } else { String::new() };
-    User { program: one.program, pid: one.process.pid, usage, reload, state, remedy }
+    let restart = restart(one.program, &one.process, root);
+    let remedy = if state.is_old() { restart.clone() } else { String::new() };
+    User { program: one.program, pid: one.process.pid, usage, reload, state, remedy, restart }
 }
 
-fn presented(one: &Running, reload: Reload, on_disk: &OnDisk, now: Timestamp) -> State {
+fn presented(one: &Running, reload: Reload, on_disk: &OnDisk, clock: Clock) -> State {
     match &one.presents {
         Ok(shown) if shown.is(&on_disk.certificate) => State::Presented,
-        Ok(_) if is_due(reload, on_disk, now) => State::Due,
+        Ok(_) if clock.is_due(reload, on_disk) => State::Due,
         Ok(shown) => State::PresentsOther(shown.not_after),
         Err(why) => State::Unseen(why.clone()),
     }
 }
 
-fn held(one: &Running, reload: Reload, on_disk: &OnDisk, now: Timestamp) -> State {
+fn held(one: &Running, reload: Reload, on_disk: &OnDisk, clock: Clock) -> State {
     let started = match &one.started {
         Ok(started) => *started,
         Err(why) => return State::Unseen(why.clone()),
     };
     let changed = on_disk.changed;
     match reload {
-        _ if changed.duration_since(started) <= SLACK => State::Current,
+        _ if changed.duration_since(started) <= clock.slack() => State::Current,
         Reload::Never => State::HoldsOlder { started, changed },
-        _ if is_due(reload, on_disk, now) => State::Due,
+        _ if clock.is_due(reload, on_disk) => State::Due,
         _ => State::Current,
     }
-}
-
-fn is_due(reload: Reload, on_disk: &OnDisk, now: Timestamp) -> bool {
-    let age = now.duration_since(on_disk.changed);
-    reload.within().is_some_and(|within| age.unsigned_abs() < within)
 }
 
 /// What a process presents without a file that a flag names.
@@ -200,6 +216,7 @@ fn in_memory(one: &Running, root: &Path) -> Vec<Entry> {
             reload: Reload::Never,
             state: State::Presented,
             remedy: String::new(),
+            restart: restart(one.program, &one.process, root),
         }],
         renewal: renewal_in_memory(one, root),
     };
@@ -222,41 +239,18 @@ fn renewal_in_memory(one: &Running, root: &Path) -> String {
     }
 }
 
-/// The certificates that `kubeadm certs renew` renews: the file, without `pki/` and `.crt`, and the name.
-const OF_KUBEADM: [(&str, &str); 11] = [
-    ("apiserver", "apiserver"),
-    ("apiserver-kubelet-client", "apiserver-kubelet-client"),
-    ("apiserver-etcd-client", "apiserver-etcd-client"),
-    ("front-proxy-client", "front-proxy-client"),
-    ("etcd/server", "etcd-server"),
-    ("etcd/peer", "etcd-peer"),
-    ("etcd/healthcheck-client", "etcd-healthcheck-client"),
-    ("admin.conf", "admin.conf"),
-    ("super-admin.conf", "super-admin.conf"),
-    ("controller-manager.conf", "controller-manager.conf"),
-    ("scheduler.conf", "scheduler.conf"),
-];
-const AUTHORITIES: [(&str, &str); 3] =
-    [("ca", "ca"), ("etcd/ca", "etcd-ca"), ("front-proxy-ca", "front-proxy-ca")];
-
-/// The name that kubeadm has for a file.
-fn of_kubeadm(path: &Path, root: &Path, names: &[(&str, &'static str)]) -> Option<&'static str> {
-    let below = path.strip_prefix(root).ok()?;
-    let file = below.strip_prefix("pki").unwrap_or(below).to_str()?;
-    let file = file.strip_suffix(".crt").unwrap_or(file);
-    names.iter().find(|(known, _)| *known == file).map(|(_, name)| *name)
-}
-
 fn name(path: &Path, root: &Path) -> String {
-    let known = of_kubeadm(path, root, &OF_KUBEADM).or_else(|| of_kubeadm(path, root, &AUTHORITIES));
+    let known = renewable_at(path, root)
+        .map(Renewable::name)
+        .or_else(|| authority_at(path, root).map(Authority::name));
     known.map_or_else(|| path.display().to_string(), str::to_owned)
 }
 
 fn renewal(path: &Path, root: &Path, certificate: &Certificate) -> String {
-    if let Some(name) = of_kubeadm(path, root, &OF_KUBEADM) {
+    if let Some(name) = renewable_at(path, root) {
         return format!("kubeadm certs renew {name}");
     }
-    if of_kubeadm(path, root, &AUTHORITIES).is_some() || certificate.is_self_signed() {
+    if authority_at(path, root).is_some() || certificate.is_self_signed() {
         return "a CA is renewed by hand: see docs/certificates.md".to_owned();
     }
     if path.starts_with("/var/lib/kubelet") {

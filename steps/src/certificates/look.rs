@@ -1,6 +1,6 @@
 //! Looks at the files, and asks the processes.
 
-use super::judge::{Inventory, judge};
+use super::judge::{Clock, Inventory, judge};
 use super::read::{self, Certificate};
 use super::seen::{Running, Seen};
 use super::used::{Program, Used, flag};
@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// The port of each component, as its flags say.
-pub(crate) type Ports = BTreeMap<Component, u16>;
+pub type Ports = BTreeMap<Component, u16>;
 
 /// How long one question may take.
 const WITHIN: Duration = Duration::from_secs(1);
@@ -24,9 +24,10 @@ const KUBELET: u16 = 10250;
 /// By this name the API server is asked for the certificate that it presents to itself.
 const LOOPBACK: &str = "apiserver-loopback-client";
 
-/// Every certificate that this machine's control plane uses. `root` is `/etc/kubernetes`. Takes a few seconds
-/// at most: every question has its limit. Never fails: what cannot be seen is said.
-pub async fn inventory(host: &dyn Host, ports: &Ports, root: &Path) -> Inventory {
+/// Every certificate that this machine's control plane uses. `root` is `/etc/kubernetes`, and `minute` how often
+/// a process looks at its files that looks each minute. Takes a few seconds at most: every question has its
+/// limit. Never fails: what cannot be seen is said.
+pub async fn inventory(host: &dyn Host, ports: &Ports, root: &Path, minute: Duration) -> Inventory {
     let mut seen = Seen { processes: processes(host, ports).await, ..Seen::default() };
     for dir in [root.join("pki"), root.join("pki/etcd")] {
         for path in read::files(&dir, "crt") {
@@ -44,7 +45,7 @@ pub async fn inventory(host: &dyn Host, ports: &Ports, root: &Path) -> Inventory
             false => seen.read_pem(path),
         }
     }
-    judge(&seen, root, Timestamp::now())
+    judge(&seen, root, Clock { now: Timestamp::now(), minute })
 }
 
 /// The processes that listen on the control plane's ports, with what they present.

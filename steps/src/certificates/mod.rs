@@ -2,12 +2,18 @@
 //!
 //! A new file is not yet a new certificate in use. Some processes read a changed file by themselves, others
 //! never do. So each listening process is asked for the certificate that it presents, and the start of a
-//! process that never reads again is compared with the file's last change. Nothing is changed.
+//! process that never reads again is compared with the file's last change.
+//!
+//! `kubeadm certs renew` renews some of them. [`Renewal`] says which, and who has to be restarted for that;
+//! [`KeptDir`] keeps the files from before.
 
 mod judge;
+mod kept;
 mod look;
 mod read;
 mod reload;
+mod renewable;
+mod renewal;
 mod seen;
 mod used;
 
@@ -15,10 +21,12 @@ mod used;
 mod tests;
 
 pub use judge::{Entry, Inventory, State, User};
-pub(crate) use look::Ports;
-pub use look::inventory;
+pub use kept::{Compared, KeptDir, KeptFile};
+pub use look::{Ports, inventory};
 pub use read::Certificate;
 pub use reload::Reload;
+pub use renewable::{Authority, Renewable, UnknownName};
+pub use renewal::{NotRenewable, Renewal, fingerprint};
 pub use used::{Program, Usage};
 
 use jiff::SignedDuration;

@@ -2,13 +2,14 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use fulcrum_evidence::sha256_hex;
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use x509_cert::der::Decode;
+use x509_cert::der::{Decode, Encode};
 
 /// A certificate, the first one of its file or of what a server presents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,12 @@ impl Certificate {
     /// Whether it has signed itself: an authority, or a certificate that a process has made for itself.
     pub fn is_self_signed(&self) -> bool {
         self.leaf.tbs_certificate.issuer == self.leaf.tbs_certificate.subject
+    }
+
+    /// The SHA-256 of it (DER), which everybody may know.
+    pub fn sha256(&self) -> String {
+        // What was decoded can be encoded.
+        sha256_hex(&self.leaf.to_der().unwrap_or_default())
     }
 
     /// The certificate of a server, as it presents it (DER).

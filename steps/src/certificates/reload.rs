@@ -37,11 +37,12 @@ impl Reload {
         }
     }
 
-    /// After this time a process that reads by itself has read a changed file. `None` if it never does.
-    pub(super) fn within(self) -> Option<Duration> {
+    /// After this time a process that reads by itself has read a changed file. `None` if it never does. `minute` is
+    /// how often the process looks that looks each minute.
+    pub(super) fn within(self, minute: Duration) -> Option<Duration> {
         match self {
-            Self::EachMinute => Some(Duration::from_secs(120)),
-            Self::FiveMinutes => Some(Duration::from_secs(330)),
+            Self::EachMinute => Some(minute * 2),
+            Self::FiveMinutes => Some(minute * 11 / 2),
             Self::EachConnection | Self::Rotates => Some(Duration::ZERO),
             Self::Never => None,
         }

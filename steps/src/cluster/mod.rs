@@ -28,7 +28,7 @@ pub use heads::NodeHead;
 pub(crate) use lock::node_of;
 pub use lock::{Lock, LockError};
 pub use names::{AUDIT_HEAD_ANNOTATION, LOCK_LEASE, NAMESPACE, ROLE_LABEL, ROLE_LABEL_BEFORE_1_24};
-pub(crate) use names::{OPT_IN_LABEL, RUN_ANNOTATION};
+pub(crate) use names::{CERTIFICATES_ANNOTATION, OPT_IN_LABEL, RUN_ANNOTATION};
 pub(crate) use nodes::addresses;
 pub use pods::{config_hash, is_ready, pod_story, unschedulable};
 pub(crate) use pods::{has_no_image, has_restarted, is_going, is_of_node};

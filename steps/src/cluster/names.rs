@@ -9,6 +9,9 @@ pub(crate) const OPT_IN_LABEL: &str = "fulcrum.dev/self-hosted";
 pub(crate) const RUN_ANNOTATION: &str = "fulcrum.dev/run";
 /// On each DaemonSet: the head of the run's journal when `record-head` recorded it.
 pub const AUDIT_HEAD_ANNOTATION: &str = "fulcrum.dev/audit-head";
+/// On a DaemonSet's pod template: the certificates for which its pods were started. A renewal changes it, and
+/// nothing else reads it.
+pub(crate) const CERTIFICATES_ANNOTATION: &str = "fulcrum.dev/certificates";
 /// The Lease that lets one run at a time touch the cluster's control plane.
 pub const LOCK_LEASE: &str = "fulcrum";
 /// The ConfigMap with what the nodes have signed, one key for each.

@@ -4,7 +4,7 @@ use super::facts::{
     ApiFacts, ComponentFacts, DaemonsetFacts, Facts, Files, Ground, GuardFacts, JournalFacts, Leader,
     ListenerFacts, Origin, Serving,
 };
-use crate::certificates::{Inventory, Ports, inventory};
+use crate::certificates::{Inventory, inventory};
 use crate::check::Ignored;
 use crate::cluster::{Cluster, ClusterError, RUN_ANNOTATION};
 use crate::component::Component;
@@ -365,9 +365,7 @@ pub async fn look_at_certificates(patient: &Patient) -> Inventory {
 }
 
 async fn certificates(site: &Site) -> Inventory {
-    let Some(root) = site.node.manifests.path().parent() else { return Inventory::default() };
-    let ports: Ports = Component::ALL.into_iter().map(|one| (one, site.port(one))).collect();
-    inventory(&*site.node.host, &ports, root).await
+    inventory(&*site.node.host, &site.ports(), &site.kubernetes_dir(), site.timeouts.minute).await
 }
 
 /// etcd's answer on the port that kubeadm opens for its probes: HTTP, and no secret is needed.

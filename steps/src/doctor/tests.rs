@@ -147,6 +147,7 @@ fn a_process_that_uses_an_older_certificate_is_found() {
         reload: Reload::Never,
         state: State::HoldsOlder { started: facts.now, changed: facts.now },
         remedy: "kubectl rollout restart".to_owned(),
+        restart: String::new(),
     });
     let found = ill(&facts);
     let [found] = found.as_slice() else { panic!("{found:?}") };

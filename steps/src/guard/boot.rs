@@ -87,7 +87,8 @@ pub async fn carry_on(
     let (site, silent) = match reach(env, start, told, intervals, stop).await? {
         Reached::Site(site) => (site, false),
         Reached::Stopped => return Ok(Carried::Nothing),
-        // An edit can do nothing without the API, and the fallback that may bring it back must not wait.
+        // An edit can do nothing without the API, and the fallback that may bring it back must not wait. A renewal
+        // of certificates is rolled back: half-written files may be why the API is silent.
         Reached::Silent if next == Next::HandOverIfProven || is_edit(told, next) => {
             return Ok(Carried::Silent);
         }
@@ -186,7 +187,7 @@ fn nobody_steers(told: &JournalView, next: Next, boot_id: &str) -> bool {
     match next {
         Next::HandOver | Next::HandOverIfProven => true,
         Next::Resume(run) => {
-            let beside_static = |kind: Workflow| kind == Workflow::HandOver || kind.rolls_out();
+            let beside_static = |kind: Workflow| kind == Workflow::HandOver || kind.is_a_change();
             told.run(run).is_some_and(|run| beside_static(run.workflow) && run.boot_id != boot_id)
         }
         Next::Rest | Next::Watch | Next::RollBack(_) => false,
@@ -263,7 +264,7 @@ fn needs_the_api(told: &JournalView, next: Next) -> bool {
 /// Whether what follows goes on with an edit or an upgrade.
 fn is_edit(told: &JournalView, next: Next) -> bool {
     let Next::Resume(run) = next else { return false };
-    told.run(run).is_some_and(|run| run.workflow.rolls_out())
+    told.run(run).is_some_and(|run| matches!(run.workflow, Workflow::Edit | Workflow::Upgrade))
 }
 
 /// The components that a static manifest starts.

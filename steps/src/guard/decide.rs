@@ -50,7 +50,8 @@ impl RunFacts {
     /// on its way back.
     pub(super) fn needs_the_api(&self) -> bool {
         match self.workflow {
-            Workflow::Edit | Workflow::Upgrade => true,
+            // A renewal does its part on the disk also if the API stays silent. But it rolls DaemonSets out.
+            Workflow::Edit | Workflow::Upgrade | Workflow::RenewCerts => true,
             Workflow::FallBack => false,
             Workflow::Pivot | Workflow::HandOver | Workflow::RenewStandby => {
                 self.standing != Standing::Unfinished { rolling_back: true }
@@ -75,18 +76,21 @@ pub enum Workflow {
     Edit,
     /// The DaemonSets get another release of Kubernetes, or end its emulation of the one before.
     Upgrade,
+    /// kubeadm renews certificates, and the processes get them.
+    RenewCerts,
 }
 
 impl Workflow {
     /// Whether a run of this kind decides which pods serve: those of the static manifests, or the
     /// DaemonSets'.
     pub(super) const fn decides_who_serves(self) -> bool {
-        !matches!(self, Self::RenewStandby | Self::Edit | Self::Upgrade)
+        !matches!(self, Self::RenewStandby | Self::Edit | Self::Upgrade | Self::RenewCerts)
     }
 
-    /// Whether a run of this kind changes DaemonSets that run, and attends their roll-outs.
-    pub(super) const fn rolls_out(self) -> bool {
-        matches!(self, Self::Edit | Self::Upgrade)
+    /// Whether a person has asked for it, of a control plane that is self-hosted and stays so: it rolls DaemonSets
+    /// out.
+    pub(super) const fn is_a_change(self) -> bool {
+        matches!(self, Self::Edit | Self::Upgrade | Self::RenewCerts)
     }
 
     /// The name that people read.
@@ -98,6 +102,7 @@ impl Workflow {
             Self::RenewStandby => "renew-standby",
             Self::Edit => "edit",
             Self::Upgrade => "upgrade",
+            Self::RenewCerts => "renew-certs",
         }
     }
 }
@@ -215,19 +220,16 @@ fn after_pivot(facts: &BootFacts, pivot: &RunFacts) -> Decision {
             (Next::Resume(run), format!("run {run} was cut in half, and goes on"))
         }
         // The command that was at work has died: the journal is free. Half a roll-out must not wait for a person.
-        Standing::Unfinished { .. } if newest.workflow.rolls_out() => {
+        Standing::Unfinished { .. } if newest.workflow.is_a_change() => {
             (Next::Resume(run), format!("run {run} has lost its command, and goes on"))
         }
         // It holds the lock, which a hand-over needs.
-        Standing::Paused | Standing::NeedsOperator if newest.workflow.rolls_out() && rebooted => (
-            Next::Watch,
-            format!(
-                "the static pods serve until a person has settled run {run}, an {}",
-                newest.workflow.name()
-            ),
-        ),
+        Standing::Paused | Standing::NeedsOperator if newest.workflow.is_a_change() && rebooted => {
+            let what = newest.workflow.name();
+            (Next::Watch, format!("the static pods serve until a person has settled run {run}, {what}"))
+        }
         // Both pods, the one from before and the one from after, are the DaemonSet's.
-        Standing::Paused | Standing::NeedsOperator if newest.workflow.rolls_out() => {
+        Standing::Paused | Standing::NeedsOperator if newest.workflow.is_a_change() => {
             settled(facts, last, false)
         }
         Standing::Unfinished { .. } => (Next::Rest, format!("run {run} is another process's")),

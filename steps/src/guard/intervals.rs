@@ -17,6 +17,8 @@ pub struct Intervals {
     pub study: Duration,
     /// How long a changed DaemonSet must have served to count as proven.
     pub proof: Duration,
+    /// How often the guard looks at the certificates.
+    pub certificates: Duration,
 }
 
 impl Intervals {
@@ -24,6 +26,7 @@ impl Intervals {
     pub fn new(patience: Duration, hold_off: Duration) -> Self {
         let seconds = Duration::from_secs;
         let study = (patience / 3).max(seconds(1));
-        Self { patience, hold_off, tick: seconds(1), ask: seconds(5), study, proof: seconds(60) }
+        let (proof, certificates) = (seconds(60), seconds(3600));
+        Self { patience, hold_off, tick: seconds(1), ask: seconds(5), study, proof, certificates }
     }
 }

@@ -5,7 +5,7 @@ use super::decide::{RunFacts, Standing, Workflow};
 use crate::component::Component;
 use crate::handover::standby::Standby;
 use crate::host::FileImage;
-use crate::plan::{EDIT, FALL_BACK, FINALIZE, HAND_OVER, PIVOT, RENEW_STANDBY, UPGRADE};
+use crate::plan::{EDIT, FALL_BACK, FINALIZE, HAND_OVER, PIVOT, RENEW_CERTS, RENEW_STANDBY, UPGRADE};
 use crate::run_info::{RollbackMode, RunInfo, SessionRole};
 use crate::settings::Settings;
 use crate::step_name::StepKind;
@@ -92,10 +92,10 @@ impl JournalView {
         self.pivot_facts().standing == Standing::Completed && self.runs.iter().all(over)
     }
 
-    /// Whether an edit waits for a person.
-    pub(super) fn has_an_open_edit(&self) -> bool {
+    /// Whether an edit or a renewal of certificates waits for a person.
+    pub(super) fn has_an_open_change(&self) -> bool {
         let over = |run: &RunFacts| matches!(run.standing, Standing::Completed | Standing::RolledBack);
-        self.runs.iter().any(|run| run.workflow.rolls_out() && !over(run))
+        self.runs.iter().any(|run| run.workflow.is_a_change() && !over(run))
     }
 
     /// The standby of this pivot.
@@ -113,6 +113,7 @@ fn workflow(kind: &str) -> Option<Workflow> {
         (EDIT, Workflow::Edit),
         (UPGRADE, Workflow::Upgrade),
         (FINALIZE, Workflow::Upgrade),
+        (RENEW_CERTS, Workflow::RenewCerts),
     ]
     .into_iter()
     .find_map(|(name, workflow)| (name == kind).then_some(workflow))

@@ -16,6 +16,7 @@ mod boot;
 pub mod decide;
 mod env;
 mod error;
+mod expiry;
 mod gone;
 mod idle;
 mod intervals;
@@ -23,6 +24,7 @@ mod journal_view;
 mod pause;
 mod renew;
 mod spare;
+mod tell;
 mod watch;
 
 #[cfg(test)]

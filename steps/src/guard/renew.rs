@@ -20,8 +20,8 @@ const REFUSED_AGAIN_AFTER: Duration = Duration::from_secs(3600);
 impl Watch<'_> {
     /// The components whose DaemonSets have changed and have served for long enough since.
     pub(super) async fn renewal(&mut self) -> Result<Option<(Plan, Vec<Component>)>, GuardError> {
-        // What an unfinished edit has rolled out may be taken back yet.
-        if self.told.has_an_open_edit() {
+        // What an unfinished change has rolled out may be taken back yet.
+        if self.told.has_an_open_change() {
             return Ok(None);
         }
         let by_file = static_ones(&self.site.node.manifests);

@@ -4,6 +4,7 @@ use super::GuardError;
 use super::boot::{Carried, Start, boot, carry_on, open_when_free, static_ones};
 use super::decide::{Decision, Next, Pulse, Watched, fall_back};
 use super::env::GuardEnv;
+use super::expiry::Teller;
 use super::idle::JournalEye;
 use super::intervals::Intervals;
 use super::journal_view::JournalView;
@@ -165,6 +166,8 @@ pub(super) struct Watch<'a> {
     pub(super) proving: BTreeMap<Component, (Value, Instant)>,
     /// The object and the generation that were found to be the proven ones.
     pub(super) proven: BTreeMap<Component, (Value, Value)>,
+    /// What was told of certificates.
+    pub(super) teller: Teller,
 }
 
 /// The last sign of life of a component.
@@ -187,13 +190,14 @@ impl<'a> Watch<'a> {
             decides_when_answered: false,
             proving: BTreeMap::new(),
             proven: BTreeMap::new(),
+            teller: Teller::default(),
         }
     }
 
     async fn until_something_happens(mut self, eye: &mut JournalEye) -> Result<Option<Ended>, GuardError> {
         let standby = self.told.standby(&self.guard.env.state_dir());
         standby.begin(&self.told.retired).map_err(GuardError::disk("keep the standby"))?;
-        let [mut asked, mut studied, mut tidied, mut laid_by] = [None; 4];
+        let [mut asked, mut studied, mut tidied, mut laid_by, mut told] = [None; 5];
         loop {
             // Memory from reading the journal, and from a roll-out.
             if due(&mut tidied, TIDY) {
@@ -219,6 +223,9 @@ impl<'a> Watch<'a> {
             }
             if due(&mut laid_by, TIDY) {
                 self.lay_by(eye);
+                if self.kubeconfig_has_changed() {
+                    return Ok(None);
+                }
             }
             self.look().await?;
             if due(&mut asked, self.guard.intervals.ask) && self.site.is_ready_here().await {
@@ -234,6 +241,9 @@ impl<'a> Watch<'a> {
                     tracing::info!(?components, "the standby is renewed");
                     return self.start(plan).await;
                 }
+            }
+            if answers && due(&mut told, self.guard.intervals.certificates) {
+                self.tell_of_certificates().await;
             }
             let gone = if answers { self.gone().await } else { BTreeSet::new() };
             if let Some((components, why)) = fall_back(&self.pulses(&gone)) {

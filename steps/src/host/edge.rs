@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 /// The machine as the steps see it.
@@ -58,6 +59,17 @@ pub trait Host: Send + Sync + Debug {
     /// Ends exactly this process (SIGKILL). No error if it is gone, or if its pid now belongs to another
     /// process.
     async fn end(&self, process: &Process) -> Result<(), HostError>;
+
+    /// The version of the kubeadm that is installed.
+    ///
+    /// # Errors
+    /// [`Hindrance::Unsupported`] if there is none.
+    async fn kubeadm_version(&self) -> Result<String, HostError>;
+
+    /// Has the installed kubeadm renew the certificate of this name (`kubeadm certs renew`). `root` is
+    /// `/etc/kubernetes`. kubeadm writes its files in place, one after the other: a call that is cut short may
+    /// leave half a file, or a new key beside an old certificate.
+    async fn renew_certificate(&self, name: &str, root: &Path) -> Result<(), HostError>;
 
     /// Memory that a new process could take without swapping, in bytes.
     async fn memory_available(&self) -> Result<u64, HostError>;

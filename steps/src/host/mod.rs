@@ -6,6 +6,7 @@ mod ask;
 mod edge;
 mod handshake;
 mod kernel;
+mod kubeadm;
 mod manifests;
 mod nft;
 mod proc;
@@ -13,6 +14,7 @@ mod procfs;
 mod units;
 
 pub(crate) use kernel::give_back_memory;
+pub(crate) use kubeadm::at_rest as kubeadm_is_at_rest;
 
 pub use edge::{Answer, Hindrance, Host, HostError, Listener, Presented, Process, Question};
 pub use edge::{MARK_NEWCOMER, MARK_SERVING, Redirect, RedirectState, Steering};

@@ -6,7 +6,7 @@ use super::edge::{Redirect, RedirectState, Steering};
 use super::handshake::shake;
 use super::procfs::{Socket, boot_second, canonical, memory_available, pod_uid, socket_inode};
 use super::procfs::{sockets, start_ticks};
-use super::{kernel, nft};
+use super::{kernel, kubeadm, nft};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use rustix::io::Errno;
@@ -233,6 +233,14 @@ impl Host for Proc {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(error) => Err(HostError::new(attempt(), error)),
         }
+    }
+
+    async fn kubeadm_version(&self) -> Result<String, HostError> {
+        kubeadm::version().await
+    }
+
+    async fn renew_certificate(&self, name: &str, root: &Path) -> Result<(), HostError> {
+        kubeadm::renew(name, root).await
     }
 
     async fn memory_available(&self) -> Result<u64, HostError> {

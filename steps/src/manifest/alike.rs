@@ -1,7 +1,7 @@
 //! Whether two DaemonSets, both as an API server has completed them, run the same, and where they differ. Pure.
 
 use super::compare::{Difference, same_spec};
-use super::standby::RESTARTED_AT;
+use super::standby::RESTARTS;
 use serde_json::Value;
 
 /// Whether the DaemonSets `ours` and `live` have one spec. Each may have nothing that the other has not, apart from when
@@ -17,7 +17,7 @@ pub fn alike(ours: &Value, live: &Value) -> Result<(), Vec<Difference>> {
             differences.push(Difference { path: reverse.path, ours: reverse.live, live: reverse.ours });
         }
     }
-    differences.retain(|one| !one.path.contains(RESTARTED_AT));
+    differences.retain(|one| !RESTARTS.iter().any(|restart| one.path.contains(restart)));
     for list in ["initContainers", "containers"] {
         let containers =
             |of: &Value| of["spec"]["template"]["spec"][list].as_array().cloned().unwrap_or_default();
@@ -127,8 +127,10 @@ mod tests {
     fn a_restart_is_no_difference() {
         let ours = set(&["p"]);
         let mut live = ours.clone();
-        live["spec"]["template"]["metadata"]["annotations"] = json!({ RESTARTED_AT: "now" });
-        assert_eq!(alike(&ours, &live), Ok(()));
-        assert_eq!(alike(&live, &ours), Ok(()));
+        for restart in RESTARTS {
+            live["spec"]["template"]["metadata"]["annotations"] = json!({ restart: "now" });
+            assert_eq!(alike(&ours, &live), Ok(()));
+            assert_eq!(alike(&live, &ours), Ok(()));
+        }
     }
 }

@@ -7,11 +7,13 @@ use super::error::ManifestError;
 use super::own_address;
 use super::references::reference;
 use super::static_pod::StaticPod;
+use crate::cluster::CERTIFICATES_ANNOTATION;
 use crate::component::Component;
 use serde_json::{Map, Value, json};
 
-/// `kubectl rollout restart` writes this: it changes when the pods started, and nothing else.
-pub(super) const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+/// `kubectl rollout restart` writes the first, `fulcrum certs renew` the second: they change when the pods
+/// started, and nothing else.
+pub(super) const RESTARTS: [&str; 2] = ["kubectl.kubernetes.io/restartedAt", CERTIFICATES_ANNOTATION];
 
 /// Why a DaemonSet's pod cannot be a static pod.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +66,7 @@ fn metadata(component: Component, template: &Value) -> Value {
     let mut labels = of_template("labels");
     labels.remove(SELECTOR_LABEL);
     let mut annotations = of_template("annotations");
-    annotations.remove(RESTARTED_AT);
+    annotations.retain(|name, _| !RESTARTS.contains(&name.as_str()));
     let mut metadata = json!({ "name": component.name(), "namespace": "kube-system", "labels": labels });
     if !annotations.is_empty() {
         metadata["annotations"] = annotations.into();

@@ -3,6 +3,7 @@
 mod edit;
 mod guard;
 mod pivot;
+mod renew_certs;
 mod story;
 mod upgrade;
 
@@ -10,6 +11,7 @@ pub use edit::{EDIT, Edit, edit, edited};
 pub(crate) use guard::renew_standby;
 pub use guard::{FALL_BACK, HAND_OVER, RENEW_STANDBY, fall_back, hand_over};
 pub use pivot::{PIVOT, pivot};
+pub use renew_certs::{RENEW_CERTS, RenewCerts, renew_certs};
 pub use story::{StepStory, story};
 pub use upgrade::{FINALIZE, UPGRADE, Upgrade, finalize, upgrade};
 

@@ -1,5 +1,6 @@
 //! The work of a step, as its spec stores it.
 
+use crate::certificates::Renewable;
 use crate::component::Component;
 use crate::manifest::{FieldChange, TemplateChange, Words};
 use serde::{Deserialize, Serialize};
@@ -72,6 +73,21 @@ pub enum Job {
     AwaitRollOut {
         component: Component,
     },
+    PrepareRollCerts {
+        component: Component,
+    },
+    RenewCerts {
+        name: Renewable,
+    },
+    RollCerts {
+        component: Component,
+        /// What the component reads at its start only.
+        names: Vec<Renewable>,
+    },
+    ProveCerts {
+        names: Vec<Renewable>,
+    },
+    ForgetCerts,
     #[serde(rename = "keep-line-up")]
     PreferServing,
     Verify {

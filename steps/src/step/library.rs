@@ -9,18 +9,22 @@ use super::bridge::Bridge;
 use super::create_daemonset::CreateDaemonset;
 use super::edit_daemonset::EditDaemonset;
 use super::fall_back::FallBack;
+use super::forget_certs::ForgetCerts;
 use super::job::Job;
 use super::label_node::LabelNode;
 use super::lock::TakeLock;
 use super::prefer_serving::PreferServing;
 use super::prefer_static::PreferStatic;
 use super::preflight::Preflight;
+use super::prove_certs::ProveCerts;
 use super::record_head::RecordHead;
 use super::recorded::Recorded;
 use super::redirect::RedirectStep;
+use super::renew_certs::RenewCerts;
 use super::renew_standby::RenewStandby;
 use super::restore_static::RestoreStatic;
 use super::retire_static::RetireStatic;
+use super::roll_certs::{PrepareRollCerts, RollCerts};
 use super::share_live::ShareLive;
 use super::share_port::SharePort;
 use super::switch::Switch;
@@ -65,6 +69,11 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
                 Arc::new(EditDaemonset { site, component, change: TemplateChange::Fields(fields) })
             }
             Job::AwaitRollOut { component } => Arc::new(AwaitRollOut { site, component }),
+            Job::PrepareRollCerts { component } => Arc::new(PrepareRollCerts { site, component }),
+            Job::RenewCerts { name } => Arc::new(RenewCerts { site, name }),
+            Job::RollCerts { component, names } => Arc::new(RollCerts { site, component, names }),
+            Job::ProveCerts { names } => Arc::new(ProveCerts { site, names }),
+            Job::ForgetCerts => Arc::new(ForgetCerts { site }),
             Job::Verify { only } => Arc::new(Verify { site, only }),
             Job::RecordHead => Arc::new(RecordHead { site }),
         };

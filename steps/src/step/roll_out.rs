@@ -3,7 +3,7 @@
 //! As everywhere, the host decides whether a process serves: the kubelet's probes of the new pod may have been
 //! answered by the old one.
 
-use crate::cluster::{has_no_image, is_going, is_ready, pod_story};
+use crate::cluster::{CERTIFICATES_ANNOTATION, has_no_image, is_going, is_ready, pod_story};
 use crate::component::Component;
 use crate::handover::roll_out::attended;
 use crate::host::{MARK_NEWCOMER, Process};
@@ -66,10 +66,12 @@ impl RolledOut<'_> {
         answered(self.site.cluster.pods_on(&self.site.settings.node, &labels).await)
     }
 
-    /// Whether the pod has the command line that the DaemonSet has.
+    /// Whether the pod has the command line that the DaemonSet has, and was started for the same certificates.
     fn is_new(&self, pod: &Pod, live: &Value) -> bool {
-        let of = |template: &Value| Words::of(self.component, template).ok();
-        of(&json!(pod)) == of(&live["spec"]["template"])
+        let (pod, template) = (json!(pod), &live["spec"]["template"]);
+        let words = |of: &Value| Words::of(self.component, of).ok();
+        let certificates = |of: &Value| of["metadata"]["annotations"][CERTIFICATES_ANNOTATION].clone();
+        words(&pod) == words(template) && certificates(&pod) == certificates(template)
     }
 
     /// As in `await-ready`: where API servers are lined up, the newer one gets the marked connections.

@@ -27,7 +27,8 @@ pub(super) struct UnitOf<'a> {
 
 /// The unit's text.
 ///
-/// The unit may write where the guard writes, and has the capabilities that the steps need: files of any
+/// The unit may write where the guard writes, also below kubeadm's directory, where a renewal of certificates may
+/// have been cut short. It has the capabilities that the steps need: files of any
 /// owner (`DAC`, `CHOWN`, `FOWNER`), ending a server that has drained (`KILL`), the owners of sockets
 /// (`SYS_PTRACE`), steering connections on a port (`NET_ADMIN`), holding back what is sent to a server that
 /// ends (`BPF`).
@@ -39,6 +40,9 @@ pub(super) fn unit(of: &UnitOf) -> String {
     // The dash, which lets a path be absent, is a part of the word.
     let [state, manifests, units, home] =
         [of.state_dir, of.manifests_dir, of.units_dir, home].map(|path| word(path, "-"));
+    // Beside the manifests are the certificates. A manifests directory at the root has nothing beside it.
+    let beside = of.manifests_dir.parent().filter(|dir| dir.parent().is_some());
+    let kubernetes = beside.map(|dir| format!(" {}", word(dir, "-"))).unwrap_or_default();
     let (patience, hold_off) = (of.patience.as_secs(), of.hold_off.as_secs());
     format!(
         "\
@@ -68,7 +72,7 @@ OOMScoreAdjust=-900
 CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_CHOWN CAP_FOWNER CAP_KILL CAP_SYS_PTRACE CAP_NET_ADMIN CAP_BPF
 NoNewPrivileges=yes
 ProtectSystem=strict
-ReadWritePaths={state} {manifests} {units} {home}
+ReadWritePaths={state} {manifests}{kubernetes} {units} {home}
 ProtectHome=read-only
 PrivateTmp=yes
 PrivateDevices=yes

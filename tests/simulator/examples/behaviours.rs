@@ -17,7 +17,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints what it finds")]
 
 use fulcrum_simulator::behaviours::{ALL, Behaviour, Ground, Other, SECOND_PORT, SEVERAL, Tempo};
-use fulcrum_simulator::{Simulator, SimulatorOptions, write_control_plane};
+use fulcrum_simulator::{Simulator, SimulatorOptions, write_certificates, write_control_plane};
 use fulcrum_steps::cluster::{ROLE_LABEL, connect};
 use fulcrum_steps::host::{ManifestsDir, Proc};
 use k8s_openapi::api::core::v1::Node;
@@ -65,12 +65,14 @@ async fn run() -> Result<usize, Box<dyn Error>> {
         return Ok(check(&ground, &asked.words).await);
     }
     let dir = tempfile::tempdir()?;
-    let first = SimulatorOptions::new(dir.path().join("0"));
-    let others: Vec<_> =
-        (1..asked.nodes).map(|number| first.beside(number, dir.path().join(number.to_string()))).collect();
+    let first = SimulatorOptions::new(dir.path().join("0/manifests"));
+    let others: Vec<_> = (1..asked.nodes)
+        .map(|number| first.beside(number, dir.path().join(format!("{number}/manifests"))))
+        .collect();
     for options in std::iter::once(&first).chain(&others) {
-        std::fs::create_dir(&options.manifests_dir)?;
+        std::fs::create_dir_all(&options.manifests_dir)?;
         write_control_plane(options)?;
+        write_certificates(options)?;
     }
     let manifests = ManifestsDir::new(&first.manifests_dir);
     let simulator = Simulator::start_with(first, others)?;

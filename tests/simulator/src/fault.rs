@@ -31,13 +31,15 @@ impl Flaw {
     }
 }
 
-/// An ability of the kernel that a hand-over may use.
+/// An ability of the machine that a run may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ability {
     /// To share and steer a live listener.
     Steering,
     /// To redirect connections.
     Redirects,
+    /// To renew certificates: kubeadm is installed.
+    Kubeadm,
 }
 
 impl Ability {
@@ -45,6 +47,7 @@ impl Ability {
         match self {
             Self::Steering => "steering",
             Self::Redirects => "redirects",
+            Self::Kubeadm => "kubeadm",
         }
     }
 }

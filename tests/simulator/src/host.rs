@@ -3,9 +3,11 @@
 
 use super::api::{Asked, Reply};
 use super::failure::Failure;
+use super::kubeadm;
 use super::process::Machine;
 use super::world::World;
 use async_trait::async_trait;
+use fulcrum_steps::certificates::Renewable;
 use fulcrum_steps::host::{Answer, Hindrance, Host, HostError, Listener, Presented, Process, Question};
 use fulcrum_steps::host::{Redirect, RedirectState, Steering};
 use http::{Method, Request};
@@ -14,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 /// A rehearsal at work answers within a millisecond; on a busy machine, within a second.
@@ -68,6 +71,7 @@ fn told(machine: &mut Machine, verb: &str, asked: &Asked, now: Duration) -> Resu
             machine.end(&read(asked)?);
             json!(null)
         }
+        "presented" => json!(machine.presented(read(asked)?)),
         "is-shared" => json!(machine.share(&read(asked)?, None)),
         "share" => json!(machine.share(&read(asked)?, Some(true)).map(|_| ())),
         "unshare" => json!(machine.share(&read(asked)?, Some(false)).map(|_| ())),
@@ -179,10 +183,17 @@ impl Host for SimulatedHost {
         self.tell("ask", question, &attempt).await
     }
 
-    /// Its processes speak no TLS: what they present is not simulated.
+    /// Its processes speak no TLS. They say what they would present.
     async fn presented(&self, at: SocketAddr, _name: Option<&str>) -> Result<Presented, HostError> {
         let attempt = format!("shaking hands with {at} of the rehearsal");
-        Err(HostError::hindered(Hindrance::Unsupported, attempt, "a simulated process has no certificate"))
+        let presented: Option<(Vec<u8>, Process)> = self.tell("presented", &at, &attempt).await?;
+        match presented {
+            Some((leaf, process)) => Ok(Presented { chain: vec![leaf], process: Some(process) }),
+            None => {
+                let cause = "this simulated process has no certificate";
+                Err(HostError::hindered(Hindrance::Unsupported, attempt, cause))
+            }
+        }
     }
 
     async fn started(&self, process: &Process) -> Result<Timestamp, HostError> {
@@ -195,6 +206,19 @@ impl Host for SimulatedHost {
 
     async fn end(&self, process: &Process) -> Result<(), HostError> {
         self.tell("end", process, &format!("ending process {} of the rehearsal", process.pid)).await
+    }
+
+    async fn kubeadm_version(&self) -> Result<String, HostError> {
+        self.get::<Result<(), HostError>>("support/kubeadm", "asking for the rehearsal's kubeadm").await??;
+        Ok("rehearsal".to_owned())
+    }
+
+    /// The files are real ones: this process writes them, so that a kill of this process may cut that short.
+    async fn renew_certificate(&self, name: &str, root: &Path) -> Result<(), HostError> {
+        let attempt = format!("renewing {name} in the rehearsal");
+        self.kubeadm_version().await?;
+        let name: Renewable = name.parse().map_err(|error| HostError::new(&attempt, error))?;
+        kubeadm::renew(root, name).map_err(|error| HostError::new(&attempt, error))
     }
 
     async fn memory_available(&self) -> Result<u64, HostError> {

@@ -25,11 +25,15 @@
 //! | a process is killed, and perhaps kept down | [`SimulatedNode::crash`], [`SimulatedNode::hold_down`] |
 //! | the kubelet is slow | [`SimulatedNode::slow_kubelet`] |
 //! | the disk is full: pods are evicted, nothing starts | [`SimulatedNode::disk`] |
-//! | the kernel cannot steer, or not redirect | [`SimulatedNode::lack`] |
+//! | the kernel cannot steer, or not redirect; no kubeadm is installed | [`SimulatedNode::lack`] |
 //! | a program is connected over loopback | [`SimulatedNode::connect_over_loopback`] |
 //! | the power goes: processes lost, objects and files kept | [`SimulatedNode::reboot`] |
 //! | one node does not reach the others | [`SimulatedNode::cut_off`] |
 //! | etcd's members report an alarm | [`Simulator::alarm`] |
+//!
+//! A node may have certificates ([`rehearsal::Setup::with_certificates`]): real files, which its kubeadm renews.
+//! Its processes read them as the real ones do, at their start, each minute or at each connection, and say by
+//! name what they would present. No TLS is spoken, and no certificate is checked.
 //!
 //! A second API server is a static pod with another name, another `--secure-port` and
 //! `--endpoint-reconciler-type=none`. [`SimulatedNode::client_at`] reaches it. The kubelet rejects a second
@@ -55,13 +59,15 @@ mod manifests;
 mod snapshot;
 pub use fault::{Ability, ApiFault, Disk, Flaw, Outcome, Which};
 pub use log::Happened;
-pub use manifests::write_control_plane;
+pub use manifests::{write_certificates, write_control_plane};
 pub use snapshot::{Origin, Running, Snapshot};
 
 // The state, and the actors that move it in turn: the kubelet, the controllers, the scheduler, elections.
 mod world;
 
-// The machine: processes, their sockets, which process answers, and the manifests directory.
+// The machine: processes, their certificates, their sockets, which process answers, and the manifests directory.
+mod held;
+mod kubeadm;
 mod process;
 mod program;
 mod reader;

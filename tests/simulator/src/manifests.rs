@@ -1,6 +1,8 @@
 //! The built-in control plane: the manifests of kubeadm 1.35, for a rehearsal without manifests of its own.
 
+use super::kubeadm;
 use super::options::SimulatorOptions;
+use fulcrum_steps::host::ManifestsDir;
 use std::io::{self, Write};
 
 /// File name and text. `{address}`, `{node}` and `{version}` are filled in.
@@ -10,6 +12,26 @@ const CONTROL_PLANE: [(&str, &str); 4] = [
     ("kube-controller-manager.yaml", include_str!("manifests/kube-controller-manager.yaml")),
     ("kube-scheduler.yaml", include_str!("manifests/kube-scheduler.yaml")),
 ];
+
+/// Where the files are that kubeadm's manifests name.
+const KUBERNETES: &str = "/etc/kubernetes/";
+
+/// Makes the certificates of the options' node, beside its manifests directory, and has its manifests name them.
+///
+/// # Errors
+/// If a file cannot be read or written.
+pub fn write_certificates(options: &SimulatorOptions) -> io::Result<()> {
+    let root = options.root();
+    kubeadm::init(&root)?;
+    let (manifests, own) = (ManifestsDir::new(&options.manifests_dir), format!("{}/", root.display()));
+    for name in manifests.names()? {
+        let name = name.to_string_lossy().into_owned();
+        if let Some(image) = manifests.read(&name)? {
+            manifests.write(&name, &image.with_content(image.content.replace(KUBERNETES, &own)))?;
+        }
+    }
+    Ok(())
+}
 
 /// Writes etcd, API server, controller manager and scheduler into the options' manifests directory, with mode
 /// 0600 as kubeadm does. Each file appears whole or not at all, and replaces an earlier one.

@@ -55,6 +55,11 @@ impl SimulatorOptions {
         }
     }
 
+    /// The node's `/etc/kubernetes`: where its manifests directory is.
+    pub(super) fn root(&self) -> PathBuf {
+        self.manifests_dir.parent().unwrap_or(&self.manifests_dir).to_owned()
+    }
+
     /// Another control-plane node of this cluster, the one with this number (the first is 0): the next name
     /// and address, and a manifests directory of its own.
     #[must_use]

@@ -42,6 +42,8 @@ pub struct Pace {
     pub node_grace: Duration,
     /// How often a watch that asked for bookmarks gets one (1 min).
     pub bookmark: Duration,
+    /// How often a process looks at its certificate files that looks each minute.
+    pub minute: Duration,
     /// From a boot to the start of the kubelet.
     pub boot: Duration,
     /// After a boot: from the API's first answer to the first pod that the kubelet takes from it, and to the
@@ -71,6 +73,7 @@ impl Default for Pace {
             endpoint_lease: ms(30),
             node_grace: ms(200),
             bookmark: ms(100),
+            minute: ms(20),
             boot: ms(5),
             reconnect: ms(15),
         }

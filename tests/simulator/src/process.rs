@@ -1,6 +1,7 @@
 //! The machine: its processes, from start to exit, and which of them answers on its ports.
 
 use super::fault::{Ability, Faults, Flaw};
+use super::held::Held;
 use super::log::Log;
 use super::options::SimulatorOptions;
 use super::pace::Pace;
@@ -10,6 +11,7 @@ use super::socket::Sockets;
 use fulcrum_steps::host::{Hindrance, HostError, Listener, Process};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The owner of a process.
@@ -33,6 +35,8 @@ pub(super) struct Proc {
     /// Once it is told to end: when it has told its clients. Held clients wait until this instant.
     goodbye_at: Duration,
     held_until: Duration,
+    /// The certificates that it has read.
+    pub(super) held: Held,
 }
 
 /// The phase of a process's life. Instants are times since the rehearsal began.
@@ -60,6 +64,8 @@ pub(super) struct Machine {
     pub(super) has_quorum: bool,
     pub(super) address: IpAddr,
     pub(super) boot_id: String,
+    /// Its `/etc/kubernetes`.
+    root: PathBuf,
     pub(super) memory: u64,
     pub(super) procs: BTreeMap<u32, Proc>,
     pub(super) sockets: Sockets,
@@ -106,6 +112,7 @@ impl Machine {
             has_quorum: true,
             address: options.node_address,
             boot_id: uuid::Uuid::now_v7().to_string(),
+            root: options.root(),
             memory: options.memory,
             procs: BTreeMap::new(),
             sockets: Sockets::default(),
@@ -135,6 +142,7 @@ impl Machine {
         self.last_pid += 1;
         let pid = self.last_pid;
         let program = Program::of(&command);
+        let held = Held::read(&program.name, &command, &self.root, spawned_at);
         let life = match &program {
             program if program.only_prints => Life::Ending(listens_at),
             program if program.ports.is_empty() => Life::Working,
@@ -151,6 +159,7 @@ impl Machine {
                 life,
                 goodbye_at: Duration::ZERO,
                 held_until: Duration::ZERO,
+                held,
             },
         );
         pid
@@ -198,6 +207,9 @@ impl Machine {
     pub(super) fn advance(&mut self, now: Duration, pace: &Pace, faults: &Faults, log: &mut Log) {
         let pids: Vec<u32> = self.procs.keys().copied().collect();
         for pid in pids {
+            if let Some(proc) = self.procs.get_mut(&pid) {
+                proc.held.advance(now, pace.minute);
+            }
             let Some(proc) = self.procs.get(&pid) else { continue };
             let flaw = faults.flaw(&proc.program.name, proc.owner.origin).or(proc.program.flaw);
             let subject = || format!("pod {}", proc.owner.pod);
@@ -330,6 +342,13 @@ impl Machine {
             _ => 500,
         };
         Ok((status, proc))
+    }
+
+    /// The certificate that is presented at this address, and the process that presents it. `None` if none is.
+    pub(super) fn presented(&mut self, address: SocketAddr) -> Option<(Vec<u8>, Process)> {
+        let pid = self.connect(address)?;
+        let proc = self.procs.get(&pid)?;
+        Some((proc.held.presents()?.to_vec(), proc.seen()))
     }
 
     pub(super) fn listeners(&self, port: u16) -> Vec<Listener> {

@@ -1,6 +1,7 @@
 //! The running processes, at one instant.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// The origin of a process's pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +31,8 @@ pub struct Running {
     pub shares_port: bool,
     /// Whether it answers 200. The pod's status has the kubelet's view.
     pub ready: bool,
+    /// The SHA-256 of each certificate that it has read (DER), by its file. Only of files below the node's directory.
+    pub certificates: BTreeMap<PathBuf, String>,
     /// Whether it has been told to end.
     pub ending: bool,
 }

@@ -1,8 +1,10 @@
 //! What files and processes mean together, by values.
 
-use super::judge::{Inventory, State, judge};
+use super::judge::{Clock, Inventory, State, judge};
 use super::read::{self, Certificate, Leads, OnDisk};
 use super::reload::Reload;
+use super::renewable::{Renewable, UnknownName, renewable_at};
+use super::renewal::Renewal;
 use super::seen::{Running, Seen};
 use super::used::{Program, Usage};
 use crate::component::Component;
@@ -24,6 +26,10 @@ fn of(pem: &str) -> Certificate {
 
 fn now() -> Timestamp {
     "2027-01-01T00:00:00Z".parse().unwrap()
+}
+
+fn clock() -> Clock {
+    Clock { now: now(), minute: std::time::Duration::from_secs(60) }
 }
 
 fn ago(seconds: i64) -> Timestamp {
@@ -50,7 +56,7 @@ fn found(path: &str, file: OnDisk, process: Running) -> Inventory {
     let mut seen = Seen::default();
     seen.files.insert(path.into(), Ok(file));
     seen.processes.push(process);
-    judge(&seen, Path::new(ROOT), now())
+    judge(&seen, Path::new(ROOT), clock())
 }
 
 const SERVING: &str = "/etc/kubernetes/pki/apiserver.crt";
@@ -86,7 +92,7 @@ fn an_inventory_is_complete_if_all_of_it_was_seen() {
     assert!(!unread.is_complete());
     let mut files_alone = Seen::default();
     files_alone.files.insert(SERVING.into(), Ok(on_disk(PEM, ago(600), false)));
-    assert!(!judge(&files_alone, Path::new(ROOT), now()).is_complete(), "no process was found");
+    assert!(!judge(&files_alone, Path::new(ROOT), clock()).is_complete(), "no process was found");
 }
 
 /// kubeadm's kubeconfigs of the controller manager and the scheduler have their certificates in themselves.
@@ -172,4 +178,44 @@ fn certificates_are_read_from_files_and_kubeconfigs() {
     assert_eq!(read::kubeconfig(&path("token.conf")), Ok(Leads::Nowhere));
     let error = read::kubeconfig(&path("secret.conf")).unwrap_err();
     assert!(!error.contains("SECRET"), "{error}");
+}
+
+/// Each reason why nothing can be renewed, before anything is changed.
+#[test]
+fn what_cannot_be_renewed_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    fs::create_dir_all(root.join("pki/etcd")).unwrap();
+    let refused = |names: &[Renewable], now: Timestamp| {
+        Renewal::of(names, &Inventory::default(), root, now).unwrap_err().to_string()
+    };
+    let names = [Renewable::Apiserver];
+    assert!(refused(&[], now()).contains("no certificate of kubeadm's is below"));
+    assert!(refused(&names, now()).contains("pki/apiserver.crt is not on this node"));
+    fs::write(root.join("pki/apiserver.crt"), PEM).unwrap();
+    let external = refused(&names, now());
+    assert!(external.contains("pki/ca.key is not on this node: apiserver is signed by a CA"), "{external}");
+    fs::write(root.join("pki/ca.key"), "").unwrap();
+    fs::write(root.join("pki/ca.crt"), PEM).unwrap();
+    let ends = of(PEM).not_after;
+    let ended = refused(&names, ends - SignedDuration::from_hours(24 * 29));
+    assert!(ended.contains("the CA ca ends at 2033"), "{ended}");
+    fs::write(root.join("pki/apiserver.key"), "").unwrap();
+    let broken = refused(&names, now());
+    assert!(broken.contains("pki/apiserver.crt: the key is not whole"), "{broken}");
+    // A kubeconfig that names a file has no certificate that kubeadm could renew.
+    let conf = "users: [{name: u, user: {client-certificate: /var/lib/x.pem}}]\n";
+    fs::write(root.join("scheduler.conf"), conf).unwrap();
+    assert!(refused(&[Renewable::SchedulerConf], now()).contains("has no certificate in it"));
+}
+
+/// kubeadm's names are in the journal, and on the command line.
+#[test]
+fn a_certificate_is_stored_by_the_name_that_kubeadm_has_for_it() {
+    for name in Renewable::all() {
+        assert_eq!(serde_json::to_value(name).unwrap(), json!(name.name()));
+        assert_eq!(name.name().parse(), Ok(name));
+        assert!(renewable_at(&name.certificate_file(Path::new(ROOT)), Path::new(ROOT)) == Some(name));
+    }
+    assert_eq!("ca".parse::<Renewable>(), Err(UnknownName));
 }

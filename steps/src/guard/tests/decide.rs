@@ -112,21 +112,24 @@ fn what_stands_in_stays_and_what_the_guard_was_at_goes_on() {
 /// keeps nothing from being guarded: the DaemonSet's pods serve, the former or the new ones.
 #[test]
 fn an_edit_that_was_cut_short_goes_on_and_one_that_waits_is_guarded() {
-    let edited = |standing, boot| {
+    let after = |change, standing, boot| {
         let pivot = run(1, Workflow::Pivot, Standing::Completed, boot);
-        let edit = RunFacts { by_guard: false, ..run(2, Workflow::Edit, standing, boot) };
-        at_boot(&facts(vec![pivot, edit], &[])).next
+        let change = RunFacts { by_guard: false, ..run(2, change, standing, boot) };
+        at_boot(&facts(vec![pivot, change], &[])).next
     };
     let two = RunId::from_bytes([2; 16]);
-    for boot in ["before", "now"] {
-        assert_eq!(edited(UNFINISHED, boot), Next::Resume(two));
-        assert_eq!(edited(ROLLING_BACK, boot), Next::Resume(two));
-    }
-    for standing in [Standing::Paused, Standing::NeedsOperator, Standing::Completed, Standing::RolledBack] {
-        assert_eq!(edited(standing, "now"), Next::Watch);
-        let settled = matches!(standing, Standing::Completed | Standing::RolledBack);
-        let booted = if settled { Next::HandOver } else { Next::Watch };
-        assert_eq!(edited(standing, "before"), booted, "a hand-over needs the lock, which the edit has");
+    for change in [Workflow::Edit, Workflow::RenewCerts] {
+        for boot in ["before", "now"] {
+            assert_eq!(after(change, UNFINISHED, boot), Next::Resume(two));
+            assert_eq!(after(change, ROLLING_BACK, boot), Next::Resume(two));
+        }
+        for standing in [Standing::Paused, Standing::NeedsOperator, Standing::Completed, Standing::RolledBack]
+        {
+            assert_eq!(after(change, standing, "now"), Next::Watch);
+            let settled = matches!(standing, Standing::Completed | Standing::RolledBack);
+            let booted = if settled { Next::HandOver } else { Next::Watch };
+            assert_eq!(after(change, standing, "before"), booted, "a hand-over needs the lock, which it has");
+        }
     }
 }
 
@@ -135,6 +138,7 @@ fn an_edit_that_was_cut_short_goes_on_and_one_that_waits_is_guarded() {
 fn an_edit_waits_for_the_api_also_on_its_way_back() {
     for standing in [UNFINISHED, ROLLING_BACK] {
         assert!(run(2, Workflow::Edit, standing, "now").needs_the_api());
+        assert!(run(2, Workflow::RenewCerts, standing, "now").needs_the_api());
         assert!(!run(2, Workflow::FallBack, standing, "now").needs_the_api());
         assert_eq!(run(2, Workflow::HandOver, standing, "now").needs_the_api(), standing == UNFINISHED);
     }
@@ -199,7 +203,13 @@ fn any_run(number: u8) -> impl Strategy<Value = RunFacts> {
     let workflow = match number {
         0 => Just(Workflow::Pivot).boxed(),
         _ => {
-            let all = [Workflow::HandOver, Workflow::FallBack, Workflow::RenewStandby, Workflow::Edit];
+            let all = [
+                Workflow::HandOver,
+                Workflow::FallBack,
+                Workflow::RenewStandby,
+                Workflow::Edit,
+                Workflow::RenewCerts,
+            ];
             prop::sample::select(all.to_vec()).boxed()
         }
     };
@@ -246,7 +256,7 @@ proptest! {
         let facts = BootFacts { runs: runs.clone(), on_reboot, manifests: some(manifests), boot_id: "now".into(), hold_off: HOLD_OFF };
         let decision = at_boot(&facts);
         prop_assert!(decision.put_back.iter().all(|(component, _)| !facts.manifests.contains(component)));
-        let serves = runs.iter().rfind(|run| !matches!(run.workflow, Workflow::RenewStandby | Workflow::Edit));
+        let serves = runs.iter().rfind(|run| matches!(run.workflow, Workflow::Pivot | Workflow::HandOver | Workflow::FallBack));
         let rebooted = serves.is_some_and(|run| run.boot_id != "now");
         if rebooted && pivot.standing != Standing::RolledBack {
             for component in ALL {

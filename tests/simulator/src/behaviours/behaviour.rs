@@ -1,6 +1,6 @@
 use super::failed::Failed;
 use super::ground::Ground;
-use super::{daemonsets, lists, nodes, objects, servers, static_pods, sweep, watches};
+use super::{certificates, daemonsets, lists, nodes, objects, servers, static_pods, sweep, watches};
 use futures::future::LocalBoxFuture;
 
 /// One behaviour of both worlds.
@@ -83,6 +83,7 @@ pub const ALL: &[Behaviour] = behaviours![
     "a pod that no other of its kind may stand beside waits": daemonsets::anti_affinity,
     "a pod that asks for more than is left waits": daemonsets::no_room,
     "a field that the API does not know is dropped": objects::unknown_field,
+    "a renewed certificate is presented by the process that presented the former one": certificates::renewed,
     "a second API server serves the same objects and publishes no address": servers::second,
     "an API server that has just started knows no older versions": servers::no_older_versions,
     "a watch goes on at another API server, and ends with its own": servers::watch_goes_on,

@@ -24,6 +24,7 @@ pub use ground::{Ground, Other, SECOND_PORT, Tempo};
 mod make;
 
 // The behaviours.
+mod certificates;
 mod daemonsets;
 mod lists;
 mod nodes;

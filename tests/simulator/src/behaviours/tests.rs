@@ -1,5 +1,5 @@
 use super::{ALL, Behaviour, Ground, Other, SECOND_PORT, SEVERAL, Tempo};
-use crate::{Simulator, SimulatorOptions, write_control_plane};
+use crate::{Simulator, SimulatorOptions, write_certificates, write_control_plane};
 use fulcrum_steps::host::ManifestsDir;
 use std::collections::BTreeMap;
 
@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rehearsal_behaves_as_a_cluster_does() {
     let dir = tempfile::tempdir().unwrap();
-    let options = SimulatorOptions::new(dir.path());
+    let manifests = dir.path().join("manifests");
+    std::fs::create_dir(&manifests).unwrap();
+    let options = SimulatorOptions::new(&manifests);
     write_control_plane(&options).unwrap();
+    write_certificates(&options).unwrap();
     let simulator = Simulator::start(options).unwrap();
     let clients = (simulator.client(), simulator.client_at(SECOND_PORT));
-    let manifests = ManifestsDir::new(dir.path());
+    let manifests = ManifestsDir::new(manifests);
     let ground = Ground::survey(clients, manifests, simulator.host(), Tempo::REHEARSAL).await.unwrap();
     all_hold(ALL, &ground).await;
 }

@@ -8,7 +8,7 @@ use super::error::RehearsalError;
 use super::pace::{API_AWAY, SOON};
 use super::point::{Fault, Point, Then};
 use super::simulated_site::SimulatedSite;
-use fulcrum_steps::plan::{Edit, Upgrade};
+use fulcrum_steps::plan::{Edit, RenewCerts, Upgrade};
 use fulcrum_steps::settings::Settings;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
@@ -49,17 +49,19 @@ pub enum Verb {
     Resume,
     /// Undoes the run.
     Rollback,
-    /// Starts an edit or an upgrade after the run, which is a completed pivot.
+    /// Starts a change after the run, which is a completed pivot.
     Change,
 }
 
-/// What a child changes of the DaemonSets.
+/// What a child changes of a control plane that is self-hosted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Change {
     /// One command line.
     Edit(Edit),
     /// The release.
     Upgrade(Upgrade),
+    /// Certificates.
+    RenewCerts(RenewCerts),
 }
 
 /// The fate of a child.
@@ -94,7 +96,7 @@ impl SimulatedSite {
         self.inject_fault_in(program, (verb, None), place).await
     }
 
-    /// As [`SimulatedSite::inject_fault`], for a child that carries out this edit or upgrade.
+    /// As [`SimulatedSite::inject_fault`], for a child that carries out this change.
     ///
     /// # Errors
     /// As there.

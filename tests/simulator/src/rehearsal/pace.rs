@@ -36,6 +36,8 @@ pub fn intervals(patience: Duration) -> Intervals {
         ask: POLL * 5 / 2,
         study: POLL * 5,
         proof: POLL * 25,
+        // Only tests of that have certificates, and set it.
+        certificates: SOON * 10,
     }
 }
 
@@ -62,5 +64,7 @@ pub fn timeouts() -> Timeouts {
         unproven: POLL * 50,
         image: POLL * 50,
         api: POLL * 25,
+        // `Pace::minute`.
+        minute: POLL * 5,
     }
 }

@@ -54,10 +54,12 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     let _ = gate.control.set(engine.control());
     let ending = match (orders.verb, run) {
         (Verb::Change, Some(pivot)) => {
-            let plan = match orders.change {
-                Some(Change::Edit(edit)) => plan::edit(&settings, pivot, edit)?,
-                Some(Change::Upgrade(upgrade)) => plan::upgrade(&settings, pivot, upgrade)?,
-                None => return Err(RehearsalError::Child("there is nothing to change".to_owned())),
+            let change =
+                orders.change.ok_or_else(|| RehearsalError::Child("there is no change".to_owned()))?;
+            let plan = match change {
+                Change::Edit(edit) => plan::edit(&settings, pivot, edit)?,
+                Change::Upgrade(upgrade) => plan::upgrade(&settings, pivot, upgrade)?,
+                Change::RenewCerts(wanted) => plan::renew_certs(&settings, pivot, wanted)?,
             };
             engine.start(plan).await?
         }

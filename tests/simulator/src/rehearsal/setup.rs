@@ -3,7 +3,7 @@
 
 use super::kubeadm;
 use super::version::Version;
-use crate::SimulatorOptions;
+use crate::{SimulatorOptions, write_certificates};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::{FileImage, ManifestsDir};
 use fulcrum_steps::manifest::{StaticPod, glance};
@@ -29,6 +29,8 @@ pub struct Setup {
     keep: bool,
     /// How many nodes a world has.
     nodes: u8,
+    /// Whether its nodes have certificates.
+    certificates: bool,
 }
 
 /// What the API server's manifest says about the node.
@@ -87,6 +89,7 @@ impl Setup {
             from: None,
             keep: false,
             nodes: 1,
+            certificates: false,
         })
     }
 
@@ -117,7 +120,8 @@ impl Setup {
         })?;
         let api = server.as_ref().map(Api::of).unwrap_or_default();
         let (handover, from) = (Wanted::Auto, Some(dir.to_owned()));
-        Ok(Self { files, version, api, results, handover, from, keep: false, nodes: 1 })
+        let (keep, nodes, certificates) = (false, 1, false);
+        Ok(Self { files, version, api, results, handover, from, keep, nodes, certificates })
     }
 
     /// The manifests in `dir` if its three component files exist and can be read, otherwise built-in ones.
@@ -151,6 +155,12 @@ impl Setup {
     #[must_use]
     pub fn with_nodes(self, nodes: u8) -> Self {
         Self { nodes: nodes.max(1), ..self }
+    }
+
+    /// This setup, on nodes that have certificates, and whose manifests name those.
+    #[must_use]
+    pub fn with_certificates(self) -> Self {
+        Self { certificates: true, ..self }
     }
 
     /// How many nodes its clusters have.
@@ -203,12 +213,15 @@ impl Setup {
     pub(super) fn install(&self, dir: &Path) -> io::Result<SimulatorOptions> {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let manifests = ManifestsDir::new(dir);
+        let mut options = SimulatorOptions::new(dir);
         for (name, image) in &self.files {
             // The owner can read the copy, even if the original's mode forbids it.
             let copy = FileImage { mode: image.mode | 0o600, uid, gid, ..image.clone() };
             manifests.write(name, &copy)?;
         }
-        let mut options = SimulatorOptions::new(dir);
+        if self.certificates {
+            write_certificates(&options)?;
+        }
         kubeadm::mark_node(&mut options, self.version);
         options.pace.tick = super::pace::TICK;
         options.node_address = self.api.address.unwrap_or(options.node_address);

@@ -64,6 +64,7 @@ impl Node {
             listening: self.machine.sockets.of(p.pid).map(|s| s.port.number).collect(),
             shares_port: p.program.shares_port,
             ready: self.machine.is_ready(p.pid),
+            certificates: p.held.digests(),
             ending: p.is_ending(),
         };
         self.machine.procs.values().filter(|p| !p.is_sandbox()).map(running).collect()

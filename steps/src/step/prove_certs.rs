@@ -1,0 +1,73 @@
+//! `prove-certs`: waits until every process has the certificates that were renewed. Who serves is asked by a
+//! handshake. Who reads by itself has had the time to. Who reads at its start only was started since.
+
+use crate::certificates::{Entry, Program, Reload, Renewable, State, User, inventory};
+use crate::site::Site;
+use async_trait::async_trait;
+use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(super) struct ProveCerts {
+    pub(super) site: Arc<Site>,
+    pub(super) names: Vec<Renewable>,
+}
+
+impl ProveCerts {
+    async fn look(&self) -> Look<Value> {
+        let (site, root) = (&self.site, self.site.kubernetes_dir());
+        let found = inventory(&*site.node.host, &site.ports(), &root, site.timeouts.minute).await;
+        let is_ours = |entry: &&Entry| self.names.iter().any(|name| name.name() == entry.name);
+        let (mut proven, mut open) = (BTreeMap::<String, [Vec<&str>; 2]>::new(), Vec::new());
+        for entry in found.entries.iter().filter(is_ours) {
+            for user in entry.users.iter().filter(|user| is_restarted_here(user)) {
+                let who = format!("{} (pid {})", user.program, user.pid);
+                match &user.state {
+                    State::Presented | State::Current => {
+                        let [presents, has] = proven.entry(who).or_default();
+                        let list = if user.state == State::Presented { presents } else { has };
+                        if !list.contains(&entry.name.as_str()) {
+                            list.push(&entry.name);
+                        }
+                    }
+                    State::Due => open.push(format!("{who} will have {} soon", entry.name)),
+                    State::PresentsOther(_) => open.push(format!("{who} presents another {}", entry.name)),
+                    State::HoldsOlder { .. } => open.push(format!("{who} holds an older {}", entry.name)),
+                    State::Unseen(why) => open.push(format!("{who}, {}: {why}", entry.name)),
+                }
+            }
+        }
+        match open.is_empty() {
+            true => Ok(proven
+                .into_iter()
+                .map(|(who, [presents, has])| (who, json!({ "presents": presents, "has": has })))
+                .collect::<Map<_, _>>()
+                .into()),
+            false => Err(Pending::NotYet(open.join("; "))),
+        }
+    }
+}
+
+/// Nothing here restarts etcd or the kubelet. A person was told before.
+fn is_restarted_here(user: &User) -> bool {
+    matches!(user.program, Program::Component(_)) || user.reload != Reload::Never
+}
+
+#[async_trait]
+impl Step for ProveCerts {
+    /// A second look costs no more than a probe.
+    async fn probe(&self, _cx: &Context) -> Result<ProbeResult, StepError> {
+        Ok(ProbeResult::Absent)
+    }
+
+    async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        let what = "every process, to have the new certificates";
+        cx.wait(what, self.site.timeouts.poll, async || self.look().await).await
+    }
+
+    /// The step changed nothing.
+    async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
+        Ok(())
+    }
+}
