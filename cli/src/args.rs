@@ -144,9 +144,9 @@ STEP@WHEN:FAULT:THEN. A part that is left out stands for all its values.
          rollback      the run is rolled back
 On the way back, after kill and reboot, both values of THEN mean one thing. Only
 one is tried then, and only `resume` of `signing`. After a reboot the guard does
-THEN, if the run has armed it. A run that completes is rolled back at last. Every
-case must end exactly as before. After one of `signing`, the next run's end must
-sign everything.";
+THEN, if the run has armed it. A run that completes is rolled back at last.
+Every case must end exactly as before. After one of `signing`, the next run's
+end must sign everything.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pivot {
