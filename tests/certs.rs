@@ -150,7 +150,7 @@ fn key_words(files: &BTreeMap<PathBuf, File>) -> Vec<Vec<u8>> {
     for (path, (bytes, ..)) in files {
         let text = String::from_utf8(bytes.clone()).unwrap();
         if path.extension().is_some_and(|end| end == "key") {
-            words.push(text.lines().nth(1).unwrap()[24..60].as_bytes().to_vec());
+            words.push(text.lines().nth(1).unwrap().as_bytes()[24..60].to_vec());
         } else if let Some((_, key)) = text.split_once("client-key-data\":\"") {
             words.push(key.as_bytes()[60..100].to_vec());
         }
