@@ -147,7 +147,7 @@ fn assert_files(before: &Files, spy: &FileSpy, changes: &[Value]) {
 /// Each write to the API is a change, with the version that the object has had afterwards.
 fn assert_objects(writes: &Writes, changes: &[Value]) {
     let writes = writes.lock().unwrap();
-    assert!(writes.len() > 10, "{writes:?}");
+    assert!(writes.len() > 5, "{writes:?}");
     for (object, version) in writes.iter() {
         let of_it = changes.iter().filter(|change| {
             let name = change["name"].as_str().unwrap();
