@@ -57,8 +57,8 @@ fn outcome(ending: &Ending) -> Outcome {
 }
 
 async fn in_the_cluster(world: &TestSite, node: &str) -> Note {
-    let head = Cluster::new(world.simulator.client()).head_of(node).await.unwrap().unwrap();
-    Note::parse(&head.checkpoint).unwrap()
+    let entry = Cluster::new(world.simulator.client()).entry_of(node).await.unwrap().unwrap();
+    Note::parse(&entry.checkpoint.unwrap()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ const LAYERS: [&[&str]; 9] = [
     &["change", "check", "component", "release", "timeouts"],
     &["host", "cluster", "manifest"],
     &["settings", "run_info", "step_name", "look", "site", "placement"],
-    &["handover", "unit", "sealer", "certificates"],
+    &["handover", "unit", "roll_call", "sealer", "certificates"],
     &["preflight"],
     &["step"],
     &["plan", "changes"],

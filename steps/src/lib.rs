@@ -25,6 +25,7 @@
 //! | [`guard`] | what brings the control plane back after a reboot or a failure |
 //! | [`doctor`] | live checks of a node, and the command that puts each thing right |
 //! | [`sealer`] | signs the journal after each run, and records that in the cluster |
+//! | [`roll_call`] | says in the cluster how a run of this node stands |
 //! | [`release`] | what differs from one release of Kubernetes to the next |
 
 pub mod certificates;
@@ -43,6 +44,7 @@ pub mod placement;
 pub mod plan;
 pub mod preflight;
 pub mod release;
+pub mod roll_call;
 pub mod run_info;
 pub mod sealer;
 pub mod settings;

@@ -1,12 +1,13 @@
-//! Signs the journal after each run, and records in the cluster what was signed. No run ever fails of it: the
+//! Signs the journal after each run, and says in the cluster's roll call what was signed and how the run stands. No run ever fails of it: the
 //! journal is then unsigned from its last checkpoint on, and this says so as loudly as it can.
 
-use crate::cluster::NodeHead;
+use crate::roll_call::{RollCall, Said, phase_of};
+use crate::run_info::{PIVOT, shown};
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::AfterRun;
 use fulcrum_engine::run::Phase;
-use fulcrum_engine::state::{Journal, Reader, RunId};
+use fulcrum_engine::state::{Journal, Reader, RunId, Timestamp};
+use fulcrum_engine::{AfterRun, Engine, Event, Observer};
 use fulcrum_evidence::note::Note;
 use fulcrum_evidence::{EvidenceError, leaves, seal};
 use std::path::Path;
@@ -19,6 +20,7 @@ const RECORDED_WITHIN: Duration = Duration::from_secs(5);
 /// Signs after each run on a site.
 pub struct Sealer {
     site: Arc<Site>,
+    roll_call: RollCall,
     program: &'static str,
     say: fn(&str),
 }
@@ -27,20 +29,28 @@ impl Sealer {
     /// A sealer for this site and program. `say` tells a person what they must know: the key, when it is made,
     /// and why something is unsigned.
     pub fn new(site: Arc<Site>, program: &'static str, say: fn(&str)) -> Self {
-        Self { site, program, say }
+        let roll_call = RollCall::new(Arc::clone(&site));
+        Self { site, roll_call, program, say }
     }
 
-    async fn record(&self, note: &Note, run: RunId, phase: &Phase) {
-        let node = &self.site.settings.node;
-        let head = NodeHead {
-            run: run.to_string(),
-            phase: phase.to_string(),
-            program: self.program.to_owned(),
-            checkpoint: note.to_string(),
+    /// This sealer for both of its places in an engine: it says what happens in a run, and how the run has ended.
+    #[must_use]
+    pub fn attached(self, engine: Engine) -> Engine {
+        let both = Arc::new(self);
+        engine.observer(Arc::clone(&both) as _).after(both)
+    }
+
+    async fn record(&self, note: Option<&Note>, run: RunId, kind: &str, phase: &Phase) {
+        let (phase, reason) = phase_of(phase);
+        let said = Said {
+            kind: Some(shown(kind).to_owned()).filter(|kind| !kind.is_empty()),
+            reason,
+            program: Some((self.program.to_owned(), None)),
+            checkpoint: note.map(Note::to_string),
+            ..Said::of(run, phase)
         };
-        let recorded =
-            tokio::time::timeout(RECORDED_WITHIN, self.site.cluster.record_head(node, &head)).await;
-        let why = match recorded {
+        let recorded = self.roll_call.ended(said, kind == PIVOT);
+        let why = match tokio::time::timeout(RECORDED_WITHIN, recorded).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("the API gave no answer within {RECORDED_WITHIN:?}"),
@@ -51,10 +61,19 @@ impl Sealer {
     }
 }
 
+/// What happens in a run is said in the cluster, beside the run.
+impl Observer for Sealer {
+    fn event(&self, run: RunId, _time: Timestamp, event: &Event) {
+        self.roll_call.event(run, event);
+    }
+}
+
 #[async_trait]
 impl AfterRun for Sealer {
     async fn ended(&self, journal: &Journal, run: RunId, phase: &Phase) {
         let (reader, state_dir) = (journal.reader(), self.site.state_dir.clone());
+        let kind = reader.runs().ok().and_then(|runs| runs.into_iter().rfind(|header| header.run == run));
+        let kind = kind.map(|header| header.kind).unwrap_or_default();
         // Reading the log and writing files takes its time, and other tasks go on meanwhile.
         let sealed = tokio::task::spawn_blocking(move || sealed(&reader, &state_dir)).await;
         match sealed.map_err(|error| error.to_string()).and_then(|sealed| sealed.map_err(|e| e.to_string())) {
@@ -64,9 +83,12 @@ impl AfterRun for Sealer {
                         "this node's key is {key}; keep it, and what `fulcrum history checkpoint` prints, elsewhere"
                     ));
                 }
-                self.record(&note, run, phase).await;
+                self.record(Some(&note), run, &kind, phase).await;
             }
-            Err(why) => (self.say)(&format!("UNSIGNED: the journal is whole, and nothing signs it: {why}")),
+            Err(why) => {
+                (self.say)(&format!("UNSIGNED: the journal is whole, and nothing signs it: {why}"));
+                self.record(None, run, &kind, phase).await;
+            }
         }
     }
 }

@@ -53,9 +53,9 @@ impl SimulatedSite {
     /// # Errors
     /// With everything that stands worse.
     pub async fn is_verified(&self, journal: &Reader, at_worst: Standing) -> Result<(), RehearsalError> {
-        let head = self.cluster.head_of(self.machine().name()).await?;
-        let note =
-            head.and_then(|head| Note::parse(&head.checkpoint)).ok_or_else(|| "it has none".to_owned());
+        let entry = self.cluster.entry_of(self.machine().name()).await?;
+        let checkpoint = entry.and_then(|entry| entry.checkpoint);
+        let note = checkpoint.and_then(|text| Note::parse(&text)).ok_or_else(|| "it has none".to_owned());
         let elsewhere = Elsewhere { place: "the cluster".to_owned(), note };
         let report = verify(journal, &self.state_dir(), &[elsewhere])?;
         if report.worst() <= at_worst {

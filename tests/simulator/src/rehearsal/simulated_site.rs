@@ -269,7 +269,7 @@ pub(super) async fn engine(
     let steps = move |spec: &StepSpec| steps.step(spec);
     // What is said to a person in a real run, `verified` finds in the journal.
     let sealer = Sealer::new(Arc::clone(site), PROGRAM, |words| tracing::debug!("{words}"));
-    Ok(Engine::new(journal.clone(), steps, session).after(Arc::new(sealer)))
+    Ok(sealer.attached(Engine::new(journal.clone(), steps, session)))
 }
 
 /// The settings of the run's plan.
