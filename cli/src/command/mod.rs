@@ -19,6 +19,7 @@ mod rehearse_crash;
 mod resume;
 mod rollback;
 mod status;
+mod status_cluster;
 mod take_up;
 
 pub(crate) use certs::certs;
