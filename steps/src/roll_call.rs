@@ -205,3 +205,80 @@ fn cuts(step: &StepId) -> bool {
 fn digest(actor: &Actor) -> Option<String> {
     actor.get(fulcrum_evidence::actor::EXECUTABLE_SHA256).cloned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fulcrum_engine::Session;
+    use fulcrum_engine::state::Digest;
+
+    fn started(kind: StepKind) -> Event {
+        let step = kind.of(Component::Scheduler).id();
+        Event::AttemptStarted { step, attempt: 1, pre_image: None, deadline: None }
+    }
+
+    /// What each event adds to what was said before. `None`: nothing.
+    fn said(run: RunId, events: &[Event]) -> Vec<Option<RunPhase>> {
+        let mut last: Option<Said> = None;
+        let step = |event| {
+            let next = Said::after(last.as_ref(), run, event);
+            last = next.clone().or(last.take());
+            next.map(|said| said.phase)
+        };
+        events.iter().map(step).collect()
+    }
+
+    #[test]
+    fn a_run_says_when_it_begins_at_the_cut_and_when_it_goes_back() {
+        let session = Session::new("boot", 1, "fulcrum 1")
+            .with_actor([("executable-sha256".to_owned(), "ab".to_owned())].into());
+        let (plan, shape) = (Digest::of(b"plan"), None);
+        let begun =
+            Event::Begun { workflow: "stand-in".into(), plan, session: session.clone(), key: None, shape };
+        let undo = Event::UndoStarted { step: StepKind::Lock.into(), attempt: 1 };
+        let back = Event::RollbackStarted { reason: "a step failed".into(), mode: None };
+        let run = RunId::new();
+        let told = said(
+            run,
+            &[
+                begun.clone(),
+                started(StepKind::AwaitReady),
+                started(StepKind::RetireStatic),
+                started(StepKind::RetireStatic),
+                back,
+                undo.clone(),
+            ],
+        );
+        let (running, cutting, back) = (RunPhase::Running, RunPhase::Cutting, RunPhase::RollingBack);
+        assert_eq!(told, [Some(running), None, Some(cutting), None, Some(back), None]);
+        let resumed = Event::Resumed { session, same_process: false };
+        assert_eq!(said(run, &[resumed, undo]), [Some(running), Some(back)]);
+
+        let first = Said::after(None, run, &begun).unwrap();
+        assert_eq!(first.kind.as_deref(), Some("fall-back"));
+        assert_eq!(first.program, Some(("fulcrum 1".to_owned(), Some("ab".to_owned()))));
+        let cut = Said::after(Some(&first), run, &started(StepKind::RetireStatic)).unwrap();
+        assert_eq!((cut.kind, cut.program), (first.kind, first.program), "they stay");
+    }
+
+    /// What the run does not know stays: the last signature, and what the guard has said.
+    #[test]
+    fn an_entry_keeps_what_others_have_written() {
+        let guard = GuardEntry { state: GuardState::Watching, beat: None, standby: None, says: None };
+        let mut entry = NodeEntry {
+            run: "another".to_owned(),
+            kind: "edit".to_owned(),
+            checkpoint: Some("signed".to_owned()),
+            guard: Some(guard.clone()),
+            ..NodeEntry::default()
+        };
+        let run = RunId::new();
+        let reason = Some("r".repeat(2 * REASON_CHARS_MAX));
+        let said = Said { reason, ..Said::of(run, RunPhase::Running) };
+        said.enter(&mut entry, Timestamp::UNIX_EPOCH, NodeMode::Half, HandoverMode::Steer);
+        assert_eq!((entry.run, entry.kind.as_str()), (run.to_string(), ""), "the kind was another run's");
+        assert_eq!((entry.checkpoint.as_deref(), entry.guard), (Some("signed"), Some(guard)));
+        assert_eq!(entry.reason.unwrap().chars().count(), REASON_CHARS_MAX);
+        assert_eq!((entry.mode, entry.handover.as_deref()), (NodeMode::Half, Some("steer")));
+    }
+}
