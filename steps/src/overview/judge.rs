@@ -188,18 +188,19 @@ fn guard(now: Timestamp, entry: Option<&NodeEntry>) -> GuardRow {
     let Some(guard) = entry.and_then(|entry| entry.guard.as_ref()) else {
         return GuardRow { state: GuardSeen::None, said_seconds_ago: None, says: None };
     };
-    let beat = ago(now, guard.beat);
+    // Where it has never said anything, the run that has armed it did.
+    let said = ago(now, guard.beat.or_else(|| entry.and_then(|entry| entry.written)));
     // While a run is at work the guard waits, and says nothing.
     let in_flight = entry.is_some_and(|entry| entry.phase.in_flight());
-    let silent = !in_flight && beat.is_some_and(|beat| beat > GUARD_BEATS_EVERY * BEATS_MISSED);
+    let silent = !in_flight && said.is_some_and(|said| said > GUARD_BEATS_EVERY * BEATS_MISSED);
     let state = match guard.state {
-        GuardState::Armed => GuardSeen::Armed,
         GuardState::Unknown => GuardSeen::Unknown,
         _ if silent => GuardSeen::Silent,
+        GuardState::Armed => GuardSeen::Armed,
         GuardState::Watching => GuardSeen::Watching,
         GuardState::StaysStatic => GuardSeen::StaysStatic,
     };
-    GuardRow { state, said_seconds_ago: beat.map(|beat| beat.as_secs()), says: guard.says.clone() }
+    GuardRow { state, said_seconds_ago: said.map(|said| said.as_secs()), says: guard.says.clone() }
 }
 
 /// What a person should know of a node, each with what to do.

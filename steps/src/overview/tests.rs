@@ -89,6 +89,10 @@ fn what_is_amiss_is_named_with_what_to_do() {
     let hosted = |written, beat| entry(NodeMode::SelfHosted, RunPhase::Completed, written, beat);
     let silent = told(node("a", &[true]), hosted(9000, 600));
     assert!(silent.contains("has said nothing for 10 min") && silent.contains("guard status"), "{silent}");
+    let mut armed = hosted(600, 0);
+    (armed.guard.as_mut().unwrap().state, armed.guard.as_mut().unwrap().beat) = (GuardState::Armed, None);
+    let armed = told(node("a", &[true]), armed);
+    assert!(armed.contains("has said nothing for 10 min"), "it never came: {armed}");
     let other = told(node("a", &[false]), hosted(9000, 10));
     assert!(other.contains("not what its last run has left"), "{other}");
     let down = told(NodeFacts { ready: false, ..node("a", &[true]) }, hosted(9000, 10));
