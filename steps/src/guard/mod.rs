@@ -22,6 +22,7 @@ mod intervals;
 mod journal_view;
 mod pause;
 mod renew;
+mod reports;
 mod roll_call;
 mod spare;
 mod watch;

@@ -8,7 +8,7 @@ use super::idle::JournalEye;
 use super::intervals::Intervals;
 use super::journal_view::JournalView;
 use super::pause::Pause;
-use super::roll_call::Reports;
+use super::reports::Reports;
 use crate::component::Component;
 use crate::handover::line::Line;
 use crate::handover::removal::users;
