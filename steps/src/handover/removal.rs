@@ -133,7 +133,7 @@ impl<'a> Removal<'a> {
                 while taken.is_ok() && self.api_server().await?.is_some() {
                     sleep(self.site.timeouts.poll).await;
                 }
-                Ok(())
+                Ok::<(), StepError>(())
             };
             // The rest of the way back sees whether it has gone. Here it is the endpoints that are held for it.
             timeout(self.site.timeouts.hold_most, gone).await.unwrap_or(Ok(()))?;
