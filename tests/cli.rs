@@ -116,6 +116,15 @@ fn what_is_missing_is_named_with_a_remedy() {
 }
 
 #[test]
+fn a_cluster_that_does_not_answer_is_named_with_what_to_do() {
+    let (code, said) = Fulcrum::new().refused(&["status", "--cluster"]);
+    assert_eq!(code, 1, "{said}");
+    for words in ["could not be asked about its nodes", "`fulcrum status` on each node", "--kubeconfig"] {
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[test]
 fn an_api_that_does_not_answer_is_named() {
     if !root() {
         return;

@@ -51,9 +51,12 @@ fn outcome(ending: &Ending) -> Outcome {
 }
 
 async fn in_the_cluster(world: &TestSite, node: &str) -> Note {
-    let head = Cluster::new(world.simulator.client()).head_of(node).await.unwrap().unwrap();
-    let note = Note::parse(&head.checkpoint).unwrap();
-    assert!(note.is_signed_by(&PublicKey::parse(&head.key).unwrap()), "an auditor has the key from there");
+    let entry = Cluster::new(world.simulator.client()).entry_of(node).await.unwrap().unwrap();
+    let note = Note::parse(&entry.checkpoint.unwrap()).unwrap();
+    assert!(
+        note.is_signed_by(&PublicKey::parse(&entry.key.unwrap()).unwrap()),
+        "an auditor has the key from there"
+    );
     note
 }
 

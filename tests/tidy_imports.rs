@@ -8,12 +8,12 @@ const LAYERS: [&[&str]; 9] = [
     &["change", "check", "component", "release", "timeouts"],
     &["host", "cluster", "manifest"],
     &["settings", "run_info", "step_name", "look", "site", "placement"],
-    &["handover", "unit", "sealer", "certificates", "upgrade"],
+    &["handover", "unit", "roll_call", "sealer", "certificates", "upgrade"],
     &["preflight"],
     &["step"],
     &["plan", "changes"],
     &["guard"],
-    &["doctor"],
+    &["doctor", "overview"],
 ];
 
 /// A module's path in its crate: `["host", "kernel", "sys"]`; the root is empty.

@@ -52,7 +52,7 @@ impl Engine {
             registry: Arc::new(registry),
             clock: Clock::default(),
             session,
-            watcher: Watcher(None),
+            watcher: Watcher::default(),
             parallelism: 4,
             pause_after: BTreeSet::new(),
             control: Control::default(),
@@ -64,10 +64,10 @@ impl Engine {
         }
     }
 
-    /// Sets the observer.
+    /// Adds an observer. Each of several sees every event, in the order in which they were added.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.watcher = Watcher(Some(observer));
+        self.watcher = self.watcher.and(observer);
         self
     }
 

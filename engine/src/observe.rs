@@ -40,14 +40,19 @@ impl Observer for Silent {
     fn event(&self, _run: RunId, _time: Timestamp, _event: &Event) {}
 }
 
-/// An observer that cannot harm the run: its panics are logged, and that is all.
-#[derive(Clone)]
-pub(crate) struct Watcher(pub(crate) Option<Arc<dyn Observer>>);
+/// Observers that cannot harm the run: their panics are logged, and that is all.
+#[derive(Clone, Default)]
+pub(crate) struct Watcher(Arc<[Arc<dyn Observer>]>);
 
 impl Watcher {
+    /// These observers and one more.
+    pub(crate) fn and(&self, observer: Arc<dyn Observer>) -> Self {
+        Self(self.0.iter().cloned().chain([observer]).collect())
+    }
+
     /// Whether there is an observer at all.
     pub(crate) fn is_there(&self) -> bool {
-        self.0.is_some()
+        !self.0.is_empty()
     }
 
     pub(crate) fn event(&self, run: RunId, time: Timestamp, event: &Event) {
@@ -58,10 +63,11 @@ impl Watcher {
         self.guarded(|observer| observer.note(step, text));
     }
 
-    fn guarded(&self, tell: impl FnOnce(&dyn Observer)) {
-        let Some(observer) = &self.0 else { return };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| tell(observer.as_ref()))) {
-            tracing::error!(panic = panic_text(&*panic), "the observer panicked; the run goes on");
+    fn guarded(&self, tell: impl Fn(&dyn Observer)) {
+        for observer in self.0.iter() {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| tell(observer.as_ref()))) {
+                tracing::error!(panic = panic_text(&*panic), "the observer panicked; the run goes on");
+            }
         }
     }
 }

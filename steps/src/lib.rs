@@ -24,7 +24,9 @@
 //! | [`certificates`] | every certificate in use, and what each running process has of it |
 //! | [`guard`] | what brings the control plane back after a reboot or a failure |
 //! | [`doctor`] | live checks of a node, and the command that puts each thing right |
+//! | [`overview`] | every control-plane node, as the cluster tells it |
 //! | [`sealer`] | signs the journal after each run, and records that in the cluster |
+//! | [`roll_call`] | says in the cluster how a run of this node stands |
 //! | [`release`] | what differs from one release of Kubernetes to the next |
 
 pub mod certificates;
@@ -39,10 +41,12 @@ pub mod handover;
 pub mod host;
 mod look;
 pub mod manifest;
+pub mod overview;
 pub mod placement;
 pub mod plan;
 pub mod preflight;
 pub mod release;
+pub mod roll_call;
 pub mod run_info;
 pub mod sealer;
 pub mod settings;

@@ -6,6 +6,16 @@ use fulcrum_engine::{Plan, Role, Rollback, Session};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+/// The workflow of a pivot.
+pub const PIVOT: &str = "pivot";
+/// The workflow in which the static pods are restored while the DaemonSets do not serve.
+pub const FALL_BACK: &str = "stand-in";
+
+/// The name that people read for a stored workflow.
+pub fn shown(kind: &str) -> &str {
+    if kind == FALL_BACK { "fall-back" } else { kind }
+}
+
 /// The settings of a run's plan, and the reason for the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunInfo {

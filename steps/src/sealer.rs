@@ -1,12 +1,13 @@
-//! Signs the journal after each run, and records in the cluster what was signed. No run ever fails of it: the
-//! journal is then unsigned from its last checkpoint on, and this says so as loudly as it can.
+//! Signs the journal after each run, and says in the cluster's roll call what was signed and how the run stands. No
+//! run ever fails of it: the journal is then unsigned from its last checkpoint on, and this says so as loudly as it can.
 
-use crate::cluster::NodeHead;
+use crate::roll_call::{RollCall, Said, phase_of};
+use crate::run_info::{PIVOT, shown};
 use crate::site::Site;
 use async_trait::async_trait;
-use fulcrum_engine::AfterRun;
 use fulcrum_engine::run::Phase;
-use fulcrum_engine::state::{Journal, Reader, RunId};
+use fulcrum_engine::state::{Journal, Reader, RunId, Timestamp};
+use fulcrum_engine::{AfterRun, Engine, Event, Observer};
 use fulcrum_evidence::note::Note;
 use fulcrum_evidence::seal::{Stage, read_keys, seal_watched, sizes};
 use fulcrum_evidence::{EvidenceError, leaves};
@@ -23,6 +24,7 @@ pub type Watch = Arc<dyn Fn(Stage) + Send + Sync>;
 /// Signs after each run on a site.
 pub struct Sealer {
     site: Arc<Site>,
+    roll_call: RollCall,
     program: &'static str,
     say: fn(&str),
     watch: Watch,
@@ -32,7 +34,8 @@ impl Sealer {
     /// A sealer for this site and program. `say` tells a person what they must know: the key, when it is made,
     /// and why something is unsigned.
     pub fn new(site: Arc<Site>, program: &'static str, say: fn(&str)) -> Self {
-        Self { site, program, say, watch: Arc::new(|_| {}) }
+        let roll_call = RollCall::new(Arc::clone(&site));
+        Self { site, roll_call, program, say, watch: Arc::new(|_| {}) }
     }
 
     /// This sealer, which tells `watch` each stage. A rehearsal stops there.
@@ -41,18 +44,25 @@ impl Sealer {
         Self { watch, ..self }
     }
 
-    async fn record(&self, Sealed { note, key, .. }: &Sealed, run: RunId, phase: &Phase) {
-        let node = &self.site.settings.node;
-        let head = NodeHead {
-            run: run.to_string(),
-            phase: phase.to_string(),
-            program: self.program.to_owned(),
-            checkpoint: note.to_string(),
-            key: key.clone(),
+    /// This sealer for both of its places in an engine: it says what happens in a run, and how the run has ended.
+    #[must_use]
+    pub fn attached(self, engine: Engine) -> Engine {
+        let both = Arc::new(self);
+        engine.observer(Arc::clone(&both) as _).after(both)
+    }
+
+    async fn record(&self, sealed: Option<&Sealed>, run: RunId, kind: &str, phase: &Phase) {
+        let (phase, reason) = phase_of(phase);
+        let said = Said {
+            kind: Some(shown(kind).to_owned()).filter(|kind| !kind.is_empty()),
+            reason,
+            program: Some((self.program.to_owned(), None)),
+            checkpoint: sealed.map(|sealed| sealed.note.to_string()),
+            key: sealed.map(|sealed| sealed.key.clone()),
+            ..Said::of(run, phase)
         };
-        let recorded =
-            tokio::time::timeout(RECORDED_WITHIN, self.site.cluster.record_head(node, &head)).await;
-        let why = match recorded {
+        let recorded = self.roll_call.ended(said, kind == PIVOT);
+        let why = match tokio::time::timeout(RECORDED_WITHIN, recorded).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("the API gave no answer within {RECORDED_WITHIN:?}"),
@@ -63,11 +73,20 @@ impl Sealer {
     }
 }
 
+/// What happens in a run is said in the cluster, beside the run.
+impl Observer for Sealer {
+    fn event(&self, run: RunId, _time: Timestamp, event: &Event) {
+        self.roll_call.event(run, event);
+    }
+}
+
 #[async_trait]
 impl AfterRun for Sealer {
     async fn ended(&self, journal: &Journal, run: RunId, phase: &Phase) {
         let (reader, state_dir, watch) =
             (journal.reader(), self.site.state_dir.clone(), Arc::clone(&self.watch));
+        let kind = reader.runs().ok().and_then(|runs| runs.into_iter().rfind(|header| header.run == run));
+        let kind = kind.map(|header| header.kind).unwrap_or_default();
         // Reading the log and writing files takes its time, and other tasks go on meanwhile.
         let sealed = tokio::task::spawn_blocking(move || sealed(&reader, &state_dir, &*watch)).await;
         match sealed.map_err(|error| error.to_string()).and_then(|sealed| sealed.map_err(|e| e.to_string())) {
@@ -78,9 +97,12 @@ impl AfterRun for Sealer {
                         sealed.key
                     ));
                 }
-                self.record(&sealed, run, phase).await;
+                self.record(Some(&sealed), run, &kind, phase).await;
             }
-            Err(why) => (self.say)(&format!("UNSIGNED: the journal is whole, and nothing signs it: {why}")),
+            Err(why) => {
+                (self.say)(&format!("UNSIGNED: the journal is whole, and nothing signs it: {why}"));
+                self.record(None, run, &kind, phase).await;
+            }
         }
     }
 }

@@ -33,6 +33,10 @@ pub struct Timeouts {
     /// no longer than clients wait for an answer before they check that the server is alive. It takes about
     /// 0.2 s.
     pub hold: Duration,
+    /// How long it may be held back at most, where the end is slow to come. A client's kernel sends again after
+    /// 0.2, 0.6, 1.4, 3, 6.2 and 12.6 s. So a request waits for 6.2 s at the longest, which is less than the 10 s
+    /// in which a leader must renew its lease.
+    pub hold_most: Duration,
     /// How long it may be held back after that: from when the server stops listening until it has told every
     /// client.
     pub goodbye: Duration,
@@ -69,6 +73,7 @@ impl Default for Timeouts {
             handshake: Duration::from_secs(2),
             held: Duration::from_secs(2),
             hold: Duration::from_secs(3),
+            hold_most: Duration::from_secs(6),
             goodbye: Duration::from_millis(200),
             settle: Duration::from_secs(3),
             bridge: Duration::from_secs(60),

@@ -69,6 +69,10 @@ Examples:
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) place: Place,
+    /// Every control-plane node, as the cluster tells it: from nodes, pods, the lock and the roll call. Needs a
+    /// kubeconfig, and neither root nor a node.
+    #[arg(long)]
+    pub(crate) cluster: bool,
     /// Look again every 2 s, until Ctrl-C.
     #[arg(short, long)]
     pub(crate) watch: bool,
@@ -76,11 +80,12 @@ pub(crate) struct Status {
 
 /// How `status` is used.
 const STATUS_HELP: &str = "\
-Works with the API down, and then says what it could not see.
+Works with the API down, and then says what it could not see. With --cluster the API must answer.
 
 Examples:
   fulcrum status
   fulcrum status --watch
+  fulcrum status --cluster --watch
   fulcrum status -o json | jq .next_certificate";
 
 #[derive(Debug, clap::Args)]

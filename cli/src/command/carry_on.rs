@@ -29,12 +29,12 @@ pub(super) async fn engine(
     let session = crate::env::session(site.node.host.as_ref()).await?;
     let progress = Arc::new(Progress::new(shell));
     let watching: Arc<dyn Observer> = Arc::clone(&progress) as _;
-    let engine = Engine::new(journal, library(Arc::clone(site)), session)
-        .observer(watching)
-        .after(Arc::new(Sealer::new(Arc::clone(site), PROGRAM, |line| {
-            // As all talk: a terminal that has gone away is no reason to stop.
-            let _ = writeln!(std::io::stderr().lock(), "{line}");
-        })))
+    let sealer = Sealer::new(Arc::clone(site), PROGRAM, |line| {
+        // As all talk: a terminal that has gone away is no reason to stop.
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
+    });
+    let engine = sealer
+        .attached(Engine::new(journal, library(Arc::clone(site)), session).observer(watching))
         .pause_after(pause_after.iter().map(|step| stored(step)));
     pause_on_signals(engine.control())?;
     Ok((engine, progress))

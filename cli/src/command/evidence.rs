@@ -124,15 +124,16 @@ async fn in_the_cluster(journal: &Reader) -> Option<Elsewhere> {
         Some(RunInfo { settings, .. }) => {
             let asked = async {
                 let (access, _) = access(&settings.kubeconfig).await.map_err(|f| format!("{:#}", f.error))?;
-                access.cluster.head_of(&settings.node).await.map_err(|error| error.to_string())
+                access.cluster.entry_of(&settings.node).await.map_err(|error| error.to_string())
             };
             let answer = tokio::time::timeout(CLUSTER_WITHIN, asked).await;
             match answer.unwrap_or_else(|_| Err(format!("no answer within {CLUSTER_WITHIN:?}"))) {
                 Err(why) => Err(why),
                 Ok(None) => Err("it keeps nothing of this node".to_owned()),
-                Ok(Some(head)) => match Note::parse(&head.checkpoint) {
-                    Some(note) => return Some(Elsewhere { place, note: Ok(note) }),
-                    None => Err("what it keeps is no checkpoint".to_owned()),
+                Ok(Some(entry)) => match entry.checkpoint.map(|text| Note::parse(&text)) {
+                    Some(Some(note)) => return Some(Elsewhere { place, note: Ok(note) }),
+                    Some(None) => Err("what it keeps is no checkpoint".to_owned()),
+                    None => Err("it keeps no checkpoint of this node".to_owned()),
                 },
             }
         }

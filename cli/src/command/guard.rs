@@ -244,7 +244,7 @@ impl GuardEnv for Machine {
             .with_role(SessionRole::Guard.role())
             .with_actor(crate::env::actor());
         let sealer = Sealer::new(Arc::clone(site), PROGRAM, |line| tracing::warn!("{line}"));
-        let engine = Engine::new(journal, library(Arc::clone(site)), session).after(Arc::new(sealer));
+        let engine = sealer.attached(Engine::new(journal, library(Arc::clone(site)), session));
         let (stop, control) = (self.stop.clone(), engine.control());
         // Ends with the guard. It reports what a shutdown reports: the next boot goes on.
         tokio::spawn(async move {

@@ -20,6 +20,7 @@ mod rehearse_crash;
 mod resume;
 mod rollback;
 mod status;
+mod status_cluster;
 mod take_up;
 mod upgrade;
 

@@ -2,6 +2,7 @@
 
 use super::carry_on::signals;
 use super::doctor::patient;
+use super::status_cluster::status_cluster;
 use crate::args::{Global, Status};
 use crate::exit::{Exit, Failure};
 use crate::journal::read_journal;
@@ -26,6 +27,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
 pub(crate) async fn status(global: &Global, args: &Status, shell: &Shell) -> Result<Exit, Failure> {
+    if args.cluster {
+        return status_cluster(args, shell).await;
+    }
     if !args.watch {
         look(global, args).await?.show(shell);
         return Ok(Exit::Done);

@@ -9,6 +9,8 @@ use std::path::Path;
 
 /// Why the process acted: for the guard, which no person has told to.
 pub const REASON: &str = "reason";
+/// The SHA-256 of the program's file, in hex.
+pub const EXECUTABLE_SHA256: &str = "executable-sha256";
 
 /// The most bytes of one fact.
 const FACT_BYTES_MAX: usize = 1200;
@@ -39,7 +41,7 @@ pub fn this_process(version: &str, arguments: &[String]) -> BTreeMap<String, Str
         ("boot-id", first_line("/proc/sys/kernel/random/boot_id")),
         ("version", Some(version.to_owned())),
         ("executable", std::env::current_exe().ok().map(|path| path.display().to_string())),
-        ("executable-sha256", sha256_of(Path::new("/proc/self/exe")).ok()),
+        (EXECUTABLE_SHA256, sha256_of(Path::new("/proc/self/exe")).ok()),
         ("arguments", serde_json::to_string(&without_secrets(arguments)).ok()),
     ];
     let known = facts.into_iter().filter_map(|(name, fact)| Some((name.to_owned(), clipped(fact?))));

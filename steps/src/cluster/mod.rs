@@ -7,13 +7,14 @@ mod error;
 mod etcd;
 mod etcd_door;
 mod going;
-mod heads;
 mod hold_endpoints;
 mod lock;
 mod names;
+mod node_entry;
 mod nodes;
 mod pods;
 mod release;
+mod roll_call;
 mod watching;
 
 pub use client::Cluster;
@@ -24,11 +25,16 @@ pub use error::{Cause, ClusterError};
 pub(crate) use etcd::Member;
 pub(crate) use etcd::{EtcdSeen, address_of};
 pub use etcd_door::EtcdDoor;
-pub use heads::NodeHead;
 pub(crate) use lock::node_of;
 pub use lock::{Lock, LockError};
-pub use names::{AUDIT_HEAD_ANNOTATION, LOCK_LEASE, NAMESPACE, ROLE_LABEL, ROLE_LABEL_BEFORE_1_24};
+pub use names::{
+    AUDIT_HEAD_ANNOTATION, LOCK_LEASE, NAMESPACE, ROLE_LABEL, ROLE_LABEL_BEFORE_1_24, ROLL_CALL_CONFIG_MAP,
+};
 pub(crate) use names::{CERTIFICATES_ANNOTATION, OPT_IN_LABEL, RUN_ANNOTATION};
+pub use node_entry::{
+    GUARD_BEATS_EVERY, GuardEntry, GuardState, NodeEntry, NodeMode, ROLL_CALL_VERSION, RunPhase, StandbyEntry,
+};
 pub(crate) use nodes::addresses;
 pub use pods::{config_hash, is_ready, pod_story, unschedulable};
 pub(crate) use pods::{has_no_image, has_restarted, is_going, is_of_node};
+pub use roll_call::Answer;

@@ -14,8 +14,8 @@ pub const AUDIT_HEAD_ANNOTATION: &str = "fulcrum.dev/audit-head";
 pub(crate) const CERTIFICATES_ANNOTATION: &str = "fulcrum.dev/certificates";
 /// The Lease that lets one run at a time touch the cluster's control plane.
 pub const LOCK_LEASE: &str = "fulcrum";
-/// The ConfigMap with what the nodes have signed, one key for each.
-pub(crate) const HEADS_CONFIG_MAP: &str = "fulcrum";
+/// The ConfigMap with the roll call: what each node is and has signed, one key for each.
+pub const ROLL_CALL_CONFIG_MAP: &str = "fulcrum";
 /// The role label of control-plane nodes, which kubeadm sets since 1.20 and relies on since 1.24.
 pub const ROLE_LABEL: &str = "node-role.kubernetes.io/control-plane";
 /// The role label of earlier releases.

@@ -281,6 +281,8 @@ fn is_first_failure(facts: &BootFacts, last: &RunFacts) -> bool {
 pub struct Watched {
     /// How long a control plane may be silent.
     pub patience: Duration,
+    /// How much longer the API server may be, by [`stagger`].
+    pub stagger: Duration,
     /// The state of each component that no static manifest starts.
     pub hosted: BTreeMap<Component, Pulse>,
 }
@@ -295,10 +297,25 @@ pub struct Pulse {
     pub listens: bool,
 }
 
+/// A node waits for this many before it, at most.
+const RANKS_MAX: u32 = 3;
+
+/// How much longer than the others `node` waits before its API server falls back, where several nodes run on one
+/// DaemonSet. If that is deleted, each guard falls back on its own. The nodes then come one after the other, in the
+/// order of their names: not all API servers start at once, and each has the time to serve. No node waits more than
+/// twice as long as it would alone.
+pub fn stagger(node: &str, hosted: &[String], patience: Duration) -> Duration {
+    let before = hosted.iter().filter(|other| other.as_str() < node).count();
+    let rank = u32::try_from(before).unwrap_or(RANKS_MAX).min(RANKS_MAX);
+    patience / RANKS_MAX * rank
+}
+
 /// The components that fall back to their static pods now, and why.
 pub fn fall_back(seen: &Watched) -> Option<(Vec<Component>, String)> {
     let is_down = |component: &Component| {
-        seen.hosted.get(component).is_some_and(|pulse| !pulse.listens && pulse.silent >= seen.patience)
+        let stagger = if *component == Component::ApiServer { seen.stagger } else { Duration::ZERO };
+        let patience = seen.patience + stagger;
+        seen.hosted.get(component).is_some_and(|pulse| !pulse.listens && pulse.silent >= patience)
     };
     if !is_down(&Component::ApiServer) {
         // With the API down, the other components end by themselves. They are judged when the API is back.

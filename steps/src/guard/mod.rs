@@ -23,6 +23,8 @@ mod intervals;
 mod journal_view;
 mod pause;
 mod renew;
+mod reports;
+mod roll_call;
 mod spare;
 mod tell;
 mod watch;

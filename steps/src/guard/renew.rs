@@ -37,9 +37,11 @@ impl Watch<'_> {
             }
             if is_proven(self.guard.env, self.told, &self.site, component, &live)? {
                 self.proving.remove(&component);
+                self.behind.remove(&component);
                 self.proven.insert(component, version);
                 continue;
             }
+            self.behind.insert(component);
             if !self.serves_as_said(component, &live).await? {
                 self.proving.remove(&component);
                 continue;

@@ -2,17 +2,20 @@
 
 use super::GuardError;
 use super::boot::{Carried, Start, boot, carry_on, open_when_free, static_ones};
-use super::decide::{Decision, Next, Pulse, Watched, fall_back};
+use super::decide::{Decision, Next, Pulse, Watched, fall_back, stagger};
 use super::env::GuardEnv;
 use super::expiry::Teller;
 use super::idle::JournalEye;
 use super::intervals::Intervals;
 use super::journal_view::JournalView;
 use super::pause::Pause;
+use super::reports::Reports;
 use crate::component::Component;
 use crate::handover::line::Line;
+use crate::handover::removal::users;
 use crate::handover::roll_out;
 use crate::host::give_back_memory;
+use crate::look::once;
 use crate::plan;
 use crate::run_info::{LockPurpose, LockUse, RunInfo};
 use crate::site::Site;
@@ -122,6 +125,10 @@ impl Guard<'_> {
         let site = self.env.site(told.settings.clone()).await?;
         let mut watch = Watch::new(self, told, site);
         watch.decides_when_answered = matches!(carried, Carried::Silent);
+        watch.stays = match carried {
+            Carried::StaysStatic(why) => Some(why),
+            _ => None,
+        };
         watch.until_something_happens(eye).await
     }
 
@@ -168,6 +175,13 @@ pub(super) struct Watch<'a> {
     pub(super) proven: BTreeMap<Component, (Value, Value)>,
     /// What was told of certificates.
     pub(super) teller: Teller,
+    /// The components whose DaemonSets run something else than the standby, and have not proven that yet.
+    pub(super) behind: BTreeSet<Component>,
+    /// Why the static pods stay, if so.
+    pub(super) stays: Option<String>,
+    pub(super) reports: Reports,
+    /// The nodes that run on the DaemonSets, as the API said last.
+    users: Vec<String>,
 }
 
 /// The last sign of life of a component.
@@ -191,6 +205,10 @@ impl<'a> Watch<'a> {
             proving: BTreeMap::new(),
             proven: BTreeMap::new(),
             teller: Teller::default(),
+            behind: BTreeSet::new(),
+            stays: None,
+            reports: Reports::default(),
+            users: Vec::new(),
         }
     }
 
@@ -244,6 +262,9 @@ impl<'a> Watch<'a> {
             }
             if answers && due(&mut told, self.guard.intervals.certificates) {
                 self.tell_of_certificates().await;
+            }
+            if answers {
+                self.report();
             }
             let gone = if answers { self.gone().await } else { BTreeSet::new() };
             if let Some((components, why)) = fall_back(&self.pulses(&gone)) {
@@ -330,6 +351,9 @@ impl<'a> Watch<'a> {
     /// Looks at the leases of the components that elect a leader. While the API does not answer, no component
     /// can renew its lease, and the guard blames none for it.
     async fn study(&mut self) {
+        if let Ok(Ok(users)) = once(users(&self.site).await) {
+            self.users = users;
+        }
         for component in Component::ALL {
             let Some(name) = component.lease_name() else { continue };
             let Ok(lease) = self.site.cluster.lease(name).await else {
@@ -364,7 +388,7 @@ impl<'a> Watch<'a> {
             let silent = if gone.contains(&component) { silent.max(patience) } else { silent };
             hosted.insert(component, Pulse { silent, listens: self.listens(component) });
         }
-        Watched { patience, hosted }
+        Watched { patience, stagger: stagger(&self.site.settings.node, &self.users, patience), hosted }
     }
 }
 

@@ -60,7 +60,7 @@ impl Drain {
         Self { old: None, port: 0, stopped_listening, held_back, given: Duration::ZERO }
     }
 
-    /// Another server serves, and this one is told to end next. See [`HoldBack`].
+    /// Another server serves, and this one is told to end in the next call. See [`HoldBack`].
     pub(crate) async fn hold_back(&self, site: &Site, component: Component) {
         let held = HoldBack::begin(site, component, self.old.as_ref(), self.port).await;
         *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = held;
@@ -89,7 +89,7 @@ impl Drain {
         if !listens {
             let held = self.held_back.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(held) = held {
-                held.end(site).await;
+                held.end().await;
             }
         }
         if self.silent_for(listens) >= self.given {

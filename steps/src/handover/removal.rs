@@ -2,18 +2,23 @@
 //! this, and before it the step that frees the port for the static pod.
 
 use super::drain::Drain;
+use super::endpoints::while_held;
+use super::hold_back::HoldBack;
+use super::pair::Pair;
 use crate::change;
 use crate::cluster::{Lock, LockError, OPT_IN_LABEL, RUN_ANNOTATION, is_of_node, node_of};
 use crate::component::Component;
 use crate::host::{Process, Question};
 use crate::look::answered;
+use crate::settings::HandoverMode;
 use crate::site::{Site, in_api_pod};
 use crate::step_name::StepKind;
 use fulcrum_engine::{Context, Look, Pending, StepError};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::time::{Instant, timeout};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::time::{Instant, sleep, timeout};
 
 /// The DaemonSet that runs a component on this node for a run.
 pub(crate) struct Removal<'a> {
@@ -30,6 +35,8 @@ pub(crate) struct Removal<'a> {
     /// Whether this node's API server is seen off by a removal of its own, side by side with this one.
     api_first: bool,
     began: Instant,
+    /// When clients were held back, and whether they are still.
+    held: Mutex<Option<(Instant, Option<HoldBack>)>>,
 }
 
 impl<'a> Removal<'a> {
@@ -51,6 +58,7 @@ impl<'a> Removal<'a> {
             waits: AtomicBool::new(false),
             api_first: false,
             began: Instant::now(),
+            held: Mutex::default(),
         }
     }
 
@@ -67,28 +75,41 @@ impl<'a> Removal<'a> {
     ///
     /// The last node deletes the DaemonSet. Where other nodes run on it, this node's label is taken away. Which of
     /// the two it is can only be told under the lock.
+    ///
+    /// Everything is found out first. Then clients are held back, and then come the calls that end.
     pub(crate) async fn tell(&self) -> Look<bool> {
         self.waits.store(false, Ordering::Relaxed);
         let name = self.component.daemonset_name();
         let live = answered(self.site.cluster.daemonset(name).await)?;
-        if let Some(live) = live {
-            if made_by(&live).as_deref() != Some(&self.maker) {
+        let mut others = false;
+        let mut labelled = false;
+        if let Some(live) = &live {
+            if made_by(live).as_deref() != Some(&self.maker) {
                 // It may be the one of other nodes by now, and none of this node's matter.
                 return Ok(self.pods().await?.is_empty() && self.listener().await?.is_none());
             }
             self.hold_the_lock().await?;
             let users = users(self.site).await?;
-            match users.iter().any(|node| *node != self.site.settings.node) {
-                true => self.leave(&users).await?,
-                false => {
-                    let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
-                    answered(self.site.cluster.delete_daemonset(name, uid).await)?;
-                    change::record(change::object("DaemonSet", Some(&live), None));
-                }
+            others = users.iter().any(|node| *node != self.site.settings.node);
+            labelled = users.contains(&self.site.settings.node);
+            if others {
+                self.let_the_api_go_first().await?;
             }
         }
-        let pods = self.pods().await?;
-        for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+        let mut pods = self.pods().await?;
+        pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
+        match live {
+            Some(_) if others && labelled => self.leave().await?,
+            Some(live) if !others => {
+                self.hold_back_own().await?;
+                let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
+                answered(self.site.cluster.delete_daemonset(name, uid).await)?;
+                change::record(change::object("DaemonSet", Some(&live), None));
+            }
+            _ if pods.is_empty() => {}
+            _ => self.hold_back_own().await?,
+        }
+        for pod in &pods {
             let (Some(name), Some(uid)) = (&pod.metadata.name, &pod.metadata.uid) else { continue };
             answered(self.site.cluster.delete_pod(name, uid).await)?;
             change::record(change::object("Pod", serde_json::to_value(pod).ok().as_ref(), None));
@@ -96,20 +117,85 @@ impl<'a> Removal<'a> {
         Ok(true)
     }
 
-    /// Takes this node's label away: other nodes run on the DaemonSet.
-    async fn leave(&self, users: &[String]) -> Look<()> {
-        self.let_the_api_go_first().await?;
+    /// Takes this node's label away: other nodes run on the DaemonSet. The label is that of all three components. If
+    /// this node's API server was not cut yet, it goes with the label of another component: its clients are seen off
+    /// here then.
+    async fn leave(&self) -> Look<()> {
+        if self.component == Component::ApiServer || self.api_server().await?.is_none() {
+            self.hold_back().await?;
+            return self.take_the_label().await;
+        }
+        self.prefer_the_static_one().await?;
+        while_held(self.site, Component::ApiServer, async {
+            self.hold_back().await?;
+            let taken = self.take_the_label().await;
+            let gone = async {
+                while taken.is_ok() && self.api_server().await?.is_some() {
+                    sleep(self.site.timeouts.poll).await;
+                }
+                Ok::<(), StepError>(())
+            };
+            // The rest of the way back sees whether it has gone. Here it is the endpoints that are held for it.
+            timeout(self.site.timeouts.hold_most, gone).await.unwrap_or(Ok(()))?;
+            self.seen_off().await;
+            Ok(taken)
+        })
+        .await?
+    }
+
+    async fn take_the_label(&self) -> Look<()> {
         let node = &self.site.settings.node;
-        if users.contains(node) {
-            answered(self.site.cluster.label_node(node, OPT_IN_LABEL, None).await)?;
-            change::record_label(node, OPT_IN_LABEL, Some(""), None);
+        answered(self.site.cluster.label_node(node, OPT_IN_LABEL, None).await)?;
+        change::record_label(node, OPT_IN_LABEL, Some(""), None);
+        Ok(())
+    }
+
+    /// The static API server, which listens beside the other one still, gets the new connections.
+    async fn prefer_the_static_one(&self) -> Result<(), StepError> {
+        if self.site.settings.handover != HandoverMode::Steer {
+            return Ok(());
+        }
+        let pair = Pair::look(self.site).await?;
+        if let (Some(old), Some(_)) = (&pair.old, &pair.new) {
+            pair.steer(self.site, pair.prefer(old)).await?;
+            // Connections that are being set up arrive where they were sent.
+            sleep(self.site.timeouts.handshake).await;
         }
         Ok(())
     }
 
-    /// Takes the lock if it can, before clients are held back: the calls for it are then not made in that time.
-    pub(crate) async fn have_the_lock(&self) {
-        let _ = timeout(self.site.timeouts.api, self.hold_the_lock()).await;
+    /// Holds back what clients send to this node's API server, if that is about to be told to go. Not again while it
+    /// is held back, nor right after that: a request then gets its answer in between.
+    async fn hold_back(&self) -> Result<(), StepError> {
+        let process = self.api_server().await?;
+        let since = |held: &(Instant, Option<HoldBack>)| held.0.elapsed();
+        let again = self.site.timeouts.hold_most + self.site.timeouts.hold;
+        if process.is_none() || locked(&self.held).as_ref().is_some_and(|held| since(held) < again) {
+            return Ok(());
+        }
+        let port = self.site.port(Component::ApiServer);
+        let held = HoldBack::begin(self.site, Component::ApiServer, process.as_ref(), port).await;
+        *locked(&self.held) = Some((Instant::now(), held));
+        Ok(())
+    }
+
+    /// As [`Removal::hold_back`], if this removal is the API server's.
+    async fn hold_back_own(&self) -> Result<(), StepError> {
+        if self.component == Component::ApiServer { self.hold_back().await } else { Ok(()) }
+    }
+
+    /// This node's API server no longer listens: it tells its clients in this moment.
+    pub(crate) async fn seen_off(&self) {
+        let held = locked(&self.held).as_mut().and_then(|(_, held)| held.take());
+        if let Some(held) = held {
+            held.end().await;
+        }
+    }
+
+    /// The API server of the DaemonSet on this node, if it listens.
+    async fn api_server(&self) -> Result<Option<Process>, StepError> {
+        let listeners = self.site.node.host.listeners(self.site.port(Component::ApiServer)).await?;
+        Ok(listeners.into_iter().map(|listener| listener.process).find(in_api_pod))
     }
 
     /// A rollback that began without an API may not have the lock yet.
@@ -213,6 +299,10 @@ impl<'a> Removal<'a> {
         let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
         Ok(listeners.into_iter().map(|listener| listener.process).find(in_api_pod))
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn still_listens<T>(process: &Process) -> Look<T> {

@@ -2,7 +2,7 @@
 
 use super::pivot::{leaders_before, pod, step};
 use crate::component::Component;
-use crate::run_info::RunInfo;
+use crate::run_info::{FALL_BACK, RunInfo};
 use crate::settings::{HandoverMode, Settings};
 use crate::step::Job;
 use crate::step_name::StepKind;
@@ -12,8 +12,6 @@ use std::time::Duration;
 
 /// From static pods that are a fallback to the DaemonSets that exist.
 pub const HAND_OVER: &str = "hand-over";
-/// The static pods are restored while the DaemonSets do not serve.
-pub const FALL_BACK: &str = "stand-in";
 /// The standby becomes what runs now.
 pub const RENEW_STANDBY: &str = "renew-standby";
 

@@ -7,15 +7,11 @@ mod renew_certs;
 mod story;
 mod upgrade;
 
+pub use crate::run_info::{FALL_BACK, PIVOT, shown};
 pub use edit::{EDIT, Edit, edit, edited};
 pub(crate) use guard::renew_standby;
-pub use guard::{FALL_BACK, HAND_OVER, RENEW_STANDBY, fall_back, hand_over};
-pub use pivot::{PIVOT, pivot};
+pub use guard::{HAND_OVER, RENEW_STANDBY, fall_back, hand_over};
+pub use pivot::pivot;
 pub use renew_certs::{RENEW_CERTS, RenewCerts, renew_certs};
 pub use story::{StepStory, story};
 pub use upgrade::{FINALIZE, UPGRADE, Upgrade, finalize, upgrade};
-
-/// The name that people read for a stored workflow.
-pub fn shown(kind: &str) -> &str {
-    if kind == FALL_BACK { "fall-back" } else { kind }
-}

@@ -1,16 +1,13 @@
 //! The pivot of one node.
 
 use crate::component::Component;
-use crate::run_info::RunInfo;
+use crate::run_info::{PIVOT, RunInfo};
 use crate::settings::{HandoverMode, Settings};
 use crate::step::{BridgeAct, Job, RedirectAct};
 use crate::step_name::{StepKind, StepName};
 use fulcrum_engine::{Backoff, Durability, Plan, PlanError, Policy, StepId, StepSpec};
 use serde_json::Value;
 use std::time::Duration;
-
-/// The workflow's name in the journal.
-pub const PIVOT: &str = "pivot";
 
 /// The longest that a static or a new pod may take: the image is unpacked, the process starts, its caches
 /// fill. A server that exits at once gets time for four restarts with the kubelet's back-off.

@@ -201,10 +201,6 @@ impl Step for CreateDaemonset {
         let drain = async || removal.drain().await;
         let old = cx.wait(&what, self.site.timeouts.poll, drain).await?;
         let gone = while_held(&self.site, self.component, async {
-            if removal.listener().await?.is_some() {
-                removal.have_the_lock().await;
-                old.hold_back(&self.site, self.component).await;
-            }
             if !cx.wait(&what, self.site.timeouts.poll, async || removal.tell().await).await? {
                 return Ok(false);
             }

@@ -4,7 +4,6 @@
 use crate::cluster::OPT_IN_LABEL;
 use crate::component::Component;
 use crate::handover::endpoints::while_held;
-use crate::handover::hold_back::HoldBack;
 use crate::handover::lease;
 use crate::handover::pair::{Pair, is_cut, settled};
 use crate::handover::removal::{Removal, still_listens};
@@ -102,14 +101,9 @@ impl Step for VacatePort {
         let leader = timeout(self.site.timeouts.api, leader).await.ok().transpose()?.flatten();
         let port = self.site.port(self.component);
         let free = while_held(&self.site, self.component, async {
-            let listener = removal.listener().await?;
-            removal.have_the_lock().await;
-            let held = HoldBack::begin(&self.site, self.component, listener.as_ref(), port).await;
             let look = async || self.nobody_listens(&removal, &told, began).await;
             let free = cx.wait(&format!("port {port} to be free"), self.site.timeouts.poll, look).await;
-            if let Some(held) = held {
-                held.end(&self.site).await;
-            }
+            removal.seen_off().await;
             free
         })
         .await?;

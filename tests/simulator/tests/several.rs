@@ -8,8 +8,9 @@ use fulcrum_engine::{Ending, Outcome, Silent};
 use fulcrum_simulator::Alarm;
 use fulcrum_simulator::rehearsal::{POLL, SOON, Setup, SimulatedSite, Version};
 use fulcrum_steps::check::{Check, Ignored};
-use fulcrum_steps::cluster::{LOCK_LEASE, Lock};
+use fulcrum_steps::cluster::{LOCK_LEASE, Lock, RunPhase};
 use fulcrum_steps::component::Component;
+use fulcrum_steps::overview::{GuardSeen, Is, gather, judge};
 use fulcrum_steps::plan;
 use fulcrum_steps::preflight::{CheckResult, Level, PreflightInput, preflight};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -285,4 +286,55 @@ async fn a_lock_that_another_run_of_this_node_has_left_does_not_stop_the_way_bac
     Lock::of("node-1", "an-edit").take(&nodes.sites[0].cluster).await.unwrap();
     nodes.rollback(0, run).await;
     nodes.sites[0].is_as_before().await.unwrap();
+}
+
+/// From the cluster alone: two nodes self-hosted, one static, and a run that has stopped in the middle.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cluster_tells_what_each_of_its_nodes_is() {
+    let nodes = Nodes::boot().await;
+    let first = nodes.pivot(0).await;
+    nodes.pivot(1).await;
+    let look = async || judge(&gather(&nodes.sites[2].cluster).await.unwrap());
+    let seen = look().await;
+    let told: Vec<_> = seen.nodes.iter().map(|row| (row.node.as_str(), row.is)).collect();
+    assert_eq!(told, [("node-1", Is::SelfHosted), ("node-2", Is::SelfHosted), ("node-3", Is::Static)]);
+    for row in &seen.nodes {
+        assert!(row.node_ready && row.components_ready.len() == 3, "{row:?}");
+        assert!(row.attention.is_empty(), "{row:?}");
+    }
+    let run = seen.nodes[0].run.as_ref().unwrap();
+    assert_eq!((run.run.clone(), run.kind.as_str()), (first.to_string(), "pivot"));
+    assert_eq!((run.phase, seen.nodes[0].guard.state), (RunPhase::Completed, GuardSeen::Armed));
+    assert!(seen.nodes[2].run.is_none() && seen.lock.is_none(), "{seen:?}");
+
+    nodes.rollback(0, first).await;
+    let settings = nodes.sites[2].preflight().await.unwrap().settings;
+    let plan = plan::pivot(&settings, SOON).unwrap();
+    let engine = nodes.sites[2].engine(&nodes.journals[2], settings).await.unwrap();
+    let paused = engine.pause_after(["lock".into()]).start(plan).await.unwrap();
+    let seen = look().await;
+    let is: Vec<_> = seen.nodes.iter().map(|row| row.is).collect();
+    assert_eq!(is, [Is::Static, Is::SelfHosted, Is::Static]);
+    let phases: Vec<_> = seen.nodes.iter().filter_map(|row| Some(row.run.as_ref()?.phase)).collect();
+    assert_eq!(phases, [RunPhase::RolledBack, RunPhase::Completed, RunPhase::Paused]);
+    assert_eq!(seen.nodes[0].guard.state, GuardSeen::None, "its unit is gone");
+    assert_eq!(seen.lock.unwrap().holder, format!("node-3/{}", paused.run));
+    assert!(seen.nodes[2].attention[0].contains("is paused"), "{:?}", seen.nodes[2].attention);
+}
+
+/// The label is that of all three components: with it the DaemonSet's API server goes, which has the traffic.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_goes_back_between_the_cuts_sees_its_clients_off() {
+    let nodes = Nodes::boot().await;
+    nodes.pivot(0).await;
+    let load = Load::on(&nodes);
+    let (site, journal) = (&nodes.sites[1], &nodes.journals[1]);
+    let settings = site.preflight().await.unwrap().settings;
+    let plan = plan::pivot(&settings, SOON).unwrap();
+    let engine = site.engine(journal, settings).await.unwrap();
+    let paused = engine.pause_after(["retire-static/kube-scheduler".into()]).start(plan).await.unwrap();
+    assert!(matches!(paused.phase, Phase::Paused { .. }), "{}", reason(&paused));
+    nodes.rollback(1, paused.run).await;
+    load.all_good();
+    nodes.sites[0].is_self_hosted().await.unwrap();
 }

@@ -2,7 +2,7 @@
 
 use crate::component::Component;
 use crate::guard::decide::{
-    BootFacts, ManifestCopy, Next, Pulse, RunFacts, Standing, Watched, Workflow, at_boot, fall_back,
+    BootFacts, ManifestCopy, Next, Pulse, RunFacts, Standing, Watched, Workflow, at_boot, fall_back, stagger,
 };
 use crate::handover::line::{InLine, prefer};
 use crate::host::Steering;
@@ -166,7 +166,8 @@ fn a_component_that_is_silent_for_long_enough_and_holds_no_port_falls_back() {
     let seen = |pulses: [(u64, bool); 3]| {
         let pulse = |(silent, listens)| Pulse { silent: Duration::from_secs(silent), listens };
         let hosted = ALL.into_iter().zip(pulses.map(pulse)).collect();
-        fall_back(&Watched { patience: Duration::from_secs(30), hosted }).map(|(components, _)| components)
+        fall_back(&Watched { patience: Duration::from_secs(30), stagger: Duration::ZERO, hosted })
+            .map(|(components, _)| components)
     };
     let [api, manager, scheduler] = ALL;
     assert_eq!(seen([(0, true), (0, true), (0, true)]), None);
@@ -176,10 +177,32 @@ fn a_component_that_is_silent_for_long_enough_and_holds_no_port_falls_back() {
     assert_eq!(seen([(0, true), (45, false), (45, true)]), Some(vec![manager]));
     assert_eq!(seen([(5, false), (45, false), (29, false)]), Some(vec![manager]));
     assert_eq!(
-        fall_back(&Watched { patience: Duration::ZERO, hosted: BTreeMap::new() }),
+        fall_back(&Watched { patience: Duration::ZERO, stagger: Duration::ZERO, hosted: BTreeMap::new() }),
         None,
         "nothing is hosted"
     );
+}
+
+/// A DaemonSet that is gone is gone for all of its nodes.
+#[test]
+fn the_guards_of_several_nodes_fall_back_one_after_the_other() {
+    let patience = Duration::from_secs(30);
+    let waits = |node: &str, hosted: &[&str]| {
+        let hosted: Vec<String> = hosted.iter().map(|node| (*node).to_owned()).collect();
+        stagger(node, &hosted, patience).as_secs()
+    };
+    assert_eq!([waits("a", &[]), waits("a", &["a"]), waits("b", &["b"])], [0; 3], "alone");
+    let five = ["c", "a", "e", "d", "b"];
+    assert_eq!(["a", "b", "c", "d", "e"].map(|node| waits(node, &five)), [0, 10, 20, 30, 30]);
+    let silent = Duration::from_secs(39);
+    let down = Pulse { silent, listens: false };
+    let seen = |stagger, component| {
+        fall_back(&Watched { patience, stagger, hosted: [(component, down)].into() }).is_some()
+    };
+    let [api, manager, _] = ALL;
+    assert!(!seen(Duration::from_secs(10), api), "another node's comes first");
+    assert!(seen(Duration::from_secs(9), api));
+    assert!(seen(Duration::from_secs(10), manager), "only the API server has clients to keep");
 }
 
 #[test]

@@ -82,9 +82,9 @@ impl SimulatedSite {
     }
 
     async fn evidence(&self, journal: &Reader) -> Result<Report, RehearsalError> {
-        let head = self.cluster.head_of(self.machine().name()).await?;
-        let note =
-            head.and_then(|head| Note::parse(&head.checkpoint)).ok_or_else(|| "it has none".to_owned());
+        let entry = self.cluster.entry_of(self.machine().name()).await?;
+        let checkpoint = entry.and_then(|entry| entry.checkpoint);
+        let note = checkpoint.and_then(|text| Note::parse(&text)).ok_or_else(|| "it has none".to_owned());
         let elsewhere = Elsewhere { place: "the cluster".to_owned(), note };
         Ok(verify(journal, &self.state_dir(), &[elsewhere])?)
     }

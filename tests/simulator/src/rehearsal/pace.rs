@@ -56,6 +56,7 @@ pub fn timeouts() -> Timeouts {
         held: POLL * 10,
         // In proportion it would be as long as a busy machine delays the simulated kubelet.
         hold: POLL * 50,
+        hold_most: POLL * 100,
         goodbye: POLL * 2,
         settle: POLL * 6,
         bridge: SOON / 4,

@@ -3,7 +3,7 @@
 use super::child::{AT_ITS_POINT, Change, GO_ON, Orders, PAUSE, Verb};
 use super::error::RehearsalError;
 use super::point::{Point, When};
-use super::simulated_site::{engine, sealer, settings_of, site};
+use super::simulated_site::{sealed_engine, sealer, settings_of, site};
 use crate::Simulator;
 use async_trait::async_trait;
 use fulcrum_engine::Control;
@@ -48,8 +48,8 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     let steps = gated(library(Arc::clone(&site)), &gate);
     let signing = Arc::clone(&gate);
     let sealer = sealer(&site).watched(Arc::new(move |stage| signing.signing(stage)));
-    let engine = engine(&journal, &site, steps, SessionRole::Command).await?;
-    let engine = engine.after(Arc::new(sealer)).observer(Arc::clone(&gate) as _);
+    let engine = sealed_engine(&journal, &site, steps, SessionRole::Command, sealer).await?;
+    let engine = engine.observer(Arc::clone(&gate) as _);
     // Set once, before any step runs.
     let _ = gate.control.set(engine.control());
     let ending = match (orders.verb, run) {

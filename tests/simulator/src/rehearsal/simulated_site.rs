@@ -264,10 +264,21 @@ pub(super) async fn engine(
     steps: Arc<dyn StepRegistry>,
     role: SessionRole,
 ) -> Result<Engine, RehearsalError> {
+    sealed_engine(journal, site, steps, role, sealer(site)).await
+}
+
+/// As [`engine`], with this sealer.
+pub(super) async fn sealed_engine(
+    journal: &Journal,
+    site: &Arc<Site>,
+    steps: Arc<dyn StepRegistry>,
+    role: SessionRole,
+    sealer: Sealer,
+) -> Result<Engine, RehearsalError> {
     let session =
         Session::new(site.node.host.boot_id().await?, std::process::id(), PROGRAM).with_role(role.role());
     let steps = move |spec: &StepSpec| steps.step(spec);
-    Ok(Engine::new(journal.clone(), steps, session).after(Arc::new(sealer(site))))
+    Ok(sealer.attached(Engine::new(journal.clone(), steps, session)))
 }
 
 /// What signs the ends of runs. What is said to a person in a real run, `is_verified` finds in the journal.

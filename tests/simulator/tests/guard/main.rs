@@ -9,8 +9,9 @@ use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Outcome, Silent};
-use fulcrum_simulator::rehearsal::{SOON, Setup, SimulatedSite, Steps, Version, intervals};
+use fulcrum_simulator::rehearsal::{POLL, SOON, Setup, SimulatedSite, Steps, Version, intervals};
 use fulcrum_simulator::{ApiFault, Origin};
+use fulcrum_steps::cluster::{GuardState, NodeMode, RunPhase};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{Ended, Guard, GuardEnv, Intervals, JournalView, boot, carry_on};
 use fulcrum_steps::handover::standby::Standby;
@@ -333,4 +334,24 @@ async fn until_connections_go_to(world: &SimulatedSite, group: &[Listener], plac
         }
     };
     assert!(tokio::time::timeout(SOON, switched).await.is_ok(), "{:?}", world.host.steering(group).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guard_says_in_the_roll_call_that_it_is_there() {
+    let (world, _run, _dir) = pivoted().await;
+    let name = world.machine().name();
+    let said = async || world.cluster.entry_of(name).await.unwrap().unwrap();
+    assert_eq!(said().await.guard.unwrap().state, GuardState::Armed);
+    let there = async {
+        while said().await.guard.is_none_or(|guard| guard.state != GuardState::Watching) {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    let watched = async { tokio::time::timeout(SOON, there).await.expect("the guard says so") };
+    guarded(&world, watched).await;
+    let entry = said().await;
+    let guard = entry.guard.unwrap();
+    assert!(guard.beat.is_some() && guard.standby.is_some_and(|standby| !standby.behind));
+    assert_eq!((entry.mode, entry.phase), (NodeMode::SelfHosted, RunPhase::Completed));
+    assert!(entry.checkpoint.is_some(), "what the run has signed stays");
 }

@@ -1,0 +1,88 @@
+//! What the guard has said in the cluster's roll call, and when it says something again.
+
+use crate::cluster::{ClusterError, GUARD_BEATS_EVERY, GuardEntry, NodeEntry, NodeMode, ROLL_CALL_VERSION};
+use crate::site::Site;
+use jiff::Timestamp;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What the guard has said, and when it tried to say it.
+#[derive(Debug, Default)]
+pub(super) struct Reports(Arc<Mutex<State>>);
+
+/// What is said: the entry without its time, and what the node is.
+type Report = (GuardEntry, NodeMode);
+
+#[derive(Debug, Default)]
+struct State {
+    said: Option<(Report, Instant)>,
+    tried: Option<Instant>,
+    busy: bool,
+}
+
+impl State {
+    /// Whether this is to be said now. What failed is tried again after `pause`.
+    fn is_due(&self, report: &Report, pause: Duration, now: Instant) -> bool {
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let is_old = |(said, at): &(Report, Instant)| said != report || since(*at) >= GUARD_BEATS_EVERY;
+        let news = self.said.as_ref().is_none_or(is_old);
+        news && !self.busy && self.tried.is_none_or(|tried| since(tried) >= pause)
+    }
+}
+
+impl Reports {
+    /// Says this, if it is news or if it is time. The guard does not wait for that.
+    pub(super) fn say(&self, site: &Arc<Site>, report: Report, pause: Duration) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.is_due(&report, pause, Instant::now()) {
+            return;
+        }
+        (state.busy, state.tried) = (true, Some(Instant::now()));
+        let (state, site) = (Arc::clone(&self.0), Arc::clone(site));
+        tokio::spawn(async move {
+            // A call has a deadline of its own.
+            let written = write(&site, &report).await;
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.busy = false;
+            match written {
+                Ok(()) => state.said = Some((report, Instant::now())),
+                Err(error) => tracing::debug!("the roll call does not have the guard: {error}"),
+            }
+        });
+    }
+}
+
+async fn write(site: &Site, (guard, mode): &Report) -> Result<(), ClusterError> {
+    let update = |entry: &mut NodeEntry| {
+        entry.format_version = ROLL_CALL_VERSION;
+        entry.mode = *mode;
+        entry.guard = Some(GuardEntry { beat: Some(Timestamp::now()), ..guard.clone() });
+    };
+    site.cluster.update_entry(&site.settings.node, update).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::GuardState;
+
+    #[test]
+    fn news_are_said_at_once_a_beat_once_in_a_while_and_a_failure_after_a_pause() {
+        let (pause, start) = (Duration::from_secs(5), Instant::now());
+        let guard = GuardEntry { state: GuardState::Watching, beat: None, standby: None, says: None };
+        let report = (guard.clone(), NodeMode::SelfHosted);
+        let mut state = State::default();
+        assert!(state.is_due(&report, pause, start));
+        state.tried = Some(start);
+        assert!(!state.is_due(&report, pause, start), "it has just failed");
+        let later = start + pause;
+        assert!(state.is_due(&report, pause, later));
+        state.said = Some((report.clone(), later));
+        assert!(!state.is_due(&report, pause, later));
+        assert!(state.is_due(&(guard, NodeMode::Half), pause, later));
+        assert!(state.is_due(&report, pause, later + GUARD_BEATS_EVERY));
+        state.busy = true;
+        assert!(!state.is_due(&report, pause, later + GUARD_BEATS_EVERY));
+    }
+}

@@ -1,0 +1,28 @@
+//! The guard says in the cluster's roll call that it is there, and what it sees of its node.
+
+use super::watch::Watch;
+use crate::cluster::{GuardEntry, GuardState, StandbyEntry};
+use crate::component::Component;
+use crate::roll_call::mode_of;
+use jiff::Timestamp;
+
+impl Watch<'_> {
+    /// Says in the roll call what the guard does and sees, when it changes, and once in a while.
+    pub(super) fn report(&self) {
+        let state = if self.stays.is_some() { GuardState::StaysStatic } else { GuardState::Watching };
+        let guard = GuardEntry { state, beat: None, standby: self.standby(), says: self.stays.clone() };
+        let mode = mode_of(&self.site.node.manifests);
+        self.reports.say(&self.site, (guard, mode), self.guard.intervals.ask);
+    }
+
+    /// The standby, by the oldest of its manifests.
+    fn standby(&self) -> Option<StandbyEntry> {
+        let standby = self.told.standby(&self.guard.env.state_dir());
+        let kept =
+            Component::ALL.into_iter().filter_map(|component| standby.kept_at(component).ok().flatten());
+        let since = Timestamp::try_from(kept.min()?).ok();
+        // The seconds are what the form keeps.
+        let since = since.and_then(|since| Timestamp::from_second(since.as_second()).ok());
+        Some(StandbyEntry { since, behind: !self.behind.is_empty() })
+    }
+}
