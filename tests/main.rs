@@ -48,6 +48,9 @@ mod changes;
 // What is signed at the end of a run, and that no secret leaves.
 mod evidence;
 
+// What a pod of `--all-nodes` does on its host.
+mod on_host;
+
 // A terminal, or a pipe, that goes away while the command runs.
 mod terminal;
 

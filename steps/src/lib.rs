@@ -24,9 +24,11 @@
 //! | [`certificates`] | every certificate in use, and what each running process has of it |
 //! | [`guard`] | what brings the control plane back after a reboot or a failure |
 //! | [`doctor`] | live checks of a node, and the command that puts each thing right |
+//! | [`all_nodes`] | all control-plane nodes by one command: a pod on each starts its run |
 //! | [`sealer`] | signs the journal after each run, and records that in the cluster |
 //! | [`release`] | what differs from one release of Kubernetes to the next |
 
+pub mod all_nodes;
 pub mod certificates;
 mod change;
 pub mod changes;

@@ -9,6 +9,7 @@ mod etcd_door;
 mod going;
 mod heads;
 mod hold_endpoints;
+mod kept;
 mod lock;
 mod names;
 mod nodes;

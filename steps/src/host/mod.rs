@@ -4,10 +4,12 @@
 
 mod ask;
 mod edge;
+mod enter;
 mod handshake;
 mod kernel;
 mod manifests;
 mod nft;
+mod one_off;
 mod proc;
 mod procfs;
 mod units;
@@ -16,7 +18,9 @@ pub(crate) use kernel::give_back_memory;
 
 pub use edge::{Answer, Hindrance, Host, HostError, Listener, Presented, Process, Question};
 pub use edge::{MARK_NEWCOMER, MARK_SERVING, Redirect, RedirectState, Steering};
+pub use enter::enter_host;
 pub use manifests::{FileImage, ManifestsDir};
+pub use one_off::{OneOff, OneOffSeen, OneOffState};
 pub use proc::Proc;
 pub use units::{Systemd, UnitState, Units};
 
