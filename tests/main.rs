@@ -58,6 +58,8 @@ mod evidence;
 
 // That no secret leaves, in any form, to any place.
 mod secrets;
+// What a pod of `--all-nodes` does on its host.
+mod on_host;
 
 // A terminal, or a pipe, that goes away while the command runs.
 mod terminal;

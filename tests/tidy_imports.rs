@@ -13,7 +13,7 @@ const LAYERS: [&[&str]; 9] = [
     &["step"],
     &["plan", "changes"],
     &["guard"],
-    &["doctor", "overview"],
+    &["doctor", "overview", "all_nodes"],
 ];
 
 /// A module's path in its crate: `["host", "kernel", "sys"]`; the root is empty.

@@ -1,5 +1,6 @@
 //! What was typed. No look at the world.
 
+mod all_nodes;
 mod certs;
 mod convert;
 mod edit;
@@ -7,6 +8,8 @@ mod history;
 mod look;
 mod upgrade;
 
+use all_nodes::ALL_NODES_HELP;
+pub(crate) use all_nodes::{AllNodes, OnHost};
 pub(crate) use certs::{Certs, CertsCommand, Renew};
 pub(crate) use edit::Edit;
 pub(crate) use history::{Export, History, HistoryCommand, ImportCheck, Prune};
@@ -46,7 +49,7 @@ pub(crate) struct Global {
         value_name = "DIR"
     )]
     pub(crate) state_dir: PathBuf,
-    /// What stdout has: words, JSON, a JSON object a line, or YAML (`plan` only).
+    /// What stdout has: words, JSON, a JSON object a line, or YAML (`plan`, and `--print`).
     ///
     /// JSON is one object a line while a run goes on. jsonl is that also for `history`.
     #[arg(short, long, value_enum, default_value_t, global = true)]
@@ -77,7 +80,8 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Move this node's control plane from static pods to DaemonSets.
+    /// Move this node's control plane from static pods to DaemonSets; with --all-nodes, every node's.
+    #[command(after_help = ALL_NODES_HELP)]
     Pivot(Pivot),
     /// Say what a pivot would do to this node, how that is undone and what it costs. Changes nothing.
     Plan(Plan),
@@ -120,6 +124,9 @@ pub(crate) enum Command {
         /// The directory, which must be there.
         dir: PathBuf,
     },
+    /// What the pods of --all-nodes run.
+    #[command(hide = true)]
+    OnHost(OnHost),
     /// What `rehearse --crash` breaks: works on its parent's simulated cluster.
     #[command(hide = true)]
     RehearsalChild { orders: String },
@@ -172,6 +179,8 @@ pub(crate) struct Pivot {
     pub(crate) pause_after: Vec<String>,
     #[command(flatten)]
     pub(crate) consent: Consent,
+    #[command(flatten)]
+    pub(crate) all: AllNodes,
 }
 
 /// What is to be pivoted, and how.
@@ -226,6 +235,8 @@ pub(crate) struct Resume {
     pub(crate) lock: LockArg,
     #[command(flatten)]
     pub(crate) consent: Consent,
+    #[command(flatten)]
+    pub(crate) all: AllNodes,
 }
 
 #[derive(Debug, clap::Args)]
@@ -251,6 +262,8 @@ pub(crate) struct Rollback {
     pub(crate) lock: LockArg,
     #[command(flatten)]
     pub(crate) consent: Consent,
+    #[command(flatten)]
+    pub(crate) all: AllNodes,
 }
 
 #[derive(Debug, clap::Args)]
@@ -360,11 +373,17 @@ pub(crate) enum OnRebootArg {
 impl Args {
     /// Ends the program, as clap does, if an option does not fit the command.
     pub(crate) fn refuse_what_does_not_fit(&self) {
-        if self.global.output == Output::Yaml && !matches!(self.command, Command::Plan(_)) {
-            let words = "only `fulcrum plan` writes YAML";
-            <Self as clap::CommandFactory>::command()
-                .error(clap::error::ErrorKind::ArgumentConflict, words)
-                .exit();
+        let words = match (&self.command, self.global.output) {
+            (Command::Plan(_), Output::Yaml) => None,
+            (command, Output::Yaml) if command.all_nodes().is_some_and(|all| all.print) => None,
+            (_, Output::Yaml) => {
+                Some("only `fulcrum plan`, and --all-nodes with --print, write YAML".to_owned())
+            }
+            _ => self.for_one_node().map(|name| format!("{name} is about one node; leave --all-nodes away")),
+        };
+        if let Some(words) = words {
+            let mut command = <Self as clap::CommandFactory>::command();
+            command.error(clap::error::ErrorKind::ArgumentConflict, words).exit();
         }
     }
 }
@@ -387,7 +406,7 @@ mod tests {
     /// A terminal has 80 columns, and a table that clap has to wrap is none.
     #[test]
     fn the_tables_of_the_help_fit_a_terminal() {
-        for line in CRASH_HELP.lines().chain(EXIT_CODES.lines()) {
+        for line in [CRASH_HELP, ALL_NODES_HELP, EXIT_CODES].iter().flat_map(|text| text.lines()) {
             assert!(line.chars().count() <= 80, "{line}");
         }
     }

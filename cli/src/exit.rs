@@ -47,6 +47,28 @@ pub(crate) enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// The exit code of this number, if there is one.
+    pub(crate) fn of(code: i32) -> Option<Self> {
+        const ALL: [Exit; 13] = [
+            Exit::Done,
+            Exit::Other,
+            Exit::Refused,
+            Exit::Undone,
+            Exit::NeedsOperator,
+            Exit::Paused,
+            Exit::Unfinished,
+            Exit::Damaged,
+            Exit::Changes,
+            Exit::Ill,
+            Exit::NotChecked,
+            Exit::Certificates,
+            Exit::Interrupted,
+        ];
+        ALL.into_iter().find(|exit| *exit as i32 == code)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)

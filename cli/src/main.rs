@@ -18,6 +18,7 @@ mod story;
 use args::{Args, Command};
 use clap::Parser;
 use exit::{Exit, Failure};
+use fulcrum_steps::host::enter_host;
 use shell::Shell;
 use std::process::ExitCode;
 
@@ -35,6 +36,10 @@ fn main() -> ExitCode {
 }
 
 fn run(mut args: Args, shell: &Shell) -> Result<Exit, Failure> {
+    if let Command::OnHost(_) = &args.command {
+        // Before any thread: the kernel moves a process that has one only.
+        enter_host().map_err(|error| Failure::new(Exit::Refused, error))?;
+    }
     // The guard, and a later command, take the journal up from another directory.
     args.global.state_dir = std::path::absolute(&args.global.state_dir)?;
     shell::start_log(&args.global, matches!(args.command, Command::Guard(_)));
@@ -64,6 +69,7 @@ fn run(mut args: Args, shell: &Shell) -> Result<Exit, Failure> {
             Command::Status(status) => command::status(&args.global, &status, shell).await,
             Command::History(history) => command::history(&args.global, &history, shell).await,
             Command::Rehearse(rehearse) => command::rehearse(&rehearse, shell).await,
+            Command::OnHost(on_host) => command::on_host(&on_host, shell).await,
             Command::RehearsalChild { orders } => command::rehearsal_child(&orders).await,
         }
     });

@@ -25,10 +25,12 @@
 //! | [`guard`] | what brings the control plane back after a reboot or a failure |
 //! | [`doctor`] | live checks of a node, and the command that puts each thing right |
 //! | [`overview`] | every control-plane node, as the cluster tells it |
+//! | [`all_nodes`] | all control-plane nodes by one command: a pod on each starts its run |
 //! | [`sealer`] | signs the journal after each run, and records that in the cluster |
 //! | [`roll_call`] | says in the cluster how a run of this node stands |
 //! | [`release`] | what differs from one release of Kubernetes to the next |
 
+pub mod all_nodes;
 pub mod certificates;
 mod change;
 pub mod changes;

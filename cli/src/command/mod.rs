@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod all_nodes;
 mod carry_on;
 mod certs;
 mod certs_renew;
@@ -10,6 +11,7 @@ mod evidence;
 mod guard;
 mod history;
 mod history_files;
+mod on_host;
 mod pivot;
 mod plan;
 mod preflight;
@@ -30,6 +32,7 @@ pub(crate) use doctor::doctor;
 pub(crate) use edit::edit;
 pub(crate) use guard::guard;
 pub(crate) use history::history;
+pub(crate) use on_host::on_host;
 pub(crate) use pivot::pivot;
 pub(crate) use plan::plan;
 pub(crate) use preflight::preflight;

@@ -1,5 +1,6 @@
 //! `fulcrum pivot`.
 
+use super::all_nodes;
 use super::carry_on::{check_breakpoints, conclude, engine, nothing_to_do};
 use super::preflight::check;
 use crate::args::{Global, Pivot, Place};
@@ -20,6 +21,9 @@ use fulcrum_steps::site::Site;
 use std::sync::Arc;
 
 pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Result<Exit, Failure> {
+    if args.all.all_nodes {
+        return all_nodes::pivot(global, args, shell).await;
+    }
     require_root()?;
     if args.dry_run {
         return dry_run(global, args, shell).await;

@@ -1,5 +1,6 @@
 //! `fulcrum resume`.
 
+use super::all_nodes;
 use super::carry_on::{check_breakpoints, conclude, engine};
 use super::take_up::{Asked, TakenUp, take_lock, take_up};
 use crate::args::{Global, Resume};
@@ -10,6 +11,9 @@ use fulcrum_steps::run_info::LockPurpose;
 use std::sync::Arc;
 
 pub(crate) async fn resume(global: &Global, args: &Resume, shell: &Shell) -> Result<Exit, Failure> {
+    if args.all.all_nodes {
+        return all_nodes::resume(global, args, shell).await;
+    }
     let asked = Asked {
         state_dir: &global.state_dir,
         command: LockPurpose::Resume,

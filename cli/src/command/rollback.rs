@@ -1,5 +1,6 @@
 //! `fulcrum rollback`.
 
+use super::all_nodes;
 use super::carry_on::{conclude, engine};
 use super::certs_renew::refuse_a_lost_renewal;
 use super::take_up::{Asked, TakenUp, settings, take_lock, take_up};
@@ -18,6 +19,9 @@ use fulcrum_steps::site::Site;
 use std::sync::Arc;
 
 pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) -> Result<Exit, Failure> {
+    if args.all.all_nodes {
+        return all_nodes::rollback(global, args, shell).await;
+    }
     let asked_for = Asked {
         state_dir: &global.state_dir,
         command: LockPurpose::Rollback,

@@ -3,7 +3,7 @@
 use super::carry_on::{conclude, engine, nothing_to_do};
 use super::edit::{daemonset, self_hosted};
 use super::rollback::rollback;
-use crate::args::{Consent, Global, LockArg, Pace, Release, Rollback, Upgrade, UpgradeCommand};
+use crate::args::{AllNodes, Consent, Global, LockArg, Pace, Release, Rollback, Upgrade, UpgradeCommand};
 use crate::env::{access, refuse_another_cluster, require_root, site};
 use crate::exit::{Exit, Failure};
 use crate::journal::{gone_on_meanwhile, open_journal, read_before_writing, read_journal};
@@ -91,6 +91,7 @@ async fn back(
         kubeconfig: kubeconfig.clone(),
         keep_port_sharing: false,
         allow_downgrade: false,
+        all: AllNodes::none(),
         timeout: None,
         lock: LockArg { take_lock: false },
         consent: Consent { yes: consent.yes },

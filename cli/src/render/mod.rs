@@ -1,5 +1,6 @@
 //! Shows progress, plans, status and history.
 
+mod all_nodes;
 mod certs;
 mod crash;
 mod diff;
@@ -21,6 +22,7 @@ mod time;
 mod tour;
 mod trace;
 
+pub(crate) use all_nodes::{NODE_PLAN_VERSION, for_resume, happened, node_commands};
 pub(crate) use certs::show_certificates;
 pub(crate) use crash::CrashTable;
 pub(crate) use diff::{diff_lines, template_diff, words_diff};

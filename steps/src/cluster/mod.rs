@@ -8,6 +8,7 @@ mod etcd;
 mod etcd_door;
 mod going;
 mod hold_endpoints;
+mod kept;
 mod lock;
 mod names;
 mod node_entry;

@@ -3,7 +3,7 @@
 use crate::check::Check;
 use crate::cluster::{ClusterError, EtcdDoor, EtcdSeen, address_of, addresses};
 use crate::component::Component;
-use crate::host::Question;
+use crate::host::{Host, Question};
 use crate::look::answered;
 use crate::manifest::StaticPod;
 use crate::site::Site;
@@ -38,7 +38,10 @@ pub(crate) async fn elsewhere(site: &Site, server: &StaticPod) -> Look<Elsewhere
             continue;
         }
         let not_ready = match addresses(&node).first() {
-            Some(address) => not_ready(site, SocketAddr::new(*address, server.port())).await,
+            Some(address) => {
+                let address = SocketAddr::new(*address, server.port());
+                server_not_ready(site.node.host.as_ref(), address).await
+            }
             None => Some("the cluster knows no address of the node".to_owned()),
         };
         servers.push(ServerSeen { node: name, not_ready });
@@ -50,10 +53,10 @@ pub(crate) async fn elsewhere(site: &Site, server: &StaticPod) -> Look<Elsewhere
     Ok(Elsewhere { servers, etcd })
 }
 
-/// Asks the server itself. A balancer would ask one that is ready.
-async fn not_ready(site: &Site, address: SocketAddr) -> Option<String> {
+/// Why an API server is not ready, asked itself: a balancer would ask one that is ready. `None` if it says that it is.
+pub(crate) async fn server_not_ready(host: &dyn Host, address: SocketAddr) -> Option<String> {
     let question = Question { address, path: "/readyz".to_owned(), tls: true, mark: None };
-    match site.node.host.ask(&question).await {
+    match host.ask(&question).await {
         Ok(answer) if answer.status == 200 => None,
         Ok(answer) => Some(format!("{address} answers {} to {}", answer.status, question.path)),
         Err(error) => Some(error.to_string()),

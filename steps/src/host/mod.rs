@@ -4,11 +4,13 @@
 
 mod ask;
 mod edge;
+mod enter;
 mod handshake;
 mod kernel;
 mod kubeadm;
 mod manifests;
 mod nft;
+mod one_off;
 mod proc;
 mod procfs;
 mod units;
@@ -18,7 +20,9 @@ pub(crate) use kubeadm::at_rest as kubeadm_is_at_rest;
 
 pub use edge::{Answer, Hindrance, Host, HostError, Listener, Presented, Process, Question};
 pub use edge::{MARK_NEWCOMER, MARK_SERVING, Redirect, RedirectState, Steering};
+pub use enter::enter_host;
 pub use manifests::{FileImage, ManifestsDir};
+pub use one_off::{OneOff, OneOffSeen, OneOffState};
 pub use proc::Proc;
 pub use units::{Systemd, UnitState, Units};
 

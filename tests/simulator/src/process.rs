@@ -183,6 +183,14 @@ impl Machine {
         }
     }
 
+    /// The processes in the containers of this pod (`namespace/name`) end with this code. Returns whether there were any.
+    pub(super) fn end_pod(&mut self, pod: &str, code: i32) -> bool {
+        let meant = self.procs.values().filter(|proc| proc.owner.pod == pod && !proc.is_sandbox());
+        let pids: Vec<u32> = meant.map(|proc| proc.pid).collect();
+        pids.iter().for_each(|pid| self.kill(*pid, code));
+        !pids.is_empty()
+    }
+
     /// SIGKILL to this very process, if it still has that pid.
     pub(super) fn end(&mut self, meant: &Process) {
         let uid = self.procs.get(&meant.pid).map(|proc| proc.owner.pod_uid.clone());

@@ -160,6 +160,12 @@ impl SimulatedNode {
         self.shared.lock().nodes[self.number].faults.clear_flaws(&which.into());
     }
 
+    /// Ends the processes in the containers of this pod (`namespace/name`) with this exit code, as they would end by
+    /// themselves. Returns whether there were any.
+    pub fn end(&self, pod: &str, code: i32) -> bool {
+        self.shared.lock().nodes[self.number].machine.end_pod(pod, code)
+    }
+
     /// Makes coming requests to this node's API servers fail.
     pub fn inject(&self, fault: ApiFault) {
         self.shared.lock().nodes[self.number].faults.inject(fault);

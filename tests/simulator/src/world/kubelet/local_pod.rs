@@ -50,6 +50,7 @@ pub(super) struct Container {
     pub(super) name: String,
     pub(super) image: String,
     never_pull: bool,
+    never_restarts: bool,
     command: Vec<String>,
     pub(super) state: State,
     /// The exit code of its last process.
@@ -75,6 +76,8 @@ pub(super) enum State {
     Ended {
         until: Duration,
     },
+    /// It ended, and its pod's `restartPolicy` is `Never`.
+    Over,
 }
 
 /// The sources of a pod's status, and the version of the object that it was written into. While all of it is
@@ -112,6 +115,7 @@ impl LocalPod {
             Container {
                 name: c.name.clone(),
                 image: c.image.clone().unwrap_or_default(),
+                never_restarts: spec.is_some_and(|spec| spec.restart_policy.as_deref() == Some("Never")),
                 never_pull: c.image_pull_policy.as_deref() == Some("Never"),
                 probes: Probes::of(c, &command, options),
                 command,
@@ -212,7 +216,7 @@ impl LocalPod {
                 State::Waiting { until, .. } | State::Ended { until } if !stops && now.at >= until => {
                     container.start(&self.owner, around);
                 }
-                State::Waiting { .. } | State::Ended { .. } => {}
+                State::Waiting { .. } | State::Ended { .. } | State::Over => {}
             }
         }
         let alive = |c: &Container| matches!(c.state, State::Running { .. });
@@ -272,6 +276,11 @@ impl Container {
     /// the longest pause.
     fn ended(&mut self, code: i32, ran: Duration, around: &Around<'_>) {
         let (pace, now) = (&around.options.pace, around.now.at);
+        if self.never_restarts {
+            (self.state, self.last_exit) = (State::Over, Some(code));
+            self.probes.reset();
+            return;
+        }
         if ran >= pace.back_off_max * 2 {
             self.back_off = Duration::ZERO;
         }

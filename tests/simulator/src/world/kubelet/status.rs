@@ -87,6 +87,13 @@ fn pod_status(local: &LocalPod, old: &Value, options: &SimulatorOptions, now: No
     }
     let ready = local.containers.iter().all(|c| c.probes.ready);
     let running = local.containers.iter().any(|c| matches!(c.state, State::Running { .. }) || c.restarts > 0);
+    let over = local.containers.iter().all(|c| c.state == State::Over);
+    let phase = match (over, running) {
+        (true, _) if local.containers.iter().all(|c| c.last_exit == Some(0)) => "Succeeded",
+        (true, _) => "Failed",
+        (false, true) => "Running",
+        (false, false) => "Pending",
+    };
     let condition = |kind: &str, holds: bool| {
         let status = if holds { "True" } else { "False" };
         let before = old["conditions"].as_array().into_iter().flatten().find(|c| c["type"] == kind);
@@ -105,7 +112,7 @@ fn pod_status(local: &LocalPod, old: &Value, options: &SimulatorOptions, now: No
     };
     let address = options.node_address.to_string();
     json!({
-        "phase": if running { "Running" } else { "Pending" },
+        "phase": phase,
         "conditions": [
             condition("PodReadyToStartContainers", true),
             condition("Initialized", true),
@@ -130,9 +137,9 @@ fn container_status(container: &Container) -> Value {
         State::Running { pid, since, .. } => {
             (json!({"running": {"startedAt": time(*since)}}), format!("rehearsal://{pid}"))
         }
-        State::Ended { .. } => (json!({"terminated": terminated(container)}), String::new()),
+        State::Ended { .. } | State::Over => (json!({"terminated": terminated(container)}), String::new()),
     };
-    let waits = !matches!(container.state, State::Ended { .. });
+    let waits = !matches!(container.state, State::Ended { .. } | State::Over);
     let last_state = match container.last_exit {
         Some(_) if waits => json!({"terminated": terminated(container)}),
         _ => json!({}),

@@ -1,0 +1,159 @@
+//! What each control-plane node is, as the cluster tells it.
+
+use crate::cluster::{
+    Cluster, ClusterError, OPT_IN_LABEL, ROLE_LABEL, ROLE_LABEL_BEFORE_1_24, addresses, is_ready, node_of,
+};
+use crate::component::Component;
+use crate::site::Site;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Node;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// A control-plane node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSeen {
+    /// Its name.
+    pub name: String,
+    /// Where the others reach it. `None` if the cluster knows no address.
+    pub address: Option<IpAddr>,
+    /// What it is.
+    pub is: NodeIs,
+    /// Whether a process of it holds a leader's lease.
+    pub leads: bool,
+    /// Whether this process runs on it.
+    pub own: bool,
+}
+
+/// What a node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeIs {
+    /// Its control plane runs from static pods.
+    Static,
+    /// Its control plane runs from the DaemonSets, and all of it is Ready.
+    SelfHosted,
+    /// A run on it is not over.
+    Unfinished {
+        /// The run's id.
+        run: String,
+    },
+    /// It bears the label of self-hosted nodes, and so many of the three components are not Ready there.
+    NotReady {
+        /// How many.
+        components: usize,
+    },
+}
+
+impl std::fmt::Display for NodeIs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Static => f.write_str("static"),
+            Self::SelfHosted => f.write_str("self-hosted"),
+            Self::Unfinished { run } => write!(f, "run {run} is unfinished"),
+            Self::NotReady { components } => {
+                write!(f, "labelled as self-hosted, and {components} of 3 components are not Ready")
+            }
+        }
+    }
+}
+
+/// What tells the node on which this process runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Own {
+    /// The machine's id (`/etc/machine-id`).
+    pub machine_id: String,
+    /// The machine's name.
+    pub hostname: String,
+}
+
+impl NodeIs {
+    /// What a node is, by the lock's holder, the node's label, and how many of its three components are Ready in pods of
+    /// the DaemonSets. What the cluster keeps of the node can replace this.
+    pub(super) fn of(node: &str, holder: Option<&str>, labelled: bool, ready: usize) -> Self {
+        let run = holder.filter(|holder| node_of(holder) == node);
+        match (run, labelled, Component::ALL.len().saturating_sub(ready)) {
+            (Some(holder), ..) => {
+                let run = holder.split_once('/').map_or("?", |(_, run)| run);
+                Self::Unfinished { run: run.to_owned() }
+            }
+            (None, false, _) => Self::Static,
+            (None, true, 0) => Self::SelfHosted,
+            (None, true, components) => Self::NotReady { components },
+        }
+    }
+}
+
+/// The control-plane nodes.
+pub(super) async fn nodes_of(cluster: &Cluster) -> Result<Vec<Node>, ClusterError> {
+    let nodes = cluster.nodes_with(ROLE_LABEL).await?;
+    match nodes.is_empty() {
+        true => cluster.nodes_with(ROLE_LABEL_BEFORE_1_24).await,
+        false => Ok(nodes),
+    }
+}
+
+/// Looks at every control-plane node.
+pub(super) async fn look(cluster: &Cluster, own: &Own) -> Result<Vec<NodeSeen>, ClusterError> {
+    let nodes = nodes_of(cluster).await?;
+    let holder = cluster.lock_holder().await?;
+    let mut leaders = Vec::new();
+    let mut ready: BTreeMap<String, usize> = BTreeMap::new();
+    for component in Component::ALL {
+        if let Some(name) = component.lease_name() {
+            leaders.extend(cluster.lease(name).await?.as_ref().and_then(leader));
+        }
+        for pod in
+            cluster.pods_labelled(&Site::pod_labels(component)).await?.iter().filter(|pod| is_ready(pod))
+        {
+            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+            *ready.entry(node).or_default() += 1;
+        }
+    }
+    let own = own_node(&nodes, own);
+    Ok(nodes
+        .iter()
+        .map(|node| {
+            let (name, labels) = (name_of(node), &node.metadata.labels);
+            let labelled = labels.as_ref().is_some_and(|labels| labels.contains_key(OPT_IN_LABEL));
+            NodeSeen {
+                is: NodeIs::of(&name, holder.as_deref(), labelled, ready.get(&name).copied().unwrap_or(0)),
+                address: addresses(node).first().copied(),
+                leads: leaders.iter().any(|host| *host == name || *host == hostname(node)),
+                own: own.as_ref() == Some(&name),
+                name,
+            }
+        })
+        .collect())
+}
+
+pub(super) fn name_of(node: &Node) -> String {
+    node.metadata.name.clone().unwrap_or_default()
+}
+
+fn hostname(node: &Node) -> &str {
+    let labels = node.metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get("kubernetes.io/hostname")).map_or("", String::as_str)
+}
+
+/// The host whose process leads. A process is named `<hostname>_<uuid>`.
+fn leader(lease: &Lease) -> Option<String> {
+    let holder = lease.spec.as_ref()?.holder_identity.as_ref()?;
+    holder.rsplit_once('_').map(|(host, _)| host.to_owned())
+}
+
+/// The node with this machine's id. Machines that were copied share an id: then the one with its name.
+pub(super) fn own_node(nodes: &[Node], own: &Own) -> Option<String> {
+    let id = |node: &&Node| {
+        let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());
+        info.is_some_and(|info| !own.machine_id.is_empty() && info.machine_id == own.machine_id)
+    };
+    let same: Vec<&Node> = nodes.iter().filter(id).collect();
+    let named = |node: &&&Node| {
+        !own.hostname.is_empty() && (name_of(node) == own.hostname || hostname(node) == own.hostname)
+    };
+    match same.as_slice() {
+        [] => None,
+        [node] => Some(name_of(node)),
+        several => several.iter().find(named).map(|node| name_of(node)),
+    }
+}

@@ -1,0 +1,33 @@
+//! Which node comes when. Pure.
+
+use super::look::{NodeIs, NodeSeen};
+use super::task::Task;
+
+/// The nodes, in turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// Those that there is something to do on.
+    pub todo: Vec<String>,
+    /// Those that are what is wanted, by name.
+    pub already: Vec<(String, NodeIs)>,
+}
+
+/// Unfinished nodes are first, for such a run has the lock. Then those that do not lead: a leader that is moved once,
+/// from the last nodes to one that is done, is not moved again. The node on which the command runs is last.
+pub fn order(task: Task, nodes: &[NodeSeen]) -> Order {
+    let is_already = |node: &&NodeSeen| match task {
+        Task::Pivot => node.is == NodeIs::SelfHosted,
+        Task::Rollback => node.is == NodeIs::Static,
+        Task::Resume => matches!(node.is, NodeIs::SelfHosted | NodeIs::Static),
+    };
+    let (mut already, mut todo): (Vec<&NodeSeen>, Vec<&NodeSeen>) = nodes.iter().partition(is_already);
+    already.sort_by_key(|node| &node.name);
+    todo.sort_by_key(|node| {
+        let is_over = !matches!(node.is, NodeIs::Unfinished { .. });
+        (is_over, is_over && node.own, node.leads, &node.name)
+    });
+    Order {
+        todo: todo.into_iter().map(|node| node.name.clone()).collect(),
+        already: already.into_iter().map(|node| (node.name.clone(), node.is.clone())).collect(),
+    }
+}

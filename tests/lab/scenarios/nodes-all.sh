@@ -1,0 +1,88 @@
+# three nodes, pivoted and rolled back by one command under load, through a pod on each; then with the command and its pod killed (by hand)
+# shellcheck shell=bash
+
+# FULCRUM names the program, which must be static: it is alone in its image.
+image=docker.io/library/fulcrum:lab
+
+is_static() { LC_ALL=C ldd "$1" 2>&1 | grep -q 'statically linked\|not a dynamic executable'; }
+# image_make: as packaging/build does, of the program that the nodes have.
+image_make() { SOURCE_DATE_EPOCH=0 "$HERE/../../packaging/image" "$LAB_CACHE/fulcrum" fulcrum:lab "$LOGS/image.tar"; }
+# image_load: onto this node, as an operator without a registry does.
+image_load() {
+  cp "$LOGS/image.tar" "$DISK/image.tar" && node_exec ctr -n k8s.io images import /image.tar && rm "$DISK/image.tar"
+}
+all_nodes() { fulcrum_ends "$1" "$2" --all-nodes --yes --image "$image" "${@:3}"; }
+no_command_pod() { local left; left=$(kubectl -n kube-system get pods -o name | grep fulcrum-all-nodes) || return 0; echo "$left"; return 1; }
+record_of() { kubectl -n kube-system get configmap fulcrum -o json | jq -r ".data.all_nodes | fromjson | $1"; }
+on_each_expect_manifests() {
+  expect_same "$NODE: the manifests directory is byte for byte as before" "$(cat "$LOGS/$NODE.manifests")" "$(manifests)"
+}
+node_forget_program() { rm -f "$DISK/usr/local/bin/fulcrum"; }
+
+need check 'the program is static (FULCRUM=… names it)' is_static "$LAB_CACHE/fulcrum"
+need check 'the image is made' image_make
+on_each_node nodes_remember
+
+# Nothing is changed by what only prints, and the API takes the pods as they are printed.
+fulcrum pivot --all-nodes --print
+expect_eq 'a line for each node' 3 "$(grep -c '^ssh ' "$OUT")"
+expect_eq 'the node that the command runs on is last' 'ssh cp1' "$(grep '^ssh ' "$OUT" | tail -n 1 | cut -d' ' -f1,2)"
+fulcrum pivot --all-nodes --print -o yaml
+check 'the API server takes the pods' kubectl create --dry-run=server -f "$OUT"
+
+# No node has the image, and there is no registry.
+all_nodes 1 pivot
+check 'the message names the remedy' grep -q 'load the image on this node' "$ERR"
+wait_until 'no pod is left' 60 no_command_pod
+expect_same 'nothing was changed' "$(cat "$LOGS/traces")" "$(nodes_traces)"
+
+on_each_node check 'the image is loaded' image_load
+on_node 2 node_forget_program # it comes with the pod
+
+loads_start
+began=$SECONDS
+need all_nodes 0 pivot
+note "three nodes: pivoted after $((SECONDS - began)) s, $(grep -o 'cp[123]: done after [0-9]* s' "$ERR" | paste -sd, -)"
+loads_stop 'the pivots'
+loads_unharmed 'the pivots'
+need wait_until '3 of 3 nodes are self-hosted' 60 nodes_self_hosted 3
+on_each_node check 'etcd is untouched, and its manifest alone is left' nodes_manifests_are_gone
+check 'the program has come to the node that had none' test -x "$LAB_CACHE/disk-cp2/usr/local/bin/fulcrum"
+expect_eq 'the record has every node' 'done done done' "$(record_of '[.nodes[].state] | join(" ")')"
+all_nodes 0 pivot
+expect_eq 'run again, it has nothing to do' 3 "$(grep -c 'nothing to do' "$ERR")"
+
+loads_start
+began=$SECONDS
+need all_nodes 0 rollback
+note "three nodes: rolled back after $((SECONDS - began)) s, $(grep -o 'cp[123]: done after [0-9]* s' "$ERR" | paste -sd, -)"
+loads_stop 'the rollbacks'
+loads_unharmed 'the rollbacks'
+on_each_node on_each_expect_manifests
+expect_eq 'no DaemonSet is left' '' "$(daemonsets)"
+expect_same 'no label and no lease is left' "$(cat "$LOGS/traces")" "$(nodes_traces)"
+wait_until 'no pod is left' 60 no_command_pod
+
+# SIGKILL of the command and of its pod, while the second node is at work. The same command goes on.
+loads_start
+node_exec sh -c "echo \$\$ >/run/all-nodes.pid; exec fulcrum pivot --all-nodes --yes --image $image -o json" \
+  >"$LOGS/killed.out" 2>"$LOGS/killed.err" &
+second() { jq -r 'select(.state == "running") | .node' "$LOGS/killed.out" | sed -n 2p | grep .; }
+second_runs() {
+  local name
+  name=$(second) && [ "$(kubectl -n kube-system get pod "fulcrum-all-nodes-$name" -o jsonpath='{.status.phase}')" = Running ]
+}
+need wait_until 'the second node is at work' 180 second_runs
+sleep 3
+check 'the command is killed' node_exec kill -KILL "$(node_exec cat /run/all-nodes.pid)"
+check 'its pod is killed' kubectl -n kube-system delete pod "fulcrum-all-nodes-$(second)" --grace-period=0 --force
+need all_nodes 0 pivot
+loads_stop 'the pivots with a kill'
+loads_unharmed 'the pivots with a kill'
+need wait_until '3 of 3 nodes are self-hosted' 60 nodes_self_hosted 3
+loads_start
+need all_nodes 0 rollback
+loads_stop 'the rollbacks after it'
+loads_unharmed 'the rollbacks after it'
+on_each_node on_each_expect_manifests
+expect_same 'no label and no lease is left' "$(cat "$LOGS/traces")" "$(nodes_traces)"
