@@ -135,16 +135,27 @@ async fn what_is_wrong_with_a_self_hosted_node_is_found() {
     manifests.write("kube-scheduler.yaml", &edited).unwrap();
     find(&world, Area::Manifests, "fulcrum has not put the file there").await;
     manifests.remove("kube-scheduler.yaml").unwrap();
+    keep_standby(&world);
+    assert_well(&world, "each remedy was carried out").await;
     // 17: a DaemonSet was deleted.
     let name = Component::Scheduler.daemonset_name();
     let uid = world.cluster.daemonset(name).await.unwrap().unwrap()["metadata"]["uid"].clone();
     world.cluster.delete_daemonset(name, uid.as_str().unwrap()).await.unwrap();
     let said = find(&world, Area::Daemonsets, "self-hosted-kube-scheduler is gone").await;
     assert_eq!(said.remedy, "fulcrum rollback, then fulcrum pivot");
+    let journal = world.journal();
+    assert_eq!(outcome(&world.rollback(&journal, run).await), Outcome::RolledBack);
+    world.settle().await.unwrap();
+    assert_eq!(outcome(&world.pivot(&journal).await), Outcome::Completed);
+    drop(journal);
+    keep_standby(&world);
+    assert_well(&world, "rolled back and pivoted").await;
     // 18: the API server is down. What needs no API is examined all the same.
     world.simulator.hold_down(("kube-apiserver", Origin::Api));
     world.simulator.until("the API to be down", SOON, |seen| !seen.api_up).await.unwrap();
     find_within(&world, Area::Serving, "kube-apiserver does not serve", DOWN).await;
+    world.simulator.repair(("kube-apiserver", Origin::Api));
+    assert_well(&world, "the API server is back").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,15 @@
 //! The journal on this machine, and the run that the arguments mean.
 
 use crate::exit::{Exit, Failure};
-use fulcrum_engine::Run;
+use crate::pace::{Pace, RUNS_MAX};
+use fulcrum_engine::history::{Attempt, AttemptResult, History};
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, LockHolder, OpenError, Reader, RunId};
+use fulcrum_engine::{Run, StepId};
 use fulcrum_steps::plan::PIVOT;
-use fulcrum_steps::run_info::{LockPurpose, LockUse};
+use fulcrum_steps::run_info::{LockPurpose, LockUse, RunInfo};
+use fulcrum_steps::settings::{HandoverMode, Settings};
+use fulcrum_steps::step_name::StepKind;
 use fulcrum_steps::unit::UNIT;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -129,6 +133,24 @@ pub(crate) fn refuse_unfinished(journal: &Reader) -> Result<(), Failure> {
 /// The last pivot.
 pub(crate) fn last_pivot(journal: &Reader) -> Result<Option<RunId>, Failure> {
     Ok(journal.runs()?.into_iter().rfind(|header| header.kind == PIVOT).map(|header| header.run))
+}
+
+/// How long a pivot with this hand-over usually takes: from the last ones of this node that completed, else as it
+/// was measured. `None` if neither is known.
+pub(crate) fn pace(journal: Option<&Reader>, settings: &Settings) -> Option<Pace> {
+    let measured = (settings.handover == HandoverMode::Steer).then(|| Pace::measured(settings.soak));
+    // Whatever cannot be read says nothing about time, and is found by those who need it.
+    let headers = journal.and_then(|journal| journal.runs().ok()).unwrap_or_default();
+    let pivots = headers.into_iter().rev().filter(|header| header.kind == PIVOT);
+    let completed = pivots.filter_map(|header| {
+        let (journal, state) = (journal?, load(journal?, header.run).ok()?);
+        let alike = RunInfo::of(state.plan()).is_ok_and(|info| info.settings.handover == settings.handover);
+        let history = History::read(journal, header.run).ok().filter(|_| alike)?;
+        let last: StepId = StepKind::RecordHead.into();
+        let is_last = |attempt: &Attempt| attempt.step == last && attempt.result == AttemptResult::Done;
+        history.attempts.iter().any(is_last).then_some(history)
+    });
+    Pace::of_runs(&completed.take(RUNS_MAX).collect::<Vec<_>>()).or(measured)
 }
 
 /// The run that the person means: by the beginning of its id, or the last one.

@@ -3,12 +3,14 @@
 //! Arguments in, words and exit codes out. `fulcrum-steps` does the work, `fulcrum-engine` makes it survive a
 //! crash. stdout is data, stderr is talk.
 
+mod api_watch;
 mod args;
 mod command;
 mod editor;
 mod env;
 mod exit;
 mod journal;
+mod pace;
 mod plan_file;
 mod render;
 mod shell;

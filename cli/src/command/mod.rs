@@ -19,6 +19,7 @@ mod rehearse_crash;
 mod resume;
 mod rollback;
 mod status;
+mod step_by_step;
 mod take_up;
 
 pub(crate) use certs::certs;

@@ -10,12 +10,13 @@ mod manifests;
 mod nft;
 mod proc;
 mod procfs;
+mod strain;
 mod units;
 
 pub(crate) use kernel::give_back_memory;
 
 pub use edge::{Answer, Hindrance, Host, HostError, Listener, Presented, Process, Question};
-pub use edge::{MARK_NEWCOMER, MARK_SERVING, Redirect, RedirectState, Steering};
+pub use edge::{MARK_NEWCOMER, MARK_SERVING, Redirect, RedirectState, Steering, Strain};
 pub use manifests::{FileImage, ManifestsDir};
 pub use proc::Proc;
 pub use units::{Systemd, UnitState, Units};

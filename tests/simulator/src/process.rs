@@ -7,7 +7,7 @@ use super::pace::Pace;
 use super::program::Program;
 use super::snapshot::Origin;
 use super::socket::Sockets;
-use fulcrum_steps::host::{Hindrance, HostError, Listener, Process};
+use fulcrum_steps::host::{Hindrance, HostError, Listener, Process, Strain};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -61,6 +61,12 @@ pub(super) struct Machine {
     pub(super) address: IpAddr,
     pub(super) boot_id: String,
     pub(super) memory: u64,
+    /// How busy it says that it is.
+    pub(super) strain: Strain,
+    /// How long its disk takes to sync.
+    pub(super) sync_time: Duration,
+    /// How long its processes take to answer.
+    pub(super) answer_time: Duration,
     pub(super) procs: BTreeMap<u32, Proc>,
     pub(super) sockets: Sockets,
     /// The abilities that its kernel lacks.
@@ -107,6 +113,9 @@ impl Machine {
             address: options.node_address,
             boot_id: uuid::Uuid::now_v7().to_string(),
             memory: options.memory,
+            strain: Strain { processors: 2, ..Strain::default() },
+            sync_time: Duration::from_millis(1),
+            answer_time: Duration::ZERO,
             procs: BTreeMap::new(),
             sockets: Sockets::default(),
             lacks: BTreeSet::new(),
