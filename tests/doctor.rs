@@ -96,7 +96,7 @@ async fn what_is_wrong_with_a_static_node_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_a_self_hosted_node_is_found() {
     let (world, run) = pivoted().await;
-    let (manifests, standby) = (world.manifests(), world.state_dir().join("standby").join(run.to_string()));
+    let manifests = world.manifests();
     // 10: no guard is installed; 11: one that no boot starts.
     let unit = world.units().dir().join(fulcrum_steps::unit::UNIT);
     let text = std::fs::read(&unit).unwrap();
@@ -109,18 +109,7 @@ async fn what_is_wrong_with_a_self_hosted_node_is_found() {
     assert_eq!(find(&world, Area::Guard, "no guard is installed").await.remedy, "fulcrum guard install");
     std::fs::write(&unit, text).unwrap();
     world.units().enable(fulcrum_steps::unit::UNIT).await.unwrap();
-    // 12: a standby that is no manifest; 13: one that is gone; 14: its spare is gone.
-    let kept = standby.join("kube-scheduler.yaml");
-    let original = std::fs::read(&kept).unwrap();
-    std::fs::write(&kept, "not: a pod").unwrap();
-    find(&world, Area::Standby, "the standby of kube-scheduler cannot be used").await;
-    std::fs::remove_file(&kept).unwrap();
-    find(&world, Area::Standby, "it is not there").await;
-    std::fs::write(&kept, original).unwrap();
-    std::fs::set_permissions(&kept, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let spare = manifests.spare("kube-scheduler.yaml");
-    let _ = std::fs::remove_file(&spare);
-    find(&world, Area::Standby, "there is no spare").await;
+    a_bad_standby_is_found(&world, run).await;
     // 15: a bridge that no run needs.
     let bridge = manifests.file("kube-apiserver-bridge.yaml");
     std::fs::write(&bridge, "left").unwrap();
@@ -156,6 +145,22 @@ async fn what_is_wrong_with_a_self_hosted_node_is_found() {
     find_within(&world, Area::Serving, "kube-apiserver does not serve", DOWN).await;
     world.simulator.repair(("kube-apiserver", Origin::Api));
     assert_well(&world, "the API server is back").await;
+}
+
+async fn a_bad_standby_is_found(world: &TestSite, run: RunId) {
+    let (manifests, standby) = (world.manifests(), world.state_dir().join("standby").join(run.to_string()));
+    // 12: a standby that is no manifest; 13: one that is gone; 14: its spare is gone.
+    let kept = standby.join("kube-scheduler.yaml");
+    let original = std::fs::read(&kept).unwrap();
+    std::fs::write(&kept, "not: a pod").unwrap();
+    find(world, Area::Standby, "the standby of kube-scheduler cannot be used").await;
+    std::fs::remove_file(&kept).unwrap();
+    find(world, Area::Standby, "it is not there").await;
+    std::fs::write(&kept, original).unwrap();
+    std::fs::set_permissions(&kept, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let spare = manifests.spare("kube-scheduler.yaml");
+    let _ = std::fs::remove_file(&spare);
+    find(world, Area::Standby, "there is no spare").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -168,3 +168,33 @@ pub(crate) fn find_run(journal: &Reader, said: Option<&str>) -> Result<Option<Ru
         several => Err(Failure::refused(format!("{said} could be any of {}", list(several)))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fulcrum_engine::Silent;
+    use fulcrum_simulator::rehearsal::{Setup, SimulatedSite, Version};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// What was measured counts until a pivot of this node has completed, and for its hand-over only.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_node_goes_by_its_own_pivots() {
+        let dir = tempfile::tempdir().unwrap();
+        let setup = Setup::built_in(Version::DEFAULT).unwrap();
+        let world = SimulatedSite::boot(&setup, dir.path()).await.unwrap();
+        world.settle().await.unwrap();
+        let settings = world.preflight().await.unwrap().settings;
+        let journal = world.journal().unwrap();
+        let measured = Some(Pace::measured(settings.soak));
+        assert_eq!(pace(None, &settings), measured);
+        assert_eq!(pace(Some(&journal.reader()), &settings), measured);
+        let _ = world.pivot(&journal, Arc::new(Silent)).await.unwrap();
+        let own = pace(Some(&journal.reader()), &settings).unwrap();
+        let plan = fulcrum_steps::plan::pivot(&settings, Duration::from_secs(600)).unwrap();
+        assert_eq!(own.runs(), 1);
+        assert!(own.whole(&plan).1 < 20, "a simulated pivot takes a second: {own:?}");
+        let other = Settings { handover: HandoverMode::Bridge, ..settings };
+        assert_eq!(pace(Some(&journal.reader()), &other), None);
+    }
+}

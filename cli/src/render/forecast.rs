@@ -4,7 +4,7 @@ use super::time::took;
 use crate::pace::{Pace, Stand};
 use fulcrum_engine::state::Timestamp;
 use fulcrum_engine::{Event, Plan, StepId};
-use fulcrum_steps::step_name::{StepName, shown};
+use fulcrum_steps::step_name::shown;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -61,17 +61,19 @@ impl Forecast {
         if self.is_going_back {
             return None;
         }
-        let kind = |step: &StepId| StepName::parse(step.as_str()).map(StepName::kind);
-        let mut kinds: Vec<(_, &StepId)> = Vec::new();
+        // Of steps of one kind, which run side by side, the longest counts.
+        let mut kinds: Vec<(String, Option<Duration>)> = Vec::new();
         for spec in self.plan.steps().iter().filter(|spec| !self.stands.contains_key(&spec.id)) {
-            if !kinds.iter().any(|(known, _)| *known == kind(&spec.id)) {
-                kinds.push((kind(&spec.id), &spec.id));
+            let (name, usual) = (shown(&spec.id), self.pace.usual(&spec.id));
+            let kind = name.split('/').next().unwrap_or_default();
+            match kinds.iter_mut().find(|(known, _)| known == kind) {
+                Some((_, longest)) => *longest = usual.max(*longest),
+                None => kinds.push((kind.to_owned(), usual)),
             }
         }
-        let named = kinds.iter().take(NAMED_MAX).map(|(_, step)| {
-            let name = shown(step);
-            let name = name.split('/').next().unwrap_or_default().to_owned();
-            name + &self.usual(step).replace(", usually", ": usually")
+        let named = kinds.into_iter().take(NAMED_MAX).map(|(name, usual)| match usual {
+            Some(usual) => format!("{name}: usually {}", took(usual)),
+            None => name,
         });
         let named: Vec<String> = named.collect();
         let next = if named.is_empty() { String::new() } else { format!("then {}; ", named.join(", ")) };
@@ -89,5 +91,50 @@ impl Forecast {
             Some(Seen::Since(time)) => Stand::Since(now.since(*time)),
             Some(Seen::Done) => Stand::Done,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fulcrum_engine::StepSpec;
+    use serde_json::Value;
+
+    #[test]
+    fn the_foot_says_what_comes_and_how_long_the_rest_takes() {
+        let step = |name: &str, after: &[&str]| StepSpec::new(name, Value::Null).after(after.iter().copied());
+        let plan = Plan::new(
+            "pivot",
+            vec![
+                step("lock", &[]),
+                step("switch", &["lock"]),
+                step("retire-static/kube-apiserver", &["switch"]),
+                step("retire-static/kube-scheduler", &["switch"]),
+                step("verify", &["retire-static/kube-apiserver", "retire-static/kube-scheduler"]),
+            ],
+        )
+        .unwrap();
+        let pace = Pace::measured(Duration::from_secs(2));
+        let mut forecast = Forecast::new(&plan, pace, ["lock".into()]);
+        let now = Timestamp::now();
+        assert_eq!(
+            forecast.line(now).unwrap(),
+            "then switch: usually 2.3 s, retire-static: usually 12.0 s; about 16 s left"
+        );
+        let started = |step: &str| Event::AttemptStarted {
+            step: step.into(),
+            attempt: 1,
+            pre_image: None,
+            deadline: None,
+        };
+        forecast.heed(now, &started("switch"));
+        assert_eq!(forecast.usual(&"switch".into()), ", usually 2.3 s");
+        assert_eq!(
+            forecast.line(now).unwrap(),
+            "then retire-static: usually 12.0 s, verify: usually 1.1 s; about 16 s left"
+        );
+        let reason = "a step failed".to_owned();
+        forecast.heed(now, &Event::RollbackStarted { reason, mode: None });
+        assert_eq!((forecast.line(now), forecast.usual(&"switch".into())), (None, String::new()));
     }
 }

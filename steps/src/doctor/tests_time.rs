@@ -8,6 +8,7 @@ use crate::host::{
     RedirectState, Steering, Strain, UnitState, Units,
 };
 use async_trait::async_trait;
+use fulcrum_engine::state::fsync::write_atomic;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -110,7 +111,7 @@ async fn examine(is_up: bool) -> (Duration, super::Facts) {
     let dir = tempfile::tempdir().unwrap();
     let etcd = "apiVersion: v1\nkind: Pod\nmetadata: {name: etcd}\nspec:\n  containers:\n  - name: etcd\n    \
                 command: [etcd, '--listen-metrics-urls=http://127.0.0.1:2381']\n";
-    std::fs::write(dir.path().join("etcd.yaml"), etcd).unwrap();
+    write_atomic(&dir.path().join("etcd.yaml"), etcd.as_bytes(), Some(0o600), None).unwrap();
     let patient = Patient {
         node: Node {
             manifests: ManifestsDir::new(dir.path()),
