@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// How many lines what a step saw may have below its own line. `-v` shows all of it.
 const LINES_MAX: usize = 6;
+/// The end of what is longer than that.
+const MORE: &str = " ... (-v: all)";
 const INDENT: &str = "          ";
 /// Off a terminal, a step that waits says so this often.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -165,8 +167,8 @@ pub(super) fn below(text: &str, columns: usize) -> String {
     if lines.len() > LINES_MAX {
         lines.truncate(LINES_MAX);
         if let Some(last) = lines.last_mut() {
-            let kept: String = last.chars().take(width.saturating_sub(13)).collect();
-            *last = format!("{} ... (-v: all)", kept.trim_end());
+            let kept: String = last.chars().take(width.saturating_sub(MORE.len())).collect();
+            *last = format!("{}{MORE}", kept.trim_end());
         }
     }
     lines.into_iter().map(|line| format!("\n{INDENT}{line}")).collect()
