@@ -7,7 +7,7 @@ use fulcrum_engine::{Ending, Outcome};
 use fulcrum_evidence::sha256_hex;
 use fulcrum_simulator::Ability;
 use fulcrum_simulator::rehearsal::{Change, ChildExit, Fault, Point, Then, When, intervals};
-use fulcrum_steps::certificates::{KeptDir, Renewable, Renewal, inventory};
+use fulcrum_steps::certificates::{KeptDir, Pace, Renewable, Renewal, inventory};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{Carried, Guard, Intervals, boot, carry_on};
 use fulcrum_steps::plan;
@@ -65,7 +65,7 @@ fn settings(journal: &Journal, run: RunId) -> Settings {
 
 async fn renewal(world: &TestSite, names: &[Renewable]) -> plan::RenewCerts {
     let ports = Component::ALL.map(|one| (one, one.default_port())).into();
-    let found = inventory(&*world.host, &ports, &root(world), Duration::from_millis(20)).await;
+    let found = inventory(&*world.host, &ports, &root(world), Pace::patient(Duration::from_millis(20))).await;
     let renewal = Renewal::of(names, &found, &root(world), Timestamp::now()).unwrap();
     plan::RenewCerts::of(&renewal, SOON)
 }

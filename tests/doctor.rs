@@ -96,7 +96,7 @@ async fn what_is_wrong_with_a_static_node_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_a_self_hosted_node_is_found() {
     let (world, run) = pivoted().await;
-    let (manifests, standby) = (world.manifests(), world.state_dir().join("standby").join(run.to_string()));
+    let manifests = world.manifests();
     // 10: no guard is installed; 11: one that no boot starts.
     let unit = world.units().dir().join(fulcrum_steps::unit::UNIT);
     let text = std::fs::read(&unit).unwrap();
@@ -109,18 +109,7 @@ async fn what_is_wrong_with_a_self_hosted_node_is_found() {
     assert_eq!(find(&world, Area::Guard, "no guard is installed").await.remedy, "fulcrum guard install");
     std::fs::write(&unit, text).unwrap();
     world.units().enable(fulcrum_steps::unit::UNIT).await.unwrap();
-    // 12: a standby that is no manifest; 13: one that is gone; 14: its spare is gone.
-    let kept = standby.join("kube-scheduler.yaml");
-    let original = std::fs::read(&kept).unwrap();
-    std::fs::write(&kept, "not: a pod").unwrap();
-    find(&world, Area::Standby, "the standby of kube-scheduler cannot be used").await;
-    std::fs::remove_file(&kept).unwrap();
-    find(&world, Area::Standby, "it is not there").await;
-    std::fs::write(&kept, original).unwrap();
-    std::fs::set_permissions(&kept, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let spare = manifests.spare("kube-scheduler.yaml");
-    let _ = std::fs::remove_file(&spare);
-    find(&world, Area::Standby, "there is no spare").await;
+    a_bad_standby_is_found(&world, run).await;
     // 15: a bridge that no run needs.
     let bridge = manifests.file("kube-apiserver-bridge.yaml");
     std::fs::write(&bridge, "left").unwrap();
@@ -135,16 +124,43 @@ async fn what_is_wrong_with_a_self_hosted_node_is_found() {
     manifests.write("kube-scheduler.yaml", &edited).unwrap();
     find(&world, Area::Manifests, "fulcrum has not put the file there").await;
     manifests.remove("kube-scheduler.yaml").unwrap();
+    keep_standby(&world);
+    assert_well(&world, "each remedy was carried out").await;
     // 17: a DaemonSet was deleted.
     let name = Component::Scheduler.daemonset_name();
     let uid = world.cluster.daemonset(name).await.unwrap().unwrap()["metadata"]["uid"].clone();
     world.cluster.delete_daemonset(name, uid.as_str().unwrap()).await.unwrap();
     let said = find(&world, Area::Daemonsets, "self-hosted-kube-scheduler is gone").await;
     assert_eq!(said.remedy, "fulcrum rollback, then fulcrum pivot");
+    let journal = world.journal();
+    assert_eq!(outcome(&world.rollback(&journal, run).await), Outcome::RolledBack);
+    world.settle().await.unwrap();
+    assert_eq!(outcome(&world.pivot(&journal).await), Outcome::Completed);
+    drop(journal);
+    keep_standby(&world);
+    assert_well(&world, "rolled back and pivoted").await;
     // 18: the API server is down. What needs no API is examined all the same.
     world.simulator.hold_down(("kube-apiserver", Origin::Api));
     world.simulator.until("the API to be down", SOON, |seen| !seen.api_up).await.unwrap();
     find_within(&world, Area::Serving, "kube-apiserver does not serve", DOWN).await;
+    world.simulator.repair(("kube-apiserver", Origin::Api));
+    assert_well(&world, "the API server is back").await;
+}
+
+async fn a_bad_standby_is_found(world: &TestSite, run: RunId) {
+    let (manifests, standby) = (world.manifests(), world.state_dir().join("standby").join(run.to_string()));
+    // 12: a standby that is no manifest; 13: one that is gone; 14: its spare is gone.
+    let kept = standby.join("kube-scheduler.yaml");
+    let original = std::fs::read(&kept).unwrap();
+    std::fs::write(&kept, "not: a pod").unwrap();
+    find(world, Area::Standby, "the standby of kube-scheduler cannot be used").await;
+    std::fs::remove_file(&kept).unwrap();
+    find(world, Area::Standby, "it is not there").await;
+    std::fs::write(&kept, original).unwrap();
+    std::fs::set_permissions(&kept, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let spare = manifests.spare("kube-scheduler.yaml");
+    let _ = std::fs::remove_file(&spare);
+    find(world, Area::Standby, "there is no spare").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

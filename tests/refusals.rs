@@ -6,7 +6,7 @@ use fulcrum_simulator::{Ability, Origin};
 use fulcrum_steps::check::{Check, Ignored};
 use fulcrum_steps::cluster::Lock;
 use fulcrum_steps::component::Component;
-use fulcrum_steps::host::{ManifestsDir, Systemd};
+use fulcrum_steps::host::{ManifestsDir, Strain, Systemd};
 use fulcrum_steps::preflight::{CheckResult, Level, PreflightInput, preflight};
 use fulcrum_steps::settings::{HandoverMode, Wanted};
 use k8s_openapi::api::core::v1::Node;
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 const WORDS: &str = include_str!("fixtures/refusals.txt");
 
@@ -173,6 +174,15 @@ async fn by_the_machine() -> Vec<(Check, String)> {
     let world = TestSite::boot().await;
     world.simulator.memory(1 << 30);
     let mut refused = vec![one(&world, Check::Memory, &world.preflight_input()).await];
+    world.simulator.sync_time(Duration::from_millis(1700));
+    world.simulator.strain(Strain {
+        cpu: Some(99.0),
+        memory: Some(35.0),
+        io: Some(80.0),
+        load: 50.0,
+        processors: 2,
+    });
+    refused.push(one(&world, Check::Load, &world.preflight_input()).await);
     world.simulator.hold_down(("kube-scheduler", Origin::Static));
     let name = format!("kube-scheduler-{}", node_name(&world).await);
     while fulcrum_steps::cluster::is_ready(&world.cluster.pod(&name).await.unwrap().unwrap()) {

@@ -7,6 +7,7 @@ use fulcrum_steps::check::Check;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::{Listener, Steering};
 use fulcrum_steps::plan;
+use fulcrum_steps::preflight::{PreflightInput, preflight};
 use fulcrum_steps::settings::{HandoverMode, Settings};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,6 +39,18 @@ async fn planned(world: &TestSite, within: Duration, soak: Duration) -> (Setting
     let plan = plan::pivot(&settings, within).unwrap();
     assert_eq!(settings.handover, HandoverMode::Steer);
     (settings, plan)
+}
+
+async fn until_switched(world: &TestSite, is_over: impl Fn() -> bool) {
+    let end = tokio::time::Instant::now() + SOON;
+    loop {
+        let both = listeners(world, Component::ApiServer).await;
+        if let Ok(Some(Steering::To { .. })) = world.host.steering(&both).await {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < end && !is_over(), "it was never switched");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,15 +91,7 @@ async fn a_wrong_answer_in_the_soak_switches_back() {
     let (settings, plan) = planned(&world, SOON, SOON).await;
     let engine = world.engine(&world.journal(), settings).await;
     let run = tokio::spawn(async move { engine.start(plan).await.unwrap() });
-    let end = tokio::time::Instant::now() + SOON;
-    loop {
-        let both = listeners(&world, Component::ApiServer).await;
-        if let Ok(Some(Steering::To { .. })) = world.host.steering(&both).await {
-            break;
-        }
-        assert!(tokio::time::Instant::now() < end && !run.is_finished(), "it was never switched");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    until_switched(&world, || run.is_finished()).await;
     world.simulator.hold_down(("kube-apiserver", Origin::Api));
     let ending = run.await.unwrap();
     assert_eq!(outcome(&ending), Outcome::RolledBack, "{}", reason(&ending));
@@ -94,6 +99,43 @@ async fn a_wrong_answer_in_the_soak_switches_back() {
     world.assert_static("after a wrong answer").await;
     assert_eq!(static_pids(&world), before);
     assert_eq!(shared(&world).await, [false; 3]);
+}
+
+/// Answers that get slower than the person allows, while the old server still listens.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_answers_in_the_soak_switch_back() {
+    let world = TestSite::boot().await;
+    let before = static_pids(&world);
+    let (settings, _) = planned(&world, SOON, SOON).await;
+    // More than a busy machine takes for an answer of the simulation.
+    let settings = Settings { max_latency: Some(Duration::from_secs(2)), ..settings };
+    let plan = plan::pivot(&settings, SOON).unwrap();
+    let engine = world.engine(&world.journal(), settings).await;
+    let run = tokio::spawn(async move { engine.start(plan).await.unwrap() });
+    until_switched(&world, || run.is_finished()).await;
+    world.simulator.answer_time(Duration::from_secs(3));
+    world.simulator.until("the answer to be too late", SOON, |_| run.is_finished()).await.ok();
+    world.simulator.answer_time(Duration::ZERO);
+    let ending = run.await.unwrap();
+    assert_eq!(outcome(&ending), Outcome::RolledBack, "{}", reason(&ending));
+    assert!(
+        reason(&ending).contains("not answered within 2s, the longest that --max-latency"),
+        "{}",
+        reason(&ending)
+    );
+    world.assert_static("after slow answers").await;
+    assert_eq!(static_pids(&world), before);
+}
+
+/// A limit of the answers' time where nothing would measure it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_the_latency_needs_the_soak() {
+    let world = TestSite::boot().await;
+    let limited = PreflightInput { max_latency: Some(SOON), ..world.preflight_input() };
+    preflight(&limited).await.unwrap();
+    world.simulator.lack(Ability::Steering);
+    let refused = preflight(&limited).await.unwrap_err().to_string();
+    assert!(refused.contains("--max-latency is measured after the switch of steer, and bridge"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

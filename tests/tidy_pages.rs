@@ -78,6 +78,17 @@ fn files_that_pages_name_are_there() {
     }
 }
 
+/// Every page of `docs/` is in the book.
+#[test]
+fn every_page_is_in_the_book() {
+    let summary = std::fs::read_to_string(root().join("docs/SUMMARY.md")).unwrap();
+    for (path, _) in pages().into_iter().filter(|(path, _)| path.starts_with(root().join("docs"))) {
+        let name = path.strip_prefix(root().join("docs")).unwrap().display().to_string();
+        let is_listed = name == "SUMMARY.md" || summary.contains(&format!("]({name})"));
+        assert!(is_listed, "docs/SUMMARY.md lacks {name}");
+    }
+}
+
 /// Markdown fits 100 columns, apart from tables and links.
 #[test]
 fn pages_fit_a_hundred_columns() {

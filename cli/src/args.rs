@@ -6,6 +6,8 @@ mod convert;
 mod edit;
 mod history;
 mod look;
+#[cfg(test)]
+mod pages;
 mod upgrade;
 
 use all_nodes::ALL_NODES_HELP;
@@ -170,13 +172,16 @@ pub(crate) struct Pivot {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["manifests_dir", "node_name", "handover", "soak", "no_guard", "on_reboot",
-            "ignore_preflight_errors", "timeout", "dry_run"]
+        conflicts_with_all = ["manifests_dir", "node_name", "handover", "soak", "max_latency", "no_guard",
+            "on_reboot", "ignore_preflight_errors", "timeout", "dry_run"]
     )]
     pub(crate) plan: Option<PathBuf>,
     /// Pause after this step is done (can be given several times).
     #[arg(long, value_name = "STEP")]
     pub(crate) pause_after: Vec<String>,
+    /// Ask before each cut. A no pauses the run there.
+    #[arg(long, conflicts_with = "pause_after")]
+    pub(crate) step_by_step: bool,
     #[command(flatten)]
     pub(crate) consent: Consent,
     #[command(flatten)]
@@ -198,6 +203,9 @@ pub(crate) struct Wishes {
     /// over; never less than 2s.
     #[arg(long, default_value = "2s", value_parser = duration, value_name = "TIME")]
     pub(crate) soak: Duration,
+    /// Undo the pivot if an answer of the new API server takes longer than this while it is watched (steer).
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) max_latency: Option<Duration>,
     /// Do not install the guard. After a reboot nothing then brings the control plane back: roll back before each
     /// reboot.
     #[arg(long)]
@@ -228,6 +236,9 @@ pub(crate) struct Resume {
     /// Pause after this step is done (can be given several times).
     #[arg(long, value_name = "STEP")]
     pub(crate) pause_after: Vec<String>,
+    /// Ask before each cut. A no pauses the run there.
+    #[arg(long, conflicts_with = "pause_after")]
+    pub(crate) step_by_step: bool,
     /// The kubeconfig [default: the one that the run was started with].
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,

@@ -1,11 +1,15 @@
 //! The journal on this machine, and the run that the arguments mean.
 
 use crate::exit::{Exit, Failure};
-use fulcrum_engine::Run;
+use crate::pace::{Pace, RUNS_MAX};
+use fulcrum_engine::history::{Attempt, AttemptResult, History};
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, LockHolder, OpenError, Reader, RunId};
+use fulcrum_engine::{Run, StepId};
 use fulcrum_steps::plan::PIVOT;
-use fulcrum_steps::run_info::{LockPurpose, LockUse};
+use fulcrum_steps::run_info::{LockPurpose, LockUse, RunInfo};
+use fulcrum_steps::settings::{HandoverMode, Settings};
+use fulcrum_steps::step_name::StepKind;
 use fulcrum_steps::unit::UNIT;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -131,6 +135,24 @@ pub(crate) fn last_pivot(journal: &Reader) -> Result<Option<RunId>, Failure> {
     Ok(journal.runs()?.into_iter().rfind(|header| header.kind == PIVOT).map(|header| header.run))
 }
 
+/// How long a pivot with this hand-over usually takes: from the last ones of this node that completed, else as it
+/// was measured. `None` if neither is known.
+pub(crate) fn pace(journal: Option<&Reader>, settings: &Settings) -> Option<Pace> {
+    let measured = (settings.handover == HandoverMode::Steer).then(|| Pace::measured(settings.soak));
+    // Whatever cannot be read says nothing about time, and is found by those who need it.
+    let headers = journal.and_then(|journal| journal.runs().ok()).unwrap_or_default();
+    let pivots = headers.into_iter().rev().filter(|header| header.kind == PIVOT);
+    let completed = pivots.filter_map(|header| {
+        let (journal, state) = (journal?, load(journal?, header.run).ok()?);
+        let alike = RunInfo::of(state.plan()).is_ok_and(|info| info.settings.handover == settings.handover);
+        let history = History::read(journal, header.run).ok().filter(|_| alike)?;
+        let last: StepId = StepKind::RecordHead.into();
+        let is_last = |attempt: &Attempt| attempt.step == last && attempt.result == AttemptResult::Done;
+        history.attempts.iter().any(is_last).then_some(history)
+    });
+    Pace::of_runs(&completed.take(RUNS_MAX).collect::<Vec<_>>()).or(measured)
+}
+
 /// The run that the person means: by the beginning of its id, or the last one.
 pub(crate) fn find_run(journal: &Reader, said: Option<&str>) -> Result<Option<RunId>, Failure> {
     let runs = runs(journal)?;
@@ -144,5 +166,35 @@ pub(crate) fn find_run(journal: &Reader, said: Option<&str>) -> Result<Option<Ru
         }
         [] => Err(Failure::refused(format!("there is no run {said}; there are {}", list(&runs)))),
         several => Err(Failure::refused(format!("{said} could be any of {}", list(several)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fulcrum_engine::Silent;
+    use fulcrum_simulator::rehearsal::{Setup, SimulatedSite, Version};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// What was measured counts until a pivot of this node has completed, and for its hand-over only.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_node_goes_by_its_own_pivots() {
+        let dir = tempfile::tempdir().unwrap();
+        let setup = Setup::built_in(Version::DEFAULT).unwrap();
+        let world = SimulatedSite::boot(&setup, dir.path()).await.unwrap();
+        world.settle().await.unwrap();
+        let settings = world.preflight().await.unwrap().settings;
+        let journal = world.journal().unwrap();
+        let measured = Some(Pace::measured(settings.soak));
+        assert_eq!(pace(None, &settings), measured);
+        assert_eq!(pace(Some(&journal.reader()), &settings), measured);
+        let _ = world.pivot(&journal, Arc::new(Silent)).await.unwrap();
+        let own = pace(Some(&journal.reader()), &settings).unwrap();
+        let plan = fulcrum_steps::plan::pivot(&settings, Duration::from_secs(600)).unwrap();
+        assert_eq!(own.runs(), 1);
+        assert!(own.whole(&plan).1 < 20, "a simulated pivot takes a second: {own:?}");
+        let other = Settings { handover: HandoverMode::Bridge, ..settings };
+        assert_eq!(pace(Some(&journal.reader()), &other), None);
     }
 }

@@ -3,6 +3,7 @@
 //! Arguments in, words and exit codes out. `fulcrum-steps` does the work, `fulcrum-engine` makes it survive a
 //! crash. stdout is data, stderr is talk.
 
+mod api_watch;
 mod args;
 mod command;
 mod editor;
@@ -10,6 +11,7 @@ mod env;
 mod exit;
 mod journal;
 mod kubeadm;
+mod pace;
 mod plan_file;
 mod render;
 mod shell;

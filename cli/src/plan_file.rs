@@ -48,7 +48,9 @@ impl PlanFile {
             let text = image.map(|image| image.content).unwrap_or_default();
             texts.insert(manifests.file(name).display().to_string(), text);
         }
-        let warned = report.results.iter().filter(|result| result.level == Level::Warn);
+        // How busy the node is just now is no part of what was planned.
+        let warned =
+            report.results.iter().filter(|result| result.level == Level::Warn && result.check != Check::Load);
         Ok(Self {
             format_version: FORMAT_VERSION,
             program: crate::env::PROGRAM.to_owned(),
@@ -97,6 +99,7 @@ impl PlanFile {
             node_name: Some(settings.node),
             handover: settings.handover.into(),
             soak: settings.soak,
+            max_latency: settings.max_latency,
             no_guard: !settings.guard,
             on_reboot: settings.on_reboot.into(),
             ignore_preflight_errors: settings.ignored.names().map(str::to_owned).collect(),

@@ -23,8 +23,7 @@ impl Shell {
 
     /// Whether stdout is a terminal for a person who has not declined colours (no-color.org).
     pub(crate) fn colours(&self) -> bool {
-        let declined = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        !self.json() && !declined && std::io::stdout().is_terminal()
+        !self.json() && !colours_declined() && std::io::stdout().is_terminal()
     }
 
     /// Data, as text.
@@ -61,12 +60,17 @@ impl Shell {
         }
     }
 
+    /// A question. The answer is read elsewhere.
+    pub(crate) fn ask(&self, question: &str) {
+        let _ = write!(std::io::stderr().lock(), "{question}");
+    }
+
     /// Asks for a yes. Refuses without a terminal.
     pub(crate) fn confirm(&self, question: &str) -> Result<(), Failure> {
         if !std::io::stdin().is_terminal() {
             return Err(Failure::refused(format!("{question} There is no terminal to ask on; pass --yes")));
         }
-        let _ = write!(std::io::stderr().lock(), "{question} [y/N] ");
+        self.ask(&format!("{question} [y/N] "));
         let mut answer = String::new();
         std::io::stdin().lock().read_line(&mut answer)?;
         match answer.trim() {
@@ -91,11 +95,16 @@ pub(crate) fn start_log(global: &Global, daemon: bool) {
         .with_env_filter(filter)
         .with_writer(|| Deaf(std::io::stderr()))
         .log_internal_errors(false);
-    let log = log.with_ansi(std::io::stderr().is_terminal());
+    let log = log.with_ansi(std::io::stderr().is_terminal() && !colours_declined());
     match global.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
     }
+}
+
+/// Whether a person has declined colours (no-color.org).
+fn colours_declined() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// Takes all that it is given, whether or not anything reads it. Otherwise the log would complain, on that

@@ -62,6 +62,8 @@ pub enum Check {
     StaticPod,
     /// There is memory for a second set of components.
     Memory,
+    /// The node has time for a hand-over.
+    Load,
     /// The guard can be started at boot.
     Guard,
     /// The wanted hand-over works here.
@@ -83,7 +85,7 @@ pub enum Needs {
 
 impl Check {
     /// All checks, in the order in which people read them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Root,
         Self::Journal,
         Self::ManifestsDir,
@@ -110,6 +112,7 @@ impl Check {
         Self::Lock,
         Self::StaticPod,
         Self::Memory,
+        Self::Load,
         Self::Guard,
         Self::Handover,
     ];
@@ -143,6 +146,7 @@ impl Check {
             Self::Lock => "lock",
             Self::StaticPod => "static-pod",
             Self::Memory => "memory",
+            Self::Load => "load",
             Self::Guard => "guard",
             Self::Handover => "handover",
         }
@@ -195,6 +199,7 @@ impl Check {
             Self::Memory => {
                 "for some seconds every component runs twice: a node without room kills processes"
             }
+            Self::Load => "a node that is slow before a hand-over makes clients wait during it",
             Self::Guard => "only the guard brings a self-hosted control plane back after a reboot",
             Self::Handover => {
                 "the way decides whether API requests fail while the control plane changes hands"
@@ -209,7 +214,7 @@ impl Check {
             Self::ManifestsDir | Self::Manifest | Self::ForeignFile | Self::Disk | Self::Host => {
                 Needs::Machine
             }
-            Self::Guard | Self::Memory => Needs::Machine,
+            Self::Guard | Self::Memory | Self::Load => Needs::Machine,
             Self::Containers | Self::LeaderElection | Self::Priority => Needs::Manifests,
             Self::StaticPod | Self::Handover => Needs::Manifests,
             Self::Api
@@ -233,7 +238,10 @@ impl Check {
     /// anything is cut: at worst the run fails and is undone. Or a person knows better: an API server of another node
     /// may be away for good. All others protect data or the cluster.
     pub const fn is_ignorable(self) -> bool {
-        matches!(self, Self::Containers | Self::ApiServers | Self::Taint | Self::Fit | Self::Memory)
+        matches!(
+            self,
+            Self::Containers | Self::ApiServers | Self::Taint | Self::Fit | Self::Memory | Self::Load
+        )
     }
 
     /// Whether the check can refuse. One only warns.
@@ -351,7 +359,9 @@ mod tests {
     fn what_protects_the_cluster_cannot_be_ignored() {
         let all = Ignored::of(["all"]).unwrap();
         let ignored: Vec<Check> = Check::ALL.into_iter().filter(|check| all.has(*check)).collect();
-        assert_eq!(ignored, [Check::Containers, Check::ApiServers, Check::Taint, Check::Fit, Check::Memory]);
+        let expected =
+            [Check::Containers, Check::ApiServers, Check::Taint, Check::Fit, Check::Memory, Check::Load];
+        assert_eq!(ignored, expected);
         let said = Ignored::of(["taint", "Lock"]).unwrap_err().to_string();
         assert!(said.contains("the check lock cannot be ignored, since two runs"), "{said}");
         let said = Ignored::of(["tain"]).unwrap_err().to_string();

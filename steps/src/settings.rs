@@ -42,6 +42,9 @@ pub struct Settings {
     /// How long the new API server is watched after the switch, while the old one is still there.
     #[serde(default)]
     pub soak: Duration,
+    /// The longest that an answer may take meanwhile. A slower one undoes the run. `None` stands for any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_latency: Option<Duration>,
     /// The question for each component's readiness.
     pub health: BTreeMap<Component, Question>,
     /// Whether a guard is armed, which restores the control plane after a reboot.

@@ -98,7 +98,7 @@ pub(crate) struct Doctor {
 /// How `doctor` is used, and what its exit codes are.
 const DOCTOR_HELP: &str = "\
 Exit code 0 if nothing is broken, though there may be warnings; 10 if something is. Every question has a time
-limit: with the API down it takes less than 5 s.
+limit: less than 2 s in all with the API up, less than 5 s with the API down.
 
 Examples:
   fulcrum doctor

@@ -2,7 +2,7 @@
 
 use crate::env::PROGRAM;
 use crate::exit::{Exit, Failure};
-use crate::render::Progress;
+use crate::render::{Forecast, Progress};
 use crate::shell::Shell;
 use fulcrum_engine::Control;
 use fulcrum_engine::run::Phase;
@@ -19,15 +19,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// The exit code after a second signal: the one of a shell for SIGINT.
 const LEAVE_AT_ONCE: i32 = Exit::Interrupted as i32;
 
-/// An engine on `site`, which signals pause, and the display of its progress.
+/// An engine on `site`, which signals pause, and the display of its progress. While it is there, the API is
+/// asked how it answers.
 pub(super) async fn engine(
     journal: Journal,
     site: &Arc<Site>,
     pause_after: &[String],
+    forecast: Option<Forecast>,
     shell: &Shell,
 ) -> Result<(Engine, Arc<Progress>), Failure> {
     let session = crate::env::session(site.node.host.as_ref()).await?;
-    let progress = Arc::new(Progress::new(shell));
+    let progress = Arc::new(Progress::new(shell, forecast));
+    progress.watch_api(&site.cluster);
     let watching: Arc<dyn Observer> = Arc::clone(&progress) as _;
     let sealer = Sealer::new(Arc::clone(site), PROGRAM, |line| {
         // As all talk: a terminal that has gone away is no reason to stop.
@@ -60,10 +63,18 @@ pub(super) fn conclude(
     progress: &Progress,
     shell: &Shell,
 ) -> Result<Exit, Failure> {
+    conclude_at(ending.map(|ending| (ending.run, ending.phase)), progress, shell)
+}
+
+/// Says where this run stands now, as [`conclude`] does.
+pub(super) fn conclude_at(
+    ending: Result<(RunId, Phase), EngineError>,
+    progress: &Progress,
+    shell: &Shell,
+) -> Result<Exit, Failure> {
     progress.finish();
-    let ending = ending?;
-    let run = ending.run;
-    let (exit, outcome, reason) = match &ending.phase {
+    let (run, phase) = ending?;
+    let (exit, outcome, reason) = match &phase {
         Phase::Ended(Outcome::Completed, reason) => (Exit::Done, "completed", reason.clone()),
         Phase::Ended(Outcome::RolledBack, reason) => (Exit::Undone, "rolled-back", reason.clone()),
         Phase::Ended(Outcome::NeedsOperator, reason) => {
@@ -72,10 +83,18 @@ pub(super) fn conclude(
         Phase::Paused { reason, .. } => (Exit::Paused, "paused", reason.clone()),
         other => (Exit::Other, "unfinished", other.to_string()),
     };
+    let api = progress.api();
     if shell.json() {
+        let api = api.as_ref().map(|api| {
+            let slowest = u64::try_from(api.slowest.as_millis()).unwrap_or(u64::MAX);
+            serde_json::json!({ "asked": api.asked, "answered": api.answered, "slowest_ms": slowest })
+        });
         shell.data_json(
-            &serde_json::json!({ "event": "finished", "run": run, "outcome": outcome, "reason": reason }),
+            &serde_json::json!({ "event": "finished", "run": run, "outcome": outcome, "reason": reason, "api": api }),
         );
+    }
+    if let Some(api) = api {
+        shell.talk(format_args!("  {}", api.words()));
     }
     shell.talk(format_args!("run {run}: {outcome}: {reason}"));
     match exit {
@@ -83,6 +102,9 @@ pub(super) fn conclude(
         Exit::Paused => {
             shell.talk(format_args!("`fulcrum resume` goes on, `fulcrum rollback {run}` undoes it"));
         }
+        Exit::Undone => shell.talk(format_args!(
+            "`fulcrum history {run}` says what was done, and `fulcrum doctor` whether all is well again"
+        )),
         Exit::NeedsOperator => shell.talk(
             "settle what the message names, then `fulcrum resume` tries again; `fulcrum history` shows what was done",
         ),

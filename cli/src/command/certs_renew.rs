@@ -9,7 +9,7 @@ use crate::journal::{gone_on_meanwhile, open_journal, read_before_writing};
 use crate::render::show_renewal;
 use crate::shell::Shell;
 use fulcrum_engine::Run;
-use fulcrum_steps::certificates::{KeptDir, Renewal, inventory};
+use fulcrum_steps::certificates::{KeptDir, Pace, Renewal, inventory};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::JournalView;
 use fulcrum_steps::plan::{self, RENEW_CERTS, RenewCerts};
@@ -52,7 +52,7 @@ pub(super) async fn renew(global: &Global, args: &Renew, shell: &Shell) -> Resul
     }
     let plan = plan::renew_certs(&settings, told.pivot, RenewCerts::of(&renewal, args.timeout));
     let plan = plan.map_err(|error| Failure::new(Exit::Other, error))?;
-    let (engine, progress) = engine(journal, &Arc::new(site), &[], shell).await?;
+    let (engine, progress) = engine(journal, &Arc::new(site), &[], None, shell).await?;
     conclude(engine.start(plan).await, &progress, shell)
 }
 
@@ -68,7 +68,7 @@ async fn examine(site: &Site, args: &Renew, shell: &Shell) -> Result<Renewal, Fa
         ))
     })?;
     let root = site.kubernetes_dir();
-    let found = inventory(&*site.node.host, &site.ports(), &root, site.timeouts.minute).await;
+    let found = inventory(&*site.node.host, &site.ports(), &root, Pace::patient(site.timeouts.minute)).await;
     let renewal = Renewal::of(&args.names(), &found, &root, Timestamp::now()).map_err(Failure::refused)?;
     show_renewal(&renewal, &found, &version, shell);
     if site.settings.guard

@@ -10,6 +10,11 @@ use fulcrum_steps::doctor::{Health, Patient, gather, judge};
 use fulcrum_steps::host::{Host, ManifestsDir, Node, Proc, Systemd};
 use fulcrum_steps::preflight::find_manifests;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long the kubeconfig may take to be read.
+const WAY_WITHIN: Duration = Duration::from_secs(1);
 
 pub(crate) async fn doctor(global: &Global, args: &Doctor, shell: &Shell) -> Result<Exit, Failure> {
     let patient = Patient { verify: true, ..patient(global, &args.place).await? };
@@ -21,7 +26,12 @@ pub(crate) async fn doctor(global: &Global, args: &Doctor, shell: &Shell) -> Res
 
 /// This machine, with or without a way to the API. The journal is not read from end to end.
 pub(super) async fn patient(global: &Global, place: &Place) -> Result<Patient, Failure> {
-    let (cluster, host, no_way) = match access(&place.kubeconfig).await {
+    // A kubeconfig may name a program that gives the credentials.
+    let way = timeout(WAY_WITHIN, access(&place.kubeconfig)).await.unwrap_or_else(|_| {
+        let text = format!("{} gave no way to the API within {WAY_WITHIN:?}", place.kubeconfig.display());
+        Err(Failure::new(Exit::Refused, anyhow::anyhow!(text)))
+    });
+    let (cluster, host, no_way) = match way {
         Ok((access, host)) => (access.cluster, host, None),
         Err(failure) => {
             // This machine can be examined all the same.

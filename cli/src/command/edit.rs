@@ -58,7 +58,7 @@ pub(crate) async fn edit(global: &Global, args: &Edit, shell: &Shell) -> Result<
     let edit = plan::Edit { component, was, words, within: args.timeout, why };
     let plan = plan::edit(&settings, told.pivot, edit).map_err(|error| Failure::new(Exit::Other, error))?;
     let site = Arc::new(site(settings, &access, host, &global.state_dir));
-    let (engine, progress) = engine(journal, &site, &[], shell).await?;
+    let (engine, progress) = engine(journal, &site, &[], None, shell).await?;
     conclude(engine.start(plan).await, &progress, shell)
 }
 

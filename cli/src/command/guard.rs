@@ -166,7 +166,7 @@ async fn hand_over(global: &Global, yes: bool, shell: &Shell) -> Result<Exit, Fa
     let plan = plan::hand_over(&settings, told.pivot, &components, "it was asked for");
     let plan = plan.map_err(|error| Failure::new(Exit::Other, error))?;
     let site = Arc::new(site(settings, &access, host, &global.state_dir));
-    let (engine, progress) = engine(journal, &site, &[], shell).await?;
+    let (engine, progress) = engine(journal, &site, &[], None, shell).await?;
     conclude(engine.start(plan).await, &progress, shell)
 }
 

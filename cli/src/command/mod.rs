@@ -23,6 +23,7 @@ mod resume;
 mod rollback;
 mod status;
 mod status_cluster;
+mod step_by_step;
 mod take_up;
 mod upgrade;
 

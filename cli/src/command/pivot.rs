@@ -1,15 +1,17 @@
 //! `fulcrum pivot`.
 
 use super::all_nodes;
-use super::carry_on::{check_breakpoints, conclude, engine, nothing_to_do};
+use super::carry_on::{check_breakpoints, conclude_at, engine, nothing_to_do};
 use super::preflight::check;
+use super::step_by_step::{Begin, ask, require_terminal, step_by_step};
 use crate::args::{Global, Pivot, Place};
 use crate::env::{access, require_root, site};
 use crate::exit::{Exit, Failure};
-use crate::journal::{last_pivot, last_run, open_journal, read_before_writing, refuse_unfinished};
+use crate::journal::{last_pivot, last_run, open_journal, pace, read_before_writing, refuse_unfinished};
 use crate::plan_file::PlanFile;
-use crate::render::{plan_data, plan_talk};
+use crate::render::{Forecast, plan_data, plan_talk};
 use crate::shell::Shell;
+use fulcrum_engine::StepId;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Reader, RunId};
 use fulcrum_steps::component::Component;
@@ -25,6 +27,7 @@ pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Resul
         return all_nodes::pivot(global, args, shell).await;
     }
     require_root()?;
+    require_terminal(args.step_by_step && !args.dry_run)?;
     if args.dry_run {
         return dry_run(global, args, shell).await;
     }
@@ -46,7 +49,8 @@ pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Resul
         saved.refuse_changes(&PlanFile::of(&report, &plan)?, path)?;
     }
     check_breakpoints(&plan, &args.pause_after)?;
-    plan_talk(&report, &plan, shell);
+    let pace = pace(Some(&read), &report.settings);
+    plan_talk(&report, &plan, pace.as_ref(), shell);
     if !args.consent.yes {
         shell.confirm(&format!("Pivot the control plane of node {}?", report.settings.node))?;
     }
@@ -55,10 +59,18 @@ pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Resul
     if let Some(exit) = already(&journal.reader(), &wishes.place, shell).await? {
         return Ok(exit);
     }
-    let site = site(report.settings, &access, host, &global.state_dir);
+    let (site, reader) = (site(report.settings, &access, host, &global.state_dir), journal.reader());
     let site = Arc::new(Site { take_lock: wishes.lock.take_lock, ..site });
-    let (engine, progress) = engine(journal, &site, &args.pause_after, shell).await?;
-    conclude(engine.start(plan).await, &progress, shell)
+    let forecast = pace.map(|pace| Forecast::new(&plan, pace, []));
+    let (engine, progress) = engine(journal, &site, &args.pause_after, forecast, shell).await?;
+    let ending = match args.step_by_step {
+        true => {
+            let ask = async |next: &[StepId]| ask(site.settings.handover, next, shell).await;
+            step_by_step(engine, Begin::Start(plan), &reader, ask).await
+        }
+        false => engine.start(plan).await.map(|ending| (ending.run, ending.phase)),
+    };
+    conclude_at(ending, &progress, shell)
 }
 
 /// Makes the checks and the plan without a journal. Nothing is written anywhere.
@@ -68,7 +80,7 @@ async fn dry_run(global: &Global, args: &Pivot, shell: &Shell) -> Result<Exit, F
     let plan =
         plan::pivot(&report.settings, args.timeout).map_err(|error| Failure::new(Exit::Other, error))?;
     check_breakpoints(&plan, &args.pause_after)?;
-    plan_talk(&report, &plan, shell);
+    plan_talk(&report, &plan, pace(None, &report.settings).as_ref(), shell);
     plan_data(&report, &plan, shell)?;
     shell.talk("dry run: nothing was changed");
     Ok(Exit::Done)

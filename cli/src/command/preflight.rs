@@ -73,6 +73,7 @@ fn input(
         node_name: wishes.node_name.clone(),
         handover: wishes.handover.into(),
         soak: wishes.soak,
+        max_latency: wishes.max_latency,
         guard: !wishes.no_guard,
         on_reboot: wishes.on_reboot.into(),
         ignored: ignored(wishes)?,

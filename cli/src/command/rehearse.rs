@@ -96,8 +96,8 @@ async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure
         |check: Check| setup.results().iter().any(|said| (said.check, said.level) == (check, Level::Warn));
     report.results.retain(|verdict| verdict.level != Level::Warn || !is_said(verdict.check));
     let plan = plan::pivot(&report.settings, SOON).map_err(|error| Failure::new(Exit::Other, error))?;
-    plan_talk(&report, &plan, shell);
-    let progress = Arc::new(Progress::new(shell));
+    plan_talk(&report, &plan, None, shell);
+    let progress = Arc::new(Progress::new(shell, None));
     let watching: Arc<dyn Observer> = Arc::clone(&progress) as _;
     let summary = there_and_back(&world, setup, watching).await;
     progress.finish();

@@ -64,7 +64,7 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
     site.rollback_mode = mode;
     take_lock(&site, run, args.lock, shell).await?;
     let site = Arc::new(site);
-    let (engine, progress) = engine(journal, &site, &[], shell).await?;
+    let (engine, progress) = engine(journal, &site, &[], None, shell).await?;
     if let Some(limit) = args.timeout {
         let control = engine.control();
         tokio::spawn(async move {
@@ -88,7 +88,7 @@ async fn roll_back_later(
     for (later, state) in followers {
         let settings = settings(&state)?;
         let site = Arc::new(Site { settings, ..Site::clone(site) });
-        let (engine, progress) = engine(journal.clone(), &site, &[], shell).await?;
+        let (engine, progress) = engine(journal.clone(), &site, &[], None, shell).await?;
         match conclude(engine.roll_back(later, "the pivot before it is rolled back").await, &progress, shell)?
         {
             Exit::Undone => {}

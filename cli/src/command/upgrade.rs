@@ -210,7 +210,7 @@ impl SelfHosted {
         }
         let plan = make(&self.settings, pivot, upgrade).map_err(|error| Failure::new(Exit::Other, error))?;
         let site = Arc::new(site(self.settings, &self.access, self.host, &global.state_dir));
-        let (engine, progress) = engine(journal, &site, &[], shell).await?;
+        let (engine, progress) = engine(journal, &site, &[], None, shell).await?;
         conclude(engine.start(plan).await, &progress, shell)
     }
 }

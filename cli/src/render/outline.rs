@@ -1,7 +1,8 @@
 //! A plan in words: what each step does, how it is undone, what it costs, and how long all of it takes.
 
-use super::plan::what_it_means;
+use super::plan::{expected, what_it_means};
 use super::preflight::CheckView;
+use crate::pace::Pace;
 use fulcrum_engine::Plan;
 use fulcrum_steps::check::Check;
 use fulcrum_steps::component::Component;
@@ -13,14 +14,9 @@ use fulcrum_steps::step_name::{StepName, shown};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// The version of what `plan -o json` prints. A new field leaves the version as it is.
 const FORMAT_VERSION: u32 = 1;
-/// How long a pivot with `steer` takes with the shortest soak, in seconds (docs/figures.md).
-const STEER_SECONDS: (u64, u64) = (20, 30);
-/// The soak that those seconds contain.
-const SOAK_MIN: Duration = Duration::from_secs(2);
 
 /// All that `plan` says, as data.
 #[derive(Debug, Serialize)]
@@ -35,6 +31,10 @@ pub(crate) struct Outline<'a> {
     handover_because: Vec<&'a str>,
     /// How long the pivot usually takes, if that has been measured.
     expected_seconds: Option<(u64, u64)>,
+    /// How many finished pivots of this node say so. With 0 it was measured elsewhere.
+    expected_from_runs: Option<usize>,
+    #[serde(skip)]
+    time: String,
     /// After this the pivot is undone.
     timeout_seconds: Option<u64>,
     undo: &'static str,
@@ -54,7 +54,8 @@ struct StepView {
 }
 
 impl<'a> Outline<'a> {
-    pub(crate) fn of(report: &'a Report, plan: &Plan) -> Self {
+    pub(crate) fn of(report: &'a Report, plan: &Plan, pace: Option<&Pace>) -> Self {
+        let time = pace.map(|pace| expected(pace, plan));
         let settings = &report.settings;
         let target = settings.target(None);
         let because = report.results.iter().filter(|result| result.check == Check::Handover);
@@ -65,7 +66,9 @@ impl<'a> Outline<'a> {
             kubernetes_minor: settings.kubernetes_minor,
             handover: settings.handover,
             handover_because: because.map(|result| result.seen.as_str()).collect(),
-            expected_seconds: expected(settings.handover, settings.soak),
+            expected_seconds: time.as_ref().map(|(seconds, _)| *seconds),
+            expected_from_runs: pace.map(Pace::runs),
+            time: time.map_or_else(|| "time: not measured for this hand-over".to_owned(), |(_, words)| words),
             timeout_seconds: plan.deadline().map(|deadline| deadline.as_secs()),
             undo: where_undoing_ends(settings.handover),
             steps: plan.steps().iter().map(|step| view(step, settings.handover)).collect(),
@@ -91,10 +94,7 @@ impl<'a> Outline<'a> {
         for reason in &self.handover_because {
             text += &format!("  because: {reason}\n");
         }
-        text += &match self.expected_seconds {
-            Some((from, to)) => format!("time: usually {from} to {to} s"),
-            None => "time: not measured for this hand-over".to_owned(),
-        };
+        text += &self.time;
         text += &match self.timeout_seconds {
             Some(limit) => format!("; after {limit} s what was done is undone\n"),
             None => "\n".to_owned(),
@@ -147,11 +147,6 @@ fn view(step: &fulcrum_engine::StepSpec, handover: HandoverMode) -> StepView {
     }
 }
 
-fn expected(handover: HandoverMode, soak: Duration) -> Option<(u64, u64)> {
-    let more = soak.saturating_sub(SOAK_MIN).as_secs();
-    (handover == HandoverMode::Steer).then_some((STEER_SECONDS.0 + more, STEER_SECONDS.1 + more))
-}
-
 fn where_undoing_ends(handover: HandoverMode) -> &'static str {
     match handover {
         HandoverMode::Steer => {
@@ -171,6 +166,7 @@ mod tests {
     use fulcrum_simulator::Ability;
     use fulcrum_simulator::rehearsal::{Setup, SimulatedSite, Version};
     use fulcrum_steps::plan;
+    use std::time::Duration;
 
     const LIMIT: Duration = Duration::from_secs(600);
 
@@ -187,7 +183,8 @@ mod tests {
         let mut report = world.preflight().await.unwrap();
         report.settings.soak = Duration::from_secs(2);
         let plan = plan::pivot(&report.settings, LIMIT).unwrap();
-        let outline = Outline::of(&report, &plan);
+        let pace = Pace::measured(report.settings.soak);
+        let outline = Outline::of(&report, &plan, Some(&pace));
         let shown = outline.text(&report);
         assert_eq!(shown.trim(), include_str!("../../tests/golden/plan.txt").trim(), "{shown}");
         let data = serde_json::to_value(&outline).unwrap();
@@ -209,7 +206,7 @@ mod tests {
         world.simulator.lack(Ability::Steering);
         let report = world.preflight().await.unwrap();
         let plan = plan::pivot(&report.settings, LIMIT).unwrap();
-        let text = Outline::of(&report, &plan).text(&report);
+        let text = Outline::of(&report, &plan, None).text(&report);
         assert!(text.contains("hand-over: bridge; "), "{text}");
         assert!(text.contains("because: bridge: since steer cannot work: "), "{text}");
         assert!(text.contains("time: not measured for this hand-over"), "{text}");

@@ -2,6 +2,7 @@
 
 use super::preflight::CheckView;
 use crate::exit::{Exit, Failure};
+use crate::pace::Pace;
 use crate::shell::Shell;
 use fulcrum_engine::Plan;
 use fulcrum_steps::preflight::{Level, Report};
@@ -10,7 +11,7 @@ use fulcrum_steps::step_name::shown;
 use serde_json::{Value, json};
 
 /// The checks' warnings and the steps, in words.
-pub(crate) fn plan_talk(report: &Report, plan: &Plan, shell: &Shell) {
+pub(crate) fn plan_talk(report: &Report, plan: &Plan, pace: Option<&Pace>, shell: &Shell) {
     let settings = &report.settings;
     shell.talk(format_args!(
         "node {}, Kubernetes 1.{}, {} checks passed",
@@ -23,11 +24,29 @@ pub(crate) fn plan_talk(report: &Report, plan: &Plan, shell: &Shell) {
         shell.talk(format_args!("  {mark} {verdict}"));
     }
     shell.talk(format_args!("hand-over: {}; {}", settings.handover, what_it_means(settings.handover)));
+    if let Some(pace) = pace {
+        shell.talk(expected(pace, plan).1);
+    }
     if shell.verbose > 0 {
         for step in plan.steps() {
             let after: Vec<String> = step.after.iter().map(shown).collect();
             shell.talk(format_args!("  {:48} after {}", shown(&step.id), after.join(", ")));
         }
+    }
+}
+
+/// How long the pivot usually takes, from and to, in seconds; and the same in words.
+pub(super) fn expected(pace: &Pace, plan: &Plan) -> ((u64, u64), String) {
+    let (from, to) = pace.whole(plan);
+    match pace.runs() {
+        // What was measured was measured on one machine, and others are slower.
+        0 => {
+            let quick = from * 4 / 5;
+            let seconds = (quick - quick % 5, to + 5 - to % 5);
+            (seconds, format!("time: usually {} to {} s (measured: docs/figures.md)", seconds.0, seconds.1))
+        }
+        1 => ((from, to), format!("time: usually {to} s (as the last pivot of this node)")),
+        runs => ((from, to), format!("time: usually {from} to {to} s (the last {runs} pivots of this node)")),
     }
 }
 

@@ -1,21 +1,22 @@
-//! Shows a run as it goes: lines of JSON on stdout, or words on stderr with a spinner for each step in
-//! flight.
+//! Shows a run as it goes: lines of JSON on stdout, or words on stderr ([`Screen`]).
 //!
 //! A thread of its own writes all of it. A terminal that has stopped reading blocks its writer, and one that
 //! has gone makes libraries panic. The run must notice neither.
 
-use super::terminal;
+use super::forecast::Forecast;
+use super::screen::Screen;
 use super::time::rfc3339;
+use crate::api_watch::{self, Counts};
 use crate::shell::Shell;
 use fulcrum_engine::state::{RunId, Timestamp};
 use fulcrum_engine::{Event, Observer, StepId};
+use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::step_name::shown;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::task::JoinHandle;
 
 /// The most lines that may wait to be shown; the others are not shown. No person reads a terminal that stands
 /// still that long.
@@ -27,28 +28,70 @@ const LAST_LINES_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) struct Progress {
     tell: Mutex<Option<SyncSender<News>>>,
     shown: Mutex<Receiver<()>>,
+    api: Mutex<Option<Asking>>,
+}
+
+/// The task that asks the API, and what has come of it.
+struct Asking {
+    task: JoinHandle<()>,
+    counts: Arc<Mutex<Counts>>,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 enum News {
     Event(RunId, Timestamp, Box<Event>),
     Note(StepId, String),
+    Api(Counts),
 }
 
 impl Progress {
-    pub(crate) fn new(shell: &Shell) -> Self {
+    pub(crate) fn new(shell: &Shell, forecast: Option<Forecast>) -> Self {
         let (tell, news) = sync_channel(WAITING_MAX);
         let (all_shown, shown) = channel();
-        let screen = Screen::new(shell);
+        let screen = Screen::new(shell, forecast);
         // Without a thread nothing is shown, and the run goes on: its journal has it all.
         let _ = std::thread::Builder::new().name("progress".into()).spawn(move || {
-            screen.show(&news);
+            show(screen, &news);
             drop(all_shown);
         });
-        Self { tell: Mutex::new(Some(tell)), shown: Mutex::new(shown) }
+        Self { tell: Mutex::new(Some(tell)), shown: Mutex::new(shown), api: Mutex::default() }
+    }
+
+    /// Asks this cluster's API from now on until the end of the run, and shows how it answers.
+    pub(crate) fn watch_api(self: &Arc<Self>, cluster: &Cluster) {
+        let (progress, cluster) = (Arc::downgrade(self), cluster.clone());
+        let counts = Arc::new(Mutex::new(Counts::default()));
+        let kept = Arc::clone(&counts);
+        let task = tokio::spawn(async move {
+            let ask = || async { cluster.readyz().await.is_ok() };
+            let tell = |counts: &Counts| {
+                *kept.lock().unwrap_or_else(PoisonError::into_inner) = counts.clone();
+                if let Some(progress) = progress.upgrade() {
+                    progress.tell(News::Api(counts.clone()));
+                }
+            };
+            api_watch::watch(ask, tell).await;
+        });
+        *self.api.lock().unwrap_or_else(PoisonError::into_inner) = Some(Asking { task, counts });
+    }
+
+    /// How the API has answered while the run went on. `None` if it was not asked.
+    pub(crate) fn api(&self) -> Option<Counts> {
+        let api = self.api.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = api.as_ref()?.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (counts.asked > 0).then_some(counts)
     }
 
     /// Waits, but not for long, until everything is shown.
     pub(crate) fn finish(&self) {
+        if let Some(asking) = self.api.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            asking.task.abort();
+        }
         self.tell.lock().unwrap_or_else(PoisonError::into_inner).take();
         let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = shown.recv_timeout(LAST_LINES_WITHIN);
@@ -71,90 +114,21 @@ impl Observer for Progress {
     }
 }
 
-/// The state of the display. Only the one thread that shows it has it.
-struct Screen {
-    shell: Shell,
-    bars: MultiProgress,
-    in_flight: BTreeMap<StepId, (Timestamp, ProgressBar)>,
-}
-
-impl Screen {
-    fn new(shell: &Shell) -> Self {
-        let shell = Shell { output: shell.output, verbose: shell.verbose };
-        Self { shell, bars: MultiProgress::with_draw_target(terminal::target()), in_flight: BTreeMap::new() }
-    }
-
-    fn show(mut self, news: &Receiver<News>) {
-        for news in news {
-            match news {
-                News::Event(run, time, event) if self.shell.json() => {
-                    if let Some(line) = json_line(run, time, &event) {
-                        self.shell.data_json(&line);
-                    }
+fn show(mut screen: Screen, news: &Receiver<News>) {
+    for news in news {
+        match news {
+            News::Event(run, time, event) if screen.shell.json() => {
+                if let Some(line) = json_line(run, time, &event) {
+                    screen.shell.data_json(&line);
                 }
-                News::Event(_, time, event) => self.words(time, &event),
-                News::Note(step, text) => self.note(&step, &text),
             }
+            News::Event(_, time, event) => screen.words(time, &event),
+            News::Note(step, text) => screen.note(&step, &text),
+            News::Api(_) if screen.shell.json() => {}
+            News::Api(counts) => screen.api(counts),
         }
     }
-
-    fn note(&self, step: &StepId, text: &str) {
-        if let Some((_, bar)) = self.in_flight.get(step) {
-            bar.set_message(text.to_owned());
-        }
-        if self.shell.verbose > 0 {
-            self.line("       ", &format!("{}: {text}", shown(step)));
-        }
-    }
-
-    fn started(&mut self, step: &StepId, time: Timestamp, undo: bool) {
-        let bar = self.bars.add(ProgressBar::new_spinner());
-        if let Ok(style) = ProgressStyle::with_template("  {spinner} {prefix} {elapsed} {wide_msg}") {
-            bar.set_style(style);
-        }
-        bar.set_prefix(format!("{}{}", if undo { "undo " } else { "" }, shown(step)));
-        bar.enable_steady_tick(Duration::from_millis(200));
-        self.in_flight.insert(step.clone(), (time, bar));
-    }
-
-    /// Removes the step's spinner. Returns how long it span.
-    fn ended(&mut self, step: &StepId, time: Timestamp) -> Duration {
-        let Some((started, bar)) = self.in_flight.remove(step) else { return Duration::ZERO };
-        bar.finish_and_clear();
-        time.since(started)
-    }
-
-    fn line(&self, mark: &str, text: &str) {
-        self.bars.suspend(|| self.shell.talk(format_args!("  {mark} {text}")));
-    }
-
-    fn words(&mut self, time: Timestamp, event: &Event) {
-        match event {
-            Event::AttemptStarted { step, .. } => self.started(step, time, false),
-            Event::UndoStarted { step, .. } => self.started(step, time, true),
-            Event::AttemptDone { step, .. } => {
-                let took = self.ended(step, time);
-                self.line("done   ", &format!("{} ({:.1} s)", shown(step), took.as_secs_f64()));
-            }
-            Event::UndoDone { step, .. } => {
-                let took = self.ended(step, time);
-                self.line("undone ", &format!("{} ({:.1} s)", shown(step), took.as_secs_f64()));
-            }
-            Event::AttemptFailed { step, failure, .. } | Event::UndoFailed { step, failure, .. } => {
-                self.ended(step, time);
-                self.line("failed ", &format!("{}: {}", shown(step), failure.error));
-            }
-            Event::AttemptCut { step, .. } | Event::UndoCut { step, .. } => {
-                self.ended(step, time);
-                self.line("stopped", &shown(step));
-            }
-            Event::Probed { step, result, .. } => {
-                self.line("found  ", &format!("{}: {result:?}", shown(step)));
-            }
-            Event::RollbackStarted { reason, .. } => self.line("undoing", reason),
-            _ => {}
-        }
-    }
+    screen.end();
 }
 
 /// The line of JSON for this event. The last line, `finished`, is the command's.

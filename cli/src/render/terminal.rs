@@ -17,6 +17,11 @@ pub(super) fn target() -> ProgressDrawTarget {
     }
 }
 
+/// How wide stderr is.
+pub(super) fn columns() -> u16 {
+    tcgetwinsize(io::stderr()).map_or(COLUMNS, |size| if size.ws_col == 0 { COLUMNS } else { size.ws_col })
+}
+
 const REDRAWS_PER_SECOND: u8 = 20;
 
 /// stderr. indicatif panics where a write fails, and once more when it is dropped. Writes to this never fail.
@@ -38,8 +43,7 @@ impl Terminal {
 
 impl TermLike for Terminal {
     fn width(&self) -> u16 {
-        tcgetwinsize(io::stderr())
-            .map_or(COLUMNS, |size| if size.ws_col == 0 { COLUMNS } else { size.ws_col })
+        columns()
     }
 
     fn height(&self) -> u16 {

@@ -22,7 +22,7 @@ mod tests;
 
 pub use judge::{Entry, Inventory, State, User};
 pub use kept::{Compared, KeptDir, KeptFile};
-pub use look::{Ports, inventory};
+pub use look::{Pace, Ports, inventory};
 pub use read::Certificate;
 pub use reload::Reload;
 pub use renewable::{Authority, Renewable, UnknownName};

@@ -9,6 +9,7 @@ mod etcd_door;
 mod going;
 mod hold_endpoints;
 mod kept;
+mod last_words;
 mod lock;
 mod names;
 mod node_entry;
@@ -26,6 +27,7 @@ pub use error::{Cause, ClusterError};
 pub(crate) use etcd::Member;
 pub(crate) use etcd::{EtcdSeen, address_of};
 pub use etcd_door::EtcdDoor;
+pub(crate) use last_words::failing;
 pub(crate) use lock::node_of;
 pub use lock::{Lock, LockError};
 pub use names::{

@@ -4,7 +4,7 @@ use super::facts::{
     ApiFacts, ComponentFacts, DaemonsetFacts, Facts, Files, Ground, GuardFacts, JournalFacts, Leader,
     ListenerFacts, Origin, Serving,
 };
-use crate::certificates::{Inventory, inventory};
+use crate::certificates::{Inventory, Pace, inventory};
 use crate::check::Ignored;
 use crate::cluster::{Cluster, ClusterError, RUN_ANNOTATION};
 use crate::component::Component;
@@ -26,12 +26,16 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long the API may take for all that it is asked.
 const API_WITHIN: Duration = Duration::from_secs(3);
 /// How long a question to this machine, or to a process on it, may take.
-const HOST_WITHIN: Duration = Duration::from_secs(1);
+const HOST_WITHIN: Duration = Duration::from_millis(800);
+/// How long all questions of one kind to this machine may take, one after the other.
+const PART_WITHIN: Duration = Duration::from_millis(1800);
+/// How long `certs check` may take, which has nothing else to do.
+const CERTIFICATES_WITHIN: Duration = Duration::from_secs(10);
 /// How long the journal may take to be read from end to end.
 const JOURNAL_WITHIN: Duration = Duration::from_millis(1500);
 
@@ -52,8 +56,8 @@ pub struct Patient {
     pub verify: bool,
 }
 
-/// Looks at everything. Takes at most 4 s, for every question has its limit; what takes longer is a fact that says so. Never fails: what
-/// cannot be seen is a fact, too.
+/// Looks at everything, side by side. Takes less than 2 s on a machine whose API answers within that time, and less
+/// than 5 s otherwise, whatever hangs: every part has its limit. Never fails: what cannot be seen is a fact, too.
 pub async fn gather(patient: &Patient) -> Facts {
     let (told, unread) = match read_journal(&patient.state_dir) {
         Ok(told) => (told, None),
@@ -77,7 +81,7 @@ pub async fn gather(patient: &Patient) -> Facts {
         guard(&site),
         Box::pin(etcd(&site)),
         within(HOST_WITHIN, "the redirect of connections", site.node.host.redirect_state()),
-        Box::pin(certificates(&site)),
+        Box::pin(certificates(&site, PART_WITHIN)),
     );
     Facts {
         now: Timestamp::now(),
@@ -199,6 +203,7 @@ fn of_manifests(manifests: &ManifestsDir, kubeconfig: &Path) -> Settings {
         kubernetes_minor: 0,
         handover: HandoverMode::Restart,
         soak: Duration::ZERO,
+        max_latency: None,
         health: pods.map(|(component, pod)| (component, health_question(&pod, &[]))).collect(),
         guard: false,
         on_reboot: OnReboot::default(),
@@ -232,7 +237,7 @@ async fn component_facts(site: &Site, told: Option<&JournalView>, component: Com
         }
         Err(error) => Some(error.to_string()),
     });
-    let port = site.port(component);
+    let (port, end) = (site.port(component), Instant::now() + PART_WITHIN);
     let listeners = within(HOST_WITHIN, "who listens", site.node.host.listeners(port)).await;
     let listeners = listeners.map(|found| {
         found
@@ -248,7 +253,7 @@ async fn component_facts(site: &Site, told: Option<&JournalView>, component: Com
         standby_since,
         port,
         listeners,
-        serving: serving(site, component).await,
+        serving: serving(site, component, end).await,
     }
 }
 
@@ -262,11 +267,11 @@ fn origin(process: &Process) -> Origin {
 
 /// Which process answers: the DaemonSet's, else the static pod's, else any. Beside another one that listens, a
 /// process may get no connection at all.
-async fn serving(site: &Site, component: Component) -> Serving {
+async fn serving(site: &Site, component: Component, end: Instant) -> Serving {
     let mut seen = String::new();
     let asked: [fn(&Process) -> bool; 3] = [in_api_pod, in_static_pod, |_| true];
     for which in asked {
-        match timeout(HOST_WITHIN, site.serves(component, None, which)).await {
+        match timeout_at(end.min(Instant::now() + HOST_WITHIN), site.serves(component, None, which)).await {
             Ok(look) => match once(look) {
                 Ok(Ok(process)) => return Serving::By(origin(&process)),
                 Ok(Err(instead)) => seen = instead,
@@ -361,11 +366,12 @@ async fn guard(site: &Site) -> Result<GuardFacts, String> {
 /// Every certificate that the control plane of this machine uses. The journal is not needed, nor the API.
 pub async fn look_at_certificates(patient: &Patient) -> Inventory {
     let settings = read_journal(&patient.state_dir).ok().flatten().map(|told| told.settings);
-    certificates(&site(patient, settings)).await
+    certificates(&site(patient, settings), CERTIFICATES_WITHIN).await
 }
 
-async fn certificates(site: &Site) -> Inventory {
-    inventory(&*site.node.host, &site.ports(), &site.kubernetes_dir(), site.timeouts.minute).await
+async fn certificates(site: &Site, limit: Duration) -> Inventory {
+    let pace = Pace { minute: site.timeouts.minute, within: limit };
+    inventory(&*site.node.host, &site.ports(), &site.kubernetes_dir(), pace).await
 }
 
 /// etcd's answer on the port that kubeadm opens for its probes: HTTP, and no secret is needed.

@@ -11,6 +11,8 @@ mod judge_cluster;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_time;
 
 pub use facts::{
     ApiFacts, ComponentFacts, DaemonsetFacts, Facts, Files, Ground, GuardFacts, JournalFacts, Leader,

@@ -2,7 +2,7 @@
 
 use super::expiry::{AGAIN_AFTER, Told, to_tell};
 use super::watch::Watch;
-use crate::certificates::inventory;
+use crate::certificates::{Pace, inventory};
 use jiff::Timestamp;
 use std::time::SystemTime;
 use tokio::time::Instant;
@@ -12,7 +12,10 @@ impl Watch<'_> {
     pub(super) async fn tell_of_certificates(&mut self) {
         let site = &self.site;
         let (ports, root, minute) = (site.ports(), site.kubernetes_dir(), site.timeouts.minute);
-        let told = to_tell(&inventory(&*site.node.host, &ports, &root, minute).await, Timestamp::now());
+        let told = to_tell(
+            &inventory(&*site.node.host, &ports, &root, Pace::patient(minute)).await,
+            Timestamp::now(),
+        );
         let is_known =
             self.teller.last == told && self.teller.at.is_some_and(|at| at.elapsed() < AGAIN_AFTER);
         if is_known {

@@ -74,6 +74,15 @@ pub trait Host: Send + Sync + Debug {
     /// Memory that a new process could take without swapping, in bytes.
     async fn memory_available(&self) -> Result<u64, HostError>;
 
+    /// How busy the machine is.
+    async fn strain(&self) -> Result<Strain, HostError>;
+
+    /// How long the disk takes to sync a small file in this directory, which leaves nothing there.
+    ///
+    /// # Errors
+    /// [`Hindrance::Unsupported`] where the file system knows no files without a name.
+    async fn sync_time(&self, dir: &Path) -> Result<Duration, HostError>;
+
     /// Whether a second socket may listen beside this one.
     async fn is_shared(&self, listener: &Listener) -> Result<bool, HostError>;
 
@@ -167,6 +176,22 @@ pub struct Process {
     pub pod_uid: Option<String>,
     /// Resident memory in bytes.
     pub memory: u64,
+}
+
+/// How busy the machine is. Shares are percents of the last 10 s, as the kernel's pressure stall information
+/// has them. They are `None` where the kernel has none.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Strain {
+    /// For how long some task waited for a processor.
+    pub cpu: Option<f64>,
+    /// For how long every task that had work waited for memory.
+    pub memory: Option<f64>,
+    /// For how long every task that had work waited for the disk.
+    pub io: Option<f64>,
+    /// How many tasks run, or would, on average over the last minute.
+    pub load: f64,
+    /// How many processors there are.
+    pub processors: u32,
 }
 
 /// A listening socket and its owner.

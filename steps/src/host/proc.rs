@@ -2,10 +2,11 @@
 
 use super::ask::Asker;
 use super::edge::{Answer, Host, HostError, Listener, Presented, Process, Question};
-use super::edge::{Redirect, RedirectState, Steering};
+use super::edge::{Redirect, RedirectState, Steering, Strain};
 use super::handshake::shake;
 use super::procfs::{Socket, boot_second, canonical, memory_available, pod_uid, socket_inode};
 use super::procfs::{sockets, start_ticks};
+use super::strain::{strain, sync_time};
 use super::{kernel, kubeadm, nft};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -247,6 +248,15 @@ impl Host for Proc {
         let text = fs::read_to_string(self.root.join("meminfo"))
             .map_err(|error| HostError::new("read /proc/meminfo", error))?;
         memory_available(&text).ok_or_else(|| HostError::new("read /proc/meminfo", "no MemAvailable in it"))
+    }
+
+    async fn strain(&self) -> Result<Strain, HostError> {
+        apart(self, |host| strain(&host.root)).await
+    }
+
+    async fn sync_time(&self, dir: &Path) -> Result<Duration, HostError> {
+        let dir = dir.to_owned();
+        apart(self, move |_| sync_time(&dir)).await
     }
 
     async fn is_shared(&self, listener: &Listener) -> Result<bool, HostError> {

@@ -1,5 +1,6 @@
 //! The plans: which steps, in which order, and with which deadlines.
 
+mod cuts;
 mod edit;
 mod guard;
 mod pivot;
@@ -8,6 +9,7 @@ mod story;
 mod upgrade;
 
 pub use crate::run_info::{FALL_BACK, PIVOT, shown};
+pub use cuts::{before, cuts};
 pub use edit::{EDIT, Edit, edit, edited};
 pub(crate) use guard::renew_standby;
 pub use guard::{HAND_OVER, RENEW_STANDBY, fall_back, hand_over};

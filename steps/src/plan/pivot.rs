@@ -232,6 +232,7 @@ pub(super) mod tests {
             kubernetes_minor: 35,
             handover,
             soak: Duration::from_secs(2),
+            max_latency: None,
             health: BTreeMap::new(),
             guard: true,
             on_reboot: Default::default(),

@@ -177,6 +177,7 @@ fn settings(
         kubernetes_minor: cluster.and_then(ClusterFacts::minor).unwrap_or_default(),
         handover,
         soak: input.soak,
+        max_latency: input.max_latency,
         guard: input.guard,
         on_reboot: input.on_reboot,
         of_pivot: None,

@@ -23,7 +23,18 @@ pub(super) async fn choose(
 ) -> (HandoverMode, Vec<CheckResult>) {
     let steer = can_steer(input, static_pods).await;
     let redirect = input.node.host.redirect_support().await.map_err(|error| error.to_string());
-    decide(input.handover, steer, redirect)
+    let (way, mut results) = decide(input.handover, steer, redirect);
+    results.extend(input.max_latency.and_then(|_| unmeasured(way)));
+    (way, results)
+}
+
+/// Refuses a limit of the answers' time where nothing is watched: only `steer` keeps the old server until the new
+/// one was seen to answer.
+fn unmeasured(way: HandoverMode) -> Option<CheckResult> {
+    (way != HandoverMode::Steer).then(|| {
+        let seen = format!("--max-latency is measured after the switch of steer, and {way} has no switch");
+        CheckResult::refuse(CHECK, seen, "leave --max-latency out, or mend what rules steer out")
+    })
 }
 
 fn decide(

@@ -2,6 +2,7 @@
 
 use super::check_result::CheckResult;
 use super::host_facts::HostFacts;
+use super::load::load_checks;
 use super::manifest::manifest_checks;
 use super::other_files::{instead, other_files, other_pods};
 use crate::check::Check;
@@ -122,6 +123,7 @@ pub(super) async fn host_checks(site: &Site, facts: &HostFacts) -> Vec<CheckResu
         Ok(available) => CheckResult::pass(Check::Memory, format!("{} MiB available", available >> 20)),
         Err(error) => CheckResult::warn(Check::Memory, error.to_string(), ""),
     });
+    results.extend(load_checks(site, facts.static_pods.contains_key(&Component::ApiServer)).await);
     results
 }
 

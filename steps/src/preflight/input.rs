@@ -27,6 +27,8 @@ pub struct PreflightInput {
     pub handover: Wanted,
     /// How long the new API server is watched after the switch.
     pub soak: Duration,
+    /// The longest that an answer may take meanwhile, if there is a limit.
+    pub max_latency: Option<Duration>,
     /// Whether a guard is to be armed.
     pub guard: bool,
     /// What the guard does with the run if a reboot cuts it short.
@@ -49,6 +51,7 @@ impl PreflightInput {
             node_name: Some(settings.node.clone()),
             handover: Wanted::Way(settings.handover),
             soak: settings.soak,
+            max_latency: settings.max_latency,
             guard: settings.guard,
             on_reboot: settings.on_reboot,
             ignored: settings.ignored.clone(),

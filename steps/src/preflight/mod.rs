@@ -12,6 +12,7 @@ mod handover;
 mod host;
 mod host_facts;
 mod input;
+mod load;
 mod manifest;
 mod other_files;
 mod this_node;

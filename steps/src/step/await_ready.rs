@@ -6,7 +6,7 @@
 //! server). It does not wait for the kubelet, which with kubeadm's probes begins to ask after 10 s and asks
 //! every 10 s. `verify` checks what the kubelet thinks of the pods.
 
-use crate::cluster::{has_restarted, is_going, is_of_node, pod_story, unschedulable};
+use crate::cluster::{failing, has_restarted, is_going, is_of_node, pod_story, unschedulable};
 use crate::component::Component;
 use crate::handover::pair::share_again;
 use crate::host::{MARK_NEWCOMER, Process};
@@ -17,13 +17,21 @@ use async_trait::async_trait;
 use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
 pub(super) struct AwaitReady {
     pub(super) site: Arc<Site>,
     pub(super) component: Component,
 }
+
+/// How long the last words of a pod may take to be read.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
+
+/// The last words of pods that have failed, by uid and restarts: each is read once.
+type LastWords = BTreeMap<(String, i32), String>;
 
 impl AwaitReady {
     /// With `mend`, mends what keeps the pod from listening, if it can be mended.
@@ -86,6 +94,28 @@ impl AwaitReady {
         )))
     }
 
+    /// What the logs of these pods end with, and what events say of them, where one has failed. For people: what cannot
+    /// be read in time is left out.
+    async fn last_words(&self, pods: &[Pod], known: &Mutex<LastWords>) -> String {
+        let mut words = Vec::new();
+        for pod in pods {
+            let (Some(uid), Some((_, restarts))) = (&pod.metadata.uid, failing(pod)) else { continue };
+            let key = (uid.clone(), restarts);
+            let told = known.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+            let told = match told {
+                Some(told) => told,
+                None => {
+                    let read = timeout(LAST_WORDS_WITHIN, self.site.cluster.last_words(pod)).await;
+                    let read = read.unwrap_or_default();
+                    known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, read.clone());
+                    read
+                }
+            };
+            words.extend((!told.is_empty()).then_some(told));
+        }
+        words.join("; ")
+    }
+
     /// The state of the pods.
     async fn story(&self, pods: &[Pod]) -> Result<String, StepError> {
         if !pods.is_empty() {
@@ -121,13 +151,17 @@ impl Step for AwaitReady {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = format!("the pod of DaemonSet {} to serve", self.component.daemonset_name());
-        let since = Mutex::new(None);
+        let (since, known) = (Mutex::new(None), Mutex::new(LastWords::new()));
         let look = async || {
-            let seen = self.look(Some(cx)).await;
-            if matches!(seen, Err(Pending::NotYet(_))) {
-                self.refuse_unschedulable(&since).await?;
-            }
-            seen
+            let seen = match self.look(Some(cx)).await {
+                Err(Pending::NotYet(seen)) => seen,
+                other => return other,
+            };
+            self.refuse_unschedulable(&since).await?;
+            let labels = Site::pod_labels(self.component);
+            let pods = once(answered(self.site.cluster.pods_on(&self.site.settings.node, &labels).await))?;
+            let words = self.last_words(&pods.unwrap_or_default(), &known).await;
+            Err(Pending::NotYet(if words.is_empty() { seen } else { format!("{seen}; {words}") }))
         };
         cx.wait(&what, self.site.timeouts.poll, look).await
     }

@@ -1,7 +1,7 @@
 //! `prove-certs`: waits until every process has the certificates that were renewed. Who serves is asked by a
 //! handshake. Who reads by itself has had the time to. Who reads at its start only was started since.
 
-use crate::certificates::{Entry, Program, Reload, Renewable, State, User, inventory};
+use crate::certificates::{Entry, Pace, Program, Reload, Renewable, State, User, inventory};
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
@@ -17,7 +17,8 @@ pub(super) struct ProveCerts {
 impl ProveCerts {
     async fn look(&self) -> Look<Value> {
         let (site, root) = (&self.site, self.site.kubernetes_dir());
-        let found = inventory(&*site.node.host, &site.ports(), &root, site.timeouts.minute).await;
+        let found =
+            inventory(&*site.node.host, &site.ports(), &root, Pace::patient(site.timeouts.minute)).await;
         let is_ours = |entry: &&Entry| self.names.iter().any(|name| name.name() == entry.name);
         let (mut proven, mut open) = (BTreeMap::<String, [Vec<&str>; 2]>::new(), Vec::new());
         for entry in found.entries.iter().filter(is_ours) {

@@ -3,19 +3,27 @@
 
 use crate::component::Component;
 use crate::handover::pair::{Pair, gone, is_cut, settled, share_again};
-use crate::host::{Listener, MARK_NEWCOMER, Steering};
+use crate::host::{Answer, Listener, MARK_NEWCOMER, Question, Steering};
 use crate::look::once;
 use crate::site::{Site, describe, in_api_pod};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
 
 const API: Component = Component::ApiServer;
 
 pub(super) struct Switch {
     pub(super) site: Arc<Site>,
+}
+
+/// What the new server has answered while it was watched.
+#[derive(Default)]
+struct Watched {
+    answers: u32,
+    slowest: Duration,
 }
 
 impl Switch {
@@ -33,16 +41,18 @@ impl Switch {
         Ok(new.clone())
     }
 
-    /// Asks as clients do, until the time is up. Returns the number of questions. Connections that were on
+    /// Asks as clients do, until the time is up. Connections that were on
     /// their way to the old server at the switch arrive meanwhile.
-    async fn soak(&self, cx: &Context, new: &Listener) -> Result<u32, StepError> {
+    async fn soak(&self, cx: &Context, new: &Listener) -> Result<Watched, StepError> {
         let question = self.site.question(API);
         let soak = self.site.settings.soak.max(self.site.timeouts.handshake);
         let end = Instant::now() + soak;
         cx.note(format!("watching {} for {soak:?}", describe(&new.process)));
-        let mut answers = 0;
+        let mut watched = Watched::default();
         loop {
-            let answer = self.site.node.host.ask(&question).await?;
+            let asked = Instant::now();
+            let answer = self.in_time(&question).await?;
+            watched.slowest = watched.slowest.max(asked.elapsed());
             let who = answer.process.as_ref().map_or("a process that was gone at once".to_owned(), describe);
             if answer.status != 200 || answer.process.is_none_or(|process| process.pid != new.process.pid) {
                 return Err(StepError::fatal(format!(
@@ -50,14 +60,27 @@ impl Switch {
                     answer.status, question.path
                 )));
             }
-            answers += 1;
+            watched.answers += 1;
             if Instant::now() >= end {
-                return Ok(answers);
+                return Ok(watched);
             }
             tokio::select! {
                 () = tokio::time::sleep(self.site.timeouts.poll) => {}
                 () = cx.stopped() => return Err(StepError::stopped()),
             }
+        }
+    }
+
+    /// The answer, over a connection of its own. One that takes longer than the person allows ends the step.
+    async fn in_time(&self, question: &Question) -> Result<Answer, StepError> {
+        let answer = self.site.node.host.ask(question);
+        let Some(limit) = self.site.settings.max_latency else { return Ok(answer.await?) };
+        match timeout(limit, answer).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(StepError::fatal(format!(
+                "{} was not answered within {limit:?}, the longest that --max-latency allows",
+                question.path
+            ))),
         }
     }
 
@@ -76,8 +99,11 @@ impl Switch {
     async fn switch(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "the new kube-apiserver to take new connections";
         let new = cx.wait(what, self.site.timeouts.poll, async || self.to_new(cx).await).await?;
-        let answers = self.soak(cx, &new).await?;
-        Ok(json!({ "pid": new.process.pid, "inode": new.inode, "answers": answers }))
+        let watched = self.soak(cx, &new).await?;
+        let slowest = u64::try_from(watched.slowest.as_millis()).unwrap_or(u64::MAX);
+        Ok(json!({
+            "pid": new.process.pid, "inode": new.inode, "answers": watched.answers, "slowest_ms": slowest
+        }))
     }
 }
 

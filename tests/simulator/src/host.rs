@@ -9,7 +9,7 @@ use super::world::World;
 use async_trait::async_trait;
 use fulcrum_steps::certificates::Renewable;
 use fulcrum_steps::host::{Answer, Hindrance, Host, HostError, Listener, Presented, Process, Question};
-use fulcrum_steps::host::{Redirect, RedirectState, Steering};
+use fulcrum_steps::host::{Redirect, RedirectState, Steering, Strain};
 use http::{Method, Request};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -25,6 +25,12 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// The prefix of the paths.
 pub(super) const PREFIX: &str = "/host/";
 
+/// How long the machine takes over this request, beyond what the simulation takes.
+pub(super) fn delay(world: &World, number: Option<usize>, asked: &Asked) -> Duration {
+    let node = number.and_then(|number| world.nodes.get(number)).filter(|_| asked.path == "/host/ask");
+    node.map_or(Duration::ZERO, |node| node.machine.answer_time)
+}
+
 /// The rehearsal's side: the machine with this number.
 pub(super) fn answer(world: &mut World, number: Option<usize>, asked: &Asked, now: Duration) -> Reply {
     let Some((number, node)) = number.and_then(|number| Some((number, world.nodes.get_mut(number)?))) else {
@@ -36,6 +42,8 @@ pub(super) fn answer(world: &mut World, number: Option<usize>, asked: &Asked, no
     let found = match (&asked.method, path.split_once('/').unwrap_or((path, ""))) {
         (&Method::GET, ("boot-id", "")) => Ok(json!(machine.boot_id)),
         (&Method::GET, ("memory", "")) => Ok(json!(machine.memory_available())),
+        (&Method::GET, ("strain", "")) => Ok(json!(machine.strain)),
+        (&Method::GET, ("sync-time", "")) => Ok(json!(machine.sync_time)),
         (&Method::GET, ("listeners", port)) => match port.parse() {
             Ok(port) => Ok(json!(machine.listeners(port))),
             Err(e) => Err(Failure::bad_request(format!("{port:?} is no port: {e}"))),
@@ -223,6 +231,15 @@ impl Host for SimulatedHost {
 
     async fn memory_available(&self) -> Result<u64, HostError> {
         self.get("memory", "asking the rehearsal for its memory").await
+    }
+
+    async fn strain(&self) -> Result<Strain, HostError> {
+        self.get("strain", "asking the rehearsal how busy its machine is").await
+    }
+
+    /// Its disk is slow or fast as it was told.
+    async fn sync_time(&self, _dir: &Path) -> Result<Duration, HostError> {
+        self.get("sync-time", "asking the rehearsal for its disk").await
     }
 
     async fn is_shared(&self, listener: &Listener) -> Result<bool, HostError> {

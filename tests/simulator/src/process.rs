@@ -8,7 +8,7 @@ use super::pace::Pace;
 use super::program::Program;
 use super::snapshot::Origin;
 use super::socket::Sockets;
-use fulcrum_steps::host::{Hindrance, HostError, Listener, Process};
+use fulcrum_steps::host::{Hindrance, HostError, Listener, Process, Strain};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -67,6 +67,12 @@ pub(super) struct Machine {
     /// Its `/etc/kubernetes`.
     root: PathBuf,
     pub(super) memory: u64,
+    /// How busy it says that it is.
+    pub(super) strain: Strain,
+    /// How long its disk takes to sync.
+    pub(super) sync_time: Duration,
+    /// How long its processes take to answer.
+    pub(super) answer_time: Duration,
     pub(super) procs: BTreeMap<u32, Proc>,
     pub(super) sockets: Sockets,
     /// The abilities that its kernel lacks.
@@ -114,6 +120,9 @@ impl Machine {
             boot_id: uuid::Uuid::now_v7().to_string(),
             root: options.root(),
             memory: options.memory,
+            strain: Strain { processors: 2, ..Strain::default() },
+            sync_time: Duration::from_millis(1),
+            answer_time: Duration::ZERO,
             procs: BTreeMap::new(),
             sockets: Sockets::default(),
             lacks: BTreeSet::new(),

@@ -102,6 +102,10 @@ impl Shared {
         let now = self.now();
         let mut world = self.lock();
         if asked.path.starts_with(host::PREFIX) {
+            match host::delay(&world, caller.on, asked) {
+                Duration::ZERO => {}
+                delay => return Fate::Later(delay),
+            }
             return Fate::Answered(host::answer(&mut world, caller.on, asked, now.at));
         }
         let Some((number, pid)) = connection.server(&mut world, caller, now.at) else { return Fate::Refused };
@@ -140,6 +144,9 @@ impl Shared {
     pub(super) fn serve_late(&self, asked: &Asked, caller: Caller, connection: &Connection) -> Fate {
         let now = self.now();
         let mut world = self.lock();
+        if asked.path.starts_with(host::PREFIX) {
+            return Fate::Answered(host::answer(&mut world, caller.on, asked, now.at));
+        }
         let Some((number, pid)) = connection.server(&mut world, caller, now.at) else { return Fate::Refused };
         match answers_instead(&world.nodes[number].machine, pid, &asked.path) {
             Some(reply) => Fate::Answered(reply),

@@ -6,7 +6,7 @@ use super::server::{self, Server};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::world::{Caller, Target};
-use fulcrum_steps::host::Host;
+use fulcrum_steps::host::{Host, Strain};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -190,6 +190,21 @@ impl SimulatedNode {
     /// Sets how much memory the machine has, in bytes, from now on. Nothing that runs is killed.
     pub fn memory(&self, bytes: u64) {
         self.shared.lock().nodes[self.number].machine.memory = bytes;
+    }
+
+    /// Makes the machine say that it is so busy, from now on. Nothing gets slower by that.
+    pub fn strain(&self, strain: Strain) {
+        self.shared.lock().nodes[self.number].machine.strain = strain;
+    }
+
+    /// Makes the machine say that its disk takes so long to sync, from now on.
+    pub fn sync_time(&self, time: Duration) {
+        self.shared.lock().nodes[self.number].machine.sync_time = time;
+    }
+
+    /// Makes processes here take so long to answer a question of the machine, in real time, from now on.
+    pub fn answer_time(&self, time: Duration) {
+        self.shared.lock().nodes[self.number].machine.answer_time = time;
     }
 
     /// Takes an ability from the machine's kernel.

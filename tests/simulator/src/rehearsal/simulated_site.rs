@@ -125,6 +125,7 @@ impl SimulatedSite {
             node_name: None,
             handover: self.handover,
             soak: SOAK,
+            max_latency: None,
             guard: true,
             on_reboot: self.on_reboot,
             ignored: Ignored::default(),
