@@ -33,7 +33,7 @@ variants!(Event, EVENTS, event_name,
 variants!(ProbeResult, PROBE_RESULTS, result_name,
     Absent => "absent", Partial => "partial", Done => "done", Foreign => "foreign", Unknown => "unknown");
 variants!(PauseCause, CAUSES, cause_name,
-    Person => "person", Signal => "signal", Breakpoint => "breakpoint", Above => "above", Unknown => "unknown");
+    Person => "person", Signal => "signal", Breakpoint => "breakpoint", Queued => "queued", Above => "above", Unknown => "unknown");
 variants!(Wait, WAITS, wait_name, Time => "time", Decision => "decision", Run => "run");
 variants!(Verdict, VERDICTS, verdict_name,
     Approved => "approved", Rejected => "rejected", Expired => "expired");
@@ -92,7 +92,7 @@ fn samples() -> BTreeMap<String, Event> {
     ] {
         all.push(Event::Probed { step: step.clone(), result, output: Value::Null, facts: Vec::new() });
     }
-    for cause in [PauseCause::Person, PauseCause::Signal, PauseCause::Breakpoint, PauseCause::Above] {
+    for cause in [PauseCause::Person, PauseCause::Signal, PauseCause::Breakpoint, PauseCause::Queued, PauseCause::Above] {
         all.push(Event::Paused { reason: "SIGINT".into(), cause });
     }
     for outcome in [Outcome::Completed, Outcome::RolledBack, Outcome::NeedsOperator, Outcome::Abandoned] {

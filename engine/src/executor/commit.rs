@@ -99,6 +99,7 @@ impl Executor<'_> {
                     self.engine.journal.begin_as(self.name, self.run.plan().workflow(), commit).await?;
                 let seq = writer.head().seq;
                 here::at_work(writer.run());
+                self.lease = writer.lease().cloned();
                 self.writer = Some(Arc::new(Mutex::new(writer)));
                 seq
             }
