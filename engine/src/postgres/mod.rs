@@ -100,7 +100,7 @@ impl Options {
         self
     }
 
-    /// How long a claim lasts if it is not renewed. A claim is renewed three times as often. 15 s if it is not set, at
+    /// How long a claim lasts if it is not renewed. It is renewed each third of that. 15 s if it is not set, at
     /// least 1 s.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease.max(Duration::from_secs(1));
