@@ -1,6 +1,6 @@
 //! What a store is asked for.
 
-use super::core::{Claimed, Core, Due, Hold, PgLease, lock};
+use super::shared::{Claimed, Core, Due, Hold, PgLease, lock};
 use super::rows::{Columns, Reading, name, number};
 use super::sql::Query;
 use crate::event::Event;
@@ -146,7 +146,7 @@ impl Core {
         }
     }
 
-    /// Claims a run that is due, of one of these kinds, for the next call that continues it.
+    /// Claims a run that is due, of one of these kinds.
     pub(super) async fn claim_next(
         self: &Arc<Self>,
         kinds: Option<&[String]>,
@@ -156,7 +156,7 @@ impl Core {
         let parameters: [&(dyn ToSql + Sync); 4] = [&self.holder, &seconds, &kinds, &local];
         let rows = self.ask("look for a run in", Query::ClaimNext, &parameters).await?;
         let claimed = rows.first().map(|row| self.claimed(row, asked)).transpose()?;
-        Ok(claimed.map(|claimed| self.keep(claimed, true)))
+        Ok(claimed.map(|claimed| self.keep(claimed)))
     }
 
     fn claimed(&self, row: &Row, asked: Instant) -> Result<Claimed, StoreError> {

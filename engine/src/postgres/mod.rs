@@ -28,17 +28,17 @@
 //! ```
 
 mod calls;
-mod core;
 mod pool;
 mod renew;
 mod rows;
+mod shared;
 mod sql;
 mod worker;
 
 pub use tokio_postgres;
 pub use worker::Worker;
 
-use self::core::{Core, PgLease};
+use self::shared::{Core, PgLease};
 use self::pool::Pool;
 use self::sql::Sql;
 use fulcrum_state::{
@@ -244,7 +244,9 @@ impl Store for Postgres {
     fn claim(&self, run: RunId) -> Result<(RunHeader, Arc<dyn Lease>), AppendError> {
         let core = self.core();
         let lease = self.wait(async move { core.claim(run).await }).unwrap_or(Err(AppendError::WriterGone))?;
-        Ok((lease.hold.header.clone(), lease))
+        let header = lease.hold.header.clone();
+        let lease: Arc<dyn Lease> = lease;
+        Ok((header, lease))
     }
 
     fn append(

@@ -1,6 +1,6 @@
 //! What goes on beside the calls: claims are renewed, and notifications are listened for.
 
-use super::core::{Core, lock};
+use super::shared::{Core, lock};
 use std::sync::Weak;
 use std::time::Duration;
 use tokio::time::Instant;

@@ -1,7 +1,7 @@
 //! Takes up the runs that are due, on as many machines as there are workers.
 
 use super::Postgres;
-use super::core::{Due, PgLease};
+use super::shared::{Due, PgLease};
 use crate::control::Control;
 use crate::engine::{Ending, Engine};
 use crate::error::EngineError;
@@ -40,6 +40,13 @@ pub struct Worker {
 struct AtWork {
     lease: Arc<PgLease>,
     control: Control,
+}
+
+impl Drop for AtWork {
+    /// A call that ended early has not taken its claim.
+    fn drop(&mut self) {
+        self.lease.not_handed();
+    }
 }
 
 impl Worker {
@@ -107,8 +114,8 @@ impl Worker {
                 () = tokio::time::sleep(self.every), if has_room => {}
             }
         }
-        for AtWork { control, .. } in at_work.values() {
-            control.pause("the worker stops", PauseCause::Signal);
+        for worked in at_work.values() {
+            worked.control.pause("the worker stops", PauseCause::Signal);
         }
         while let Some(ended) = tasks.join_next_with_id().await {
             end(ended, &mut at_work);
@@ -118,6 +125,7 @@ impl Worker {
     fn begin(&self, lease: Arc<PgLease>, tasks: &mut JoinSet<Worked>, at_work: &mut HashMap<Id, AtWork>) {
         let engine = Engine { control: Control::default(), ..self.engine.clone() };
         let (control, run) = (engine.control(), lease.hold.run);
+        lease.hand();
         let task = tasks.spawn(async move { engine.carry_on(run).await });
         at_work.insert(task.id(), AtWork { lease, control });
     }
@@ -131,7 +139,8 @@ fn end(ended: Result<(Id, Worked), tokio::task::JoinError>, at_work: &mut HashMa
         Ok((id, _)) => *id,
         Err(error) => error.id(),
     };
-    let Some(AtWork { lease, .. }) = at_work.remove(&id) else { return };
+    let Some(worked) = at_work.remove(&id) else { return };
+    let lease = &worked.lease;
     let run = lease.hold.run;
     let due = match ended {
         Ok((_, Ok((ending, waits_for_a_run)))) => due(&ending.phase, waits_for_a_run),
@@ -147,8 +156,6 @@ fn end(ended: Result<(Id, Worked), tokio::task::JoinError>, at_work: &mut HashMa
     if let Some(due) = due {
         lease.set_due(due);
     }
-    // A call that ended early has not taken its claim.
-    lease.not_handed();
 }
 
 /// When a run in this phase is due. `None`: at once.

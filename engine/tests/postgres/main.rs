@@ -20,19 +20,18 @@ mod ledger;
 mod server;
 mod worker;
 
-use fulcrum_engine::history::History;
 use fulcrum_engine::postgres::tokio_postgres::NoTls;
 use fulcrum_engine::postgres::{Options, Postgres, Worker};
 use fulcrum_engine::state::{AppendError, Commit, Journal, Lease, Reader, RunId, testing};
 use fulcrum_engine::{
     ChildRun, Engine, Event, Outcome, Phase, Plan, Question, Session, StepSpec, Steps, step,
 };
-use harness::Talker;
 use serde_json::Value;
 use server::Server;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use worker::Started;
 
 /// The longest wait for anything, on a machine that does other things, too.
 const MOST: Duration = Duration::from_secs(120);
@@ -173,14 +172,14 @@ async fn a_process_that_stood_still_is_refused() {
     drop(writer);
     wait_for("the run is released", async || store.journal().continue_run(run).is_ok()).await;
     let mut child = worker::start_appending(&server.config(), &dir, run);
-    let mut lines = child.lines().filter(|line| line.starts_with("continued") || line.starts_with("refused") || line.starts_with("appended"));
-    assert_eq!(lines.next().as_deref(), Some("continued"));
-    signal(&child, rustix::process::Signal::STOP);
+    let mut lines = child.lines();
+    assert!(lines.any(|line| line.ends_with("continued")));
+    signal(child.id(), rustix::process::Signal::STOP);
     let error = store.journal().continue_run(run).err().unwrap();
     assert!(matches!(&error, AppendError::Held { by, .. } if by.contains(&child.id().to_string())), "{error}");
     wait_for("the lease is over", async || store.journal().continue_run(run).is_ok()).await;
     std::fs::write(dir.join(worker::GO), "").unwrap();
-    signal(&child, rustix::process::Signal::CONT);
+    signal(child.id(), rustix::process::Signal::CONT);
     let line = lines.next().unwrap();
     assert!(line.starts_with(&format!("refused: run {run} was taken over")), "{line}");
     assert_eq!(store.journal().reader().verify(run).unwrap().seq, 2);
@@ -194,14 +193,14 @@ async fn a_run_whose_worker_stands_still_is_taken_up_by_another() {
     let store = server.open(worker::options()).await;
     let journal = store.journal();
     let engine = worker::engine(&journal, &dir);
-    let mut first = worker::start(&server.config(), &dir);
+    let first = worker::start(&server.config(), &dir);
     let run = engine.submit("one", worker::chain("hold", 3)).await.unwrap();
     wait_for("the step has begun", async || !ledger::read(&dir, &run.to_string()).is_empty()).await;
-    signal(&first, rustix::process::Signal::STOP);
+    signal(first.id(), rustix::process::Signal::STOP);
     std::fs::write(dir.join(worker::GO), "").unwrap();
     let second = worker::start(&server.config(), &dir);
     wait_for("the run is completed", async || is_completed(&journal.reader(), run)).await;
-    signal(&first, rustix::process::Signal::CONT);
+    signal(first.id(), rustix::process::Signal::CONT);
     // It goes on: the next run may be either's.
     let next = engine.submit("two", worker::chain("work", 3)).await.unwrap();
     wait_for("the next run is completed", async || is_completed(&journal.reader(), next)).await;
@@ -209,13 +208,13 @@ async fn a_run_whose_worker_stands_still_is_taken_up_by_another() {
         engine.submit("three", worker::chain("work", 1)).await.is_ok() && journal.open_runs().is_ok_and(|runs| runs.is_empty())
     })
     .await;
+    let stood_still = first.id();
     first.kill();
-    first.wait();
     let lines = ledger::read(&dir, &run.to_string());
     ledger::check(&lines);
     assert!(lines.iter().any(|line| line.process == second.id() && line.what == "end"), "{lines:#?}");
     let refused = |line: &&ledger::Line| line.what == "refused";
-    assert!(lines.iter().filter(refused).all(|line| line.process == first.id()), "{lines:#?}");
+    assert!(lines.iter().filter(refused).all(|line| line.process == stood_still), "{lines:#?}");
     assert_eq!(journal.reader().verify(run).unwrap(), journal.reader().header(run).unwrap().unwrap().head);
 }
 
@@ -232,7 +231,7 @@ fn workers_and_the_server_are_killed() {
     let engine = worker::engine(&store.journal(), &dir);
     let submit = async |n| engine.submit(&format!("run {n}"), worker::chain("work", steps)).await.unwrap();
     let names: BTreeSet<RunId> = (0..runs).map(|n| runtime.block_on(submit(n))).collect();
-    let mut workers: Vec<Talker> = (0..4).map(|_| worker::start(&server.config(), &dir)).collect();
+    let mut workers: Vec<Started> = (0..4).map(|_| worker::start(&server.config(), &dir)).collect();
     let (mut said, mut kills, mut server_kills) = (Vec::new(), 0, 0);
     let begun = Instant::now();
     let most = MOST + Duration::from_secs(2) * u32::try_from(runs).unwrap();
@@ -248,26 +247,21 @@ fn workers_and_the_server_are_killed() {
             server_kills += 1;
         } else {
             let victim = fastrand::usize(..workers.len());
-            let mut dead = std::mem::replace(&mut workers[victim], worker::start(&server.config(), &dir));
-            dead.kill();
-            said.extend(dead.lines());
-            dead.wait();
+            said.extend(workers.swap_remove(victim).kill());
+            workers.push(worker::start(&server.config(), &dir));
             kills += 1;
         }
-        std::thread::sleep(Duration::from_millis(fastrand::u64(300..1500)));
+        std::thread::sleep(Duration::from_millis(fastrand::u64(200..800)));
     }
     let took = begun.elapsed();
-    for mut worker in workers {
-        worker.kill();
-        said.extend(worker.lines());
-    }
+    said.extend(workers.into_iter().flat_map(Started::kill));
     let refused = judge(&store.journal().reader(), &dir, &names, steps, &said);
     println!(
         "{runs} runs of {steps} steps with {kills} kills of workers and {server_kills} of the server in {took:.1?}; \
          {refused} effects were refused, {} entries were acknowledged",
         said.len()
     );
-    assert!(kills > 3 && server_kills > 0, "{kills} and {server_kills}: too fast");
+    assert!(kills > 1 && server_kills > 0, "{kills} and {server_kills}: too fast");
 }
 
 /// Returns how many effects were refused.
@@ -276,7 +270,7 @@ fn judge(reader: &Reader, dir: &std::path::Path, names: &BTreeSet<RunId>, steps:
     let mut there: BTreeMap<String, usize> = BTreeMap::new();
     for run in names {
         reader.verify(*run).unwrap();
-        assert!(is_completed(reader, *run), "{:?}", History::read(reader, *run));
+        assert!(is_completed(reader, *run), "run {run} ended in another way");
         for entry in reader.entries(*run).map(Result::unwrap) {
             let event: Event = fulcrum_engine::load::decode(&entry).unwrap();
             *there.entry(worker::said(*run, entry.time, &event)).or_default() += 1;
@@ -287,8 +281,7 @@ fn judge(reader: &Reader, dir: &std::path::Path, names: &BTreeSet<RunId>, steps:
         let done: BTreeSet<_> = lines.iter().filter(|line| line.what == "end").map(|line| &line.step).collect();
         assert_eq!(done.len(), steps, "{lines:#?}");
     }
-    let is_event = |line: &&String| line.ends_with('}') && line.contains("\"event\"");
-    for line in said.iter().filter(is_event) {
+    for line in said {
         let left = there.get_mut(line).filter(|left| **left > 0);
         *left.unwrap_or_else(|| panic!("acknowledged, and not there: {line}")) -= 1;
     }
@@ -308,7 +301,7 @@ fn steps_a_second() {
     let submit = async |n| engine.submit(&format!("run {n}"), worker::chain("nothing", steps)).await.unwrap();
     (0..runs).for_each(|n| _ = runtime.block_on(submit(n)));
     let begun = Instant::now();
-    let _workers: Vec<Talker> = (0..4).map(|_| worker::start(&server.config(), &dir)).collect();
+    let _workers: Vec<Started> = (0..4).map(|_| worker::start(&server.config(), &dir)).collect();
     while runtime.block_on(async { store.journal().open_runs().map_or(1, |open| open.len()) }) > 0 {
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -323,8 +316,8 @@ fn work_dir(server: &Server) -> std::path::PathBuf {
     dir
 }
 
-fn signal(child: &Talker, signal: rustix::process::Signal) {
-    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+fn signal(process: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();
 }
 

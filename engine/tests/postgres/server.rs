@@ -1,7 +1,7 @@
 //! A PostgreSQL of the test's own: in a directory of its own, on a socket there, as another user than root.
 
 use crate::harness::skipped;
-use fulcrum_engine::postgres::tokio_postgres::{Config, NoTls};
+use fulcrum_engine::postgres::tokio_postgres::NoTls;
 use fulcrum_engine::postgres::{Options, Postgres};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -62,10 +62,11 @@ impl Server {
     }
 
     fn wait_until_it_answers(&mut self) {
-        let (data, config) = (self.data(), self.config());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let data = self.data();
+        let mut asks = command(&self.programs, "pg_isready");
+        asks.arg("-q").arg("-h").arg(&data);
         let begun = Instant::now();
-        while runtime.block_on(async { config.parse::<Config>().unwrap().connect(NoTls).await }).is_err() {
+        while !asks.status().unwrap().success() {
             assert!(begun.elapsed() < START_MAX, "the server does not answer: look at {}/log", data.display());
             // After a kill, it starts only once the last of its children is gone.
             if self.child.try_wait().unwrap().is_some() {

@@ -10,6 +10,7 @@ use fulcrum_engine::{
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 const CONFIG: &str = "FULCRUM_POSTGRES";
@@ -20,15 +21,41 @@ const APPENDS_TO: &str = "FULCRUM_POSTGRES_RUN";
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
 
 /// What a step takes.
-const WORK: Duration = Duration::from_millis(5);
+const WORK: Duration = Duration::from_millis(80);
 
 /// A file that ends the steps named `hold`.
 pub(crate) const GO: &str = "go";
 
-/// A worker that says what is durable.
-pub(crate) fn start(config: &str, dir: &Path) -> Talker {
-    Talker::start(test_as_child("a_worker").env(CONFIG, config).env(DIR, dir))
+/// A worker, and what it says is durable.
+pub(crate) struct Started {
+    child: Talker,
+    said: JoinHandle<Vec<String>>,
 }
+
+impl Started {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it, and returns what it has said.
+    pub(crate) fn kill(mut self) -> Vec<String> {
+        self.child.kill();
+        self.child.wait();
+        self.said.join().unwrap()
+    }
+}
+
+/// Starts a worker.
+pub(crate) fn start(config: &str, dir: &Path) -> Started {
+    let mut child = Talker::start(test_as_child("a_worker").env(CONFIG, config).env(DIR, dir));
+    let lines = child.lines();
+    // The harness of the tests writes on the same line.
+    let durable = |line: String| line.split_once(SAYS).map(|(_, said)| said.to_owned());
+    let said = std::thread::spawn(move || lines.filter_map(durable).collect());
+    Started { child, said }
+}
+
+const SAYS: &str = "durable: ";
 
 /// A process that continues this run, and appends to it once the file is there.
 pub(crate) fn start_appending(config: &str, dir: &Path, run: RunId) -> Talker {
@@ -47,7 +74,7 @@ pub(crate) fn work() {
             Ok(run) => append(&store.journal(), run.parse().unwrap(), &dir).await,
             Err(_) => {
                 let engine = engine(&store.journal(), &dir).observer(Arc::new(Says));
-                let worker = Worker::new(store, engine).look_every(Duration::from_millis(200));
+                let worker = Worker::new(store, engine).at_once(at_once()).look_every(Duration::from_millis(200));
                 worker.serve(std::future::pending()).await;
             }
         }
@@ -55,7 +82,12 @@ pub(crate) fn work() {
 }
 
 async fn append(journal: &fulcrum_engine::state::Journal, run: RunId, dir: &Path) {
-    let mut writer = journal.continue_run(run).unwrap();
+    let mut writer = loop {
+        match journal.continue_run(run) {
+            Ok(writer) => break writer,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
     println!("continued");
     until(&dir.join(GO)).await;
     match writer.append(Commit::of(["{}"])).await {
@@ -71,6 +103,11 @@ async fn until(file: &Path) {
     }
 }
 
+/// How many runs a worker has at once.
+fn at_once() -> usize {
+    std::env::var("FULCRUM_POSTGRES_AT_ONCE").map_or(2, |runs| runs.parse().unwrap())
+}
+
 pub(crate) fn options() -> Options {
     Options::default().lease(LEASE)
 }
@@ -80,7 +117,7 @@ struct Says;
 
 impl Observer for Says {
     fn event(&self, run: RunId, time: Timestamp, event: &Event) {
-        println!("{}", said(run, time, event));
+        println!("{SAYS}{}", said(run, time, event));
     }
 }
 

@@ -77,6 +77,13 @@ impl PgLease {
         *lock(&self.hold.due) = Some(due);
     }
 
+    /// The next call that continues the run gets this claim.
+    pub(super) fn hand(self: &Arc<Self>) {
+        if let Some(Local::Held { handed, .. }) = self.core.local().get_mut(&self.hold.run) {
+            *handed = Some(self.clone());
+        }
+    }
+
     /// Nobody continues the run with this claim any more.
     pub(super) fn not_handed(&self) {
         let handed = self.core.take_handed(self.hold.run);
@@ -181,11 +188,10 @@ impl Core {
     /// The claim that was asked for.
     pub(super) fn held(self: &Arc<Self>, mut taking: Taking<'_>, claimed: Claimed) -> Arc<PgLease> {
         taking.done = true;
-        self.keep(claimed, false)
+        self.keep(claimed)
     }
 
-    /// Keeps a claim. If `hand` is set, the next call that continues the run gets it.
-    pub(super) fn keep(self: &Arc<Self>, claimed: Claimed, hand: bool) -> Arc<PgLease> {
+    pub(super) fn keep(self: &Arc<Self>, claimed: Claimed) -> Arc<PgLease> {
         let Claimed { header, token, asked } = claimed;
         let hold = Arc::new(Hold {
             run: header.run,
@@ -196,8 +202,7 @@ impl Core {
             due: Mutex::new(None),
         });
         let lease = Arc::new(PgLease { core: self.clone(), hold: hold.clone() });
-        let handed = hand.then(|| lease.clone());
-        self.local().insert(hold.run, Local::Held { hold, handed });
+        self.local().insert(hold.run, Local::Held { hold, handed: None });
         lease
     }
 
