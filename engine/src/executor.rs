@@ -137,7 +137,9 @@ impl<'a> Executor<'a> {
         if tokio::time::timeout(GONE_MAX, self.tasks.shutdown()).await.is_err() {
             tracing::error!("a step blocks its thread: it goes on although it was dropped");
         }
-        if let Err(EngineError::Lapsed { run } | EngineError::Journal(AppendError::Fenced { run, .. })) = &ending {
+        if let Err(EngineError::Lapsed { run } | EngineError::Journal(AppendError::Fenced { run, .. })) =
+            &ending
+        {
             // Whoever takes the run up may die of it.
             here::ended(*run);
         }

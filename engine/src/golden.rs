@@ -92,7 +92,13 @@ fn samples() -> BTreeMap<String, Event> {
     ] {
         all.push(Event::Probed { step: step.clone(), result, output: Value::Null, facts: Vec::new() });
     }
-    for cause in [PauseCause::Person, PauseCause::Signal, PauseCause::Breakpoint, PauseCause::Queued, PauseCause::Above] {
+    for cause in [
+        PauseCause::Person,
+        PauseCause::Signal,
+        PauseCause::Breakpoint,
+        PauseCause::Queued,
+        PauseCause::Above,
+    ] {
         all.push(Event::Paused { reason: "SIGINT".into(), cause });
     }
     for outcome in [Outcome::Completed, Outcome::RolledBack, Outcome::NeedsOperator, Outcome::Abandoned] {

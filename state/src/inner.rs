@@ -14,7 +14,6 @@ use crate::Commit;
 use crate::CommitOn;
 use crate::DiskError;
 use crate::Options;
-use crate::RunId;
 use crate::active::Active;
 use crate::blob;
 use crate::blob::BLOBS;
@@ -110,7 +109,12 @@ impl Inner {
 
     /// Checks a commit, and writes its files beside the thread that commits. So other runs do not wait for
     /// it.
-    pub(crate) async fn prepared(&self, claim: &Arc<Claim>, last: u64, commit: Commit) -> Result<Prepared, AppendError> {
+    pub(crate) async fn prepared(
+        &self,
+        claim: &Arc<Claim>,
+        last: u64,
+        commit: Commit,
+    ) -> Result<Prepared, AppendError> {
         let (claim, run) = (claim.clone(), claim.run());
         let prepared = Prepared::new(run, last, commit)?;
         if prepared.files.is_empty() {

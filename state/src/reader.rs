@@ -177,7 +177,9 @@ impl Reader {
         for entry in entries.by_ref() {
             for digest in entry?.blobs {
                 match &self.source {
-                    Source::Log(shared) => shared.blob(&digest).map_err(|error| shared.or_pruned(run, error))?,
+                    Source::Log(shared) => {
+                        shared.blob(&digest).map_err(|error| shared.or_pruned(run, error))?
+                    }
                     Source::Store(store) => store::blob(store.as_ref(), &digest)?,
                 };
             }

@@ -94,11 +94,11 @@ async fn append_to_log(
 ) -> Result<(Head, Option<Timestamp>), AppendError> {
     // A future that was dropped has left its request with the thread.
     let is_first = Arc::strong_count(claim) == 1;
-    let (run, claim) = (claim.run(), claim.clone());
+    let (run, claim, has_entries) = (claim.run(), claim.clone(), !commit.bodies.is_empty());
     let commit = inner.prepared(&claim, expected.seq, commit).await?;
     let time = commit.time;
     let head = inner.ask(is_first, |reply| Request::Append { run, expected, commit, reply, claim }).await?;
-    Ok((head, Some(time)))
+    Ok((head, has_entries.then_some(time)))
 }
 
 async fn append_to_store(

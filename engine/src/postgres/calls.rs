@@ -1,7 +1,7 @@
 //! What a store is asked for.
 
-use super::shared::{Claimed, Core, Due, Hold, PgLease, lock};
 use super::rows::{Columns, Reading, name, number};
+use super::shared::{Claimed, Core, Due, Hold, PgLease, lock};
 use super::sql::Query;
 use crate::event::Event;
 use fulcrum_state::{AppendError, Batch, Entry, Head, ReadError, RunHeader, RunId, StoreError};
@@ -69,7 +69,9 @@ impl Core {
         if rows.is_empty() {
             let state = self.state(run).await?;
             // The answer to this very statement was lost on its way.
-            if !state.is_some_and(|state| state.holder == self.holder && state.token == 1 && state.head == head) {
+            if !state
+                .is_some_and(|state| state.holder == self.holder && state.token == 1 && state.head == head)
+            {
                 return Err(AppendError::Exists { run });
             }
         }
@@ -132,8 +134,8 @@ impl Core {
         let taking = self.free(run).await?;
         let asked = Instant::now();
         let seconds = self.lease.as_secs_f64();
-        let rows = self.ask("claim a run in", Query::Claim, &[&name(run), &self.holder, &seconds]);
-        let rows = rows.await.map_err(AppendError::Store)?;
+        let rows = self.ask("claim a run in", Query::Claim, &[&name(run), &self.holder, &seconds]).await;
+        let rows = rows.map_err(AppendError::Store)?;
         if let Some(row) = rows.first() {
             return Ok(self.held(taking, self.claimed(row, asked).map_err(AppendError::Store)?));
         }

@@ -38,11 +38,12 @@ mod worker;
 pub use tokio_postgres;
 pub use worker::Worker;
 
-use self::shared::{Core, PgLease};
 use self::pool::Pool;
+use self::shared::{Core, PgLease};
 use self::sql::Sql;
 use fulcrum_state::{
-    Answer, AppendError, Batch, Digest, Entry, Head, Journal, Lease, ReadError, RunHeader, RunId, Store, StoreError,
+    Answer, AppendError, Batch, Digest, Entry, Head, Journal, Lease, ReadError, RunHeader, RunId, Store,
+    StoreError,
 };
 use std::future::Future;
 use std::sync::{Arc, mpsc};
@@ -243,7 +244,8 @@ impl Store for Postgres {
 
     fn claim(&self, run: RunId) -> Result<(RunHeader, Arc<dyn Lease>), AppendError> {
         let core = self.core();
-        let lease = self.wait(async move { core.claim(run).await }).unwrap_or(Err(AppendError::WriterGone))?;
+        let lease =
+            self.wait(async move { core.claim(run).await }).unwrap_or(Err(AppendError::WriterGone))?;
         let header = lease.hold.header.clone();
         let lease: Arc<dyn Lease> = lease;
         Ok((header, lease))
@@ -308,16 +310,16 @@ impl Postgres {
 
     async fn claim_next(&self, kinds: Option<Vec<String>>) -> Result<Option<Arc<PgLease>>, StoreError> {
         let core = self.core();
-        let claimed = spawned(&core.runtime, async move { core.claim_next(kinds.as_deref()).await });
-        claimed.await.unwrap_or_else(|| Err(gone(&self.inner.core)))
+        let claim = async move { core.claim_next(kinds.as_deref()).await };
+        spawned(&self.inner.core.runtime, claim).await.unwrap_or_else(|| Err(gone(&self.inner.core)))
     }
 }
 
 /// Carries it out on the store's thread. `None` if that is gone.
-fn spawned<T: Send + 'static>(
+fn spawned<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
     runtime: &Handle,
-    future: impl Future<Output = T> + Send + 'static,
-) -> impl Future<Output = Option<T>> + Send + 'static {
+    future: F,
+) -> impl Future<Output = Option<T>> + Send + use<T, F> {
     let (answer, answered) = oneshot::channel();
     runtime.spawn(async move {
         let _ = answer.send(future.await);

@@ -83,7 +83,8 @@ impl Pool {
     pub(super) async fn prepare(&self) -> Result<(), StoreError> {
         let fail = |error: Error| self.error("open the journal in", error);
         let client = self.client(None).await.map_err(fail)?;
-        let found = client.query_one("SELECT current_setting('server_encoding'), current_setting('fsync')", &[]);
+        let found =
+            client.query_one("SELECT current_setting('server_encoding'), current_setting('fsync')", &[]);
         let found = found.await.map_err(fail)?;
         let (encoding, fsync): (String, String) = (found.get(0), found.get(1));
         if encoding != "UTF8" {
@@ -98,7 +99,8 @@ impl Pool {
         if version == FORMAT {
             return Ok(());
         }
-        let why = format!("its tables have format {version}, this version knows {FORMAT}; use the other version");
+        let why =
+            format!("its tables have format {version}, this version knows {FORMAT}; use the other version");
         Err(StoreError::new("read the journal in", &self.place, why))
     }
 
@@ -116,7 +118,8 @@ impl Pool {
                 Ok(Err(error)) if !is_passing(&error) => return Err(self.error(doing, error)),
                 Ok(Err(error)) => self.error(doing, error),
                 Err(_) => {
-                    let why = format!("no answer within {ANSWER_MAX:?}; look at the server and the way to it");
+                    let why =
+                        format!("no answer within {ANSWER_MAX:?}; look at the server and the way to it");
                     StoreError::new(doing, &self.place, why)
                 }
             };
@@ -142,7 +145,8 @@ impl Pool {
             return Ok(connection.clone());
         }
         let client = self.client(None).await?;
-        let connection = Arc::new(Connection { client, statements: [const { OnceCell::const_new() }; QUERIES] });
+        let connection =
+            Arc::new(Connection { client, statements: [const { OnceCell::const_new() }; QUERIES] });
         *slot = Some(connection.clone());
         Ok(connection)
     }

@@ -153,9 +153,8 @@ impl Core {
 
     /// Waits until nothing is being released, at most this long.
     pub(super) fn wait_for_releases(&self, most: Duration) {
-        let busy = |local: &mut HashMap<RunId, Local>| {
-            local.values().any(|local| matches!(local, Local::Releasing))
-        };
+        let busy =
+            |local: &mut HashMap<RunId, Local>| local.values().any(|local| matches!(local, Local::Releasing));
         drop(self.released.wait_timeout_while(self.local(), most, busy));
     }
 
@@ -222,7 +221,6 @@ impl Core {
     fn local(&self) -> MutexGuard<'_, HashMap<RunId, Local>> {
         lock(&self.local)
     }
-
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

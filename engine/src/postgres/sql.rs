@@ -40,7 +40,8 @@ impl Sql {
         let fill = |text: &str| text.replace("$SCHEMA", schema).replace("$FORMAT", &FORMAT.to_string());
         Self {
             texts: [
-                BEGIN, APPEND, STATE, CLAIM, CLAIM_NEXT, RENEW, RELEASE, PRUNE, HEADERS, HEADER, PRUNED, ENTRIES, BLOB,
+                BEGIN, APPEND, STATE, CLAIM, CLAIM_NEXT, RENEW, RELEASE, PRUNE, HEADERS, HEADER, PRUNED,
+                ENTRIES, BLOB,
             ]
             .map(fill),
             make: fill(MAKE),

@@ -19,7 +19,12 @@ pub(crate) struct Line {
 /// Has an effect on the device of this run. `Err` if a later claim was there before.
 pub(crate) fn effect(dir: &Path, cx: &Context, what: &str) -> Result<(), String> {
     let token = cx.fencing_token().unwrap();
-    let mut file = File::options().create(true).read(true).append(true).open(device(dir, &cx.run().to_string())).unwrap();
+    let mut file = File::options()
+        .create(true)
+        .read(true)
+        .append(true)
+        .open(device(dir, &cx.run().to_string()))
+        .unwrap();
     file.lock().unwrap();
     let mut text = String::new();
     file.read_to_string(&mut text).unwrap();

@@ -22,14 +22,13 @@ mod worker;
 
 use fulcrum_engine::postgres::tokio_postgres::NoTls;
 use fulcrum_engine::postgres::{Options, Postgres, Worker};
-use fulcrum_engine::state::{AppendError, Commit, Journal, Lease, Reader, RunId, testing};
+use fulcrum_engine::state::{AppendError, Commit, Journal, Reader, RunId, testing};
 use fulcrum_engine::{
     ChildRun, Engine, Event, Outcome, Phase, Plan, Question, Session, StepSpec, Steps, step,
 };
 use serde_json::Value;
 use server::Server;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use worker::Started;
 
@@ -60,7 +59,18 @@ async fn postgres_holds_it_for_a_program_of_one_thread() {
     let Some(server) = Server::start() else { return };
     let store = server.open(Options::default().schema("another_one")).await;
     testing::conforms(|| store.journal()).await.unwrap();
+    a_claim_is_renewed(&server, &store).await;
     a_writer_whose_claim_has_followed_is_refused(&server, &store).await;
+}
+
+async fn a_claim_is_renewed(server: &Server, store: &Postgres) {
+    let lease = Duration::from_secs(1);
+    let short = server.open(Options::default().schema("another_one").lease(lease)).await;
+    let mut writer = short.journal().begin("kind", Commit::of(["1"])).await.unwrap();
+    tokio::time::sleep(lease * 3).await;
+    let error = store.journal().continue_run(writer.run()).err().unwrap();
+    assert!(matches!(&error, AppendError::Held { by, .. } if by == short.holder()), "{error}");
+    writer.append(Commit::of(["2"])).await.unwrap();
 }
 
 async fn what_was_changed_is_found(server: &Server, journal: &Journal) {
@@ -82,7 +92,9 @@ async fn what_was_changed_is_found(server: &Server, journal: &Journal) {
 }
 
 async fn refuses_what_does_not_fit(server: &Server) {
-    let open = async |options| Postgres::open_with(server.config().parse().unwrap(), NoTls, options).await.err().unwrap();
+    let open = async |options| {
+        Postgres::open_with(server.config().parse().unwrap(), NoTls, options).await.err().unwrap()
+    };
     let error = open(Options::default().schema("No; DROP")).await;
     assert!(error.source.to_string().contains("a schema is named by"), "{error:?}");
     sql(server, "UPDATE fulcrum.format SET version = 2").await;
@@ -119,7 +131,10 @@ async fn a_worker_carries_on_what_waits_and_what_has_children() {
     let Some(server) = Server::start() else { return };
     let store = server.open(worker::options()).await;
     let engine = with_children(&store.journal());
-    let plan = Plan::new("above", vec![StepSpec::new("child/a", Value::Null), StepSpec::new("child/b", Value::Null)]);
+    let plan = Plan::new(
+        "above",
+        vec![StepSpec::new("child/a", Value::Null), StepSpec::new("child/b", Value::Null)],
+    );
     let run = engine.submit("one", plan.unwrap()).await.unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let worker = Worker::new(store, engine);
@@ -141,7 +156,8 @@ async fn a_worker_carries_on_what_waits_and_what_has_children() {
 
 fn with_children(journal: &Journal) -> Engine {
     let session = || Session::current("a test").unwrap();
-    let ask = step("ask").run(|cx| async move { cx.approval(&Question::new("go on?")) }).undo(|_| async { Ok(()) });
+    let ask =
+        step("ask").run(|cx| async move { cx.approval(&Question::new("go on?")) }).undo(|_| async { Ok(()) });
     let children = Engine::new(journal.clone(), Steps::new().with(ask), session());
     let plan = |_: &_| Ok(Plan::new("child", vec![StepSpec::new("ask", Value::Null)]).unwrap());
     Engine::new(journal.clone(), Steps::new().with_step("child", ChildRun::new(children, plan)), session())
@@ -176,7 +192,10 @@ async fn a_process_that_stood_still_is_refused() {
     assert!(lines.any(|line| line.ends_with("continued")));
     signal(child.id(), rustix::process::Signal::STOP);
     let error = store.journal().continue_run(run).err().unwrap();
-    assert!(matches!(&error, AppendError::Held { by, .. } if by.contains(&child.id().to_string())), "{error}");
+    assert!(
+        matches!(&error, AppendError::Held { by, .. } if by.contains(&child.id().to_string())),
+        "{error}"
+    );
     wait_for("the lease is over", async || store.journal().continue_run(run).is_ok()).await;
     std::fs::write(dir.join(worker::GO), "").unwrap();
     signal(child.id(), rustix::process::Signal::CONT);
@@ -205,7 +224,8 @@ async fn a_run_whose_worker_stands_still_is_taken_up_by_another() {
     let next = engine.submit("two", worker::chain("work", 3)).await.unwrap();
     wait_for("the next run is completed", async || is_completed(&journal.reader(), next)).await;
     wait_for("the first worker gives up", async || {
-        engine.submit("three", worker::chain("work", 1)).await.is_ok() && journal.open_runs().is_ok_and(|runs| runs.is_empty())
+        engine.submit("three", worker::chain("work", 1)).await.is_ok()
+            && journal.open_runs().is_ok_and(|runs| runs.is_empty())
     })
     .await;
     let stood_still = first.id();
@@ -265,7 +285,13 @@ fn workers_and_the_server_are_killed() {
 }
 
 /// Returns how many effects were refused.
-fn judge(reader: &Reader, dir: &std::path::Path, names: &BTreeSet<RunId>, steps: usize, said: &[String]) -> usize {
+fn judge(
+    reader: &Reader,
+    dir: &std::path::Path,
+    names: &BTreeSet<RunId>,
+    steps: usize,
+    said: &[String],
+) -> usize {
     let mut refused = 0;
     let mut there: BTreeMap<String, usize> = BTreeMap::new();
     for run in names {
@@ -278,7 +304,8 @@ fn judge(reader: &Reader, dir: &std::path::Path, names: &BTreeSet<RunId>, steps:
         let lines = ledger::read(dir, &run.to_string());
         ledger::check(&lines);
         refused += lines.iter().filter(|line| line.what == "refused").count();
-        let done: BTreeSet<_> = lines.iter().filter(|line| line.what == "end").map(|line| &line.step).collect();
+        let done: BTreeSet<_> =
+            lines.iter().filter(|line| line.what == "end").map(|line| &line.step).collect();
         assert_eq!(done.len(), steps, "{lines:#?}");
     }
     for line in said {
@@ -319,12 +346,4 @@ fn work_dir(server: &Server) -> std::path::PathBuf {
 fn signal(process: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();
-}
-
-/// The store is shared by the threads of a program.
-#[test]
-fn handles_are_shared() {
-    fn is_shared<T: Send + Sync + Clone>() {}
-    is_shared::<Postgres>();
-    is_shared::<Arc<dyn Lease>>();
 }

@@ -67,7 +67,11 @@ impl Server {
         asks.arg("-q").arg("-h").arg(&data);
         let begun = Instant::now();
         while !asks.status().unwrap().success() {
-            assert!(begun.elapsed() < START_MAX, "the server does not answer: look at {}/log", data.display());
+            assert!(
+                begun.elapsed() < START_MAX,
+                "the server does not answer: look at {}/log",
+                data.display()
+            );
             // After a kill, it starts only once the last of its children is gone.
             if self.child.try_wait().unwrap().is_some() {
                 self.child = serve(&self.programs, &data);

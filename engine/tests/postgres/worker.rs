@@ -5,7 +5,8 @@ use crate::{ledger, server};
 use fulcrum_engine::postgres::{Options, Worker};
 use fulcrum_engine::state::{Commit, RunId, Timestamp};
 use fulcrum_engine::{
-    Backoff, Context, Engine, Event, Observer, Plan, Policy, ProbeResult, Session, StepError, StepSpec, Steps, step,
+    Backoff, Context, Engine, Event, Observer, Plan, Policy, ProbeResult, Session, StepError, StepSpec,
+    Steps, step,
 };
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -74,7 +75,8 @@ pub(crate) fn work() {
             Ok(run) => append(&store.journal(), run.parse().unwrap(), &dir).await,
             Err(_) => {
                 let engine = engine(&store.journal(), &dir).observer(Arc::new(Says));
-                let worker = Worker::new(store, engine).at_once(at_once()).look_every(Duration::from_millis(200));
+                let worker =
+                    Worker::new(store, engine).at_once(at_once()).look_every(Duration::from_millis(200));
                 worker.serve(std::future::pending()).await;
             }
         }
