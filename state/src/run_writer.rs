@@ -26,7 +26,8 @@ pub struct RunWriter {
 /// The way to where the run is kept, and the claim on it.
 pub(crate) enum Way {
     Log { inner: Arc<Inner>, claim: Arc<Claim> },
-    Store { store: Arc<dyn Store>, lease: Arc<dyn Lease> },
+    /// In this order: the last handle of a store waits until the claims are released.
+    Store { lease: Arc<dyn Lease>, store: Arc<dyn Store> },
 }
 
 impl RunWriter {

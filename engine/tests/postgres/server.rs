@@ -91,8 +91,15 @@ impl Server {
 }
 
 impl Drop for Server {
+    /// Asks it to end at once: a kill would leave its shared memory behind.
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        let process = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let asked = process.is_some_and(|process| {
+            rustix::process::kill_process(process, rustix::process::Signal::QUIT).is_ok()
+        });
+        if !asked {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
     }
 }
