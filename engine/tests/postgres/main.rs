@@ -5,7 +5,7 @@
 //! cargo test -p fulcrum-engine --test postgres                             # 60 runs of 5 steps
 //! FULCRUM_POSTGRES_RUNS=1000 cargo test -p fulcrum-engine --test postgres workers_and_the_server
 //!                                                                          # 1,000 runs of 20 steps
-//! cargo test --release -p fulcrum-engine --test postgres steps_a_second -- --ignored --nocapture
+//! FULCRUM_POSTGRES_AT_ONCE=8 cargo test -p fulcrum-engine --test postgres steps_a_second -- --ignored --nocapture
 //! ```
 
 #![allow(
