@@ -64,10 +64,9 @@ async fn postgres_holds_it_for_a_program_of_one_thread() {
 }
 
 async fn a_claim_is_renewed(server: &Server, store: &Postgres) {
-    let lease = Duration::from_secs(1);
-    let short = server.open(Options::default().schema("another_one").lease(lease)).await;
+    let short = server.open(worker::options().schema("another_one")).await;
     let mut writer = short.journal().begin("kind", Commit::of(["1"])).await.unwrap();
-    tokio::time::sleep(lease * 3).await;
+    tokio::time::sleep(worker::LEASE * 2).await;
     let error = store.journal().continue_run(writer.run()).err().unwrap();
     assert!(matches!(&error, AppendError::Held { by, .. } if by == short.holder()), "{error}");
     writer.append(Commit::of(["2"])).await.unwrap();
