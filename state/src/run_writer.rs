@@ -25,9 +25,15 @@ pub struct RunWriter {
 
 /// The way to where the run is kept, and the claim on it.
 pub(crate) enum Way {
-    Log { inner: Arc<Inner>, claim: Arc<Claim> },
+    Log {
+        inner: Arc<Inner>,
+        claim: Arc<Claim>,
+    },
     /// In this order: the last handle of a store waits until the claims are released.
-    Store { lease: Arc<dyn Lease>, store: Arc<dyn Store> },
+    Store {
+        lease: Arc<dyn Lease>,
+        store: Arc<dyn Store>,
+    },
 }
 
 impl RunWriter {
