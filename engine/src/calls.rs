@@ -3,7 +3,7 @@
 use crate::clip::clip;
 use crate::engine::{Ending, Engine};
 use crate::error::EngineError;
-use crate::event::{Event, Session};
+use crate::event::{Event, PauseCause, Session};
 use crate::executor::{self, Executor};
 use crate::here;
 use crate::limits::{KEY_BYTES_MAX, PROGRAM_BYTES_MAX, WORD_BYTES_MAX, check_actor, check_depth, check_text};
@@ -13,7 +13,7 @@ use crate::run::{Phase, Rollback, Run};
 use crate::shape::{Differences, Shape};
 use crate::status::Status;
 use crate::wait::Wait;
-use fulcrum_state::{AppendError, Digest, Reader, RunId, RunWriter, Timestamp};
+use fulcrum_state::{AppendError, Commit, Digest, Reader, RunHeader, RunId, RunWriter, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -78,12 +78,51 @@ impl Engine {
         RunId::of_key(key)
     }
 
+    /// Hands in the run that belongs to `key`, and returns once it is durable. Nobody is at work on it yet: a worker
+    /// takes it up, or [`Engine::resume`], or [`Engine::run_or_resume`]. Handing in twice is handing in once.
+    ///
+    /// # Errors
+    /// As for [`Engine::start`]. [`EngineError::OtherWorkflow`] when the key belongs to a run of another workflow.
+    pub async fn submit(&self, key: &str, plan: Plan) -> Result<RunId, EngineError> {
+        check_text(|| "the key of a run".to_owned(), key, KEY_BYTES_MAX)?;
+        self.check_session()?;
+        let (run, workflow) = (Self::run_of(key), plan.workflow().to_owned());
+        let (begun, stored, plan) = self.begun(plan, Some(key))?;
+        let paused = Event::Paused { reason: "handed in".to_owned(), cause: PauseCause::Queued };
+        let mut state = Run::new(Arc::new(plan));
+        let mut commit = Commit::default().with_blob(stored);
+        for event in [begun, paused] {
+            state.apply(&event).map_err(|source| EngineError::Illegal { source })?;
+            let encode =
+                |cause: serde_json::Error| EngineError::Encode { what: "an event", cause: cause.to_string() };
+            commit.bodies.push(serde_json::to_string(&event).map_err(encode)?);
+        }
+        match self.journal.begin_as(run, &workflow, commit).await {
+            Ok(_) => return Ok(run),
+            Err(AppendError::Exists { .. } | AppendError::Claimed { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match self.journal.reader().header(run).map_err(|source| unread(run, source))? {
+            Some(RunHeader { kind, .. }) if kind != workflow => {
+                Err(EngineError::OtherWorkflow { key: key.to_owned(), run, found: kind, workflow })
+            }
+            _ => Ok(run),
+        }
+    }
+
     /// Starts a run of this name.
     async fn begin(&self, plan: Plan, run: RunId, key: Option<&str>) -> Result<Ending, EngineError> {
         self.check_session()?;
+        let (begun, stored, plan) = self.begun(plan, key)?;
+        self.retain_once().await;
+        let executor = Executor::new(self, run, Run::new(Arc::new(plan)), None, false)?;
+        executor.carry_on(vec![begun], Some(stored)).await
+    }
+
+    /// The first event of a run, and its plan as it is stored.
+    fn begun(&self, plan: Plan, key: Option<&str>) -> Result<(Event, Vec<u8>, Plan), EngineError> {
         check_depth(|| "what all steps of the plan share".to_owned(), plan.shared())?;
         let plan = executor::with_versions(self, plan)?;
-        self.retain_once().await;
         let encode =
             |cause: serde_json::Error| EngineError::Encode { what: "the plan", cause: cause.to_string() };
         let stored = serde_json::to_vec(&plan).map_err(encode)?;
@@ -94,8 +133,7 @@ impl Engine {
             key: key.map(str::to_owned),
             shape: Some(Shape::of(&plan).fingerprint()),
         };
-        let executor = Executor::new(self, run, Run::new(Arc::new(plan)), None, false)?;
-        executor.carry_on(vec![begun], Some(stored)).await
+        Ok((begun, stored, plan))
     }
 
     /// Takes a run up where its journal ends. A run that went forward goes forward. A run that was being
@@ -111,6 +149,33 @@ impl Engine {
         let (writer, loaded) = self.take_up(run).await?;
         self.refuse_if_over(run, &loaded, "resumed", loaded.is_over())?;
         self.go_on(run, writer, loaded).await
+    }
+
+    /// Carries a run on as far as it goes by itself. A run that is over, was paused by a person or needs one is left as
+    /// it is. Also says whether it waits for another run.
+    #[cfg(feature = "postgres")]
+    pub(crate) async fn carry_on(&self, run: RunId) -> Result<(Ending, bool), EngineError> {
+        self.check_session()?;
+        let (writer, loaded) = self.take_up(run).await?;
+        let goes_on = match loaded.phase() {
+            Phase::Ended(..) => false,
+            Phase::Paused { cause, .. } => {
+                matches!(cause, PauseCause::Queued | PauseCause::Signal | PauseCause::Above)
+            }
+            _ => true,
+        };
+        if !goes_on {
+            return Ok((Ending { run, phase: loaded.phase().clone() }, false));
+        }
+        let ending = self.go_on(run, writer, loaded).await?;
+        let waits_for_a_run = match ending.phase {
+            Phase::Waiting { .. } => {
+                let waiting = load(&self.journal.reader(), run)?;
+                waiting.waits().any(|(_, wait)| matches!(wait, Wait::Run { .. }))
+            }
+            _ => false,
+        };
+        Ok((ending, waits_for_a_run))
     }
 
     /// Carries a run on that was taken up. A run that still waits is left as it is: nothing is journalled.
@@ -150,6 +215,7 @@ impl Engine {
     /// that step.
     pub(crate) async fn take_up(&self, run: RunId) -> Result<(RunWriter, Run), EngineError> {
         let until = Instant::now() + CLAIM_MAX;
+        let mut claim_ends = None;
         let writer = loop {
             match self.journal.continue_run(run) {
                 Ok(writer) => break writer,
@@ -157,6 +223,15 @@ impl Engine {
                     tokio::time::sleep(CLAIM_EVERY).await;
                 }
                 Err(AppendError::Claimed { .. }) => return Err(EngineError::AtWork { run }),
+                Err(AppendError::Held { left, .. })
+                    if self.waits_for_claims
+                        && Instant::now() < *claim_ends.get_or_insert(Instant::now() + left + CLAIM_MAX) =>
+                {
+                    tokio::time::sleep(left.clamp(CLAIM_EVERY, CLAIM_MAX)).await;
+                }
+                Err(AppendError::Held { run, by, left }) => {
+                    return Err(EngineError::AtWorkElsewhere { run, by, left });
+                }
                 Err(AppendError::Read { source, .. }) => return Err(unread(run, source).into()),
                 Err(error) => return Err(error.into()),
             }

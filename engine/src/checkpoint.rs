@@ -57,6 +57,7 @@ pub(crate) fn decode(bytes: &[u8], plan: Arc<Plan>) -> Option<Run> {
                 PauseCause::Signal,
                 PauseCause::Breakpoint,
                 PauseCause::Above,
+                PauseCause::Queued,
             ];
             let cause = causes.into_iter().find(|known| cause_number(*known) == cause)?;
             Phase::Paused { reason, cause }
@@ -213,6 +214,7 @@ fn cause_number(cause: PauseCause) -> u8 {
         PauseCause::Signal => 2,
         PauseCause::Breakpoint => 3,
         PauseCause::Above => 4,
+        PauseCause::Queued => 5,
     }
 }
 

@@ -77,7 +77,7 @@ impl ChildRun {
 
     /// The engine, with a handle of its own to pause this child only.
     fn engine(&self) -> Engine {
-        Engine { control: Control::default(), ..self.engine.clone() }
+        Engine { control: Control::default(), waits_for_claims: true, ..self.engine.clone() }
     }
 
     /// The child as the journal has it. `None` if it was never begun.
@@ -150,9 +150,10 @@ async fn stoppable(
         }
     };
     ending.map_err(|error| match error {
-        EngineError::Journal(_) | EngineError::AtWork { .. } | EngineError::Lost { .. } => {
-            StepError::retry(error)
-        }
+        EngineError::Journal(_)
+        | EngineError::AtWork { .. }
+        | EngineError::AtWorkElsewhere { .. }
+        | EngineError::Lost { .. } => StepError::retry(error),
         error => StepError::fatal(error),
     })
 }

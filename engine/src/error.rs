@@ -6,6 +6,7 @@ use crate::run::Phase;
 use crate::shape::Differences;
 use crate::status::IllegalEvent;
 use fulcrum_state::{AppendError, ReadError, RunId};
+use std::time::Duration;
 
 /// A run could not be started, taken up or carried on. The journal has everything that was done: the run can
 /// be resumed.
@@ -45,6 +46,19 @@ pub enum EngineError {
     /// Another call of this process is at work on the run, or a step that such a call left behind.
     #[error("run {run} is at work in this process; wait until the call that works on it has returned")]
     AtWork { run: RunId },
+    /// Another process is at work on the run. Nothing was done.
+    #[error(
+        "run {run} is at work on {by}, whose claim lasts for another {left:?} if nobody renews it; \
+         wait for the run's end, or for the claim's"
+    )]
+    AtWorkElsewhere { run: RunId, by: String, left: Duration },
+    /// The claim on the run was not renewed in time. Attempts in flight were dropped; the process that takes the run up
+    /// probes them.
+    #[error(
+        "the run stopped half-way because its claim was not renewed in time; any process may take run {run} up, \
+         once the journal answers"
+    )]
+    Lapsed { run: RunId },
     /// The key belongs to a run of another workflow. Nothing was done.
     #[error("key {key:?} belongs to run {run} of workflow {found:?}, not {workflow:?}; choose another key")]
     OtherWorkflow { key: String, run: RunId, found: String, workflow: String },

@@ -256,6 +256,8 @@ pub enum PauseCause {
     Signal,
     /// A breakpoint ([`Engine::pause_after`](crate::Engine::pause_after)).
     Breakpoint,
+    /// The run was handed in ([`Engine::submit`](crate::Engine::submit)), and nobody has been at work on it.
+    Queued,
     /// The run above stops: this is the run of one of its steps ([`ChildRun`](crate::ChildRun)).
     Above,
     /// The entry does not say the cause: it was written before there were causes.

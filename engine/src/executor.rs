@@ -30,7 +30,7 @@ use crate::shape::{Difference, Differences};
 use crate::step::Step;
 use commit::Recorded;
 use flight::Flights;
-use fulcrum_state::{RunId, RunWriter, Timestamp};
+use fulcrum_state::{AppendError, Lease, RunId, RunWriter, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -71,6 +71,8 @@ pub(crate) struct Executor<'a> {
     reports: Reports,
     /// When a report must be durable, if one is not.
     report_due: Option<Instant>,
+    /// The claim on the run, in a journal that several machines write.
+    lease: Option<Arc<dyn Lease>>,
     asked: Asked,
     took_pause_in: bool,
     deadline: Option<Instant>,
@@ -99,6 +101,7 @@ impl<'a> Executor<'a> {
             outputs: Outputs::new(run.states().iter().map(|state| state.output.clone())),
             run,
             name,
+            lease: writer.as_ref().and_then(RunWriter::lease).cloned(),
             writer: writer.map(|writer| Arc::new(Mutex::new(writer))),
             steps,
             tasks: Tasks::new(),
@@ -134,6 +137,12 @@ impl<'a> Executor<'a> {
         // A dropped task ends at its next await. The next process on this run must not meet it.
         if tokio::time::timeout(GONE_MAX, self.tasks.shutdown()).await.is_err() {
             tracing::error!("a step blocks its thread: it goes on although it was dropped");
+        }
+        if let Err(EngineError::Lapsed { run } | EngineError::Journal(AppendError::Fenced { run, .. })) =
+            &ending
+        {
+            // Whoever takes the run up may die of it.
+            here::ended(*run);
         }
         if let Ok(ending) = &ending {
             here::ended(ending.run);
@@ -201,6 +210,7 @@ impl<'a> Executor<'a> {
                 self.pausing.get_or_insert(self.asked.why());
                 self.flights.stop();
             }
+            () = lost(self.lease.as_deref()) => return Err(EngineError::Lapsed { run: self.name }),
             Some(finished) = self.tasks.next() => {
                 self.take_in(finished)?;
                 self.take_in_finished()?;
@@ -322,6 +332,14 @@ fn check_versions(engine: &Engine, run: &Run, made: &Made) -> Result<(), EngineE
 
 fn started_by(engine: &Engine, run: &Run) -> String {
     run.session().unwrap_or(&engine.session).program.clone()
+}
+
+/// Comes back when the claim is lost: never in a journal that one process alone writes.
+async fn lost(lease: Option<&dyn Lease>) {
+    match lease {
+        Some(lease) => lease.lost().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -33,13 +33,17 @@ variants!(Event, EVENTS, event_name,
 variants!(ProbeResult, PROBE_RESULTS, result_name,
     Absent => "absent", Partial => "partial", Done => "done", Foreign => "foreign", Unknown => "unknown");
 variants!(PauseCause, CAUSES, cause_name,
-    Person => "person", Signal => "signal", Breakpoint => "breakpoint", Above => "above", Unknown => "unknown");
+    Person => "person", Signal => "signal", Breakpoint => "breakpoint", Queued => "queued", Above => "above",
+    Unknown => "unknown");
 variants!(Wait, WAITS, wait_name, Time => "time", Decision => "decision", Run => "run");
 variants!(Verdict, VERDICTS, verdict_name,
     Approved => "approved", Rejected => "rejected", Expired => "expired");
 variants!(FailureKind, FAILURES, failure_name, Retry => "retry", Fatal => "fatal");
 variants!(Outcome, OUTCOMES, outcome_name,
     Completed => "completed", RolledBack => "rolled-back", NeedsOperator => "needs-operator", Abandoned => "abandoned");
+
+const KNOWN_CAUSES: [PauseCause; 5] =
+    [PauseCause::Person, PauseCause::Signal, PauseCause::Breakpoint, PauseCause::Queued, PauseCause::Above];
 
 /// An event of every kind, by the name of its file.
 fn samples() -> BTreeMap<String, Event> {
@@ -92,7 +96,7 @@ fn samples() -> BTreeMap<String, Event> {
     ] {
         all.push(Event::Probed { step: step.clone(), result, output: Value::Null, facts: Vec::new() });
     }
-    for cause in [PauseCause::Person, PauseCause::Signal, PauseCause::Breakpoint, PauseCause::Above] {
+    for cause in KNOWN_CAUSES {
         all.push(Event::Paused { reason: "SIGINT".into(), cause });
     }
     for outcome in [Outcome::Completed, Outcome::RolledBack, Outcome::NeedsOperator, Outcome::Abandoned] {

@@ -16,6 +16,7 @@
 //! | [`wait`] | what a step waits for without a process |
 //! | [`engine`] | what a program calls; the executor around the state machine |
 //! | [`observe`] | how a program watches |
+//! | `postgres` | the journal in PostgreSQL, for several machines (cargo feature `postgres`) |
 //! | `testing` | what every workflow should hold, as checks (cargo feature `testing`) |
 
 #[cfg(doc)]
@@ -58,6 +59,8 @@ mod outputs;
 mod panics;
 pub mod plan;
 pub mod policy;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod reports;
 mod retain;
 mod retention;

@@ -20,7 +20,9 @@ impl Engine {
                 return Ok(runs);
             }
             match self.journal.prune(runs.clone(), "retention").await {
-                Err(AppendError::Claimed { run }) => gone.retain(|family| !family.contains(&run)),
+                Err(AppendError::Claimed { run } | AppendError::Held { run, .. }) => {
+                    gone.retain(|family| !family.contains(&run));
+                }
                 result => return result.map(|()| runs).map_err(Into::into),
             }
         }

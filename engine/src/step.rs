@@ -106,6 +106,7 @@ pub struct Context {
     pub(crate) step: StepId,
     pub(crate) attempt: u32,
     pub(crate) head: Head,
+    pub(crate) token: Option<u64>,
     pub(crate) pre_image: Option<Arc<[u8]>>,
     pub(crate) waited: Option<Arc<Waited>>,
     pub(crate) plan: Arc<Plan>,
@@ -183,6 +184,14 @@ impl Context {
     /// The newest entry of the run's journal when this attempt began.
     pub fn head(&self) -> Head {
         self.head
+    }
+
+    /// A number that is greater than those of all earlier claims on this run, in a journal that several machines
+    /// write. What has an effect outside can compare it with the greatest number that it has seen of the run, and
+    /// refuse a smaller one: that attempt belongs to a machine whose claim is over. `None` in a journal that one
+    /// process alone writes.
+    pub fn fencing_token(&self) -> Option<u64> {
+        self.token
     }
 
     /// The value that [`Step::save`] returned before the first attempt. `None` if the step never got that

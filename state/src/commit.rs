@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::AppendError;
+use crate::Batch;
 use crate::Digest;
 use crate::Entry;
 use crate::Head;
@@ -101,6 +102,27 @@ impl Prepared {
             ends: commit.ends || commit.over,
             time: Timestamp::now(),
         })
+    }
+}
+
+impl Prepared {
+    /// Whether the last of its entries says that the run is over.
+    pub(crate) fn ends_the_run(&self) -> bool {
+        self.over && !self.bodies.is_empty()
+    }
+
+    /// The commit as rows of a store, after `head`. The blobs have one place there.
+    pub(crate) fn into_batch(self, run: RunId, mut head: Head) -> Batch {
+        let Prepared { bodies, mut blobs, files, over, time, .. } = self;
+        blobs.extend(files);
+        let mut named: Vec<Digest> = blobs.iter().map(|(digest, _)| *digest).collect();
+        let last = bodies.len().saturating_sub(1);
+        let entries = bodies.into_iter().enumerate().map(|(at, body)| {
+            let entry = Entry::after(run, head, time, body, std::mem::take(&mut named), over && at == last);
+            head = entry.head();
+            entry
+        });
+        Batch { entries: entries.collect(), blobs }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::Entry;
 use crate::Head;
 use crate::ReadError;
 use crate::RunId;
+use crate::Store;
 use crate::chain;
 use crate::log;
 use crate::place;
@@ -22,6 +23,7 @@ use crate::record::Kind;
 use crate::scan::Found;
 use crate::scan::Scanner;
 use crate::shared::Shared;
+use crate::store::Rows;
 
 /// The entries of a run in order: those that are whole up to the first damage, then the error, then nothing.
 /// At any time, one entry and a part of the log are in memory.
@@ -29,6 +31,17 @@ use crate::shared::Shared;
 /// The iterator ends with the entry that was the last when it was made. It does not keep the journal open.
 #[must_use = "nothing is read until it is iterated"]
 pub struct Entries {
+    source: Source,
+}
+
+enum Source {
+    Log(LogEntries),
+    Store(Rows),
+    Done(Option<Head>),
+}
+
+/// The entries of a run in the log.
+struct LogEntries {
     shared: Arc<Shared>,
     run: RunId,
     after: Option<Head>,
@@ -39,7 +52,6 @@ pub struct Entries {
 enum State {
     Start,
     At(Box<Reading>),
-    Done,
 }
 
 /// The state of the reading.
@@ -57,15 +69,26 @@ struct Reading {
 }
 
 impl Entries {
-    pub(crate) fn new(shared: Arc<Shared>, run: RunId, after: Option<Head>) -> Entries {
-        Entries { shared, run, after, state: State::Start, head: None }
+    pub(crate) fn of_log(shared: Arc<Shared>, run: RunId, after: Option<Head>) -> Entries {
+        let source = Source::Log(LogEntries { shared, run, after, state: State::Start, head: None });
+        Entries { source }
+    }
+
+    pub(crate) fn of_store(store: Arc<dyn Store>, run: RunId, after: Option<Head>) -> Entries {
+        Entries { source: Source::Store(Rows::new(store, run, after)) }
     }
 
     /// The last entry that was read, or the run's head at the start.
     pub(crate) fn head(&self) -> Option<Head> {
-        self.head
+        match &self.source {
+            Source::Log(log) => log.head,
+            Source::Store(rows) => rows.head(),
+            Source::Done(head) => *head,
+        }
     }
+}
 
+impl LogEntries {
     fn advance(&mut self) -> Result<Option<Entry>, ReadError> {
         if matches!(self.state, State::Start) {
             self.state = State::At(Box::new(self.start()?));
@@ -129,20 +152,9 @@ impl Entries {
     }
 
     fn check(&self, entry: &Entry, last: Head) -> Result<(), ReadError> {
-        let want = last.seq + 1;
-        if entry.seq != want {
-            return Err(self.damaged(want, format!("it is missing, entry {} is there", entry.seq)));
-        }
-        if entry.prev != last.hash {
-            let detail = format!("it follows {:.12}, the entry before is {:.12}", entry.prev, last.hash);
-            return Err(self.damaged(want, detail));
-        }
-        match chain::link(entry) {
-            made if made == entry.hash => Ok(()),
-            made => {
-                let detail = format!("its hash is {made:.12}, recorded is {:.12}", entry.hash);
-                Err(self.damaged(want, detail))
-            }
+        match entry.unlike_next(last) {
+            Some(detail) => Err(self.damaged(last.seq + 1, detail)),
+            None => Ok(()),
         }
     }
 
@@ -158,7 +170,7 @@ impl Entries {
         drop(index);
         let seq = match &self.state {
             State::At(reading) => reading.last.or(self.after).map_or(0, |last| last.seq + 1),
-            State::Start | State::Done => 0,
+            State::Start => 0,
         };
         self.damaged(seq, "it is missing".into())
     }
@@ -166,7 +178,7 @@ impl Entries {
     fn damaged(&self, seq: u64, detail: String) -> ReadError {
         let (segment, offset) = match &self.state {
             State::At(reading) => reading.place(),
-            State::Start | State::Done => (1, 0),
+            State::Start => (1, 0),
         };
         let path = PathBuf::from(place::segment_name(segment));
         self.error(&Damage { run: Some(self.run), seq: Some(seq), path, offset, detail })
@@ -260,9 +272,13 @@ impl Iterator for Entries {
     type Item = Result<Entry, ReadError>;
 
     fn next(&mut self) -> Option<Result<Entry, ReadError>> {
-        let next = self.advance().transpose();
+        let next = match &mut self.source {
+            Source::Log(log) => log.advance().transpose(),
+            Source::Store(rows) => rows.advance().transpose(),
+            Source::Done(_) => None,
+        };
         if !matches!(next, Some(Ok(_))) {
-            self.state = State::Done;
+            self.source = Source::Done(self.head());
         }
         next
     }

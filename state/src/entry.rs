@@ -99,6 +99,19 @@ impl Entry {
         chain::link(self)
     }
 
+    /// Why this entry cannot follow `last`.
+    pub(crate) fn unlike_next(&self, last: Head) -> Option<String> {
+        let want = last.seq + 1;
+        if self.seq != want {
+            return Some(format!("it is missing, entry {} is there", self.seq));
+        }
+        if self.prev != last.hash {
+            return Some(format!("it follows {:.12}, the entry before is {:.12}", self.prev, last.hash));
+        }
+        let made = chain::link(self);
+        (made != self.hash).then(|| format!("its hash is {made:.12}, recorded is {:.12}", self.hash))
+    }
+
     /// The number and the hash.
     pub fn head(&self) -> Head {
         Head { seq: self.seq, hash: self.hash }

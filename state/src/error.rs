@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::Damage;
 use crate::Head;
@@ -11,6 +12,7 @@ use crate::LockHolder;
 use crate::MAX_BODY_BYTES;
 use crate::MAX_KIND_BYTES;
 use crate::RunId;
+use crate::StoreError;
 
 /// Why a journal could not be opened. Nothing was changed, except that the directory may have been made.
 #[derive(Debug, thiserror::Error)]
@@ -197,6 +199,34 @@ pub enum AppendError {
     /// sound.
     #[error("the journal could not keep a blob; look at the disk, then try again")]
     Blob(#[source] DiskError),
+    /// A store could not append. It is not known whether the entries are there.
+    #[error("the store could not append; once it answers again, continue the run anew, and read it first")]
+    Store(#[source] StoreError),
+    /// Another process has claimed the run.
+    #[error(
+        "run {run} is at work on {by}, whose claim lasts for another {left:?} if nobody renews it; wait for its end"
+    )]
+    Held {
+        /// The run.
+        run: RunId,
+        /// Who has claimed it.
+        by: String,
+        /// How long the claim lasts if it is not renewed.
+        left: Duration,
+    },
+    /// Another claim on the run has followed this writer's. Nothing was appended.
+    #[error(
+        "run {run} was taken over: this writer's claim has token {token}, the latest has {latest}; \
+         drop what is in flight, it is somebody else's"
+    )]
+    Fenced {
+        /// The run.
+        run: RunId,
+        /// The token of this writer's claim.
+        token: u64,
+        /// The token of the latest claim.
+        latest: u64,
+    },
     /// The thread that commits is gone. It is not known whether the append is on the disk.
     #[error("the thread that commits has ended; start again, and look for a panic in the log")]
     WriterGone,
@@ -268,14 +298,38 @@ pub enum ReadError {
     /// The disk could not be read.
     #[error("cannot read the journal")]
     Disk(#[source] DiskError),
+    /// From this entry on, the run in a store differs from what was acknowledged.
+    #[error(
+        "run {run} is damaged at entry {seq}, in {place}: {detail}. The entries before it are whole; restore its \
+         rows from a backup, or go by them"
+    )]
+    DamagedRow {
+        /// The run.
+        run: RunId,
+        /// The first entry that is missing or differs from what was kept.
+        seq: u64,
+        /// Where the store is.
+        place: String,
+        /// What was seen.
+        detail: String,
+    },
+    /// A store could not be read.
+    #[error("cannot read the journal")]
+    Store(#[source] StoreError),
 }
 
 impl ReadError {
     /// True if something that was acknowledged is missing or has changed.
     pub fn is_damage(&self) -> bool {
         match self {
-            ReadError::Damaged { .. } | ReadError::MissingBlob { .. } | ReadError::DamagedBlob { .. } => true,
-            ReadError::Disk(_) | ReadError::Pruned { .. } | ReadError::UnknownRun { .. } => false,
+            ReadError::Damaged { .. }
+            | ReadError::DamagedRow { .. }
+            | ReadError::MissingBlob { .. }
+            | ReadError::DamagedBlob { .. } => true,
+            ReadError::Disk(_)
+            | ReadError::Store(_)
+            | ReadError::Pruned { .. }
+            | ReadError::UnknownRun { .. } => false,
         }
     }
 }

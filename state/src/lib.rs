@@ -95,6 +95,9 @@ pub mod fault;
 
 pub mod fsync;
 
+#[cfg(feature = "testing")]
+pub mod testing;
+
 // The state directory: its owner and its format.
 mod dir;
 
@@ -112,6 +115,15 @@ mod journal;
 
 // How a journal is opened.
 mod options;
+
+// The seam to a database.
+mod store;
+
+// The writer of one run.
+mod run_writer;
+
+// The journal in a directory, and the way to its thread.
+mod inner;
 
 // The repairs of an opening.
 mod recover;
@@ -155,7 +167,6 @@ pub use id::RunId;
 pub use id::Timestamp;
 pub use index::Damage;
 pub use journal::Journal;
-pub use journal::RunWriter;
 pub use lock::LockHolder;
 pub use lock::lock_holder;
 pub use memory::MemoryDisk;
@@ -165,3 +176,9 @@ pub use reader::Reader;
 pub use records::Pruned;
 pub use records::Record;
 pub use records::Told;
+pub use run_writer::RunWriter;
+pub use store::Answer;
+pub use store::Batch;
+pub use store::Lease;
+pub use store::Store;
+pub use store::StoreError;

@@ -14,6 +14,8 @@ use crate::ReadError;
 use crate::Record;
 use crate::RunHeader;
 use crate::RunId;
+use crate::Store;
+use crate::StoreError;
 use crate::checkpoint;
 use crate::dir;
 use crate::disk::Disk;
@@ -22,6 +24,7 @@ use crate::index::Index;
 use crate::log;
 use crate::records;
 use crate::shared::Shared;
+use crate::store;
 
 /// Reads a journal. Clones read one journal.
 ///
@@ -29,7 +32,13 @@ use crate::shared::Shared;
 /// written at this instant it sees nothing or the whole. That commit may not be on the disk yet.
 #[derive(Clone)]
 pub struct Reader {
-    pub(crate) shared: Arc<Shared>,
+    source: Source,
+}
+
+#[derive(Clone)]
+enum Source {
+    Log(Arc<Shared>),
+    Store(Arc<dyn Store>),
 }
 
 impl Reader {
@@ -58,7 +67,15 @@ impl Reader {
 
     fn from(disk: Arc<dyn Disk>, mut index: Index) -> Result<Reader, DiskError> {
         log::read(disk.as_ref(), &mut index, true)?;
-        Ok(Reader { shared: Arc::new(Shared::new(disk, index, false)) })
+        Ok(Reader::of_log(Arc::new(Shared::new(disk, index, false))))
+    }
+
+    pub(crate) fn of_log(shared: Arc<Shared>) -> Reader {
+        Reader { source: Source::Log(shared) }
+    }
+
+    pub(crate) fn of_store(store: Arc<dyn Store>) -> Reader {
+        Reader { source: Source::Store(store) }
     }
 
     /// All runs, in the order in which they were begun. The header of a damaged run says so.
@@ -67,8 +84,13 @@ impl Reader {
     ///
     /// [`ReadError::Disk`].
     pub fn runs(&self) -> Result<Vec<RunHeader>, ReadError> {
-        self.shared.refresh()?;
-        Ok(self.shared.index().headers())
+        match &self.source {
+            Source::Log(shared) => {
+                shared.refresh()?;
+                Ok(shared.index().headers())
+            }
+            Source::Store(store) => store.headers(false),
+        }
     }
 
     /// The runs whose last entry did not say that they are over, in the order in which they were begun.
@@ -77,8 +99,13 @@ impl Reader {
     ///
     /// [`ReadError::Disk`].
     pub fn open_runs(&self) -> Result<Vec<RunHeader>, ReadError> {
-        self.shared.refresh()?;
-        Ok(self.shared.index().open_headers())
+        match &self.source {
+            Source::Log(shared) => {
+                shared.refresh()?;
+                Ok(shared.index().open_headers())
+            }
+            Source::Store(store) => store.headers(true),
+        }
     }
 
     /// The header of a run, without reading the run. `None` if it is unknown, or was pruned.
@@ -87,25 +114,40 @@ impl Reader {
     ///
     /// [`ReadError::Disk`].
     pub fn header(&self, run: RunId) -> Result<Option<RunHeader>, ReadError> {
-        self.shared.refresh()?;
-        Ok(self.shared.index().run(run).map(|state| state.header.clone()))
+        match &self.source {
+            Source::Log(shared) => {
+                shared.refresh()?;
+                Ok(shared.index().run(run).map(|state| state.header.clone()))
+            }
+            Source::Store(store) => store.header(run),
+        }
     }
 
     /// The entries of a run in order, checked on the way: the whole ones, then, if there is damage, one
     /// error, then nothing.
     pub fn entries(&self, run: RunId) -> Entries {
-        Entries::new(self.shared.clone(), run, None)
+        self.entries_from(run, None)
     }
 
     /// The entries of a run after `head`. If that entry is missing or differs, this is an error.
     pub fn entries_after(&self, run: RunId, head: Head) -> Entries {
-        Entries::new(self.shared.clone(), run, Some(head))
+        self.entries_from(run, Some(head))
+    }
+
+    fn entries_from(&self, run: RunId, after: Option<Head>) -> Entries {
+        match &self.source {
+            Source::Log(shared) => Entries::of_log(shared.clone(), run, after),
+            Source::Store(store) => Entries::of_store(store.clone(), run, after),
+        }
     }
 
     /// The state that [`RunWriter::checkpoint`](crate::RunWriter::checkpoint) kept last, and its head. It may
-    /// be older than the run, or missing. A reader that was opened by itself has none.
+    /// be older than the run, or missing. A reader that was opened by itself has none, nor has a store.
     pub fn checkpoint(&self, run: RunId) -> Option<(Head, Vec<u8>)> {
-        self.shared.state(run).map(|kept| (kept.head, kept.state))
+        match &self.source {
+            Source::Log(shared) => shared.state(run).map(|kept| (kept.head, kept.state)),
+            Source::Store(_) => None,
+        }
     }
 
     /// A blob, checked against its digest.
@@ -114,8 +156,13 @@ impl Reader {
     ///
     /// [`ReadError::MissingBlob`], [`ReadError::DamagedBlob`], or an error of reading.
     pub fn blob(&self, digest: &Digest) -> Result<Vec<u8>, ReadError> {
-        self.shared.refresh()?;
-        self.shared.blob(digest)
+        match &self.source {
+            Source::Log(shared) => {
+                shared.refresh()?;
+                shared.blob(digest)
+            }
+            Source::Store(store) => store::blob(store.as_ref(), digest),
+        }
     }
 
     /// Reads the whole run with its blobs. Returns its last entry if everything that was acknowledged is
@@ -129,10 +176,18 @@ impl Reader {
         let mut entries = self.entries(run);
         for entry in entries.by_ref() {
             for digest in entry?.blobs {
-                self.shared.blob(&digest).map_err(|error| self.shared.or_pruned(run, error))?;
+                match &self.source {
+                    Source::Log(shared) => {
+                        shared.blob(&digest).map_err(|error| shared.or_pruned(run, error))?
+                    }
+                    Source::Store(store) => store::blob(store.as_ref(), &digest)?,
+                };
             }
         }
-        entries.head().ok_or_else(|| self.shared.unknown(&self.shared.index(), run))
+        entries.head().ok_or_else(|| match &self.source {
+            Source::Log(shared) => shared.unknown(&shared.index(), run),
+            Source::Store(store) => store::unknown(store.as_ref(), run),
+        })
     }
 
     /// Shows every whole record of the log, in the log's order and byte for byte, up to the last commit. Records
@@ -140,20 +195,33 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Disk`].
+    /// [`ReadError::Disk`]. [`ReadError::Store`] for a store: it has entries and no log.
     pub fn each_record(&self, show: impl FnMut(&Record<'_>)) -> Result<(), ReadError> {
-        self.shared.refresh()?;
-        let end = self.shared.index().end;
-        records::each(self.shared.disk.as_ref(), end, show).map_err(ReadError::Disk)
+        let shared = match &self.source {
+            Source::Log(shared) => shared,
+            Source::Store(store) => {
+                let why = "a store has no log; read its runs entry by entry";
+                let doing = "read the records of";
+                return Err(ReadError::Store(StoreError::new(doing, store.place(), why)));
+            }
+        };
+        shared.refresh()?;
+        let end = shared.index().end;
+        records::each(shared.disk.as_ref(), end, show).map_err(ReadError::Disk)
     }
 
-    /// The known damage, in any run or none.
+    /// The known damage, in any run or none. Of a store none is known before it is read.
     ///
     /// # Errors
     ///
     /// [`ReadError::Disk`].
     pub fn damage(&self) -> Result<Vec<Damage>, ReadError> {
-        self.shared.refresh()?;
-        Ok(self.shared.index().damage().to_vec())
+        match &self.source {
+            Source::Log(shared) => {
+                shared.refresh()?;
+                Ok(shared.index().damage().to_vec())
+            }
+            Source::Store(_) => Ok(Vec::new()),
+        }
     }
 }

@@ -39,6 +39,11 @@ impl Talker {
         self.lines.take().into_iter().flatten().map_while(Result::ok)
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("a child can be killed");

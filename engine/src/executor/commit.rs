@@ -95,6 +95,7 @@ impl Executor<'_> {
                 let writer =
                     self.engine.journal.begin_as(self.name, self.run.plan().workflow(), commit).await?;
                 here::at_work(writer.run());
+                self.lease = writer.lease().cloned();
                 self.writer = Some(Arc::new(Mutex::new(writer)));
             }
         }

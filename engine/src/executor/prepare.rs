@@ -218,15 +218,16 @@ impl Executor<'_> {
         if now.is_empty() {
             return;
         }
-        let (run, head) = {
+        let (run, head, token) = {
             let writer = writer.lock().await;
-            (writer.run(), writer.head())
+            (writer.run(), writer.head(), writer.lease().map(|lease| lease.token()))
         };
         let shared = Shared {
             reader: self.engine.journal.reader(),
             watcher: self.watcher.clone(),
             run,
             head,
+            token,
             plan: Arc::clone(self.run.plan()),
             outputs: self.outputs.clone(),
             reports: self.reports.clone(),
