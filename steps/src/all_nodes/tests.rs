@@ -182,8 +182,8 @@ struct Scripted(Mutex<Script>);
 
 impl Scripted {
     fn of(nodes: &[&str], pods: &[(&str, &[PodState])]) -> Self {
-        let mut script = Script::default();
-        script.nodes = nodes.iter().map(|name| seen(name, NodeIs::Static)).collect();
+        let seen_nodes = nodes.iter().map(|name| seen(name, NodeIs::Static)).collect();
+        let mut script = Script { nodes: seen_nodes, ..Script::default() };
         for (node, states) in pods {
             script.pods.entry((*node).to_owned()).or_default().push_back(states.to_vec());
         }

@@ -192,7 +192,7 @@ impl<'de> Deserialize<'de> for RunPhase {
 
 /// A time as Kubernetes writes it.
 mod time {
-    use super::*;
+    use super::{Deserialize, Deserializer, Serialize, Serializer, Time, Timestamp};
 
     #[expect(clippy::ref_option, reason = "serde calls it so")]
     pub(super) fn serialize<S: Serializer>(time: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {

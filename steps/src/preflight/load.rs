@@ -129,7 +129,7 @@ fn pressure(strain: &Strain, said: &mut Vec<String>, too_much: &mut Vec<String>)
     // Without PSI the load alone says it.
     match strain.cpu.is_none_or(|share| share > CPU_MAX) && each > LOAD_MAX {
         true => {
-            too_much.push(format!("{each:.0} tasks run or wait for each processor, more than {LOAD_MAX}"))
+            too_much.push(format!("{each:.0} tasks run or wait for each processor, more than {LOAD_MAX}"));
         }
         false => said.push(format!("load {each:.1} a processor")),
     }

@@ -74,6 +74,7 @@ mod reader;
 mod socket;
 
 // The API server: objects, rules, routes.
+mod answers;
 mod api;
 mod canonical;
 mod defaults;

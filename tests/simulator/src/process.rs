@@ -1,4 +1,4 @@
-//! The machine: its processes, from start to exit, and which of them answers on its ports.
+//! The machine: its processes, from start to exit.
 
 use super::fault::{Ability, Faults, Flaw};
 use super::held::Held;
@@ -82,7 +82,7 @@ pub(super) struct Machine {
     /// The exit codes of processes that the kubelet has not asked about yet.
     exits: BTreeMap<u32, i32>,
     last_pid: u32,
-    random: fastrand::Rng,
+    pub(super) random: fastrand::Rng,
 }
 
 impl Proc {
@@ -99,7 +99,7 @@ impl Proc {
         self.is_ending() && (now >= self.goodbye_at || now < self.held_until)
     }
 
-    fn seen(&self) -> Process {
+    pub(super) fn seen(&self) -> Process {
         Process {
             pid: self.pid,
             command: self.command.clone(),
@@ -315,59 +315,6 @@ impl Machine {
         self.procs.values().filter(|p| p.program.name == "kube-apiserver" && self.is_ready(p.pid))
     }
 
-    /// The process that gets a new connection to this address.
-    pub(super) fn connect(&mut self, address: SocketAddr) -> Option<u32> {
-        self.sockets.pick(address, None, self.address, &mut self.random).map(|socket| socket.pid)
-    }
-
-    /// Sends one GET. The process to which the kernel gives the connection answers. Returns the status.
-    pub(super) fn ask(&mut self, address: SocketAddr, path: &str, tls: bool) -> Result<u16, String> {
-        self.answer(address, path, tls, None).map(|(status, _)| status)
-    }
-
-    /// Asks over a connection that may bear a mark. Also returns which process answered.
-    pub(super) fn ask_marked(
-        &mut self,
-        address: SocketAddr,
-        path: &str,
-        tls: bool,
-        mark: Option<u32>,
-    ) -> Result<(u16, Process), String> {
-        self.answer(address, path, tls, mark).map(|(status, proc)| (status, proc.seen()))
-    }
-
-    fn answer(
-        &mut self,
-        address: SocketAddr,
-        path: &str,
-        tls: bool,
-        mark: Option<u32>,
-    ) -> Result<(u16, &Proc), String> {
-        let picked = self.sockets.pick(address, mark, self.address, &mut self.random);
-        let Some((pid, speaks_tls)) = picked.map(|socket| (socket.pid, socket.port.tls)) else {
-            return Err(format!("connection to {address} refused"));
-        };
-        let Some(proc) = self.procs.get(&pid) else {
-            return Err(format!("connection to {address} reset"));
-        };
-        let path = path.split('?').next().unwrap_or_default();
-        let status = match (speaks_tls, tls) {
-            (false, true) => return Err(format!("{address} does not speak TLS")),
-            (true, false) => 400,
-            _ if !is_health_path(path) => 404,
-            _ if self.is_ready(pid) => 200,
-            _ => 500,
-        };
-        Ok((status, proc))
-    }
-
-    /// The certificate that is presented at this address, and the process that presents it. `None` if none is.
-    pub(super) fn presented(&mut self, address: SocketAddr) -> Option<(Vec<u8>, Process)> {
-        let pid = self.connect(address)?;
-        let proc = self.procs.get(&pid)?;
-        Some((proc.held.presents()?.to_vec(), proc.seen()))
-    }
-
     pub(super) fn listeners(&self, port: u16) -> Vec<Listener> {
         let seen = |s: &super::socket::Socket| {
             let process = self.procs.get(&s.pid)?.seen();
@@ -425,10 +372,4 @@ impl Machine {
 
 fn is_working_etcd(proc: &Proc) -> bool {
     proc.program.name == "etcd" && proc.life == Life::Working
-}
-
-fn is_health_path(path: &str) -> bool {
-    ["/healthz", "/livez", "/readyz", "/health", "/metrics"]
-        .iter()
-        .any(|known| path.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
