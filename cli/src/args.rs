@@ -8,6 +8,7 @@ mod history;
 mod look;
 #[cfg(test)]
 mod pages;
+mod rehearse;
 mod upgrade;
 
 use all_nodes::ALL_NODES_HELP;
@@ -18,11 +19,13 @@ pub(crate) use history::{Export, History, HistoryCommand, ImportCheck, Prune};
 pub(crate) use look::{Doctor, Graph, Plan, Preflight, Status};
 pub(crate) use upgrade::{Pace, Release, Upgrade, UpgradeCommand};
 
+use rehearse::CRASH_HELP;
+pub(crate) use rehearse::Rehearse;
+
 use crate::exit::EXIT_CODES;
 use crate::story;
 use clap::{Parser, Subcommand, ValueEnum};
 use fulcrum_engine::state::Timestamp;
-use fulcrum_simulator::rehearsal::Version;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -133,29 +136,6 @@ pub(crate) enum Command {
     #[command(hide = true)]
     RehearsalChild { orders: String },
 }
-
-/// The values of `--crash`, within 80 columns.
-const CRASH_HELP: &str = "\
-WHERE of --crash is `everywhere`, STEP, STEP@WHEN, STEP@WHEN:FAULT or
-STEP@WHEN:FAULT:THEN. A part that is left out stands for all its values.
-  STEP   a name from the plan, such as `switch` or `await-ready/kube-apiserver`;
-         or `signing`, which follows the end of the run
-  WHEN   started       the intent is on the disk, the effect has not begun
-         effect        the effect is there, its result is not in the journal
-         done          the result is on the disk
-         undo-started, undo-effect, undo-done: the same points on the way back
-         Of `signing`: unsigned, key-made, key-known, signed, and after the way
-         back undo-unsigned, undo-signed
-  FAULT  kill          SIGKILL of a real process
-         reboot        the simulated machine loses its power and boots again
-         api           the API server goes away for a while
-  THEN   resume        the run goes on in its direction
-         rollback      the run is rolled back
-On the way back, after kill and reboot, both values of THEN mean one thing. Only
-one is tried then, and only `resume` of `signing`. After a reboot the guard does
-THEN, if the run has armed it. A run that completes is rolled back at last.
-Every case must end exactly as before. After one of `signing`, the next run's
-end must sign everything.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pivot {
@@ -317,29 +297,6 @@ pub(crate) struct GuardPace {
     /// else 10m].
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) hold_off: Option<Duration>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Rehearse {
-    /// The manifests to copy [default: those in /etc/kubernetes/manifests if they are there and can be read,
-    /// else what kubeadm writes].
-    #[arg(long, value_name = "DIR")]
-    pub(crate) manifests_dir: Option<PathBuf>,
-    /// Which Kubernetes is simulated, 1.20 to 1.37 [default: what the API server's image says, else 1.35].
-    #[arg(long, value_name = "VERSION")]
-    pub(crate) kubernetes: Option<Version>,
-    /// How the control plane changes hands; the simulated node allows all ways.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) handover: HandoverArg,
-    /// Keep the simulated node's files and the journal, and name their directory.
-    #[arg(long)]
-    pub(crate) keep: bool,
-    /// Break runs at these points, each run in a simulated cluster of its own, and check how each ends.
-    #[arg(long, value_name = "WHERE")]
-    pub(crate) crash: Option<String>,
-    /// How many runs are broken side by side [default: six for each processor].
-    #[arg(long, value_name = "N", requires = "crash")]
-    pub(crate) side_by_side: Option<usize>,
 }
 
 /// Which cluster and which directory.
