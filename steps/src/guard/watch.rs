@@ -266,13 +266,18 @@ impl<'a> Watch<'a> {
             if answers {
                 self.report();
             }
-            let gone = if answers { self.gone().await } else { BTreeSet::new() };
-            if let Some((components, why)) = fall_back(&self.pulses(&gone)) {
-                tracing::warn!(?components, "falling back to the static pods: {why}");
-                let plan = plan::fall_back(&self.told.settings, self.told.pivot, &components, &why)?;
+            if let Some(plan) = self.fallback(answers).await? {
                 return self.start(plan).await;
             }
         }
+    }
+
+    /// The run that brings static pods back, if components are silent or their DaemonSets are gone.
+    async fn fallback(&mut self, answers: bool) -> Result<Option<Plan>, GuardError> {
+        let gone = if answers { self.gone().await } else { BTreeSet::new() };
+        let Some((components, why)) = fall_back(&self.pulses(&gone)) else { return Ok(None) };
+        tracing::warn!(?components, "falling back to the static pods: {why}");
+        Ok(Some(plan::fall_back(&self.told.settings, self.told.pivot, &components, &why)?))
     }
 
     /// Whether the process that had the journal open has only read it. If so, the guard must not forget what
