@@ -11,7 +11,7 @@ check_endpoints_held pivot "$(or_p99 100)"
 need wait_until 'the pod is available' 60 available
 
 # Up to 1.24 a DaemonSet's pod is replaced only when a person deletes it, and its API server is away meanwhile.
-if [ "$(kubectl -n kube-system get daemonset $API_DAEMONSET -o jsonpath='{.spec.updateStrategy.type}')" = RollingUpdate ]; then
+if [ "$(kubectl -n kube-system get daemonset "$API_DAEMONSET" -o jsonpath='{.spec.updateStrategy.type}')" = RollingUpdate ]; then
   load_start
   need check 'a changed flag is rolled out' add_flag --event-ttl=2h0m0s
   need wait_until 'only the new pod is left, and is Ready' 180 only_pod_runs --event-ttl=2h0m0s
