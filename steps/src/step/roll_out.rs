@@ -86,9 +86,11 @@ impl RolledOut<'_> {
         let name = self.component.daemonset_name();
         let Ok(Some(live)) = once(answered(self.site.cluster.daemonset(name).await))? else { return Ok(()) };
         let Ok(pods) = once(self.pods().await)? else { return Ok(()) };
-        // Two releases may have the same words. The new pod is the youngest one.
+        // Two releases may have the same words. The new pod is the youngest one; of one second, that which is not
+        // Ready.
         let new = pods.iter().filter(|pod| self.is_new(pod, &live) && !is_going(pod));
-        let Some(new) = new.max_by_key(|pod| pod.metadata.creation_timestamp.clone()) else { return Ok(()) };
+        let new = new.max_by_key(|pod| (pod.metadata.creation_timestamp.clone(), !is_ready(pod)));
+        let Some(new) = new else { return Ok(()) };
         let statuses = new.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
         if statuses.map(|status| status.restart_count).max() >= Some(RESTARTS_MAX) {
             let text = format!("the new pod does not come up, so the old one goes on: {}", pod_story(new));
