@@ -18,9 +18,10 @@ const SYNC_MAX: Duration = Duration::from_secs(1);
 const IO_MAX: f64 = 60.0;
 const MEMORY_MAX: f64 = 20.0;
 /// Processors are overloaded if both are exceeded. Alone, the share counts what waits at a low priority, and the
-/// load counts what waits for the disk.
+/// load counts what waits for the disk. Builds at a low priority put 8 on each processor of the lab's machine, and
+/// hand-overs beside them lost no request.
 const CPU_MAX: f64 = 80.0;
-const LOAD_MAX: f64 = 8.0;
+const LOAD_MAX: f64 = 16.0;
 
 /// How often API server and disk are asked. The one in the middle counts: a single slow answer says little.
 const QUESTIONS: usize = 5;
@@ -173,7 +174,7 @@ mod tests {
             (strained(|one| one.memory = Some(30.0)), "30 % of the last 10 s all work waited for memory"),
             (
                 strained(|one| (one.cpu, one.load) = (Some(99.0), 40.0)),
-                "20 tasks run or wait for each processor, more than 8",
+                "20 tasks run or wait for each processor, more than 16",
             ),
             (strained(|one| (one.cpu, one.load) = (None, 40.0)), "20 tasks run or wait"),
         ] {
