@@ -22,6 +22,7 @@
 //! | [`mod@unit`] | the guard's systemd unit |
 //! | [`changes`] | what a run has changed, before and after |
 //! | [`certificates`] | every certificate in use, and what each running process has of it |
+//! | [`upgrade`] | what another release of Kubernetes changes in the DaemonSets |
 //! | [`guard`] | what brings the control plane back after a reboot or a failure |
 //! | [`doctor`] | live checks of a node, and the command that puts each thing right |
 //! | [`overview`] | every control-plane node, as the cluster tells it |
