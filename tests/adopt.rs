@@ -1,12 +1,14 @@
 //! `adopt`: a control plane that was self-hosted without this journal. Its DaemonSets are fulcrum's own, whose journal
 //! was lost, or those of kubeadm's old pivot.
 
+use crate::doctor::find;
 use crate::hand_over::ask_all_the_while;
 use crate::support::{SOON, TestSite, outcome, reason};
 use fulcrum_engine::{Ending, Outcome, StepId};
 use fulcrum_simulator::rehearsal::{ChildExit, Fault, Point, Then, When};
 use fulcrum_simulator::{Origin, Snapshot};
 use fulcrum_steps::component::Component;
+use fulcrum_steps::doctor::Area;
 use fulcrum_steps::host::Units;
 use fulcrum_steps::manifest::StaticPod;
 use fulcrum_steps::plan;
@@ -73,7 +75,8 @@ async fn of_kubeadm() -> TestSite {
         let rolled = |seen: &Snapshot| {
             let mut all = seen.of(component.name(), Origin::Api);
             let first = all.next();
-            first.is_some_and(|one| !one.shares_port) && all.next().is_none()
+            first.is_some_and(|one| !one.shares_port)
+                && all.next().is_none()
                 && seen.serves(component.name(), Origin::Api)
         };
         world.simulator.until("the roll-out of kubeadm's DaemonSet", SOON, rolled).await.unwrap();
@@ -203,9 +206,8 @@ async fn an_adoption_that_is_killed_anywhere_comes_to_its_end() {
             let world = without_a_journal().await;
             let (there, before) = (found(&world).await, daemonsets(&world).await);
             let (stop, asking) = ask_all_the_while(&world);
-            let exit = world
-                .inject_fault_in_change(fulcrum, (&there).into(), (&point, Fault::Kill, then))
-                .await;
+            let exit =
+                world.inject_fault_in_change(fulcrum, (&there).into(), (&point, Fault::Kill, then)).await;
             assert_eq!(exit.unwrap(), ChildExit::Killed, "{point}");
             let journal = world.journal();
             let run = journal.reader().runs().unwrap()[0].run;
@@ -241,6 +243,16 @@ async fn a_static_pod_that_never_serves_leaves_what_was_found() {
     let ending = world.engine(&journal, there.settings.clone()).await.start(plan).await.unwrap();
     assert_eq!(outcome(&ending), Outcome::RolledBack, "{}", reason(&ending));
     assert_found(&world, &before, "a static scheduler that never served").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_names_the_command() {
+    let world = without_a_journal().await;
+    let said = find(&world, Area::Daemonsets, "which this journal does not have").await;
+    assert_eq!(said.remedy, "fulcrum adopt");
+    let world = of_kubeadm().await;
+    let said = find(&world, Area::Daemonsets, "made by kubeadm's pivot, or by hand").await;
+    assert_eq!(said.remedy, "fulcrum adopt");
 }
 
 fn refusal(refused: Result<SelfHosted, Refused>) -> String {

@@ -79,7 +79,11 @@ mod tests {
         let made = static_of(Component::ApiServer, &original().daemonset(&target), &target).unwrap();
         let (now, before) = (StaticPod::parse(Component::ApiServer, made.as_bytes()).unwrap(), original());
         assert!(now.permits_port_sharing());
-        assert_eq!(now.daemonset(&target), before.daemonset(&target), "a pivot makes the same DaemonSet again");
+        assert_eq!(
+            now.daemonset(&target),
+            before.daemonset(&target),
+            "a pivot makes the same DaemonSet again"
+        );
         assert_eq!(now.advertise_address(), before.advertise_address());
     }
 
@@ -113,7 +117,8 @@ mod tests {
         let target = target(&address());
         let mut live = original().daemonset(&target);
         let volumes = live["spec"]["template"]["spec"]["volumes"].as_array_mut().unwrap();
-        volumes.push(json!({ "name": "certs", "projected": { "sources": [{ "secret": { "name": "ca" } }] } }));
+        volumes
+            .push(json!({ "name": "certs", "projected": { "sources": [{ "secret": { "name": "ca" } }] } }));
         let at = volumes.len() - 1;
         let refused = static_of(Component::ApiServer, &live, &target).unwrap_err().to_string();
         let path = format!("spec.template.spec.volumes[{at}].projected.sources[0].secret refers to a Secret");

@@ -144,8 +144,7 @@ fn releases(server: &str, node: &Node, release: Option<Release>) -> Vec<CheckRes
             "fulcrum needs 1.20 or later: --permit-port-sharing and a kubelet that keeps DaemonSet pods",
         )];
     };
-    let seen =
-        format!("API server {server}, kubelet {kubelet}; known of {release}: {}", release.known());
+    let seen = format!("API server {server}, kubelet {kubelet}; known of {release}: {}", release.known());
     let mut results = vec![CheckResult::pass(Check::Version, seen)];
     if !release.is_tried() {
         results.push(CheckResult::warn(

@@ -174,16 +174,18 @@ fn port_of(daemonsets: &BTreeMap<Component, Value>) -> u16 {
 }
 
 async fn listeners(input: &PreflightInput, port: u16) -> Result<Vec<Listener>, CheckResult> {
-    input.node.host.listeners(port).await.map_err(|error| {
-        CheckResult::refuse(Check::Host, error.to_string(), "fulcrum reads /proc as root")
-    })
+    input
+        .node
+        .host
+        .listeners(port)
+        .await
+        .map_err(|error| CheckResult::refuse(Check::Host, error.to_string(), "fulcrum reads /proc as root"))
 }
 
 /// The node of the pod whose process listens here: that is this one.
 fn node_of_listener(pods: &[Pod], listeners: &[Listener], port: u16) -> Result<String, CheckResult> {
     let of_pod = |pod: &Pod| {
-        let is_it =
-            |one: &Listener| one.process.pod_uid.is_some() && one.process.pod_uid == pod.metadata.uid;
+        let is_it = |one: &Listener| one.process.pod_uid.is_some() && one.process.pod_uid == pod.metadata.uid;
         listeners.iter().any(is_it).then(|| pod.spec.as_ref()?.node_name.clone()).flatten()
     };
     pods.iter().find_map(of_pod).ok_or_else(|| {
@@ -332,11 +334,7 @@ async fn the_listener(
 }
 
 /// The static pod begins beside the DaemonSet's without a gap only if the kernel can be told who serves.
-async fn can_steer(
-    input: &PreflightInput,
-    pod: &StaticPod,
-    listener: &Listener,
-) -> Result<(), CheckResult> {
+async fn can_steer(input: &PreflightInput, pod: &StaticPod, listener: &Listener) -> Result<(), CheckResult> {
     let component = pod.component();
     let refuse = |seen: String| {
         let seen = format!("{component} cannot change hands without a gap: {seen}");
