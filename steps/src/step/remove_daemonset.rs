@@ -162,9 +162,8 @@ impl Step for RemoveDaemonset {
         let found: Value = serde_json::from_slice(saved).map_err(StepError::fatal)?;
         let (site, component) = (&self.site, self.component);
         let is_api = component == Component::ApiServer;
-        if is_api {
-            prefer_static(site, cx).await?;
-        }
+        // The label may be that of all three, so this comes before any of them is made.
+        prefer_static(site, cx).await?;
         self.make_again(cx, &found).await?;
         if self.labelled {
             self.label(cx, Some("")).await?;
