@@ -5,7 +5,7 @@ use crate::doctor::find;
 use crate::hand_over::ask_all_the_while;
 use crate::support::{SOON, TestSite, outcome, reason};
 use fulcrum_engine::{Ending, Outcome, StepId};
-use fulcrum_simulator::rehearsal::{ChildExit, Fault, Point, Then, When};
+use fulcrum_simulator::rehearsal::{ChildExit, Fault, POLL, Point, Then, When};
 use fulcrum_simulator::{Origin, Snapshot};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::doctor::Area;
@@ -14,6 +14,9 @@ use fulcrum_steps::manifest::StaticPod;
 use fulcrum_steps::plan;
 use fulcrum_steps::preflight::{Refused, SelfHosted, self_hosted};
 use fulcrum_steps::unit::UNIT;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,39 +53,44 @@ async fn lose(world: &TestSite) {
 
 /// A node as kubeadm's own pivot left it: DaemonSets for the role's nodes, which share no port and roll out by deletion.
 async fn of_kubeadm() -> TestSite {
-    let world = without_a_journal().await;
-    let node = world.machine().name().to_owned();
-    let client = world.simulator.from_outside();
-    let nodes: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(client);
-    let label = |labels: Value| kube::api::Patch::Merge(json!({ "metadata": { "labels": labels } }));
-    let parameters = kube::api::PatchParams::default();
-    let _ = nodes.patch(&node, &parameters, &label(json!({ MASTER: "" }))).await.unwrap();
-    for component in [Component::Scheduler, Component::ControllerManager, Component::ApiServer] {
-        let name = component.daemonset_name();
-        let mut live = world.cluster.daemonset(name).await.unwrap().unwrap();
-        live["metadata"]["annotations"] = json!({});
-        live["spec"]["updateStrategy"] =
-            json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 1, "maxSurge": 0 } });
-        live["spec"]["minReadySeconds"] = 0.into();
-        live["spec"]["template"]["metadata"]["labels"] = json!({ "k8s-app": name });
-        let spec = &mut live["spec"]["template"]["spec"];
+    let world = TestSite::boot().await;
+    let report = world.preflight().await.unwrap();
+    let nodes: Api<Node> = Api::all(world.simulator.from_outside());
+    let label = Patch::Merge(json!({ "metadata": { "labels": { MASTER: "" } } }));
+    let _ = nodes.patch(world.machine().name(), &PatchParams::default(), &label).await.unwrap();
+    for pod in &report.static_pods {
+        let mut made = pod.daemonset(&report.settings.target(None));
+        let name = pod.component().daemonset_name();
+        let spec = &mut made["spec"];
+        spec["updateStrategy"] = json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 1 } });
+        spec["minReadySeconds"] = 0.into();
+        spec["template"]["metadata"]["labels"] = json!({ "k8s-app": name });
+        let spec = &mut spec["template"]["spec"];
         spec["nodeSelector"] = json!({ MASTER: "" });
         spec["dnsPolicy"] = "ClusterFirstWithHostNet".into();
         let words = spec["containers"][0]["command"].as_array_mut().unwrap();
         words.retain(|word| word != "--permit-port-sharing=true");
-        let _ = world.cluster.replace_daemonset(&live, false).await.unwrap();
-        // Two cannot listen: the old pod is deleted, as its controller would.
-        let rolled = |seen: &Snapshot| {
-            let mut all = seen.of(component.name(), Origin::Api);
-            let first = all.next();
-            first.is_some_and(|one| !one.shares_port)
-                && all.next().is_none()
-                && seen.serves(component.name(), Origin::Api)
-        };
-        world.simulator.until("the roll-out of kubeadm's DaemonSet", SOON, rolled).await.unwrap();
+        let _ = world.cluster.create_daemonset(&made, false).await.unwrap();
     }
-    let _ = nodes.patch(&node, &parameters, &label(json!({ OPT_IN: null }))).await.unwrap();
-    world.simulator.until("the API", SOON, |seen| seen.api_up).await.unwrap();
+    let bound = async || {
+        let pods = world.cluster.pods_labelled("").await.unwrap_or_default();
+        let of_daemonset = |pod: &&Pod| {
+            let labels = pod.metadata.labels.iter().flatten();
+            labels.into_iter().any(|(key, _)| key == "k8s-app") && pod.spec.as_ref().unwrap().node_name.is_some()
+        };
+        pods.iter().filter(of_daemonset).count() == 3
+    };
+    while !bound().await {
+        tokio::time::sleep(POLL).await;
+    }
+    for component in Component::ALL {
+        std::fs::remove_file(world.manifests().file(component.manifest_file())).unwrap();
+    }
+    let rolled = |seen: &Snapshot| {
+        let mut all = Component::ALL.iter().map(|component| component.name());
+        all.all(|name| seen.serves(name, Origin::Api) && !seen.runs(name, Origin::Static)) && seen.api_up
+    };
+    world.simulator.until("kubeadm's DaemonSets", SOON, rolled).await.unwrap();
     world
 }
 
