@@ -10,7 +10,6 @@ use fulcrum_simulator::{Origin, Snapshot};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::doctor::Area;
 use fulcrum_steps::host::Units;
-use fulcrum_steps::manifest::StaticPod;
 use fulcrum_steps::plan;
 use fulcrum_steps::preflight::{Refused, SelfHosted, self_hosted};
 use fulcrum_steps::unit::UNIT;
@@ -76,7 +75,8 @@ async fn of_kubeadm() -> TestSite {
         let pods = world.cluster.pods_labelled("").await.unwrap_or_default();
         let of_daemonset = |pod: &&Pod| {
             let labels = pod.metadata.labels.iter().flatten();
-            labels.into_iter().any(|(key, _)| key == "k8s-app") && pod.spec.as_ref().unwrap().node_name.is_some()
+            labels.into_iter().any(|(key, _)| key == "k8s-app")
+                && pod.spec.as_ref().unwrap().node_name.is_some()
         };
         pods.iter().filter(of_daemonset).count() == 3
     };
@@ -145,14 +145,7 @@ async fn fulcrums_own_daemonsets_are_taken_over_and_the_node_is_as_any_pivoted_o
     let world = without_a_journal().await;
     let there = found(&world).await;
     assert!(there.found.labelled && there.found.daemonsets.values().all(|one| one.shares));
-    for (component, one) in &there.found.daemonsets {
-        let before = &world.before[component.manifest_file()].content;
-        let before = StaticPod::parse(*component, before.as_bytes()).unwrap();
-        let now = StaticPod::parse(*component, one.manifest.as_bytes()).unwrap();
-        assert_eq!(now.name(), before.name());
-        let target = there.settings.target(None);
-        assert_eq!(now.daemonset(&target)["spec"], before.daemonset(&target)["spec"], "{component}");
-    }
+    let before = daemonsets(&world).await;
     let ending = adopt(&world, &there).await;
     assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
     assert_static(&world, &there, "adopted").await;
@@ -161,6 +154,7 @@ async fn fulcrums_own_daemonsets_are_taken_over_and_the_node_is_as_any_pivoted_o
     let pivoted = world.pivot(&journal).await;
     assert_eq!(outcome(&pivoted), Outcome::Completed, "{}", reason(&pivoted));
     world.assert_pivoted("from adopted static pods").await;
+    assert_eq!(daemonsets(&world).await, before, "the manifests give the DaemonSets that they were made of");
     let back = world.rollback(&journal, pivoted.run).await;
     assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
     assert_static(&world, &there, "rolled back").await;
