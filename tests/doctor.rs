@@ -261,7 +261,7 @@ async fn ill(world: &TestSite, limit: Duration) -> Vec<Finding> {
     examine(world, limit).await.into_iter().filter(worth).collect()
 }
 
-async fn find(world: &TestSite, area: Area, words: &str) -> Finding {
+pub(crate) async fn find(world: &TestSite, area: Area, words: &str) -> Finding {
     find_within(world, area, words, UP).await
 }
 

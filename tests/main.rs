@@ -35,6 +35,8 @@ mod edit;
 
 // An upgrade of Kubernetes: merged, emulated, taken back, finalized, killed.
 mod upgrade;
+// A control plane that was found self-hosted: taken over, killed, and taken back.
+mod adopt;
 // Certificates renewed: by kubeadm, in use everywhere, killed, and put back.
 mod certs;
 

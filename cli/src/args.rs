@@ -1,5 +1,6 @@
 //! What was typed. No look at the world.
 
+mod adopt;
 mod all_nodes;
 mod certs;
 mod convert;
@@ -11,6 +12,7 @@ mod pages;
 mod rehearse;
 mod upgrade;
 
+pub(crate) use adopt::Adopt;
 use all_nodes::ALL_NODES_HELP;
 pub(crate) use all_nodes::{AllNodes, OnHost};
 pub(crate) use certs::{Certs, CertsCommand, Renew};
@@ -96,6 +98,8 @@ pub(crate) enum Command {
     Resume(Resume),
     /// Undo a run, finished or not: bring back the static pods, byte for byte, with the API up or down.
     Rollback(Rollback),
+    /// Take over a control plane that is self-hosted by other means, or whose journal was lost.
+    Adopt(Adopt),
     /// Give a self-hosted component other flags, watch the roll-out, and take it back if it does not serve.
     Edit(Edit),
     /// Give a self-hosted control plane another release of Kubernetes, and take it back if it does not serve.

@@ -6,7 +6,7 @@ use fulcrum_engine::history::{Attempt, AttemptResult, History};
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, LockHolder, OpenError, Reader, RunId};
 use fulcrum_engine::{Run, StepId};
-use fulcrum_steps::plan::PIVOT;
+use fulcrum_steps::plan::{ADOPT, PIVOT};
 use fulcrum_steps::run_info::{LockPurpose, LockUse, RunInfo};
 use fulcrum_steps::settings::{HandoverMode, Settings};
 use fulcrum_steps::step_name::StepKind;
@@ -133,6 +133,12 @@ pub(crate) fn refuse_unfinished(journal: &Reader) -> Result<(), Failure> {
 /// The last pivot.
 pub(crate) fn last_pivot(journal: &Reader) -> Result<Option<RunId>, Failure> {
     Ok(journal.runs()?.into_iter().rfind(|header| header.kind == PIVOT).map(|header| header.run))
+}
+
+/// The last run, if it is an adoption that is not at its end.
+pub(crate) fn unfinished_adoption(journal: &Reader) -> Result<Option<RunId>, Failure> {
+    let last = last_run(journal)?;
+    Ok(last.filter(|(_, state)| state.plan().workflow() == ADOPT && !state.is_over()).map(|(run, _)| run))
 }
 
 /// How long a pivot with this hand-over usually takes: from the last ones of this node that completed, else as it

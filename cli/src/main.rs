@@ -61,6 +61,7 @@ fn run(mut args: Args, shell: &Shell) -> Result<Exit, Failure> {
             Command::ManPages { dir } => command::man_pages(&dir, shell),
             Command::Doctor(doctor) => command::doctor(&args.global, &doctor, shell).await,
             Command::Certs(certs) => command::certs(&args.global, &certs, shell).await,
+            Command::Adopt(adopt) => command::adopt(&args.global, &adopt, shell).await,
             Command::Edit(edit) => command::edit(&args.global, &edit, shell).await,
             Command::Upgrade(upgrade) => command::upgrade(&args.global, &upgrade, shell).await,
             Command::Plan(plan) => command::plan(&args.global, &plan, shell).await,

@@ -128,6 +128,7 @@ pub enum LockPurpose {
     Edit,
     Upgrade,
     RenewCerts,
+    Adopt,
 }
 
 /// The process's work, as far as others must know it.
@@ -142,7 +143,7 @@ pub enum LockUse {
 }
 
 impl LockPurpose {
-    const ALL: [(Self, &str, LockUse); 13] = [
+    const ALL: [(Self, &str, LockUse); 14] = [
         (Self::Pivot, "pivot", LockUse::Command),
         (Self::Resume, "resume", LockUse::Command),
         (Self::Rollback, "rollback", LockUse::Command),
@@ -156,6 +157,7 @@ impl LockPurpose {
         (Self::Edit, "edit", LockUse::Command),
         (Self::Upgrade, "upgrade", LockUse::Command),
         (Self::RenewCerts, "certs renew", LockUse::Command),
+        (Self::Adopt, "adopt", LockUse::Command),
     ];
 
     /// The text for the lock file: the command that the process carries out.

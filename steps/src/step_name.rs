@@ -43,10 +43,14 @@ pub enum StepKind {
     RollCerts,
     ProveCerts,
     ForgetCerts,
+    StartStatic,
+    RemoveDaemonset,
+    VerifyStatic,
+    LetGo,
 }
 
 /// Each kind, its frozen text in the journal, and the text that people read.
-const NAMES: [(StepKind, &str, &str); 34] = [
+const NAMES: [(StepKind, &str, &str); 38] = [
     (StepKind::Preflight, "preflight", "preflight"),
     (StepKind::Lock, "lock", "lock"),
     (StepKind::Archive, "archive", "archive"),
@@ -81,6 +85,10 @@ const NAMES: [(StepKind, &str, &str); 34] = [
     (StepKind::RollCerts, "roll-certs", "roll-certs"),
     (StepKind::ProveCerts, "prove-certs", "prove-certs"),
     (StepKind::ForgetCerts, "forget-certs", "forget-certs"),
+    (StepKind::StartStatic, "start-static", "start-static"),
+    (StepKind::RemoveDaemonset, "remove-daemonset", "remove-daemonset"),
+    (StepKind::VerifyStatic, "verify-static", "verify-static"),
+    (StepKind::LetGo, "let-go", "let-go"),
 ];
 
 /// The name of one step of a plan.

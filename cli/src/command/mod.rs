@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod adopt;
 mod all_nodes;
 mod carry_on;
 mod certs;
@@ -27,6 +28,7 @@ mod step_by_step;
 mod take_up;
 mod upgrade;
 
+pub(crate) use adopt::adopt;
 pub(crate) use certs::certs;
 pub(crate) use completions::{completions, man_pages};
 pub(crate) use doctor::doctor;

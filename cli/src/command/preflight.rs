@@ -57,7 +57,7 @@ pub(super) async fn check(
     make_checks(&input(global, wishes, cluster, host)?).await.map_err(|refused| refuse(refused, shell))
 }
 
-fn input(
+pub(super) fn input(
     global: &Global,
     wishes: &Wishes,
     cluster: Cluster,

@@ -4,7 +4,10 @@ use super::carry_on::nothing_to_do;
 use crate::args::LockArg;
 use crate::env::{access, refuse_another_cluster, require_root, site};
 use crate::exit::{Exit, Failure};
-use crate::journal::{find_run, followers, gone_on_meanwhile, last_pivot, open_journal, read_before_writing};
+use crate::journal::{
+    find_run, followers, gone_on_meanwhile, last_pivot, open_journal, read_before_writing,
+    unfinished_adoption,
+};
 use crate::shell::Shell;
 use fulcrum_engine::Run;
 use fulcrum_engine::load::load;
@@ -74,9 +77,12 @@ enum Found {
 impl Asked<'_> {
     fn find(&self, journal: &Reader) -> Result<Found, Failure> {
         let heads = journal.runs()?;
-        // A rollback means a pivot: the guard's own runs go with it.
+        // A rollback means a pivot: the guard's own runs go with it. An adoption that is half-way comes before one.
         let run = match (self.command, self.run) {
-            (LockPurpose::Rollback, None) => last_pivot(journal)?,
+            (LockPurpose::Rollback, None) => match unfinished_adoption(journal)? {
+                None => last_pivot(journal)?,
+                run => run,
+            },
             _ => find_run(journal, self.run)?,
         };
         let Some(run) = run else {

@@ -4,7 +4,9 @@ use super::{Moment, Story};
 use fulcrum_engine::Outcome;
 use fulcrum_engine::history::{AttemptResult, Direction};
 use fulcrum_engine::run::Phase;
-use fulcrum_steps::plan::{EDIT, FALL_BACK, FINALIZE, HAND_OVER, PIVOT, RENEW_CERTS, RENEW_STANDBY, UPGRADE};
+use fulcrum_steps::plan::{
+    ADOPT, EDIT, FALL_BACK, FINALIZE, HAND_OVER, PIVOT, RENEW_CERTS, RENEW_STANDBY, UPGRADE,
+};
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -65,7 +67,7 @@ impl Story {
     pub(crate) fn path(&self) -> Vec<ControlPlane> {
         let (from, to) = match self.header.kind.as_str() {
             PIVOT | HAND_OVER => (ControlPlane::StaticPods, ControlPlane::DaemonSets),
-            FALL_BACK => (ControlPlane::DaemonSets, ControlPlane::StaticPods),
+            FALL_BACK | ADOPT => (ControlPlane::DaemonSets, ControlPlane::StaticPods),
             _ => return Vec::new(),
         };
         let mut path = vec![from];
@@ -89,6 +91,7 @@ impl Story {
             RENEW_CERTS => "certificates renewed by kubeadm",
             PIVOT | HAND_OVER => "static pods to DaemonSets",
             FALL_BACK => "DaemonSets to static pods",
+            ADOPT => "DaemonSets that were found to static pods",
             _ => "",
         }
     }

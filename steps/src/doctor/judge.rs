@@ -7,6 +7,9 @@ use crate::component::Component;
 use crate::guard::decide::Standing;
 use crate::host::RedirectState;
 
+/// What DaemonSets that this journal does not know lack.
+const NO_WAY_BACK: &str = "there is none for these DaemonSets: a reboot would lose the control plane";
+
 /// What the facts mean, in the order of the areas. Every area has at least one finding.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = journal(facts);
@@ -105,6 +108,10 @@ fn manifests(facts: &Facts) -> Vec<Finding> {
         return ill;
     }
     vec![match facts.ground {
+        Some(Ground::Static) if is_foreign(facts) => Finding::unknown(
+            area,
+            "there are none: DaemonSets that this journal does not know run in their place",
+        ),
         Some(Ground::Static) => Finding::good(area, "the static manifests are there"),
         Some(Ground::SelfHosted(_)) => {
             Finding::good(area, "no static manifest is left, as the pivot completed")
@@ -112,6 +119,14 @@ fn manifests(facts: &Facts) -> Vec<Finding> {
         Some(Ground::Between(run)) => Finding::unknown(area, format!("run {run} is between the two")),
         None => Finding::unknown(area, "the journal does not say what should be there"),
     }]
+}
+
+/// Whether the control plane is self-hosted, and not by a run of this journal.
+fn is_foreign(facts: &Facts) -> bool {
+    let stands_alone = |(component, seen): (&Component, &ComponentFacts)| {
+        !seen.manifest && self_hosted_elsewhere(facts, *component)
+    };
+    facts.ground == Some(Ground::Static) && facts.components.iter().any(stands_alone)
 }
 
 /// Whether a DaemonSet that fulcrum has no run of stands for the component.
@@ -174,6 +189,9 @@ fn preference(facts: &Facts) -> Finding {
 
 fn standby(facts: &Facts) -> Vec<Finding> {
     let area = Area::Standby;
+    if is_foreign(facts) {
+        return vec![Finding::unknown(area, NO_WAY_BACK)];
+    }
     let Some(Ground::SelfHosted(_)) = facts.ground else {
         return vec![Finding::good(area, "none is needed: the control plane is not self-hosted")];
     };
@@ -215,6 +233,7 @@ fn guard(facts: &Facts) -> Vec<Finding> {
         ));
     }
     findings.push(match (needed, installed, enabled, active) {
+        (false, false, ..) if is_foreign(facts) => Finding::unknown(area, NO_WAY_BACK),
         (false, ..) => Finding::good(area, "none is needed: the control plane is not self-hosted"),
         (true, false, ..) => Finding::bad(
             area,

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// over after 15 s.
 const RENEWED_WITHIN: Duration = Duration::from_secs(20);
 
+/// Takes over DaemonSets that this journal knows nothing of.
+const ADOPT: &str = "fulcrum adopt";
+
 pub(super) fn api(facts: &Facts) -> Vec<Finding> {
     vec![match &facts.api {
         Ok(_) => Finding::good(Area::Api, "the API is ready"),
@@ -58,9 +61,7 @@ pub(super) fn daemonsets(facts: &Facts) -> Vec<Finding> {
                     true => {
                         format!("kubectl -n {NAMESPACE} delete daemonset {name}, while the static pod serves")
                     }
-                    false => format!(
-                        "restore {component}.yaml first: then kubectl -n {NAMESPACE} delete daemonset {name}"
-                    ),
+                    false => ADOPT.to_owned(),
                 };
                 findings.push(Finding::bad(area, seen, remedy));
             }

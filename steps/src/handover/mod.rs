@@ -1,5 +1,6 @@
 //! What several steps and the guard do when a component changes hands.
 
+pub(crate) mod beside;
 pub mod bridge;
 pub(crate) mod drain;
 pub(crate) mod elsewhere;

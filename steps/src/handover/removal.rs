@@ -20,14 +20,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::time::{Instant, sleep, timeout};
 
+/// Which DaemonSet is meant. Another one of the same name is not touched.
+enum Owner {
+    /// The one that this run has made: the run at work, or another node's that made what this one has found.
+    Run(String),
+    /// The object with this uid, of whatever making.
+    Object(String),
+}
+
+impl Owner {
+    fn has(&self, daemonset: &Value) -> bool {
+        match self {
+            Self::Run(run) => made_by(daemonset).as_ref() == Some(run),
+            Self::Object(uid) => daemonset["metadata"]["uid"] == uid.as_str(),
+        }
+    }
+}
+
 /// The DaemonSet that runs a component on this node for a run.
 pub(crate) struct Removal<'a> {
     site: &'a Site,
     component: Component,
     /// The lock, as this run holds it.
     lock: Lock,
-    /// The run that has made the DaemonSet: this one, or another node's that made what this one has found.
-    maker: String,
+    owner: Owner,
     /// Whether this run was seen to have the lock. It then keeps it: a run lets go at its end.
     locked: AtomicBool,
     /// Whether the API answered at the last look, and yet nobody could be told to go.
@@ -43,17 +59,25 @@ impl<'a> Removal<'a> {
     /// For the run that `cx` works on. `maker` is the run that made the DaemonSet, if the caller knows it; otherwise
     /// `create-daemonset` has noted it.
     pub(crate) fn new(site: &'a Site, component: Component, cx: &Context, maker: Option<String>) -> Self {
-        let lock = Lock::of(&site.settings.node, cx.run());
         let noted = || {
             let output = cx.output_value(StepKind::CreateDaemonset.of(component).id().as_str())?;
             output[MADE_BY].as_str().map(str::to_owned)
         };
         let maker = maker.or_else(noted).unwrap_or_else(|| cx.run().to_string());
+        Self::owned(site, component, cx, Owner::Run(maker))
+    }
+
+    /// For the DaemonSet with this uid, whoever has made it.
+    pub(crate) fn of_object(site: &'a Site, component: Component, cx: &Context, uid: &str) -> Self {
+        Self::owned(site, component, cx, Owner::Object(uid.to_owned()))
+    }
+
+    fn owned(site: &'a Site, component: Component, cx: &Context, owner: Owner) -> Self {
         Self {
             site,
             component,
-            lock,
-            maker,
+            lock: Lock::of(&site.settings.node, cx.run()),
+            owner,
             locked: AtomicBool::new(false),
             waits: AtomicBool::new(false),
             api_first: false,
@@ -84,7 +108,7 @@ impl<'a> Removal<'a> {
         let mut others = false;
         let mut labelled = false;
         if let Some(live) = &live {
-            if made_by(live).as_deref() != Some(&self.maker) {
+            if !self.owner.has(live) {
                 // It may be the one of other nodes by now, and none of this node's matter.
                 return Ok(self.pods().await?.is_empty() && self.listener().await?.is_none());
             }

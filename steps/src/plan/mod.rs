@@ -1,5 +1,6 @@
 //! The plans: which steps, in which order, and with which deadlines.
 
+mod adopt;
 mod cuts;
 mod edit;
 mod guard;
@@ -9,6 +10,7 @@ mod story;
 mod upgrade;
 
 pub use crate::run_info::{FALL_BACK, PIVOT, shown};
+pub use adopt::{ADOPT, adopt};
 pub use cuts::{before, cuts};
 pub use edit::{EDIT, Edit, edit, edited};
 pub(crate) use guard::renew_standby;

@@ -113,9 +113,18 @@ fn change(difference: &Difference, path: &str) -> String {
 }
 
 fn version_checks(facts: &ClusterFacts) -> Vec<CheckResult> {
-    let kubelet = facts.node.status.as_ref().and_then(|status| status.node_info.as_ref());
+    version_checks_of(&facts.version, &facts.node).0
+}
+
+/// What the releases of the API server and of the kubelet say, and the API server's minor release.
+pub(super) fn version_checks_of(server: &str, node: &Node) -> (Vec<CheckResult>, Option<u32>) {
+    let minor = version(server).map(|(minor, _)| minor);
+    (releases(server, node, minor.map(Release)), minor)
+}
+
+fn releases(server: &str, node: &Node, release: Option<Release>) -> Vec<CheckResult> {
+    let kubelet = node.status.as_ref().and_then(|status| status.node_info.as_ref());
     let kubelet = kubelet.map_or("", |info| info.kubelet_version.as_str());
-    let release = facts.minor().map(Release);
     let known = match (release, version(kubelet)) {
         (Some(release), _) if release < Release(OLDEST) => None,
         (None, _) => None,
@@ -131,12 +140,11 @@ fn version_checks(facts: &ClusterFacts) -> Vec<CheckResult> {
     let Some(release) = known else {
         return vec![CheckResult::refuse(
             Check::Version,
-            format!("the API server is {}", facts.version),
+            format!("the API server is {server}"),
             "fulcrum needs 1.20 or later: --permit-port-sharing and a kubelet that keeps DaemonSet pods",
         )];
     };
-    let seen =
-        format!("API server {}, kubelet {kubelet}; known of {release}: {}", facts.version, release.known());
+    let seen = format!("API server {server}, kubelet {kubelet}; known of {release}: {}", release.known());
     let mut results = vec![CheckResult::pass(Check::Version, seen)];
     if !release.is_tried() {
         results.push(CheckResult::warn(
@@ -329,13 +337,22 @@ fn advertise_check(site: &Site, host: &HostFacts, facts: &ClusterFacts) -> Optio
 /// Whether another run is at work. One on another node ends, and the run waits for that. One on this node has lost its
 /// journal: nobody will go on with it.
 fn lock_check(site: &Site, facts: &ClusterFacts) -> Option<CheckResult> {
-    let holder = facts.lock.as_ref()?;
+    lock_check_of(site.take_lock, facts.lock.as_deref(), &facts.name, facts.peers.len())
+}
+
+pub(super) fn lock_check_of(
+    take_lock: bool,
+    holder: Option<&str>,
+    name: &str,
+    peers: usize,
+) -> Option<CheckResult> {
+    let holder = holder?;
     let seen = format!("run {holder} (node/run) holds the lock on this cluster's control plane");
-    if site.take_lock {
+    if take_lock {
         return Some(CheckResult::warn(Check::Lock, seen, "the run takes the lock from it, as asked for"));
     }
     let node = node_of(holder);
-    Some(match node != facts.name && facts.peers.len() > 1 {
+    Some(match node != name && peers > 1 {
         true => CheckResult::warn(
             Check::Lock,
             seen,

@@ -68,7 +68,7 @@ fn in_the_way(component: Component, live: &Value, others: &[&str], node: &str) -
         None => format!("DaemonSet {name} is there, and fulcrum did not make it"),
     };
     let remedy = if others.is_empty() {
-        "this control plane is already self-hosted, or another tool has left it half-pivoted: while the static pods \
+        "this control plane is already self-hosted (`fulcrum adopt`), or another tool has left it half-pivoted: while the static pods \
          serve, kubectl -n kube-system delete daemonset takes it away"
             .to_owned()
     } else {

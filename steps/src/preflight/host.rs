@@ -63,7 +63,7 @@ fn read(facts: &HostFacts, component: Component) -> Result<StaticPod, CheckResul
     })?;
     let image = image.ok_or_else(|| {
         let remedy = "a pivot starts from three static pods, each in a file of its own; if this control plane is already \
-                      self-hosted, see `fulcrum status`";
+                      self-hosted, `fulcrum adopt` takes it over";
         CheckResult::refuse(Check::Manifest, format!("there is no {path}"), remedy)
     })?;
     StaticPod::parse(component, image.content.as_bytes())

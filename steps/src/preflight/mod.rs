@@ -15,9 +15,11 @@ mod input;
 mod load;
 mod manifest;
 mod other_files;
+mod self_hosted;
 mod this_node;
 
 pub use check_result::{CheckResult, Known, Level, Refused, Report, complete};
 pub use facts::{preflight, preflight_disk};
 pub use host_facts::find_manifests;
 pub use input::PreflightInput;
+pub use self_hosted::{Found, FoundDaemonset, SelfHosted, self_hosted};

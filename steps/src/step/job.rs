@@ -88,6 +88,26 @@ pub enum Job {
         names: Vec<Renewable>,
     },
     ForgetCerts,
+    /// As `Lock`, without the checks of a pivot after a wait.
+    LockFound,
+    StartStatic {
+        component: Component,
+        /// The manifest, as a person has seen it.
+        manifest: String,
+        /// Whether the DaemonSet's process shares its port by itself.
+        shares: bool,
+    },
+    RemoveDaemonset {
+        component: Component,
+        /// The DaemonSet that was found.
+        uid: String,
+        /// Whether its process shares its port by itself.
+        shares: bool,
+        /// Whether the node was opted in.
+        labelled: bool,
+    },
+    VerifyStatic,
+    LetGo,
     #[serde(rename = "keep-line-up")]
     PreferServing,
     Verify {

@@ -20,6 +20,7 @@ use super::prove_certs::ProveCerts;
 use super::record_head::RecordHead;
 use super::recorded::Recorded;
 use super::redirect::RedirectStep;
+use super::remove_daemonset::RemoveDaemonset;
 use super::renew_certs::RenewCerts;
 use super::renew_standby::RenewStandby;
 use super::restore_static::RestoreStatic;
@@ -27,9 +28,11 @@ use super::retire_static::RetireStatic;
 use super::roll_certs::{PrepareRollCerts, RollCerts};
 use super::share_live::ShareLive;
 use super::share_port::SharePort;
+use super::start_static::StartStatic;
 use super::switch::Switch;
 use super::vacate_port::VacatePort;
 use super::verify::Verify;
+use super::verify_static::VerifyStatic;
 use crate::manifest::TemplateChange;
 use crate::site::Site;
 use fulcrum_engine::{Step, StepRegistry, StepSpec};
@@ -42,7 +45,8 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
         let site = Arc::clone(&site);
         let step: Arc<dyn Step> = match job {
             Job::Preflight => Arc::new(Preflight { site }),
-            Job::Lock => Arc::new(TakeLock { site }),
+            Job::Lock => Arc::new(TakeLock { site, checks: true }),
+            Job::LockFound => Arc::new(TakeLock { site, checks: false }),
             Job::Archive => Arc::new(Archive { site }),
             Job::LabelNode => Arc::new(LabelNode { site }),
             Job::SharePort { component } => Arc::new(SharePort { site, component }),
@@ -75,7 +79,15 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
             Job::ProveCerts { names } => Arc::new(ProveCerts { site, names }),
             Job::ForgetCerts => Arc::new(ForgetCerts { site }),
             Job::Verify { only } => Arc::new(Verify { site, only }),
-            Job::RecordHead => Arc::new(RecordHead { site }),
+            Job::RecordHead => Arc::new(RecordHead { site, annotates: true }),
+            Job::StartStatic { component, manifest, shares } => {
+                Arc::new(StartStatic { site, component, manifest, shares })
+            }
+            Job::RemoveDaemonset { component, uid, shares, labelled } => {
+                Arc::new(RemoveDaemonset { site, component, uid, shares, labelled })
+            }
+            Job::VerifyStatic => Arc::new(VerifyStatic { site }),
+            Job::LetGo => Arc::new(RecordHead { site, annotates: false }),
         };
         Ok(Arc::new(Recorded(step)))
     }

@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) struct TakeLock {
     pub(super) site: Arc<Site>,
+    /// Whether the checks of a pivot are made once more after a wait.
+    pub(super) checks: bool,
 }
 
 #[async_trait]
@@ -34,7 +36,7 @@ impl Step for TakeLock {
         let lock = Lock::of(&self.site.settings.node, cx.run());
         let waited = take(&self.site, cx, &lock).await?;
         // An earlier attempt may have waited, and its process ended.
-        if (waited || cx.attempt() > 1) && self.site.settings.of_pivot.is_none() {
+        if self.checks && (waited || cx.attempt() > 1) && self.site.settings.of_pivot.is_none() {
             self.check_again().await?;
         }
         Ok(json!({ "lease": crate::cluster::LOCK_LEASE }))

@@ -15,6 +15,8 @@ use tokio::time::{Instant, timeout};
 
 pub(super) struct RecordHead {
     pub(super) site: Arc<Site>,
+    /// Whether there are DaemonSets to write the head onto. Where a run leaves none, it only lets go.
+    pub(super) annotates: bool,
 }
 
 #[async_trait]
@@ -27,7 +29,7 @@ impl Step for RecordHead {
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let head = cx.head();
         let annotation = json!({ AUDIT_HEAD_ANNOTATION: format!("{}:{}", head.seq, head.hash) });
-        for component in Component::ALL {
+        for component in Component::ALL.into_iter().filter(|_| self.annotates) {
             let name = component.daemonset_name();
             let annotate = async || answered(self.site.cluster.annotate_daemonset(name, &annotation).await);
             cx.wait(

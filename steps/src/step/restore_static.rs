@@ -4,12 +4,11 @@
 
 use super::archive;
 use crate::component::Component;
-use crate::handover::drain::arrivals;
+use crate::handover::beside::steer_to_static;
 use crate::handover::endpoints::while_held;
-use crate::handover::pair::{Pair, settled};
 use crate::handover::removal::Removal;
 use crate::handover::standby::Standby;
-use crate::host::{FileImage, MARK_NEWCOMER, Process, Steering};
+use crate::host::{FileImage, Process};
 use crate::look::once;
 use crate::manifest::StaticPod;
 use crate::site::{Site, in_api_pod, in_static_pod, shares_its_port};
@@ -46,34 +45,6 @@ impl RestoreStatic {
         let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
         let mut processes = listeners.iter().map(|listener| &listener.process);
         Ok(!shared && processes.clone().any(in_api_pod) && processes.any(in_static_pod))
-    }
-
-    /// The static process begins to listen beside the DaemonSet's. Once it serves, it gets new connections.
-    /// The DaemonSet goes later.
-    async fn steer_back(&self, cx: &Context) -> Result<(), StepError> {
-        let api = self.component == Component::ApiServer;
-        let the_one = |process: &Process| in_static_pod(process) && shares_its_port(process);
-        let what = format!("the static {} to serve beside the DaemonSet's", self.component);
-        let mark = api.then_some(MARK_NEWCOMER);
-        self.site.wait_served(cx, self.component, &what, mark, the_one).await?;
-        if !api {
-            return Ok(());
-        }
-        let what = "the static kube-apiserver to take new connections";
-        cx.wait(what, self.site.timeouts.poll, async || {
-            let pair = Pair::look(&self.site).await?;
-            match (&pair.old, &pair.new) {
-                (Some(old), Some(_)) => {
-                    settled(pair.steer(&self.site, Steering::To { serving: old.inode }).await)
-                }
-                (Some(_), None) => Ok(()), // The static process has all connections.
-                (None, _) => Err(Pending::NotYet("it does not listen".to_owned())),
-            }
-        })
-        .await?;
-        self.site.wait_served(cx, self.component, what, None, the_one).await?;
-        arrivals(&self.site, cx).await;
-        Ok(())
     }
 
     /// Whether the static pod serves. With the API down, a DaemonSet could not be deleted before. It is
@@ -134,7 +105,7 @@ impl Step for RestoreStatic {
             Some(_) => self.site.node.manifests.record_found(self.name(), &target),
         }
         if self.site.keeps_port_sharing() {
-            return self.steer_back(cx).await;
+            return steer_to_static(&self.site, cx, self.component).await.map(drop);
         }
         let what = format!("the static {} to serve again", self.component);
         let the_one = |process: &Process| in_static_pod(process) && shares_its_port(process) == shared;

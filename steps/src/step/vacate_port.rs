@@ -3,11 +3,11 @@
 
 use crate::cluster::OPT_IN_LABEL;
 use crate::component::Component;
+use crate::handover::beside::prefer_daemonsets;
 use crate::handover::endpoints::while_held;
 use crate::handover::lease;
-use crate::handover::pair::{Pair, is_cut, settled};
+use crate::handover::pair::is_cut;
 use crate::handover::removal::{Removal, still_listens};
-use crate::host::Steering;
 use crate::look::once;
 use crate::site::Site;
 use async_trait::async_trait;
@@ -49,22 +49,6 @@ impl VacatePort {
         listeners.first().map_or(Ok(true), |listener| still_listens(&listener.process))
     }
 
-    /// With shared ports no server has to go first: the DaemonSet's API server keeps all traffic while the
-    /// static one starts beside it.
-    async fn prefer(&self, cx: &Context) -> Result<(), StepError> {
-        if self.component != Component::ApiServer {
-            return Ok(());
-        }
-        cx.wait("the DaemonSet's API server to be first in line", self.site.timeouts.poll, async || {
-            let pair = Pair::look(&self.site).await?;
-            let Some(new) = &pair.new else { return Ok(()) }; // There is none to line up behind.
-            let newcomer = pair.old.as_ref().map(|old| old.inode);
-            let steering = Steering::Prefer { serving: new.inode, newcomer };
-            settled(pair.steer(&self.site, steering).await)
-        })
-        .await
-    }
-
     /// With the API down, a DaemonSet cannot be deleted. If its process holds the port and does not serve,
     /// this ends the process, and the static one gets the port.
     async fn without_the_api(&self, cx: &Context, removal: &Removal<'_>) -> Result<(), StepError> {
@@ -89,7 +73,10 @@ impl Step for VacatePort {
             return Ok(());
         }
         if self.site.keeps_port_sharing() {
-            return self.prefer(cx).await;
+            return match self.component {
+                Component::ApiServer => prefer_daemonsets(&self.site, cx).await,
+                _ => Ok(()),
+            };
         }
         // A fallback goes too: the exact manifest is restored when no process listens.
         self.site.node.manifests.remove(self.component.manifest_file())?;

@@ -20,7 +20,7 @@ pub(super) struct Verify {
 
 impl Verify {
     /// The API is ready, and pods find it.
-    async fn api(&self) -> Look<()> {
+    pub(super) async fn api(&self) -> Look<()> {
         answered(self.site.cluster.readyz().await)?;
         let endpoints = answered(self.site.cluster.api_endpoints().await)?;
         let Some(own) = self.site.published() else { return Ok(()) };
@@ -44,7 +44,7 @@ impl Verify {
     }
 
     /// The component has a leader, which has said so since `since`: only a running process can.
-    async fn led(&self, component: Component, since: Timestamp) -> Look<()> {
+    pub(super) async fn led(&self, component: Component, since: Timestamp) -> Look<()> {
         let Some(name) = component.lease_name() else { return Ok(()) };
         let lease = answered(self.site.cluster.lease(name).await)?;
         let (holder, renewed) = lease.map_or((None, None), holder_and_renewal);

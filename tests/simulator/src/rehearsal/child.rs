@@ -9,6 +9,7 @@ use super::pace::{API_AWAY, SOON};
 use super::point::{Fault, Point, Then};
 use super::simulated_site::SimulatedSite;
 use fulcrum_steps::plan::{Edit, RenewCerts, Upgrade};
+use fulcrum_steps::preflight::{Found, SelfHosted};
 use fulcrum_steps::settings::Settings;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,14 @@ pub enum Change {
     Upgrade(Upgrade),
     /// Certificates.
     RenewCerts(RenewCerts),
+    /// Who made it: a control plane that was found self-hosted is taken over.
+    Adopt(Box<Settings>, Found),
+}
+
+impl From<&SelfHosted> for Change {
+    fn from(there: &SelfHosted) -> Self {
+        Self::Adopt(Box::new(there.settings.clone()), there.found.clone())
+    }
 }
 
 /// The fate of a child.

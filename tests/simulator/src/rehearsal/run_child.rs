@@ -34,9 +34,10 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     let journal = Journal::open(&orders.state_dir, LockPurpose::RehearsalChild.text())?;
     let run = journal.reader().runs()?.first().map(|header| header.run);
     let none = || RehearsalError::Child("there is no run to take up".to_owned());
-    let settings = match orders.settings {
-        Some(settings) => settings,
-        None => settings_of(&journal, run.ok_or_else(none)?)?,
+    let settings = match (orders.settings, &orders.change) {
+        (Some(settings), _) => settings,
+        (None, Some(Change::Adopt(settings, _))) => Settings::clone(settings),
+        (None, _) => settings_of(&journal, run.ok_or_else(none)?)?,
     };
     // What changes a pivoted control plane names its pivot.
     let of_pivot = if orders.verb == Verb::Change { run } else { settings.of_pivot };
@@ -53,6 +54,12 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     // Set once, before any step runs.
     let _ = gate.control.set(engine.control());
     let ending = match (orders.verb, run) {
+        (Verb::Change, None) => match orders.change {
+            Some(Change::Adopt(_, found)) => {
+                engine.start(plan::adopt(&settings, &found, super::SOON)?).await?
+            }
+            _ => return Err(none()),
+        },
         (Verb::Change, Some(pivot)) => {
             let change =
                 orders.change.ok_or_else(|| RehearsalError::Child("there is no change".to_owned()))?;
@@ -60,6 +67,7 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
                 Change::Edit(edit) => plan::edit(&settings, pivot, edit)?,
                 Change::Upgrade(upgrade) => plan::upgrade(&settings, pivot, upgrade)?,
                 Change::RenewCerts(wanted) => plan::renew_certs(&settings, pivot, wanted)?,
+                Change::Adopt(_, found) => plan::adopt(&settings, &found, super::SOON)?,
             };
             engine.start(plan).await?
         }
