@@ -50,8 +50,8 @@ fn question(request: &Request<Body>) -> String {
     let path: Vec<&str> = uri.path().split('/').filter(|part| !part.contains("node-1-")).collect();
     let path = path.into_iter().take(7).map(|part| if is_a_name(part) { "NAME" } else { part });
     let query = uri.query().unwrap_or_default();
-    let of_node = query.contains("spec.nodeName").then_some(" of a node").unwrap_or_default();
-    let watch = query.contains("watch=").then_some(" watch=").unwrap_or_default();
+    let of_node = if query.contains("spec.nodeName") { " of a node" } else { "" };
+    let watch = if query.contains("watch=") { " watch=" } else { "" };
     format!("{} {}{of_node}{watch}", request.method(), path.collect::<Vec<_>>().join("/"))
 }
 
@@ -95,7 +95,9 @@ async fn asked_beside(pods: usize) -> Asked {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pivot_asks_no_more_of_the_api_beside_five_thousand_pods() {
     let (alone, beside) = (asked_beside(0).await, asked_beside(PODS).await);
-    let lists = |asked: &Asked| asked.keys().filter(|question| question.contains("/pods")).cloned().collect::<Vec<_>>();
+    let lists = |asked: &Asked| {
+        asked.keys().filter(|question| question.contains("/pods")).cloned().collect::<Vec<_>>()
+    };
     assert!(!lists(&alone).is_empty(), "{alone:?}");
     for question in lists(&beside) {
         let is_bounded = question.contains("/namespaces/kube-system/") || question.ends_with(" of a node");

@@ -259,7 +259,7 @@ mod tests {
         let away = Away { node: 1, since: before, may_be_back: None, is_back: false };
         let mut tally = Tally { phases: vec![PhaseLoad::new("p")], began: before, away: Some(away) };
         let later = before + Duration::from_millis(1);
-        let mut count = |tally: &mut Tally, door, began, answer| {
+        let count = |tally: &mut Tally, door, began, answer| {
             tally.count(door, began, before, answer);
         };
         count(&mut tally, Door::Balancer, before, lost());
