@@ -274,7 +274,7 @@ fn three_nodes_go_there_and_back_by_one_command() {
     for row in [
         "before 0 ms 0 0 0 ms 0 0 0 ms\n",
         "pivot node-0 0 ms 0 0 0 ms 0 0 0 ms\n",
-        "node-0 self-hosted 0/0 armed 0 s pivot completed\n",
+        "node-0 self-hosted 0/0 armed - pivot completed\n",
         "everything is as it was before, on each node: ",
     ] {
         assert!(rows.contains(row), "{row} is not in {rows}");

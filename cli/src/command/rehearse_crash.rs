@@ -27,8 +27,12 @@ pub(super) async fn crash(
         )));
     }
     let settings = {
-        let world = SimulatedSite::boot(&setup, root).await.map_err(|error| from_rehearsal(error, shell))?;
-        world.preflight().await.map_err(|refused| refuse(refused, shell))?.settings
+        // All of them: a node whose files are gone is none.
+        let sites = SimulatedSite::boot_all(&setup, root).await;
+        let sites = sites.map_err(|error| from_rehearsal(error, shell))?;
+        // The run that is broken is the only node's, or the second one's.
+        let site = &sites[usize::from(sites.len() > 1)];
+        site.preflight().await.map_err(|refused| refuse(refused, shell))?.settings
     };
     let plan = plan::pivot(&settings, SOON).map_err(|error| Failure::new(Exit::Other, error))?;
     let cases = cases(&plan, what, args.nodes).map_err(Failure::refused)?;

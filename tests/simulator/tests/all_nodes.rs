@@ -28,7 +28,7 @@ impl World {
         let root = tempfile::tempdir().unwrap();
         let setup = Setup::built_in(Version::DEFAULT).unwrap().with_nodes(3);
         let sites = Arc::new(SimulatedSite::boot_all(&setup, root.path()).await.unwrap());
-        let (load, _hosts) = (Load::start(&sites, "all", POLL), Hosts::start(&sites));
+        let (load, _hosts) = (Load::start(&sites[0].simulator, "all", POLL), Hosts::start(&sites));
         Self { sites, load, _hosts, _root: root }
     }
 

@@ -86,7 +86,12 @@ impl FaultRehearsal {
         let tried = async {
             match self.setup.nodes() {
                 0 | 1 => self.break_and_mend(&case).await.map(|verdict| (verdict, None)),
-                _ => self.break_second(&case, clusters).await.map(|(verdict, asked)| (verdict, Some(asked))),
+                _ => {
+                    let (place, steps) = ((&self.setup, self.root.as_path()), self.steps.as_ref());
+                    let break_in = async |site: &SimulatedSite| self.break_in(site, &case).await;
+                    let served = clusters.serve(place, steps, &case, break_in).await;
+                    served.map(|(verdict, asked)| (verdict, Some(asked)))
+                }
             }
         };
         let tried = tokio::time::timeout(CASE_WITHIN, tried).await;
@@ -107,11 +112,7 @@ impl FaultRehearsal {
     }
 
     /// Breaks a run on this node, and brings it to its end.
-    pub(super) async fn break_in(
-        &self,
-        world: &SimulatedSite,
-        case: &Case,
-    ) -> Result<Verdict, RehearsalError> {
+    async fn break_in(&self, world: &SimulatedSite, case: &Case) -> Result<Verdict, RehearsalError> {
         let mut verb = Verb::Pivot;
         if case.point.when.is_undo() {
             let ending = world.pivot(&world.journal()?, Arc::new(Silent)).await?;

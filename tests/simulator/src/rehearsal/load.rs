@@ -2,7 +2,7 @@
 //! directly. They read all the while, and count the answers.
 
 use super::pulse::{kind, millis};
-use super::simulated_site::SimulatedSite;
+use crate::Simulator;
 use fulcrum_steps::cluster::{Cluster, ClusterError};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -82,14 +82,14 @@ enum Failure {
 
 impl Load {
     /// Starts as many clients of the balancer as there are nodes, and one of each node. Each asks again after this time.
-    pub fn start(sites: &[SimulatedSite], phase: &str, every: Duration) -> Self {
+    pub fn start(simulator: &Simulator, phase: &str, every: Duration) -> Self {
         let tally = Tally { phases: vec![PhaseLoad::new(phase)], began: Instant::now(), away: None };
         let tally = Arc::new(Mutex::new(tally));
-        let tasks = sites.iter().enumerate().flat_map(|(number, site)| {
-            let (balanced, direct) = (site.simulator.from_outside(), site.machine().client_from_outside());
+        let tasks = simulator.nodes().enumerate().flat_map(|(number, node)| {
+            let (balanced, direct) = (simulator.from_outside(), node.client_from_outside());
             [(Door::Balancer, balanced), (Door::Node(number), direct)].map(|(door, client)| {
-                let node = site.machine().name().to_owned();
-                tokio::spawn(read(Cluster::new(client), node, door, every, Arc::clone(&tally)))
+                let name = node.name().to_owned();
+                tokio::spawn(read(Cluster::new(client), name, door, every, Arc::clone(&tally)))
             })
         });
         let tasks = tasks.collect();

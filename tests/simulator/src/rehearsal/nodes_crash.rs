@@ -4,14 +4,13 @@
 //! A cluster serves one case after the other: a case that ends well leaves it exactly as the case has found it, which is
 //! checked.
 
-use super::crash::{FaultRehearsal, Verdict};
 use super::error::RehearsalError;
 use super::inventory::inventory;
 use super::load::{Answers, Load};
 use super::pace::{POLL, SOON};
 use super::point::Case;
 use super::setup::Setup;
-use super::simulated_site::SimulatedSite;
+use super::simulated_site::{SimulatedSite, Steps};
 use super::tour::{outcome, reason};
 use fulcrum_engine::{Outcome, Silent};
 use std::path::Path;
@@ -41,6 +40,39 @@ struct NodesWorld {
 }
 
 impl Clusters {
+    /// Has the second node's run broken and brought to its end by `break_in`, and requires that the others served all the
+    /// while. `steps` are others than the usual ones.
+    pub(super) async fn serve<T>(
+        &self,
+        (setup, root): (&Setup, &Path),
+        steps: Option<&Steps>,
+        case: &Case,
+        break_in: impl AsyncFnOnce(&SimulatedSite) -> Result<T, RehearsalError>,
+    ) -> Result<(T, Answers), RehearsalError> {
+        // The key is made once in a journal's life.
+        let used = if case.point.when.is_signing() { None } else { self.take() };
+        let mut world = match used {
+            Some(world) => world,
+            None => NodesWorld::boot(setup, root).await?,
+        };
+        let site = &mut world.sites[BROKEN];
+        site.set_on_reboot(case.then);
+        if let Some(steps) = steps {
+            site.steps = Arc::clone(steps);
+        }
+        world.load.phase("case");
+        let broken = break_in(&world.sites[BROKEN]).await?;
+        world.is_as_found().await?;
+        let mut answers = Answers::default();
+        for phase in world.load.take("pause").iter().filter(|phase| phase.phase == "case") {
+            answers.add(&phase.all());
+        }
+        check(&answers)?;
+        world.served += 1;
+        self.give_back(world);
+        Ok((broken, answers))
+    }
+
     fn take(&self) -> Option<NodesWorld> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
@@ -50,38 +82,6 @@ impl Clusters {
         if world.served < CASES {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(world);
         }
-    }
-}
-
-impl FaultRehearsal {
-    /// Breaks the run of the second node, brings it to its end, and requires that the others served all the while.
-    pub(super) async fn break_second(
-        &self,
-        case: &Case,
-        clusters: &Clusters,
-    ) -> Result<(Verdict, Answers), RehearsalError> {
-        // The key is made once in a journal's life.
-        let used = if case.point.when.is_signing() { None } else { clusters.take() };
-        let mut world = match used {
-            Some(world) => world,
-            None => NodesWorld::boot(&self.setup, &self.root).await?,
-        };
-        let site = &mut world.sites[BROKEN];
-        site.set_on_reboot(case.then);
-        if let Some(steps) = &self.steps {
-            site.steps = Arc::clone(steps);
-        }
-        world.load.phase("case");
-        let verdict = self.break_in(&world.sites[BROKEN], case).await?;
-        world.is_as_found().await?;
-        let mut answers = Answers::default();
-        for phase in world.load.take("pause").iter().filter(|phase| phase.phase == "case") {
-            answers.add(&phase.all());
-        }
-        check(&answers)?;
-        world.served += 1;
-        clusters.give_back(world);
-        Ok((verdict, answers))
     }
 }
 
@@ -106,7 +106,7 @@ impl NodesWorld {
             return Err(RehearsalError::Ended(why));
         }
         sites[0].is_self_hosted().await?;
-        let load = Arc::new(Load::start(&sites, "pause", EVERY));
+        let load = Arc::new(Load::start(&sites[0].simulator, "pause", EVERY));
         let objects = inventory(sites[0].machine()).await?;
         for site in &mut sites {
             site.objects = objects.clone();

@@ -75,7 +75,7 @@ pub async fn there_and_back_on_all(
     let sites = Arc::new(sites);
     let tour = NodesTour {
         hosts: Hosts::start(&sites),
-        load: Load::start(&sites, "before", PULSE),
+        load: Load::start(&first.simulator, "before", PULSE),
         times: Mutex::default(),
         sites,
         hear,
