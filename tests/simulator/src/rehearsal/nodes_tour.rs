@@ -72,10 +72,11 @@ pub async fn there_and_back_on_all(
 ) -> Result<NodesSummary, RehearsalError> {
     let Some(first) = sites.first() else { return Err(RehearsalError::Ended("without a node".to_owned())) };
     first.preflight().await?;
+    let load = Load::start(&first.simulator, "before", PULSE);
     let sites = Arc::new(sites);
     let tour = NodesTour {
         hosts: Hosts::start(&sites),
-        load: Load::start(&first.simulator, "before", PULSE),
+        load,
         times: Mutex::default(),
         sites,
         hear,
