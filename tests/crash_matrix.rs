@@ -34,7 +34,7 @@ fn fulcrum() -> &'static Path {
 async fn all_cases(way: HandoverMode, said: &str) -> Vec<Case> {
     let world = TestSite::boot_with(&setup().with_handover(Wanted::Way(way))).await;
     let settings = world.preflight().await.unwrap().settings;
-    cases(&plan::pivot(&settings, crate::support::SOON).unwrap(), said).unwrap()
+    cases(&plan::pivot(&settings, crate::support::SOON).unwrap(), said, 1).unwrap()
 }
 
 async fn try_all(way: HandoverMode, cases: Vec<Case>, steps: Option<Steps>) -> Vec<Broken> {

@@ -15,6 +15,8 @@ mod steer;
 
 // Runs broken at named points, by the machinery of `rehearse --crash`.
 mod crash_matrix;
+// The same on one of three nodes.
+mod crash_nodes;
 
 // `rehearse`: what it shows, refuses and leaves behind.
 mod rehearse;

@@ -263,6 +263,60 @@ fn one_case_can_be_said_again() {
     place.assert_nothing_left();
 }
 
+/// By the driver of `--all-nodes`, as a person and as a program see it.
+#[test]
+fn three_nodes_go_there_and_back_by_one_command() {
+    let place = Place::new();
+    let output = place.rehearse(&["--nodes", "3"]);
+    let (said, talk) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{said}{talk}");
+    let rows = redacted(&said);
+    for row in [
+        "before 0 ms 0 0 0 ms 0 0 0 ms\n",
+        "pivot node-0 0 ms 0 0 0 ms 0 0 0 ms\n",
+        "node-0 self-hosted 0/0 armed - pivot completed\n",
+        "everything is as it was before, on each node: ",
+    ] {
+        assert!(rows.contains(row), "{row} is not in {rows}");
+    }
+    assert!(said.lines().all(|line| line.chars().count() <= 100), "{said}");
+    assert!(talk.contains("in turn: node-") && talk.contains("node-2: done after "), "{talk}");
+    let output = place.command(&["rehearse", "--nodes", "3", "-o", "json"]).output().unwrap();
+    let summary: Value = serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap();
+    assert_eq!((&summary["event"], &summary["as_before"]), (&"summary".into(), &true.into()), "{summary}");
+    assert_eq!(summary["nodes"].as_array().unwrap().len(), 3, "{summary}");
+    for phase in summary["requests"].as_array().unwrap() {
+        for way in ["balanced", "direct"] {
+            let asked = &phase[way];
+            assert_eq!((&asked["failed"], &asked["away"]), (&serde_json::json!({}), &0.into()), "{summary}");
+        }
+    }
+    for node in summary["between"]["nodes"].as_array().unwrap() {
+        assert_eq!(node["is"], "self-hosted", "{summary}");
+    }
+    place.assert_nothing_left();
+}
+
+#[test]
+fn a_case_on_one_of_three_nodes_can_be_said_again() {
+    let place = Place::new();
+    let output = place.rehearse(&["--nodes", "3", "--crash", "switch@effect:partition:resume"]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}{}", text(&output.stderr));
+    assert!(said.contains("cut off") && said.contains("\n1 passed, 0 failed; "), "{said}");
+    assert!(said.contains(" answered, 0 failed; with the lost node "), "{said}");
+    for (args, code, why) in [
+        (["--nodes", "2", "--crash", "switch"], 3, "say `--nodes 3` with --crash"),
+        (["--nodes", "3", "--crash", "switch@effect:api"], 3, "`api` is none of kill, reboot, partition"),
+        (["--nodes", "6", "--crash", "switch"], 2, "1..=5"),
+    ] {
+        let output = place.rehearse(&args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}");
+        assert!(text(&output.stderr).contains(why), "{}", text(&output.stderr));
+    }
+    place.assert_nothing_left();
+}
+
 #[test]
 fn interrupted_it_leaves_nothing_behind() {
     let place = Place::new();

@@ -19,13 +19,18 @@ STEP@WHEN:FAULT:THEN. A part that is left out stands for all its values.
   FAULT  kill          SIGKILL of a real process
          reboot        the simulated machine loses its power and boots again
          api           the API server goes away for a while
+         partition     with --nodes, instead of `api`: the machine does not reach
+                       the others for a while
   THEN   resume        the run goes on in its direction
          rollback      the run is rolled back
 On the way back, after kill and reboot, both values of THEN mean one thing. Only
 one is tried then, and only `resume` of `signing`. After a reboot the guard does
 THEN, if the run has armed it. A run that completes is rolled back at last.
 Every case must end exactly as before. After one of `signing`, the next run's
-end must sign everything.";
+end must sign everything.
+With --nodes, the run on the second node is broken. The first one is self-hosted,
+the others are static. Clients ask through the balancer and at each node. Only
+what the lost node alone could answer may fail, and is counted apart.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rehearse {
@@ -39,6 +44,10 @@ pub(crate) struct Rehearse {
     /// How the control plane changes hands; the simulated node allows all ways.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) handover: HandoverArg,
+    /// How many control-plane nodes are simulated, 1 to 5. They are pivoted in turn, as by `pivot --all-nodes`, and
+    /// brought back.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub(crate) nodes: u8,
     /// Keep the simulated node's files and the journal, and name their directory.
     #[arg(long)]
     pub(crate) keep: bool,

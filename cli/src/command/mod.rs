@@ -20,6 +20,7 @@ mod read_history;
 mod refused;
 mod rehearse;
 mod rehearse_crash;
+mod rehearse_nodes;
 mod resume;
 mod rollback;
 mod status;

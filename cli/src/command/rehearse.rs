@@ -3,6 +3,7 @@
 use super::carry_on::signals;
 use super::refused::{from_rehearsal, refuse};
 use super::rehearse_crash::crash;
+use super::rehearse_nodes::rehearse_nodes;
 use crate::args::Rehearse;
 use crate::exit::{Exit, Failure};
 use crate::render::{Progress, plan_talk, show_tour};
@@ -37,6 +38,7 @@ pub(crate) async fn rehearse(args: &Rehearse, shell: &Shell) -> Result<Exit, Fai
     };
     let work = async {
         match &args.crash {
+            None if args.nodes > 1 => rehearse_nodes(&setup, &scratch.path, shell).await,
             None => tour(&setup, &scratch.path, shell).await,
             Some(what) => crash(args, what, setup.clone(), &scratch.path, shell).await,
         }
@@ -65,22 +67,22 @@ fn find_setup(args: &Rehearse, shell: &Shell) -> Result<Setup, Failure> {
         None => Setup::found_in(Path::new(USUAL_DIR), args.kubernetes),
     };
     let setup =
-        setup.map(|setup| setup.with_handover(args.handover.into()).kept(args.keep)).map_err(|error| {
-            match error {
-                SetupError::Refused(refused) => refuse(refused, shell),
-                SetupError::NoVersion { .. } => Failure::new(Exit::Refused, error),
-                SetupError::Disk(_) => Failure::new(Exit::Other, error),
-            }
-        })?;
+        setup.map(|setup| setup.with_handover(args.handover.into()).with_nodes(args.nodes).kept(args.keep));
+    let setup = setup.map_err(|error| match error {
+        SetupError::Refused(refused) => refuse(refused, shell),
+        SetupError::NoVersion { .. } => Failure::new(Exit::Refused, error),
+        SetupError::Disk(_) => Failure::new(Exit::Other, error),
+    })?;
     for warning in setup.results().iter().filter(|verdict| verdict.level == Level::Warn) {
         shell.talk(format_args!("warning: {warning}"));
     }
     let version: Version = setup.version();
+    let on = if args.nodes > 1 { format!(" on {} nodes", args.nodes) } else { String::new() };
     match setup.from() {
         Some(dir) => {
-            shell.talk(format_args!("rehearsing Kubernetes {version} with copies of {}", dir.display()));
+            shell.talk(format_args!("rehearsing Kubernetes {version}{on} with copies of {}", dir.display()));
         }
-        None => shell.talk(format_args!("rehearsing Kubernetes {version} with what its kubeadm writes")),
+        None => shell.talk(format_args!("rehearsing Kubernetes {version}{on} with what its kubeadm writes")),
     }
     Ok(setup)
 }

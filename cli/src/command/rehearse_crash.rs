@@ -21,18 +21,27 @@ pub(super) async fn crash(
     root: &Path,
     shell: &Shell,
 ) -> Result<Exit, Failure> {
+    if args.nodes == 2 {
+        return Err(Failure::refused(anyhow::anyhow!(
+            "of two members of etcd none can be lost while the other one serves: say `--nodes 3` with --crash"
+        )));
+    }
     let settings = {
-        let world = SimulatedSite::boot(&setup, root).await.map_err(|error| from_rehearsal(error, shell))?;
-        world.preflight().await.map_err(|refused| refuse(refused, shell))?.settings
+        // All of them: a node whose files are gone is none.
+        let sites = SimulatedSite::boot_all(&setup, root).await;
+        let sites = sites.map_err(|error| from_rehearsal(error, shell))?;
+        // The run that is broken is the only node's, or the second one's.
+        let site = &sites[usize::from(sites.len() > 1)];
+        site.preflight().await.map_err(|refused| refuse(refused, shell))?.settings
     };
     let plan = plan::pivot(&settings, SOON).map_err(|error| Failure::new(Exit::Other, error))?;
-    let cases = cases(&plan, what).map_err(Failure::refused)?;
+    let cases = cases(&plan, what, args.nodes).map_err(Failure::refused)?;
     let rehearsal =
         FaultRehearsal { setup, program: std::env::current_exe()?, root: root.to_owned(), steps: None };
     let side_by_side = args.side_by_side.unwrap_or_else(|| {
         SIDE_BY_SIDE * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
     });
-    let mut table = CrashTable::new(&cases, side_by_side, reproduce(args), shell);
+    let mut table = CrashTable::new(&cases, args.nodes, side_by_side, reproduce(args), shell);
     let mut tried = std::pin::pin!(rehearsal.try_all(cases, side_by_side));
     while let Some(broken) = tried.next().await {
         table.add(broken);
@@ -51,6 +60,9 @@ fn reproduce(args: &Rehearse) -> String {
     }
     if let Wanted::Way(way) = args.handover.into() {
         command.push_str(&format!(" --handover {way}"));
+    }
+    if args.nodes > 1 {
+        command.push_str(&format!(" --nodes {}", args.nodes));
     }
     command
 }

@@ -97,7 +97,9 @@ pub(crate) fn happened(what: Happened<'_>, shell: &Shell) {
             shell.talk(format_args!("{node}: the pod of an earlier command is at work, and is watched"));
         }
         Happened::Pending(node, why) => shell.talk(format_args!("{node}: waits for its pod: {why}")),
-        Happened::Done(node, took) => shell.talk(format_args!("{node}: done after {} s", took.as_secs())),
+        Happened::Done(node, took) => {
+            shell.talk(format_args!("{node}: done after {:.1} s", took.as_secs_f64()));
+        }
     }
 }
 

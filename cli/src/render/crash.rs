@@ -2,7 +2,7 @@
 
 use crate::shell::Shell;
 use fulcrum_engine::StepId;
-use fulcrum_simulator::rehearsal::{Broken, Case, Fault, Verdict};
+use fulcrum_simulator::rehearsal::{Answers, Broken, Case, Fault, Verdict};
 use fulcrum_steps::step_name::shown;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -13,6 +13,7 @@ pub(crate) struct CrashTable<'a> {
     shell: &'a Shell,
     order: Vec<String>,
     tried: Vec<Broken>,
+    faults: [Fault; 3],
     side_by_side: usize,
     reproduce: String,
     began: Instant,
@@ -20,15 +21,22 @@ pub(crate) struct CrashTable<'a> {
 }
 
 impl<'a> CrashTable<'a> {
-    /// A table for these cases. `reproduce` is the command up to the case.
-    pub(crate) fn new(cases: &[Case], side_by_side: usize, reproduce: String, shell: &'a Shell) -> Self {
+    /// A table for these cases on so many nodes. `reproduce` is the command up to the case.
+    pub(crate) fn new(
+        cases: &[Case],
+        nodes: u8,
+        side_by_side: usize,
+        reproduce: String,
+        shell: &'a Shell,
+    ) -> Self {
         shell.talk(format_args!("breaking {} runs, {side_by_side} side by side", cases.len()));
         let bar = ProgressBar::new(cases.len() as u64);
         if let Ok(style) = ProgressStyle::with_template("  {wide_bar} {pos} of {len}, {elapsed}") {
             bar.set_style(style);
         }
         let order = cases.iter().map(ToString::to_string).collect();
-        Self { shell, order, tried: Vec::new(), side_by_side, reproduce, began: Instant::now(), bar }
+        let (tried, faults, began) = (Vec::new(), Fault::of(nodes), Instant::now());
+        Self { shell, order, tried, faults, side_by_side, reproduce, began, bar }
     }
 
     /// Adds a case that has ended.
@@ -64,6 +72,7 @@ impl<'a> CrashTable<'a> {
             self.shell.data_json(&json!({
                 "event": "summary", "passed": passed, "failed": failed,
                 "side_by_side": self.side_by_side, "took_ms": took.as_millis() as u64,
+                "requests": self.requests(),
             }));
         } else {
             self.rows();
@@ -72,15 +81,34 @@ impl<'a> CrashTable<'a> {
                 took.as_secs_f64(),
                 self.side_by_side
             ));
+            if let Some(asked) = self.requests() {
+                self.shell.data(format_args!(
+                    "requests: {} answered, {} failed; with the lost node {} under way and {} at its address",
+                    asked.answered,
+                    asked.failures(),
+                    asked.in_flight,
+                    asked.away
+                ));
+            }
         }
         self.failures();
         failed == 0
     }
 
+    /// Those of all cases that passed. `None` where there were no clients.
+    fn requests(&self) -> Option<Answers> {
+        let mut asked = self.tried.iter().filter_map(|broken| broken.requests.as_ref()).peekable();
+        asked.peek()?;
+        Some(asked.fold(Answers::default(), |mut sum, one| {
+            sum.add(one);
+            sum
+        }))
+    }
+
     fn rows(&self) {
         let shell = self.shell;
         shell.data(format_args!("{:48} {:^26}   {:^26}", "", "forward", "back"));
-        let faults = Fault::ALL.map(|fault| format!("{fault:>8}", fault = fault.to_string())).join(" ");
+        let faults = self.faults.map(|fault| format!("{:>8}", short(fault))).join(" ");
         shell.data(format_args!("{:48} {faults}   {faults} {:>8}", "step", "longest"));
         let mut steps: Vec<&StepId> = Vec::new();
         for broken in &self.tried {
@@ -91,7 +119,7 @@ impl<'a> CrashTable<'a> {
         for step in steps {
             let of_step = || self.tried.iter().filter(|broken| broken.case.point.step == *step);
             let cells = |undo: bool| {
-                Fault::ALL.map(|fault| {
+                self.faults.map(|fault| {
                     let meant = |broken: &&Broken| {
                         broken.case.fault == fault && broken.case.point.when.is_undo() == undo
                     };
@@ -112,6 +140,14 @@ impl<'a> CrashTable<'a> {
                 self.shell.talk(format_args!("  {} --crash '{}'", self.reproduce, broken.case));
             }
         }
+    }
+}
+
+/// The fault, in at most eight characters.
+fn short(fault: Fault) -> String {
+    match fault {
+        Fault::Partition => "cut off".to_owned(),
+        other => other.to_string(),
     }
 }
 

@@ -87,6 +87,12 @@ impl SimulatedNode {
         self.client_of(Target::Balancer, self.port)
     }
 
+    /// A client outside of the cluster, of this node's API under its usual port.
+    pub fn client_from_outside(&self) -> kube::Client {
+        let caller = Caller { on: None, target: Target::Node(self.number), port: self.port };
+        kube::Client::new(Server::new(self.shared.clone(), caller), "default")
+    }
+
     /// The machine, for the steps. Needs a tokio runtime.
     pub fn host(&self) -> Arc<dyn Host> {
         Arc::new(SimulatedHost::new(self.client()))

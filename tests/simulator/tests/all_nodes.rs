@@ -1,31 +1,25 @@
-//! All nodes of a simulated cluster by one command. Each node's kubelet starts the pod; a task stands for what the pod
-//! starts on its host, and runs the node's own run.
+//! All nodes of a simulated cluster by one command. Each node's kubelet starts the pod, and `Hosts` does what the pod
+//! asks its host for.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
 
-use fulcrum_engine::load::load;
-use fulcrum_engine::run::Phase;
-use fulcrum_engine::state::{Journal, RunId};
-use fulcrum_engine::{Ending, Outcome, Silent};
-use fulcrum_simulator::rehearsal::{POLL, SOON, Setup, SimulatedSite, Version};
+use fulcrum_simulator::rehearsal::{Hosts, Load, POLL, SOON, Setup, SimulatedSite, Version};
 use fulcrum_steps::all_nodes::{
-    Driver, Happened, InCluster, LastRun, Limits, NodeIs, Nodes, Own, Progress, Stop, Task, pod_name,
+    Driver, Happened, InCluster, Limits, NodeIs, Nodes, Own, Progress, Stop, Task, pod_name,
 };
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::{Api, Client};
-use std::sync::atomic::{AtomicU64, Ordering};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
 
 const IMAGE: &str = "docker.io/library/fulcrum:test";
 
 /// Three nodes, what runs on their hosts, and clients that read all the while.
 struct World {
     sites: Arc<Vec<SimulatedSite>>,
-    counts: Arc<[AtomicU64; 2]>,
-    tasks: Vec<JoinHandle<()>>,
+    load: Load,
+    _hosts: Hosts,
     _root: TempDir,
 }
 
@@ -34,13 +28,8 @@ impl World {
         let root = tempfile::tempdir().unwrap();
         let setup = Setup::built_in(Version::DEFAULT).unwrap().with_nodes(3);
         let sites = Arc::new(SimulatedSite::boot_all(&setup, root.path()).await.unwrap());
-        let counts = Arc::new([const { AtomicU64::new(0) }; 2]);
-        let mut clients: Vec<Client> = sites.iter().map(|site| site.machine().client()).collect();
-        clients.push(sites[0].simulator.from_outside());
-        let mut tasks: Vec<JoinHandle<()>> =
-            clients.into_iter().map(|client| tokio::spawn(read(client, Arc::clone(&counts)))).collect();
-        tasks.extend((0..3).map(|number| tokio::spawn(host(Arc::clone(&sites), number))));
-        Self { sites, counts, tasks, _root: root }
+        let (load, _hosts) = (Load::start(&sites[0].simulator, "all", POLL), Hosts::start(&sites));
+        Self { sites, load, _hosts, _root: root }
     }
 
     fn nodes(&self, task: Task, image: &str) -> InCluster {
@@ -97,65 +86,8 @@ impl World {
 
     /// Requires that requests were answered, and that none failed.
     fn all_good(self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-        let [good, bad] = [0, 1].map(|at| self.counts[at].load(Ordering::Relaxed));
-        assert!(good > 0 && bad == 0, "{good} requests were answered, {bad} failed");
-    }
-}
-
-async fn read(client: Client, counts: Arc<[AtomicU64; 2]>) {
-    let nodes = Api::<Node>::all(client);
-    loop {
-        let failed = nodes.get("node-1").await.is_err();
-        counts[usize::from(failed)].fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(POLL).await;
-    }
-}
-
-/// A node's host: while the node's pod runs, what that asks for is run, and the pod ends with its exit code. A pod that is
-/// killed ends nothing here.
-async fn host(sites: Arc<Vec<SimulatedSite>>, number: usize) {
-    let site = &sites[number];
-    let journal = site.journal().unwrap();
-    let pods = Api::<Pod>::namespaced(site.machine().client(), "kube-system");
-    let name = pod_name(site.machine().name());
-    loop {
-        tokio::time::sleep(POLL).await;
-        let Ok(Some(pod)) = pods.get_opt(&name).await else { continue };
-        let runs = pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Running"));
-        let Some(task) = asked(&pod).filter(|_| runs) else { continue };
-        let code = run(site, &journal, task).await;
-        site.machine().end(&format!("kube-system/{name}"), code);
-    }
-}
-
-fn asked(pod: &Pod) -> Option<Task> {
-    let command = pod.spec.as_ref()?.containers.first()?.command.as_ref()?;
-    Task::ALL.into_iter().find(|task| command.get(2).is_some_and(|word| word == task.name()))
-}
-
-async fn run(site: &SimulatedSite, journal: &Journal, task: Task) -> i32 {
-    let last: Option<RunId> = journal.reader().runs().unwrap().last().map(|header| header.run);
-    let state = last.map(|run| load(&journal.reader(), run).unwrap());
-    let stands = match &state {
-        Some(state) if !state.is_over() && state.rollback().is_some() => LastRun::Back,
-        Some(state) if !state.is_over() => LastRun::Forward,
-        _ => LastRun::Over,
-    };
-    let is_pivoted = state.as_ref().is_some_and(|state| state.is_over() && !state.is_rolled_back());
-    let ending = match (task.on_node(stands), last) {
-        (Ok(Task::Pivot), _) if is_pivoted => return 0,
-        (Ok(Task::Pivot), _) => site.pivot(journal, Arc::new(Silent)).await,
-        (Ok(Task::Rollback), Some(run)) => site.rollback(journal, run, Arc::new(Silent)).await,
-        (Ok(Task::Resume), Some(run)) => site.resume(journal, run).await,
-        (Ok(_), None) => return 0,
-        (Err(_), _) => return 7,
-    };
-    match (task, ending) {
-        (_, Ok(Ending { phase: Phase::Ended(Outcome::Completed, _), .. })) => 0,
-        (Task::Rollback, Ok(Ending { phase: Phase::Ended(Outcome::RolledBack, _), .. })) => 0,
-        (_, Ok(_)) => 4,
-        (_, Err(_)) => 3,
+        let asked = self.load.take("over").remove(0).all();
+        assert!(asked.answered > 0 && asked.failures() == 0, "{asked:?}");
     }
 }
 

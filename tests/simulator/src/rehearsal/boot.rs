@@ -93,6 +93,7 @@ impl SimulatedSite {
             simulator: Arc::clone(simulator),
             number,
             steps,
+            load: None,
             dir,
         })
     }

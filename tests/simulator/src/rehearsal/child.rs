@@ -169,6 +169,15 @@ impl SimulatedSite {
                 self.machine().repair("kube-apiserver");
                 child.end_well().await
             }
+            Fault::Partition => {
+                self.goes_away();
+                self.machine().cut_off();
+                child.tell(if then == Then::Rollback { PAUSE } else { GO_ON })?;
+                tokio::time::sleep(API_AWAY).await;
+                self.machine().connect_again();
+                self.may_be_back();
+                child.end_well().await
+            }
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use super::Verb;
 use super::error::RehearsalError;
+use super::load::Answers;
+use super::nodes_crash::Clusters;
 use super::pace::CASE_WITHIN;
 use super::point::{Case, Fault, Then};
 use super::setup::Setup;
-use super::simulated_site::{SimulatedSite, Steps};
+use super::simulated_site::{SimulatedSite, Steps, last_pivot};
 use super::tour::{outcome, reason};
 use super::worker_pool::WorkerPool;
 use fulcrum_engine::load::load;
@@ -14,7 +16,6 @@ use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Outcome, Run, Silent};
 use fulcrum_evidence::verify::Standing;
 use fulcrum_steps::guard::{Intervals, boot, carry_on};
-use fulcrum_steps::settings::OnReboot;
 use fulcrum_steps::unit::{HOLD_OFF, PATIENCE, UNIT};
 use futures::stream::Stream;
 use serde::Serialize;
@@ -45,6 +46,9 @@ pub struct Broken {
     pub case: Case,
     /// Its result.
     pub verdict: Verdict,
+    /// What came of the clients' requests. `None` where there are no clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Answers>,
     /// How long it took, boot and checks included.
     #[serde(rename = "took_ms", serialize_with = "super::pulse::millis")]
     pub took: Duration,
@@ -73,30 +77,42 @@ impl FaultRehearsal {
     /// Tries the cases, at most `side_by_side` at once. Yields each when it is over. Dropping the stream ends
     /// every child and removes every world. Needs a tokio runtime with threads of its own.
     pub fn try_all(&self, cases: Vec<Case>, side_by_side: usize) -> impl Stream<Item = Broken> + use<> {
-        let rehearsal = self.clone();
-        WorkerPool::start(cases, side_by_side, async move |case| rehearsal.try_one(case).await)
+        let (rehearsal, clusters) = (self.clone(), Clusters::default());
+        WorkerPool::start(cases, side_by_side, async move |case| rehearsal.try_one(case, &clusters).await)
     }
 
-    async fn try_one(&self, case: Case) -> Broken {
+    async fn try_one(&self, case: Case, clusters: &Clusters) -> Broken {
         let began = Instant::now();
-        let tried = tokio::time::timeout(CASE_WITHIN, self.break_and_mend(&case)).await;
-        let verdict = match tried.unwrap_or(Err(RehearsalError::TooLong(CASE_WITHIN))) {
-            Ok(verdict) => verdict,
-            Err(error) => Verdict::Failed(error.to_string()),
+        let tried = async {
+            match self.setup.nodes() {
+                0 | 1 => self.break_and_mend(&case).await.map(|verdict| (verdict, None)),
+                _ => {
+                    let (place, steps) = ((&self.setup, self.root.as_path()), self.steps.as_ref());
+                    let break_in = async |site: &SimulatedSite| self.break_in(site, &case).await;
+                    let served = clusters.serve(place, steps, &case, break_in).await;
+                    served.map(|(verdict, asked)| (verdict, Some(asked)))
+                }
+            }
         };
-        Broken { case, verdict, took: began.elapsed() }
+        let tried = tokio::time::timeout(CASE_WITHIN, tried).await;
+        let (verdict, requests) = match tried.unwrap_or(Err(RehearsalError::TooLong(CASE_WITHIN))) {
+            Ok(verdict) => verdict,
+            Err(error) => (Verdict::Failed(error.to_string()), None),
+        };
+        Broken { case, verdict, requests, took: began.elapsed() }
     }
 
     async fn break_and_mend(&self, case: &Case) -> Result<Verdict, RehearsalError> {
-        let on_reboot = match case.then {
-            Then::Resume => OnReboot::Resume,
-            Then::Rollback => OnReboot::Rollback,
-        };
-        let world = SimulatedSite::boot(&self.setup, &self.root).await?.with_on_reboot(on_reboot);
-        let world = match &self.steps {
-            Some(steps) => world.with_steps(Arc::clone(steps)),
-            None => world,
-        };
+        let mut world = SimulatedSite::boot(&self.setup, &self.root).await?;
+        world.set_on_reboot(case.then);
+        if let Some(steps) = &self.steps {
+            world.steps = Arc::clone(steps);
+        }
+        self.break_in(&world, case).await
+    }
+
+    /// Breaks a run on this node, and brings it to its end.
+    async fn break_in(&self, world: &SimulatedSite, case: &Case) -> Result<Verdict, RehearsalError> {
         let mut verb = Verb::Pivot;
         if case.point.when.is_undo() {
             let ending = world.pivot(&world.journal()?, Arc::new(Silent)).await?;
@@ -131,7 +147,7 @@ impl SimulatedSite {
     /// When the run ends otherwise than it must.
     pub async fn mend(&self, then: Then) -> Result<Outcome, RehearsalError> {
         let journal = self.journal()?;
-        let (run, state) = only_run(&journal)?;
+        let (run, state) = last_run(&journal)?;
         let ended = match (then, over(&state)) {
             (Then::Resume, Some(outcome)) | (Then::Rollback, Some(outcome @ Outcome::RolledBack)) => outcome,
             _ => self.take_up(&journal, run, then).await?,
@@ -164,12 +180,14 @@ impl SimulatedSite {
     /// # Errors
     /// When the guard cannot do it.
     pub async fn reboot(&self) -> Result<(), RehearsalError> {
+        self.goes_away();
         self.machine().power_off();
         let start = match self.units.starts(UNIT) {
             true => Some(boot(self, HOLD_OFF).await?),
             false => None,
         };
         self.machine().power_on();
+        self.may_be_back();
         if let Some(start) = start {
             carry_on(self, &start, &Intervals::new(PATIENCE, HOLD_OFF), &CancellationToken::new()).await?;
         }
@@ -195,9 +213,9 @@ impl SimulatedSite {
     }
 }
 
-fn only_run(journal: &Journal) -> Result<(RunId, Run), RehearsalError> {
-    let header = journal.reader().runs()?.into_iter().next();
-    let run = header.ok_or_else(|| RehearsalError::Child("it has begun no run".to_owned()))?.run;
+fn last_run(journal: &Journal) -> Result<(RunId, Run), RehearsalError> {
+    let run = last_pivot(journal)?;
+    let run = run.ok_or_else(|| RehearsalError::Child("it has begun no run".to_owned()))?;
     Ok((run, load(&journal.reader(), run)?))
 }
 

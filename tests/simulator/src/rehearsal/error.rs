@@ -29,6 +29,14 @@ pub enum RehearsalError {
     /// The run ended otherwise than it must.
     #[error("the run ended {0}")]
     Ended(String),
+    /// Clients have lost more than the fault may cost.
+    #[error("clients of a node that was not broken, or not any more, have lost requests: {}; {answered} were answered", .failed.join(", "))]
+    Clients {
+        /// How many requests got a good answer.
+        answered: u64,
+        /// The others, by what was seen.
+        failed: Vec<String>,
+    },
     /// The child process failed.
     #[error("the process that was to be broken: {0}")]
     Child(String),

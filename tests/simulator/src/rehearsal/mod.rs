@@ -35,6 +35,14 @@ pub use tour::{ComponentSeen, Seen, StepTime, Summary, there_and_back};
 mod point;
 pub use point::{Case, Fault, ParseCaseError, Point, SIGNING, Then, When, cases};
 
+// The same on several nodes, by one command, with clients at each and at the balancer.
+mod hosts;
+mod load;
+mod nodes_tour;
+pub use hosts::Hosts;
+pub use load::{Answers, Load, PhaseLoad};
+pub use nodes_tour::{Hears, NodeTime, NodesSummary, there_and_back_on_all};
+
 // The process that is broken.
 mod child;
 mod run_child;
@@ -43,5 +51,6 @@ pub use run_child::run_child;
 
 // Breaks the process, and takes the run up.
 mod crash;
+mod nodes_crash;
 mod worker_pool;
 pub use crash::{Broken, FaultRehearsal, Verdict};

@@ -60,6 +60,8 @@ pub enum Fault {
     Reboot,
     /// The API server dies and stays away for a while. The process lives.
     Api,
+    /// The machine does not reach the others for a while, and they do not reach it. The process lives.
+    Partition,
 }
 
 /// What follows the fault.
@@ -88,11 +90,12 @@ pub struct Case {
 #[error(
     "`{said}`: {why}; say `everywhere`, a step, STEP@WHEN, STEP@WHEN:FAULT or STEP@WHEN:FAULT:THEN, where WHEN is one of {}, \
      FAULT of {} and THEN of {}; the STEP {SIGNING} has for WHEN {}",
-    words(&When::OF_STEP), words(&Fault::ALL), words(&Then::ALL), words(&When::OF_SIGNING)
+    words(&When::OF_STEP), words(.faults), words(&Then::ALL), words(&When::OF_SIGNING)
 )]
 pub struct ParseCaseError {
     said: String,
     why: String,
+    faults: [Fault; 3],
 }
 
 impl When {
@@ -141,14 +144,21 @@ impl When {
 }
 
 impl Fault {
-    /// All faults, in order.
-    pub const ALL: [Self; 3] = [Self::Kill, Self::Reboot, Self::Api];
+    /// The faults in a cluster of so many nodes, in order. With others beside it a node is cut off from them, which takes
+    /// its API server's store away, too.
+    pub const fn of(nodes: u8) -> [Self; 3] {
+        match nodes {
+            0 | 1 => [Self::Kill, Self::Reboot, Self::Api],
+            _ => [Self::Kill, Self::Reboot, Self::Partition],
+        }
+    }
 
     const fn word(self) -> &'static str {
         match self {
             Self::Kill => "kill",
             Self::Reboot => "reboot",
             Self::Api => "api",
+            Self::Partition => "partition",
         }
     }
 }
@@ -201,26 +211,27 @@ impl Case {
         let stands = match self.fault {
             Fault::Kill => Then::Resume,
             Fault::Reboot => Then::Rollback,
-            Fault::Api => return false,
+            Fault::Api | Fault::Partition => return false,
         };
         self.point.when.is_undo() && self.then != stands
     }
 }
 
-/// The cases of `plan` that `said` means: `everywhere`, or the beginning of a case's name, in whole words. Of
-/// two equal cases only one is taken, unless it is named.
+/// The cases of `plan` that `said` means in a cluster of so many nodes: `everywhere`, or the beginning of a case's
+/// name, in whole words. Of two equal cases only one is taken, unless it is named.
 ///
 /// # Errors
 /// When it means no case.
-pub fn cases(plan: &Plan, said: &str) -> Result<Vec<Case>, ParseCaseError> {
-    let wrong = |why: String| ParseCaseError { said: said.to_owned(), why };
+pub fn cases(plan: &Plan, said: &str, nodes: u8) -> Result<Vec<Case>, ParseCaseError> {
+    let all_faults = Fault::of(nodes);
+    let wrong = |why: String| ParseCaseError { said: said.to_owned(), why, faults: all_faults };
     let mut words = said.split(':');
     let place = words.next().unwrap_or_default();
     let (step, when) = match place.split_once('@') {
         Some((step, when)) => (step, Some(parse(when, &When::of(&stored(step))).map_err(wrong)?)),
         None => (place, None),
     };
-    let fault = words.next().map(|word| parse(word, &Fault::ALL)).transpose().map_err(wrong)?;
+    let fault = words.next().map(|word| parse(word, &all_faults)).transpose().map_err(wrong)?;
     let then = words.next().map(|word| parse(word, &Then::ALL)).transpose().map_err(wrong)?;
     if let Some(word) = words.next() {
         return Err(wrong(format!("`{word}` is a word too many")));
@@ -234,7 +245,7 @@ pub fn cases(plan: &Plan, said: &str) -> Result<Vec<Case>, ParseCaseError> {
     }
     let points =
         steps.into_iter().flat_map(|step| When::of(step).map(|when| Point { step: step.clone(), when }));
-    let faults = |point: Point| Fault::ALL.map(|fault| (point.clone(), fault));
+    let faults = |point: Point| all_faults.map(|fault| (point.clone(), fault));
     let thens =
         |(point, fault): (Point, Fault)| Then::ALL.map(|then| Case { point: point.clone(), fault, then });
     let meant = |case: &Case| {
@@ -305,28 +316,33 @@ mod tests {
         let step = |id: &str| StepSpec::new(id, Value::Null);
         let steps = vec![step("lock"), step("retire-static/kube-apiserver").after(["lock"])];
         let plan = Plan::new("test", steps).unwrap();
-        let all = cases(&plan, "everywhere").unwrap();
+        let of = |said: &str| cases(&plan, said, 1);
+        let all = of("everywhere").unwrap();
         assert_eq!(all.len(), 2 * 3 * (6 + 4) + 6 * 3, "two steps and the signing");
         for case in &all {
-            assert_eq!(cases(&plan, &case.to_string()).unwrap(), std::slice::from_ref(case));
+            assert_eq!(of(&case.to_string()).unwrap(), std::slice::from_ref(case));
             assert_eq!(case.point.to_string().parse(), Ok(case.point.clone()));
         }
-        assert_eq!(cases(&plan, "lock").unwrap().len(), 30);
-        assert_eq!(cases(&plan, "lock@undo-done").unwrap().len(), 4);
-        assert_eq!(cases(&plan, "lock@undo-done:kill:rollback").unwrap().len(), 1, "named, it is tried");
-        assert_eq!(cases(&plan, "lock@done:api").unwrap().len(), 2);
-        assert_eq!(cases(&plan, "everywhere:reboot").unwrap().len(), 24);
-        assert_eq!(cases(&plan, "signing:kill").unwrap().len(), 6);
+        assert_eq!(of("lock").unwrap().len(), 30);
+        assert_eq!(of("lock@undo-done").unwrap().len(), 4);
+        assert_eq!(of("lock@undo-done:kill:rollback").unwrap().len(), 1, "named, it is tried");
+        assert_eq!(of("lock@done:api").unwrap().len(), 2);
+        assert_eq!(of("everywhere:reboot").unwrap().len(), 24);
+        assert_eq!(of("signing:kill").unwrap().len(), 6);
+        let several = cases(&plan, "lock:partition", 3).unwrap();
+        assert_eq!(several.len(), 12, "each of the six, and both of what follows");
+        assert_eq!(cases(&plan, "everywhere", 3).unwrap().len(), all.len());
         for (said, why) in [
             ("nowhere", "no step nowhere; there are lock,"),
             ("lock@noon", "`noon` is none of started,"),
             ("lock@unsigned", "`unsigned` is none of started,"),
             ("signing@done", "`done` is none of unsigned,"),
             ("lock@done:flood", "`flood` is none of kill,"),
+            ("lock@done:partition", "`partition` is none of kill, reboot, api"),
             ("lock@done:kill:pray", "`pray` is none of resume,"),
             ("lock@done:kill:resume:again", "a word too many"),
         ] {
-            let error = cases(&plan, said).unwrap_err().to_string();
+            let error = of(said).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
     }

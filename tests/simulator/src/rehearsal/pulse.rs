@@ -118,7 +118,7 @@ impl Asked {
     }
 }
 
-fn kind(error: &ClusterError) -> String {
+pub(super) fn kind(error: &ClusterError) -> String {
     match &error.cause {
         Cause::Timeout(_) => "no answer in time".to_owned(),
         Cause::Unreachable(_) => "no connection".to_owned(),

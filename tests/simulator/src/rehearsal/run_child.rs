@@ -3,7 +3,7 @@
 use super::child::{AT_ITS_POINT, Change, GO_ON, Orders, PAUSE, Verb};
 use super::error::RehearsalError;
 use super::point::{Point, When};
-use super::simulated_site::{sealed_engine, sealer, settings_of, site};
+use super::simulated_site::{last_pivot, sealed_engine, sealer, settings_of, site};
 use crate::Simulator;
 use async_trait::async_trait;
 use fulcrum_engine::Control;
@@ -13,13 +13,15 @@ use fulcrum_engine::{
     StepSpec,
 };
 use fulcrum_evidence::seal::Stage;
-use fulcrum_steps::cluster::Cluster;
+use fulcrum_steps::cluster::{Cluster, EtcdDoor};
 use fulcrum_steps::plan;
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode, SessionRole};
 use fulcrum_steps::settings::Settings;
 use fulcrum_steps::step::library;
+use kube::Client;
 use serde_json::Value;
 use std::io::{BufRead, Write};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -32,7 +34,7 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     let orders: Orders = serde_json::from_str(orders)?;
     let (client, host) = Simulator::connect(orders.api)?;
     let journal = Journal::open(&orders.state_dir, LockPurpose::RehearsalChild.text())?;
-    let run = journal.reader().runs()?.first().map(|header| header.run);
+    let run = last_pivot(&journal)?;
     let none = || RehearsalError::Child("there is no run to take up".to_owned());
     let settings = match (orders.settings, &orders.change) {
         (Some(settings), _) => settings,
@@ -42,7 +44,8 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     // What changes a pivoted control plane names its pivot.
     let of_pivot = if orders.verb == Verb::Change { run } else { settings.of_pivot };
     let settings = Settings { of_pivot, ..settings };
-    let site = site(settings.clone(), Cluster::new(client), Arc::clone(&host), &orders.state_dir)?;
+    let cluster = Cluster::new(client).with_etcd(to_etcd(orders.api));
+    let site = site(settings.clone(), cluster, Arc::clone(&host), &orders.state_dir)?;
     site.mend_redirect().await?;
     let gate = Arc::new(Gate::new(orders.point, told()));
     let site = Arc::new(site);
@@ -79,6 +82,15 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     match super::tour::outcome(&ending) {
         Some(Outcome::NeedsOperator) => Err(RehearsalError::Ended(super::tour::reason(&ending))),
         _ => Ok(()),
+    }
+}
+
+/// What makes clients of etcd's members, as the parent's machine reaches them.
+fn to_etcd(api: SocketAddr) -> impl Fn(&EtcdDoor, &str) -> Result<Client, String> {
+    move |_, url| {
+        let address = url.split_once("://").and_then(|(_, address)| address.parse().ok());
+        let address = address.ok_or_else(|| format!("{url} is no address"))?;
+        Simulator::connect_to(api, address).map_err(|error| error.to_string())
     }
 }
 

@@ -2,11 +2,13 @@
 
 use super::error::RehearsalError;
 use super::inventory::Inventory;
+use super::load::Load;
 use super::pace::{SOAK, SOON, timeouts};
+use super::point::Then;
 use crate::{SimulatedNode, SimulatedUnits, Simulator};
 use async_trait::async_trait;
 use fulcrum_engine::load::load;
-use fulcrum_engine::state::{Journal, OpenError, RunId};
+use fulcrum_engine::state::{Journal, OpenError, ReadError, RunId};
 use fulcrum_engine::{Ending, Engine, Observer, Outcome, Session, StepRegistry, StepSpec};
 use fulcrum_steps::check::Ignored;
 use fulcrum_steps::cluster::Cluster;
@@ -50,6 +52,8 @@ pub struct SimulatedSite {
     pub(super) on_reboot: OnReboot,
     pub(super) units: Arc<SimulatedUnits>,
     pub(super) steps: Steps,
+    /// The clients that are to know when this node is lost.
+    pub(super) load: Option<Arc<Load>>,
     /// Last: the fields above work in this directory.
     pub(super) dir: TempDir,
 }
@@ -71,10 +75,26 @@ impl SimulatedSite {
         Self { steps, ..self }
     }
 
-    /// This site, with another treatment of runs that a reboot cuts short.
-    #[must_use]
-    pub(super) fn with_on_reboot(self, on_reboot: OnReboot) -> Self {
-        Self { on_reboot, ..self }
+    /// From now on a reboot ends runs in this direction.
+    pub(super) fn set_on_reboot(&mut self, then: Then) {
+        self.on_reboot = match then {
+            Then::Resume => OnReboot::Resume,
+            Then::Rollback => OnReboot::Rollback,
+        };
+    }
+
+    /// This node is lost, for its clients.
+    pub(super) fn goes_away(&self) {
+        if let Some(load) = &self.load {
+            load.goes_away(self.number);
+        }
+    }
+
+    /// This node may answer its clients again.
+    pub(super) fn may_be_back(&self) {
+        if let Some(load) = &self.load {
+            load.may_be_back();
+        }
     }
 
     /// The directory that the simulated kubelet reads.
@@ -290,6 +310,12 @@ pub(super) fn sealer(site: &Arc<Site>) -> Sealer {
 /// The settings of the run's plan.
 pub(super) fn settings_of(journal: &Journal, run: RunId) -> Result<Settings, RehearsalError> {
     Ok(RunInfo::of(load(&journal.reader(), run)?.plan())?.settings)
+}
+
+/// The last pivot in the journal.
+pub(super) fn last_pivot(journal: &Journal) -> Result<Option<RunId>, ReadError> {
+    let headers = journal.reader().runs()?;
+    Ok(headers.iter().rev().find(|header| header.kind == plan::PIVOT).map(|header| header.run))
 }
 
 impl std::fmt::Debug for SimulatedSite {
