@@ -17,6 +17,7 @@
 #[path = "../../../tests/harness/mod.rs"]
 mod harness;
 mod ledger;
+mod machines;
 mod server;
 mod worker;
 
@@ -96,9 +97,9 @@ async fn refuses_what_does_not_fit(server: &Server) {
     };
     let error = open(Options::default().schema("No; DROP")).await;
     assert!(error.source.to_string().contains("a schema is named by"), "{error:?}");
-    sql(server, "UPDATE fulcrum.format SET version = 2").await;
+    sql(server, "UPDATE fulcrum.format SET version = 3").await;
     let error = open(Options::default()).await;
-    assert!(error.source.to_string().contains("its tables have format 2, this version knows 1"), "{error:?}");
+    assert!(error.source.to_string().contains("its tables have format 3, this version knows 2"), "{error:?}");
 }
 
 async fn a_writer_whose_claim_has_followed_is_refused(server: &Server, store: &Postgres) {
