@@ -241,6 +241,7 @@ impl Executor<'_> {
             outputs: self.outputs.clone(),
             reports: self.reports.clone(),
             clock: self.engine.clock.clone(),
+            caller: tracing::Span::current(),
             claim: Arc::clone(writer),
         };
         for call in now {
