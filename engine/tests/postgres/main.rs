@@ -118,6 +118,18 @@ async fn a_writer_whose_claim_has_followed_is_refused(server: &Server, store: &P
     assert_eq!(store.journal().reader().verify(run).unwrap().seq, 3);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_to_a_server_that_is_gone_fails_and_says_so() {
+    let Some(server) = Server::start() else { return };
+    let store = server.open(Options::default().patience(Duration::from_millis(500))).await;
+    let mut writer = store.journal().begin("kind", Commit::of(["1"])).await.unwrap();
+    drop(server);
+    let error = writer.append(Commit::of(["2"])).await.unwrap_err();
+    assert!(matches!(&error, AppendError::Store(_)) && !error.is_poisoned(), "{error}");
+    let text = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(text.contains("append to postgres database postgres on "), "{error}: {text}");
+}
+
 async fn sql(server: &Server, text: &str) {
     let config: fulcrum_engine::postgres::tokio_postgres::Config = server.config().parse().unwrap();
     let (client, connection) = config.connect(NoTls).await.unwrap();

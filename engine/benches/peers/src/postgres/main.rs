@@ -2,15 +2,14 @@
 //!
 //! ```text
 //! cargo run --release --manifest-path engine/benches/peers/Cargo.toml --bin postgres
-//! FULCRUM_BENCH_RUNS=1000 cargo run --release --manifest-path engine/benches/peers/Cargo.toml --bin postgres
 //! ```
 //!
 //! One server is started for all of it, as Debian installs it: `fsync` and `synchronous_commit` are on, for both. The
 //! engines take turns, each time on an empty database, in processes of their own:
 //!
 //! * 64 runs at once in one process, of 20 steps that do nothing: steps a second, from the first start to the last end;
-//! * runs of 20 steps that were handed in, 200 or `FULCRUM_BENCH_RUNS` of them, and four processes of workers with 16
-//!   runs at once each: steps a second, from the start of the first process to the end of the last run.
+//! * 1,000 runs of 20 steps that were handed in, and four processes of workers with 16 runs at once each: steps a
+//!   second, from the start of the first process to the end of the last run.
 //!
 //! The server says how many transactions and how many syncs of its log that took. Prints a table: the median of the
 //! rounds. Exits with 1 if durare is ahead, with 2 if there is no server.
@@ -37,7 +36,7 @@ use tokio::task::JoinSet;
 
 const AT_ONCE: u64 = 64;
 const STEPS: u64 = 20;
-const RUNS: u64 = 200;
+const RUNS: u64 = 1000;
 const WORKERS: usize = 4;
 const ROUNDS: usize = 3;
 /// The longest that workers may take.
@@ -67,12 +66,11 @@ fn main() -> Result<ExitCode, Failed> {
         return runtime.block_on(child(&args)).map(|()| ExitCode::SUCCESS);
     }
     let Some(server) = Server::start() else { return Ok(ExitCode::from(2)) };
-    let runs = std::env::var("FULCRUM_BENCH_RUNS").map_or(Ok(RUNS), |runs| runs.parse())?;
-    let turns = runtime.block_on(measure(&server, runs))?;
-    Ok(if table(&turns, runs) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let turns = runtime.block_on(measure(&server))?;
+    Ok(if table(&turns) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn measure(server: &Server, runs: u64) -> Result<Vec<Turn>, Failed> {
+async fn measure(server: &Server) -> Result<Vec<Turn>, Failed> {
     let client = connect(&server.config()).await?;
     for setting in ["server_version", "fsync", "synchronous_commit", "wal_sync_method"] {
         let found = client.query_one("SELECT current_setting($1)", &[&setting]).await?;
@@ -84,7 +82,7 @@ async fn measure(server: &Server, runs: u64) -> Result<Vec<Turn>, Failed> {
             for task in [Task::AtOnce, Task::Workers] {
                 let database = format!("round_{round}_{subject:?}_{task:?}").to_lowercase();
                 client.batch_execute(&format!("CREATE DATABASE {database}")).await?;
-                turns.push(take_turn(server, &client, subject, task, &database, runs).await?);
+                turns.push(take_turn(server, &client, subject, task, &database).await?);
                 client.batch_execute(&format!("DROP DATABASE {database} WITH (FORCE)")).await?;
             }
         }
@@ -99,7 +97,6 @@ async fn take_turn(
     subject: Subject,
     task: Task,
     database: &str,
-    runs: u64,
 ) -> Result<Turn, Failed> {
     let socket = socket(server)?;
     let (steps, took, before) = match task {
@@ -114,11 +111,11 @@ async fn take_turn(
             (AT_ONCE * STEPS, Duration::from_nanos(nanos), before)
         }
         Task::Workers => {
-            succeeded(start(subject, &socket, database, "submit", runs)?)?;
+            succeeded(start(subject, &socket, database, "submit", RUNS)?)?;
             let own = connect(&format!("host={socket} user=fulcrum dbname={database}")).await?;
             let before = counts(client, database).await?;
             let took = worked(subject, &socket, database, &own).await?;
-            (runs * STEPS, took, before)
+            (RUNS * STEPS, took, before)
         }
     };
     // The server counts a transaction when its session is idle for a second.
@@ -213,8 +210,8 @@ fn socket(server: &Server) -> Result<String, Failed> {
 }
 
 /// Prints the table. Whether ours is ahead in all.
-fn table(turns: &[Turn], runs: u64) -> bool {
-    println!("\n{ROUNDS} rounds; {AT_ONCE} runs at once in one process; {runs} runs, {WORKERS} workers; {STEPS} steps each\n");
+fn table(turns: &[Turn]) -> bool {
+    println!("\n{ROUNDS} rounds; {AT_ONCE} runs at once in one process; {RUNS} runs, {WORKERS} workers; {STEPS} steps each\n");
     println!("| | steps/s, {AT_ONCE} at once | transactions a step | syncs a step | steps/s, {WORKERS} workers | transactions a step | syncs a step |");
     println!("|---|---|---|---|---|---|---|");
     let of = |subject, task, what: fn(&Turn) -> f64| {
