@@ -168,8 +168,14 @@ impl fmt::Display for Difference {
                 write!(f, "step {step} has version {run} in the run, {program} in this program")
             }
             Self::Machine { step, run, program } => {
-                let name = |machine: &Option<String>| machine.clone().unwrap_or_else(|| "no machine".to_owned());
-                write!(f, "step {step} is bound to {} in the run, to {} in the plan", name(run), name(program))
+                let name =
+                    |machine: &Option<String>| machine.clone().unwrap_or_else(|| "no machine".to_owned());
+                write!(
+                    f,
+                    "step {step} is bound to {} in the run, to {} in the plan",
+                    name(run),
+                    name(program)
+                )
             }
         }
     }

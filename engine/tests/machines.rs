@@ -60,7 +60,10 @@ async fn another_plan_may_bind_a_step_elsewhere_only_before_it_starts() {
     let run = one.submit("key", plan("one")).await.unwrap();
     let error = one.run_or_resume("key", plan("two")).await;
     let error = error.unwrap_err().to_string();
-    assert!(error.contains("this process is on one") || error.contains("is bound to one in the run"), "{error}");
+    assert!(
+        error.contains("this process is on one") || error.contains("is bound to one in the run"),
+        "{error}"
+    );
     let two = engine(&journal, Some("two"));
     two.adopt(run, plan("two"), "the press has moved").await.unwrap();
     assert!(matches!(two.resume(run).await.unwrap().phase, Phase::Ended(Outcome::Completed, _)));
@@ -152,5 +155,8 @@ fn deaths_on_a_machine_are_counted_through_sessions_on_another() {
         }
     }
     let actions = run.next_actions();
-    assert!(matches!(&actions[..], [Action::End(Outcome::NeedsOperator, why)] if why.contains("two")), "{actions:?}");
+    assert!(
+        matches!(&actions[..], [Action::End(Outcome::NeedsOperator, why)] if why.contains("two")),
+        "{actions:?}"
+    );
 }

@@ -1,7 +1,7 @@
 //! What a store is asked for.
 
-use super::rows::{Columns, Reading, name, number};
 use super::Elsewhere;
+use super::rows::{Columns, Reading, name, number};
 use super::shared::{Claimed, Core, Due, Hold, PgLease, lock};
 use super::sql::Query;
 use crate::event::Event;
@@ -41,17 +41,8 @@ impl Core {
         let seconds = self.lease.as_secs_f64();
         let columns = Columns::of(batch);
         let (name, above, hash) = (name(run), above.map(name), &hash.as_bytes()[..]);
-        let parameters = columns.and(&[
-            &name,
-            &seq,
-            &hash,
-            &over,
-            &header.kind,
-            &created,
-            &above,
-            &self.holder,
-            &seconds,
-        ]);
+        let parameters =
+            columns.and(&[&name, &seq, &hash, &over, &header.kind, &created, &above, &self.holder, &seconds]);
         let rows = self.ask("begin a run in", Query::Begin, &parameters).await.map_err(AppendError::Store)?;
         if rows.is_empty() {
             let state = self.state(run).await?;
@@ -78,8 +69,7 @@ impl Core {
         let (seq, hash) = (number(head.seq), &head.hash.as_bytes()[..]);
         let (name, token_known) = (name(run), number(token));
         let (seq_known, hash_known) = (number(expected.seq), &expected.hash.as_bytes()[..]);
-        let parameters =
-            columns.and(&[&name, &seq, &hash, &over, &token_known, &seq_known, &hash_known]);
+        let parameters = columns.and(&[&name, &seq, &hash, &over, &token_known, &seq_known, &hash_known]);
         let rows = self.ask("append to", Query::Append, &parameters).await.map_err(AppendError::Store)?;
         if !rows.is_empty() {
             return Ok(());

@@ -56,7 +56,11 @@ async fn a_bound_step_goes_on_at_its_machine_only() {
 
 async fn waits_for(store: &Postgres, run: RunId) -> Vec<String> {
     let elsewhere = store.elsewhere().await.unwrap();
-    elsewhere.into_iter().find(|waiting| waiting.run == run).map(|waiting| waiting.machines).unwrap_or_default()
+    elsewhere
+        .into_iter()
+        .find(|waiting| waiting.run == run)
+        .map(|waiting| waiting.machines)
+        .unwrap_or_default()
 }
 
 /// What was done, and on which machine.
@@ -101,7 +105,10 @@ async fn a_run_waits_for_a_machine_that_does_not_come_and_its_undo_does_too() {
     let (journal, done) = (one.journal(), Done::default());
     let steps = vec![
         StepSpec::new("press/a", Value::Null).bound_to("two").durability(Durability::Process),
-        StepSpec::new("press/b", Value::Null).bound_to("one").after(["press/a"]).durability(Durability::Process),
+        StepSpec::new("press/b", Value::Null)
+            .bound_to("one")
+            .after(["press/a"])
+            .durability(Durability::Process),
         StepSpec::new("fail", Value::Null).bound_to("one").after(["press/b"]),
     ];
     let on_one = engine(&journal, "one", &done);
@@ -126,9 +133,8 @@ async fn a_run_waits_for_a_machine_that_does_not_come_and_its_undo_does_too() {
         working.await.unwrap();
     }
     let moves = journal.reader().entries(run).map(Result::unwrap);
-    let moves = moves.filter(|entry| {
-        matches!(fulcrum_engine::load::decode(entry).unwrap(), Event::Waiting { .. })
-    });
+    let moves =
+        moves.filter(|entry| matches!(fulcrum_engine::load::decode(entry).unwrap(), Event::Waiting { .. }));
     assert_eq!(moves.count(), 3, "to two, to one, and back to two");
 }
 

@@ -164,7 +164,11 @@ fn start(subject: Subject, socket: &str, database: &str, verb: &str, count: u64)
 
 fn succeeded(child: Child) -> Result<(), Failed> {
     let output = child.wait_with_output()?;
-    if output.status.success() { Ok(()) } else { Err(format!("a child has failed: {}", output.status).into()) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("a child has failed: {}", output.status).into())
+    }
 }
 
 /// The child's side: `args` is what [`start`] gives.
@@ -211,8 +215,12 @@ fn socket(server: &Server) -> Result<String, Failed> {
 
 /// Prints the table. Whether ours is ahead in all.
 fn table(turns: &[Turn]) -> bool {
-    println!("\n{ROUNDS} rounds; {AT_ONCE} runs at once in one process; {RUNS} runs, {WORKERS} workers; {STEPS} steps each\n");
-    println!("| | steps/s, {AT_ONCE} at once | transactions a step | syncs a step | steps/s, {WORKERS} workers | transactions a step | syncs a step |");
+    println!(
+        "\n{ROUNDS} rounds; {AT_ONCE} runs at once in one process; {RUNS} runs, {WORKERS} workers; {STEPS} steps each\n"
+    );
+    println!(
+        "| | steps/s, {AT_ONCE} at once | transactions a step | syncs a step | steps/s, {WORKERS} workers | transactions a step | syncs a step |"
+    );
     println!("|---|---|---|---|---|---|---|");
     let of = |subject, task, what: fn(&Turn) -> f64| {
         let turns = turns.iter().filter(|turn| turn.subject == subject && turn.task == task);
@@ -223,11 +231,14 @@ fn table(turns: &[Turn]) -> bool {
     for subject in Subject::ALL {
         let cells = [Task::AtOnce, Task::Workers].map(|task| {
             let rate = of(subject, task, |turn| turn.rate);
-            let [transactions, syncs] = [of(subject, task, |turn| turn.transactions), of(subject, task, |turn| turn.syncs)];
+            let [transactions, syncs] =
+                [of(subject, task, |turn| turn.transactions), of(subject, task, |turn| turn.syncs)];
             format!("{rate:.0} | {transactions:.2} | {syncs:.2}")
         });
         println!("| {} | {} |", subject.name(), cells.join(" | "));
     }
     let rate = |subject, task| of(subject, task, |turn| turn.rate);
-    [Task::AtOnce, Task::Workers].into_iter().all(|task| rate(Subject::Ours, task) > rate(Subject::Durare, task))
+    [Task::AtOnce, Task::Workers]
+        .into_iter()
+        .all(|task| rate(Subject::Ours, task) > rate(Subject::Durare, task))
 }

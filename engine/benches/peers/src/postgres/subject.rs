@@ -76,7 +76,8 @@ impl Subject {
                 // One more listens.
                 let options = Options::default().connections(7).name(name);
                 let store = Postgres::open_with(config.parse()?, NoTls, options).await?;
-                let steps = Steps::new().with(step("nothing").run(|_| async { Ok(()) }).undo(|_| async { Ok(()) }));
+                let steps =
+                    Steps::new().with(step("nothing").run(|_| async { Ok(()) }).undo(|_| async { Ok(()) }));
                 let engine = Engine::new(store.journal(), steps, Session::current("bench")?);
                 Box::new(Ours { store, engine })
             }
