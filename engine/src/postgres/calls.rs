@@ -153,9 +153,9 @@ impl Core {
         let rows = self.ask("list the runs of", Query::Elsewhere, &[]).await?;
         let elsewhere = |row| {
             let reading = self.reading(row);
-            let since = Duration::try_from_secs_f64(reading.get("since")?).unwrap_or_default();
+            let waited = Duration::try_from_secs_f64(reading.get("waited")?).unwrap_or_default();
             let (workflow, machines) = (reading.get("kind")?, reading.get("machines")?);
-            Ok(Elsewhere { run: reading.run()?, workflow, machines, since })
+            Ok(Elsewhere { run: reading.run()?, workflow, machines, waited })
         };
         rows.iter().map(elsewhere).collect()
     }

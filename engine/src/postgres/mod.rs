@@ -76,7 +76,7 @@ pub struct Elsewhere {
     /// The machines that its next steps are bound to.
     pub machines: Vec<String>,
     /// How long it has waited for them.
-    pub since: Duration,
+    pub waited: Duration,
 }
 
 /// The threads, and what they work on.

@@ -51,7 +51,7 @@ impl Columns {
             &self.digests,
             &self.values,
         ];
-        [&batch, others].concat()
+        [&batch[..], others].concat()
     }
 }
 

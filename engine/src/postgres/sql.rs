@@ -194,7 +194,7 @@ WHERE (due <= clock_timestamp() OR machines IS NOT NULL) AND above IS NULL";
 
 /// The runs that only some machines can go on with, and that no process holds.
 const ELSEWHERE: &str = "
-SELECT run, kind, machines, extract(epoch FROM clock_timestamp() - machines_since)::float8 AS since
+SELECT run, kind, machines, extract(epoch FROM clock_timestamp() - machines_since)::float8 AS waited
 FROM $SCHEMA.runs
 WHERE machines IS NOT NULL AND NOT over AND pruned IS NULL
     AND (lease_until IS NULL OR lease_until < clock_timestamp())

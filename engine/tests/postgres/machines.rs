@@ -9,6 +9,7 @@ use fulcrum_engine::{
 };
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -119,9 +120,11 @@ async fn a_run_waits_for_a_machine_that_does_not_come_and_its_undo_does_too() {
     let machines: Vec<_> = waiting.machines().into_iter().map(|(step, on)| (step.to_string(), on)).collect();
     assert_eq!(machines, [("press/a".to_owned(), "two")]);
     let head = journal.reader().header(run).unwrap().unwrap().head;
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(journal.reader().header(run).unwrap().unwrap().head, head);
     assert!(done.lock().unwrap().is_empty());
+    let [waiting] = &one.elsewhere().await.unwrap()[..] else { panic!("one run waits") };
+    assert!(waiting.workflow == "bound" && waiting.waited >= Duration::from_secs(3), "{waiting:?}");
 
     let (stop_two, working_two) = work(&two, engine(&two.journal(), "two", &done));
     let is_back = async || matches!(phase(&journal, run), Phase::Ended(Outcome::RolledBack, _));

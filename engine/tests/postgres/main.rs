@@ -51,7 +51,18 @@ async fn postgres_holds_what_a_store_must() {
     let other = server.open(Options::default()).await;
     testing::conforms_for_two(&store.journal(), &other.journal()).await.unwrap();
     what_was_changed_is_found(&server, &store.journal()).await;
+    tables_of_format_1_are_carried_over(&server).await;
     refuses_what_does_not_fit(&server).await;
+}
+
+/// They had no machines.
+async fn tables_of_format_1_are_carried_over(server: &Server) {
+    let runs = server.open(Options::default()).await.journal().reader().runs().unwrap();
+    sql(server, "ALTER TABLE fulcrum.runs DROP COLUMN machines, DROP COLUMN machines_since").await;
+    sql(server, "UPDATE fulcrum.format SET version = 1").await;
+    let store = server.open(Options::default()).await;
+    assert_eq!(store.journal().reader().runs().unwrap(), runs);
+    assert!(store.elsewhere().await.unwrap().is_empty());
 }
 
 /// Also for a program whose runtime has one thread: reading blocks it, and comes back.
