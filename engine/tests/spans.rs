@@ -76,8 +76,8 @@ async fn attempts_are_below_the_span_of_their_caller() {
     let spans = Spans::default();
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(spans.clone()));
     let (journal, world) = (Journal::in_memory(), Shared::default());
-    let call = engine(&journal, &world).start(diamond()).instrument(tracing::info_span!("caller"));
-    let _ = call.await.unwrap();
+    let engine = engine(&journal, &world);
+    let _ = engine.start(diamond()).instrument(tracing::info_span!("caller")).await.unwrap();
     let seen = spans.0.lock().unwrap().clone();
     assert!(seen.len() >= 4 && seen.iter().all(|span| span.ends_with(" below=caller")), "{seen:#?}");
 }
