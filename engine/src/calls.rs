@@ -1,5 +1,7 @@
 //! The engine's calls: start a run, take one up, roll one back.
 
+#[cfg(feature = "postgres")]
+use crate::bound::machines;
 use crate::bound::still_waits;
 use crate::clip::clip;
 use crate::engine::{Ending, Engine};
@@ -13,7 +15,7 @@ use crate::plan::Plan;
 use crate::run::{Phase, Rollback, Run};
 use crate::shape::{Differences, Shape};
 #[cfg(feature = "postgres")]
-use crate::{bound, wait::Wait};
+use crate::wait::Wait;
 use fulcrum_state::{AppendError, Commit, Digest, RunHeader, RunId, RunWriter};
 use std::sync::Arc;
 use std::time::Duration;
@@ -186,7 +188,7 @@ impl Engine {
         let reader = self.journal.reader();
         let waiting = load(&reader, run)?;
         let waits_for_a_run = waiting.waits().any(|(_, wait)| matches!(wait, Wait::Run { .. }));
-        let machines = bound::machines(&reader, &waiting, self.clock.now());
+        let machines = machines(&reader, &waiting, self.clock.now());
         Ok(Carried { phase, waits_for_a_run, machines })
     }
 
