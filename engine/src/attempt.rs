@@ -88,6 +88,8 @@ pub(crate) struct Shared {
     pub(crate) outputs: Outputs,
     pub(crate) reports: Reports,
     pub(crate) clock: Clock,
+    /// The span in which the engine was called: a call of a step has a task of its own.
+    pub(crate) caller: tracing::Span,
     /// Held for as long as a call goes on, even after the engine was dropped. Until then this process cannot
     /// take the run up again.
     pub(crate) claim: Arc<tokio::sync::Mutex<RunWriter>>,
@@ -99,6 +101,7 @@ impl Call {
         let span = match self.what {
             What::Rest => tracing::Span::none(),
             what => tracing::info_span!(
+                parent: &shared.caller,
                 "attempt",
                 run = %shared.run,
                 step = %self.step,

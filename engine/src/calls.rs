@@ -1,5 +1,8 @@
 //! The engine's calls: start a run, take one up, roll one back.
 
+#[cfg(feature = "postgres")]
+use crate::bound::machines;
+use crate::bound::still_waits;
 use crate::clip::clip;
 use crate::engine::{Ending, Engine};
 use crate::error::EngineError;
@@ -11,9 +14,9 @@ use crate::load::{load, unread};
 use crate::plan::Plan;
 use crate::run::{Phase, Rollback, Run};
 use crate::shape::{Differences, Shape};
-use crate::status::Status;
+#[cfg(feature = "postgres")]
 use crate::wait::Wait;
-use fulcrum_state::{AppendError, Commit, Digest, Reader, RunHeader, RunId, RunWriter, Timestamp};
+use fulcrum_state::{AppendError, Commit, Digest, RunHeader, RunId, RunWriter};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -22,6 +25,15 @@ use tokio::time::Instant;
 /// at their next await.
 const CLAIM_MAX: Duration = Duration::from_secs(2);
 const CLAIM_EVERY: Duration = Duration::from_millis(10);
+
+/// How far a run was carried on.
+#[cfg(feature = "postgres")]
+pub(crate) struct Carried {
+    pub(crate) phase: Phase,
+    pub(crate) waits_for_a_run: bool,
+    /// The machines on which it goes on at once.
+    pub(crate) machines: Vec<String>,
+}
 
 impl Engine {
     /// Starts a run of `plan` and carries it on until it ends or pauses.
@@ -122,6 +134,7 @@ impl Engine {
     /// The first event of a run, and its plan as it is stored.
     fn begun(&self, plan: Plan, key: Option<&str>) -> Result<(Event, Vec<u8>, Plan), EngineError> {
         check_depth(|| "what all steps of the plan share".to_owned(), plan.shared())?;
+        self.check_machines(plan.steps())?;
         let plan = executor::with_versions(self, plan)?;
         let encode =
             |cause: serde_json::Error| EngineError::Encode { what: "the plan", cause: cause.to_string() };
@@ -152,9 +165,9 @@ impl Engine {
     }
 
     /// Carries a run on as far as it goes by itself. A run that is over, was paused by a person or needs one is left as
-    /// it is. Also says whether it waits for another run.
+    /// it is.
     #[cfg(feature = "postgres")]
-    pub(crate) async fn carry_on(&self, run: RunId) -> Result<(Ending, bool), EngineError> {
+    pub(crate) async fn carry_on(&self, run: RunId) -> Result<Carried, EngineError> {
         self.check_session()?;
         let (writer, loaded) = self.take_up(run).await?;
         let goes_on = match loaded.phase() {
@@ -165,23 +178,25 @@ impl Engine {
             _ => true,
         };
         if !goes_on {
-            return Ok((Ending { run, phase: loaded.phase().clone() }, false));
+            let phase = loaded.phase().clone();
+            return Ok(Carried { phase, waits_for_a_run: false, machines: Vec::new() });
         }
-        let ending = self.go_on(run, writer, loaded).await?;
-        let waits_for_a_run = match ending.phase {
-            Phase::Waiting { .. } => {
-                let waiting = load(&self.journal.reader(), run)?;
-                waiting.waits().any(|(_, wait)| matches!(wait, Wait::Run { .. }))
-            }
-            _ => false,
+        let phase = self.go_on(run, writer, loaded).await?.phase;
+        let Phase::Waiting { .. } = phase else {
+            return Ok(Carried { phase, waits_for_a_run: false, machines: Vec::new() });
         };
-        Ok((ending, waits_for_a_run))
+        let reader = self.journal.reader();
+        let waiting = load(&reader, run)?;
+        let waits_for_a_run = waiting.waits().any(|(_, wait)| matches!(wait, Wait::Run { .. }));
+        let machines = machines(&reader, &waiting, self.clock.now());
+        Ok(Carried { phase, waits_for_a_run, machines })
     }
 
     /// Carries a run on that was taken up. A run that still waits is left as it is: nothing is journalled.
     async fn go_on(&self, run: RunId, writer: RunWriter, loaded: Run) -> Result<Ending, EngineError> {
         let phase = loaded.phase().clone();
-        let waits = still_waits(&self.journal.reader(), &loaded, self.clock.now());
+        let here = self.session.machine.as_deref();
+        let waits = still_waits(&self.journal.reader(), &loaded, self.clock.now(), here);
         let executor = Executor::new(self, run, loaded, Some(writer), false)?;
         if waits {
             return Ok(Ending { run, phase });
@@ -224,7 +239,7 @@ impl Engine {
                 }
                 Err(AppendError::Claimed { .. }) => return Err(EngineError::AtWork { run }),
                 Err(AppendError::Held { left, .. })
-                    if self.waits_for_claims
+                    if self.is_child
                         && Instant::now() < *claim_ends.get_or_insert(Instant::now() + left + CLAIM_MAX) =>
                 {
                     tokio::time::sleep(left.clamp(CLAIM_EVERY, CLAIM_MAX)).await;
@@ -245,10 +260,12 @@ impl Engine {
     }
 
     pub(crate) fn check_session(&self) -> Result<(), EngineError> {
-        let Session { boot_id, program, role, actor, .. } = &self.session;
+        let Session { boot_id, program, role, actor, machine, .. } = &self.session;
         check_text(|| "the boot id of a session".to_owned(), boot_id, WORD_BYTES_MAX)?;
         check_text(|| "the program of a session".to_owned(), program, PROGRAM_BYTES_MAX)?;
         check_text(|| "the role of a session".to_owned(), role.as_str(), WORD_BYTES_MAX)?;
+        let machine = machine.as_deref().unwrap_or_default();
+        check_text(|| "the machine of a session".to_owned(), machine, WORD_BYTES_MAX)?;
         check_actor(actor)?;
         Ok(())
     }
@@ -265,21 +282,4 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// Whether the run waits, and none of its waits is over. A run that waits for another one waits as long as that
-/// one does.
-fn still_waits(reader: &Reader, run: &Run, now: Timestamp) -> bool {
-    matches!(run.phase(), Phase::Waiting { .. })
-        && run.may_wait()
-        && run.steps().all(|(_, state)| match &state.status {
-            Status::Suspended(_) if state.deadline.is_some_and(|deadline| deadline <= now) => false,
-            Status::Suspended(wait) => match wait.as_ref() {
-                Wait::Run { run, .. } => {
-                    load(reader, *run).is_ok_and(|other| still_waits(reader, &other, now))
-                }
-                wait => wait.until().is_none_or(|until| until > now),
-            },
-            _ => true,
-        })
 }

@@ -16,9 +16,13 @@ use std::sync::Arc;
 /// Changes when the meaning of the following bytes changes.
 const FORMAT: u32 = 3;
 
-/// The state. `None` before the run is begun.
+/// The state. `None` before the run is begun, and while a process is at work that has said its machine: this format has
+/// no place for that.
 pub(crate) fn encode(run: &Run) -> Option<Vec<u8>> {
     let kept = run.kept();
+    if kept.session.is_some_and(|session| session.machine.is_some()) {
+        return None;
+    }
     let state = StateV3 {
         plan: kept.stored_plan?.to_string(),
         phase: match kept.phase {
@@ -77,6 +81,7 @@ pub(crate) fn decode(bytes: &[u8], plan: Arc<Plan>) -> Option<Run> {
         role: Role::new(role),
         // Only entries keep it: the engine asks no run for it.
         actor: Actor::new(),
+        machine: None,
     });
     let states: Vec<StepState> = state.steps.into_iter().map(StepV3::into_state).collect::<Option<_>>()?;
     let rollback = state.rollback.map(|(reason, mode)| Rollback { reason, mode });

@@ -77,7 +77,7 @@ impl ChildRun {
 
     /// The engine, with a handle of its own to pause this child only.
     fn engine(&self) -> Engine {
-        Engine { control: Control::default(), waits_for_claims: true, ..self.engine.clone() }
+        Engine { control: Control::default(), is_child: true, ..self.engine.clone() }
     }
 
     /// The child as the journal has it. `None` if it was never begun.

@@ -28,9 +28,9 @@ pub struct Engine {
     pub(crate) desk: Desk,
     pub(crate) after: Option<Arc<dyn AfterRun>>,
     pub(crate) retention: Option<Automatic>,
-    /// Whether a call waits for a run that another machine has claimed, as long as that claim lasts if nobody renews
-    /// it.
-    pub(crate) waits_for_claims: bool,
+    /// Whether it carries out runs of steps. A call then waits for a run that another machine has claimed, as long as
+    /// that claim lasts if nobody renews it; and such a run goes on where the step above it is.
+    pub(crate) is_child: bool,
     /// Each entry is a commit of its own: a test can die between any two.
     #[cfg(feature = "testing")]
     pub(crate) mortality: Option<Arc<crate::testing::Mortality>>,
@@ -62,7 +62,7 @@ impl Engine {
             desk: Desk::default(),
             after: None,
             retention: None,
-            waits_for_claims: false,
+            is_child: false,
             #[cfg(feature = "testing")]
             mortality: None,
         }

@@ -52,6 +52,9 @@ pub enum EngineError {
          wait for the run's end, or for the claim's"
     )]
     AtWorkElsewhere { run: RunId, by: String, left: Duration },
+    /// A step of the run is bound to a machine that this process is not on. Nothing was done.
+    #[error("step {step} is bound to machine {machine:?}, and this process is on {}; {todo}", here.as_deref().unwrap_or("no machine that it has named"))]
+    OtherMachine { step: StepId, machine: String, here: Option<String>, todo: &'static str },
     /// The claim on the run was not renewed in time. Attempts in flight were dropped; the process that takes the run up
     /// probes them.
     #[error(

@@ -133,7 +133,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "PauseCause::is_unknown")]
         cause: PauseCause,
     },
-    /// Nothing of the run can go on before a wait is over, at the latest at this time. No process is at work on it.
+    /// Nothing of the run can go on here before a wait is over, at the latest at this time. No process is at work on it.
+    /// A step that is bound to another machine goes on there.
     Waiting {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
@@ -233,6 +234,10 @@ pub struct Session {
     /// entries that were written before there were actors.
     #[serde(default, skip_serializing_if = "Actor::is_empty")]
     pub actor: Actor,
+    /// The machine, by the name that steps are bound to ([`StepSpec::bound_to`](crate::StepSpec::bound_to)). `None` if
+    /// the program has not said: then it carries out no bound step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
 }
 
 /// Who is at work on a run, and with what: facts by name, for an auditor. The engine does not interpret them.
@@ -296,6 +301,7 @@ impl Session {
             program: program.into(),
             role: Role::default(),
             actor: Actor::new(),
+            machine: None,
         }
     }
 
@@ -312,6 +318,13 @@ impl Session {
     #[must_use]
     pub fn with_actor(mut self, actor: Actor) -> Self {
         self.actor = actor;
+        self
+    }
+
+    /// This session on this machine. A name that stays is best: that of the host, or of a device.
+    #[must_use]
+    pub fn with_machine(mut self, name: impl Into<String>) -> Self {
+        self.machine = Some(name.into());
         self
     }
 

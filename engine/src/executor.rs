@@ -92,7 +92,10 @@ impl<'a> Executor<'a> {
             let known = listed(run.plan().steps().iter().map(|spec| spec.id.as_str()));
             return Err(EngineError::UnknownBreakpoint { step: step.clone(), known });
         }
-        let made = make(engine, &run, back || run.rollback().is_some())?;
+        let is_back = back || run.rollback().is_some();
+        let needed = run.steps().filter(|(_, state)| !is_back || state.started());
+        engine.check_machines(needed.map(|(spec, _)| spec))?;
+        let made = make(engine, &run, is_back)?;
         check_versions(engine, &run, &made)?;
         let steps = made.into_iter().map(|(id, (step, _))| (id, step)).collect();
         let deadline = run.plan().deadline().and_then(|limit| Instant::now().checked_add(limit));

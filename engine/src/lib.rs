@@ -34,6 +34,7 @@ pub mod comparison {}
 mod adopt;
 mod approve;
 mod attempt;
+mod bound;
 mod calls;
 mod checkpoint;
 mod child_run;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 pub const NAME_BYTES_MAX: usize = 256;
 /// The most bytes of a workflow's name: it is the kind of its runs in the journal.
 pub const WORKFLOW_BYTES_MAX: usize = MAX_KIND_BYTES;
-/// The most bytes of a word of the program's own: a role, the mode of a rollback, a boot id.
+/// The most bytes of a word of the program's own: a role, the mode of a rollback, a boot id, a machine.
 pub const WORD_BYTES_MAX: usize = 128;
 /// The most bytes of a session's program.
 pub const PROGRAM_BYTES_MAX: usize = 512;

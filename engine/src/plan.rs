@@ -1,7 +1,9 @@
 //! A DAG of steps, as data. It is stored with the run. Resuming loads it and never plans again.
 
 use crate::edges::Edges;
-use crate::limits::{LimitError, NAME_BYTES_MAX, WORKFLOW_BYTES_MAX, check_depth, check_text};
+use crate::limits::{
+    LimitError, NAME_BYTES_MAX, WORD_BYTES_MAX, WORKFLOW_BYTES_MAX, check_depth, check_text,
+};
 use crate::policy::{Policy, millis};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -54,6 +56,9 @@ pub struct StepSpec {
     /// The [version](crate::Step::version) of the step's work. The engine sets it when a run begins.
     #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
     pub version: u32,
+    /// The machine on which the step is carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    machine: Option<String>,
 }
 
 /// What a step's effect survives. Weaker effects are probed again when a run is resumed.
@@ -102,6 +107,8 @@ impl Plan {
         for spec in &steps {
             check_text(|| "the name of a step".to_owned(), spec.id.as_str(), NAME_BYTES_MAX)?;
             check_depth(|| format!("the arguments of step {}", spec.id), &spec.args)?;
+            let machine = spec.machine().unwrap_or_default();
+            check_text(|| format!("the machine of step {}", spec.id), machine, WORD_BYTES_MAX)?;
         }
         Self::sorted(workflow, steps)
     }
@@ -225,7 +232,29 @@ impl StepSpec {
             undo_policy: Policy::tries(10, Duration::from_secs(60)),
             deadline: None,
             version: first_version(),
+            machine: None,
         }
+    }
+
+    /// The value of [`StepSpec::bound_to`].
+    pub fn machine(&self) -> Option<&str> {
+        self.machine.as_deref()
+    }
+
+    /// Binds the step to a machine: only a process that is on it ([`Session::with_machine`](crate::Session::with_machine))
+    /// probes, runs and undoes the step. In a journal that several machines write, a run whose next step is bound
+    /// elsewhere waits for a worker there ([`Run::machines`](crate::Run::machines)). In any other journal it is refused.
+    ///
+    /// A run is at one machine at a time. Steps that several machines should carry out at once belong to several runs.
+    #[must_use]
+    pub fn bound_to(mut self, machine: impl Into<String>) -> Self {
+        self.machine = Some(machine.into());
+        self
+    }
+
+    /// Whether a process on this machine leaves the step alone.
+    pub(crate) fn is_elsewhere(&self, here: Option<&str>) -> bool {
+        self.machine.as_deref().is_some_and(|machine| Some(machine) != here)
     }
 
     /// The value of [`StepSpec::within`].

@@ -5,6 +5,7 @@
 
 mod actions;
 mod adopt;
+mod machines;
 mod states;
 mod waits;
 mod words;
@@ -70,8 +71,8 @@ pub enum Phase {
         cause: PauseCause,
     },
     /// Nothing of it can go on before a wait is over, at the latest at this time. A person's decision, or another
-    /// run, may end the wait earlier. No process is at work on it: [`Engine::resume`](crate::Engine::resume)
-    /// goes on.
+    /// run, may end the wait earlier. A step that is bound to another machine goes on there ([`Run::machines`]). No
+    /// process is at work on it: [`Engine::resume`](crate::Engine::resume) goes on.
     Waiting {
         /// When the first wait ends by itself, by the wall clock. `None` if none does.
         until: Option<Timestamp>,
@@ -278,10 +279,7 @@ impl Run {
         match (self.in_session, same_process) {
             (true, true) => {}
             (true, false) => self.count_death(),
-            (false, _) => {
-                self.deaths = 0;
-                self.states.change(&self.plan, |all| all.iter_mut().for_each(|state| state.deaths = 0));
-            }
+            (false, _) => self.forget_deaths(),
         }
         self.in_session = true;
         let rebooted = self.session.as_ref().is_some_and(|last| last.boot_id != session.boot_id);
@@ -293,23 +291,13 @@ impl Run {
                     Durability::Durable => false,
                 };
                 // In a rollback no step builds on the effect: an undo takes back what it finds.
-                state.resumed(volatile && self.rollback.is_none());
+                // Nor is it looked at where it cannot be.
+                let is_here = !spec.is_elsewhere(session.machine.as_deref());
+                state.resumed(volatile && is_here && self.rollback.is_none());
             }
         });
         self.session = Some(session);
         self.phase = Phase::Active;
-    }
-
-    /// Counts for the steps that were in flight. Another step's results say nothing of them.
-    fn count_death(&mut self) {
-        let mut blamed = false;
-        self.states.change(&self.plan, |all| {
-            for state in all.iter_mut().filter(|state| state.is_open()) {
-                state.deaths += 1;
-                blamed = true;
-            }
-        });
-        self.deaths += u32::from(!blamed);
     }
 
     fn roll_back(&mut self, rollback: Rollback) {

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// The shape of a plan: its workflow, and the names, dependencies, durability and versions of its steps.
+/// The shape of a plan: its workflow, and the names, dependencies, durability, versions and machines of its
+/// steps.
 /// Arguments and policies are not part of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -29,6 +30,9 @@ pub struct StepShape {
     pub durability: Durability,
     /// The version of its work.
     pub version: u32,
+    /// The machine that it is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
 }
 
 /// One difference between the plan of a run and the plan of a program.
@@ -50,6 +54,8 @@ pub enum Difference {
     Durability { step: StepId, run: Durability, program: Durability },
     /// The work of a step has another version.
     Version { step: StepId, run: u32, program: u32 },
+    /// A step is bound to another machine, or to none.
+    Machine { step: StepId, run: Option<String>, program: Option<String> },
 }
 
 /// The differences between the plan of a run and the plan of a program, for people.
@@ -64,6 +70,7 @@ impl Shape {
             after: spec.after.iter().cloned().collect(),
             durability: spec.durability,
             version: spec.version,
+            machine: spec.machine().map(str::to_owned),
         });
         Self { workflow: plan.workflow().to_owned(), steps: steps.collect() }
     }
@@ -127,6 +134,10 @@ impl StepShape {
             let (run, program) = (self.version, program.version);
             found.push(Difference::Version { step: step(), run, program });
         }
+        if self.machine != program.machine {
+            let (run, program) = (self.machine.clone(), program.machine.clone());
+            found.push(Difference::Machine { step: step(), run, program });
+        }
         found
     }
 }
@@ -155,6 +166,16 @@ impl fmt::Display for Difference {
             }
             Self::Version { step, run, program } => {
                 write!(f, "step {step} has version {run} in the run, {program} in this program")
+            }
+            Self::Machine { step, run, program } => {
+                let name =
+                    |machine: &Option<String>| machine.clone().unwrap_or_else(|| "no machine".to_owned());
+                write!(
+                    f,
+                    "step {step} is bound to {} in the run, to {} in the plan",
+                    name(run),
+                    name(program)
+                )
             }
         }
     }

@@ -7,9 +7,11 @@ mod world;
 use fulcrum_engine::state::Journal;
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use tracing::Instrument;
 use tracing::field::{Field, Visit};
 use tracing::span::Attributes;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use world::{Script, Shared, diamond, engine, script};
 
 /// The fields of every span `attempt`, as text.
@@ -27,11 +29,14 @@ impl Visit for Fields {
     }
 }
 
-impl<S: tracing::Subscriber> Layer<S> for Spans {
-    fn on_new_span(&self, attributes: &Attributes<'_>, _: &tracing::span::Id, _: Context<'_, S>) {
+impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
+    fn on_new_span(&self, attributes: &Attributes<'_>, _: &tracing::span::Id, cx: Context<'_, S>) {
         if attributes.metadata().name() == "attempt" {
             let mut fields = Fields(String::new());
             attributes.record(&mut fields);
+            if let Some(above) = attributes.parent().and_then(|above| cx.span(above)) {
+                fields.0 += &format!("below={}", above.name());
+            }
             self.0.lock().unwrap().push(fields.0);
         }
     }
@@ -63,4 +68,16 @@ async fn each_call_of_a_step_has_a_span_with_its_run_step_and_attempt() {
         of("a", 1, "undo"),
     ];
     assert_eq!(seen, expected);
+}
+
+/// Also where the call has a task of its own.
+#[tokio::test]
+async fn attempts_are_below_the_span_of_their_caller() {
+    let spans = Spans::default();
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(spans.clone()));
+    let (journal, world) = (Journal::in_memory(), Shared::default());
+    let engine = engine(&journal, &world);
+    let _ = engine.start(diamond()).instrument(tracing::info_span!("caller")).await.unwrap();
+    let seen = spans.0.lock().unwrap().clone();
+    assert!(seen.len() >= 4 && seen.iter().all(|span| span.ends_with(" below=caller")), "{seen:#?}");
 }

@@ -223,6 +223,11 @@ impl Journal {
         }
     }
 
+    /// Whether processes of other machines may write it, too: it is in a store.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.kept, Kept::Store(_))
+    }
+
     /// True if the state directory is in memory: a power cut or a reboot removes it. A store says for itself what
     /// it survives.
     pub fn is_volatile(&self) -> bool {

@@ -170,6 +170,20 @@ fn a_damaged_segment_is_rid_of_a_commit_that_was_cut_short() {
     assert_eq!(reader.verify(run).unwrap().seq, 3);
 }
 
+/// A blob that is a file of its own is written before the entry that names it.
+#[test]
+fn a_blob_that_cannot_be_written_fails_its_commit_alone() {
+    let disk = MemoryDisk::new();
+    let journal = on(&disk);
+    let mut writer = begin(&journal);
+    let blob = vec![7; 512 * 1024];
+    disk.fail(1, 1, EIO);
+    let error = wait(writer.append(entry(10).with_blob(blob.clone()))).unwrap_err();
+    assert!(matches!(error, AppendError::Blob(_)) && !error.is_poisoned(), "{error}");
+    assert_eq!(wait(writer.append(entry(10).with_blob(blob.clone()))).unwrap().seq, 2);
+    assert_eq!(reader(&disk).blob(&Digest::of(&blob)).unwrap(), blob);
+}
+
 #[test]
 fn a_prune_that_finds_no_room_does_not_keep_the_journal_shut() {
     let disk = MemoryDisk::new();

@@ -36,7 +36,7 @@ impl Executor<'_> {
             }
             let known = self.batch.len();
             self.wake = None;
-            let waits_only = !actions.is_empty() && actions.iter().all(Action::is_wait);
+            let waits_only = self.run.waits_only(&actions);
             for action in actions {
                 self.prepare(action)?;
             }
@@ -83,6 +83,7 @@ impl Executor<'_> {
 
     fn prepare(&mut self, action: Action) -> Result<(), EngineError> {
         match action {
+            action if self.run.is_elsewhere(&action) => self.leave(&action),
             Action::Stop => self.flights.stop(),
             Action::Probe(step) if self.free(&step) => self.prepare_probe(&step),
             Action::Run { step, attempt, failures } if self.free(&step) => {
@@ -95,6 +96,14 @@ impl Executor<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Another machine carries the action out. The end of a wait is a time for the run, all the same.
+    fn leave(&mut self, action: &Action) {
+        if let Action::Await { until, .. } = action {
+            let ahead = until.filter(|until| *until > self.engine.clock.now());
+            self.wake = earlier(self.wake, ahead);
+        }
     }
 
     fn prepare_probe(&mut self, step: &StepId) {
@@ -232,6 +241,7 @@ impl Executor<'_> {
             outputs: self.outputs.clone(),
             reports: self.reports.clone(),
             clock: self.engine.clock.clone(),
+            caller: tracing::Span::current(),
             claim: Arc::clone(writer),
         };
         for call in now {

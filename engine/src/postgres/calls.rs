@@ -1,5 +1,6 @@
 //! What a store is asked for.
 
+use super::Elsewhere;
 use super::rows::{Columns, Reading, name, number};
 use super::shared::{Claimed, Core, Due, Hold, PgLease, lock};
 use super::sql::Query;
@@ -39,33 +40,10 @@ impl Core {
         let (seq, hash, created) = (number(head.seq), head.hash, number(header.created.as_micros()));
         let seconds = self.lease.as_secs_f64();
         let columns = Columns::of(batch);
-        let rows = self
-            .ask(
-                "begin a run in",
-                Query::Begin,
-                &[
-                    &name(run),
-                    &header.kind,
-                    &created,
-                    &above.map(name),
-                    &seq,
-                    &&hash.as_bytes()[..],
-                    &over,
-                    &self.holder,
-                    &seconds,
-                    &columns.seqs,
-                    &columns.times,
-                    &columns.prevs,
-                    &columns.hashes,
-                    &columns.overs,
-                    &columns.blobs,
-                    &columns.bodies,
-                    &columns.digests,
-                    &columns.values,
-                ],
-            )
-            .await
-            .map_err(AppendError::Store)?;
+        let (name, above, hash) = (name(run), above.map(name), &hash.as_bytes()[..]);
+        let parameters =
+            columns.and(&[&name, &seq, &hash, &over, &header.kind, &created, &above, &self.holder, &seconds]);
+        let rows = self.ask("begin a run in", Query::Begin, &parameters).await.map_err(AppendError::Store)?;
         if rows.is_empty() {
             let state = self.state(run).await?;
             // The answer to this very statement was lost on its way.
@@ -88,31 +66,11 @@ impl Core {
         let Some(head) = batch.head() else { return Ok(()) };
         let over = batch.over();
         let columns = Columns::of(batch);
-        let rows = self
-            .ask(
-                "append to",
-                Query::Append,
-                &[
-                    &name(run),
-                    &number(token),
-                    &number(expected.seq),
-                    &&expected.hash.as_bytes()[..],
-                    &number(head.seq),
-                    &&head.hash.as_bytes()[..],
-                    &over,
-                    &columns.seqs,
-                    &columns.times,
-                    &columns.prevs,
-                    &columns.hashes,
-                    &columns.overs,
-                    &columns.blobs,
-                    &columns.bodies,
-                    &columns.digests,
-                    &columns.values,
-                ],
-            )
-            .await
-            .map_err(AppendError::Store)?;
+        let (seq, hash) = (number(head.seq), &head.hash.as_bytes()[..]);
+        let (name, token_known) = (name(run), number(token));
+        let (seq_known, hash_known) = (number(expected.seq), &expected.hash.as_bytes()[..]);
+        let parameters = columns.and(&[&name, &seq, &hash, &over, &token_known, &seq_known, &hash_known]);
+        let rows = self.ask("append to", Query::Append, &parameters).await.map_err(AppendError::Store)?;
         if !rows.is_empty() {
             return Ok(());
         }
@@ -148,14 +106,15 @@ impl Core {
         }
     }
 
-    /// Claims a run that is due, of one of these kinds.
+    /// Claims a run that is due, of one of these kinds, for a worker on this machine.
     pub(super) async fn claim_next(
         self: &Arc<Self>,
         kinds: Option<&[String]>,
+        machine: Option<&str>,
     ) -> Result<Option<Arc<PgLease>>, StoreError> {
         let (asked, seconds) = (Instant::now(), self.lease.as_secs_f64());
         let local: Vec<Uuid> = self.local_runs().into_iter().map(name).collect();
-        let parameters: [&(dyn ToSql + Sync); 4] = [&self.holder, &seconds, &kinds, &local];
+        let parameters: [&(dyn ToSql + Sync); 5] = [&self.holder, &seconds, &kinds, &local, &machine];
         let rows = self.ask("look for a run in", Query::ClaimNext, &parameters).await?;
         let claimed = rows.first().map(|row| self.claimed(row, asked)).transpose()?;
         Ok(claimed.map(|claimed| self.keep(claimed)))
@@ -180,14 +139,25 @@ impl Core {
     }
 
     pub(super) async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
-        let due = *lock(&hold.due);
-        let after = match due {
-            Some(Due::In(pause)) => Some(pause.as_secs_f64()),
-            Some(Due::Never) | None => None,
-        };
+        let due = lock(&hold.due).clone();
         let (run, token, is_other) = (name(hold.run), number(hold.token), due.is_some());
-        self.ask("release a run in", Query::Release, &[&run, &token, &is_other, &after]).await?;
+        let Due { after, machines } = due.unwrap_or_default();
+        let after = after.map(|pause| pause.as_secs_f64());
+        let machines = (!machines.is_empty()).then_some(machines);
+        self.ask("release a run in", Query::Release, &[&run, &token, &is_other, &after, &machines]).await?;
         Ok(())
+    }
+
+    /// The runs that wait for a worker on another machine.
+    pub(super) async fn elsewhere(&self) -> Result<Vec<Elsewhere>, StoreError> {
+        let rows = self.ask("list the runs of", Query::Elsewhere, &[]).await?;
+        let elsewhere = |row| {
+            let reading = self.reading(row);
+            let waited = Duration::try_from_secs_f64(reading.get("waited")?).unwrap_or_default();
+            let (workflow, machines) = (reading.get("kind")?, reading.get("machines")?);
+            Ok(Elsewhere { run: reading.run()?, workflow, machines, waited })
+        };
+        rows.iter().map(elsewhere).collect()
     }
 
     pub(super) async fn prune(&self, runs: Vec<RunId>, reason: String) -> Result<(), AppendError> {

@@ -65,6 +65,20 @@ pub struct Postgres {
     inner: Arc<Inner>,
 }
 
+/// A run that waits for a worker on a machine ([`Postgres::elsewhere`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Elsewhere {
+    /// The run.
+    pub run: RunId,
+    /// Its workflow.
+    pub workflow: String,
+    /// The machines that its next steps are bound to.
+    pub machines: Vec<String>,
+    /// How long it has waited for them.
+    pub waited: Duration,
+}
+
 /// The threads, and what they work on.
 struct Inner {
     core: Arc<Core>,
@@ -191,6 +205,17 @@ impl Postgres {
         &self.inner.core.holder
     }
 
+    /// The runs that no process is at work on, and that only workers on some machines can go on with. The one that
+    /// waits longest comes first.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the server does not answer.
+    pub async fn elsewhere(&self) -> Result<Vec<Elsewhere>, StoreError> {
+        let core = self.core();
+        let listed = spawned(&self.inner.core.runtime, async move { core.elsewhere().await });
+        listed.await.unwrap_or_else(|| Err(gone(&self.inner.core)))
+    }
+
     fn core(&self) -> Arc<Core> {
         self.inner.core.clone()
     }
@@ -308,9 +333,13 @@ impl Postgres {
         Box::pin(async move { answer.await.unwrap_or(Err(AppendError::WriterGone)) })
     }
 
-    async fn claim_next(&self, kinds: Option<Vec<String>>) -> Result<Option<Arc<PgLease>>, StoreError> {
+    async fn claim_next(
+        &self,
+        kinds: Option<Vec<String>>,
+        machine: Option<String>,
+    ) -> Result<Option<Arc<PgLease>>, StoreError> {
         let core = self.core();
-        let claim = async move { core.claim_next(kinds.as_deref()).await };
+        let claim = async move { core.claim_next(kinds.as_deref(), machine.as_deref()).await };
         spawned(&self.inner.core.runtime, claim).await.unwrap_or_else(|| Err(gone(&self.inner.core)))
     }
 }

@@ -2,21 +2,21 @@
 
 use fulcrum_state::{Batch, Digest, Entry, Head, RunHeader, RunId, StoreError, Timestamp};
 use tokio_postgres::Row;
-use tokio_postgres::types::FromSql;
+use tokio_postgres::types::{FromSql, ToSql};
 use uuid::Uuid;
 
 /// A batch as arrays, one for each column.
 #[derive(Default)]
 pub(super) struct Columns {
-    pub(super) seqs: Vec<i64>,
-    pub(super) times: Vec<i64>,
-    pub(super) prevs: Vec<Vec<u8>>,
-    pub(super) hashes: Vec<Vec<u8>>,
-    pub(super) overs: Vec<bool>,
-    pub(super) blobs: Vec<Vec<u8>>,
-    pub(super) bodies: Vec<String>,
-    pub(super) digests: Vec<Vec<u8>>,
-    pub(super) values: Vec<Vec<u8>>,
+    seqs: Vec<i64>,
+    times: Vec<i64>,
+    prevs: Vec<Vec<u8>>,
+    hashes: Vec<Vec<u8>>,
+    overs: Vec<bool>,
+    blobs: Vec<Vec<u8>>,
+    bodies: Vec<String>,
+    digests: Vec<Vec<u8>>,
+    values: Vec<Vec<u8>>,
 }
 
 impl Columns {
@@ -36,6 +36,22 @@ impl Columns {
             columns.values.push(value);
         }
         columns
+    }
+
+    /// The parameters of `sql::BATCH`, with those of the statement behind them.
+    pub(super) fn and<'a>(&'a self, others: &[&'a (dyn ToSql + Sync)]) -> Vec<&'a (dyn ToSql + Sync)> {
+        let batch: [&(dyn ToSql + Sync); 9] = [
+            &self.seqs,
+            &self.times,
+            &self.prevs,
+            &self.hashes,
+            &self.overs,
+            &self.blobs,
+            &self.bodies,
+            &self.digests,
+            &self.values,
+        ];
+        [&batch[..], others].concat()
     }
 }
 

@@ -47,13 +47,20 @@ pub(super) struct Hold {
     pub(super) due: Mutex<Option<Due>>,
 }
 
-/// When a run is to be taken up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Due {
-    /// So long after its release: the clocks of two machines differ.
-    In(Duration),
-    /// Not before somebody appends to it.
-    Never,
+/// When a run is to be taken up. The default is: not before somebody appends to it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Due {
+    /// By anybody, so long after its release: the clocks of two machines differ. `None`: not before somebody appends to
+    /// it.
+    pub(super) after: Option<Duration>,
+    /// At once, by a worker on one of these machines.
+    pub(super) machines: Vec<String>,
+}
+
+impl Due {
+    pub(super) fn after(pause: Duration) -> Self {
+        Self { after: Some(pause), machines: Vec::new() }
+    }
 }
 
 /// A claim that is released when the last of its clones is dropped.

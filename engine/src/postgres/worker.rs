@@ -2,12 +2,13 @@
 
 use super::Postgres;
 use super::shared::{Due, PgLease};
+use crate::calls::Carried;
 use crate::control::Control;
-use crate::engine::{Ending, Engine};
+use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::PauseCause;
 use crate::run::Phase;
-use fulcrum_state::Timestamp;
+use fulcrum_state::{StoreError, Timestamp};
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -26,6 +27,10 @@ const LOOK: Duration = Duration::from_secs(5);
 /// A worker takes up each run that was handed in ([`Engine::submit`]), whose wait is over, whose worker has died or
 /// was asked to stop. It leaves alone what a person has paused, what needs a person, and child runs: the run above
 /// takes them up.
+///
+/// A step that is bound to a machine ([`StepSpec::bound_to`](crate::StepSpec::bound_to)) is carried out by a worker whose
+/// session is on that machine ([`Session::with_machine`](crate::Session::with_machine)). Another worker takes the run as
+/// far as it can, and releases it. [`Postgres::elsewhere`] lists the runs that wait for a machine.
 ///
 /// Workers are notified of new runs. They also look by themselves, in case that a notification was lost.
 pub struct Worker {
@@ -91,7 +96,7 @@ impl Worker {
                 let claimed = tokio::select! {
                     biased;
                     () = &mut stop => { is_stopped = true; break }
-                    claimed = self.store.claim_next(self.workflows.clone()) => claimed,
+                    claimed = self.claim_next() => claimed,
                 };
                 match claimed {
                     Ok(Some(lease)) => self.begin(lease, &mut tasks, &mut at_work),
@@ -122,6 +127,10 @@ impl Worker {
         }
     }
 
+    async fn claim_next(&self) -> Result<Option<Arc<PgLease>>, StoreError> {
+        self.store.claim_next(self.workflows.clone(), self.engine.session.machine.clone()).await
+    }
+
     fn begin(&self, lease: Arc<PgLease>, tasks: &mut JoinSet<Worked>, at_work: &mut HashMap<Id, AtWork>) {
         let engine = Engine { control: Control::default(), ..self.engine.clone() };
         let (control, run) = (engine.control(), lease.hold.run);
@@ -131,7 +140,7 @@ impl Worker {
     }
 }
 
-type Worked = Result<(Ending, bool), EngineError>;
+type Worked = Result<Carried, EngineError>;
 
 /// Says when the run is due again, and releases it.
 fn end(ended: Result<(Id, Worked), tokio::task::JoinError>, at_work: &mut HashMap<Id, AtWork>) {
@@ -143,14 +152,14 @@ fn end(ended: Result<(Id, Worked), tokio::task::JoinError>, at_work: &mut HashMa
     let lease = &worked.lease;
     let run = lease.hold.run;
     let due = match ended {
-        Ok((_, Ok((ending, waits_for_a_run)))) => due(&ending.phase, waits_for_a_run),
+        Ok((_, Ok(carried))) => due(carried),
         Ok((_, Err(error))) => {
             tracing::warn!(%run, error = &error as &dyn std::error::Error, "the run was not carried on");
-            Some(Due::In(AGAIN))
+            Some(Due::after(AGAIN))
         }
         Err(error) => {
             tracing::error!(%run, %error, "the engine panicked");
-            Some(Due::In(AGAIN))
+            Some(Due::after(AGAIN))
         }
     };
     if let Some(due) = due {
@@ -158,16 +167,17 @@ fn end(ended: Result<(Id, Worked), tokio::task::JoinError>, at_work: &mut HashMa
     }
 }
 
-/// When a run in this phase is due. `None`: at once.
-fn due(phase: &Phase, waits_for_a_run: bool) -> Option<Due> {
+/// When a run that was carried on is due. `None`: at once.
+fn due(carried: Carried) -> Option<Due> {
+    let Carried { phase, waits_for_a_run, machines } = carried;
     match phase {
         Phase::Waiting { until } => {
             let left = until.map(|until| until.since(Timestamp::now()));
             let look = waits_for_a_run.then_some(LOOK);
-            Some(left.into_iter().chain(look).min().map_or(Due::Never, Due::In))
+            Some(Due { after: left.into_iter().chain(look).min(), machines })
         }
         Phase::Paused { cause: PauseCause::Signal, .. } => None,
-        Phase::Paused { .. } | Phase::Ended(..) => Some(Due::Never),
-        Phase::New | Phase::Active => Some(Due::In(AGAIN)),
+        Phase::Paused { .. } | Phase::Ended(..) => Some(Due::default()),
+        Phase::New | Phase::Active => Some(Due::after(AGAIN)),
     }
 }

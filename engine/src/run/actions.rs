@@ -20,7 +20,7 @@ impl Run {
     }
 
     /// The next actions, without regard to how often the run's process has died.
-    pub(super) fn due(&self) -> Vec<Action> {
+    pub(crate) fn due(&self) -> Vec<Action> {
         if self.rollback.is_some() { self.actions_back() } else { self.actions_forward() }
     }
 

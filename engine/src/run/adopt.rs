@@ -46,6 +46,11 @@ impl Run {
                 let id = &spec.id;
                 return Err(format!("step {id} has started and is not in the plan: nothing would undo it"));
             };
+            if kept.machine() != spec.machine() {
+                let id = &spec.id;
+                let bound = spec.machine().unwrap_or("no machine");
+                return Err(format!("step {id} has started, bound to {bound}: only there can it be undone"));
+            }
             if let Some(before) = kept.after.iter().find(|before| !started(before)) {
                 let id = &spec.id;
                 return Err(format!("step {before} has not started and would come before {id}, which has"));

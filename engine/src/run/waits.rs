@@ -39,10 +39,14 @@ impl Run {
         }
     }
 
-    /// Whether nothing is left to do but to wait.
+    /// Whether nothing is left to do here but to wait.
     pub(crate) fn may_wait(&self) -> bool {
-        let due = self.due();
-        !self.in_flight() && !due.is_empty() && due.iter().all(Action::is_wait)
+        !self.in_flight() && self.waits_only(&self.due())
+    }
+
+    /// Whether these actions leave nothing to do here but to wait.
+    pub(crate) fn waits_only(&self, actions: &[Action]) -> bool {
+        !actions.is_empty() && actions.iter().all(|action| action.is_wait() || self.is_elsewhere(action))
     }
 }
 
@@ -50,5 +54,16 @@ impl Action {
     /// Whether there is nothing to do but to wait.
     pub(crate) fn is_wait(&self) -> bool {
         matches!(self, Self::Await { .. })
+    }
+
+    /// The step, if it is about one.
+    pub fn step(&self) -> Option<&StepId> {
+        match self {
+            Self::Probe(step)
+            | Self::Run { step, .. }
+            | Self::Await { step, .. }
+            | Self::Undo { step, .. } => Some(step),
+            Self::Stop | Self::RollBack(_) | Self::End(..) => None,
+        }
     }
 }

@@ -17,6 +17,7 @@
 #[path = "../../../tests/harness/mod.rs"]
 mod harness;
 mod ledger;
+mod machines;
 mod server;
 mod worker;
 
@@ -50,7 +51,18 @@ async fn postgres_holds_what_a_store_must() {
     let other = server.open(Options::default()).await;
     testing::conforms_for_two(&store.journal(), &other.journal()).await.unwrap();
     what_was_changed_is_found(&server, &store.journal()).await;
+    tables_of_format_1_are_carried_over(&server).await;
     refuses_what_does_not_fit(&server).await;
+}
+
+/// They had no machines.
+async fn tables_of_format_1_are_carried_over(server: &Server) {
+    let runs = server.open(Options::default()).await.journal().reader().runs().unwrap();
+    sql(server, "ALTER TABLE fulcrum.runs DROP COLUMN machines, DROP COLUMN machines_since").await;
+    sql(server, "UPDATE fulcrum.format SET version = 1").await;
+    let store = server.open(Options::default()).await;
+    assert_eq!(store.journal().reader().runs().unwrap(), runs);
+    assert!(store.elsewhere().await.unwrap().is_empty());
 }
 
 /// Also for a program whose runtime has one thread: reading blocks it, and comes back.
@@ -96,9 +108,9 @@ async fn refuses_what_does_not_fit(server: &Server) {
     };
     let error = open(Options::default().schema("No; DROP")).await;
     assert!(error.source.to_string().contains("a schema is named by"), "{error:?}");
-    sql(server, "UPDATE fulcrum.format SET version = 2").await;
+    sql(server, "UPDATE fulcrum.format SET version = 3").await;
     let error = open(Options::default()).await;
-    assert!(error.source.to_string().contains("its tables have format 2, this version knows 1"), "{error:?}");
+    assert!(error.source.to_string().contains("its tables have format 3, this version knows 2"), "{error:?}");
 }
 
 async fn a_writer_whose_claim_has_followed_is_refused(server: &Server, store: &Postgres) {
@@ -115,6 +127,18 @@ async fn a_writer_whose_claim_has_followed_is_refused(server: &Server, store: &P
     drop((old, lease));
     new.append(Commit::of(["3"])).await.expect("the old writer's end releases nothing of the new one's");
     assert_eq!(store.journal().reader().verify(run).unwrap().seq, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_to_a_server_that_is_gone_fails_and_says_so() {
+    let Some(server) = Server::start() else { return };
+    let store = server.open(Options::default().patience(Duration::from_millis(500))).await;
+    let mut writer = store.journal().begin("kind", Commit::of(["1"])).await.unwrap();
+    drop(server);
+    let error = writer.append(Commit::of(["2"])).await.unwrap_err();
+    assert!(matches!(&error, AppendError::Store(_)) && !error.is_poisoned(), "{error}");
+    let text = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(text.contains("append to postgres database postgres on "), "{error}: {text}");
 }
 
 async fn sql(server: &Server, text: &str) {

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 const CONFIG: &str = "FULCRUM_POSTGRES";
 const DIR: &str = "FULCRUM_POSTGRES_DIR";
+const MACHINE: &str = "FULCRUM_POSTGRES_MACHINE";
 const APPENDS_TO: &str = "FULCRUM_POSTGRES_RUN";
 
 /// Short, so that a test does not wait for long. Longer than this machine stands still.
@@ -48,7 +49,16 @@ impl Started {
 
 /// Starts a worker.
 pub(crate) fn start(config: &str, dir: &Path) -> Started {
-    let mut child = Talker::start(test_as_child("a_worker").env(CONFIG, config).env(DIR, dir));
+    started(Talker::start(test_as_child("a_worker").env(CONFIG, config).env(DIR, dir)))
+}
+
+/// Starts a worker on a machine of this name.
+pub(crate) fn start_on(machine: &str, config: &str, dir: &Path) -> Started {
+    let mut command = test_as_child("a_worker");
+    started(Talker::start(command.env(CONFIG, config).env(DIR, dir).env(MACHINE, machine)))
+}
+
+fn started(mut child: Talker) -> Started {
     let lines = child.lines();
     // The harness of the tests writes on the same line.
     let durable = |line: String| line.split_once(SAYS).map(|(_, said)| said.to_owned());
@@ -139,7 +149,12 @@ pub(crate) fn engine(journal: &fulcrum_engine::state::Journal, dir: &Path) -> En
         )
         .with(step("nothing").run(|_| async { Ok(()) }).undo(|_| async { Ok(()) }))
         .with(step("hold").run(move |cx| effect(holds.clone(), cx, true)).undo(|_| async { Ok(()) }));
-    Engine::new(journal.clone(), steps, Session::current("a test").unwrap())
+    let session = Session::current("a test").unwrap();
+    let session = match std::env::var(MACHINE) {
+        Ok(machine) => session.with_machine(machine),
+        Err(_) => session,
+    };
+    Engine::new(journal.clone(), steps, session)
 }
 
 async fn effect(dir: PathBuf, cx: Context, holds: bool) -> Result<(), StepError> {
