@@ -16,6 +16,7 @@ pub enum StepKind {
     LabelNode,
     SharePort,
     PreferStatic,
+    CreateSecrets,
     CreateDaemonset,
     AwaitReady,
     Switch,
@@ -46,7 +47,7 @@ pub enum StepKind {
 }
 
 /// Each kind, its frozen text in the journal, and the text that people read.
-const NAMES: [(StepKind, &str, &str); 34] = [
+const NAMES: [(StepKind, &str, &str); 35] = [
     (StepKind::Preflight, "preflight", "preflight"),
     (StepKind::Lock, "lock", "lock"),
     (StepKind::Archive, "archive", "archive"),
@@ -54,6 +55,7 @@ const NAMES: [(StepKind, &str, &str); 34] = [
     (StepKind::LabelNode, "label-node", "label-node"),
     (StepKind::SharePort, "share-port", "share-port"),
     (StepKind::PreferStatic, "line-up", "prefer-static"),
+    (StepKind::CreateSecrets, "create-secrets", "create-secrets"),
     (StepKind::CreateDaemonset, "create-daemonset", "create-daemonset"),
     (StepKind::AwaitReady, "await-ready", "await-ready"),
     (StepKind::Switch, "switch", "switch"),

@@ -1,6 +1,7 @@
 //! What there is to tell of certificates: those that end soon, and those that a process goes on without. A plain `kubeadm certs
 //! renew` renews files, and nobody says that the controller manager still holds the former ones.
 
+use super::mirror::Mirroring;
 use crate::certificates::{Inventory, Program, Renewable};
 use jiff::Timestamp;
 use std::time::{Duration, SystemTime};
@@ -58,6 +59,8 @@ pub(super) struct Teller {
     pub(super) at: Option<Instant>,
     /// The last change of the guard's own kubeconfig, as it was when the guard read it.
     pub(super) kubeconfig: Option<SystemTime>,
+    /// What is known of the Secrets.
+    pub(super) mirroring: Mirroring,
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub enum Job {
     },
     #[serde(rename = "line-up")]
     PreferStatic,
+    CreateSecrets,
     CreateDaemonset {
         component: Component,
     },

@@ -7,6 +7,7 @@ use super::await_ready::AwaitReady;
 use super::await_roll_out::AwaitRollOut;
 use super::bridge::Bridge;
 use super::create_daemonset::CreateDaemonset;
+use super::create_secrets::CreateSecrets;
 use super::edit_daemonset::EditDaemonset;
 use super::fall_back::FallBack;
 use super::forget_certs::ForgetCerts;
@@ -54,6 +55,7 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
             Job::RestoreStatic { component } => Arc::new(RestoreStatic { site, component }),
             Job::VacatePort { component } => Arc::new(VacatePort { site, component }),
             Job::PreferServing => Arc::new(PreferServing { site }),
+            Job::CreateSecrets => Arc::new(CreateSecrets { site }),
             Job::CreateDaemonset { component } => Arc::new(CreateDaemonset { site, component }),
             Job::AwaitReady { component } => Arc::new(AwaitReady { site, component }),
             Job::RetireStatic { component } => Arc::new(RetireStatic { site, component, standby: false }),

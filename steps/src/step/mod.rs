@@ -7,6 +7,7 @@ mod await_ready;
 mod await_roll_out;
 mod bridge;
 mod create_daemonset;
+mod create_secrets;
 mod edit_daemonset;
 mod fall_back;
 mod forget_certs;

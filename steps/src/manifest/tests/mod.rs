@@ -72,6 +72,7 @@ fn target(kubernetes_minor: u32) -> Target {
         node_addresses: vec!["192.0.2.10".parse().unwrap()],
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
+        in_secrets: None,
     }
 }
 

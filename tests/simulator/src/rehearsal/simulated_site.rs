@@ -48,6 +48,8 @@ pub struct SimulatedSite {
     pub(super) objects: Inventory,
     pub(super) handover: Wanted,
     pub(super) on_reboot: OnReboot,
+    /// Whether its pivots put certificates into Secrets.
+    pub(super) in_secrets: bool,
     pub(super) units: Arc<SimulatedUnits>,
     pub(super) steps: Steps,
     /// Last: the fields above work in this directory.
@@ -129,6 +131,7 @@ impl SimulatedSite {
             guard: true,
             on_reboot: self.on_reboot,
             ignored: Ignored::default(),
+            store_certs_in_secrets: self.in_secrets,
             take_lock: false,
         }
     }
