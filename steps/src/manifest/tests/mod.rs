@@ -7,6 +7,7 @@ mod daemonset;
 mod flags;
 mod fuzz;
 mod grammar;
+mod in_secrets;
 mod own_address;
 mod parse;
 mod properties;
