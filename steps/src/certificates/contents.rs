@@ -58,9 +58,8 @@ impl Contents {
         let mut found: BTreeMap<&'static str, Self> = BTreeMap::new();
         for SecretFile { path, secret, key } in of.files() {
             let path = dir.join(path);
-            let named = |error: io::Error| {
-                io::Error::new(error.kind(), format!("read {}: {error}", path.display()))
-            };
+            let named =
+                |error: io::Error| io::Error::new(error.kind(), format!("read {}: {error}", path.display()));
             let bytes = fs::read(&path).map_err(named)?;
             if bytes.len() as u64 > LONGEST {
                 return Err(named(io::Error::other(format!("it is longer than {LONGEST} bytes"))));

@@ -1,9 +1,9 @@
 //! What there is to tell of certificates: those that end soon, and those that a process goes on without. A plain `kubeadm certs
 //! renew` renews files, and nobody says that the controller manager still holds the former ones.
 
-use super::mirror::Mirroring;
 use crate::certificates::{Inventory, Program, Renewable};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
@@ -61,6 +61,16 @@ pub(super) struct Teller {
     pub(super) kubeconfig: Option<SystemTime>,
     /// What is known of the Secrets.
     pub(super) mirroring: Mirroring,
+}
+
+/// What is known of the Secrets with certificates.
+#[derive(Debug, Default)]
+pub(super) struct Mirroring {
+    pub(super) looked: Option<Instant>,
+    /// The digest of each Secret that is not in the mirror yet.
+    pub(super) seen: BTreeMap<&'static str, String>,
+    /// What was told last.
+    pub(super) told: Option<String>,
 }
 
 #[cfg(test)]

@@ -7,18 +7,7 @@ use crate::cluster::NAMESPACE;
 use crate::component::Component;
 use crate::manifest::InSecrets;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
 use tokio::time::Instant;
-
-/// What is known of the Secrets.
-#[derive(Debug, Default)]
-pub(super) struct Mirroring {
-    looked: Option<Instant>,
-    /// The digest of each Secret that is not in the mirror yet.
-    seen: BTreeMap<&'static str, String>,
-    /// What was told last.
-    told: Option<String>,
-}
 
 /// What was found of the Secrets.
 #[derive(Debug, Default)]
@@ -93,7 +82,10 @@ impl Watch<'_> {
             self.teller.mirroring.seen.remove(one.secret);
             tracing::info!("Secret {NAMESPACE}/{}: the standby reads what it has now", one.secret);
             let reader = Component::ALL.into_iter().find(|component| {
-                component.name().strip_prefix("kube-").is_some_and(|name| one.secret == format!("{name}.conf"))
+                component
+                    .name()
+                    .strip_prefix("kube-")
+                    .is_some_and(|name| one.secret == format!("{name}.conf"))
             });
             if let Some(component) = reader {
                 words.push(format!(

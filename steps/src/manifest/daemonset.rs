@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 
 use super::command_line::CommandLine;
-use super::static_pod::StaticPod;
 use super::in_secrets::{InSecrets, into_secrets};
+use super::static_pod::StaticPod;
 use super::{handlers, own_address};
 use crate::component::Component;
 use crate::release::{Release, Trait};

@@ -139,7 +139,9 @@ pub enum NotInSecrets {
         volume: String,
     },
     /// The component does not run as root.
-    #[error("securityContext has {field}: the files of the Secrets would belong to root, and be readable to it alone")]
+    #[error(
+        "securityContext has {field}: the files of the Secrets would belong to root, and be readable to it alone"
+    )]
     NotRoot {
         /// The field.
         field: &'static str,
@@ -244,11 +246,11 @@ fn projected_path(volume: &Value) -> Option<&'static str> {
 fn projection(files: &BTreeSet<SecretFile>, path: &str) -> Value {
     let mut items: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
     for file in files {
-        let below = file.path.strip_prefix(path).map_or(file.path, |rest| rest.trim_start_matches('/'));
-        let below = if below.is_empty() { file.path } else { below };
+        let below = if path == PKI { file.path.trim_start_matches("pki/") } else { file.path };
         items.entry(file.secret).or_default().push(json!({ "key": file.key, "path": below }));
     }
-    let sources = items.into_iter().map(|(name, items)| json!({ "secret": { "name": name, "items": items } }));
+    let sources =
+        items.into_iter().map(|(name, items)| json!({ "secret": { "name": name, "items": items } }));
     json!({ "defaultMode": MODE, "sources": sources.collect::<Vec<_>>() })
 }
 
@@ -324,8 +326,8 @@ fn mounted_at(
     for list in ["initContainers", "containers"] {
         let containers = spec.get(list).and_then(Value::as_array).into_iter().flatten().enumerate();
         for (number, one) in containers {
-            let mounts = one["volumeMounts"].as_array().into_iter().flatten();
-            let Some(mount) = mounts.into_iter().find(|mount| mount["name"] == volume) else { continue };
+            let mut mounts = one["volumeMounts"].as_array().into_iter().flatten();
+            let Some(mount) = mounts.find(|mount| mount["name"] == volume) else { continue };
             if list != "containers" || number != container {
                 let container = one["name"].as_str().unwrap_or_default().to_owned();
                 return Err(NotInSecrets::Shared { container, volume: volume.to_owned() });

@@ -85,7 +85,8 @@ fn void_at_boot(steps: &mut [StepSpec]) {
 /// Makes the Secrets after all that goes before the pods, and before the label that may start them. The way back
 /// deletes the Secrets when no pod needs them any more.
 fn with_secrets(steps: &mut Vec<StepSpec>) {
-    let Some(label) = steps.iter_mut().find(|spec| spec.id == StepKind::LabelNode.into()) else { return };
+    let label = StepId::from(StepKind::LabelNode);
+    let Some(label) = steps.iter_mut().find(|spec| spec.id == label) else { return };
     let create = step(StepKind::CreateSecrets, Job::CreateSecrets).after(std::mem::take(&mut label.after));
     label.after = vec![StepKind::CreateSecrets.into()];
     steps.push(create);

@@ -23,7 +23,11 @@ pub(super) fn in_secrets(input: &PreflightInput, facts: &HostFacts) -> InSecrets
     let root = manifests.parent().unwrap_or(manifests).to_owned();
     let files = facts.static_pods.values().filter_map(|pod| pod.secret_files(&root).ok()).flatten();
     let state_dir = absolute(&input.state_dir).unwrap_or_else(|_| input.state_dir.clone());
-    InSecrets { files: files.map(|file| file.path.to_owned()).collect(), mirror: state_dir.join(MIRROR), root }
+    InSecrets {
+        files: files.map(|file| file.path.to_owned()).collect(),
+        mirror: state_dir.join(MIRROR),
+        root,
+    }
 }
 
 /// Checks what the Secrets would be made of, and that nothing of that name is there. Nothing to check where they
@@ -38,7 +42,11 @@ pub(super) async fn certificate_checks(
     for (component, pod) in pods {
         if let Err(why) = pod.secret_files(&of.root) {
             let seen = format!("{}: {why}", site.node.manifests.file(component.manifest_file()).display());
-            results.push(CheckResult::refuse(Check::Certificates, seen, format!("mend the manifest, or {WITHOUT}")));
+            results.push(CheckResult::refuse(
+                Check::Certificates,
+                seen,
+                format!("mend the manifest, or {WITHOUT}"),
+            ));
         }
     }
     results.extend(contents(of));
@@ -59,7 +67,8 @@ pub(super) async fn certificate_checks(
 
 /// An API server's certificate is for its own node.
 fn several_nodes(site: &Site, peers: &[String]) -> Vec<CheckResult> {
-    let others: Vec<&str> = peers.iter().filter(|node| **node != site.settings.node).map(String::as_str).collect();
+    let others: Vec<&str> =
+        peers.iter().filter(|node| **node != site.settings.node).map(String::as_str).collect();
     if others.is_empty() {
         return Vec::new();
     }
@@ -73,7 +82,8 @@ fn several_nodes(site: &Site, peers: &[String]) -> Vec<CheckResult> {
 
 /// Whether the files can be read, are short enough, and are whole.
 fn contents(of: &InSecrets) -> Vec<CheckResult> {
-    let refuse = |seen: String| CheckResult::refuse(Check::Certificates, seen, "put the right file there first");
+    let refuse =
+        |seen: String| CheckResult::refuse(Check::Certificates, seen, "put the right file there first");
     let contents = match Contents::of_files(of, &of.root) {
         Ok(contents) => contents,
         Err(error) => return vec![refuse(error.to_string())],

@@ -1,7 +1,7 @@
 //! Gathers the facts in the order in which they become available: the disk, the host, the cluster.
 
-use super::check_result::{CheckResult, Known, Refused, Report, complete, gate, overrule};
 use super::certificates::{certificate_checks, in_secrets};
+use super::check_result::{CheckResult, Known, Refused, Report, complete, gate, overrule};
 use super::cluster::{ClusterFacts, cluster_checks, role_label};
 use super::handover::choose;
 use super::host::{disk_checks, host_checks, state_checks};

@@ -33,7 +33,8 @@ fn of_the_host(spec: &Value) -> Vec<&str> {
 fn from_secrets(spec: &Value) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     for mount in spec["containers"][0]["volumeMounts"].as_array().unwrap() {
-        let volume = spec["volumes"].as_array().unwrap().iter().find(|one| one["name"] == mount["name"]).unwrap();
+        let volume =
+            spec["volumes"].as_array().unwrap().iter().find(|one| one["name"] == mount["name"]).unwrap();
         for source in volume["projected"]["sources"].as_array().into_iter().flatten() {
             for item in source["secret"]["items"].as_array().unwrap() {
                 let (at, path) = (mount["mountPath"].as_str().unwrap(), item["path"].as_str().unwrap());
@@ -57,8 +58,10 @@ fn a_pod_finds_each_file_that_its_flags_name_and_no_other() {
         let container = &spec["containers"][0];
         assert_eq!(container["command"], plain["spec"]["template"]["spec"]["containers"][0]["command"]);
         let words = container["command"].as_array().unwrap().iter().filter_map(Value::as_str);
-        let named: BTreeSet<&str> =
-            words.filter_map(|word| Some(word.split_once('=')?.1)).filter(|path| path.starts_with(ROOT)).collect();
+        let named: BTreeSet<&str> = words
+            .filter_map(|word| Some(word.split_once('=')?.1))
+            .filter(|path| path.starts_with(ROOT))
+            .collect();
         let seen = from_secrets(spec);
         let paths: BTreeSet<&str> = seen.iter().filter_map(|one| one.split(' ').next()).collect();
         assert_eq!(paths, named, "{component} 1.{minor}");
@@ -85,7 +88,8 @@ fn the_standby_reads_the_mirror() {
         let typeless = |text: &str| {
             text.replace("\"FileOrCreate\"", "\"File\"").replace("\"DirectoryOrCreate\"", "\"Directory\"")
         };
-        let [original, back] = [original, back].map(|text| serde_json::from_str::<Value>(&typeless(&text)).unwrap());
+        let [original, back] =
+            [original, back].map(|text| serde_json::from_str::<Value>(&typeless(&text)).unwrap());
         assert_eq!(same_spec(&original, &back), Ok(()), "{component} 1.{minor}");
         // Without the Secrets' place in the settings it is what it always was: a refusal.
         assert!(standby_of(component, &made, &target(minor)).is_err());
@@ -102,12 +106,18 @@ fn what_cannot_come_from_secrets_is_named() {
         StaticPod::parse(component, changed.as_bytes()).unwrap().secret_files(Path::new(ROOT)).unwrap_err()
     };
     let elsewhere = why("tls-cert-file=/etc/kubernetes/pki/", "tls-cert-file=/srv/");
-    assert!(matches!(elsewhere, NotInSecrets::Elsewhere { ref flag, .. } if flag == "tls-cert-file"), "{elsewhere}");
+    assert!(
+        matches!(elsewhere, NotInSecrets::Elsewhere { ref flag, .. } if flag == "tls-cert-file"),
+        "{elsewhere}"
+    );
     let unknown = why("pki/sa.pub", "pki/sa.pub,/etc/kubernetes/pki/old-sa.pub");
     assert!(unknown.to_string().contains("/etc/kubernetes/pki/old-sa.pub: no Secret"), "{unknown}");
     let covers = why("path: /etc/kubernetes/pki", "path: /etc/kubernetes");
     assert!(covers.to_string().contains("the host's /etc/kubernetes, not"), "{covers}");
-    let part = why("    - mountPath: /etc/kubernetes/pki\n", "    - mountPath: /etc/kubernetes/pki\n      subPath: a\n");
+    let part = why(
+        "    - mountPath: /etc/kubernetes/pki\n",
+        "    - mountPath: /etc/kubernetes/pki\n      subPath: a\n",
+    );
     assert!(matches!(part, NotInSecrets::Part { .. }), "{part}");
     let not_root = why("  securityContext:\n", "  securityContext:\n    runAsUser: 1000\n");
     assert!(matches!(not_root, NotInSecrets::NotRoot { .. }), "{not_root}");

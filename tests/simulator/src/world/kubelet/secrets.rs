@@ -10,7 +10,8 @@ pub(super) fn missing(store: &Store, wanted: &Desired) -> Option<String> {
     let namespace = text(&wanted.object, "/metadata/namespace");
     let volumes = wanted.object["spec"]["volumes"].as_array().into_iter().flatten();
     let own = volumes.clone().map(|volume| (&volume["secret"], "secretName"));
-    let projected = volumes.flat_map(|volume| volume["projected"]["sources"].as_array().into_iter().flatten());
+    let projected =
+        volumes.flat_map(|volume| volume["projected"]["sources"].as_array().into_iter().flatten());
     let projected = projected.map(|source| (&source["secret"], "name"));
     own.chain(projected).filter(|(secret, _)| secret.is_object() && secret["optional"] != true).find_map(
         |(secret, field)| {
