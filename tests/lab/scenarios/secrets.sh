@@ -7,31 +7,33 @@ MIRROR=$DISK$STATE_DIR/certificates
 secrets() { kubectl -n kube-system get secrets -o json | jq -r '[.items[] | select(.type != "bootstrap.kubernetes.io/token") | .metadata.name] | sort | join(" ")'; }
 # key_lines: a line of each key of this node, as a file has it, and as a kubeconfig has it.
 key_lines() {
-  sed -n 2p "$KUBERNETES"/pki/*.key "$KUBERNETES"/pki/etcd/*.key
+  sed -s -n 2p "$KUBERNETES"/pki/*.key "$KUBERNETES"/pki/etcd/*.key
   sed -n 's/^ *client-key-data: *//p' "$KUBERNETES"/*.conf | cut -c 100-180
 }
 # no_key_outside LINES: a file with one of these lines is for root alone, and is kubeadm's or the mirror's; what was said has none.
 no_key_outside() {
-  local seen
-  seen=$(find "$DISK"/etc "$DISK"/root "$DISK"/tmp "$DISK"/var/log "$DISK$STATE_DIR" -type f -exec grep -lFf <(echo "$1") {} + |
+  local lines seen said
+  lines=$(mktemp)
+  echo "$1" >"$lines"
+  seen=$(find "$DISK"/etc "$DISK"/root "$DISK"/tmp "$DISK"/var/log "$DISK$STATE_DIR" -type f -exec grep -lFf "$lines" {} + |
     while read -r file; do
       case $file in
       "$KUBERNETES"/* | "$MIRROR"/* | "$DISK"/root/.kube/*) [ "$(stat -c %a "$file")" = 600 ] || stat -c '%n %a' "$file" ;;
       *) echo "$file" ;;
       esac
-    done)
-  [ -z "$seen" ] || { echo "$seen"; return 1; }
-  ! grep -rlFf <(echo "$1") "$LOGS"
+    done || true)
+  said=$(grep -rlFf "$lines" "$LOGS" || true)
+  rm "$lines"
+  [ -z "$seen$said" ] || { echo "$seen $said"; return 1; }
 }
 # of_the_host: what the three DaemonSets mount of kubeadm's directory.
 of_the_host() {
   kubectl -n kube-system get daemonsets -o json |
     jq -r '[.items[].spec.template.spec.volumes[] | .hostPath.path // empty | select(startswith("/etc/kubernetes"))] | join(" ")'
 }
-# presented: the certificate that the API server presents. in_file FILE: the one in a file.
+# presented: the certificate that the API server presents.
 presented() { python3 -c 'import ssl, sys; print(ssl.get_server_certificate((sys.argv[1], 6443)).strip())' "$NODE_IP"; }
-in_file() { cat "$1"; }
-presents_the_file() { local seen; seen=$(presented); [ "$seen" = "$(in_file "$KUBERNETES/pki/apiserver.crt")" ] || { echo "$seen"; return 1; }; }
+presents_the_file() { local seen; seen=$(presented); [ "$seen" = "$(cat "$KUBERNETES/pki/apiserver.crt")" ] || { echo "$seen"; return 1; }; }
 mirror_has() { cmp "$KUBERNETES/$1" "$MIRROR/$1"; }
 # into_secret NAME: the Secret gets what kubeadm's files have now, as docs/certificates.md says.
 into_secret() {
@@ -74,7 +76,7 @@ processes=$(control_plane_processes)
 load_start
 node_exec kubeadm certs renew apiserver >"$LOGS/kubeadm.log" 2>&1
 keys+=$'\n'$(key_lines)
-need into_secret apiserver
+check 'the Secret gets the new files' into_secret apiserver
 began=$SECONDS
 need wait_until 'the API server presents the new certificate' 240 presents_the_file
 note "after $((SECONDS - began)) s, most of which is the kubelet's"
