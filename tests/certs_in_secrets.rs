@@ -4,10 +4,13 @@
 use crate::support::{SOON, TestSite, outcome, reason, setup};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use fulcrum_engine::Outcome;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::RunId;
-use fulcrum_simulator::rehearsal::{Case, FaultRehearsal, Then, Verb, cases, intervals};
+use fulcrum_engine::{Ending, Outcome};
+use fulcrum_simulator::rehearsal::{
+    Case, Change, Fault, FaultRehearsal, Point, Then, Verb, When, cases, intervals,
+};
+use fulcrum_steps::certificates::{Pace, Renewable, Renewal, inventory};
 use fulcrum_steps::check::Check;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::Guard;
@@ -15,8 +18,9 @@ use fulcrum_steps::manifest::InSecrets;
 use fulcrum_steps::plan;
 use fulcrum_steps::preflight::Level;
 use fulcrum_steps::run_info::RunInfo;
-use fulcrum_steps::settings::{HandoverMode, Wanted};
+use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
 use futures::StreamExt;
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::Api;
@@ -216,6 +220,82 @@ async fn the_guard_mirrors_what_is_rotated_and_nothing_broken() {
     assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
     world.assert_static("after a rotation").await;
     assert!(!of.mirror.exists(), "the files have what the Secrets had");
+}
+
+/// The Secrets and the mirror have what the files have.
+async fn assert_as_files(world: &TestSite, of: &InSecrets, context: &str) {
+    for file in of.files() {
+        let wanted = fs::read(of.root.join(file.path)).unwrap();
+        let live = secrets(world).get(file.secret).await.unwrap();
+        assert!(live.data.unwrap()[file.key].0 == wanted, "{context}: Secret {} {}", file.secret, file.key);
+        assert!(
+            fs::read(of.mirror.join(file.path)).unwrap() == wanted,
+            "{context}: the mirror's {}",
+            file.path
+        );
+    }
+}
+
+async fn renewal(world: &TestSite, of: &InSecrets, names: &[Renewable]) -> plan::RenewCerts {
+    let ports = Component::ALL.map(|one| (one, one.default_port())).into();
+    let pace = Pace::patient(Duration::from_millis(20));
+    let found = inventory(&*world.host, &ports, &of.root, pace).await;
+    plan::RenewCerts::of(&Renewal::of(names, &found, &of.root, Timestamp::now()).unwrap(), SOON)
+}
+
+async fn renew(world: &TestSite, pivot: RunId, names: &[Renewable]) -> Ending {
+    let wanted = renewal(world, &of(world, pivot), names).await;
+    let journal = world.journal();
+    let settings = RunInfo::of(load(&journal.reader(), pivot).unwrap().plan()).unwrap().settings;
+    let settings = Settings { of_pivot: Some(pivot), ..settings };
+    let plan = plan::renew_certs(&settings, pivot, wanted).unwrap();
+    world.engine(&journal, settings).await.start(plan).await.unwrap()
+}
+
+/// `certs renew` on such a node: files, Secrets and mirror; killed where the Secrets change; and the way back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_reaches_the_secrets_and_goes_back() {
+    let (world, pivot) = pivoted().await;
+    let of = of(&world, pivot);
+    let names = [Renewable::Apiserver, Renewable::SchedulerConf];
+    for when in [None, Some(When::Started), Some(When::Effect), Some(When::Done)] {
+        let former = fs::read(of.root.join("pki/apiserver.crt")).unwrap();
+        let ending = match when {
+            None => renew(&world, pivot, &names).await,
+            Some(when) => {
+                let point = Point { step: "update-secrets".into(), when };
+                let (fulcrum, change) =
+                    (Path::new(env!("CARGO_BIN_EXE_fulcrum")), Change::RenewCerts(change));
+                let place = (&point, Fault::Kill, Then::Resume);
+                world.inject_fault_in_change(fulcrum, change, place).await.unwrap();
+                let journal = world.journal();
+                let run = journal.reader().runs().unwrap().last().unwrap().run;
+                world.resume(&journal, run).await
+            }
+        };
+        assert_eq!(outcome(&ending), Outcome::Completed, "{when:?}: {}", reason(&ending));
+        assert_ne!(fs::read(of.root.join("pki/apiserver.crt")).unwrap(), former);
+        assert_as_files(&world, &of, &format!("{when:?}")).await;
+        if when.is_none() {
+            let back = world.rollback(&world.journal(), ending.run).await;
+            assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
+            assert_eq!(fs::read(of.root.join("pki/apiserver.crt")).unwrap(), former);
+            assert_as_files(&world, &of, "the way back").await;
+        }
+        world.assert_pivoted(&format!("{when:?}")).await;
+    }
+    // What is in a Secret only is not overwritten.
+    let mut live = secrets(&world).get("apiserver").await.unwrap();
+    let theirs = ByteString(b"theirs".to_vec());
+    live.data.as_mut().unwrap().insert("tls.crt".to_owned(), theirs.clone());
+    secrets(&world).replace("apiserver", &PostParams::default(), &live).await.unwrap();
+    let ending = renew(&world, pivot, &names).await;
+    assert_eq!(outcome(&ending), Outcome::RolledBack, "{}", reason(&ending));
+    assert!(reason(&ending).contains("Secret apiserver has something else"), "{}", reason(&ending));
+    assert!(secrets(&world).get("apiserver").await.unwrap().data.unwrap()["tls.crt"] == theirs);
+    let back = world.rollback(&world.journal(), pivot).await;
+    assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
+    world.assert_static("after renewals").await;
 }
 
 /// A certificate that is in its Secret only is not lost with it.

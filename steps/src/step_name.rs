@@ -41,13 +41,15 @@ pub enum StepKind {
     AwaitRollOut,
     PrepareRollCerts,
     RenewCerts,
+    PrepareUpdateSecrets,
+    UpdateSecrets,
     RollCerts,
     ProveCerts,
     ForgetCerts,
 }
 
 /// Each kind, its frozen text in the journal, and the text that people read.
-const NAMES: [(StepKind, &str, &str); 35] = [
+const NAMES: [(StepKind, &str, &str); 37] = [
     (StepKind::Preflight, "preflight", "preflight"),
     (StepKind::Lock, "lock", "lock"),
     (StepKind::Archive, "archive", "archive"),
@@ -80,6 +82,8 @@ const NAMES: [(StepKind, &str, &str); 35] = [
     (StepKind::AwaitRollOut, "await-roll-out", "await-roll-out"),
     (StepKind::PrepareRollCerts, "prepare-rollback/roll-certs", "prepare-rollback/roll-certs"),
     (StepKind::RenewCerts, "renew-certs", "renew-certs"),
+    (StepKind::PrepareUpdateSecrets, "prepare-rollback/update-secrets", "prepare-rollback/update-secrets"),
+    (StepKind::UpdateSecrets, "update-secrets", "update-secrets"),
     (StepKind::RollCerts, "roll-certs", "roll-certs"),
     (StepKind::ProveCerts, "prove-certs", "prove-certs"),
     (StepKind::ForgetCerts, "forget-certs", "forget-certs"),

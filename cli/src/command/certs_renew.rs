@@ -25,18 +25,10 @@ const STATIC: &str = "this node's control plane is not self-hosted: run `kubeadm
                       pods that `fulcrum certs check` names; or pivot with `fulcrum pivot`, and nothing has to be \
                       restarted by hand";
 
-/// What a person does where the pods have the certificates from Secrets.
-const IN_SECRETS: &str = "this control plane has its certificates from Secrets (pivot --store-certs-in-secrets), and this \
-                          command renews files: run `kubeadm certs renew`, then put the new files into the Secrets, as \
-                          docs/certificates.md says; nothing was changed";
-
 pub(super) async fn renew(global: &Global, args: &Renew, shell: &Shell) -> Result<Exit, Failure> {
     require_root()?;
     let told = at_rest(&read_before_writing(&global.state_dir, LockPurpose::RenewCerts)?)?;
     let settings = Settings { of_pivot: Some(told.pivot), ..told.settings.clone() };
-    if settings.in_secrets.is_some() {
-        return Err(Failure::refused(IN_SECRETS));
-    }
     let (access, host) = access(args.kubeconfig.as_ref().unwrap_or(&settings.kubeconfig)).await?;
     refuse_another_cluster(&access.cluster, &settings).await?;
     let site = site(settings.clone(), &access, host, &global.state_dir);

@@ -80,6 +80,8 @@ pub enum Job {
     RenewCerts {
         name: Renewable,
     },
+    PrepareUpdateSecrets,
+    UpdateSecrets,
     RollCerts {
         component: Component,
         /// What the component reads at its start only.

@@ -29,6 +29,7 @@ use super::roll_certs::{PrepareRollCerts, RollCerts};
 use super::share_live::ShareLive;
 use super::share_port::SharePort;
 use super::switch::Switch;
+use super::update_secrets::{PrepareUpdateSecrets, UpdateSecrets};
 use super::vacate_port::VacatePort;
 use super::verify::Verify;
 use crate::manifest::TemplateChange;
@@ -73,6 +74,8 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
             Job::AwaitRollOut { component } => Arc::new(AwaitRollOut { site, component }),
             Job::PrepareRollCerts { component } => Arc::new(PrepareRollCerts { site, component }),
             Job::RenewCerts { name } => Arc::new(RenewCerts { site, name }),
+            Job::PrepareUpdateSecrets => Arc::new(PrepareUpdateSecrets { site }),
+            Job::UpdateSecrets => Arc::new(UpdateSecrets { site }),
             Job::RollCerts { component, names } => Arc::new(RollCerts { site, component, names }),
             Job::ProveCerts { names } => Arc::new(ProveCerts { site, names }),
             Job::ForgetCerts => Arc::new(ForgetCerts { site }),

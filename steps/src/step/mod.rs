@@ -31,6 +31,7 @@ mod roll_out;
 mod share_live;
 mod share_port;
 mod switch;
+mod update_secrets;
 mod vacate_port;
 mod verify;
 
