@@ -264,8 +264,8 @@ async fn a_renewal_reaches_the_secrets_and_goes_back() {
             None => renew(&world, pivot, &names).await,
             Some(when) => {
                 let point = Point { step: "update-secrets".into(), when };
-                let (fulcrum, change) =
-                    (Path::new(env!("CARGO_BIN_EXE_fulcrum")), Change::RenewCerts(change));
+                let change = Change::RenewCerts(renewal(&world, &of, &names).await);
+                let fulcrum = Path::new(env!("CARGO_BIN_EXE_fulcrum"));
                 let place = (&point, Fault::Kill, Then::Resume);
                 world.inject_fault_in_change(fulcrum, change, place).await.unwrap();
                 let journal = world.journal();
