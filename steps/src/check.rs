@@ -56,6 +56,7 @@ pub enum Check {
     AdvertiseAddress,
     /// No component opens a port without TLS.
     InsecurePort,
+    /// Whether the certificates can be in Secrets.
     Certificates,
     /// No other run works on the cluster's control plane.
     Lock,

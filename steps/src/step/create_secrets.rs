@@ -24,7 +24,7 @@ pub(super) struct CreateSecrets {
 enum Found {
     Absent,
     /// This run has made it, of these files.
-    Made(Secret),
+    Made,
     /// This run has made it, of other files.
     Older(Secret),
     /// Another owner's.
@@ -53,7 +53,7 @@ impl CreateSecrets {
         let Some(live) = self.live(cx, wanted.secret).await? else { return Ok(Found::Absent) };
         Ok(match (is_of(cx, &live), wanted.of_secret(&live) == *wanted) {
             (false, _) => Found::NotOurs,
-            (true, true) => Found::Made(live),
+            (true, true) => Found::Made,
             (true, false) => Found::Older(live),
         })
     }
@@ -63,7 +63,7 @@ impl CreateSecrets {
         let secret = wanted.to_secret(NAMESPACE, annotations);
         let what = format!("the API, to create Secret {}", wanted.secret);
         match self.find(cx, wanted).await? {
-            Found::Made(_) => Ok(()),
+            Found::Made => Ok(()),
             Found::NotOurs => Err(StepError::fatal(there_before(wanted.secret))),
             Found::Older(live) => {
                 let mut secret = secret;
@@ -79,7 +79,7 @@ impl CreateSecrets {
                 };
                 cx.wait(&what, self.site.timeouts.poll, create).await?;
                 match self.find(cx, wanted).await? {
-                    Found::Made(_) => Ok(()),
+                    Found::Made => Ok(()),
                     _ => Err(StepError::fatal(there_before(wanted.secret))),
                 }
             }
@@ -111,7 +111,7 @@ impl Step for CreateSecrets {
         let mut made = 0;
         for one in &wanted {
             match self.find(cx, one).await? {
-                Found::Made(_) => made += 1,
+                Found::Made => made += 1,
                 Found::Absent | Found::Older(_) => {}
                 Found::NotOurs => return Ok(ProbeResult::Foreign(there_before(one.secret))),
             }
