@@ -327,9 +327,11 @@ async fn no_key_is_anywhere_but_in_secrets_and_in_files_for_root() {
         let orders = world.orders(verb).await.unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_fulcrum"));
         command.args(["-vvv", "rehearsal-child", &orders]).env_clear();
-        let child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stays_open = child.stdin.take();
         let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+        drop(stays_open);
         said += &String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat());
         assert!(ended.status.success(), "{said}");
         let state_dir = world.state_dir();
