@@ -41,6 +41,8 @@ mod upgrade;
 mod adopt;
 // Certificates renewed: by kubeadm, in use everywhere, killed, and put back.
 mod certs;
+// Certificates in Secrets: there and back, broken, rotated, and no key elsewhere.
+mod certs_in_secrets;
 
 // Broken nodes, and what `doctor` says of each.
 mod doctor;

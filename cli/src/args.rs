@@ -157,7 +157,7 @@ pub(crate) struct Pivot {
         long,
         value_name = "FILE",
         conflicts_with_all = ["manifests_dir", "node_name", "handover", "soak", "max_latency", "no_guard",
-            "on_reboot", "ignore_preflight_errors", "timeout", "dry_run"]
+            "on_reboot", "store_certs_in_secrets", "ignore_preflight_errors", "timeout", "dry_run"]
     )]
     pub(crate) plan: Option<PathBuf>,
     /// Pause after this step is done (can be given several times).
@@ -197,6 +197,10 @@ pub(crate) struct Wishes {
     /// What the guard does with this run if a reboot cuts it in half.
     #[arg(long, value_enum, default_value = "resume", conflicts_with = "no_guard")]
     pub(crate) on_reboot: OnRebootArg,
+    /// Give the DaemonSets their certificates and kubeconfigs from Secrets, not from files of this host. For a cluster
+    /// with one control-plane node.
+    #[arg(short, long)]
+    pub(crate) store_certs_in_secrets: bool,
     /// Checks whose refusals become warnings, e.g. taint,fit, or all. Those that protect data or the cluster cannot
     /// be ignored: `fulcrum preflight` says which can.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]

@@ -103,6 +103,7 @@ impl PlanFile {
             no_guard: !settings.guard,
             on_reboot: settings.on_reboot.into(),
             ignore_preflight_errors: settings.ignored.names().map(str::to_owned).collect(),
+            store_certs_in_secrets: settings.in_secrets.is_some(),
             // Not planned: whether another run is at work is seen when this one begins.
             lock: LockArg { take_lock: false },
         };

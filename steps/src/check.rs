@@ -56,6 +56,8 @@ pub enum Check {
     AdvertiseAddress,
     /// No component opens a port without TLS.
     InsecurePort,
+    /// Whether the certificates can be in Secrets.
+    Certificates,
     /// No other run works on the cluster's control plane.
     Lock,
     /// The static pods serve.
@@ -85,7 +87,7 @@ pub enum Needs {
 
 impl Check {
     /// All checks, in the order in which people read them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Root,
         Self::Journal,
         Self::ManifestsDir,
@@ -109,6 +111,7 @@ impl Check {
         Self::Admission,
         Self::AdvertiseAddress,
         Self::InsecurePort,
+        Self::Certificates,
         Self::Lock,
         Self::StaticPod,
         Self::Memory,
@@ -143,6 +146,7 @@ impl Check {
             Self::Admission => "admission",
             Self::AdvertiseAddress => "advertise-address",
             Self::InsecurePort => "insecure-port",
+            Self::Certificates => "certificates",
             Self::Lock => "lock",
             Self::StaticPod => "static-pod",
             Self::Memory => "memory",
@@ -194,6 +198,9 @@ impl Check {
                 "pods find the API under this address, during the hand-over and after it"
             }
             Self::InsecurePort => "two processes cannot have such a port at a time: it has no port sharing",
+            Self::Certificates => {
+                "with --store-certs-in-secrets a pod has no file but those of its Secrets, and starts with these alone"
+            }
             Self::Lock => "two runs on one control plane would undo each other's work",
             Self::StaticPod => "a pivot starts from what works, and a rollback goes back to it",
             Self::Memory => {
@@ -230,6 +237,7 @@ impl Check {
             | Self::Admission
             | Self::AdvertiseAddress
             | Self::InsecurePort
+            | Self::Certificates
             | Self::Lock => Needs::Cluster,
         }
     }

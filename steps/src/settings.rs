@@ -4,7 +4,7 @@ use crate::check::Ignored;
 use crate::cluster::{OPT_IN_LABEL, RUN_ANNOTATION};
 use crate::component::Component;
 use crate::host::{ManifestsDir, Question};
-use crate::manifest::Target;
+use crate::manifest::{InSecrets, Target};
 use fulcrum_engine::state::RunId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -56,6 +56,9 @@ pub struct Settings {
     /// For the guard's own runs: the pivot that they belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of_pivot: Option<RunId>,
+    /// The certificates, where the DaemonSets have them from Secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_secrets: Option<InSecrets>,
     /// The refusals of checks that the person overrules.
     #[serde(default, skip_serializing_if = "Ignored::is_empty")]
     pub ignored: Ignored,
@@ -122,6 +125,7 @@ impl Settings {
             node_addresses: self.node_addresses.clone(),
             labels: BTreeMap::new(),
             annotations: annotation.into_iter().collect(),
+            in_secrets: self.in_secrets.clone(),
         }
     }
 }

@@ -16,6 +16,7 @@ pub enum StepKind {
     LabelNode,
     SharePort,
     PreferStatic,
+    CreateSecrets,
     CreateDaemonset,
     AwaitReady,
     Switch,
@@ -40,6 +41,8 @@ pub enum StepKind {
     AwaitRollOut,
     PrepareRollCerts,
     RenewCerts,
+    PrepareUpdateSecrets,
+    UpdateSecrets,
     RollCerts,
     ProveCerts,
     ForgetCerts,
@@ -50,7 +53,7 @@ pub enum StepKind {
 }
 
 /// Each kind, its frozen text in the journal, and the text that people read.
-const NAMES: [(StepKind, &str, &str); 38] = [
+const NAMES: [(StepKind, &str, &str); 40] = [
     (StepKind::Preflight, "preflight", "preflight"),
     (StepKind::Lock, "lock", "lock"),
     (StepKind::Archive, "archive", "archive"),
@@ -58,6 +61,7 @@ const NAMES: [(StepKind, &str, &str); 38] = [
     (StepKind::LabelNode, "label-node", "label-node"),
     (StepKind::SharePort, "share-port", "share-port"),
     (StepKind::PreferStatic, "line-up", "prefer-static"),
+    (StepKind::CreateSecrets, "create-secrets", "create-secrets"),
     (StepKind::CreateDaemonset, "create-daemonset", "create-daemonset"),
     (StepKind::AwaitReady, "await-ready", "await-ready"),
     (StepKind::Switch, "switch", "switch"),
@@ -82,6 +86,8 @@ const NAMES: [(StepKind, &str, &str); 38] = [
     (StepKind::AwaitRollOut, "await-roll-out", "await-roll-out"),
     (StepKind::PrepareRollCerts, "prepare-rollback/roll-certs", "prepare-rollback/roll-certs"),
     (StepKind::RenewCerts, "renew-certs", "renew-certs"),
+    (StepKind::PrepareUpdateSecrets, "prepare-rollback/update-secrets", "prepare-rollback/update-secrets"),
+    (StepKind::UpdateSecrets, "update-secrets", "update-secrets"),
     (StepKind::RollCerts, "roll-certs", "roll-certs"),
     (StepKind::ProveCerts, "prove-certs", "prove-certs"),
     (StepKind::ForgetCerts, "forget-certs", "forget-certs"),

@@ -78,6 +78,7 @@ fn differences(manifests: &ManifestsDir, component: Component, pod: &StaticPod) 
         node_addresses: vec!["192.0.2.10".parse().unwrap()],
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
+        in_secrets: None,
     };
     let text = manifests.read(component.manifest_file()).unwrap().unwrap().content;
     // One document of YAML or JSON; the parser under test is not what it is compared with.

@@ -134,6 +134,7 @@ impl Pivot {
         let wishes = &self.wishes;
         [
             (wishes.node_name.is_some(), "--node-name"),
+            (wishes.store_certs_in_secrets, "--store-certs-in-secrets"),
             (wishes.lock.take_lock, "--take-lock"),
             (self.dry_run, "--dry-run (see --print)"),
             (self.plan.is_some(), "--plan"),

@@ -77,6 +77,7 @@ pub(super) fn input(
         guard: !wishes.no_guard,
         on_reboot: wishes.on_reboot.into(),
         ignored: ignored(wishes)?,
+        store_certs_in_secrets: wishes.store_certs_in_secrets,
         take_lock: wishes.lock.take_lock,
     })
 }

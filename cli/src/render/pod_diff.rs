@@ -52,6 +52,7 @@ mod tests {
             node_addresses: Vec::new(),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            in_secrets: None,
         };
         diff(&[pod], &target, coloured)
     }

@@ -7,6 +7,7 @@
 //! `kubeadm certs renew` renews some of them. [`Renewal`] says which, and who has to be restarted for that;
 //! [`KeptDir`] keeps the files from before.
 
+mod contents;
 mod judge;
 mod kept;
 mod look;
@@ -20,6 +21,7 @@ mod used;
 #[cfg(test)]
 mod tests;
 
+pub use contents::{Contents, LONGEST, finish_mirror, remove_mirror, write_mirror};
 pub use judge::{Entry, Inventory, State, User};
 pub use kept::{Compared, KeptDir, KeptFile};
 pub use look::{Pace, Ports, inventory};

@@ -207,9 +207,13 @@ pub(super) fn authority_at(path: &Path, root: &Path) -> Option<Authority> {
 
 /// Certificate and key (PEM) of a kubeconfig's first user.
 fn inline(path: &Path) -> Result<(Vec<u8>, Vec<u8>), String> {
-    let text = fs::read(path).map_err(|error| error.to_string())?;
+    of_kubeconfig(&fs::read(path).map_err(|error| error.to_string())?)
+}
+
+/// As [`inline`], of the kubeconfig's text.
+pub(super) fn of_kubeconfig(text: &[u8]) -> Result<(Vec<u8>, Vec<u8>), String> {
     // What the parser says quotes the file, which has a key in it.
-    let config: Value = serde_saphyr::from_str(&String::from_utf8_lossy(&text))
+    let config: Value = serde_saphyr::from_str(&String::from_utf8_lossy(text))
         .map_err(|_| "it is not YAML, or no kubeconfig".to_owned())?;
     let user = &config["users"][0]["user"];
     let part = |name: &str| {
@@ -220,7 +224,7 @@ fn inline(path: &Path) -> Result<(Vec<u8>, Vec<u8>), String> {
 }
 
 /// Whether this is the key of this certificate. What went wrong never quotes the key.
-fn match_key(certificate: &[u8], key: &[u8]) -> Result<(), String> {
+pub(super) fn match_key(certificate: &[u8], key: &[u8]) -> Result<(), String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate).collect();
     let chain = chain.map_err(|_| "the certificate is not whole".to_owned())?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| "the key is not whole".to_owned())?;

@@ -17,6 +17,7 @@ mod nodes;
 mod pods;
 mod release;
 mod roll_call;
+mod secrets;
 mod watching;
 
 pub use client::Cluster;

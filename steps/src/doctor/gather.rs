@@ -208,6 +208,7 @@ fn of_manifests(manifests: &ManifestsDir, kubeconfig: &Path) -> Settings {
         guard: false,
         on_reboot: OnReboot::default(),
         of_pivot: None,
+        in_secrets: None,
         ignored: Ignored::default(),
     }
 }

@@ -5,6 +5,7 @@ use super::decide::{BootFacts, Decision, ManifestCopy, Next, RunFacts, Workflow,
 use super::env::GuardEnv;
 use super::intervals::Intervals;
 use super::journal_view::JournalView;
+use crate::certificates::finish_mirror;
 use crate::component::Component;
 use crate::handover::line::Line;
 use crate::host::ManifestsDir;
@@ -353,6 +354,11 @@ fn put_back(
     which: &[(Component, ManifestCopy)],
 ) -> Result<(), GuardError> {
     let mut failed = None;
+    if let Some(of) = &told.settings.in_secrets
+        && let Err(error) = finish_mirror(of)
+    {
+        tracing::error!(%error, "the files of the Secrets in {} may be of two times", of.mirror.display());
+    }
     for (component, copy) in which {
         if let Err(error) = put_one_back(env, told, manifests, *component, *copy) {
             tracing::error!(%error, "{component} is not put back");

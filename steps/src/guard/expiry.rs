@@ -3,6 +3,7 @@
 
 use crate::certificates::{Inventory, Program, Renewable};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
@@ -58,6 +59,18 @@ pub(super) struct Teller {
     pub(super) at: Option<Instant>,
     /// The last change of the guard's own kubeconfig, as it was when the guard read it.
     pub(super) kubeconfig: Option<SystemTime>,
+    /// What is known of the Secrets.
+    pub(super) mirroring: Mirroring,
+}
+
+/// What is known of the Secrets with certificates.
+#[derive(Debug, Default)]
+pub(super) struct Mirroring {
+    pub(super) looked: Option<Instant>,
+    /// The digest of each Secret that is not in the mirror yet.
+    pub(super) seen: BTreeMap<&'static str, String>,
+    /// What was told last.
+    pub(super) told: Option<String>,
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ impl JournalView {
 
     /// The standby of this pivot.
     pub fn standby(&self, state_dir: &Path) -> Standby {
-        Standby::of(state_dir, self.pivot)
+        Standby::of(state_dir, self.pivot).made_for(self.settings.target(None))
     }
 }
 

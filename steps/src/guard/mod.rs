@@ -21,6 +21,7 @@ mod gone;
 mod idle;
 mod intervals;
 mod journal_view;
+mod mirror;
 mod pause;
 mod renew;
 mod reports;

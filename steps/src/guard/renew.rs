@@ -24,6 +24,8 @@ impl Watch<'_> {
         if self.told.has_an_open_change() {
             return Ok(None);
         }
+        // The standby reads the mirror: it comes first.
+        self.mirror_secrets().await;
         let by_file = static_ones(&self.site.node.manifests);
         let mut proven = Vec::new();
         for component in Component::ALL.into_iter().filter(|component| !by_file.contains(component)) {

@@ -6,7 +6,7 @@
 
 use crate::component::Component;
 use crate::host::{FileImage, ManifestsDir};
-use crate::manifest::StaticPod;
+use crate::manifest::{StaticPod, Target, standby_of};
 use fulcrum_engine::state::{RunId, fsync};
 use std::fs;
 use std::io;
@@ -18,12 +18,22 @@ use std::time::SystemTime;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standby {
     dir: ManifestsDir,
+    /// How the DaemonSets were made, where they have their certificates from Secrets.
+    with_secrets: Option<Target>,
 }
 
 impl Standby {
     /// The standby of the pivot `run`.
     pub fn of(state_dir: &Path, run: RunId) -> Self {
-        Self { dir: ManifestsDir::new(state_dir.join("standby").join(run.to_string())) }
+        let dir = ManifestsDir::new(state_dir.join("standby").join(run.to_string()));
+        Self { dir, with_secrets: None }
+    }
+
+    /// This standby, of DaemonSets that were made for `target`. Where these have certificates from Secrets, the
+    /// standby begins with the mirror's files: the ones that the manifests name may be older by then.
+    #[must_use]
+    pub fn made_for(self, target: Target) -> Self {
+        Self { with_secrets: Some(target).filter(|target| target.in_secrets.is_some()), ..self }
     }
 
     /// The component's manifest. `None` if none was kept.
@@ -125,9 +135,15 @@ impl Standby {
         for (component, image) in retired {
             if self.get(*component)?.is_none() {
                 let pod = StaticPod::parse(*component, image.content.as_bytes()).map_err(io::Error::other)?;
-                let shared = match pod.permits_port_sharing() {
-                    true => image.clone(),
-                    false => {
+                let of_mirror = self.with_secrets.as_ref();
+                let of_mirror = of_mirror
+                    .map(|target| standby_of(*component, &pod.daemonset(target), target))
+                    .transpose()
+                    .map_err(io::Error::other)?;
+                let shared = match of_mirror {
+                    Some(content) => image.with_content(content),
+                    None if pod.permits_port_sharing() => image.clone(),
+                    None => {
                         image.with_content(String::from_utf8_lossy(&pod.with_port_sharing()).into_owned())
                     }
                 };

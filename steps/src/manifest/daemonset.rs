@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 
 use super::command_line::CommandLine;
+use super::in_secrets::{InSecrets, into_secrets};
 use super::static_pod::StaticPod;
 use super::{handlers, own_address};
 use crate::component::Component;
@@ -61,6 +62,8 @@ pub struct Target {
     pub labels: BTreeMap<String, String>,
     /// Annotations for the DaemonSet itself.
     pub annotations: BTreeMap<String, String>,
+    /// The certificates, where they come from Secrets. `None`: from the host's files.
+    pub in_secrets: Option<InSecrets>,
 }
 
 impl StaticPod {
@@ -118,6 +121,9 @@ impl StaticPod {
             spec.remove("restartPolicy");
         }
         place_on_control_plane(&mut spec, target);
+        if let Some(InSecrets { root, .. }) = &target.in_secrets {
+            into_secrets(&mut spec, self.container, &self.line, root);
+        }
         // A static pod has no service account. A token would be another thing on which its start depends.
         spec.entry("automountServiceAccountToken").or_insert(false.into());
         // On the host's network `ClusterFirst` means the node's resolver. The template says so outright. The

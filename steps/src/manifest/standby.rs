@@ -4,6 +4,7 @@ use super::daemonset::{
     HOST_IP, NODE_RESOLVER, SELECTOR_LABEL, Target, is_host_ip, our_toleration, variable,
 };
 use super::error::ManifestError;
+use super::in_secrets::{InSecrets, out_of_secrets};
 use super::own_address;
 use super::references::reference;
 use super::static_pod::StaticPod;
@@ -40,12 +41,15 @@ pub enum StandbyError {
 ///
 /// # Errors
 /// When the DaemonSet refers to an object of the API (a Secret, a ConfigMap, a ServiceAccount), or does not
-/// run the component.
+/// run the component. Certificates in Secrets are none of these: the standby reads the mirror's files.
 pub fn standby_of(component: Component, live: &Value, target: &Target) -> Result<String, StandbyError> {
     let template = &live["spec"]["template"];
     let mut spec = template["spec"].as_object().cloned().unwrap_or_default();
     // An object writes an empty name for none.
     spec.retain(|key, value| key != "serviceAccountName" || value != "");
+    if let Some(InSecrets { mirror, .. }) = &target.in_secrets {
+        out_of_secrets(&mut spec, mirror);
+    }
     spec.remove("serviceAccount"); // The old name of the same field; the API server keeps both alike.
     if let Some((at, what)) = reference("spec", &Value::Object(spec.clone())) {
         return Err(StandbyError::NeedsTheApi { at, what });

@@ -24,7 +24,7 @@ const ARMED_WITHIN: Duration = Duration::from_secs(120);
 /// With `--handover steer`:
 ///
 /// ```text
-/// preflight → lock → archive → share-port/<c> → prefer-static → label-node → create-daemonset/<c> → await-ready/<c>
+/// preflight → lock → archive → share-port/<c> → prefer-static → (create-secrets) → label-node → create-daemonset/<c> → await-ready/<c>
 ///     → (all three) → switch → prepare-rollback/… → retire-static/<c> → prefer-serving → verify → record-head
 /// ```
 ///
@@ -58,6 +58,9 @@ pub fn pivot(settings: &Settings, deadline: Duration) -> Result<Plan, PlanError>
         HandoverMode::Bridge => bridge(&mut steps, before_changes),
         HandoverMode::Restart => restart(&mut steps, before_changes),
     };
+    if settings.in_secrets.is_some() {
+        with_secrets(&mut steps);
+    }
     steps.push(verify(last, None));
     steps.push(step(StepKind::RecordHead, Job::RecordHead).after([StepKind::Verify]));
     if settings.guard {
@@ -77,6 +80,16 @@ fn void_at_boot(steps: &mut [StepSpec]) {
             spec.durability = Durability::Boot;
         }
     }
+}
+
+/// Makes the Secrets after all that goes before the pods, and before the label that may start them. The way back
+/// deletes the Secrets when no pod needs them any more.
+fn with_secrets(steps: &mut Vec<StepSpec>) {
+    let label = StepId::from(StepKind::LabelNode);
+    let Some(label) = steps.iter_mut().find(|spec| spec.id == label) else { return };
+    let create = step(StepKind::CreateSecrets, Job::CreateSecrets).after(std::mem::take(&mut label.after));
+    label.after = vec![StepKind::CreateSecrets.into()];
+    steps.push(create);
 }
 
 /// Checks the cluster, and of the components all or `only` this one.
@@ -237,6 +250,7 @@ pub(super) mod tests {
             guard: true,
             on_reboot: Default::default(),
             of_pivot: None,
+            in_secrets: None,
             ignored: crate::check::Ignored::default(),
         }
     }

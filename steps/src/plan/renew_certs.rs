@@ -55,6 +55,9 @@ impl RenewCerts {
 ///     → (the next component) → prove-certs → verify → forget-certs → record-head
 /// ```
 ///
+/// Where the certificates come from Secrets, `update-secrets` comes after the last `renew-certs/<name>`, and
+/// `prepare-rollback/update-secrets` before the first.
+///
 /// The undo of `renew-certs/<name>` puts the files back. The undo of `prepare-rollback/roll-certs/<c>` starts the pods once
 /// more. The files are back by then.
 ///
@@ -72,6 +75,12 @@ pub fn renew_certs(settings: &Settings, pivot: RunId, wanted: RenewCerts) -> Res
         steps.push(prepare.undo_policy(Policy::tries(ROLL_BACK_TRIES, BACK_WITHIN)));
         last = id.id();
     }
+    let in_secrets = settings.in_secrets.is_some();
+    if in_secrets {
+        let prepare = step(StepKind::PrepareUpdateSecrets, Job::PrepareUpdateSecrets).after([last]);
+        steps.push(prepare.undo_policy(Policy::tries(ROLL_BACK_TRIES, BACK_WITHIN)));
+        last = StepKind::PrepareUpdateSecrets.into();
+    }
     // One after the other: what a step records of its files fits into one entry.
     for name in names.iter().copied() {
         let id = renewal_of(name);
@@ -79,6 +88,10 @@ pub fn renew_certs(settings: &Settings, pivot: RunId, wanted: RenewCerts) -> Res
             step(id.clone(), Job::RenewCerts { name }).policy(Policy::tries(3, RENEW_WITHIN)).after([last]),
         );
         last = id;
+    }
+    if in_secrets {
+        steps.push(step(StepKind::UpdateSecrets, Job::UpdateSecrets).after([last]));
+        last = StepKind::UpdateSecrets.into();
     }
     for (component, names) in rolled {
         let (roll, wait) = (StepKind::RollCerts.of(component), StepKind::AwaitRollOut.of(component));

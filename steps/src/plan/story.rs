@@ -20,7 +20,7 @@ const NOTHING: &str = "nothing";
 const PREPARES: &str = "prepares the exact way back: changes nothing now";
 
 /// What each step does, how it is undone and what it costs, where that is the same with every hand-over.
-const STORIES: [(StepKind, &str, &str, &str); 22] = [
+const STORIES: [(StepKind, &str, &str, &str); 23] = [
     (StepKind::Preflight, "makes every check once more", NOTHING, NOTHING),
     (StepKind::Lock, "takes the Lease kube-system/fulcrum: one run at a time", "lets go of it", NOTHING),
     (
@@ -40,6 +40,12 @@ const STORIES: [(StepKind, &str, &str, &str); 22] = [
         StepKind::PreferStatic,
         "has the kernel send new connections to the static API server",
         "takes the kernel's rule away",
+        NOTHING,
+    ),
+    (
+        StepKind::CreateSecrets,
+        "makes Secrets of the certificates and kubeconfigs, and the standby's copies",
+        "deletes the Secrets that it made, and the copies",
         NOTHING,
     ),
     (

@@ -1,5 +1,6 @@
 //! Gathers the facts in the order in which they become available: the disk, the host, the cluster.
 
+use super::certificates::{certificate_checks, in_secrets};
 use super::check_result::{CheckResult, Known, Refused, Report, complete, gate, overrule};
 use super::cluster::{ClusterFacts, cluster_checks, role_label};
 use super::handover::choose;
@@ -68,6 +69,7 @@ pub async fn preflight(input: &PreflightInput) -> Result<Report, Refused> {
     results.extend(host_checks(&site, &facts).await);
     if let Some(cluster) = &cluster {
         results.extend(cluster_checks(&site, &facts, cluster).await);
+        results.extend(certificate_checks(&site, &facts.static_pods, &cluster.peers).await);
     }
     complete(&mut results, Known { manifests: whole, cluster: cluster.is_some() });
     overrule(&mut results, &input.ignored);
@@ -181,6 +183,7 @@ fn settings(
         guard: input.guard,
         on_reboot: input.on_reboot,
         of_pivot: None,
+        in_secrets: input.store_certs_in_secrets.then(|| in_secrets(input, facts)),
         ignored: input.ignored.clone(),
         health: facts.static_pods.iter().map(question).collect(),
         node_addresses,

@@ -35,6 +35,8 @@ pub struct PreflightInput {
     pub on_reboot: OnReboot,
     /// The refusals that the person overrules.
     pub ignored: Ignored,
+    /// Whether the DaemonSets shall have their certificates from Secrets.
+    pub store_certs_in_secrets: bool,
     /// Whether the run may take the lock from another one.
     pub take_lock: bool,
 }
@@ -55,6 +57,7 @@ impl PreflightInput {
             guard: settings.guard,
             on_reboot: settings.on_reboot,
             ignored: settings.ignored.clone(),
+            store_certs_in_secrets: settings.in_secrets.is_some(),
             take_lock: site.take_lock,
         }
     }

@@ -3,6 +3,7 @@
 //! First the facts are gathered, then pure checks look at them. One report says everything at once, with what
 //! was seen and what to do. A check that refuses has changed nothing.
 
+mod certificates;
 mod check_result;
 mod cluster;
 mod daemonsets;

@@ -22,6 +22,7 @@ pub enum Job {
     },
     #[serde(rename = "line-up")]
     PreferStatic,
+    CreateSecrets,
     CreateDaemonset {
         component: Component,
     },
@@ -79,6 +80,8 @@ pub enum Job {
     RenewCerts {
         name: Renewable,
     },
+    PrepareUpdateSecrets,
+    UpdateSecrets,
     RollCerts {
         component: Component,
         /// What the component reads at its start only.

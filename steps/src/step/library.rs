@@ -7,6 +7,7 @@ use super::await_ready::AwaitReady;
 use super::await_roll_out::AwaitRollOut;
 use super::bridge::Bridge;
 use super::create_daemonset::CreateDaemonset;
+use super::create_secrets::CreateSecrets;
 use super::edit_daemonset::EditDaemonset;
 use super::fall_back::FallBack;
 use super::forget_certs::ForgetCerts;
@@ -30,6 +31,7 @@ use super::share_live::ShareLive;
 use super::share_port::SharePort;
 use super::start_static::StartStatic;
 use super::switch::Switch;
+use super::update_secrets::{PrepareUpdateSecrets, UpdateSecrets};
 use super::vacate_port::VacatePort;
 use super::verify::Verify;
 use super::verify_static::VerifyStatic;
@@ -58,6 +60,7 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
             Job::RestoreStatic { component } => Arc::new(RestoreStatic { site, component }),
             Job::VacatePort { component } => Arc::new(VacatePort { site, component }),
             Job::PreferServing => Arc::new(PreferServing { site }),
+            Job::CreateSecrets => Arc::new(CreateSecrets { site }),
             Job::CreateDaemonset { component } => Arc::new(CreateDaemonset { site, component }),
             Job::AwaitReady { component } => Arc::new(AwaitReady { site, component }),
             Job::RetireStatic { component } => Arc::new(RetireStatic { site, component, standby: false }),
@@ -75,6 +78,8 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
             Job::AwaitRollOut { component } => Arc::new(AwaitRollOut { site, component }),
             Job::PrepareRollCerts { component } => Arc::new(PrepareRollCerts { site, component }),
             Job::RenewCerts { name } => Arc::new(RenewCerts { site, name }),
+            Job::PrepareUpdateSecrets => Arc::new(PrepareUpdateSecrets { site }),
+            Job::UpdateSecrets => Arc::new(UpdateSecrets { site }),
             Job::RollCerts { component, names } => Arc::new(RollCerts { site, component, names }),
             Job::ProveCerts { names } => Arc::new(ProveCerts { site, names }),
             Job::ForgetCerts => Arc::new(ForgetCerts { site }),

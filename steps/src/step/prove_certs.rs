@@ -8,6 +8,7 @@ use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 pub(super) struct ProveCerts {
     pub(super) site: Arc<Site>,
@@ -64,7 +65,15 @@ impl Step for ProveCerts {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = "every process, to have the new certificates";
-        cx.wait(what, self.site.timeouts.poll, async || self.look().await).await
+        // The kubelet writes what a Secret has into a pod's files within a minute and a half. Then they read it.
+        let minute = self.site.timeouts.minute;
+        let (began, kubelet) = (Instant::now(), minute * 3);
+        let in_secrets = self.site.settings.in_secrets.is_some();
+        cx.wait(what, self.site.timeouts.poll, async || match in_secrets && began.elapsed() < kubelet {
+            true => Err(Pending::NotYet(format!("Secrets reach every process within {kubelet:?}"))),
+            false => self.look().await,
+        })
+        .await
     }
 
     /// The step changed nothing.

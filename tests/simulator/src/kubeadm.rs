@@ -52,6 +52,12 @@ pub(super) fn init(root: &Path) -> io::Result<()> {
         write(&authority.key_file(root), &made.key, 0o600)?;
         write(&authority.certificate_file(root), &made.certificate, 0o644)?;
     }
+    // The key pair of service accounts' tokens.
+    let key = new_key()?;
+    let refused = |_| io::Error::other("a key that was made here is none");
+    let pair = Ed25519KeyPair::from_pkcs8(&key).map_err(refused)?;
+    write(&root.join("pki/sa.key"), &pem("PRIVATE KEY", &key), 0o600)?;
+    write(&root.join("pki/sa.pub"), &pem("PUBLIC KEY", pair.public_key().as_ref()), 0o600)?;
     Renewable::all().try_for_each(|name| renew(root, name))
 }
 

@@ -33,7 +33,8 @@
 //!
 //! A node may have certificates ([`rehearsal::Setup::with_certificates`]): real files, which its kubeadm renews.
 //! Its processes read them as the real ones do, at their start, each minute or at each connection, and say by
-//! name what they would present. No TLS is spoken, and no certificate is checked.
+//! name what they would present. No TLS is spoken, and no certificate is checked. A pod that mounts a Secret which is
+//! not there does not start. Its processes read the host's files all the same: what is in a Secret is not mounted.
 //!
 //! A second API server is a static pod with another name, another `--secure-port` and
 //! `--endpoint-reconciler-type=none`. [`SimulatedNode::client_at`] reaches it. The kubelet rejects a second

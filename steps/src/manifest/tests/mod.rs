@@ -7,6 +7,7 @@ mod daemonset;
 mod flags;
 mod fuzz;
 mod grammar;
+mod in_secrets;
 mod own_address;
 mod parse;
 mod properties;
@@ -72,6 +73,7 @@ fn target(kubernetes_minor: u32) -> Target {
         node_addresses: vec!["192.0.2.10".parse().unwrap()],
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
+        in_secrets: None,
     }
 }
 

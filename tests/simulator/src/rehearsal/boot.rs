@@ -89,6 +89,7 @@ impl SimulatedSite {
             objects: Inventory::new(),
             handover: setup.handover(),
             on_reboot: OnReboot::default(),
+            in_secrets: setup.stores_certs(),
             units: Arc::new(SimulatedUnits::new(dir.path())?),
             simulator: Arc::clone(simulator),
             number,

@@ -5,7 +5,7 @@ use fulcrum_steps::cluster::ClusterError;
 use fulcrum_steps::host::{FileImage, ManifestsDir};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, Secret};
 use kube::Api;
 use kube::api::ListParams;
 use std::collections::BTreeMap;
@@ -52,6 +52,10 @@ pub(super) async fn inventory(node: &SimulatedNode) -> Result<Inventory, kube::E
     let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-system");
     for lease in leases.list(&all).await? {
         seen.insert(format!("Lease {}", lease.metadata.name.unwrap_or_default()), String::new());
+    }
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), "kube-system");
+    for secret in secrets.list(&all).await? {
+        seen.insert(format!("Secret {}", secret.metadata.name.unwrap_or_default()), String::new());
     }
     let pods: Api<Pod> = Api::namespaced(client.clone(), "kube-system");
     for pod in pods.list(&all).await? {

@@ -31,6 +31,8 @@ pub struct Setup {
     nodes: u8,
     /// Whether its nodes have certificates.
     certificates: bool,
+    /// Whether its pivots put them into Secrets.
+    in_secrets: bool,
 }
 
 /// What the API server's manifest says about the node.
@@ -90,6 +92,7 @@ impl Setup {
             keep: false,
             nodes: 1,
             certificates: false,
+            in_secrets: false,
         })
     }
 
@@ -120,8 +123,8 @@ impl Setup {
         })?;
         let api = server.as_ref().map(Api::of).unwrap_or_default();
         let (handover, from) = (Wanted::Auto, Some(dir.to_owned()));
-        let (keep, nodes, certificates) = (false, 1, false);
-        Ok(Self { files, version, api, results, handover, from, keep, nodes, certificates })
+        let (keep, nodes, certificates, in_secrets) = (false, 1, false, false);
+        Ok(Self { files, version, api, results, handover, from, keep, nodes, certificates, in_secrets })
     }
 
     /// The manifests in `dir` if its three component files exist and can be read, otherwise built-in ones.
@@ -161,6 +164,17 @@ impl Setup {
     #[must_use]
     pub fn with_certificates(self) -> Self {
         Self { certificates: true, ..self }
+    }
+
+    /// This setup, on nodes that have certificates, with pivots that put those into Secrets.
+    #[must_use]
+    pub fn with_certs_in_secrets(self) -> Self {
+        Self { certificates: true, in_secrets: true, ..self }
+    }
+
+    /// Whether its pivots put certificates into Secrets.
+    pub(super) fn stores_certs(&self) -> bool {
+        self.in_secrets
     }
 
     /// How many nodes its clusters have.

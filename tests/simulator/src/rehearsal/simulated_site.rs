@@ -50,6 +50,8 @@ pub struct SimulatedSite {
     pub(super) objects: Inventory,
     pub(super) handover: Wanted,
     pub(super) on_reboot: OnReboot,
+    /// Whether its pivots put certificates into Secrets.
+    pub(super) in_secrets: bool,
     pub(super) units: Arc<SimulatedUnits>,
     pub(super) steps: Steps,
     /// The clients that are to know when this node is lost.
@@ -149,6 +151,7 @@ impl SimulatedSite {
             guard: true,
             on_reboot: self.on_reboot,
             ignored: Ignored::default(),
+            store_certs_in_secrets: self.in_secrets,
             take_lock: false,
         }
     }

@@ -6,6 +6,7 @@
 mod local_pod;
 mod mirror;
 mod probe;
+mod secrets;
 mod status;
 
 use crate::fault::Disk;
@@ -116,7 +117,7 @@ pub(super) fn rest(node: &mut Node, now: Now) {
 
 /// Ends what should not run, starts what should, and moves all pods on.
 fn settle(world: &mut World, number: usize, desired: Vec<Arc<Desired>>, now: Now) {
-    let World { nodes, log, .. } = world;
+    let World { nodes, log, store, .. } = world;
     let Node { kubelet, machine, faults, options, .. } = &mut nodes[number];
     let mut around = Around { machine, faults, log, options, now };
     for local in &mut kubelet.pods {
@@ -129,7 +130,7 @@ fn settle(world: &mut World, number: usize, desired: Vec<Arc<Desired>>, now: Now
     }
     for wanted in desired {
         let there = |l: &LocalPod| l.owner.pod_uid == wanted.owner.pod_uid || l.owner.pod == wanted.owner.pod;
-        if !kubelet.pods.iter().any(there) {
+        if !kubelet.pods.iter().any(there) && secrets::missing(store, &wanted).is_none() {
             let mut local = LocalPod::new(&wanted, &mut around);
             local.admit(&kubelet.pods, &mut around);
             kubelet.pods.push(local);

@@ -1,0 +1,105 @@
+# `pivot --store-certs-in-secrets` under load: power cuts, a certificate rotated in its Secret, and back with no Secret left (by hand)
+# shellcheck shell=bash
+
+KUBERNETES=${MANIFESTS%/manifests}
+MIRROR=$DISK$STATE_DIR/certificates
+
+secrets() { kubectl -n kube-system get secrets -o json | jq -r '[.items[] | select(.type != "bootstrap.kubernetes.io/token") | .metadata.name] | sort | join(" ")'; }
+# key_lines: a line of each key of this node, as a file has it, and as a kubeconfig has it.
+key_lines() {
+  sed -s -n 2p "$KUBERNETES"/pki/*.key "$KUBERNETES"/pki/etcd/*.key
+  sed -n 's/^ *client-key-data: *//p' "$KUBERNETES"/*.conf | cut -c 100-180
+}
+# no_key_outside LINES: a file with one of these lines is for root alone, and is kubeadm's or the mirror's; what was said has none.
+no_key_outside() {
+  local lines seen said
+  lines=$(mktemp)
+  echo "$1" >"$lines"
+  seen=$(find "$DISK"/etc "$DISK"/root "$DISK"/tmp "$DISK"/var/log "$DISK$STATE_DIR" -type f -exec grep -lFf "$lines" {} + |
+    while read -r file; do
+      case $file in
+      "$KUBERNETES"/* | "$MIRROR"/* | "$DISK"/root/.kube/*) [ "$(stat -c %a "$file")" = 600 ] || stat -c '%n %a' "$file" ;;
+      *) echo "$file" ;;
+      esac
+    done || true)
+  said=$(grep -rlFf "$lines" "$LOGS" || true)
+  rm "$lines"
+  [ -z "$seen$said" ] || { echo "$seen $said"; return 1; }
+}
+# of_the_host: what the three DaemonSets mount of kubeadm's directory.
+of_the_host() {
+  kubectl -n kube-system get daemonsets -o json |
+    jq -r '[.items[].spec.template.spec.volumes[] | .hostPath.path // empty | select(startswith("/etc/kubernetes"))] | join(" ")'
+}
+# presented: the certificate that the API server presents.
+presented() { python3 -c 'import ssl, sys; print(ssl.get_server_certificate((sys.argv[1], 6443)).strip())' "$NODE_IP"; }
+presents_the_file() { local seen; seen=$(presented); [ "$seen" = "$(cat "$KUBERNETES/pki/apiserver.crt")" ] || { echo "$seen"; return 1; }; }
+mirror_has() { cmp "$KUBERNETES/$1" "$MIRROR/$1"; }
+# into_secret NAME: the Secret gets what kubeadm's files have now, as docs/certificates.md says.
+into_secret() {
+  kubectl -n kube-system create secret tls "$1" --cert="$KUBERNETES/pki/$1.crt" --key="$KUBERNETES/pki/$1.key" \
+    --dry-run=client -o json |
+    jq '{data}' | kubectl -n kube-system patch secret "$1" --type=merge --patch-file=/dev/stdin >/dev/null
+}
+
+# What the host's files need, in this very run.
+remember_static
+need fulcrum_ends 0 pivot --yes
+check_pivoted
+power_cuts 'files' self_hosted_again
+need fulcrum_ends 0 rollback --yes
+remember_etcd
+check_static
+
+remember_static
+keys=$(key_lines)
+none=$(secrets)
+load_start
+need fulcrum_ends 0 pivot --store-certs-in-secrets --yes
+check_pivoted
+sleep 15 # connections that were made to the old one are missed by then
+load_stop 'pivot --store-certs-in-secrets'
+check_unharmed 'pivot --store-certs-in-secrets'
+expect_eq 'the DaemonSets mount nothing of kubeadm on the host' '' "$(of_the_host)"
+note "Secrets: $(secrets)"
+check 'no key is outside of 0600 files and Secrets' no_key_outside "$keys"
+
+power_cuts 'secrets' self_hosted_again loaded
+check 'the one with Secrets answers within 1.1 x of the one with files' \
+  at_most "$(awk -v t="$(answered_after files)" 'BEGIN {print t * 1.1}')" "$(answered_after secrets)"
+remember_etcd
+check_pivoted
+
+# A certificate is rotated in its Secret. Nothing is restarted.
+former=$(presented)
+processes=$(control_plane_processes)
+load_start
+node_exec kubeadm certs renew apiserver >"$LOGS/kubeadm.log" 2>&1
+keys+=$'\n'$(key_lines)
+check 'the Secret gets the new files' into_secret apiserver
+began=$SECONDS
+need wait_until 'the API server presents the new certificate' 240 presents_the_file
+note "after $((SECONDS - began)) s, most of which is the kubelet's"
+expect_eq 'it is another one' no "$([ "$former" = "$(presented)" ] && echo yes || echo no)"
+need wait_until 'the standby has it, too' 240 mirror_has pki/apiserver.crt
+check 'with its key' mirror_has pki/apiserver.key
+expect_same 'no process was restarted' "$processes" "$(control_plane_processes)"
+sleep 15
+load_stop 'a rotation in a Secret'
+check_unharmed 'a rotation in a Secret'
+
+hand_overs_from_now
+power_cut
+need wait_until 'the API answers' 240 api_answers
+check 'the standby presents the new certificate, too' presents_the_file
+need wait_until 'self-hosted again' 420 self_hosted_again
+remember_etcd
+
+load_start
+need fulcrum_ends 0 rollback --yes
+check_static
+load_stop 'rollback'
+check_unharmed 'rollback'
+expect_eq 'no Secret is left' "$none" "$(secrets)"
+check 'no mirror is left' test ! -e "$MIRROR"
+check 'no key is outside of 0600 files' no_key_outside "$keys"
