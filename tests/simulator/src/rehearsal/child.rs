@@ -132,7 +132,7 @@ impl SimulatedSite {
         Ok(serde_json::to_string(&Orders { verb, api, state_dir, settings, change, point })?)
     }
 
-    async fn inject_fault_in(
+    pub(super) async fn inject_fault_in(
         &self,
         program: &Path,
         (verb, change): (Verb, Option<Change>),

@@ -6,6 +6,7 @@ use super::pace::CASE_WITHIN;
 use super::point::{Case, Fault, Then};
 use super::setup::Setup;
 use super::simulated_site::{SimulatedSite, Steps};
+use super::story::Story;
 use super::tour::{outcome, reason};
 use super::worker_pool::WorkerPool;
 use fulcrum_engine::load::load;
@@ -29,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 pub struct FaultRehearsal {
     /// The manifests.
     pub setup: Setup,
+    /// What is broken.
+    pub story: Story,
     /// The program to run as the child that is broken: `fulcrum`.
     pub program: PathBuf,
     /// The directory for the worlds' own directories.
@@ -97,6 +100,9 @@ impl FaultRehearsal {
             Some(steps) => world.with_steps(Arc::clone(steps)),
             None => world,
         };
+        if self.story != Story::Pivot {
+            return self.break_and_mend_change(&world, case).await;
+        }
         let mut verb = Verb::Pivot;
         if case.point.when.is_undo() {
             let ending = world.pivot(&world.journal()?, Arc::new(Silent)).await?;
@@ -177,7 +183,12 @@ impl SimulatedSite {
     }
 
     /// Another session on the run, to its end.
-    async fn take_up(&self, journal: &Journal, run: RunId, then: Then) -> Result<Outcome, RehearsalError> {
+    pub(super) async fn take_up(
+        &self,
+        journal: &Journal,
+        run: RunId,
+        then: Then,
+    ) -> Result<Outcome, RehearsalError> {
         journal.reader().verify(run)?;
         let ending = match then {
             Then::Resume => self.resume(journal, run).await?,
@@ -201,7 +212,7 @@ fn only_run(journal: &Journal) -> Result<(RunId, Run), RehearsalError> {
     Ok((run, load(&journal.reader(), run)?))
 }
 
-fn over(state: &Run) -> Option<Outcome> {
+pub(super) fn over(state: &Run) -> Option<Outcome> {
     match state.phase() {
         Phase::Ended(outcome @ (Outcome::Completed | Outcome::RolledBack), _) => Some(*outcome),
         _ => None,

@@ -1,6 +1,6 @@
 //! The work of a child: the run, with the real steps and engine, until it is at its point.
 
-use super::child::{AT_ITS_POINT, Change, GO_ON, Orders, PAUSE, Verb};
+use super::child::{AT_ITS_POINT, GO_ON, Orders, PAUSE, Verb};
 use super::error::RehearsalError;
 use super::point::{Point, When};
 use super::simulated_site::{sealed_engine, sealer, settings_of, site};
@@ -32,7 +32,10 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     let orders: Orders = serde_json::from_str(orders)?;
     let (client, host) = Simulator::connect(orders.api)?;
     let journal = Journal::open(&orders.state_dir, LockPurpose::RehearsalChild.text())?;
-    let run = journal.reader().runs()?.first().map(|header| header.run);
+    let runs = journal.reader().runs()?;
+    // A change follows the pivot. What is taken up is the last run.
+    let run = if orders.verb == Verb::Change { runs.first() } else { runs.last() };
+    let run = run.map(|header| header.run);
     let none = || RehearsalError::Child("there is no run to take up".to_owned());
     let settings = match orders.settings {
         Some(settings) => settings,
@@ -56,12 +59,7 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
         (Verb::Change, Some(pivot)) => {
             let change =
                 orders.change.ok_or_else(|| RehearsalError::Child("there is no change".to_owned()))?;
-            let plan = match change {
-                Change::Edit(edit) => plan::edit(&settings, pivot, edit)?,
-                Change::Upgrade(upgrade) => plan::upgrade(&settings, pivot, upgrade)?,
-                Change::RenewCerts(wanted) => plan::renew_certs(&settings, pivot, wanted)?,
-            };
-            engine.start(plan).await?
+            engine.start(change.plan(&settings, pivot)?).await?
         }
         (Verb::Pivot, _) => engine.start(plan::pivot(&settings, super::SOON)?).await?,
         (Verb::Resume, Some(run)) => engine.resume(run).await?,
