@@ -1,7 +1,8 @@
 //! What was typed after `fulcrum rehearse`.
 
 use super::HandoverArg;
-use fulcrum_simulator::rehearsal::Version;
+use clap::ValueEnum;
+use fulcrum_simulator::rehearsal::{Story, Version};
 use std::path::PathBuf;
 
 /// The values of `--crash`, within 80 columns.
@@ -25,7 +26,8 @@ On the way back, after kill and reboot, both values of THEN mean one thing. Only
 one is tried then, and only `resume` of `signing`. After a reboot the guard does
 THEN, if the run has armed it. A run that completes is rolled back at last.
 Every case must end exactly as before. After one of `signing`, the next run's
-end must sign everything.";
+end must sign everything. With --story upgrade and certs the run after the pivot
+is broken, and `signing` is not.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rehearse {
@@ -39,6 +41,9 @@ pub(crate) struct Rehearse {
     /// How the control plane changes hands; the simulated node allows all ways.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) handover: HandoverArg,
+    /// What is rehearsed.
+    #[arg(long, value_enum, default_value_t)]
+    story: StoryArg,
     /// Keep the simulated node's files and the journal, and name their directory.
     #[arg(long)]
     pub(crate) keep: bool,
@@ -48,4 +53,26 @@ pub(crate) struct Rehearse {
     /// How many runs are broken side by side [default: six for each processor].
     #[arg(long, value_name = "N", requires = "crash")]
     pub(crate) side_by_side: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum StoryArg {
+    /// The pivot and the way back.
+    #[default]
+    Pivot,
+    /// After a pivot, another release of Kubernetes, and the way back.
+    Upgrade,
+    /// After a pivot, kubeadm renews every certificate, and the way back.
+    Certs,
+}
+
+impl Rehearse {
+    /// What is rehearsed.
+    pub(crate) fn story(&self) -> Story {
+        match self.story {
+            StoryArg::Pivot => Story::Pivot,
+            StoryArg::Upgrade => Story::Upgrade,
+            StoryArg::Certs => Story::Certs,
+        }
+    }
 }

@@ -19,6 +19,7 @@ mod read_history;
 mod refused;
 mod rehearse;
 mod rehearse_crash;
+mod rehearse_story;
 mod resume;
 mod rollback;
 mod status;

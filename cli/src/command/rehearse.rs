@@ -3,13 +3,14 @@
 use super::carry_on::signals;
 use super::refused::{from_rehearsal, refuse};
 use super::rehearse_crash::crash;
+use super::rehearse_story::{self, exit_of};
 use crate::args::Rehearse;
 use crate::exit::{Exit, Failure};
 use crate::render::{Progress, plan_talk, show_tour};
 use crate::shell::Shell;
-use fulcrum_engine::{Observer, Outcome};
+use fulcrum_engine::Observer;
 use fulcrum_simulator::rehearsal::{
-    SOON, Setup, SetupError, SimulatedSite, Summary, Version, run_child, there_and_back,
+    SOON, Setup, SetupError, SimulatedSite, Story, Version, run_child, there_and_back,
 };
 use fulcrum_steps::check::Check;
 use fulcrum_steps::plan;
@@ -24,7 +25,7 @@ const USUAL_DIR: &str = "/etc/kubernetes/manifests";
 const CLEANINGS: u32 = 5;
 
 pub(crate) async fn rehearse(args: &Rehearse, shell: &Shell) -> Result<Exit, Failure> {
-    let setup = find_setup(args, shell)?;
+    let setup = args.story().setup(find_setup(args, shell)?);
     let scratch = Scratch::new()?;
     let mut signals = signals()?;
     let interrupted = async {
@@ -37,6 +38,9 @@ pub(crate) async fn rehearse(args: &Rehearse, shell: &Shell) -> Result<Exit, Fai
     };
     let work = async {
         match &args.crash {
+            None if args.story() != Story::Pivot => {
+                rehearse_story::tour(args.story(), &setup, &scratch.path, shell).await
+            }
             None => tour(&setup, &scratch.path, shell).await,
             Some(what) => crash(args, what, setup.clone(), &scratch.path, shell).await,
         }
@@ -104,14 +108,6 @@ async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure
     let summary = summary.map_err(from_rehearsal)?;
     show_tour(&summary, shell);
     Ok(exit_of(&summary))
-}
-
-fn exit_of(summary: &Summary) -> Exit {
-    match summary.pivot.0 {
-        Some(Outcome::RolledBack) => Exit::Undone,
-        _ if summary.is_exact() => Exit::Done,
-        _ => Exit::NeedsOperator,
-    }
 }
 
 /// The private directory.

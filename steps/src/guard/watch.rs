@@ -333,7 +333,7 @@ impl<'a> Watch<'a> {
     /// Attends a roll-out while a pod of it comes and goes.
     fn attend(&mut self, until: Instant) {
         let (site, tick) = (Arc::clone(&self.site), self.guard.intervals.tick);
-        let task = tokio::spawn(async move { match roll_out::attend(&site, tick).await {} });
+        let task = tokio::spawn(async move { match roll_out::attend(&site, tick, None).await {} });
         self.attending = Some((task, until));
     }
 

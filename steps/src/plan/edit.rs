@@ -71,9 +71,11 @@ pub fn edited(plan: &Plan) -> Vec<(Component, TemplateChange)> {
 /// The steps that change one DaemonSet and see its pods serve, after the step `after`. The last one is
 /// `await-roll-out`.
 pub(super) fn roll_out(job: Job, component: Component, within: Duration, after: StepId) -> [StepSpec; 2] {
+    // A person's edit may mean to change what is served. A release's must not.
+    let shadow = component == Component::ApiServer && matches!(job, Job::ChangeDaemonset { .. });
     let change = step(StepKind::EditDaemonset.of(component), job);
     let change = change.undo_policy(Policy::tries(BACK_TRIES, BACK_WITHIN)).after([after]);
-    let wait = step(StepKind::AwaitRollOut.of(component), Job::AwaitRollOut { component });
+    let wait = step(StepKind::AwaitRollOut.of(component), Job::AwaitRollOut { component, shadow });
     let wait = wait.policy(Policy::tries(1, within)).after([StepKind::EditDaemonset.of(component)]);
     // After a reboot, or another process's death, the pod is another one.
     [change, wait.durability(Durability::Process)]

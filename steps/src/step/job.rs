@@ -72,6 +72,9 @@ pub enum Job {
     },
     AwaitRollOut {
         component: Component,
+        /// Whether the new API server's answers are compared with the old one's.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        shadow: bool,
     },
     PrepareRollCerts {
         component: Component,

@@ -68,7 +68,7 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
             Job::ChangeDaemonset { component, fields } => {
                 Arc::new(EditDaemonset { site, component, change: TemplateChange::Fields(fields) })
             }
-            Job::AwaitRollOut { component } => Arc::new(AwaitRollOut { site, component }),
+            Job::AwaitRollOut { component, shadow } => Arc::new(AwaitRollOut { site, component, shadow }),
             Job::PrepareRollCerts { component } => Arc::new(PrepareRollCerts { site, component }),
             Job::RenewCerts { name } => Arc::new(RenewCerts { site, name }),
             Job::RollCerts { component, names } => Arc::new(RollCerts { site, component, names }),

@@ -1,11 +1,11 @@
 //! Breaks changes of a self-hosted control plane.
 
+use super::begun::{Begun, is_a_change};
 use super::child::Verb;
 use super::crash::{FaultRehearsal, Verdict, over};
 use super::error::RehearsalError;
 use super::point::{Case, Fault, Then};
 use super::simulated_site::SimulatedSite;
-use super::story::{Begun, is_a_change};
 use super::tour::{outcome, reason};
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};

@@ -1,11 +1,12 @@
 //! A change of a self-hosted control plane, there and back, and a report.
 
+use super::begun::Begun;
 use super::error::RehearsalError;
 use super::pace::{QUIET, SOON};
 use super::pulse::Pulse;
 use super::setup::Setup;
 use super::simulated_site::SimulatedSite;
-use super::story::{Begun, Story};
+use super::story::Story;
 use super::tour::{Summary, look, outcome, reason, step_times};
 use fulcrum_engine::{Ending, Observer, Outcome, Silent};
 use fulcrum_evidence::verify::Standing;
