@@ -9,8 +9,8 @@ use fulcrum_simulator::Ability;
 use fulcrum_simulator::rehearsal::{Change, ChildExit, Fault, Point, Then, When, intervals};
 use fulcrum_steps::certificates::{KeptDir, Pace, Renewable, Renewal, inventory};
 use fulcrum_steps::component::Component;
-use fulcrum_steps::guard::{Carried, Guard, Intervals, boot, carry_on};
-use fulcrum_steps::plan;
+use fulcrum_steps::guard::{Carried, Ended, Guard, Intervals, boot, carry_on};
+use fulcrum_steps::plan::{self, ROLL_CERTS};
 use fulcrum_steps::run_info::RunInfo;
 use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
 use fulcrum_steps::unit::HOLD_OFF;
@@ -336,13 +336,57 @@ async fn without_kubeadm_the_former_files_come_back() {
     world.assert_pivoted("without kubeadm").await;
 }
 
+/// With the option the guard does what is needed: a run of its own. One that is killed is finished.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guard_rolls_out_what_was_renewed_by_hand() {
+    let (world, pivot) = pivoted().await;
+    let pids = |world: &TestSite| -> BTreeMap<String, u32> {
+        world.machine().snapshot().processes.into_iter().map(|one| (one.component, one.pid)).collect()
+    };
+    let before = pids(&world);
+    for name in ["scheduler.conf", "controller-manager.conf", "apiserver"] {
+        world.host.renew_certificate(name, &root(&world)).await.unwrap();
+    }
+    let pace = Intervals { certificates: Duration::from_millis(20), ..intervals(Duration::from_secs(5)) };
+    let stop = CancellationToken::new();
+    let guard = Guard { env: &*world, intervals: pace, roll_certificates: true, stop };
+    let ended = tokio::time::timeout(SOON, guard.run(|| {})).await.unwrap();
+    assert_eq!(ended, Ended::RunIsOver);
+    let journal = world.journal();
+    let runs = journal.reader().runs().unwrap();
+    let run = load(&journal.reader(), runs.last().unwrap().run).unwrap();
+    assert_eq!(run.plan().workflow(), ROLL_CERTS);
+    assert_eq!(format!("{}", run.phase()).split(':').next(), Some("completed"), "{}", run.phase());
+    let steps: Vec<&str> = run.plan().steps().iter().map(|step| step.id.as_str()).collect();
+    let roll = |component: &str| steps.iter().position(|step| *step == format!("roll-certs/{component}"));
+    let waits =
+        |component: &str| steps.iter().position(|step| *step == format!("await-roll-out/{component}"));
+    assert!(waits("kube-controller-manager") < roll("kube-scheduler"), "one at a time: {steps:?}");
+    drop(journal);
+    assert_in_use(&world, "after the guard's roll-out").await;
+    world.assert_pivoted("after the guard's roll-out").await;
+    let after = pids(&world);
+    let changed: Vec<&String> =
+        before.iter().filter(|(name, pid)| after[*name] != **pid).map(|(name, _)| name).collect();
+    assert_eq!(changed, ["kube-controller-manager", "kube-scheduler"]);
+
+    // Nothing is left to be done.
+    let again = tokio::time::timeout(Duration::from_millis(300), guard.run(|| {})).await;
+    assert!(again.is_err(), "{again:?}");
+    drop(guard);
+    let back = world.rollback(&world.journal(), pivot).await;
+    assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
+    world.assert_static("after the guard's roll-out").await;
+}
+
 /// A plain `kubeadm certs renew`: the guard says who goes on with the former one. A renewal by fulcrum ends that.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_guard_tells_of_files_that_were_renewed_by_hand() {
     let (world, pivot) = pivoted().await;
     world.host.renew_certificate("scheduler.conf", &root(&world)).await.unwrap();
     let pace = Intervals { certificates: Duration::from_millis(20), ..intervals(Duration::from_secs(5)) };
-    let guard = Guard { env: &*world, intervals: pace, stop: CancellationToken::new() };
+    let guard =
+        Guard { env: &*world, intervals: pace, roll_certificates: false, stop: CancellationToken::new() };
     let events: Api<Event> = Api::namespaced(world.simulator.client(), "default");
     let told = async {
         loop {

@@ -2,6 +2,7 @@
 
 use crate::edit::{guard_goes_on, pivoted, settings};
 use crate::support::{SOON, TestSite, outcome, reason};
+use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Outcome};
 use fulcrum_simulator::rehearsal::{Change, ChildExit, Fault, Point, SimulatedKubeadm, Then, Version, When};
@@ -62,7 +63,12 @@ async fn find(world: &TestSite, pivot: RunId, to: Version) -> Result<Found, Targ
 
 async fn upgrade_to(world: &TestSite, pivot: RunId, to: Version) -> plan::Upgrade {
     let found = find(world, pivot, to).await.unwrap();
-    plan::Upgrade { merged: found.merged, within: SOON, why: format!("{} to {}", found.from, found.to) }
+    plan::Upgrade {
+        merged: found.merged,
+        noted: found.noted,
+        within: SOON,
+        why: format!("{} to {}", found.from, found.to),
+    }
 }
 
 async fn carry_out(world: &TestSite, pivot: RunId, upgrade: plan::Upgrade, end: bool) -> Ending {
@@ -90,6 +96,12 @@ async fn releases(world: &TestSite) -> Vec<(String, Option<String>)> {
         releases.push((image, flags.get(EMULATED).cloned()));
     }
     releases
+}
+
+/// The release in kubeadm's configuration of the cluster.
+async fn noted(world: &TestSite) -> String {
+    let text = world.cluster.kubeadm_configuration().await.unwrap().unwrap();
+    text.lines().find_map(|line| line.strip_prefix("kubernetesVersion: ")).unwrap().to_owned()
 }
 
 fn all(releases: &[(String, Option<String>)], version: &str, emulated: Option<&str>) -> bool {
@@ -122,11 +134,17 @@ async fn an_upgrade_emulates_the_release_before_comes_back_exactly_and_is_finali
     );
     let flags = Words::of(component, &templates(&world).await[2]).unwrap().flags(component).unwrap();
     assert_eq!(flags["v"], "7", "a person's flag stays");
+    assert_eq!(noted(&world).await, "v1.36.3");
+    let compared = load(&world.journal().reader(), ending.run).unwrap();
+    let compared = compared.output(&"await-roll-out/kube-apiserver".into()).unwrap()["compared"].clone();
+    assert!(compared["lists"].as_u64() >= Some(5), "{compared}");
+    assert!(compared["objects"].as_u64() >= Some(5), "{compared}");
     world.assert_pivoted("after an upgrade").await;
 
     let back = world.rollback(&world.journal(), ending.run).await;
     assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
     assert_eq!(templates(&world).await, before);
+    assert_eq!(noted(&world).await, "v1.35.3");
     assert!(
         Component::ALL.into_iter().all(|component| kept(component).ends_with(":v1.35.3")),
         "and comes back"
@@ -135,7 +153,7 @@ async fn an_upgrade_emulates_the_release_before_comes_back_exactly_and_is_finali
     let again = carry_out(&world, pivot, upgrade, false).await;
     assert_eq!(outcome(&again), Outcome::Completed, "{}", reason(&again));
     let merged = end_of_emulation(&live(&world).await).unwrap();
-    let end = plan::Upgrade { merged, within: SOON, why: "finalize".to_owned() };
+    let end = plan::Upgrade { merged, noted: None, within: SOON, why: "finalize".to_owned() };
     let finalized = carry_out(&world, pivot, end, true).await;
     assert_eq!(outcome(&finalized), Outcome::Completed, "{}", reason(&finalized));
     assert!(all(&releases(&world).await, ":v1.36.3", None), "{:?}", releases(&world).await);
@@ -160,6 +178,25 @@ async fn a_release_that_does_not_serve_comes_back_by_itself() {
     assert!(reason(&ending).contains("does not come up"), "{}", reason(&ending));
     assert_eq!(templates(&world).await, before);
     world.assert_pivoted("after an upgrade that did not serve").await;
+}
+
+/// The new API server is asked what the old one is asked, before it gets any client.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_answers_otherwise_gets_no_client() {
+    let (world, pivot) = ready().await;
+    let before = templates(&world).await;
+    let mut upgrade = upgrade_to(&world, pivot, NEXT).await;
+    let words =
+        upgrade.merged[0].changes.iter_mut().find(|change| change.path.ends_with(&["command".into()]));
+    let words = words.unwrap().now.as_mut().unwrap().as_array_mut().unwrap();
+    words.push("--simulate=serves-less".into());
+    let ending = carry_out(&world, pivot, upgrade, false).await;
+    assert_eq!(outcome(&ending), Outcome::RolledBack, "{}", reason(&ending));
+    assert!(reason(&ending).contains("as the old one d"), "{}", reason(&ending));
+    assert!(reason(&ending).contains("does not serve discovery.k8s.io/v1"), "{}", reason(&ending));
+    assert_eq!(templates(&world).await, before);
+    assert_eq!(noted(&world).await, "v1.35.3");
+    world.assert_pivoted("after an upgrade whose API server lacked something").await;
 }
 
 /// A patch release may change the images alone, and then both pods have the same words.
@@ -211,21 +248,25 @@ async fn what_may_not_be_upgraded_is_refused_before_anything_changes() {
 async fn an_upgrade_that_is_killed_anywhere_is_finished_by_the_guard() {
     let (world, pivot) = ready().await;
     let fulcrum = Path::new(env!("CARGO_BIN_EXE_fulcrum"));
-    for component in Component::ALL {
-        for (step, when) in [("edit-daemonset", When::Effect), ("await-roll-out", When::Started)] {
-            let point = Point { step: format!("{step}/{component}").as_str().into(), when };
-            keep_standby(&world, &world.journal());
-            let upgrade = Change::Upgrade(upgrade_to(&world, pivot, NEXT).await);
-            let killed =
-                world.inject_fault_in_change(fulcrum, upgrade, (&point, Fault::Kill, Then::Resume)).await;
-            assert_eq!(killed.unwrap(), ChildExit::Killed, "{point}");
-            let ending = guard_goes_on(&world).await;
-            assert_eq!(outcome(&ending), Outcome::Completed, "{point}: {}", reason(&ending));
-            assert!(all(&releases(&world).await, ":v1.36.3", Some("1.35")), "{point}");
-            world.assert_pivoted(&point.to_string()).await;
-            let back = world.rollback(&world.journal(), ending.run).await;
-            assert_eq!(outcome(&back), Outcome::RolledBack, "{point}: {}", reason(&back));
-        }
+    let each = Component::ALL.into_iter().flat_map(|component| {
+        [("edit-daemonset", When::Effect), ("await-roll-out", When::Started)]
+            .map(|(step, when)| (format!("{step}/{component}"), when))
+    });
+    let noting = [When::Started, When::Effect].map(|when| ("upload-config".to_owned(), when));
+    for (step, when) in each.chain(noting) {
+        let point = Point { step: step.as_str().into(), when };
+        keep_standby(&world, &world.journal());
+        let upgrade = Change::Upgrade(upgrade_to(&world, pivot, NEXT).await);
+        let killed =
+            world.inject_fault_in_change(fulcrum, upgrade, (&point, Fault::Kill, Then::Resume)).await;
+        assert_eq!(killed.unwrap(), ChildExit::Killed, "{point}");
+        let ending = guard_goes_on(&world).await;
+        assert_eq!(outcome(&ending), Outcome::Completed, "{point}: {}", reason(&ending));
+        assert!(all(&releases(&world).await, ":v1.36.3", Some("1.35")), "{point}");
+        assert_eq!(noted(&world).await, "v1.36.3", "{point}");
+        world.assert_pivoted(&point.to_string()).await;
+        let back = world.rollback(&world.journal(), ending.run).await;
+        assert_eq!(outcome(&back), Outcome::RolledBack, "{point}: {}", reason(&back));
     }
     assert!(all(&releases(&world).await, ":v1.35.3", None));
 }

@@ -43,10 +43,11 @@ pub enum StepKind {
     RollCerts,
     ProveCerts,
     ForgetCerts,
+    UploadConfig,
 }
 
 /// Each kind, its frozen text in the journal, and the text that people read.
-const NAMES: [(StepKind, &str, &str); 34] = [
+const NAMES: [(StepKind, &str, &str); 35] = [
     (StepKind::Preflight, "preflight", "preflight"),
     (StepKind::Lock, "lock", "lock"),
     (StepKind::Archive, "archive", "archive"),
@@ -81,6 +82,7 @@ const NAMES: [(StepKind, &str, &str); 34] = [
     (StepKind::RollCerts, "roll-certs", "roll-certs"),
     (StepKind::ProveCerts, "prove-certs", "prove-certs"),
     (StepKind::ForgetCerts, "forget-certs", "forget-certs"),
+    (StepKind::UploadConfig, "upload-config", "upload-config"),
 ];
 
 /// The name of one step of a plan.

@@ -4,7 +4,9 @@ use super::{Moment, Story};
 use fulcrum_engine::Outcome;
 use fulcrum_engine::history::{AttemptResult, Direction};
 use fulcrum_engine::run::Phase;
-use fulcrum_steps::plan::{EDIT, FALL_BACK, FINALIZE, HAND_OVER, PIVOT, RENEW_CERTS, RENEW_STANDBY, UPGRADE};
+use fulcrum_steps::plan::{
+    EDIT, FALL_BACK, FINALIZE, HAND_OVER, PIVOT, RENEW_CERTS, RENEW_STANDBY, ROLL_CERTS, UPGRADE,
+};
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -87,6 +89,7 @@ impl Story {
             UPGRADE => "another release of Kubernetes",
             FINALIZE => "the release without the emulation of the one before",
             RENEW_CERTS => "certificates renewed by kubeadm",
+            ROLL_CERTS => "pods started for certificates that were renewed by hand",
             PIVOT | HAND_OVER => "static pods to DaemonSets",
             FALL_BACK => "DaemonSets to static pods",
             _ => "",

@@ -49,8 +49,17 @@ pub(crate) struct Shadow(Mutex<Seen>);
 #[derive(Debug, Default)]
 struct Seen {
     same: Option<Compared>,
-    /// What differed at the last look, and since when something has.
-    differs: Option<(Instant, String)>,
+    /// What was wrong at the last look, and since when something has been.
+    wrong: Option<(Instant, Wrong)>,
+}
+
+/// Why the two have not agreed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Wrong {
+    /// In words.
+    Differs(String),
+    /// One of them could not be asked.
+    NotAsked(String),
 }
 
 /// The two servers agreed.
@@ -77,11 +86,20 @@ impl Shadow {
         self.seen().same.clone()
     }
 
-    /// What differs, once something has differed for this long.
-    pub(crate) fn differs_for(&self, limit: Duration) -> Option<String> {
+    /// What is wrong, once something has been for this long.
+    pub(crate) fn wrong_for(&self, limit: Duration) -> Option<String> {
         let seen = self.seen();
-        let (since, what) = seen.differs.as_ref()?;
+        let (since, wrong) = seen.wrong.as_ref()?;
+        let (Wrong::Differs(what) | Wrong::NotAsked(what)) = wrong;
         (since.elapsed() >= limit).then(|| what.clone())
+    }
+
+    /// What differed when the two were last compared. The old server may have gone since.
+    pub(crate) fn differs(&self) -> Option<String> {
+        match &self.seen().wrong {
+            Some((_, Wrong::Differs(what))) => Some(what.clone()),
+            _ => None,
+        }
     }
 
     /// Compares these two once more, unless they have agreed.
@@ -92,11 +110,11 @@ impl Shadow {
         let compared = Servers { site, old, new }.compare().await;
         let mut seen = self.seen();
         match compared {
-            Ok(same) => *seen = Seen { same: Some(same), differs: None },
-            Err(what) => {
-                tracing::debug!("in the shadow: {what}");
-                let since = seen.differs.take().map_or_else(Instant::now, |(since, _)| since);
-                seen.differs = Some((since, what));
+            Ok(same) => *seen = Seen { same: Some(same), wrong: None },
+            Err(wrong) => {
+                tracing::debug!(?wrong, "in the shadow");
+                let since = seen.wrong.take().map_or_else(Instant::now, |(since, _)| since);
+                seen.wrong = Some((since, wrong));
             }
         }
     }
@@ -117,7 +135,7 @@ struct Servers<'a> {
 type Objects = BTreeSet<(String, String)>;
 
 impl Servers<'_> {
-    async fn compare(&self) -> Result<Compared, String> {
+    async fn compare(&self) -> Result<Compared, Wrong> {
         let mut same = Compared { no_longer_served: self.discovery().await?, ..Compared::default() };
         let mut differs = Vec::new();
         for list in LISTS {
@@ -136,11 +154,11 @@ impl Servers<'_> {
         let more = differs.len().saturating_sub(NAMED_MAX);
         differs.truncate(NAMED_MAX);
         let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-        Err(format!("{}{more}", differs.join("; ")))
+        Err(Wrong::Differs(format!("{}{more}", differs.join("; "))))
     }
 
     /// The groups and versions that only the old server has. An error if objects are stored in a group that goes.
-    async fn discovery(&self) -> Result<Vec<String>, String> {
+    async fn discovery(&self) -> Result<Vec<String>, Wrong> {
         let (old, new) = (self.versions(self.old).await?, self.versions(self.new).await?);
         let mut gone = Vec::new();
         for (group, versions) in &old {
@@ -151,7 +169,8 @@ impl Servers<'_> {
                     && let Some(resource) = self.stored(&name).await?
                 {
                     let new = describe(self.new);
-                    return Err(format!("{new} does not serve {name}, of which there are {resource}"));
+                    let words = format!("{new} does not serve {name}, of which there are {resource}");
+                    return Err(Wrong::Differs(words));
                 }
                 gone.push(name);
             }
@@ -160,10 +179,10 @@ impl Servers<'_> {
     }
 
     /// The versions of each group but the core one.
-    async fn versions(&self, server: &Process) -> Result<BTreeMap<String, BTreeSet<String>>, String> {
+    async fn versions(&self, server: &Process) -> Result<BTreeMap<String, BTreeSet<String>>, Wrong> {
         let (status, body) = self.read(server, "/apis").await?;
         if status != 200 {
-            return Err(format!("{} answers {status} to /apis", describe(server)));
+            return Err(Wrong::Differs(format!("{} answers {status} to /apis", describe(server))));
         }
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let groups = body["groups"].as_array().into_iter().flatten();
@@ -175,7 +194,7 @@ impl Servers<'_> {
     }
 
     /// A resource of this group and version that has objects, as the old server knows.
-    async fn stored(&self, version: &str) -> Result<Option<String>, String> {
+    async fn stored(&self, version: &str) -> Result<Option<String>, Wrong> {
         let (_, body) = self.read(self.old, &format!("/apis/{version}")).await?;
         for resource in body["resources"].as_array().into_iter().flatten() {
             let name = resource["name"].as_str().unwrap_or_default();
@@ -191,7 +210,7 @@ impl Servers<'_> {
         Ok(None)
     }
 
-    async fn list(&self, list: &str) -> Result<Listed, String> {
+    async fn list(&self, list: &str) -> Result<Listed, Wrong> {
         let path = format!("{list}?limit={PAGE}");
         let (status, before) = self.read(self.old, &path).await?;
         if status != 200 {
@@ -225,18 +244,24 @@ impl Servers<'_> {
     }
 
     /// The answer of this very server.
-    async fn read(&self, server: &Process, path: &str) -> Result<(u16, Value), String> {
+    async fn read(&self, server: &Process, path: &str) -> Result<(u16, Value), Wrong> {
         let mark = if server.pid == self.new.pid { MARK_NEWCOMER } else { MARK_SERVING };
         let question = self.site.question(Component::ApiServer);
         let question = Question { path: path.to_owned(), mark: Some(mark), ..question };
         for _ in 0..QUESTIONS_MAX {
-            let read = self.site.node.host.read(&question).await.map_err(|error| error.to_string())?;
+            let read = self
+                .site
+                .node
+                .host
+                .read(&question)
+                .await
+                .map_err(|error| Wrong::NotAsked(error.to_string()))?;
             if read.answer.process.is_some_and(|process| process.pid == server.pid) {
                 // An answer that is no JSON has nothing in it.
                 return Ok((read.answer.status, serde_json::from_str(&read.body).unwrap_or_default()));
             }
         }
-        Err(format!("{} gave none of {QUESTIONS_MAX} answers to {path}", describe(server)))
+        Err(Wrong::NotAsked(format!("{} gave none of {QUESTIONS_MAX} answers to {path}", describe(server))))
     }
 }
 

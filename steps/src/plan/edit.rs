@@ -16,9 +16,9 @@ use std::time::Duration;
 pub const EDIT: &str = "edit";
 
 /// One attempt to put the former words back, and to see its pods serve.
-const BACK_WITHIN: Duration = Duration::from_secs(180);
+pub(super) const BACK_WITHIN: Duration = Duration::from_secs(180);
 /// Without an API an attempt takes some seconds. Then the guard must get its turn: it waits for this run.
-const BACK_TRIES: u32 = 4;
+pub(super) const BACK_TRIES: u32 = 4;
 
 /// One attempt to let go of the lock. The API has answered a moment before.
 const LET_GO_WITHIN: Duration = Duration::from_secs(10);

@@ -70,6 +70,11 @@ pub enum Job {
         component: Component,
         fields: Vec<FieldChange>,
     },
+    /// From and to are versions as kubeadm writes them.
+    UploadConfig {
+        from: String,
+        to: String,
+    },
     AwaitRollOut {
         component: Component,
         /// Whether the new API server's answers are compared with the old one's.

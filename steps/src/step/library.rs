@@ -28,6 +28,7 @@ use super::roll_certs::{PrepareRollCerts, RollCerts};
 use super::share_live::ShareLive;
 use super::share_port::SharePort;
 use super::switch::Switch;
+use super::upload_config::UploadConfig;
 use super::vacate_port::VacatePort;
 use super::verify::Verify;
 use crate::manifest::TemplateChange;
@@ -69,6 +70,7 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
                 Arc::new(EditDaemonset { site, component, change: TemplateChange::Fields(fields) })
             }
             Job::AwaitRollOut { component, shadow } => Arc::new(AwaitRollOut { site, component, shadow }),
+            Job::UploadConfig { from, to } => Arc::new(UploadConfig { site, from, to }),
             Job::PrepareRollCerts { component } => Arc::new(PrepareRollCerts { site, component }),
             Job::RenewCerts { name } => Arc::new(RenewCerts { site, name }),
             Job::RollCerts { component, names } => Arc::new(RollCerts { site, component, names }),

@@ -30,6 +30,7 @@ mod roll_out;
 mod share_live;
 mod share_port;
 mod switch;
+mod upload_config;
 mod vacate_port;
 mod verify;
 

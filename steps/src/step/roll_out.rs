@@ -49,6 +49,10 @@ impl RolledOut<'_> {
                 self.refuse_what_does_not_come_up(&since).await?;
                 self.refuse_what_answers_otherwise(shadow)?;
             }
+            if let (Ok(_), Some(what)) = (&seen, shadow.and_then(Shadow::differs)) {
+                let text = format!("the new API server did not answer as the old one did: {what}");
+                return Err(StepError::fatal(text).into());
+            }
             seen
         };
         let waiting = cx.wait(&what, self.site.timeouts.poll, look);
@@ -76,8 +80,8 @@ impl RolledOut<'_> {
 
     /// The controller ends the old pod 20 s after the new one is Ready.
     fn refuse_what_answers_otherwise(&self, shadow: Option<&Shadow>) -> Result<(), StepError> {
-        let limit = self.site.timeouts.unproven / 2;
-        let Some(what) = shadow.and_then(|shadow| shadow.differs_for(limit)) else { return Ok(()) };
+        let limit = self.site.timeouts.shadow;
+        let Some(what) = shadow.and_then(|shadow| shadow.wrong_for(limit)) else { return Ok(()) };
         Err(StepError::fatal(format!(
             "the new API server does not answer as the old one does, which goes on: for {limit:?}, {what}"
         )))

@@ -42,6 +42,8 @@ pub struct Begun {
 struct Before {
     /// The DaemonSets' pod templates.
     templates: Vec<(Component, Value)>,
+    /// kubeadm's configuration of the cluster.
+    configuration: Option<String>,
     /// Content and last change of each file that kubeadm renews.
     certificates: BTreeMap<PathBuf, (Vec<u8>, SystemTime)>,
 }
@@ -148,7 +150,7 @@ impl SimulatedSite {
         };
         let found = target(&wish).await.map_err(|refused| RehearsalError::Change(refused.to_string()))?;
         let why = format!("{} to {}", found.from, found.to);
-        Ok(plan::Upgrade { merged: found.merged, within: SOON, why })
+        Ok(plan::Upgrade { merged: found.merged, noted: found.noted, within: SOON, why })
     }
 
     /// kubeadm notes in the cluster what it has made.
@@ -192,13 +194,13 @@ impl SimulatedSite {
     async fn look_before(&self) -> Result<Before, RehearsalError> {
         let live = self.daemonsets().await?;
         let template = |(component, live): (Component, Value)| (component, live["spec"]["template"].clone());
-        let root = self.kubernetes_dir();
+        let (root, configuration) = (self.kubernetes_dir(), self.cluster.kubeadm_configuration().await?);
         let mut certificates = BTreeMap::new();
         for path in Renewable::all().flat_map(|name| name.files(&root)).filter(|path| path.exists()) {
             let seen = (fs::read(&path)?, fs::metadata(&path)?.modified()?);
             certificates.insert(path, seen);
         }
-        Ok(Before { templates: live.into_iter().map(template).collect(), certificates })
+        Ok(Before { templates: live.into_iter().map(template).collect(), configuration, certificates })
     }
 }
 
@@ -208,7 +210,8 @@ impl Before {
         let mut templates = self.templates.iter().zip(&other.templates);
         let template = templates.find(|(now, before)| now != before);
         let template = template.map(|((component, _), _)| component.daemonset_name().to_owned());
-        template.or_else(|| {
+        let configuration = (self.configuration != other.configuration).then(|| "kubeadm-config".to_owned());
+        template.or(configuration).or_else(|| {
             let differs = |path: &&PathBuf| self.certificates.get(*path) != other.certificates.get(*path);
             let path = self.certificates.keys().chain(other.certificates.keys()).find(differs);
             path.map(|path| path.display().to_string())
