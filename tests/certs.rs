@@ -336,7 +336,7 @@ async fn without_kubeadm_the_former_files_come_back() {
     world.assert_pivoted("without kubeadm").await;
 }
 
-/// With the option the guard does what is needed: a run of its own. One that is killed is finished.
+/// With the option the guard does what is needed: a run of its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_guard_rolls_out_what_was_renewed_by_hand() {
     let (world, pivot) = pivoted().await;
@@ -377,6 +377,38 @@ async fn the_guard_rolls_out_what_was_renewed_by_hand() {
     let back = world.rollback(&world.journal(), pivot).await;
     assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
     world.assert_static("after the guard's roll-out").await;
+}
+
+/// SIGKILL at boundaries of the guard's roll-out. The next guard goes on, and then nothing is left to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_roll_out_of_the_guard_that_is_killed_is_finished() {
+    let (world, pivot) = pivoted().await;
+    let scheduler = Component::Scheduler;
+    for (step, when) in [
+        ("lock".to_owned(), When::Done),
+        (format!("prepare-rollback/roll-certs/{scheduler}"), When::Done),
+        (format!("roll-certs/{scheduler}"), When::Effect),
+        (format!("await-roll-out/{scheduler}"), When::Started),
+        ("seal".to_owned(), When::Started),
+    ] {
+        let point = Point { step: step.as_str().into(), when };
+        world.host.renew_certificate("scheduler.conf", &root(&world)).await.unwrap();
+        let change = Change::RollCerts(BTreeMap::from([(scheduler, vec![Renewable::SchedulerConf])]));
+        let fulcrum = Path::new(env!("CARGO_BIN_EXE_fulcrum"));
+        let killed = world.inject_fault_in_change(fulcrum, change, (&point, Fault::Kill, Then::Resume)).await;
+        assert_eq!(killed.unwrap(), ChildExit::Killed, "{point}");
+        let ending = guard_goes_on(&world).await;
+        assert_eq!(outcome(&ending), Outcome::Completed, "{point}: {}", reason(&ending));
+        assert_in_use(&world, &point.to_string()).await;
+        world.assert_pivoted(&point.to_string()).await;
+    }
+    let before = files(&world);
+    let last = world.journal().reader().runs().unwrap().last().unwrap().run;
+    let back = world.rollback(&world.journal(), last).await;
+    assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
+    assert_as(&files(&world), &before);
+    let back = world.rollback(&world.journal(), pivot).await;
+    assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
 }
 
 /// A plain `kubeadm certs renew`: the guard says who goes on with the former one. A renewal by fulcrum ends that.

@@ -10,7 +10,7 @@ use crate::component::Component;
 use crate::manifest::can_roll_out;
 use crate::plan;
 use fulcrum_engine::Plan;
-use jiff::{SignedDuration, Timestamp};
+use fulcrum_engine::state::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn to_roll(found: &Inventory) -> BTreeMap<Component, Vec<Renewable>> {
 fn may_roll(runs: &[RunFacts], hold_off: Duration, now: Timestamp) -> bool {
     let Some(last) = runs.iter().rfind(|run| run.workflow == Workflow::RollCerts) else { return true };
     let pause = if last.standing == Standing::Completed { hold_off } else { AGAIN_AFTER };
-    SignedDuration::try_from(pause).is_ok_and(|pause| now.duration_since(last.begun.into()) >= pause)
+    now.since(last.begun) >= pause
 }
 
 impl Watch<'_> {
@@ -64,5 +64,70 @@ impl Watch<'_> {
             return Ok(None);
         }
         Ok(Some(plan::roll_certs(&told.settings, told.pivot, wanted)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificates::{Certificate, Entry, State, Usage, User};
+    use fulcrum_engine::state::RunId;
+    use std::collections::BTreeSet;
+
+    const PEM: &[u8] = include_bytes!("../../tests/fixtures/until-2033.crt");
+
+    #[test]
+    fn who_reads_at_its_start_only_is_rolled_and_nobody_else() {
+        let certificate = Certificate::of_pem(PEM).unwrap();
+        let older = State::HoldsOlder { started: certificate.not_after, changed: certificate.not_after };
+        let user = |program, reload, state| User {
+            program,
+            pid: 7,
+            usage: Usage::Client,
+            reload,
+            state,
+            remedy: String::new(),
+            restart: String::new(),
+        };
+        let [scheduler, manager] =
+            [Component::Scheduler, Component::ControllerManager].map(Program::Component);
+        let users = vec![
+            user(scheduler, Reload::Never, older.clone()),
+            user(manager, Reload::Never, State::Current),
+            user(Program::Component(Component::ApiServer), Reload::EachMinute, older.clone()),
+            user(Program::Kubelet, Reload::Never, older),
+        ];
+        let entry = |name: &str| Entry {
+            name: name.to_owned(),
+            path: None,
+            certificate: certificate.clone(),
+            users: users.clone(),
+            renewal: String::new(),
+        };
+        let entries = vec![entry("scheduler.conf"), entry("of-my-own")];
+        let found = Inventory { entries, ..Inventory::default() };
+        assert_eq!(to_roll(&found), BTreeMap::from([(Component::Scheduler, vec![Renewable::SchedulerConf])]));
+    }
+
+    #[test]
+    fn what_has_failed_is_tried_again_a_day_later() {
+        let (minute, begun) = (60_000_000, Timestamp::from_micros(0));
+        let run = |standing| RunFacts {
+            run: RunId::new(),
+            workflow: Workflow::RollCerts,
+            standing,
+            begun,
+            boot_id: String::new(),
+            by_guard: true,
+            retired: BTreeSet::new(),
+        };
+        let may = |runs: &[RunFacts], minutes: u64| {
+            may_roll(runs, Duration::from_secs(600), Timestamp::from_micros(minutes * minute))
+        };
+        assert!(may(&[], 0));
+        let completed = run(Standing::Completed);
+        assert_eq!([9, 10].map(|minutes| may(&[completed.clone()], minutes)), [false, true]);
+        let failed = [completed, run(Standing::RolledBack)];
+        assert_eq!([10, 1439, 1440].map(|minutes| may(&failed, minutes)), [false, false, true]);
     }
 }

@@ -16,7 +16,6 @@ pub(crate) use guard::renew_standby;
 pub use guard::{HAND_OVER, RENEW_STANDBY, fall_back, hand_over};
 pub use pivot::pivot;
 pub use renew_certs::{RENEW_CERTS, RenewCerts, renew_certs};
-pub use roll_certs::ROLL_CERTS;
-pub(crate) use roll_certs::roll_certs;
+pub use roll_certs::{ROLL_CERTS, roll_certs};
 pub use story::{StepStory, story};
 pub use upgrade::{FINALIZE, UPGRADE, Upgrade, finalize, upgrade};

@@ -28,7 +28,7 @@ const SERVES_WITHIN: Duration = Duration::from_secs(300);
 ///
 /// # Errors
 /// Never in practice: the DAG is the one above.
-pub(crate) fn roll_certs(
+pub fn roll_certs(
     settings: &Settings,
     pivot: RunId,
     wanted: BTreeMap<Component, Vec<Renewable>>,

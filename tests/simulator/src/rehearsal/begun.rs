@@ -58,6 +58,7 @@ impl Change {
             Self::Edit(edit) => plan::edit(settings, pivot, edit),
             Self::Upgrade(upgrade) => plan::upgrade(settings, pivot, upgrade),
             Self::RenewCerts(wanted) => plan::renew_certs(settings, pivot, wanted),
+            Self::RollCerts(wanted) => plan::roll_certs(settings, pivot, wanted),
         }
     }
 }
@@ -230,6 +231,7 @@ impl Change {
             Self::Edit(edit) => vec![edit.component],
             Self::Upgrade(upgrade) => upgrade.merged.iter().map(|merged| merged.component).collect(),
             Self::RenewCerts(wanted) => wanted.rolled.keys().copied().collect(),
+            Self::RollCerts(wanted) => wanted.keys().copied().collect(),
         };
         let template = templates.into_iter().find(is_as_before);
         let template = template.map(|component| component.daemonset_name().to_owned());

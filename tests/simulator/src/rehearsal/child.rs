@@ -8,10 +8,13 @@ use super::error::RehearsalError;
 use super::pace::{API_AWAY, SOON};
 use super::point::{Fault, Point, Then};
 use super::simulated_site::SimulatedSite;
+use fulcrum_steps::certificates::Renewable;
+use fulcrum_steps::component::Component;
 use fulcrum_steps::plan::{Edit, RenewCerts, Upgrade};
 use fulcrum_steps::settings::Settings;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -62,6 +65,8 @@ pub enum Change {
     Upgrade(Upgrade),
     /// Certificates.
     RenewCerts(RenewCerts),
+    /// Pods that go on with older certificates, as the guard starts them.
+    RollCerts(BTreeMap<Component, Vec<Renewable>>),
 }
 
 /// The fate of a child.
