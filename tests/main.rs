@@ -37,6 +37,8 @@ mod edit;
 mod upgrade;
 // Certificates renewed: by kubeadm, in use everywhere, killed, and put back.
 mod certs;
+// After a renewal by hand: what the guard says, or does.
+mod certs_guard;
 
 // Broken nodes, and what `doctor` says of each.
 mod doctor;
