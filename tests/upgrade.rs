@@ -1,7 +1,7 @@
 //! Another release of Kubernetes for a control plane that runs from its DaemonSets.
 
-use crate::edit::{guard_goes_on, pivoted, settings};
-use crate::support::{SOON, TestSite, outcome, reason};
+use crate::edit::{guard_goes_on, settings};
+use crate::support::{SOON, TestSite, outcome, reason, setup};
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Outcome};
@@ -11,19 +11,32 @@ use fulcrum_steps::guard::JournalView;
 use fulcrum_steps::handover::standby::Standby;
 use fulcrum_steps::manifest::{FlagChange, StaticPod, Words};
 use fulcrum_steps::plan;
-use fulcrum_steps::settings::Settings;
+use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
 use fulcrum_steps::upgrade::{EMULATED, Found, TargetError, Wish, end_of_emulation, target};
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::Value;
 use std::path::Path;
+use std::time::Duration;
+
+/// Long enough for a comparison on a busy machine.
+const LONG: Duration = Duration::from_millis(100);
 
 const NEXT: Version = Version { minor: 36, patch: 3 };
 
 /// A pivoted node of a cluster that kubeadm has set up.
 async fn ready() -> (TestSite, RunId) {
-    let (world, pivot) = pivoted().await;
+    ready_at(Duration::from_millis(5)).await
+}
+
+/// As `ready`. Both API servers of a roll-out listen for 20 of these seconds.
+async fn ready_at(second: Duration) -> (TestSite, RunId) {
+    let setup = setup().with_handover(Wanted::Way(HandoverMode::Steer)).with_second(second);
+    let world = TestSite::boot_with(&setup).await;
+    let ending = world.pivot(&world.journal()).await;
+    assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
+    let pivot = ending.run;
     let mut map = ConfigMap::default();
     map.metadata.name = Some("kubeadm-config".to_owned());
     let text = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.35.3\n";
@@ -112,7 +125,7 @@ fn all(releases: &[(String, Option<String>)], version: &str, emulated: Option<&s
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_emulates_the_release_before_comes_back_exactly_and_is_finalized() {
-    let (world, pivot) = ready().await;
+    let (world, pivot) = ready_at(LONG).await;
     let mine = FlagChange::Set("v".to_owned(), "7".to_owned());
     let (component, mut changed) = live(&world).await.swap_remove(2);
     let words = Words::of(component, &changed["spec"]["template"]).unwrap();
@@ -183,7 +196,7 @@ async fn a_release_that_does_not_serve_comes_back_by_itself() {
 /// The new API server is asked what the old one is asked, before it gets any client.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_answers_otherwise_gets_no_client() {
-    let (world, pivot) = ready().await;
+    let (world, pivot) = ready_at(LONG).await;
     let before = templates(&world).await;
     let mut upgrade = upgrade_to(&world, pivot, NEXT).await;
     let words =

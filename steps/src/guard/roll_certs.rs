@@ -4,7 +4,7 @@ use super::GuardError;
 use super::boot::static_ones;
 use super::decide::{RunFacts, Standing, Workflow};
 use super::expiry::AGAIN_AFTER;
-use super::watch::Watch;
+use super::watch::{Watch, due};
 use crate::certificates::{Inventory, Program, Reload, Renewable};
 use crate::component::Component;
 use crate::manifest::can_roll_out;
@@ -13,6 +13,7 @@ use fulcrum_engine::Plan;
 use fulcrum_engine::state::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The components that go on with older certificates and read them at their start only, with which.
 fn to_roll(found: &Inventory) -> BTreeMap<Component, Vec<Renewable>> {
@@ -38,9 +39,23 @@ fn may_roll(runs: &[RunFacts], hold_off: Duration, now: Timestamp) -> bool {
 }
 
 impl Watch<'_> {
+    /// Now and then tells what there is to tell of certificates. Returns the run that is needed, if the guard was told to
+    /// begin one.
+    pub(super) async fn see_to_certificates(
+        &mut self,
+        answers: bool,
+        last: &mut Option<Instant>,
+    ) -> Result<Option<Plan>, GuardError> {
+        if !answers || !due(last, self.guard.intervals.certificates) {
+            return Ok(None);
+        }
+        let found = self.tell_of_certificates().await;
+        self.certificates_to_roll(&found).await
+    }
+
     /// The run that starts the pods which go on with older certificates. `None` if there are none, or if the guard was
     /// not told to.
-    pub(super) async fn certificates_to_roll(&self, found: &Inventory) -> Result<Option<Plan>, GuardError> {
+    async fn certificates_to_roll(&self, found: &Inventory) -> Result<Option<Plan>, GuardError> {
         let told = self.told;
         let may = self.guard.roll_certificates
             && !told.has_an_open_change()

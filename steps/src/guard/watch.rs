@@ -259,12 +259,8 @@ impl<'a> Watch<'a> {
                     return self.start(plan).await;
                 }
             }
-            if answers && due(&mut told, self.guard.intervals.certificates) {
-                let found = self.tell_of_certificates().await;
-                if let Some(plan) = self.certificates_to_roll(&found).await? {
-                    tracing::info!("what goes on with an older certificate is rolled out");
-                    return self.start(plan).await;
-                }
+            if let Some(plan) = self.see_to_certificates(answers, &mut told).await? {
+                return self.start(plan).await;
             }
             if answers {
                 self.report();
@@ -359,7 +355,7 @@ const HOLD_FOR: Duration = Duration::from_secs(45);
 const TIDY: Duration = Duration::from_secs(30);
 
 /// Whether this is due again. If so, it counts as done now.
-fn due(last: &mut Option<Instant>, every: Duration) -> bool {
+pub(super) fn due(last: &mut Option<Instant>, every: Duration) -> bool {
     let is_due = last.is_none_or(|last| last.elapsed() >= every);
     if is_due {
         *last = Some(Instant::now());

@@ -146,7 +146,11 @@ impl RollOut<'_> {
             let before =
                 before.filter(|before| found.as_ref().is_some_and(|(pair, _)| pair.is(&before.pair)));
             let proof = match (found, before) {
-                (Some((pair, true)), None) => Some(Proof { pair, since: Instant::now(), switched: false }),
+                (Some((pair, true)), None) => {
+                    let proof = Proof { pair, since: Instant::now(), switched: false };
+                    *locked(&self.proof) = Some(proof.clone());
+                    Some(self.switched_if_proven(proof).await)
+                }
                 (Some((_, true)), Some(before)) => Some(self.switched_if_proven(before).await),
                 (Some((pair, false)), Some(Proof { switched: true, .. })) => {
                     let newcomer = Some(pair.new.inode);

@@ -32,9 +32,10 @@ pub(super) fn answer(world: &mut World, asked: &Asked, now: Now) -> Reply {
     match asked.path.as_str() {
         "/version" => (200, version(world)),
         "/healthz" | "/livez" | "/readyz" => (200, json!("ok")),
-        path => discovery::answer(world, path).unwrap_or_else(|| {
-            objects(world, asked, now).unwrap_or_else(|failure| (failure.code, failure.status()))
-        }),
+        path => match discovery::answer(world, path) {
+            Some(found) => (200, found),
+            None => objects(world, asked, now).unwrap_or_else(|failure| (failure.code, failure.status())),
+        },
     }
 }
 

@@ -1,6 +1,5 @@
 //! What the API server says that it serves: groups, versions and resources.
 
-use super::api::Reply;
 use super::resource::RESOURCES;
 use super::world::World;
 use fulcrum_steps::release::Release;
@@ -8,19 +7,19 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// The answer to `/api`, `/apis`, `/api/v1` and `/apis/<group>/v1`. `None` for any other path.
-pub(super) fn answer(world: &World, path: &str) -> Option<Reply> {
+pub(super) fn answer(world: &World, path: &str) -> Option<Value> {
     let release = Release(world.options.kubernetes_version.1.into());
     let is_served = |group: &str| release.serves(group, "v1");
     match path.split('/').collect::<Vec<_>>().as_slice() {
-        ["", "api"] => Some((200, json!({ "kind": "APIVersions", "versions": ["v1"] }))),
+        ["", "api"] => Some(json!({ "kind": "APIVersions", "versions": ["v1"] })),
         ["", "apis"] => {
             let all: BTreeSet<&str> =
                 RESOURCES.iter().map(|one| one.group).filter(|one| !one.is_empty()).collect();
             let groups: Vec<Value> = all.into_iter().filter(|group| is_served(group)).map(group).collect();
-            Some((200, json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })))
+            Some(json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups }))
         }
-        ["", "api", "v1"] => Some((200, resources(""))),
-        ["", "apis", group, "v1"] if is_served(group) => Some((200, resources(group))),
+        ["", "api", "v1"] => Some(resources("")),
+        ["", "apis", group, "v1"] if is_served(group) => Some(resources(group)),
         _ => None,
     }
 }

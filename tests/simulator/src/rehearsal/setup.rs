@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Manifests, and a node for them.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub struct Setup {
     nodes: u8,
     /// Whether its nodes have certificates.
     certificates: bool,
+    /// The length of one second of `minReadySeconds`. `None`: as short as the pace has it.
+    second: Option<Duration>,
 }
 
 /// What the API server's manifest says about the node.
@@ -90,6 +93,7 @@ impl Setup {
             keep: false,
             nodes: 1,
             certificates: false,
+            second: None,
         })
     }
 
@@ -120,8 +124,8 @@ impl Setup {
         })?;
         let api = server.as_ref().map(Api::of).unwrap_or_default();
         let (handover, from) = (Wanted::Auto, Some(dir.to_owned()));
-        let (keep, nodes, certificates) = (false, 1, false);
-        Ok(Self { files, version, api, results, handover, from, keep, nodes, certificates })
+        let (keep, nodes, certificates, second) = (false, 1, false, None);
+        Ok(Self { files, version, api, results, handover, from, keep, nodes, certificates, second })
     }
 
     /// The manifests in `dir` if its three component files exist and can be read, otherwise built-in ones.
@@ -161,6 +165,13 @@ impl Setup {
     #[must_use]
     pub fn with_certificates(self) -> Self {
         Self { certificates: true, ..self }
+    }
+
+    /// This setup, where a second of `minReadySeconds` has this length. By default it is so short that the old pod of a
+    /// roll-out goes as soon as the new one is Ready.
+    #[must_use]
+    pub fn with_second(self, second: Duration) -> Self {
+        Self { second: Some(second), ..self }
     }
 
     /// How many nodes its clusters have.
@@ -224,6 +235,7 @@ impl Setup {
         }
         kubeadm::mark_node(&mut options, self.version);
         options.pace.tick = super::pace::TICK;
+        options.pace.second = self.second.unwrap_or(options.pace.second);
         options.node_address = self.api.address.unwrap_or(options.node_address);
         options.api_port = self.api.port.unwrap_or(options.api_port);
         options.endpoints_by_hand = self.api.endpoints_by_hand;

@@ -3,6 +3,10 @@
 use super::setup::Setup;
 use serde::Serialize;
 use std::fmt;
+use std::time::Duration;
+
+/// The length of one second of `minReadySeconds` in an upgrade: both API servers listen for 20 of them.
+const SECOND: Duration = Duration::from_millis(15);
 
 /// What is rehearsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -40,7 +44,9 @@ impl Story {
     #[must_use]
     pub fn setup(self, setup: Setup) -> Setup {
         match self {
-            Self::Pivot | Self::Upgrade => setup,
+            Self::Pivot => setup,
+            // The new API server is asked before the old one goes.
+            Self::Upgrade => setup.with_second(SECOND),
             Self::Certs => setup.with_certificates(),
         }
     }

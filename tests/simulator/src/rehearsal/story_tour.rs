@@ -8,6 +8,7 @@ use super::setup::Setup;
 use super::simulated_site::SimulatedSite;
 use super::story::Story;
 use super::tour::{Summary, look, outcome, reason, step_times};
+use fulcrum_engine::state::Journal;
 use fulcrum_engine::{Ending, Observer, Outcome, Silent};
 use fulcrum_evidence::verify::Standing;
 use std::collections::BTreeMap;
@@ -50,7 +51,7 @@ pub async fn change_and_back(
     let timed = requests.iter().filter(|asked| [story.name(), "rollback"].contains(&asked.phase));
     let took = timed.map(|asked| asked.took).sum();
     let steps = step_times(&journal, changed.run)?;
-    wrong = wrong.or(goes_back(world, begun).await.err());
+    wrong = wrong.or(goes_back(world, &journal, begun).await.err());
     Ok(Summary {
         story,
         run: changed.run,
@@ -83,9 +84,8 @@ async fn arrived(
 }
 
 /// Takes the pivot back, too: everything is as it was before.
-async fn goes_back(world: &SimulatedSite, begun: &Begun) -> Result<(), RehearsalError> {
-    let journal = world.journal()?;
-    let back = world.rollback(&journal, begun.pivot, Arc::new(Silent)).await?;
+async fn goes_back(world: &SimulatedSite, journal: &Journal, begun: &Begun) -> Result<(), RehearsalError> {
+    let back = world.rollback(journal, begun.pivot, Arc::new(Silent)).await?;
     if outcome(&back) != Some(Outcome::RolledBack) {
         return Err(RehearsalError::Ended(format!("otherwise, the pivot: {}", reason(&back))));
     }
