@@ -9,15 +9,12 @@ use fulcrum_simulator::Ability;
 use fulcrum_simulator::rehearsal::{Change, ChildExit, Fault, Point, Then, When, intervals};
 use fulcrum_steps::certificates::{KeptDir, Pace, Renewable, Renewal, inventory};
 use fulcrum_steps::component::Component;
-use fulcrum_steps::guard::{Carried, Guard, Intervals, boot, carry_on};
+use fulcrum_steps::guard::{Carried, boot, carry_on};
 use fulcrum_steps::plan;
 use fulcrum_steps::run_info::RunInfo;
 use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
 use fulcrum_steps::unit::HOLD_OFF;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Event;
-use kube::Api;
-use kube::api::ListParams;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -26,9 +23,9 @@ use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 /// Content, mode, owner, last change.
-type File = (Vec<u8>, u32, u32, u32, SystemTime);
+pub(crate) type File = (Vec<u8>, u32, u32, u32, SystemTime);
 
-async fn pivoted() -> (TestSite, RunId) {
+pub(crate) async fn pivoted() -> (TestSite, RunId) {
     let setup = setup().with_handover(Wanted::Way(HandoverMode::Steer)).with_certificates();
     let world = TestSite::boot_with(&setup).await;
     let ending = world.pivot(&world.journal()).await;
@@ -36,12 +33,12 @@ async fn pivoted() -> (TestSite, RunId) {
     (world, ending.run)
 }
 
-fn root(world: &TestSite) -> PathBuf {
+pub(crate) fn root(world: &TestSite) -> PathBuf {
     world.manifests().path().parent().unwrap().to_owned()
 }
 
 /// Every file that kubeadm renews.
-fn files(world: &TestSite) -> BTreeMap<PathBuf, File> {
+pub(crate) fn files(world: &TestSite) -> BTreeMap<PathBuf, File> {
     let root = root(world);
     let paths = Renewable::all().flat_map(|name| name.files(&root));
     let one = |path: PathBuf| {
@@ -53,7 +50,7 @@ fn files(world: &TestSite) -> BTreeMap<PathBuf, File> {
 }
 
 /// Byte for byte, with mode, owner and time.
-fn assert_as(seen: &BTreeMap<PathBuf, File>, before: &BTreeMap<PathBuf, File>) {
+pub(crate) fn assert_as(seen: &BTreeMap<PathBuf, File>, before: &BTreeMap<PathBuf, File>) {
     for (path, file) in before {
         assert!(seen.get(path) == Some(file), "{} is not as before", path.display());
     }
@@ -70,7 +67,7 @@ async fn renewal(world: &TestSite, names: &[Renewable]) -> plan::RenewCerts {
     plan::RenewCerts::of(&renewal, SOON)
 }
 
-async fn renew(world: &TestSite, pivot: RunId, names: &[Renewable]) -> Ending {
+pub(crate) async fn renew(world: &TestSite, pivot: RunId, names: &[Renewable]) -> Ending {
     let wanted = renewal(world, names).await;
     let journal = world.journal();
     let settings = Settings { of_pivot: Some(pivot), ..settings(&journal, pivot) };
@@ -80,7 +77,7 @@ async fn renew(world: &TestSite, pivot: RunId, names: &[Renewable]) -> Ending {
 
 /// Waits until every process has what its files have. What the processes say of themselves decides, not what
 /// `certs check` makes of it.
-async fn assert_in_use(world: &TestSite, context: &str) {
+pub(crate) async fn assert_in_use(world: &TestSite, context: &str) {
     let is_so = |seen: &fulcrum_simulator::Snapshot| {
         seen.processes.iter().all(|process| {
             process.certificates.iter().all(|(path, held)| {
@@ -100,7 +97,7 @@ async fn assert_in_use(world: &TestSite, context: &str) {
     }
 }
 
-async fn guard_goes_on(world: &TestSite) -> Ending {
+pub(crate) async fn guard_goes_on(world: &TestSite) -> Ending {
     let start = boot(&**world, HOLD_OFF).await.unwrap();
     let (pace, stop) = (intervals(Duration::from_secs(5)), CancellationToken::new());
     match carry_on(&**world, &start, &pace, &stop).await.unwrap() {
@@ -334,33 +331,4 @@ async fn without_kubeadm_the_former_files_come_back() {
     assert_eq!(outcome(&ending), Outcome::RolledBack, "{}", reason(&ending));
     assert_as(&files(&world), &before);
     world.assert_pivoted("without kubeadm").await;
-}
-
-/// A plain `kubeadm certs renew`: the guard says who goes on with the former one. A renewal by fulcrum ends that.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_guard_tells_of_files_that_were_renewed_by_hand() {
-    let (world, pivot) = pivoted().await;
-    world.host.renew_certificate("scheduler.conf", &root(&world)).await.unwrap();
-    let pace = Intervals { certificates: Duration::from_millis(20), ..intervals(Duration::from_secs(5)) };
-    let guard = Guard { env: &*world, intervals: pace, stop: CancellationToken::new() };
-    let events: Api<Event> = Api::namespaced(world.simulator.client(), "default");
-    let told = async {
-        loop {
-            let all = events.list(&ListParams::default()).await.unwrap().items;
-            let words = all.into_iter().find(|one| one.reason.as_deref() == Some("OlderCertificateInUse"));
-            match words.and_then(|event| event.message) {
-                Some(words) => return words,
-                None => tokio::time::sleep(Duration::from_millis(5)).await,
-            }
-        }
-    };
-    let words = tokio::select! {
-        ended = guard.run(|| {}) => panic!("the guard has ended: {ended:?}"),
-        words = tokio::time::timeout(SOON, told) => words.unwrap(),
-    };
-    assert!(words.contains("kube-scheduler"), "{words}");
-    assert!(words.contains("`fulcrum certs renew scheduler.conf`"), "{words}");
-    let ending = renew(&world, pivot, &[Renewable::SchedulerConf]).await;
-    assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
-    assert_in_use(&world, "after what was renewed by hand").await;
 }

@@ -6,7 +6,8 @@ use crate::support::{TestSite, setup};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Outcome, ProbeResult, Step, StepError, StepRegistry, StepSpec};
 use fulcrum_simulator::rehearsal::{
-    Broken, Case, ChildExit, Fault, FaultRehearsal, Point, SIGNING, Steps, Then, Verb, Verdict, When, cases,
+    Broken, Case, ChildExit, Fault, FaultRehearsal, Point, SIGNING, Steps, Story, Then, Verb, Verdict, When,
+    cases,
 };
 use fulcrum_steps::plan;
 use fulcrum_steps::settings::{HandoverMode, Wanted};
@@ -40,8 +41,9 @@ async fn all_cases(way: HandoverMode, said: &str) -> Vec<Case> {
 async fn try_all(way: HandoverMode, cases: Vec<Case>, steps: Option<Steps>) -> Vec<Broken> {
     let dir = tempfile::tempdir().unwrap();
     let setup = setup().with_handover(Wanted::Way(way));
+    let story = Story::Pivot;
     let rehearsal =
-        FaultRehearsal { setup, program: fulcrum().to_owned(), root: dir.path().to_owned(), steps };
+        FaultRehearsal { setup, story, program: fulcrum().to_owned(), root: dir.path().to_owned(), steps };
     rehearsal.try_all(cases, SIDE_BY_SIDE).collect().await
 }
 

@@ -43,6 +43,8 @@ mod adopt;
 mod certs;
 // Certificates in Secrets: there and back, broken, rotated, and no key elsewhere.
 mod certs_in_secrets;
+// After a renewal by hand: what the guard says, or does.
+mod certs_guard;
 
 // Broken nodes, and what `doctor` says of each.
 mod doctor;

@@ -317,6 +317,46 @@ fn a_case_on_one_of_three_nodes_can_be_said_again() {
     place.assert_nothing_left();
 }
 
+/// A change of a pivoted control plane, there and back: no request fails.
+#[test]
+fn an_upgrade_and_a_renewal_are_rehearsed() {
+    let place = Place::new();
+    for (story, step) in [("upgrade", "upload-config"), ("certs", "prove-certs")] {
+        let output = place.command(&["rehearse", "--story", story, "-o", "json"]).output().unwrap();
+        let (said, talk) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{story}: {said}{talk}");
+        let summary: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        assert_eq!(summary["story"], story, "{summary}");
+        assert_eq!(summary["as_before"], true, "{summary}");
+        for phase in summary["requests"].as_array().unwrap() {
+            assert_eq!(phase["failed"], serde_json::json!({}), "{summary}");
+        }
+        let steps = summary["steps"].as_array().unwrap();
+        assert!(steps.iter().any(|one| one["step"] == step), "{summary}");
+    }
+    place.assert_nothing_left();
+}
+
+/// Some of the points of each story. CI breaks all of them.
+#[test]
+fn a_change_broken_anywhere_is_brought_to_its_end() {
+    let place = Place::new();
+    for (story, places) in [
+        ("upgrade", &["edit-daemonset/kube-apiserver@effect", "await-roll-out/kube-scheduler@started"][..]),
+        ("certs", &["renew-certs/scheduler.conf@effect", "roll-certs/kube-controller-manager@done"][..]),
+    ] {
+        for case in places {
+            let output = place.command(&["rehearse", "--story", story, "--crash", case]).output().unwrap();
+            let said = text(&output.stdout);
+            assert_eq!(output.status.code(), Some(0), "{story}, {case}: {said}{}", text(&output.stderr));
+            assert!(said.contains("\n6 passed, 0 failed; "), "{said}");
+        }
+    }
+    let output = place.command(&["rehearse", "--story", "certs", "--crash", "signing"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    place.assert_nothing_left();
+}
+
 #[test]
 fn interrupted_it_leaves_nothing_behind() {
     let place = Place::new();

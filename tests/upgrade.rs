@@ -1,7 +1,8 @@
 //! Another release of Kubernetes for a control plane that runs from its DaemonSets.
 
-use crate::edit::{guard_goes_on, pivoted, settings};
-use crate::support::{SOON, TestSite, outcome, reason};
+use crate::edit::{guard_goes_on, settings};
+use crate::support::{SOON, TestSite, outcome, reason, setup};
+use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Outcome};
 use fulcrum_simulator::rehearsal::{Change, ChildExit, Fault, Point, SimulatedKubeadm, Then, Version, When};
@@ -10,19 +11,32 @@ use fulcrum_steps::guard::JournalView;
 use fulcrum_steps::handover::standby::Standby;
 use fulcrum_steps::manifest::{FlagChange, StaticPod, Words};
 use fulcrum_steps::plan;
-use fulcrum_steps::settings::Settings;
+use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
 use fulcrum_steps::upgrade::{EMULATED, Found, TargetError, Wish, end_of_emulation, target};
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::Value;
 use std::path::Path;
+use std::time::Duration;
+
+/// Long enough for a comparison on a busy machine.
+const LONG: Duration = Duration::from_millis(100);
 
 const NEXT: Version = Version { minor: 36, patch: 3 };
 
 /// A pivoted node of a cluster that kubeadm has set up.
 async fn ready() -> (TestSite, RunId) {
-    let (world, pivot) = pivoted().await;
+    ready_at(Duration::from_millis(5)).await
+}
+
+/// As `ready`. Both API servers of a roll-out listen for 20 of these seconds.
+async fn ready_at(second: Duration) -> (TestSite, RunId) {
+    let setup = setup().with_handover(Wanted::Way(HandoverMode::Steer)).with_second(second);
+    let world = TestSite::boot_with(&setup).await;
+    let ending = world.pivot(&world.journal()).await;
+    assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
+    let pivot = ending.run;
     let mut map = ConfigMap::default();
     map.metadata.name = Some("kubeadm-config".to_owned());
     let text = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.35.3\n";
@@ -62,7 +76,12 @@ async fn find(world: &TestSite, pivot: RunId, to: Version) -> Result<Found, Targ
 
 async fn upgrade_to(world: &TestSite, pivot: RunId, to: Version) -> plan::Upgrade {
     let found = find(world, pivot, to).await.unwrap();
-    plan::Upgrade { merged: found.merged, within: SOON, why: format!("{} to {}", found.from, found.to) }
+    plan::Upgrade {
+        merged: found.merged,
+        noted: found.noted,
+        within: SOON,
+        why: format!("{} to {}", found.from, found.to),
+    }
 }
 
 async fn carry_out(world: &TestSite, pivot: RunId, upgrade: plan::Upgrade, end: bool) -> Ending {
@@ -92,6 +111,12 @@ async fn releases(world: &TestSite) -> Vec<(String, Option<String>)> {
     releases
 }
 
+/// The release in kubeadm's configuration of the cluster.
+async fn noted(world: &TestSite) -> String {
+    let text = world.cluster.kubeadm_configuration().await.unwrap().unwrap();
+    text.lines().find_map(|line| line.strip_prefix("kubernetesVersion: ")).unwrap().to_owned()
+}
+
 fn all(releases: &[(String, Option<String>)], version: &str, emulated: Option<&str>) -> bool {
     let right =
         |(image, of): &(String, Option<String>)| image.ends_with(version) && of.as_deref() == emulated;
@@ -100,7 +125,7 @@ fn all(releases: &[(String, Option<String>)], version: &str, emulated: Option<&s
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_emulates_the_release_before_comes_back_exactly_and_is_finalized() {
-    let (world, pivot) = ready().await;
+    let (world, pivot) = ready_at(LONG).await;
     let mine = FlagChange::Set("v".to_owned(), "7".to_owned());
     let (component, mut changed) = live(&world).await.swap_remove(2);
     let words = Words::of(component, &changed["spec"]["template"]).unwrap();
@@ -122,11 +147,17 @@ async fn an_upgrade_emulates_the_release_before_comes_back_exactly_and_is_finali
     );
     let flags = Words::of(component, &templates(&world).await[2]).unwrap().flags(component).unwrap();
     assert_eq!(flags["v"], "7", "a person's flag stays");
+    assert_eq!(noted(&world).await, "v1.36.3");
+    let compared = load(&world.journal().reader(), ending.run).unwrap();
+    let compared = compared.output(&"await-roll-out/kube-apiserver".into()).unwrap()["compared"].clone();
+    assert!(compared["lists"].as_u64() >= Some(5), "{compared}");
+    assert!(compared["objects"].as_u64() >= Some(5), "{compared}");
     world.assert_pivoted("after an upgrade").await;
 
     let back = world.rollback(&world.journal(), ending.run).await;
     assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
     assert_eq!(templates(&world).await, before);
+    assert_eq!(noted(&world).await, "v1.35.3");
     assert!(
         Component::ALL.into_iter().all(|component| kept(component).ends_with(":v1.35.3")),
         "and comes back"
@@ -135,7 +166,7 @@ async fn an_upgrade_emulates_the_release_before_comes_back_exactly_and_is_finali
     let again = carry_out(&world, pivot, upgrade, false).await;
     assert_eq!(outcome(&again), Outcome::Completed, "{}", reason(&again));
     let merged = end_of_emulation(&live(&world).await).unwrap();
-    let end = plan::Upgrade { merged, within: SOON, why: "finalize".to_owned() };
+    let end = plan::Upgrade { merged, noted: None, within: SOON, why: "finalize".to_owned() };
     let finalized = carry_out(&world, pivot, end, true).await;
     assert_eq!(outcome(&finalized), Outcome::Completed, "{}", reason(&finalized));
     assert!(all(&releases(&world).await, ":v1.36.3", None), "{:?}", releases(&world).await);
@@ -160,6 +191,25 @@ async fn a_release_that_does_not_serve_comes_back_by_itself() {
     assert!(reason(&ending).contains("does not come up"), "{}", reason(&ending));
     assert_eq!(templates(&world).await, before);
     world.assert_pivoted("after an upgrade that did not serve").await;
+}
+
+/// The new API server is asked what the old one is asked, before it gets any client.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_answers_otherwise_gets_no_client() {
+    let (world, pivot) = ready_at(LONG).await;
+    let before = templates(&world).await;
+    let mut upgrade = upgrade_to(&world, pivot, NEXT).await;
+    let words =
+        upgrade.merged[0].changes.iter_mut().find(|change| change.path.ends_with(&["command".into()]));
+    let words = words.unwrap().now.as_mut().unwrap().as_array_mut().unwrap();
+    words.push("--simulate=serves-less".into());
+    let ending = carry_out(&world, pivot, upgrade, false).await;
+    assert_eq!(outcome(&ending), Outcome::RolledBack, "{}", reason(&ending));
+    assert!(reason(&ending).contains("as the old one d"), "{}", reason(&ending));
+    assert!(reason(&ending).contains("does not serve discovery.k8s.io/v1"), "{}", reason(&ending));
+    assert_eq!(templates(&world).await, before);
+    assert_eq!(noted(&world).await, "v1.35.3");
+    world.assert_pivoted("after an upgrade whose API server lacked something").await;
 }
 
 /// A patch release may change the images alone, and then both pods have the same words.
@@ -211,21 +261,25 @@ async fn what_may_not_be_upgraded_is_refused_before_anything_changes() {
 async fn an_upgrade_that_is_killed_anywhere_is_finished_by_the_guard() {
     let (world, pivot) = ready().await;
     let fulcrum = Path::new(env!("CARGO_BIN_EXE_fulcrum"));
-    for component in Component::ALL {
-        for (step, when) in [("edit-daemonset", When::Effect), ("await-roll-out", When::Started)] {
-            let point = Point { step: format!("{step}/{component}").as_str().into(), when };
-            keep_standby(&world, &world.journal());
-            let upgrade = Change::Upgrade(upgrade_to(&world, pivot, NEXT).await);
-            let killed =
-                world.inject_fault_in_change(fulcrum, upgrade, (&point, Fault::Kill, Then::Resume)).await;
-            assert_eq!(killed.unwrap(), ChildExit::Killed, "{point}");
-            let ending = guard_goes_on(&world).await;
-            assert_eq!(outcome(&ending), Outcome::Completed, "{point}: {}", reason(&ending));
-            assert!(all(&releases(&world).await, ":v1.36.3", Some("1.35")), "{point}");
-            world.assert_pivoted(&point.to_string()).await;
-            let back = world.rollback(&world.journal(), ending.run).await;
-            assert_eq!(outcome(&back), Outcome::RolledBack, "{point}: {}", reason(&back));
-        }
+    let each = Component::ALL.into_iter().flat_map(|component| {
+        [("edit-daemonset", When::Effect), ("await-roll-out", When::Started)]
+            .map(|(step, when)| (format!("{step}/{component}"), when))
+    });
+    let noting = [When::Started, When::Effect].map(|when| ("upload-config".to_owned(), when));
+    for (step, when) in each.chain(noting) {
+        let point = Point { step: step.as_str().into(), when };
+        keep_standby(&world, &world.journal());
+        let upgrade = Change::Upgrade(upgrade_to(&world, pivot, NEXT).await);
+        let killed =
+            world.inject_fault_in_change(fulcrum, upgrade, (&point, Fault::Kill, Then::Resume)).await;
+        assert_eq!(killed.unwrap(), ChildExit::Killed, "{point}");
+        let ending = guard_goes_on(&world).await;
+        assert_eq!(outcome(&ending), Outcome::Completed, "{point}: {}", reason(&ending));
+        assert!(all(&releases(&world).await, ":v1.36.3", Some("1.35")), "{point}");
+        assert_eq!(noted(&world).await, "v1.36.3", "{point}");
+        world.assert_pivoted(&point.to_string()).await;
+        let back = world.rollback(&world.journal(), ending.run).await;
+        assert_eq!(outcome(&back), Outcome::RolledBack, "{point}: {}", reason(&back));
     }
     assert!(all(&releases(&world).await, ":v1.35.3", None));
 }

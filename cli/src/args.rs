@@ -3,6 +3,7 @@
 mod adopt;
 mod all_nodes;
 mod certs;
+mod change;
 mod convert;
 mod edit;
 mod history;
@@ -16,10 +17,11 @@ pub(crate) use adopt::Adopt;
 use all_nodes::ALL_NODES_HELP;
 pub(crate) use all_nodes::{AllNodes, OnHost};
 pub(crate) use certs::{Certs, CertsCommand, Renew};
+pub(crate) use change::Pace;
 pub(crate) use edit::Edit;
 pub(crate) use history::{Export, History, HistoryCommand, ImportCheck, Prune};
 pub(crate) use look::{Doctor, Graph, Plan, Preflight, Status};
-pub(crate) use upgrade::{Pace, Release, Upgrade, UpgradeCommand};
+pub(crate) use upgrade::{Release, Upgrade, UpgradeCommand};
 
 use rehearse::CRASH_HELP;
 pub(crate) use rehearse::Rehearse;
@@ -305,6 +307,10 @@ pub(crate) struct GuardPace {
     /// else 10m].
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) hold_off: Option<Duration>,
+    /// After a renewal by hand roll out what reads its certificates at its start only, one component after the
+    /// other; `=false` ends that [default: what an installed guard has, else false].
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) roll_certificates: Option<bool>,
 }
 
 /// Which cluster and which directory.

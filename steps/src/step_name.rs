@@ -50,10 +50,11 @@ pub enum StepKind {
     RemoveDaemonset,
     VerifyStatic,
     LetGo,
+    UploadConfig,
 }
 
 /// Each kind, its frozen text in the journal, and the text that people read.
-const NAMES: [(StepKind, &str, &str); 40] = [
+const NAMES: [(StepKind, &str, &str); 41] = [
     (StepKind::Preflight, "preflight", "preflight"),
     (StepKind::Lock, "lock", "lock"),
     (StepKind::Archive, "archive", "archive"),
@@ -95,6 +96,7 @@ const NAMES: [(StepKind, &str, &str); 40] = [
     (StepKind::RemoveDaemonset, "remove-daemonset", "remove-daemonset"),
     (StepKind::VerifyStatic, "verify-static", "verify-static"),
     (StepKind::LetGo, "let-go", "let-go"),
+    (StepKind::UploadConfig, "upload-config", "upload-config"),
 ];
 
 /// The name of one step of a plan.

@@ -51,6 +51,9 @@ pub struct Timeouts {
     /// How long a new pod of a roll-out may be Ready by the kubelet's probes, which the old pod may have
     /// answered, while the new process does not serve. The controller ends the old pod after 20 s.
     pub unproven: Duration,
+    /// How long the answers of an upgrade's new API server may differ from those of the old one: what it reads by watches
+    /// may come a little late. It is over well before the controller ends the old pod.
+    pub shadow: Duration,
     /// How long the image of a roll-out's new pod may fail to be pulled: a registry may be away for a moment.
     pub image: Duration,
     /// How long a rollback waits for an API that does not answer, where it can do without. Its next actions
@@ -79,6 +82,7 @@ impl Default for Timeouts {
             bridge: Duration::from_secs(60),
             unschedulable: Duration::from_secs(15),
             unproven: Duration::from_secs(14),
+            shadow: Duration::from_secs(7),
             image: Duration::from_secs(60),
             api: Duration::from_secs(5),
             minute: Duration::from_secs(60),

@@ -1,10 +1,8 @@
 //! What was typed after `fulcrum certs`.
 
-use super::{Consent, Place, duration};
+use super::{Pace, Place};
 use clap::Subcommand;
 use fulcrum_steps::certificates::Renewable;
-use std::path::PathBuf;
-use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Certs {
@@ -30,17 +28,8 @@ pub(crate) struct Renew {
     /// kubeadm's name of a certificate, such as apiserver or scheduler.conf; or all [default: all].
     #[arg(value_name = "NAME", value_parser = which)]
     which: Vec<Which>,
-    /// Show what would be renewed and restarted, and change nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// How long the new pod of a component may take to serve before the former files come back.
-    #[arg(long, default_value = "5m", value_parser = duration, value_name = "TIME")]
-    pub(crate) timeout: Duration,
-    /// The kubeconfig [default: the one that the pivot was started with].
-    #[arg(long, value_name = "FILE")]
-    pub(crate) kubeconfig: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) consent: Consent,
+    pub(crate) pace: Pace,
 }
 
 /// What a person has named.

@@ -1,10 +1,8 @@
 //! What was typed after `fulcrum edit`.
 
-use super::{Consent, duration};
+use super::Pace;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::manifest::FlagChange;
-use std::path::PathBuf;
-use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EDIT_HELP)]
@@ -17,17 +15,8 @@ pub(crate) struct Edit {
     /// Take a flag out (can be given several times).
     #[arg(long, value_name = "FLAG", value_parser = flag)]
     pub(crate) unset: Vec<FlagChange>,
-    /// Show the difference, have the API server check it, and change nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// How long the new pod may take to serve before the former one comes back.
-    #[arg(long, default_value = "5m", value_parser = duration, value_name = "TIME")]
-    pub(crate) timeout: Duration,
-    /// The kubeconfig [default: the one that the pivot was started with].
-    #[arg(long, value_name = "FILE")]
-    pub(crate) kubeconfig: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) consent: Consent,
+    pub(crate) pace: Pace,
 }
 
 /// How `edit` is used.

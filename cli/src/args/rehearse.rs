@@ -1,7 +1,8 @@
 //! What was typed after `fulcrum rehearse`.
 
 use super::HandoverArg;
-use fulcrum_simulator::rehearsal::Version;
+use clap::ValueEnum;
+use fulcrum_simulator::rehearsal::{Story, Version};
 use std::path::PathBuf;
 
 /// The values of `--crash`, within 80 columns.
@@ -30,7 +31,9 @@ Every case must end exactly as before. After one of `signing`, the next run's
 end must sign everything.
 With --nodes, the run on the second node is broken. The first one is self-hosted,
 the others are static. Clients ask through the balancer and at each node. Only
-what the lost node alone could answer may fail, and is counted apart.";
+what the lost node alone could answer may fail, and is counted apart.
+With --story upgrade and certs the run after the pivot is broken, and `signing`
+is not.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rehearse {
@@ -48,6 +51,9 @@ pub(crate) struct Rehearse {
     /// brought back.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
     pub(crate) nodes: u8,
+    /// What is rehearsed.
+    #[arg(long, value_enum, default_value_t)]
+    story: StoryArg,
     /// Keep the simulated node's files and the journal, and name their directory.
     #[arg(long)]
     pub(crate) keep: bool,
@@ -57,4 +63,26 @@ pub(crate) struct Rehearse {
     /// How many runs are broken side by side [default: six for each processor].
     #[arg(long, value_name = "N", requires = "crash")]
     pub(crate) side_by_side: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum StoryArg {
+    /// The pivot and the way back.
+    #[default]
+    Pivot,
+    /// After a pivot, another release of Kubernetes, and the way back.
+    Upgrade,
+    /// After a pivot, kubeadm renews every certificate, and the way back.
+    Certs,
+}
+
+impl Rehearse {
+    /// What is rehearsed.
+    pub(crate) fn story(&self) -> Story {
+        match self.story {
+            StoryArg::Pivot => Story::Pivot,
+            StoryArg::Upgrade => Story::Upgrade,
+            StoryArg::Certs => Story::Certs,
+        }
+    }
 }

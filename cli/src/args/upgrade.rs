@@ -1,9 +1,8 @@
 //! What was typed after `fulcrum upgrade`.
 
-use super::{Consent, duration};
+use super::{Consent, Pace};
 use clap::Subcommand;
 use std::path::PathBuf;
-use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = UPGRADE_HELP)]
@@ -15,7 +14,13 @@ pub(crate) struct Upgrade {
 #[derive(Debug, Subcommand)]
 pub(crate) enum UpgradeCommand {
     /// Say what the release of another kubeadm changes in the DaemonSets. Changes nothing.
-    Plan(Release),
+    Plan {
+        #[command(flatten)]
+        release: Release,
+        /// The kubeconfig [default: the one that the pivot was started with].
+        #[arg(long, value_name = "FILE")]
+        kubeconfig: Option<PathBuf>,
+    },
     /// Roll the release out: the API server, then the controller manager, then the scheduler.
     Apply {
         #[command(flatten)]
@@ -27,9 +32,6 @@ pub(crate) enum UpgradeCommand {
     Finalize {
         #[command(flatten)]
         pace: Pace,
-        /// The kubeconfig [default: the one that the pivot was started with].
-        #[arg(long, value_name = "FILE")]
-        kubeconfig: Option<PathBuf>,
     },
     /// Take the last upgrade back, if it is not finalized.
     Rollback {
@@ -57,18 +59,6 @@ pub(crate) struct Release {
     /// Go on although clients have asked for APIs that the release does not serve any more.
     #[arg(long)]
     pub(crate) allow_removed_apis: bool,
-    /// The kubeconfig [default: the one that the pivot was started with].
-    #[arg(long, value_name = "FILE")]
-    pub(crate) kubeconfig: Option<PathBuf>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Pace {
-    /// How long each new pod may take to serve, its images included, before everything comes back.
-    #[arg(long, default_value = "5m", value_parser = duration, value_name = "TIME")]
-    pub(crate) timeout: Duration,
-    #[command(flatten)]
-    pub(crate) consent: Consent,
 }
 
 /// How `upgrade` is used.

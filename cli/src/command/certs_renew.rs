@@ -29,15 +29,15 @@ pub(super) async fn renew(global: &Global, args: &Renew, shell: &Shell) -> Resul
     require_root()?;
     let told = at_rest(&read_before_writing(&global.state_dir, LockPurpose::RenewCerts)?)?;
     let settings = Settings { of_pivot: Some(told.pivot), ..told.settings.clone() };
-    let (access, host) = access(args.kubeconfig.as_ref().unwrap_or(&settings.kubeconfig)).await?;
+    let (access, host) = access(args.pace.kubeconfig.as_ref().unwrap_or(&settings.kubeconfig)).await?;
     refuse_another_cluster(&access.cluster, &settings).await?;
     let site = site(settings.clone(), &access, host, &global.state_dir);
     let renewal = examine(&site, args, shell).await?;
-    if args.dry_run {
+    if args.pace.dry_run {
         shell.talk("dry run: nothing was changed");
         return Ok(Exit::Done);
     }
-    if !args.consent.yes {
+    if !args.pace.consent.yes {
         shell.confirm(&format!(
             "Renew {} certificates of node {}, and roll out {}?",
             renewal.names.len(),
@@ -50,7 +50,7 @@ pub(super) async fn renew(global: &Global, args: &Renew, shell: &Shell) -> Resul
     if at_rest(&journal.reader())?.runs != told.runs {
         return Err(gone_on_meanwhile(told.pivot));
     }
-    let plan = plan::renew_certs(&settings, told.pivot, RenewCerts::of(&renewal, args.timeout));
+    let plan = plan::renew_certs(&settings, told.pivot, RenewCerts::of(&renewal, args.pace.timeout));
     let plan = plan.map_err(|error| Failure::new(Exit::Other, error))?;
     let (engine, progress) = engine(journal, &Arc::new(site), &[], None, shell).await?;
     conclude(engine.start(plan).await, &progress, shell)

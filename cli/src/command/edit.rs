@@ -25,7 +25,7 @@ pub(crate) async fn edit(global: &Global, args: &Edit, shell: &Shell) -> Result<
     let told =
         self_hosted(&read_before_writing(&global.state_dir, LockPurpose::Edit)?, &[component], STATIC)?;
     let settings = Settings { of_pivot: Some(told.pivot), ..told.settings.clone() };
-    let (access, host) = access(args.kubeconfig.as_ref().unwrap_or(&settings.kubeconfig)).await?;
+    let (access, host) = access(args.pace.kubeconfig.as_ref().unwrap_or(&settings.kubeconfig)).await?;
     refuse_another_cluster(&access.cluster, &settings).await?;
     let mut live = daemonset(&access.cluster, component).await?;
     can_roll_out(&live).map_err(|why| {
@@ -42,11 +42,11 @@ pub(crate) async fn edit(global: &Global, args: &Edit, shell: &Shell) -> Result<
             "the API server would not take it; nothing was changed: {error}"
         )));
     }
-    if args.dry_run {
+    if args.pace.dry_run {
         shell.talk("dry run: the API server would take it; nothing was changed");
         return Ok(Exit::Done);
     }
-    if !args.consent.yes {
+    if !args.pace.consent.yes {
         shell.confirm(&format!("Roll this out as {component} of node {}?", settings.node))?;
     }
     let journal = open_journal(&global.state_dir, LockPurpose::Edit)?;
@@ -55,7 +55,7 @@ pub(crate) async fn edit(global: &Global, args: &Edit, shell: &Shell) -> Result<
         return Err(gone_on_meanwhile(told.pivot));
     }
     let why = summary(component, &was, &words);
-    let edit = plan::Edit { component, was, words, within: args.timeout, why };
+    let edit = plan::Edit { component, was, words, within: args.pace.timeout, why };
     let plan = plan::edit(&settings, told.pivot, edit).map_err(|error| Failure::new(Exit::Other, error))?;
     let site = Arc::new(site(settings, &access, host, &global.state_dir));
     let (engine, progress) = engine(journal, &site, &[], None, shell).await?;

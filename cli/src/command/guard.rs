@@ -19,7 +19,7 @@ use fulcrum_steps::sealer::Sealer;
 use fulcrum_steps::settings::Settings;
 use fulcrum_steps::site::Site;
 use fulcrum_steps::step::library;
-use fulcrum_steps::unit::{HOLD_OFF, Orders, PATIENCE, UNIT, arm, disarm, installed};
+use fulcrum_steps::unit::{HOLD_OFF, Orders, PATIENCE, Told, UNIT, arm, disarm, installed};
 use sd_notify::NotifyState;
 use serde_json::json;
 use std::os::unix::process::CommandExt;
@@ -66,7 +66,9 @@ async fn run(global: &Global, pace: &GuardPace) -> Result<Exit, Failure> {
     });
     let (patience, hold_off) = (pace.patience.unwrap_or(PATIENCE), pace.hold_off.unwrap_or(HOLD_OFF));
     let env = Machine { state_dir: global.state_dir.clone(), stop: stop.clone() };
-    let daemon = Daemon { env: &env, intervals: Intervals::new(patience, hold_off), stop };
+    let roll_certificates = pace.roll_certificates.unwrap_or(false);
+    let intervals = Intervals::new(patience, hold_off);
+    let daemon = Daemon { env: &env, intervals, roll_certificates, stop };
     let ended = daemon.run(|| tell(&NotifyState::Ready));
     if let Some(within) = sd_notify::watchdog_enabled() {
         tokio::spawn(show_life(within / 3));
@@ -202,7 +204,9 @@ fn orders(
     manifests_dir: &Path,
 ) -> Result<Orders, Failure> {
     let manifests_dir = std::path::absolute(manifests_dir)?;
-    Orders::new(units, &global.state_dir, &manifests_dir, [pace.patience, pace.hold_off])
+    let (patience, hold_off) = (pace.patience, pace.hold_off);
+    let told = Told { patience, hold_off, roll_certificates: pace.roll_certificates };
+    Orders::new(units, &global.state_dir, &manifests_dir, told)
         .map_err(|error| Failure::new(Exit::Other, error))
 }
 

@@ -21,6 +21,7 @@ mod refused;
 mod rehearse;
 mod rehearse_crash;
 mod rehearse_nodes;
+mod rehearse_story;
 mod resume;
 mod rollback;
 mod status;

@@ -4,13 +4,14 @@ use super::carry_on::signals;
 use super::refused::{from_rehearsal, refuse};
 use super::rehearse_crash::crash;
 use super::rehearse_nodes::rehearse_nodes;
+use super::rehearse_story::{self, exit_of};
 use crate::args::Rehearse;
 use crate::exit::{Exit, Failure};
 use crate::render::{Progress, plan_talk, show_tour};
 use crate::shell::Shell;
-use fulcrum_engine::{Observer, Outcome};
+use fulcrum_engine::Observer;
 use fulcrum_simulator::rehearsal::{
-    SOON, Setup, SetupError, SimulatedSite, Summary, Version, run_child, there_and_back,
+    SOON, Setup, SetupError, SimulatedSite, Story, Version, run_child, there_and_back,
 };
 use fulcrum_steps::check::Check;
 use fulcrum_steps::plan;
@@ -25,7 +26,11 @@ const USUAL_DIR: &str = "/etc/kubernetes/manifests";
 const CLEANINGS: u32 = 5;
 
 pub(crate) async fn rehearse(args: &Rehearse, shell: &Shell) -> Result<Exit, Failure> {
-    let setup = find_setup(args, shell)?;
+    if args.nodes > 1 && args.story() != Story::Pivot {
+        let why = anyhow::anyhow!("only the pivot is rehearsed on several nodes: leave --story or --nodes out");
+        return Err(Failure::refused(why));
+    }
+    let setup = args.story().setup(find_setup(args, shell)?);
     let scratch = Scratch::new()?;
     let mut signals = signals()?;
     let interrupted = async {
@@ -39,6 +44,9 @@ pub(crate) async fn rehearse(args: &Rehearse, shell: &Shell) -> Result<Exit, Fai
     let work = async {
         match &args.crash {
             None if args.nodes > 1 => rehearse_nodes(&setup, &scratch.path, shell).await,
+            None if args.story() != Story::Pivot => {
+                rehearse_story::tour(args.story(), &setup, &scratch.path, shell).await
+            }
             None => tour(&setup, &scratch.path, shell).await,
             Some(what) => crash(args, what, setup.clone(), &scratch.path, shell).await,
         }
@@ -106,14 +114,6 @@ async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure
     let summary = summary.map_err(from_rehearsal)?;
     show_tour(&summary, shell);
     Ok(exit_of(&summary))
-}
-
-fn exit_of(summary: &Summary) -> Exit {
-    match summary.pivot.0 {
-        Some(Outcome::RolledBack) => Exit::Undone,
-        _ if summary.is_exact() => Exit::Done,
-        _ => Exit::NeedsOperator,
-    }
 }
 
 /// The private directory.

@@ -1,12 +1,11 @@
 //! `fulcrum rehearse --crash`: runs broken at named points.
 
-use super::refused::{from_rehearsal, refuse};
+use super::rehearse_story::plan_of;
 use crate::args::Rehearse;
 use crate::exit::{Exit, Failure};
 use crate::render::CrashTable;
 use crate::shell::Shell;
-use fulcrum_simulator::rehearsal::{FaultRehearsal, SOON, Setup, SimulatedSite, cases};
-use fulcrum_steps::plan;
+use fulcrum_simulator::rehearsal::{FaultRehearsal, Setup, Story, cases};
 use fulcrum_steps::settings::Wanted;
 use futures::StreamExt;
 use std::path::Path;
@@ -26,18 +25,25 @@ pub(super) async fn crash(
             "of two members of etcd none can be lost while the other one serves: say `--nodes 3` with --crash"
         )));
     }
-    let settings = {
-        // All of them: a node whose files are gone is none.
-        let sites = SimulatedSite::boot_all(&setup, root).await;
-        let sites = sites.map_err(|error| from_rehearsal(error, shell))?;
-        // The run that is broken is the only node's, or the second one's.
-        let site = &sites[usize::from(sites.len() > 1)];
-        site.preflight().await.map_err(|refused| refuse(refused, shell))?.settings
+    let story = args.story();
+    let plan = plan_of(story, &setup, root, shell).await?;
+    let mut cases = cases(&plan, what, args.nodes).map_err(Failure::refused)?;
+    if story != Story::Pivot {
+        // The first run of a journal has made the key, and the story of the pivot breaks that.
+        cases.retain(|case| !case.point.when.is_signing());
+    }
+    if cases.is_empty() {
+        return Err(Failure::refused(anyhow::anyhow!(
+            "the story `{story}` does not break the signing: leave --story out"
+        )));
+    }
+    let rehearsal = FaultRehearsal {
+        setup,
+        story,
+        program: std::env::current_exe()?,
+        root: root.to_owned(),
+        steps: None,
     };
-    let plan = plan::pivot(&settings, SOON).map_err(|error| Failure::new(Exit::Other, error))?;
-    let cases = cases(&plan, what, args.nodes).map_err(Failure::refused)?;
-    let rehearsal =
-        FaultRehearsal { setup, program: std::env::current_exe()?, root: root.to_owned(), steps: None };
     let side_by_side = args.side_by_side.unwrap_or_else(|| {
         SIDE_BY_SIDE * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
     });
@@ -52,6 +58,9 @@ pub(super) async fn crash(
 /// The command, up to the case.
 fn reproduce(args: &Rehearse) -> String {
     let mut command = "fulcrum rehearse".to_owned();
+    if args.story() != Story::Pivot {
+        command.push_str(&format!(" --story {}", args.story()));
+    }
     if let Some(dir) = &args.manifests_dir {
         command.push_str(&format!(" --manifests-dir '{}'", dir.display()));
     }

@@ -32,45 +32,40 @@ const STATIC: &str = "this node's control plane is not self-hosted: upgrade it w
 pub(crate) async fn upgrade(global: &Global, args: &Upgrade, shell: &Shell) -> Result<Exit, Failure> {
     require_root()?;
     match &args.command {
-        UpgradeCommand::Plan(release) => {
-            let node = SelfHosted::find(global, release.kubeconfig.as_ref()).await?;
+        UpgradeCommand::Plan { release, kubeconfig } => {
+            let node = SelfHosted::find(global, kubeconfig.as_ref()).await?;
             let found = node.target(release, shell).await?;
             Ok(if node.show(&found.merged, shell).await? { Exit::Changes } else { Exit::Done })
         }
         UpgradeCommand::Apply { release, pace } => apply(global, release, pace, shell).await,
-        UpgradeCommand::Finalize { pace, kubeconfig } => finalize(global, kubeconfig, pace, shell).await,
+        UpgradeCommand::Finalize { pace } => finalize(global, pace, shell).await,
         UpgradeCommand::Rollback { kubeconfig, consent } => back(global, kubeconfig, consent, shell).await,
     }
 }
 
 async fn apply(global: &Global, release: &Release, pace: &Pace, shell: &Shell) -> Result<Exit, Failure> {
-    let node = SelfHosted::find(global, release.kubeconfig.as_ref()).await?;
+    let node = SelfHosted::find(global, pace.kubeconfig.as_ref()).await?;
     let found = node.target(release, shell).await?;
     if !node.show(&found.merged, shell).await? {
         return Ok(nothing_to_do(None, &format!("the control plane is {} as it runs", found.to), shell));
     }
-    let Found { from, to, merged, warnings: _ } = found;
+    let Found { from, to, merged, noted, warnings: _ } = found;
     let why = format!("{from} to {to}");
     let question = format!("Upgrade the control plane from {from} to {to}?");
-    let upgrade = plan::Upgrade { merged, within: pace.timeout, why };
-    node.carry_out(global, upgrade, plan::upgrade, (&pace.consent, &question), shell).await
+    let upgrade = plan::Upgrade { merged, noted, within: pace.timeout, why };
+    node.carry_out(global, upgrade, plan::upgrade, (pace, &question), shell).await
 }
 
-async fn finalize(
-    global: &Global,
-    kubeconfig: &Option<PathBuf>,
-    pace: &Pace,
-    shell: &Shell,
-) -> Result<Exit, Failure> {
-    let node = SelfHosted::find(global, kubeconfig.as_ref()).await?;
+async fn finalize(global: &Global, pace: &Pace, shell: &Shell) -> Result<Exit, Failure> {
+    let node = SelfHosted::find(global, pace.kubeconfig.as_ref()).await?;
     let merged = end_of_emulation(&node.live).map_err(Failure::refused)?;
     if !node.show(&merged, shell).await? {
         return Ok(nothing_to_do(None, "no component emulates another release", shell));
     }
     let why = "the emulation of the release before ends".to_owned();
     let question = "Finalize the upgrade? It cannot be taken back then.";
-    let upgrade = plan::Upgrade { merged, within: pace.timeout, why };
-    node.carry_out(global, upgrade, plan::finalize, (&pace.consent, question), shell).await
+    let upgrade = plan::Upgrade { merged, noted: None, within: pace.timeout, why };
+    node.carry_out(global, upgrade, plan::finalize, (pace, question), shell).await
 }
 
 /// Takes the last upgrade back.
@@ -192,10 +187,14 @@ impl SelfHosted {
         global: &Global,
         upgrade: plan::Upgrade,
         make: fn(&Settings, RunId, plan::Upgrade) -> Result<Plan, PlanError>,
-        (consent, question): (&Consent, &str),
+        (pace, question): (&Pace, &str),
         shell: &Shell,
     ) -> Result<Exit, Failure> {
-        if !consent.yes {
+        if pace.dry_run {
+            shell.talk("dry run: the API server would take it; nothing was changed");
+            return Ok(Exit::Done);
+        }
+        if !pace.consent.yes {
             shell.confirm(question)?;
         }
         let journal = open_journal(&global.state_dir, LockPurpose::Upgrade)?;

@@ -85,7 +85,7 @@ fn ending(summary: &Summary, shell: &Shell) {
         Some(outcome) => format!("{outcome}: {reason}"),
         None => format!("unfinished: {reason}"),
     };
-    shell.data(format_args!("\npivot     {}", said(&summary.pivot)));
+    shell.data(format_args!("\n{:9} {}", summary.story.name(), said(&summary.pivot)));
     if let Some(rollback) = &summary.rollback {
         shell.data(format_args!("rollback  {}", said(rollback)));
     }
@@ -94,8 +94,9 @@ fn ending(summary: &Summary, shell: &Shell) {
         Some(difference) => shell.data(format_args!("not as it must be: {difference}")),
     }
     shell.data(format_args!(
-        "{:.2} s for the pivot and the way back; the simulated cluster is some hundred times as fast as a real one",
-        summary.took.as_secs_f64()
+        "{:.2} s for {} and the way back; the simulated cluster is some hundred times as fast as a real one",
+        summary.took.as_secs_f64(),
+        summary.story.noun()
     ));
 }
 

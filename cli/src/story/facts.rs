@@ -5,7 +5,7 @@ use fulcrum_engine::Outcome;
 use fulcrum_engine::history::{AttemptResult, Direction};
 use fulcrum_engine::run::Phase;
 use fulcrum_steps::plan::{
-    ADOPT, EDIT, FALL_BACK, FINALIZE, HAND_OVER, PIVOT, RENEW_CERTS, RENEW_STANDBY, UPGRADE,
+    ADOPT, EDIT, FALL_BACK, FINALIZE, HAND_OVER, PIVOT, RENEW_CERTS, RENEW_STANDBY, ROLL_CERTS, UPGRADE,
 };
 use serde::Serialize;
 use std::fmt;
@@ -89,6 +89,7 @@ impl Story {
             UPGRADE => "another release of Kubernetes",
             FINALIZE => "the release without the emulation of the one before",
             RENEW_CERTS => "certificates renewed by kubeadm",
+            ROLL_CERTS => "pods started for certificates that were renewed by hand",
             PIVOT | HAND_OVER => "static pods to DaemonSets",
             FALL_BACK => "DaemonSets to static pods",
             ADOPT => "DaemonSets that were found to static pods",

@@ -41,4 +41,5 @@ pub use node_entry::{
 pub(crate) use nodes::addresses;
 pub use pods::{config_hash, is_ready, pod_story, unschedulable};
 pub(crate) use pods::{has_no_image, has_restarted, is_going, is_of_node};
+pub(crate) use release::CLUSTER_CONFIGURATION;
 pub use roll_call::Answer;

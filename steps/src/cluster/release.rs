@@ -5,9 +5,12 @@ use super::error::{Cause, ClusterError};
 use super::names::NAMESPACE;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
+use kube::api::PostParams;
 
 /// Where kubeadm keeps the cluster's configuration.
 const KUBEADM_CONFIG: &str = "kubeadm-config";
+/// The key of it.
+pub(crate) const CLUSTER_CONFIGURATION: &str = "ClusterConfiguration";
 
 /// Where kubeadm notes a node's container runtime.
 const RUNTIME_ANNOTATION: &str = "kubeadm.alpha.kubernetes.io/cri-socket";
@@ -39,10 +42,28 @@ impl Cluster {
     /// # Errors
     /// When the API server cannot be asked.
     pub async fn kubeadm_configuration(&self) -> Result<Option<String>, ClusterError> {
+        Ok(self.kubeadm_config().await?.and_then(|map| map.data?.remove(CLUSTER_CONFIGURATION)))
+    }
+
+    /// The ConfigMap that has it. `None` if there is none.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub(crate) async fn kubeadm_config(&self) -> Result<Option<ConfigMap>, ClusterError> {
         let attempt = format!("get ConfigMap {NAMESPACE}/{KUBEADM_CONFIG}");
         let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let found = within(&attempt, maps.get_opt(KUBEADM_CONFIG)).await?;
-        Ok(found.and_then(|map| map.data?.remove("ClusterConfiguration")))
+        within(&attempt, maps.get_opt(KUBEADM_CONFIG)).await
+    }
+
+    /// Replaces that ConfigMap, if it is still the version that `map` was made from.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked, or somebody has changed it meanwhile (a conflict).
+    pub(crate) async fn replace_kubeadm_config(&self, map: &ConfigMap) -> Result<ConfigMap, ClusterError> {
+        let attempt = format!("replace ConfigMap {NAMESPACE}/{KUBEADM_CONFIG}");
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let parameters = PostParams { field_manager: Some("fulcrum".to_owned()), ..PostParams::default() };
+        within(&attempt, maps.replace(KUBEADM_CONFIG, &parameters, map)).await
     }
 
     /// The metrics of the API server that answers.

@@ -4,7 +4,7 @@ use super::facts::Serving;
 use super::gather::{Patient, gather};
 use crate::cluster::Cluster;
 use crate::host::{
-    Answer, Host, HostError, Listener, ManifestsDir, Node, Presented, Process, Question, Redirect,
+    Answer, Host, HostError, Listener, ManifestsDir, Node, Presented, Process, Question, Read, Redirect,
     RedirectState, Steering, Strain, UnitState, Units,
 };
 use async_trait::async_trait;
@@ -43,6 +43,7 @@ hang! {
         local_clients(u16) -> Vec<Process>;
         pod_processes(&str) -> Vec<Process>;
         ask(&Question) -> Answer;
+        read(&Question) -> Read;
         presented(SocketAddr, Option<&str>) -> Presented;
         started(&Process) -> Timestamp;
         end(&Process) -> ();

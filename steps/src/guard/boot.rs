@@ -262,10 +262,11 @@ fn needs_the_api(told: &JournalView, next: Next) -> bool {
     told.run(run).is_none_or(RunFacts::needs_the_api)
 }
 
-/// Whether what follows goes on with an edit or an upgrade.
+/// Whether what follows goes on with a run that works on the API alone.
 fn is_edit(told: &JournalView, next: Next) -> bool {
     let Next::Resume(run) = next else { return false };
-    told.run(run).is_some_and(|run| matches!(run.workflow, Workflow::Edit | Workflow::Upgrade))
+    told.run(run)
+        .is_some_and(|run| matches!(run.workflow, Workflow::Edit | Workflow::Upgrade | Workflow::RollCerts))
 }
 
 /// The components that a static manifest starts.

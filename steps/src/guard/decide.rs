@@ -51,7 +51,7 @@ impl RunFacts {
     pub(super) fn needs_the_api(&self) -> bool {
         match self.workflow {
             // A renewal does its part on the disk also if the API stays silent. But it rolls DaemonSets out.
-            Workflow::Edit | Workflow::Upgrade | Workflow::RenewCerts => true,
+            Workflow::Edit | Workflow::Upgrade | Workflow::RenewCerts | Workflow::RollCerts => true,
             Workflow::FallBack => false,
             Workflow::Pivot | Workflow::HandOver | Workflow::RenewStandby => {
                 self.standing != Standing::Unfinished { rolling_back: true }
@@ -78,19 +78,21 @@ pub enum Workflow {
     Upgrade,
     /// kubeadm renews certificates, and the processes get them.
     RenewCerts,
+    /// The guard starts the pods that go on with older certificates.
+    RollCerts,
 }
 
 impl Workflow {
     /// Whether a run of this kind decides which pods serve: those of the static manifests, or the
     /// DaemonSets'.
     pub(super) const fn decides_who_serves(self) -> bool {
-        !matches!(self, Self::RenewStandby | Self::Edit | Self::Upgrade | Self::RenewCerts)
+        !matches!(self, Self::RenewStandby) && !self.is_a_change()
     }
 
-    /// Whether a person has asked for it, of a control plane that is self-hosted and stays so: it rolls DaemonSets
-    /// out.
+    /// Whether it is a change of a control plane that is self-hosted and stays so: it rolls DaemonSets out. All but the
+    /// last one are asked for by a person.
     pub(super) const fn is_a_change(self) -> bool {
-        matches!(self, Self::Edit | Self::Upgrade | Self::RenewCerts)
+        matches!(self, Self::Edit | Self::Upgrade | Self::RenewCerts | Self::RollCerts)
     }
 
     /// The name that people read.
@@ -103,6 +105,7 @@ impl Workflow {
             Self::Edit => "edit",
             Self::Upgrade => "upgrade",
             Self::RenewCerts => "renew-certs",
+            Self::RollCerts => "roll-certs",
         }
     }
 }

@@ -5,7 +5,9 @@ use super::decide::{RunFacts, Standing, Workflow};
 use crate::component::Component;
 use crate::handover::standby::Standby;
 use crate::host::FileImage;
-use crate::plan::{EDIT, FALL_BACK, FINALIZE, HAND_OVER, PIVOT, RENEW_CERTS, RENEW_STANDBY, UPGRADE};
+use crate::plan::{
+    EDIT, FALL_BACK, FINALIZE, HAND_OVER, PIVOT, RENEW_CERTS, RENEW_STANDBY, ROLL_CERTS, UPGRADE,
+};
 use crate::run_info::{RollbackMode, RunInfo, SessionRole};
 use crate::settings::Settings;
 use crate::step_name::StepKind;
@@ -114,6 +116,7 @@ fn workflow(kind: &str) -> Option<Workflow> {
         (UPGRADE, Workflow::Upgrade),
         (FINALIZE, Workflow::Upgrade),
         (RENEW_CERTS, Workflow::RenewCerts),
+        (ROLL_CERTS, Workflow::RollCerts),
     ]
     .into_iter()
     .find_map(|(name, workflow)| (name == kind).then_some(workflow))

@@ -26,6 +26,8 @@ mod pause;
 mod renew;
 mod reports;
 mod roll_call;
+mod roll_certs;
+mod signs;
 mod spare;
 mod tell;
 mod watch;

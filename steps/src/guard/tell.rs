@@ -2,34 +2,34 @@
 
 use super::expiry::{AGAIN_AFTER, Told, to_tell};
 use super::watch::Watch;
-use crate::certificates::{Pace, inventory};
+use crate::certificates::{Inventory, Pace, inventory};
 use jiff::Timestamp;
 use std::time::SystemTime;
 use tokio::time::Instant;
 
 impl Watch<'_> {
-    /// Looks at the certificates, and tells what there is to tell: when it has changed, and once a day.
-    pub(super) async fn tell_of_certificates(&mut self) {
+    /// Looks at the certificates, and tells what there is to tell: when it has changed, and once a day. Returns what was
+    /// seen.
+    pub(super) async fn tell_of_certificates(&mut self) -> Inventory {
         let site = &self.site;
         let (ports, root, minute) = (site.ports(), site.kubernetes_dir(), site.timeouts.minute);
-        let told = to_tell(
-            &inventory(&*site.node.host, &ports, &root, Pace::patient(minute)).await,
-            Timestamp::now(),
-        );
+        let found = inventory(&*site.node.host, &ports, &root, Pace::patient(minute)).await;
+        let told = to_tell(&found, Timestamp::now());
         let is_known =
             self.teller.last == told && self.teller.at.is_some_and(|at| at.elapsed() < AGAIN_AFTER);
         if is_known {
-            return;
+            return found;
         }
         for Told { reason, words } in &told {
             tracing::warn!("{words}");
             if let Err(error) = site.cluster.node_event(&site.settings.node, reason, words).await {
                 tracing::debug!(%error, "an Event about certificates was not written");
-                return;
+                return found;
             }
         }
         self.teller.last = told;
         self.teller.at = Some(Instant::now());
+        found
     }
 
     /// Whether the guard's own kubeconfig has changed since the last call. The certificate in it was read once, and

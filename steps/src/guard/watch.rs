@@ -1,8 +1,8 @@
 //! Watches a control plane that runs by itself, and acts when it stops running.
 
 use super::GuardError;
-use super::boot::{Carried, Start, boot, carry_on, open_when_free, static_ones};
-use super::decide::{Decision, Next, Pulse, Watched, fall_back, stagger};
+use super::boot::{Carried, Start, boot, carry_on, open_when_free};
+use super::decide::{Decision, Next};
 use super::env::GuardEnv;
 use super::expiry::Teller;
 use super::idle::JournalEye;
@@ -12,11 +12,8 @@ use super::pause::Pause;
 use super::reports::Reports;
 use crate::component::Component;
 use crate::handover::line::Line;
-use crate::handover::removal::users;
 use crate::handover::roll_out;
 use crate::host::give_back_memory;
-use crate::look::once;
-use crate::plan;
 use crate::run_info::{LockPurpose, LockUse, RunInfo};
 use crate::site::Site;
 use crate::unit::UNIT;
@@ -37,6 +34,8 @@ pub struct Guard<'a> {
     pub env: &'a dyn GuardEnv,
     /// Its waiting times.
     pub intervals: Intervals,
+    /// Whether the guard rolls out what goes on with a certificate that somebody has renewed by hand.
+    pub roll_certificates: bool,
     /// Ends the guard.
     pub stop: CancellationToken,
 }
@@ -162,7 +161,7 @@ pub(super) struct Watch<'a> {
     pub(super) guard: &'a Guard<'a>,
     pub(super) told: &'a JournalView,
     pub(super) site: Arc<Site>,
-    signs: BTreeMap<Component, Sign>,
+    pub(super) signs: BTreeMap<Component, Sign>,
     /// The sockets that listen, as port and inode.
     sockets: Vec<(u16, u64)>,
     line: Line,
@@ -181,13 +180,13 @@ pub(super) struct Watch<'a> {
     pub(super) stays: Option<String>,
     pub(super) reports: Reports,
     /// The nodes that run on the DaemonSets, as the API said last.
-    users: Vec<String>,
+    pub(super) users: Vec<String>,
 }
 
 /// The last sign of life of a component.
-struct Sign {
-    last: Instant,
-    renewed: Option<String>,
+pub(super) struct Sign {
+    pub(super) last: Instant,
+    pub(super) renewed: Option<String>,
 }
 
 impl<'a> Watch<'a> {
@@ -260,8 +259,8 @@ impl<'a> Watch<'a> {
                     return self.start(plan).await;
                 }
             }
-            if answers && due(&mut told, self.guard.intervals.certificates) {
-                self.tell_of_certificates().await;
+            if let Some(plan) = self.see_to_certificates(answers, &mut told).await? {
+                return self.start(plan).await;
             }
             if answers {
                 self.report();
@@ -270,14 +269,6 @@ impl<'a> Watch<'a> {
                 return self.start(plan).await;
             }
         }
-    }
-
-    /// The run that brings static pods back, if components are silent or their DaemonSets are gone.
-    async fn fallback(&mut self, answers: bool) -> Result<Option<Plan>, GuardError> {
-        let gone = if answers { self.gone().await } else { BTreeSet::new() };
-        let Some((components, why)) = fall_back(&self.pulses(&gone)) else { return Ok(None) };
-        tracing::warn!(?components, "falling back to the static pods: {why}");
-        Ok(Some(plan::fall_back(&self.told.settings, self.told.pivot, &components, &why)?))
     }
 
     /// Whether the process that had the journal open has only read it. If so, the guard must not forget what
@@ -295,7 +286,7 @@ impl<'a> Watch<'a> {
 
     /// Starts a run of the guard's own, unless another process has begun one.
     async fn start(&self, plan: Plan) -> Result<Option<Ended>, GuardError> {
-        let Guard { env, intervals, stop } = self.guard;
+        let Guard { env, intervals, stop, .. } = self.guard;
         let Some(journal) = open_when_free(*env, intervals.tick, stop).await? else {
             return Ok(Some(Ended::Stopped));
         };
@@ -333,7 +324,7 @@ impl<'a> Watch<'a> {
     /// Attends a roll-out while a pod of it comes and goes.
     fn attend(&mut self, until: Instant) {
         let (site, tick) = (Arc::clone(&self.site), self.guard.intervals.tick);
-        let task = tokio::spawn(async move { match roll_out::attend(&site, tick).await {} });
+        let task = tokio::spawn(async move { match roll_out::attend(&site, tick, None).await {} });
         self.attending = Some((task, until));
     }
 
@@ -343,57 +334,10 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn alive(&mut self, component: Component) {
-        if let Some(sign) = self.signs.get_mut(&component) {
-            sign.last = Instant::now();
-        }
-    }
-
-    fn silent(&self, component: Component) -> Duration {
-        self.signs.get(&component).map_or(Duration::ZERO, |sign| sign.last.elapsed())
-    }
-
-    /// Looks at the leases of the components that elect a leader. While the API does not answer, no component
-    /// can renew its lease, and the guard blames none for it.
-    async fn study(&mut self) {
-        if let Ok(Ok(users)) = once(users(&self.site).await) {
-            self.users = users;
-        }
-        for component in Component::ALL {
-            let Some(name) = component.lease_name() else { continue };
-            let Ok(lease) = self.site.cluster.lease(name).await else {
-                self.alive(component);
-                continue;
-            };
-            let renewed = lease.and_then(|lease| lease.spec?.renew_time).map(|time| time.0.to_string());
-            let Some(sign) = self.signs.get_mut(&component) else { continue };
-            if sign.renewed != renewed {
-                *sign = Sign { last: Instant::now(), renewed };
-            }
-        }
-    }
-
     /// Whether a process listens on the component's port.
     pub(super) fn listens(&self, component: Component) -> bool {
         let port = self.site.port(component);
         self.sockets.iter().any(|(at, _)| *at == port)
-    }
-
-    fn pulses(&mut self, gone: &BTreeSet<Component>) -> Watched {
-        let silent = self.silent(Component::ApiServer) >= self.guard.intervals.ask * 2;
-        if silent {
-            self.alive(Component::ControllerManager);
-            self.alive(Component::Scheduler);
-        }
-        let patience = self.guard.intervals.patience;
-        let by_file = static_ones(&self.site.node.manifests);
-        let mut hosted = BTreeMap::new();
-        for component in Component::ALL.into_iter().filter(|component| !by_file.contains(component)) {
-            let silent = self.silent(component);
-            let silent = if gone.contains(&component) { silent.max(patience) } else { silent };
-            hosted.insert(component, Pulse { silent, listens: self.listens(component) });
-        }
-        Watched { patience, stagger: stagger(&self.site.settings.node, &self.users, patience), hosted }
     }
 }
 
@@ -411,7 +355,7 @@ const HOLD_FOR: Duration = Duration::from_secs(45);
 const TIDY: Duration = Duration::from_secs(30);
 
 /// Whether this is due again. If so, it counts as done now.
-fn due(last: &mut Option<Instant>, every: Duration) -> bool {
+pub(super) fn due(last: &mut Option<Instant>, every: Duration) -> bool {
     let is_due = last.is_none_or(|last| last.elapsed() >= every);
     if is_due {
         *last = Some(Instant::now());

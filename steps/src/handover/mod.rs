@@ -11,4 +11,5 @@ pub(crate) mod line;
 pub(crate) mod pair;
 pub(crate) mod removal;
 pub(crate) mod roll_out;
+pub(crate) mod shadow;
 pub mod standby;

@@ -3,6 +3,7 @@
 
 use super::hold_back::{HoldBack, LOOK_AGAIN};
 use super::line::Line;
+use super::shadow::Shadow;
 use crate::component::Component;
 use crate::host::{HostError, Listener, MARK_NEWCOMER, Process, Steering};
 use crate::look::once;
@@ -22,9 +23,11 @@ const API: Component = Component::ApiServer;
 /// `kubernetes`. The newer server gets the new connections once it has answered well for some time; this is
 /// checked every `tick`. The kubelet ends the older server so soon after telling it to go that there is no
 /// time for the switch then. As soon as a server is told to go, what clients send to it is held back.
-pub(crate) async fn attend(site: &Site, tick: Duration) -> Infallible {
+///
+/// With a `shadow` the newer server gets them only once its answers are those of the older one, too.
+pub(crate) async fn attend(site: &Site, tick: Duration, shadow: Option<&Shadow>) -> Infallible {
     let (proof, going, switched) = Default::default();
-    let roll_out = RollOut { site, tick, proof, going, switched };
+    let roll_out = RollOut { site, tick, shadow, proof, going, switched };
     tokio::select! {
         never = roll_out.hold_endpoints() => never,
         never = roll_out.switch_when_proven() => never,
@@ -34,11 +37,11 @@ pub(crate) async fn attend(site: &Site, tick: Duration) -> Infallible {
 
 /// Attends the API servers of this node for as long as `work` takes: what the guard does in a roll-out, for a
 /// run that has the journal to itself meanwhile. The guard waits then.
-pub(crate) async fn attended<T>(site: &Site, work: impl Future<Output = T>) -> T {
+pub(crate) async fn attended<T>(site: &Site, shadow: Option<&Shadow>, work: impl Future<Output = T>) -> T {
     let tick = site.timeouts.poll * TICK_POLLS;
     tokio::select! {
         done = work => done,
-        never = attend(site, tick) => match never {},
+        never = attend(site, tick, shadow) => match never {},
         never = line_up(site, tick) => match never {},
     }
 }
@@ -57,6 +60,7 @@ async fn line_up(site: &Site, tick: Duration) -> Infallible {
 struct RollOut<'a> {
     site: &'a Site,
     tick: Duration,
+    shadow: Option<&'a Shadow>,
     proof: Mutex<Option<Proof>>,
     /// The pods that are to go, which takes a while.
     going: Mutex<BTreeSet<Option<String>>>,
@@ -142,7 +146,11 @@ impl RollOut<'_> {
             let before =
                 before.filter(|before| found.as_ref().is_some_and(|(pair, _)| pair.is(&before.pair)));
             let proof = match (found, before) {
-                (Some((pair, true)), None) => Some(Proof { pair, since: Instant::now(), switched: false }),
+                (Some((pair, true)), None) => {
+                    let proof = Proof { pair, since: Instant::now(), switched: false };
+                    *locked(&self.proof) = Some(proof.clone());
+                    Some(self.switched_if_proven(proof).await)
+                }
                 (Some((_, true)), Some(before)) => Some(self.switched_if_proven(before).await),
                 (Some((pair, false)), Some(Proof { switched: true, .. })) => {
                     let newcomer = Some(pair.new.inode);
@@ -157,7 +165,11 @@ impl RollOut<'_> {
     }
 
     async fn switched_if_proven(&self, mut proof: Proof) -> Proof {
-        if !proof.switched && proof.since.elapsed() >= self.tick * PROOF_TICKS {
+        if let Some(shadow) = self.shadow.filter(|_| !proof.switched) {
+            shadow.look(self.site, &proof.pair.old.process, &proof.pair.new.process).await;
+        }
+        let has_passed = self.shadow.is_none_or(Shadow::has_passed);
+        if has_passed && !proof.switched && proof.since.elapsed() >= self.tick * PROOF_TICKS {
             self.steer(&proof.pair, Steering::To { serving: proof.pair.new.inode }).await;
             proof.switched = true;
         }

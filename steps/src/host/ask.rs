@@ -21,6 +21,10 @@ use tokio_rustls::TlsConnector;
 /// health path within a few milliseconds. One that is starting may need a second.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
+/// Of a list the metadata of its objects is enough. What is no list of objects comes as it is.
+const METADATA_ONLY: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json,*/*";
+
 #[derive(Debug, Clone)]
 pub(super) struct Asker {
     tls: Arc<ClientConfig>,
@@ -29,6 +33,7 @@ pub(super) struct Asker {
 /// The answer and the connection that brought it. The connection stays open until this is dropped.
 pub(super) struct Asked {
     pub(super) status: u16,
+    pub(super) body: Bytes,
     pub(super) client: SocketAddr,
     _connection: Connection,
     /// hyper closes a connection whose sender has gone. Then the kernel can no longer say which process
@@ -104,11 +109,12 @@ async fn send<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     }));
     let request = http::Request::get(&question.path)
         .header(http::header::HOST, question.address.to_string())
+        .header(http::header::ACCEPT, METADATA_ONLY)
         .body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status().as_u16();
-    response.into_body().collect().await?;
-    Ok(Asked { status, client, _connection: connection, _sender: sender })
+    let body = response.into_body().collect().await?.to_bytes();
+    Ok(Asked { status, body, client, _connection: connection, _sender: sender })
 }
 
 /// For tests, whose servers speak plain HTTP.

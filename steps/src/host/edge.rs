@@ -49,6 +49,9 @@ pub trait Host: Send + Sync + Debug {
     /// does not count, as two servers can answer under one address on a shared port.
     async fn ask(&self, question: &Question) -> Result<Answer, HostError>;
 
+    /// As [`Host::ask`], with the body of the answer: of objects no more than their metadata, where the server can.
+    async fn read(&self, question: &Question) -> Result<Read, HostError>;
+
     /// Shakes hands by TLS, and returns the certificates that the server presents. Nothing is verified and
     /// nothing asked. With a `name` (SNI) the server may present others.
     async fn presented(&self, at: SocketAddr, name: Option<&str>) -> Result<Presented, HostError>;
@@ -291,6 +294,15 @@ pub struct Answer {
     pub status: u16,
     /// The process that answered. `None` if the socket was gone before its owner could be found.
     pub process: Option<Process>,
+}
+
+/// An answer with its body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Read {
+    /// Status and process.
+    pub answer: Answer,
+    /// The body.
+    pub body: String,
 }
 
 /// What a server has presented.

@@ -1,7 +1,7 @@
 //! The real machine, as `/proc` shows it.
 
 use super::ask::Asker;
-use super::edge::{Answer, Host, HostError, Listener, Presented, Process, Question};
+use super::edge::{Answer, Host, HostError, Listener, Presented, Process, Question, Read};
 use super::edge::{Redirect, RedirectState, Steering, Strain};
 use super::handshake::shake;
 use super::procfs::{Socket, boot_second, canonical, memory_available, pod_uid, socket_inode};
@@ -201,6 +201,14 @@ impl Host for Proc {
         let (client, server) = (asked.client, question.address);
         let process = apart(self, move |host| host.answered(client, server)).await?;
         Ok(Answer { status: asked.status, process })
+    }
+
+    async fn read(&self, question: &Question) -> Result<Read, HostError> {
+        let asked = self.asker.ask(question).await?;
+        let (client, server) = (asked.client, question.address);
+        let process = apart(self, move |host| host.answered(client, server)).await?;
+        let body = String::from_utf8_lossy(&asked.body).into_owned();
+        Ok(Read { answer: Answer { status: asked.status, process }, body })
     }
 
     async fn presented(&self, at: SocketAddr, name: Option<&str>) -> Result<Presented, HostError> {

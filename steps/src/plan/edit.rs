@@ -16,9 +16,9 @@ use std::time::Duration;
 pub const EDIT: &str = "edit";
 
 /// One attempt to put the former words back, and to see its pods serve.
-const BACK_WITHIN: Duration = Duration::from_secs(180);
+pub(super) const BACK_WITHIN: Duration = Duration::from_secs(180);
 /// Without an API an attempt takes some seconds. Then the guard must get its turn: it waits for this run.
-const BACK_TRIES: u32 = 4;
+pub(super) const BACK_TRIES: u32 = 4;
 
 /// One attempt to let go of the lock. The API has answered a moment before.
 const LET_GO_WITHIN: Duration = Duration::from_secs(10);
@@ -71,9 +71,11 @@ pub fn edited(plan: &Plan) -> Vec<(Component, TemplateChange)> {
 /// The steps that change one DaemonSet and see its pods serve, after the step `after`. The last one is
 /// `await-roll-out`.
 pub(super) fn roll_out(job: Job, component: Component, within: Duration, after: StepId) -> [StepSpec; 2] {
+    // A person's edit may mean to change what is served. A release's must not.
+    let shadow = component == Component::ApiServer && matches!(job, Job::ChangeDaemonset { .. });
     let change = step(StepKind::EditDaemonset.of(component), job);
     let change = change.undo_policy(Policy::tries(BACK_TRIES, BACK_WITHIN)).after([after]);
-    let wait = step(StepKind::AwaitRollOut.of(component), Job::AwaitRollOut { component });
+    let wait = step(StepKind::AwaitRollOut.of(component), Job::AwaitRollOut { component, shadow });
     let wait = wait.policy(Policy::tries(1, within)).after([StepKind::EditDaemonset.of(component)]);
     // After a reboot, or another process's death, the pod is another one.
     [change, wait.durability(Durability::Process)]

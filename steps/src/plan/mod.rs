@@ -6,6 +6,7 @@ mod edit;
 mod guard;
 mod pivot;
 mod renew_certs;
+mod roll_certs;
 mod story;
 mod upgrade;
 
@@ -17,5 +18,6 @@ pub(crate) use guard::renew_standby;
 pub use guard::{HAND_OVER, RENEW_STANDBY, fall_back, hand_over};
 pub use pivot::pivot;
 pub use renew_certs::{RENEW_CERTS, RenewCerts, renew_certs};
+pub use roll_certs::{ROLL_CERTS, roll_certs};
 pub use story::{StepStory, story};
 pub use upgrade::{FINALIZE, UPGRADE, Upgrade, finalize, upgrade};

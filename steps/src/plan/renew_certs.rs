@@ -96,7 +96,8 @@ pub fn renew_certs(settings: &Settings, pivot: RunId, wanted: RenewCerts) -> Res
     for (component, names) in rolled {
         let (roll, wait) = (StepKind::RollCerts.of(component), StepKind::AwaitRollOut.of(component));
         steps.push(step(roll, Job::RollCerts { component, names }).after([last]));
-        let waits = step(wait, Job::AwaitRollOut { component }).policy(Policy::tries(1, within));
+        let waits =
+            step(wait, Job::AwaitRollOut { component, shadow: false }).policy(Policy::tries(1, within));
         // After a reboot, or another process's death, the pod is another one.
         steps.push(waits.after([roll]).durability(Durability::Process));
         last = wait.id();

@@ -1,13 +1,13 @@
 //! Another release of Kubernetes for the DaemonSets.
 
-use super::edit::{lock, roll_out};
+use super::edit::{BACK_TRIES, BACK_WITHIN, lock, roll_out};
 use super::pivot::{step, verify};
 use crate::run_info::RunInfo;
 use crate::settings::Settings;
 use crate::step::Job;
 use crate::step_name::StepKind;
 use crate::upgrade::Merged;
-use fulcrum_engine::{Durability, Plan, PlanError, StepId};
+use fulcrum_engine::{Durability, Plan, PlanError, Policy, StepId};
 use fulcrum_state::RunId;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -23,6 +23,9 @@ pub struct Upgrade {
     /// The components, in the order in which they are rolled out. The API server is the first one: no other component
     /// may be newer.
     pub merged: Vec<Merged>,
+    /// The release that kubeadm's configuration of the cluster notes, and the one that it is to note.
+    #[serde(default)]
+    pub noted: Option<(String, String)>,
     /// How long each new pod may take to serve.
     pub within: Duration,
     /// The upgrade in words, for the history.
@@ -34,7 +37,8 @@ pub struct Upgrade {
 /// release would meet components and objects of the new one.
 ///
 /// ```text
-/// lock → for each component: edit-daemonset/<c> → await-roll-out/<c> → renew-standby/<c> → verify → record-head
+/// lock → for each component: edit-daemonset/<c> → await-roll-out/<c> → renew-standby/<c> → upload-config → verify
+///     → record-head
 /// ```
 ///
 /// # Errors
@@ -53,7 +57,7 @@ pub fn finalize(settings: &Settings, pivot: RunId, upgrade: Upgrade) -> Result<P
 }
 
 fn plan(kind: &str, settings: &Settings, pivot: RunId, upgrade: Upgrade) -> Result<Plan, PlanError> {
-    let Upgrade { merged, within, why } = upgrade;
+    let Upgrade { merged, noted, within, why } = upgrade;
     let mut steps = vec![lock()];
     let mut last: StepId = StepKind::Lock.into();
     for Merged { component, changes: fields } in merged {
@@ -64,6 +68,11 @@ fn plan(kind: &str, settings: &Settings, pivot: RunId, upgrade: Upgrade) -> Resu
             steps.push(renew.after([last]));
             last = StepKind::RenewStandby.of(component).into();
         }
+    }
+    if let Some((from, to)) = noted {
+        let upload = step(StepKind::UploadConfig, Job::UploadConfig { from, to }).after([last]);
+        steps.push(upload.undo_policy(Policy::tries(BACK_TRIES, BACK_WITHIN)));
+        last = StepKind::UploadConfig.into();
     }
     steps.push(verify(vec![last], None).durability(Durability::Boot));
     steps.push(step(StepKind::RecordHead, Job::RecordHead).after([StepKind::Verify]));

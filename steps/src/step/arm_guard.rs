@@ -4,7 +4,7 @@
 
 use crate::cluster::files_of;
 use crate::site::Site;
-use crate::unit::{ArmError, Orders, UnitImage, arm, disarm, image, installed, prove, restore};
+use crate::unit::{ArmError, Orders, Told, UnitImage, arm, disarm, image, installed, prove, restore};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, ProbeResult, Step, StepError};
 use serde::{Deserialize, Serialize};
@@ -26,10 +26,10 @@ enum Before {
 }
 
 impl ArmGuard {
-    /// The times are those of the guard that is there.
+    /// What it was told is what was told to the guard that is there.
     fn orders(&self) -> Result<Orders, ArmError> {
         let (units, settings) = (self.site.node.units.as_ref(), &self.site.settings);
-        Orders::new(units, &self.site.state_dir, &settings.manifests_dir, [None; 2])
+        Orders::new(units, &self.site.state_dir, &settings.manifests_dir, Told::default())
     }
 
     /// The kubeconfig and what it names.

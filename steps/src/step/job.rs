@@ -71,8 +71,16 @@ pub enum Job {
         component: Component,
         fields: Vec<FieldChange>,
     },
+    /// From and to are versions as kubeadm writes them.
+    UploadConfig {
+        from: String,
+        to: String,
+    },
     AwaitRollOut {
         component: Component,
+        /// Whether the new API server's answers are compared with the old one's.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        shadow: bool,
     },
     PrepareRollCerts {
         component: Component,

@@ -32,6 +32,7 @@ use super::share_port::SharePort;
 use super::start_static::StartStatic;
 use super::switch::Switch;
 use super::update_secrets::{PrepareUpdateSecrets, UpdateSecrets};
+use super::upload_config::UploadConfig;
 use super::vacate_port::VacatePort;
 use super::verify::Verify;
 use super::verify_static::VerifyStatic;
@@ -75,7 +76,8 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
             Job::ChangeDaemonset { component, fields } => {
                 Arc::new(EditDaemonset { site, component, change: TemplateChange::Fields(fields) })
             }
-            Job::AwaitRollOut { component } => Arc::new(AwaitRollOut { site, component }),
+            Job::AwaitRollOut { component, shadow } => Arc::new(AwaitRollOut { site, component, shadow }),
+            Job::UploadConfig { from, to } => Arc::new(UploadConfig { site, from, to }),
             Job::PrepareRollCerts { component } => Arc::new(PrepareRollCerts { site, component }),
             Job::RenewCerts { name } => Arc::new(RenewCerts { site, name }),
             Job::PrepareUpdateSecrets => Arc::new(PrepareUpdateSecrets { site }),

@@ -34,6 +34,7 @@ mod share_port;
 mod start_static;
 mod switch;
 mod update_secrets;
+mod upload_config;
 mod vacate_port;
 mod verify;
 mod verify_static;

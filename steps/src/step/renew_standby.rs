@@ -1,5 +1,8 @@
 //! `renew-standby/<c>`: makes the standby from what the DaemonSet runs, which has proven itself. Undo:
 //! restores the standby from before.
+//!
+//! A standby that a boot in the middle of an upgrade has put into the manifests directory stays what it is: the hand-over
+//! that follows must know it. The guard renews it once the DaemonSets have served for a minute.
 
 use crate::component::Component;
 use crate::handover::standby::Standby;
@@ -23,6 +26,11 @@ impl RenewStandby {
             Some(pivot) => Ok(Standby::of(&self.site.state_dir, pivot)),
             None => Err(StepError::fatal("the run does not say which pivot's standby is meant")),
         }
+    }
+
+    /// Whether the component's static pod is there, as after a boot.
+    fn is_put_back(&self) -> bool {
+        self.site.node.manifests.file(self.component.manifest_file()).exists()
     }
 
     fn saved(cx: &Context) -> Result<Option<FileImage>, StepError> {
@@ -56,18 +64,22 @@ impl Step for RenewStandby {
         let content = standby_of(self.component, &live, &self.site.settings.target(None))
             .map_err(|refused| StepError::fatal(format!("DaemonSet {name}: {refused}")))?;
         let kept = Self::saved(cx)?.ok_or_else(|| StepError::fatal("what was kept was not saved"))?;
-        let renewed = kept.with_content(content);
-        self.standby()?.keep(self.component, &renewed)?;
+        let put_back = self.is_put_back();
+        let renewed = if put_back { kept } else { kept.with_content(content) };
+        if !put_back {
+            self.standby()?.keep(self.component, &renewed)?;
+        }
         Ok(json!({
             "generation": live["metadata"]["generation"],
             "manifest": renewed.digest(),
+            "renewed": !put_back,
         }))
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         match Self::saved(cx)? {
-            Some(kept) => Ok(self.standby()?.keep(self.component, &kept)?),
-            None => Ok(()),
+            Some(kept) if !self.is_put_back() => Ok(self.standby()?.keep(self.component, &kept)?),
+            _ => Ok(()),
         }
     }
 }

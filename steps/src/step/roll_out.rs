@@ -6,6 +6,7 @@
 use crate::cluster::{CERTIFICATES_ANNOTATION, has_no_image, is_going, is_ready, pod_story};
 use crate::component::Component;
 use crate::handover::roll_out::attended;
+use crate::handover::shadow::Shadow;
 use crate::host::{MARK_NEWCOMER, Process};
 use crate::look::{answered, once};
 use crate::manifest::{Words, is_through};
@@ -29,18 +30,34 @@ impl RolledOut<'_> {
     /// Waits until it is through. The API servers are attended meanwhile, as the guard does: it waits for this
     /// run. With `gives_up`, a new pod that does not come up is an error at once.
     pub(super) async fn wait(&self, cx: &Context, gives_up: bool) -> Result<Value, StepError> {
+        self.wait_in(None, cx, gives_up).await
+    }
+
+    /// As `wait`. With a `shadow` the new API server gets no clients before its answers are those of the old one, and
+    /// a difference that lasts is an error.
+    pub(super) async fn wait_in(
+        &self,
+        shadow: Option<&Shadow>,
+        cx: &Context,
+        gives_up: bool,
+    ) -> Result<Value, StepError> {
         let what = format!("the roll-out of DaemonSet {}", self.component.daemonset_name());
         let since = Mutex::new(Since::default());
         let look = async || {
             let seen = self.look().await;
             if gives_up && matches!(seen, Err(Pending::NotYet(_))) {
                 self.refuse_what_does_not_come_up(&since).await?;
+                self.refuse_what_answers_otherwise(shadow)?;
+            }
+            if let (Ok(_), Some(what)) = (&seen, shadow.and_then(Shadow::differs)) {
+                let text = format!("the new API server did not answer as the old one did: {what}");
+                return Err(StepError::fatal(text).into());
             }
             seen
         };
         let waiting = cx.wait(&what, self.site.timeouts.poll, look);
         match self.component {
-            Component::ApiServer => attended(self.site, waiting).await,
+            Component::ApiServer => attended(self.site, shadow, waiting).await,
             Component::ControllerManager | Component::Scheduler => waiting.await,
         }
     }
@@ -59,6 +76,15 @@ impl RolledOut<'_> {
         let the_one = |process: &Process| in_api_pod(process) && process.pod_uid.as_deref() == uid;
         let process = self.site.serves(self.component, self.mark(), the_one).await?;
         Ok(json!({ "pod": pod.metadata.name, "uid": process.pod_uid, "pid": process.pid }))
+    }
+
+    /// The controller ends the old pod 20 s after the new one is Ready.
+    fn refuse_what_answers_otherwise(&self, shadow: Option<&Shadow>) -> Result<(), StepError> {
+        let limit = self.site.timeouts.shadow;
+        let Some(what) = shadow.and_then(|shadow| shadow.wrong_for(limit)) else { return Ok(()) };
+        Err(StepError::fatal(format!(
+            "the new API server does not answer as the old one does, which goes on: for {limit:?}, {what}"
+        )))
     }
 
     async fn pods(&self) -> Look<Vec<Pod>> {

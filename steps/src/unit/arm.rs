@@ -1,7 +1,7 @@
 //! Installs the guard, and removes it: a copy of the program, a unit, its start, and the proof that the unit's
 //! sandbox keeps nothing from it.
 
-use super::text::{PROGRAM_FILE, UNIT, UnitOf, pace, unit};
+use super::text::{PROGRAM_FILE, Told, UNIT, UnitOf, told, unit};
 use crate::change::{self, file_state};
 use crate::host::{HostError, UnitState, Units};
 use fulcrum_engine::StepError;
@@ -25,11 +25,12 @@ pub struct Orders {
     pub patience: Duration,
     /// A second failure within this time of a first one is left to a person.
     pub hold_off: Duration,
+    /// Whether the guard rolls out what goes on with an older certificate.
+    pub roll_certificates: bool,
 }
 
 impl Orders {
-    /// The orders for a guard. A time that is `None` is the one that the installed guard has, and otherwise
-    /// the default.
+    /// The orders for a guard. What is not said is what the installed guard was told, and otherwise the default.
     ///
     /// # Errors
     /// When the installed unit cannot be read.
@@ -37,15 +38,15 @@ impl Orders {
         units: &dyn Units,
         state_dir: &Path,
         manifests_dir: &Path,
-        [patience, hold_off]: [Option<Duration>; 2],
+        said: Told,
     ) -> Result<Self, ArmError> {
-        let [kept_patience, kept_hold_off] =
-            text_of(&Places::of(units).unit)?.map_or([None; 2], |text| pace(&text));
+        let kept = text_of(&Places::of(units).unit)?.map_or_else(Told::default, |text| told(&text));
         Ok(Self {
             state_dir: state_dir.to_owned(),
             manifests_dir: manifests_dir.to_owned(),
-            patience: patience.or(kept_patience).unwrap_or(PATIENCE),
-            hold_off: hold_off.or(kept_hold_off).unwrap_or(HOLD_OFF),
+            patience: said.patience.or(kept.patience).unwrap_or(PATIENCE),
+            hold_off: said.hold_off.or(kept.hold_off).unwrap_or(HOLD_OFF),
+            roll_certificates: said.roll_certificates.or(kept.roll_certificates).unwrap_or(false),
         })
     }
 }
@@ -230,6 +231,7 @@ impl Places {
             units_dir: units.dir(),
             patience: orders.patience,
             hold_off: orders.hold_off,
+            roll_certificates: orders.roll_certificates,
         })
     }
 }

@@ -5,4 +5,4 @@ mod text;
 
 pub use arm::{ArmError, HOLD_OFF, Installed, Orders, PATIENCE, UnitImage};
 pub use arm::{arm, disarm, image, installed, prove, restore};
-pub use text::UNIT;
+pub use text::{Told, UNIT};

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// Its name.
 pub const UNIT: &str = "fulcrum-guard.service";
+/// The option of a guard that rolls out what goes on with an older certificate.
+const ROLLS: &str = "--roll-certificates";
 /// The program's name in its own directory.
 pub(super) const PROGRAM_FILE: &str = "fulcrum";
 
@@ -23,6 +25,19 @@ pub(super) struct UnitOf<'a> {
     pub(super) patience: Duration,
     /// A second failure within this time of a first one is left to a person.
     pub(super) hold_off: Duration,
+    /// Whether the guard rolls out what goes on with an older certificate.
+    pub(super) roll_certificates: bool,
+}
+
+/// What a guard was told, as far as somebody has said it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Told {
+    /// How long a control plane may be silent.
+    pub patience: Option<Duration>,
+    /// A second failure within this time of a first one is left to a person.
+    pub hold_off: Option<Duration>,
+    /// Whether the guard rolls out what goes on with an older certificate.
+    pub roll_certificates: Option<bool>,
 }
 
 /// The unit's text.
@@ -44,6 +59,7 @@ pub(super) fn unit(of: &UnitOf) -> String {
     let beside = of.manifests_dir.parent().filter(|dir| dir.parent().is_some());
     let kubernetes = beside.map(|dir| format!(" {}", word(dir, "-"))).unwrap_or_default();
     let (patience, hold_off) = (of.patience.as_secs(), of.hold_off.as_secs());
+    let rolls = if of.roll_certificates { " --roll-certificates" } else { "" };
     format!(
         "\
 # Written by fulcrum; `fulcrum guard uninstall` and `fulcrum rollback` take it away.
@@ -58,7 +74,7 @@ Type=notify
 Environment=FULCRUM_GUARD=1
 # It works seldom and rests long: what threads have freed is not kept for each of them.
 Environment=MALLOC_ARENA_MAX=1
-ExecStart={program} guard --state-dir {state_word} --patience {patience}s --hold-off {hold_off}s
+ExecStart={program} guard --state-dir {state_word} --patience {patience}s --hold-off {hold_off}s{rolls}
 Restart=always
 RestartSec=1
 # 0: there is nothing to guard any more. 130: told to end.
@@ -95,16 +111,18 @@ WantedBy=multi-user.target
     )
 }
 
-/// Patience and hold-off of the guard that a unit with this text starts, as far as the text has them. A newer or an
-/// older version has written it, or a person has changed it.
-pub(super) fn pace(text: &str) -> [Option<Duration>; 2] {
+/// What the guard was told that a unit with this text starts, as far as the text has it. A newer or an older version has
+/// written it, or a person has changed it.
+pub(super) fn told(text: &str) -> Told {
     let command = text.lines().rfind(|line| line.starts_with("ExecStart=")).unwrap_or_default();
     let words: Vec<&str> = command.split_whitespace().collect();
-    ["--patience", "--hold-off"].map(|option| {
+    let time = |option: &str| {
         // The last one: a path may have such words, too.
         let value = words.get(words.iter().rposition(|word| *word == option)? + 1)?;
         value.parse::<jiff::SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok())
-    })
+    };
+    let rolls = words.iter().rfind(|word| word.starts_with(ROLLS)).map(|word| *word == ROLLS);
+    Told { patience: time("--patience"), hold_off: time("--hold-off"), roll_certificates: rolls }
 }
 
 /// A path as one word of a unit file (systemd.syntax(7)): escapes everything that ends a word, quotes it, or
@@ -147,11 +165,15 @@ mod tests {
             units_dir: Path::new("/etc/systemd/system"),
             patience: Duration::from_secs(30),
             hold_off: Duration::from_secs(600),
+            roll_certificates: true,
         });
         assert!(text.contains("guard --state-dir \"/srv/a $$b 5%%\" --patience 30s"), "{text}");
         assert!(text.contains("ReadWritePaths=\"-/srv/a $b 5%%\" -/etc/kubernetes/manifests"), "{text}");
-        assert_eq!(pace(&text), [30, 600].map(|seconds| Some(Duration::from_secs(seconds))));
-        assert_eq!(pace("ExecStart=/x guard --patience 2m"), [Some(Duration::from_secs(120)), None]);
+        let [patience, hold_off] = [30, 600].map(|seconds| Some(Duration::from_secs(seconds)));
+        assert_eq!(told(&text), Told { patience, hold_off, roll_certificates: Some(true) });
+        let patience = Some(Duration::from_secs(120));
+        let expected = Told { patience, ..Told::default() };
+        assert_eq!(told("ExecStart=/x guard --patience 2m"), expected);
         assert!(text.contains("RequiresMountsFor=\"/srv/a $b 5%%\" /etc/kubernetes/manifests"), "{text}");
     }
 }

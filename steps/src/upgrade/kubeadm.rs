@@ -50,9 +50,41 @@ pub fn kubeadm_config(input: &KubeadmInput, version: Version) -> Result<String, 
     Ok(format!("{init}\n---\n{cluster}\n"))
 }
 
+/// The line of the cluster's configuration that has the release.
+const VERSION_LINE: &str = "kubernetesVersion:";
+
+/// The release that the cluster's configuration notes. `None` unless exactly one line has it, as kubeadm writes it.
+pub(crate) fn noted_version(configuration: &str) -> Option<&str> {
+    let mut lines = configuration.lines().filter_map(|line| line.strip_prefix(VERSION_LINE));
+    let noted = lines.next()?.trim();
+    lines.next().is_none().then_some(noted)
+}
+
+/// The configuration with another release noted, every other line as it is.
+pub(crate) fn with_version(configuration: &str, version: &str) -> Option<String> {
+    noted_version(configuration)?;
+    let lines = configuration.split_inclusive('\n').map(|line| match line.starts_with(VERSION_LINE) {
+        true => format!("{VERSION_LINE} {version}{}", if line.ends_with('\n') { "\n" } else { "" }),
+        false => line.to_owned(),
+    });
+    Some(lines.collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_release_is_noted_and_no_other_line_changes() {
+        let text = "a: 1\nkubernetesVersion: v1.35.3\nnetworking:\n  kubernetesVersion: mine\n";
+        assert_eq!(noted_version(text), Some("v1.35.3"));
+        let after = "a: 1\nkubernetesVersion: v1.36.0\nnetworking:\n  kubernetesVersion: mine\n";
+        assert_eq!(with_version(text, "v1.36.0").as_deref(), Some(after));
+        assert_eq!(with_version("kubernetesVersion: v1", "v2").as_deref(), Some("kubernetesVersion: v2"));
+        for other in ["", "a: 1", "kubernetesVersion: a\nkubernetesVersion: b\n"] {
+            assert_eq!(with_version(other, "v1.36.0"), None, "{other}");
+        }
+    }
 
     #[test]
     fn the_clusters_own_configuration_is_rendered_for_another_version() {

@@ -10,6 +10,7 @@ mod skew;
 mod target;
 
 pub use kubeadm::{KubeadmInput, NotKubeadms, kubeadm_config};
+pub(crate) use kubeadm::{noted_version, with_version};
 pub use merge::{Conflict, MergeError, Merged, merge};
 pub use removed_apis::{RemovedApi, removed_apis};
 pub use skew::{NoVersion, SkewError, Version, allowed, gone_flags};

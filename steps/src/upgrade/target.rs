@@ -3,7 +3,7 @@
 
 use super::{
     KubeadmInput, MergeError, Merged, NoVersion, NotKubeadms, RemovedApi, SkewError, Version, allowed,
-    gone_flags, merge, removed_apis,
+    gone_flags, merge, noted_version, removed_apis,
 };
 use crate::cluster::{Cluster, ClusterError, OPT_IN_LABEL};
 use crate::component::Component;
@@ -75,6 +75,9 @@ pub struct Found {
     pub to: Version,
     /// The components that change, in the order in which they are rolled out.
     pub merged: Vec<Merged>,
+    /// What kubeadm's configuration of the cluster notes as its release, and is to note. `None` if there is nothing to
+    /// note.
+    pub noted: Option<(String, String)>,
     /// What a person should know before.
     pub warnings: Vec<String>,
 }
@@ -159,7 +162,13 @@ pub async fn target(wish: &Wish<'_>) -> Result<Found, TargetError> {
         wish.refuse_no_standby(live, &found)?;
         merged.extend((!found.changes.is_empty()).then_some(found));
     }
-    Ok(Found { from, to, merged, warnings })
+    let noted = noted_version(&input.cluster).map(|noted| (noted.to_owned(), to.to_string()));
+    if noted.is_none() {
+        let words = "ConfigMap kube-system/kubeadm-config does not say its kubernetesVersion in a line: it is not changed";
+        warnings.push(words.to_owned());
+    }
+    let noted = noted.filter(|(noted, to)| noted != to);
+    Ok(Found { from, to, merged, noted, warnings })
 }
 
 /// The changes that end the emulation of another release in the DaemonSets.

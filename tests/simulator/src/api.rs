@@ -1,5 +1,6 @@
 //! The API server's verbs: one request in, one answer out.
 
+use super::discovery;
 use super::failure::Failure;
 use super::list::list;
 use super::object::{Key, text};
@@ -31,7 +32,10 @@ pub(super) fn answer(world: &mut World, asked: &Asked, now: Now) -> Reply {
     match asked.path.as_str() {
         "/version" => (200, version(world)),
         "/healthz" | "/livez" | "/readyz" => (200, json!("ok")),
-        _ => objects(world, asked, now).unwrap_or_else(|failure| (failure.code, failure.status())),
+        path => match discovery::answer(world, path) {
+            Some(found) => (200, found),
+            None => objects(world, asked, now).unwrap_or_else(|failure| (failure.code, failure.status())),
+        },
     }
 }
 

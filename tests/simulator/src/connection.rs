@@ -11,6 +11,9 @@ use serde_json::json;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+/// The group that a server with [`super::fault::Flaw::ServesLess`] does not have.
+pub(super) const LACKED: &str = "discovery.k8s.io";
+
 /// A client's connection. None at first.
 #[derive(Debug, Default)]
 pub(super) struct Connection {
@@ -36,7 +39,8 @@ impl Connection {
 /// filled its caches yet knows no roles (*measured*: 403 and 500 for about 3 s).
 pub(super) fn answers_instead(machine: &Machine, pid: u32, path: &str) -> Option<Reply> {
     if machine.is_ready(pid) {
-        return None;
+        let lacks = machine.serves_less(pid) && path.starts_with(&format!("/apis/{LACKED}/"));
+        return lacks.then(|| Failure::no_path(path)).map(|failure| (failure.code, failure.status()));
     }
     let starts = machine.procs.get(&pid).is_some_and(|proc| matches!(proc.life, Life::WarmingUp(_)));
     if matches!(path, "/healthz" | "/livez" | "/readyz") {

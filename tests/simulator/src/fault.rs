@@ -14,6 +14,8 @@ pub enum Flaw {
     Crashes,
     /// Its image is not on the node and cannot be pulled (`--simulate=image-missing`).
     ImageMissing,
+    /// As an API server it does not have EndpointSlices, which the release has (`--simulate=serves-less`).
+    ServesLess,
     /// The kubelet is kept from starting it again.
     HeldDown,
 }
@@ -26,6 +28,7 @@ impl Flaw {
             "never-listens" => Self::NeverListens,
             "crash" => Self::Crashes,
             "image-missing" => Self::ImageMissing,
+            "serves-less" => Self::ServesLess,
             _ => return None,
         })
     }

@@ -1,14 +1,15 @@
 //! The machine's kernel, over the same transport as the API: `/host/…`. It answers whether or not an API
 //! server runs.
 
-use super::api::{Asked, Reply};
+use super::api::{self, Asked, Reply};
+use super::connection::{LACKED, answers_instead};
 use super::failure::Failure;
 use super::kubeadm;
 use super::process::Machine;
-use super::world::World;
+use super::world::{Now, World};
 use async_trait::async_trait;
 use fulcrum_steps::certificates::Renewable;
-use fulcrum_steps::host::{Answer, Hindrance, Host, HostError, Listener, Presented, Process, Question};
+use fulcrum_steps::host::{Answer, Hindrance, Host, HostError, Listener, Presented, Process, Question, Read};
 use fulcrum_steps::host::{Redirect, RedirectState, Steering, Strain};
 use http::{Method, Request};
 use jiff::{SignedDuration, Timestamp};
@@ -66,10 +67,40 @@ pub(super) fn answer(world: &mut World, number: Option<usize>, asked: &Asked, no
         (&Method::POST, ("ask", "")) => read(asked)
             .and_then(|question: Question| world.ask(number, &question).map_err(Failure::internal))
             .map(|answer| json!(answer)),
+        (&Method::POST, ("read", "")) => {
+            read(asked).and_then(|question| read_at(world, number, &question, now)).map(|read| json!(read))
+        }
         (&Method::POST, (verb, "")) => told(machine, verb, asked, now),
         _ => Err(Failure::no_path(&asked.path)),
     };
     found.map_or_else(|failure| (failure.code, failure.status()), |value| (200, value))
+}
+
+/// Sends a GET, as `ask` does, and returns the body, too. Only API servers have any.
+fn read_at(world: &mut World, number: usize, question: &Question, now: Duration) -> Result<Read, Failure> {
+    let mut answer = world.ask(number, question).map_err(Failure::internal)?;
+    let (path, query) = question.path.split_once('?').unwrap_or((&question.path, ""));
+    let machine = &world.nodes[number].machine;
+    let pid = answer.process.as_ref().map(|process| process.pid);
+    let Some(pid) = pid.filter(|pid| machine.is_api_server(*pid)) else {
+        return Ok(Read { answer, body: String::new() });
+    };
+    let lacks = machine.serves_less(pid);
+    let (status, mut body) = answers_instead(machine, pid, path).unwrap_or_else(|| {
+        let get = Asked {
+            method: Method::GET,
+            path: path.to_owned(),
+            query: query.to_owned(),
+            content_type: String::new(),
+            body: Vec::new(),
+        };
+        api::answer(world, &get, Now { at: now, wall: Timestamp::now() })
+    });
+    if let Some(groups) = body["groups"].as_array_mut().filter(|_| lacks) {
+        groups.retain(|group| group["name"] != LACKED);
+    }
+    answer.status = status;
+    Ok(Read { answer, body: body.to_string() })
 }
 
 /// Answers a request that has a body.
@@ -189,6 +220,11 @@ impl Host for SimulatedHost {
     async fn ask(&self, question: &Question) -> Result<Answer, HostError> {
         let attempt = format!("asking {} for {}", question.address, question.path);
         self.tell("ask", question, &attempt).await
+    }
+
+    async fn read(&self, question: &Question) -> Result<Read, HostError> {
+        let attempt = format!("reading {} from {}", question.path, question.address);
+        self.tell("read", question, &attempt).await
     }
 
     /// Its processes speak no TLS. They say what they would present.

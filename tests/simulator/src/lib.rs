@@ -79,6 +79,7 @@ mod answers;
 mod api;
 mod canonical;
 mod defaults;
+mod discovery;
 mod failure;
 mod history;
 mod list;

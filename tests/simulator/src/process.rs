@@ -296,6 +296,11 @@ impl Machine {
         proc.life == Life::Working && has_etcd() && (self.has_quorum || !needs_quorum)
     }
 
+    /// Whether this API server lacks a group.
+    pub(super) fn serves_less(&self, pid: u32) -> bool {
+        self.procs.get(&pid).is_some_and(|proc| proc.program.flaw == Some(Flaw::ServesLess))
+    }
+
     /// Whether a member of etcd works here.
     pub(super) fn runs_etcd(&self) -> bool {
         self.procs.values().any(is_working_etcd)

@@ -8,7 +8,7 @@ use fulcrum_simulator::rehearsal::{Setup, SimulatedSite, Version};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::GuardEnv;
 use fulcrum_steps::host::Units;
-use fulcrum_steps::unit::{Orders, UNIT, arm};
+use fulcrum_steps::unit::{Orders, Told, UNIT, arm};
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +34,9 @@ async fn goes_back(world: &SimulatedSite, pivoted: &Ending) {
 async fn a_guard_that_was_there_keeps_its_times_and_comes_back_as_it_was() {
     let (world, _dir) = world().await;
     let (units, unit) = (world.units(), world.units().dir().join(UNIT));
-    let times = [90, 3600].map(|seconds| Some(Duration::from_secs(seconds)));
-    let orders = Orders::new(units, &world.state_dir(), world.manifests().path(), times).unwrap();
+    let [patience, hold_off] = [90, 3600].map(|seconds| Some(Duration::from_secs(seconds)));
+    let told = Told { patience, hold_off, roll_certificates: Some(true) };
+    let orders = Orders::new(units, &world.state_dir(), world.manifests().path(), told).unwrap();
     arm(units, &orders, &[]).await.unwrap();
     // As another version would have written it. A person has disabled it.
     let before = fs::read_to_string(&unit).unwrap().replace("OOMScoreAdjust=-900\n", "");
@@ -45,7 +46,10 @@ async fn a_guard_that_was_there_keeps_its_times_and_comes_back_as_it_was() {
     let pivoted = pivot(&world).await;
     assert!(matches!(pivoted.phase, Phase::Ended(Outcome::Completed, _)), "{}", pivoted.phase);
     let armed = fs::read_to_string(&unit).unwrap();
-    assert!(armed.contains("--patience 90s --hold-off 3600s") && armed.contains("OOMScore"), "{armed}");
+    assert!(
+        armed.contains("--patience 90s --hold-off 3600s --roll-certificates") && armed.contains("OOMScore"),
+        "{armed}"
+    );
     assert!(units.starts(UNIT));
 
     goes_back(&world, &pivoted).await;

@@ -28,7 +28,12 @@ async fn delete(world: &SimulatedSite, component: Component) {
 
 /// Waits until these are static, under a guard that is as patient as this.
 async fn until_static(world: &SimulatedSite, patience: Duration, components: &[Component]) {
-    let guard = Guard { env: world, intervals: intervals(patience), stop: CancellationToken::new() };
+    let guard = Guard {
+        env: world,
+        intervals: intervals(patience),
+        roll_certificates: false,
+        stop: CancellationToken::new(),
+    };
     let guarded = async {
         loop {
             match guard.run(|| {}).await {

@@ -60,7 +60,12 @@ async fn a_boot_with_a_full_disk_brings_the_control_plane_back() {
     let run = world.pivot(&world.journal().unwrap(), Arc::new(Silent)).await.unwrap().run;
     world.is_self_hosted().await.unwrap();
     let standby = Standby::of(&GuardEnv::state_dir(&world), run);
-    let guard = Guard { env: &world, intervals: intervals(PATIENT), stop: CancellationToken::new() };
+    let guard = Guard {
+        env: &world,
+        intervals: intervals(PATIENT),
+        roll_certificates: false,
+        stop: CancellationToken::new(),
+    };
     let laid_by = async {
         let there = || Component::ALL.iter().all(|component| standby.get(*component).unwrap().is_some());
         while !there() || !standby.is_laid_by(&world.manifests()).unwrap() {

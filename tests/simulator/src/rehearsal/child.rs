@@ -8,11 +8,14 @@ use super::error::RehearsalError;
 use super::pace::{API_AWAY, SOON};
 use super::point::{Fault, Point, Then};
 use super::simulated_site::SimulatedSite;
+use fulcrum_steps::certificates::Renewable;
+use fulcrum_steps::component::Component;
 use fulcrum_steps::plan::{Edit, RenewCerts, Upgrade};
 use fulcrum_steps::preflight::{Found, SelfHosted};
 use fulcrum_steps::settings::Settings;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -63,6 +66,8 @@ pub enum Change {
     Upgrade(Upgrade),
     /// Certificates.
     RenewCerts(RenewCerts),
+    /// Pods that go on with older certificates, as the guard starts them.
+    RollCerts(BTreeMap<Component, Vec<Renewable>>),
     /// Who made it: a control plane that was found self-hosted is taken over.
     Adopt(Box<Settings>, Found),
 }
@@ -141,7 +146,7 @@ impl SimulatedSite {
         Ok(serde_json::to_string(&Orders { verb, api, state_dir, settings, change, point })?)
     }
 
-    async fn inject_fault_in(
+    pub(super) async fn inject_fault_in(
         &self,
         program: &Path,
         (verb, change): (Verb, Option<Change>),

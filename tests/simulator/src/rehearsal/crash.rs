@@ -8,6 +8,7 @@ use super::pace::CASE_WITHIN;
 use super::point::{Case, Fault, Then};
 use super::setup::Setup;
 use super::simulated_site::{SimulatedSite, Steps, last_pivot};
+use super::story::Story;
 use super::tour::{outcome, reason};
 use super::worker_pool::WorkerPool;
 use fulcrum_engine::load::load;
@@ -30,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 pub struct FaultRehearsal {
     /// The manifests.
     pub setup: Setup,
+    /// What is broken.
+    pub story: Story,
     /// The program to run as the child that is broken: `fulcrum`.
     pub program: PathBuf,
     /// The directory for the worlds' own directories.
@@ -107,6 +110,9 @@ impl FaultRehearsal {
         world.set_on_reboot(case.then);
         if let Some(steps) = &self.steps {
             world.steps = Arc::clone(steps);
+        }
+        if self.story != Story::Pivot {
+            return self.break_and_mend_change(&world, case).await;
         }
         self.break_in(&world, case).await
     }
@@ -195,7 +201,12 @@ impl SimulatedSite {
     }
 
     /// Another session on the run, to its end.
-    async fn take_up(&self, journal: &Journal, run: RunId, then: Then) -> Result<Outcome, RehearsalError> {
+    pub(super) async fn take_up(
+        &self,
+        journal: &Journal,
+        run: RunId,
+        then: Then,
+    ) -> Result<Outcome, RehearsalError> {
         journal.reader().verify(run)?;
         let ending = match then {
             Then::Resume => self.resume(journal, run).await?,
@@ -219,7 +230,7 @@ fn last_run(journal: &Journal) -> Result<(RunId, Run), RehearsalError> {
     Ok((run, load(&journal.reader(), run)?))
 }
 
-fn over(state: &Run) -> Option<Outcome> {
+pub(super) fn over(state: &Run) -> Option<Outcome> {
     match state.phase() {
         Phase::Ended(outcome @ (Outcome::Completed | Outcome::RolledBack), _) => Some(*outcome),
         _ => None,

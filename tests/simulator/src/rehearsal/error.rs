@@ -67,6 +67,9 @@ pub enum RehearsalError {
     /// The simulated machine failed.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// A change of a self-hosted control plane could not be made, or has not left what it must.
+    #[error("{0}")]
+    Change(String),
     /// The guard failed.
     #[error("the guard: {0}")]
     Guard(#[from] GuardError),

@@ -31,6 +31,15 @@ mod tour;
 pub use pulse::Asked;
 pub use tour::{ComponentSeen, Seen, StepTime, Summary, there_and_back};
 
+// Changes of a control plane that is self-hosted, there and back, or broken.
+mod begun;
+mod story;
+mod story_crash;
+mod story_tour;
+pub use begun::Begun;
+pub use story::Story;
+pub use story_tour::change_and_back;
+
 // The points where a run can be broken, and the faults.
 mod point;
 pub use point::{Case, Fault, ParseCaseError, Point, SIGNING, Then, When, cases};

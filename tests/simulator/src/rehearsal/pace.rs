@@ -63,6 +63,7 @@ pub fn timeouts() -> Timeouts {
         unschedulable: POLL * 50,
         // Longer than in proportion: a busy machine holds up a simulated process, too.
         unproven: POLL * 50,
+        shadow: POLL * 8,
         image: POLL * 50,
         api: POLL * 25,
         // `Pace::minute`.

@@ -3,7 +3,7 @@
 use super::child::{AT_ITS_POINT, Change, GO_ON, Orders, PAUSE, Verb};
 use super::error::RehearsalError;
 use super::point::{Point, When};
-use super::simulated_site::{last_pivot, sealed_engine, sealer, settings_of, site};
+use super::simulated_site::{last_pivot, last_run, sealed_engine, sealer, settings_of, site};
 use crate::Simulator;
 use async_trait::async_trait;
 use fulcrum_engine::Control;
@@ -34,7 +34,11 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
     let orders: Orders = serde_json::from_str(orders)?;
     let (client, host) = Simulator::connect(orders.api)?;
     let journal = Journal::open(&orders.state_dir, LockPurpose::RehearsalChild.text())?;
-    let run = last_pivot(&journal)?;
+    // A change follows the pivot. What is taken up is the last run that a person has begun.
+    let run = match orders.verb {
+        Verb::Change => last_pivot(&journal)?,
+        _ => last_run(&journal)?,
+    };
     let none = || RehearsalError::Child("there is no run to take up".to_owned());
     let settings = match (orders.settings, &orders.change) {
         (Some(settings), _) => settings,
@@ -66,13 +70,7 @@ pub async fn run_child(orders: &str) -> Result<(), RehearsalError> {
         (Verb::Change, Some(pivot)) => {
             let change =
                 orders.change.ok_or_else(|| RehearsalError::Child("there is no change".to_owned()))?;
-            let plan = match change {
-                Change::Edit(edit) => plan::edit(&settings, pivot, edit)?,
-                Change::Upgrade(upgrade) => plan::upgrade(&settings, pivot, upgrade)?,
-                Change::RenewCerts(wanted) => plan::renew_certs(&settings, pivot, wanted)?,
-                Change::Adopt(_, found) => plan::adopt(&settings, &found, super::SOON)?,
-            };
-            engine.start(plan).await?
+            engine.start(change.plan(&settings, pivot)?).await?
         }
         (Verb::Pivot, _) => engine.start(plan::pivot(&settings, super::SOON)?).await?,
         (Verb::Resume, Some(run)) => engine.resume(run).await?,

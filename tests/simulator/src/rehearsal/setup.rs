@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Manifests, and a node for them.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub struct Setup {
     certificates: bool,
     /// Whether its pivots put them into Secrets.
     in_secrets: bool,
+    /// The length of one second of `minReadySeconds`. `None`: as short as the pace has it.
+    second: Option<Duration>,
 }
 
 /// What the API server's manifest says about the node.
@@ -93,6 +96,7 @@ impl Setup {
             nodes: 1,
             certificates: false,
             in_secrets: false,
+            second: None,
         })
     }
 
@@ -123,8 +127,8 @@ impl Setup {
         })?;
         let api = server.as_ref().map(Api::of).unwrap_or_default();
         let (handover, from) = (Wanted::Auto, Some(dir.to_owned()));
-        let (keep, nodes, certificates, in_secrets) = (false, 1, false, false);
-        Ok(Self { files, version, api, results, handover, from, keep, nodes, certificates, in_secrets })
+        let (keep, nodes, certificates, in_secrets, second) = (false, 1, false, false, None);
+        Ok(Self { files, version, api, results, handover, from, keep, nodes, certificates, in_secrets, second })
     }
 
     /// The manifests in `dir` if its three component files exist and can be read, otherwise built-in ones.
@@ -175,6 +179,13 @@ impl Setup {
     /// Whether its pivots put certificates into Secrets.
     pub(super) fn stores_certs(&self) -> bool {
         self.in_secrets
+    }
+
+    /// This setup, where a second of `minReadySeconds` has this length. By default it is so short that the old pod of a
+    /// roll-out goes as soon as the new one is Ready.
+    #[must_use]
+    pub fn with_second(self, second: Duration) -> Self {
+        Self { second: Some(second), ..self }
     }
 
     /// How many nodes its clusters have.
@@ -238,6 +249,7 @@ impl Setup {
         }
         kubeadm::mark_node(&mut options, self.version);
         options.pace.tick = super::pace::TICK;
+        options.pace.second = self.second.unwrap_or(options.pace.second);
         options.node_address = self.api.address.unwrap_or(options.node_address);
         options.api_port = self.api.port.unwrap_or(options.api_port);
         options.endpoints_by_hand = self.api.endpoints_by_hand;

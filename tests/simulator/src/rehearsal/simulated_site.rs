@@ -315,6 +315,12 @@ pub(super) fn settings_of(journal: &Journal, run: RunId) -> Result<Settings, Reh
     Ok(RunInfo::of(load(&journal.reader(), run)?.plan())?.settings)
 }
 
+/// The last run in the journal that is no guard's renewal of the standby.
+pub(super) fn last_run(journal: &Journal) -> Result<Option<RunId>, ReadError> {
+    let headers = journal.reader().runs()?;
+    Ok(headers.iter().rev().find(|header| header.kind != plan::RENEW_STANDBY).map(|header| header.run))
+}
+
 /// The last pivot in the journal.
 pub(super) fn last_pivot(journal: &Journal) -> Result<Option<RunId>, ReadError> {
     let headers = journal.reader().runs()?;

@@ -5,6 +5,7 @@ use super::pace::{QUIET, SOON};
 use super::pulse::{Asked, Pulse, millis};
 use super::setup::Setup;
 use super::simulated_site::SimulatedSite;
+use super::story::Story;
 use super::version::Version;
 use crate::{Origin, Snapshot};
 use fulcrum_engine::history::{Direction, History};
@@ -22,17 +23,19 @@ use std::time::Duration;
 /// The report on the way there and back.
 #[derive(Debug, Serialize)]
 pub struct Summary {
-    /// The run, which is both the pivot and the way back.
+    /// What was rehearsed.
+    pub story: Story,
+    /// The run, which is both the way there and the way back.
     pub run: RunId,
     /// The simulated version.
     pub kubernetes: Version,
     /// The directory of the manifests. `None` for the built-in ones.
     pub manifests: Option<PathBuf>,
-    /// How the pivot ended, and why.
+    /// How the way there ended, and why: that of the pivot, or of the change.
     pub pivot: (Option<Outcome>, String),
     /// How the way back ended, and why. `None` if there was nothing to go back from.
     pub rollback: Option<(Option<Outcome>, String)>,
-    /// What is not as it must be. `None` if the pivot completed and everything is as it was before.
+    /// What is not as it must be. `None` if the way there completed and everything is as it was before.
     pub difference: Option<String>,
     /// The steps, in the order of the plan.
     pub steps: Vec<StepTime>,
@@ -40,7 +43,7 @@ pub struct Summary {
     pub requests: Vec<Asked>,
     /// The control plane before, between and after.
     pub control_plane: BTreeMap<&'static str, Vec<ComponentSeen>>,
-    /// How long the pivot and the way back took, without the looks before, between and after.
+    /// How long both ways took, without the looks before, between and after.
     #[serde(rename = "took_ms", serialize_with = "millis")]
     pub took: Duration,
 }
@@ -118,6 +121,7 @@ pub async fn there_and_back(
     let requests = pulse.stop();
     let timed = requests.iter().filter(|asked| matches!(asked.phase, "pivot" | "rollback"));
     Ok(Summary {
+        story: Story::Pivot,
         run: pivoted.run,
         kubernetes: setup.version(),
         manifests: setup.from().map(Into::into),
@@ -166,7 +170,7 @@ pub(super) fn reason(ending: &Ending) -> String {
 }
 
 /// From the journal: the report shows what was written down.
-fn step_times(journal: &Journal, run: RunId) -> Result<Vec<StepTime>, RehearsalError> {
+pub(super) fn step_times(journal: &Journal, run: RunId) -> Result<Vec<StepTime>, RehearsalError> {
     let history = History::read(&journal.reader(), run)?;
     let plan = fulcrum_engine::load::load(&journal.reader(), run)?;
     let time = |step: &StepId, direction: Direction| -> Duration {
@@ -182,7 +186,7 @@ fn step_times(journal: &Journal, run: RunId) -> Result<Vec<StepTime>, RehearsalE
     Ok(steps.collect())
 }
 
-fn look(snapshot: &Snapshot) -> Vec<ComponentSeen> {
+pub(super) fn look(snapshot: &Snapshot) -> Vec<ComponentSeen> {
     let of = |component: Component| {
         let leader = component.lease_name().map(|lease| snapshot.leaders.get(lease).copied());
         let processes = snapshot.processes.iter().filter(|process| process.component == component.name());

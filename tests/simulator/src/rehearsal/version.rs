@@ -32,6 +32,14 @@ impl Version {
     /// measured on it.
     pub const DEFAULT: Self = Self { minor: 35, patch: 3 };
 
+    /// The next minor release. After the newest one that is known: its next patch.
+    pub(super) fn next(self) -> Self {
+        match self.minor < *MINORS.end() {
+            true => Self { minor: self.minor + 1, patch: 0 },
+            false => Self { patch: self.patch + 1, ..self },
+        }
+    }
+
     /// The version in an image's tag (`registry.k8s.io/kube-apiserver:v1.35.3`), of any release.
     pub(super) fn of_image(image: &str) -> Option<Self> {
         let name = image.split('@').next()?;

@@ -101,7 +101,12 @@ async fn a_reboot_is_survived_whatever_the_way_of_the_hand_over() {
 
 /// What happens while the guard is there.
 async fn guarded(env: &dyn GuardEnv, happens: impl Future<Output = ()>) {
-    let guard = Guard { env, intervals: intervals(PATIENT), stop: CancellationToken::new() };
+    let guard = Guard {
+        env,
+        intervals: intervals(PATIENT),
+        roll_certificates: false,
+        stop: CancellationToken::new(),
+    };
     let again_and_again = async {
         loop {
             match guard.run(|| {}).await {
