@@ -54,7 +54,7 @@ pub enum StepKind {
 }
 
 /// Each kind, its frozen text in the journal, and the text that people read.
-const NAMES: [(StepKind, &str, &str); 41] = [
+const NAMES: [(StepKind, &str, &str); 42] = [
     (StepKind::Preflight, "preflight", "preflight"),
     (StepKind::Lock, "lock", "lock"),
     (StepKind::Archive, "archive", "archive"),

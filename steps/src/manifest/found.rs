@@ -61,6 +61,7 @@ mod tests {
             node_addresses: vec![address.parse().unwrap()],
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            in_secrets: None,
         }
     }
 

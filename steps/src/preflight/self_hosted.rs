@@ -250,6 +250,7 @@ fn settings(input: &PreflightInput, here: &Here, minor: u32) -> Settings {
         on_reboot: input.on_reboot,
         of_pivot: None,
         ignored: input.ignored.clone(),
+        in_secrets: None,
     }
 }
 
