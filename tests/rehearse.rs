@@ -337,20 +337,17 @@ fn an_upgrade_and_a_renewal_are_rehearsed() {
     place.assert_nothing_left();
 }
 
-/// Some of the points of each story. CI breaks all of them.
+/// A point of each story, with each fault.
 #[test]
-fn a_change_broken_anywhere_is_brought_to_its_end() {
+fn a_change_that_is_broken_is_brought_to_its_end() {
     let place = Place::new();
-    for (story, places) in [
-        ("upgrade", &["edit-daemonset/kube-apiserver@effect", "await-roll-out/kube-scheduler@started"][..]),
-        ("certs", &["renew-certs/scheduler.conf@effect", "roll-certs/kube-controller-manager@done"][..]),
-    ] {
-        for case in places {
-            let output = place.command(&["rehearse", "--story", story, "--crash", case]).output().unwrap();
-            let said = text(&output.stdout);
-            assert_eq!(output.status.code(), Some(0), "{story}, {case}: {said}{}", text(&output.stderr));
-            assert!(said.contains("\n6 passed, 0 failed; "), "{said}");
-        }
+    for (story, case) in
+        [("upgrade", "edit-daemonset/kube-apiserver@effect"), ("certs", "renew-certs/scheduler.conf@effect")]
+    {
+        let output = place.command(&["rehearse", "--story", story, "--crash", case]).output().unwrap();
+        let said = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{story}, {case}: {said}{}", text(&output.stderr));
+        assert!(said.contains("\n6 passed, 0 failed; "), "{said}");
     }
     let output = place.command(&["rehearse", "--story", "certs", "--crash", "signing"]).output().unwrap();
     assert_eq!(output.status.code(), Some(3));

@@ -12,7 +12,7 @@ use crate::look::answered;
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Pending, ProbeResult, Step, StepError};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 pub(super) struct RollCerts {
@@ -62,6 +62,12 @@ async fn annotate(
                 Value::Null => drop(all.remove(CERTIFICATES_ANNOTATION)),
                 value => drop(all.insert(CERTIFICATES_ANNOTATION.to_owned(), value.clone())),
             }
+        }
+        // Exactly as it was before the first annotation.
+        if metadata["annotations"].as_object().is_some_and(Map::is_empty)
+            && let Some(metadata) = metadata.as_object_mut()
+        {
+            metadata.remove("annotations");
         }
         match site.cluster.replace_daemonset(&wanted, false).await {
             Err(error) if error.is_conflict() => Err(Pending::NotYet(error.to_string())),
