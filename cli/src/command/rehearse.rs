@@ -27,7 +27,8 @@ const CLEANINGS: u32 = 5;
 
 pub(crate) async fn rehearse(args: &Rehearse, shell: &Shell) -> Result<Exit, Failure> {
     if args.nodes > 1 && args.story() != Story::Pivot {
-        let why = anyhow::anyhow!("only the pivot is rehearsed on several nodes: leave --story or --nodes out");
+        let why =
+            anyhow::anyhow!("only the pivot is rehearsed on several nodes: leave --story or --nodes out");
         return Err(Failure::refused(why));
     }
     let setup = args.story().setup(find_setup(args, shell)?);

@@ -141,7 +141,7 @@ mod tests {
         };
         assert!(may(&[], 0));
         let completed = run(Standing::Completed);
-        assert_eq!([9, 10].map(|minutes| may(&[completed.clone()], minutes)), [false, true]);
+        assert_eq!([9, 10].map(|minutes| may(std::slice::from_ref(&completed), minutes)), [false, true]);
         let failed = [completed, run(Standing::RolledBack)];
         assert_eq!([10, 1439, 1440].map(|minutes| may(&failed, minutes)), [false, false, true]);
     }

@@ -26,7 +26,7 @@ enum Found {
     /// This run has made it, of these files.
     Made,
     /// This run has made it, of other files.
-    Older(Secret),
+    Older(Box<Secret>),
     /// Another owner's.
     NotOurs,
 }
@@ -54,7 +54,7 @@ impl CreateSecrets {
         Ok(match (is_of(cx, &live), wanted.of_secret(&live) == *wanted) {
             (false, _) => Found::NotOurs,
             (true, true) => Found::Made,
-            (true, false) => Found::Older(live),
+            (true, false) => Found::Older(Box::new(live)),
         })
     }
 

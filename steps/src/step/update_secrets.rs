@@ -103,7 +103,7 @@ impl Step for PrepareUpdateSecrets {
         let look = async || other_than_files(&self.site).await;
         let others = cx.wait("the API, to compare the Secrets", self.site.timeouts.poll, look).await?;
         if others.is_empty() {
-            return Ok(serde_json::to_vec(&true).map_err(StepError::fatal)?);
+            return serde_json::to_vec(&true).map_err(StepError::fatal);
         }
         Err(StepError::fatal(format!(
             "Secret {} has something else than the files below {}: put what is right into these first; nothing was changed",

@@ -26,7 +26,7 @@ pub(super) fn answer(world: &World, path: &str) -> Option<Value> {
 
 fn group(name: &str) -> Value {
     let version = json!({ "groupVersion": format!("{name}/v1"), "version": "v1" });
-    json!({ "name": name, "versions": [version.clone()], "preferredVersion": version })
+    json!({ "name": name, "versions": [&version], "preferredVersion": version })
 }
 
 fn resources(group: &str) -> Value {

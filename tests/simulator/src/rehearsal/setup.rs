@@ -128,7 +128,19 @@ impl Setup {
         let api = server.as_ref().map(Api::of).unwrap_or_default();
         let (handover, from) = (Wanted::Auto, Some(dir.to_owned()));
         let (keep, nodes, certificates, in_secrets, second) = (false, 1, false, false, None);
-        Ok(Self { files, version, api, results, handover, from, keep, nodes, certificates, in_secrets, second })
+        Ok(Self {
+            files,
+            version,
+            api,
+            results,
+            handover,
+            from,
+            keep,
+            nodes,
+            certificates,
+            in_secrets,
+            second,
+        })
     }
 
     /// The manifests in `dir` if its three component files exist and can be read, otherwise built-in ones.
