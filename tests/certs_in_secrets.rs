@@ -8,7 +8,7 @@ use fulcrum_engine::load::load;
 use fulcrum_engine::state::RunId;
 use fulcrum_engine::{Ending, Outcome};
 use fulcrum_simulator::rehearsal::{
-    Case, Change, Fault, FaultRehearsal, Point, Then, Verb, When, cases, intervals,
+    Case, Change, Fault, FaultRehearsal, Point, Story, Then, Verb, When, cases, intervals,
 };
 use fulcrum_steps::certificates::{Pace, Renewable, Renewal, inventory};
 use fulcrum_steps::check::Check;
@@ -140,7 +140,7 @@ async fn there_and_back_leaves_no_secret() {
 async fn a_run_with_secrets_broken_anywhere_is_brought_to_its_end() {
     let world = TestSite::boot_with(&of_secrets()).await;
     let settings = world.preflight().await.unwrap().settings;
-    let all = cases(&plan::pivot(&settings, SOON).unwrap(), "everywhere").unwrap();
+    let all = cases(&plan::pivot(&settings, SOON).unwrap(), "everywhere", 1).unwrap();
     let own = |case: &Case| case.point.step.as_str() == "create-secrets";
     let around =
         |case: &Case| ["label-node", "create-daemonset/kube-apiserver"].contains(&case.point.step.as_str());
@@ -151,7 +151,13 @@ async fn a_run_with_secrets_broken_anywhere_is_brought_to_its_end() {
     let some = some.into_iter().chain(others.map(|(_, case)| case.clone())).collect();
     let dir = tempfile::tempdir().unwrap();
     let program = PathBuf::from(env!("CARGO_BIN_EXE_fulcrum"));
-    let rehearsal = FaultRehearsal { setup: of_secrets(), program, root: dir.path().to_owned(), steps: None };
+    let rehearsal = FaultRehearsal {
+        setup: of_secrets(),
+        story: Story::Pivot,
+        program,
+        root: dir.path().to_owned(),
+        steps: None,
+    };
     let tried: Vec<_> = rehearsal.try_all(some, 5).collect().await;
     for broken in tried {
         assert!(broken.verdict.is_pass(), "{}: {:?}", broken.case, broken.verdict);
@@ -187,7 +193,8 @@ async fn the_guard_mirrors_what_is_rotated_and_nothing_broken() {
     live.data.as_mut().unwrap().insert("tls.crt".to_owned(), read("pki/apiserver.crt"));
     secrets(&world).replace("apiserver", &PostParams::default(), &live).await.unwrap();
     let pace = intervals(Duration::from_secs(5));
-    let guard = Guard { env: &*world, intervals: pace, stop: CancellationToken::new() };
+    let guard =
+        Guard { env: &*world, intervals: pace, stop: CancellationToken::new(), roll_certificates: false };
     let events: Api<Event> = Api::namespaced(world.simulator.client(), "default");
     let story = async {
         loop {

@@ -5,7 +5,7 @@ use crate::support::{SOON, setup};
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::{Ending, Outcome, Silent};
 use fulcrum_simulator::rehearsal::{
-    Case, Fault, FaultRehearsal, Point, SimulatedSite, Then, Verb, When, cases,
+    Case, Fault, FaultRehearsal, Point, SimulatedSite, Story, Then, Verb, When, cases,
 };
 use fulcrum_steps::cluster::LOCK_LEASE;
 use fulcrum_steps::plan;
@@ -38,7 +38,7 @@ async fn all_cases(said: &str) -> Vec<Case> {
 async fn all_pass(cases: Vec<Case>) {
     let dir = tempfile::tempdir().unwrap();
     let (setup, program, root) = (setup().with_nodes(3), fulcrum().to_owned(), dir.path().to_owned());
-    let rehearsal = FaultRehearsal { setup, program, root, steps: None };
+    let rehearsal = FaultRehearsal { setup, story: Story::Pivot, program, root, steps: None };
     let mut tried = std::pin::pin!(rehearsal.try_all(cases, SIDE_BY_SIDE));
     while let Some(broken) = tried.next().await {
         assert!(broken.verdict.is_pass(), "{}: {:?}", broken.case, broken.verdict);
