@@ -74,13 +74,7 @@ pub async fn there_and_back_on_all(
     first.preflight().await?;
     let load = Load::start(&first.simulator, "before", PULSE);
     let sites = Arc::new(sites);
-    let tour = NodesTour {
-        hosts: Hosts::start(&sites),
-        load,
-        times: Mutex::default(),
-        sites,
-        hear,
-    };
+    let tour = NodesTour { hosts: Hosts::start(&sites), load, times: Mutex::default(), sites, hear };
     tokio::time::sleep(QUIET).await;
     let pivoted = tour.drive(Task::Pivot).await;
     tour.load.phase("between");
