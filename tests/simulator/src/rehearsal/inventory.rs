@@ -54,7 +54,11 @@ pub(super) async fn inventory(node: &SimulatedNode) -> Result<Inventory, kube::E
         seen.insert(format!("Lease {}", lease.metadata.name.unwrap_or_default()), String::new());
     }
     let secrets: Api<Secret> = Api::namespaced(client.clone(), "kube-system");
-    for secret in secrets.list(&all).await? {
+    // Those that a run has made. Somebody else may make others meanwhile.
+    let of_a_run = |secret: &Secret| {
+        secret.metadata.annotations.as_ref().is_some_and(|all| all.contains_key("fulcrum.dev/run"))
+    };
+    for secret in secrets.list(&all).await?.into_iter().filter(of_a_run) {
         seen.insert(format!("Secret {}", secret.metadata.name.unwrap_or_default()), String::new());
     }
     let pods: Api<Pod> = Api::namespaced(client.clone(), "kube-system");
