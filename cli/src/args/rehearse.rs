@@ -20,8 +20,8 @@ STEP@WHEN:FAULT:THEN. A part that is left out stands for all its values.
   FAULT  kill          SIGKILL of a real process
          reboot        the simulated machine loses its power and boots again
          api           the API server goes away for a while
-         partition     with --nodes, instead of `api`: the machine does not reach
-                       the others for a while
+         partition     with --nodes, in the place of `api`: the machine does not
+                       reach the others for a while
   THEN   resume        the run goes on in its direction
          rollback      the run is rolled back
 On the way back, after kill and reboot, both values of THEN mean one thing. Only
@@ -29,7 +29,7 @@ one is tried then, and only `resume` of `signing`. After a reboot the guard does
 THEN, if the run has armed it. A run that completes is rolled back at last.
 Every case must end exactly as before. After one of `signing`, the next run's
 end must sign everything.
-With --nodes, the run on the second node is broken. The first one is self-hosted,
+With --nodes, the run on the second node is broken. The first is self-hosted,
 the others are static. Clients ask through the balancer and at each node. Only
 what the lost node alone could answer may fail, and is counted apart.
 With --story upgrade and certs the run after the pivot is broken, and `signing`
