@@ -4,6 +4,7 @@
 use crate::doctor::find;
 use crate::hand_over::ask_all_the_while;
 use crate::support::{SOON, TestSite, outcome, reason};
+use fulcrum_engine::load::load;
 use fulcrum_engine::{Ending, Outcome, StepId};
 use fulcrum_simulator::rehearsal::{ChildExit, Fault, POLL, Point, Then, When};
 use fulcrum_simulator::{Origin, Snapshot};
@@ -213,18 +214,22 @@ async fn an_adoption_that_is_killed_anywhere_comes_to_its_end() {
             assert_eq!(exit.unwrap(), ChildExit::Killed, "{point}");
             let journal = world.journal();
             let run = journal.reader().runs().unwrap()[0].run;
+            let is_over = load(&journal.reader(), run).unwrap().is_over();
             let ending = match then {
-                Then::Resume => world.resume(&journal, run).await,
-                Then::Rollback => world.rollback(&journal, run).await,
+                // After its last step the run ends before the signal comes.
+                Then::Resume if is_over => None,
+                Then::Resume => Some(world.resume(&journal, run).await),
+                Then::Rollback => Some(world.rollback(&journal, run).await),
             };
-            let context = format!("{point}, {then}: {}", reason(&ending));
+            let ended = ending.as_ref().map_or(Outcome::Completed, outcome);
+            let context = format!("{point}, {then}: {}", ending.as_ref().map(reason).unwrap_or_default());
             match then {
                 Then::Resume => {
-                    assert_eq!(outcome(&ending), Outcome::Completed, "{context}");
+                    assert_eq!(ended, Outcome::Completed, "{context}");
                     assert_static(&world, &there, &context).await;
                 }
                 Then::Rollback => {
-                    assert_eq!(outcome(&ending), Outcome::RolledBack, "{context}");
+                    assert_eq!(ended, Outcome::RolledBack, "{context}");
                     assert_found(&world, &before, &context).await;
                 }
             }

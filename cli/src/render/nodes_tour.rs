@@ -30,7 +30,7 @@ pub(crate) fn show_nodes_tour(summary: &NodesSummary, shell: &Shell) -> Result<(
         Some(difference) => shell.data(format_args!("not as it must be: {difference}")),
     }
     shell.data(format_args!(
-        "{:.2} s for the pivots and the ways back; the simulated cluster is some hundred times as fast as a real one",
+        "{:.2} s for the pivots and the ways back; a real cluster takes some hundred times as long",
         summary.took.as_secs_f64()
     ));
     Ok(())

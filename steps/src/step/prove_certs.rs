@@ -23,7 +23,8 @@ impl ProveCerts {
         let is_ours = |entry: &&Entry| self.names.iter().any(|name| name.name() == entry.name);
         let (mut proven, mut open) = (BTreeMap::<String, [Vec<&str>; 2]>::new(), Vec::new());
         for entry in found.entries.iter().filter(is_ours) {
-            for user in entry.users.iter().filter(|user| is_restarted_here(user)) {
+            let ends = |user: &User| self.ends_with_its_manifest(user, &entry.users);
+            for user in entry.users.iter().filter(|user| is_restarted_here(user) && !ends(user)) {
                 let who = format!("{} (pid {})", user.program, user.pid);
                 match &user.state {
                     State::Presented | State::Current => {
@@ -48,6 +49,19 @@ impl ProveCerts {
                 .into()),
             false => Err(Pending::NotYet(open.join("; "))),
         }
+    }
+
+    /// Whether this process is one of two of its component, after a boot in the middle of the run has put the static pod
+    /// back. It holds an older certificate or cannot be asked, the one beside it has the new one, and the hand-over that
+    /// follows ends the static pod's.
+    fn ends_with_its_manifest(&self, user: &User, beside: &[User]) -> bool {
+        let Program::Component(component) = user.program else { return false };
+        let has = |other: &User| {
+            other.program == user.program && matches!(other.state, State::Presented | State::Current)
+        };
+        matches!(user.state, State::HoldsOlder { .. } | State::Unseen(_))
+            && self.site.node.manifests.file(component.manifest_file()).exists()
+            && beside.iter().any(has)
     }
 }
 

@@ -73,6 +73,7 @@ async fn a_node_that_has_lost_its_journal_leaves_the_daemonsets_and_comes_back()
     let plan = plan::adopt(&there.settings, &there.found, SOON).unwrap();
     let engine = second.engine(&journal, there.settings.clone()).await.unwrap();
     let adopted = engine.start(plan).await.unwrap();
+    drop(engine);
     assert_ended(&adopted, Outcome::Completed);
     assert_eq!(uids(first).await, before, "the other node's DaemonSets stay");
     first.is_self_hosted().await.unwrap();
