@@ -269,6 +269,10 @@ impl Wish<'_> {
         let mut made = pod.daemonset(&self.settings.target(None));
         let mut whole = live.clone();
         whole["spec"]["template"] = made["spec"]["template"].take();
+        // The controller writes its status meanwhile. This call changes nothing, so any version will do.
+        if let Some(metadata) = whole["metadata"].as_object_mut() {
+            metadata.remove("resourceVersion");
+        }
         let mut defaulted =
             self.cluster.replace_daemonset(&whole, true).await.map_err(TargetError::NotTaken)?;
         Ok(defaulted["spec"]["template"].take())

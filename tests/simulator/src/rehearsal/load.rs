@@ -1,7 +1,7 @@
 //! Clients of a cluster of several nodes, as they are outside of it: some through the balancer, one at each node
 //! directly. They read all the while, and count the answers.
 
-use super::pulse::{kind, millis};
+use super::pulse::{kind, millis, readyz};
 use crate::Simulator;
 use fulcrum_steps::cluster::{Cluster, ClusterError};
 use serde::Serialize;
@@ -139,7 +139,7 @@ async fn read(cluster: Cluster, node: String, door: Door, every: Duration, tally
     for turn in 0_u64.. {
         let began = Instant::now();
         let answer = match turn % 2 {
-            0 => cluster.readyz().await,
+            0 => readyz(&cluster).await,
             _ => cluster.node(&node).await.map(|_| ()),
         };
         if lock(&tally).count(door, began, last_good, answer) {
