@@ -1,6 +1,7 @@
 //! `pivot --store-certs-in-secrets`: there and back, broken, cut, rotated; and no key anywhere but in Secrets and in
 //! files for root.
 
+use crate::secrets::run_with_its_log;
 use crate::support::{SOON, TestSite, outcome, reason, setup};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -332,16 +333,7 @@ async fn no_key_is_anywhere_but_in_secrets_and_in_files_for_root() {
     let keys = key_lines(&root);
     let mut said = String::new();
     for verb in [Verb::Pivot, Verb::Rollback] {
-        let orders = world.orders(verb).await.unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fulcrum"));
-        command.args(["-vvv", "rehearsal-child", &orders]).env_clear();
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let stays_open = child.stdin.take();
-        let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
-        drop(stays_open);
-        said += &String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat());
-        assert!(ended.status.success(), "{said}");
+        said += &run_with_its_log(&world, verb).await;
         let state_dir = world.state_dir();
         for (path, mode) in with_keys(&state_dir, &keys) {
             assert!(path.starts_with(state_dir.join("certificates")) && mode == 0o600, "{}", path.display());

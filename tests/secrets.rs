@@ -121,7 +121,7 @@ fn lossy(bytes: &[u8]) -> String {
 }
 
 /// A run in a process of its own, with all of its log.
-async fn run(world: &TestSite, verb: Verb) -> String {
+pub(crate) async fn run_with_its_log(world: &TestSite, verb: Verb) -> String {
     let orders = world.orders(verb).await.unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_fulcrum"));
     command.args(["-vvv", "rehearsal-child", &orders]).env_clear();
@@ -203,7 +203,7 @@ async fn no_secret_leaves_the_node() {
     secret.data = Some([("token".to_owned(), ByteString(marks.text("bootstrap").into_bytes()))].into());
     secrets.create(&PostParams::default(), &secret).await.unwrap();
 
-    let mut found = vec![("the log of the pivot".to_owned(), run(&world, Verb::Pivot).await)];
+    let mut found = vec![("the log of the pivot".to_owned(), run_with_its_log(&world, Verb::Pivot).await)];
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let api = format!("http://{}", world.machine().serve_on(listener).unwrap());
     let kubeconfigs = kubeconfigs(home.path(), &api, &mut marks);
@@ -212,7 +212,7 @@ async fn no_secret_leaves_the_node() {
         (world, found, to)
     });
     let (world, mut found, _to) = world.await.unwrap();
-    found.push(("the log of the way back".to_owned(), run(&world, Verb::Rollback).await));
+    found.push(("the log of the way back".to_owned(), run_with_its_log(&world, Verb::Rollback).await));
     assert_eq!(world.mend(Then::Rollback).await.unwrap(), Outcome::RolledBack);
 
     let state_dir = world.state_dir();

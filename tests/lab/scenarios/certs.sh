@@ -39,7 +39,7 @@ leads() {
   kubectl -n kube-system get lease "$1" -o json --request-timeout=3s |
     jq -e '(now - (.spec.renewTime | sub("\\.[0-9]+Z$"; "Z") | fromdate)) < 10 and (.spec.holderIdentity // "") != ""'
 }
-key_lines() { sed -n 2p "$KUBERNETES"/pki/*.key "$KUBERNETES"/pki/etcd/*.key; }
+key_lines() { sed -s -n 2p "$KUBERNETES"/pki/*.key "$KUBERNETES"/pki/etcd/*.key; }
 # no_key_in_the_journal LINES: none of these lines of keys is in a file of the state directory, the kept files aside, or in
 # what this scenario's commands have said.
 no_key_in_the_journal() {

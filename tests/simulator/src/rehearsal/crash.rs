@@ -153,7 +153,7 @@ impl SimulatedSite {
     /// When the run ends otherwise than it must.
     pub async fn mend(&self, then: Then) -> Result<Outcome, RehearsalError> {
         let journal = self.journal()?;
-        let (run, state) = last_run(&journal)?;
+        let (run, state) = pivot_in(&journal)?;
         let ended = match (then, over(&state)) {
             (Then::Resume, Some(outcome)) | (Then::Rollback, Some(outcome @ Outcome::RolledBack)) => outcome,
             _ => self.take_up(&journal, run, then).await?,
@@ -224,7 +224,7 @@ impl SimulatedSite {
     }
 }
 
-fn last_run(journal: &Journal) -> Result<(RunId, Run), RehearsalError> {
+fn pivot_in(journal: &Journal) -> Result<(RunId, Run), RehearsalError> {
     let run = last_pivot(journal)?;
     let run = run.ok_or_else(|| RehearsalError::Child("it has begun no run".to_owned()))?;
     Ok((run, load(&journal.reader(), run)?))
