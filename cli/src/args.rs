@@ -6,6 +6,8 @@ mod certs;
 mod change;
 mod convert;
 mod edit;
+mod examples;
+mod guard;
 mod history;
 mod look;
 #[cfg(test)]
@@ -14,19 +16,17 @@ mod rehearse;
 mod upgrade;
 
 pub(crate) use adopt::Adopt;
-use all_nodes::ALL_NODES_HELP;
 pub(crate) use all_nodes::{AllNodes, OnHost};
 pub(crate) use certs::{Certs, CertsCommand, Renew};
 pub(crate) use change::Pace;
 pub(crate) use edit::Edit;
+pub(crate) use guard::{Guard, GuardCommand, GuardPace};
 pub(crate) use history::{Export, History, HistoryCommand, ImportCheck, Prune};
 pub(crate) use look::{Doctor, Graph, Plan, Preflight, Status};
 pub(crate) use upgrade::{Release, Upgrade, UpgradeCommand};
 
-use rehearse::CRASH_HELP;
 pub(crate) use rehearse::Rehearse;
 
-use crate::exit::EXIT_CODES;
 use crate::story;
 use clap::{Parser, Subcommand, ValueEnum};
 use fulcrum_engine::state::Timestamp;
@@ -38,7 +38,13 @@ use std::time::Duration;
 /// After a kill, a power cut or an API server that is down, `fulcrum resume` goes on with the run, and
 /// `fulcrum rollback` undoes it.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXIT_CODES, after_long_help = EXIT_CODES, max_term_width = 100)]
+#[command(
+    version,
+    disable_help_flag = true,
+    max_term_width = 100,
+    after_help = examples::PROGRAM,
+    after_long_help = examples::program_and_exit_codes()
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -58,17 +64,20 @@ pub(crate) struct Global {
         value_name = "DIR"
     )]
     pub(crate) state_dir: PathBuf,
-    /// What stdout has: words, JSON, a JSON object a line, or YAML (`plan`, and `--print`).
+    /// What stdout has: words, JSON, a JSON object a line, or YAML.
     ///
-    /// JSON is one object a line while a run goes on. jsonl is that also for `history`.
+    /// YAML is for `plan` and `--print`. JSON is one object a line while a run goes on. jsonl is that also for `history`.
     #[arg(short, long, value_enum, default_value_t, global = true)]
     pub(crate) output: Output,
     /// How the log on stderr is written.
-    #[arg(long, value_enum, default_value_t, global = true)]
+    #[arg(long, value_enum, default_value_t, global = true, hide_short_help = true)]
     pub(crate) log_format: LogFormat,
-    /// Say more on stderr: -v what steps wait for, -vv every call of the API, -vvv the libraries too.
+    /// Say more on stderr: -v what steps wait for, -vv API calls, -vvv all.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
+    /// Print this page; `fulcrum help COMMAND` has everything.
+    #[arg(short, long, action = clap::ArgAction::HelpShort, global = true)]
+    pub(crate) help: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -89,41 +98,66 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Move this node's control plane from static pods to DaemonSets; with --all-nodes, every node's.
-    #[command(after_help = ALL_NODES_HELP)]
-    Pivot(Pivot),
-    /// Say what a pivot would do to this node, how that is undone and what it costs. Changes nothing.
-    Plan(Plan),
-    /// Make every check that a pivot begins with, and say what each has found. Changes nothing.
-    Preflight(Preflight),
-    /// Go on with an unfinished run, in the direction in which it was going.
-    Resume(Resume),
-    /// Undo a run, finished or not: bring back the static pods, byte for byte, with the API up or down.
-    Rollback(Rollback),
-    /// Take over a control plane that is self-hosted by other means, or whose journal was lost.
-    Adopt(Adopt),
-    /// Give a self-hosted component other flags, watch the roll-out, and take it back if it does not serve.
-    Edit(Edit),
-    /// Give a self-hosted control plane another release of Kubernetes, and take it back if it does not serve.
-    Upgrade(Upgrade),
-    /// Watch this node's control plane, and bring it back after a boot. systemd runs this as a daemon.
-    Guard(Guard),
-    /// Say how this node's control plane runs, and how the last run stands.
-    Status(Status),
-    /// Say what is wrong with this node's control plane, and which command puts it right. Changes nothing.
-    Doctor(Doctor),
-    /// Say which certificates the control plane uses, when they end, and which processes use older ones.
-    Certs(Certs),
-    /// Show what was done: a run a paragraph, one run's steps, its changes; as a page, a trace or JSON.
-    History(History),
-    /// Pivot a simulated cluster and roll back, in seconds, without root and without network.
+    /// Move the control plane from static pods to DaemonSets.
     ///
-    /// The steps are the real ones. They work on copies of this node's manifests, or on what kubeadm writes. The
+    /// This node's; with --all-nodes, every node's.
+    #[command(after_help = examples::PIVOT)]
+    Pivot(Pivot),
+    /// Say what a pivot would do, how it is undone, what it costs.
+    ///
+    /// Changes nothing.
+    Plan(Plan),
+    /// Make every check that a pivot begins with.
+    ///
+    /// Says what each has found. Changes nothing.
+    Preflight(Preflight),
+    /// Go on with an unfinished run.
+    ///
+    /// It goes on in the direction in which it was going.
+    #[command(after_help = examples::RESUME)]
+    Resume(Resume),
+    /// Undo a run, finished or not, with the API up or down.
+    ///
+    /// Of a pivot: bring back the static pods, byte for byte.
+    #[command(after_help = examples::ROLLBACK)]
+    Rollback(Rollback),
+    /// Take over a control plane that others have self-hosted.
+    ///
+    /// Or one whose journal was lost.
+    Adopt(Adopt),
+    /// Give a self-hosted component other flags.
+    ///
+    /// The roll-out is watched, and taken back if the component does not serve.
+    Edit(Edit),
+    /// Give a self-hosted control plane another release.
+    ///
+    /// It is taken back if it does not serve.
+    Upgrade(Upgrade),
+    /// Watch the control plane, and bring it back after a boot.
+    ///
+    /// systemd runs this as a daemon.
+    #[command(after_help = examples::GUARD)]
+    Guard(Guard),
+    /// Say how the control plane runs, and how the last run stands.
+    Status(Status),
+    /// Say what is wrong, and which command puts it right.
+    ///
+    /// Changes nothing.
+    Doctor(Doctor),
+    /// Say when certificates end and who uses them; renew them.
+    #[command(after_help = examples::CERTS)]
+    Certs(Certs),
+    /// Show, and prove, what was done.
+    ///
+    /// A run a paragraph, one run's steps, its changes; as a page, a trace or JSON.
+    History(History),
+    /// Pivot a simulated cluster and roll back, in seconds.
+    ///
+    /// Without root and without network. The steps are the real ones. They work on copies of this node's manifests, or on what kubeadm writes. The
     /// rehearsal touches nothing real and leaves nothing behind.
-    #[command(after_help = CRASH_HELP)]
     Rehearse(Rehearse),
-    /// Write the completions for a shell to stdout, e.g. `fulcrum completions bash >
-    /// /usr/share/bash-completion/completions/fulcrum`.
+    /// Write the completions for a shell to stdout.
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// The shell.
         #[arg(value_name = "SHELL")]
@@ -147,14 +181,17 @@ pub(crate) enum Command {
 pub(crate) struct Pivot {
     #[command(flatten)]
     pub(crate) wishes: Wishes,
-    /// The longest that the pivot may take before it is undone, e.g. 10m. Undoing has no limit.
+    /// The longest that the pivot may take before it is undone.
+    ///
+    /// E.g. 10m. Undoing has no limit.
     #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
     pub(crate) timeout: Duration,
-    /// Make every check, show the plan and the DaemonSets, and change nothing.
+    /// Make every check, show plan and DaemonSets, change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Carry out the plan that `fulcrum plan --out` has written, with its options, and refuse if anything has
-    /// changed since.
+    /// Carry out the plan that `fulcrum plan --out` has written.
+    ///
+    /// With its options; it is refused if anything has changed since.
     #[arg(
         long,
         value_name = "FILE",
@@ -162,8 +199,10 @@ pub(crate) struct Pivot {
             "on_reboot", "store_certs_in_secrets", "ignore_preflight_errors", "timeout", "dry_run"]
     )]
     pub(crate) plan: Option<PathBuf>,
-    /// Pause after this step is done (can be given several times).
-    #[arg(long, value_name = "STEP")]
+    /// Pause after this step is done.
+    ///
+    /// Can be given several times.
+    #[arg(long, value_name = "STEP", hide_short_help = true)]
     pub(crate) pause_after: Vec<String>,
     /// Ask before each cut. A no pauses the run there.
     #[arg(long, conflicts_with = "pause_after")]
@@ -180,31 +219,35 @@ pub(crate) struct Wishes {
     #[command(flatten)]
     pub(crate) place: Place,
     /// The node's name in the cluster [default: the cluster is asked].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
     pub(crate) node_name: Option<String>,
     /// How the control plane changes hands.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) handover: HandoverArg,
     /// How long the new API server is watched after the switch (steer), while the old one could still take
     /// over; never less than 2s.
-    #[arg(long, default_value = "2s", value_parser = duration, value_name = "TIME")]
+    #[arg(long, default_value = "2s", value_parser = duration, value_name = "TIME", hide_short_help = true)]
     pub(crate) soak: Duration,
-    /// Undo the pivot if an answer of the new API server takes longer than this while it is watched (steer).
+    /// Undo the pivot if an answer of the new API server is slower.
+    ///
+    /// While it is watched after the switch (steer).
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) max_latency: Option<Duration>,
     /// Do not install the guard. After a reboot nothing then brings the control plane back: roll back before each
     /// reboot.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) no_guard: bool,
     /// What the guard does with this run if a reboot cuts it in half.
-    #[arg(long, value_enum, default_value = "resume", conflicts_with = "no_guard")]
+    #[arg(long, value_enum, default_value = "resume", conflicts_with = "no_guard", hide_short_help = true)]
     pub(crate) on_reboot: OnRebootArg,
-    /// Give the DaemonSets their certificates and kubeconfigs from Secrets, not from files of this host. For a cluster
-    /// with one control-plane node.
+    /// Keep certificates and kubeconfigs in Secrets.
+    ///
+    /// The DaemonSets get them from there, not from files of this host. For a cluster with one control-plane node.
     #[arg(short, long)]
     pub(crate) store_certs_in_secrets: bool,
-    /// Checks whose refusals become warnings, e.g. taint,fit, or all. Those that protect data or the cluster cannot
-    /// be ignored: `fulcrum preflight` says which can.
+    /// Checks whose refusals become warnings, e.g. taint,fit.
+    ///
+    /// Or all. Those that protect data or the cluster cannot be ignored: `fulcrum preflight` says which can.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub(crate) ignore_preflight_errors: Vec<String>,
     #[command(flatten)]
@@ -215,7 +258,7 @@ pub(crate) struct Wishes {
 pub(crate) struct LockArg {
     /// Take the lock on the cluster's control plane from the run of another node: nobody will ever go on with that
     /// run. Without this, the run waits for the other one to end.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) take_lock: bool,
 }
 
@@ -223,8 +266,10 @@ pub(crate) struct LockArg {
 pub(crate) struct Resume {
     /// The run's id, or the beginning of its id [default: the last run].
     pub(crate) run: Option<String>,
-    /// Pause after this step is done (can be given several times).
-    #[arg(long, value_name = "STEP")]
+    /// Pause after this step is done.
+    ///
+    /// Can be given several times.
+    #[arg(long, value_name = "STEP", hide_short_help = true)]
     pub(crate) pause_after: Vec<String>,
     /// Ask before each cut. A no pauses the run there.
     #[arg(long, conflicts_with = "pause_after")]
@@ -247,14 +292,15 @@ pub(crate) struct Rollback {
     /// The kubeconfig [default: the one that the run was started with].
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// Add --permit-port-sharing=true to the manifests that come back. Such static pods share their ports, so that
-    /// connections are steered to them, without a bridge. The files are then not exactly what was there. For a
-    /// rollback that has begun this cannot be chosen.
+    /// Add --permit-port-sharing=true to the manifests that come back.
+    ///
+    /// Such static pods share their ports, so that connections are steered to them, without a bridge. The files are
+    /// then not exactly what was there. For a rollback that has begun this cannot be chosen.
     #[arg(long)]
     pub(crate) keep_port_sharing: bool,
     /// Bring the static pods of the release from before an upgrade back although the upgrade is finalized. An older
     /// API server may not be able to read what the newer one has stored.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) allow_downgrade: bool,
     /// Pause the rollback if it takes longer than this [default: no limit].
     #[arg(long, value_parser = duration, value_name = "TIME")]
@@ -267,52 +313,6 @@ pub(crate) struct Rollback {
     pub(crate) all: AllNodes,
 }
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Guard {
-    #[command(subcommand)]
-    pub(crate) command: Option<GuardCommand>,
-    #[command(flatten)]
-    pub(crate) pace: GuardPace,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum GuardCommand {
-    /// Install, enable and start the unit. A pivot does this by itself.
-    Install {
-        #[command(flatten)]
-        pace: GuardPace,
-        /// Where the kubelet looks for static pods (its staticPodPath).
-        #[arg(long, default_value = "/etc/kubernetes/manifests", value_name = "DIR")]
-        manifests_dir: PathBuf,
-    },
-    /// Stop and remove the unit. A pivoted node then does not survive a reboot.
-    Uninstall,
-    /// Say whether the unit is installed, enabled and running.
-    Status,
-    /// Hand the control plane over to the DaemonSets again, after a fallback to static pods.
-    HandOver {
-        /// Do not ask.
-        #[arg(short, long)]
-        yes: bool,
-    },
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct GuardPace {
-    /// How long the control plane may be silent before it falls back to its static pods [default: what an
-    /// installed guard has, else 30s].
-    #[arg(long, value_parser = duration, value_name = "TIME")]
-    pub(crate) patience: Option<Duration>,
-    /// After a second failure within this time the static pods stay [default: what an installed guard has,
-    /// else 10m].
-    #[arg(long, value_parser = duration, value_name = "TIME")]
-    pub(crate) hold_off: Option<Duration>,
-    /// After a renewal by hand roll out what reads its certificates at its start only, one component after the
-    /// other; `=false` ends that [default: what an installed guard has, else false].
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    pub(crate) roll_certificates: Option<bool>,
-}
-
 /// Which cluster and which directory.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Place {
@@ -320,7 +320,7 @@ pub(crate) struct Place {
     #[arg(long, env = "KUBECONFIG", default_value = "/etc/kubernetes/admin.conf", value_name = "FILE")]
     pub(crate) kubeconfig: PathBuf,
     /// Where the kubelet looks for static pods (its staticPodPath).
-    #[arg(long, default_value = "/etc/kubernetes/manifests", value_name = "DIR")]
+    #[arg(long, default_value = "/etc/kubernetes/manifests", value_name = "DIR", hide_short_help = true)]
     pub(crate) manifests_dir: PathBuf,
 }
 
@@ -381,26 +381,4 @@ fn since(text: &str) -> Result<Timestamp, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    /// A terminal has 80 columns, and a table that clap has to wrap is none.
-    #[test]
-    fn the_tables_of_the_help_fit_a_terminal() {
-        for line in [CRASH_HELP, ALL_NODES_HELP, EXIT_CODES].iter().flat_map(|text| text.lines()) {
-            assert!(line.chars().count() <= 80, "{line}");
-        }
-    }
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Args::command().debug_assert();
-        let args =
-            Args::try_parse_from(["fulcrum", "pivot", "-f", "--timeout", "90s", "-o", "json"]).unwrap();
-        let Command::Pivot(pivot) = args.command else { panic!("not a pivot") };
-        assert!(pivot.consent.yes);
-        assert_eq!(pivot.timeout, Duration::from_secs(90));
-        assert_eq!(args.global.output, Output::Json);
-    }
-}
+mod tests;

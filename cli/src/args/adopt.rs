@@ -8,13 +8,17 @@ use std::time::Duration;
 pub(crate) struct Adopt {
     #[command(flatten)]
     pub(crate) wishes: Wishes,
-    /// The longest that each of the two runs may take before it is undone, e.g. 10m. Undoing has no limit.
+    /// The longest that each of the two runs may take before it is undone.
+    ///
+    /// E.g. 10m. Undoing has no limit.
     #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
     pub(crate) timeout: Duration,
     /// Stay at static pods: do not pivot.
     #[arg(long)]
     pub(crate) to_static: bool,
-    /// Make the checks, write the static manifests to stdout, and change nothing.
+    /// Make the checks, write the static manifests to stdout.
+    ///
+    /// Changes nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
@@ -23,11 +27,11 @@ pub(crate) struct Adopt {
 
 /// How `adopt` is used.
 const ADOPT_HELP: &str = "\
-Two runs. The first starts static pods beside the DaemonSets' pods, has clients served by them, and takes
-the DaemonSets away. The second is a pivot, with a journal, a standby and the guard; its options are those
-of `fulcrum pivot`. If the second one fails, the static pods serve.
+Two runs. The first starts static pods beside the DaemonSets' pods, has clients
+served by them, and takes the DaemonSets away. The second is a pivot, with a
+journal, a standby and the guard. If it fails, the static pods serve.
 
 Examples:
-  fulcrum adopt --dry-run > static-pods.yaml    # what the static pods would be
-  fulcrum adopt                                 # shows them, asks, then does it
-  fulcrum adopt --to-static                     # out of self-hosting, and no pivot";
+  fulcrum adopt --dry-run > static-pods.yaml    what the static pods would be
+  fulcrum adopt                                 shows them, asks, then does it
+  fulcrum adopt --to-static                     out of self-hosting, no pivot";

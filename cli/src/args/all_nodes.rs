@@ -8,29 +8,27 @@ use std::time::Duration;
 /// The image that `packaging/build` makes of this version.
 pub(crate) const IMAGE: &str = concat!("docker.io/library/fulcrum:", env!("CARGO_PKG_VERSION"));
 
-/// What `pivot --help` ends with, within 80 columns.
-pub(super) const ALL_NODES_HELP: &str = "\
-Every control-plane node, from anywhere that reaches the nodes' addresses:
-  fulcrum pivot --all-nodes --print      what would be done, node by node
-  fulcrum pivot --all-nodes              does it; run again, it goes on
-  fulcrum rollback --all-nodes           the way back";
-
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "All nodes")]
 pub(crate) struct AllNodes {
-    /// Do this on every control-plane node, one after the other: a pod on each starts the node's own run and watches
-    /// it. Stops at the first node that fails; the same command goes on.
+    /// Do this on every control-plane node, one after the other.
+    ///
+    /// A pod on each starts the node's own run and watches it. Stops at the first node that fails; the same command
+    /// goes on.
     #[arg(long)]
     pub(crate) all_nodes: bool,
-    /// Print what would be done, as commands for each node, and change nothing. With -o yaml: the pods.
+    /// Print what would be done on each node, and change nothing.
+    ///
+    /// As commands; with -o yaml, the pods.
     #[arg(long, requires = "all_nodes")]
     pub(crate) print: bool,
     /// The pause between two nodes, after every API server is ready: a balancer notices meanwhile.
-    #[arg(long, requires = "all_nodes", default_value = "10s", value_parser = duration, value_name = "TIME")]
+    #[arg(long, requires = "all_nodes", default_value = "10s", value_parser = duration, value_name = "TIME",
+        hide_short_help = true)]
     pub(crate) settle: Duration,
     /// The image of the pods: the static program alone, which `packaging/build` makes. Each node must have it, or get
     /// it from a registry.
-    #[arg(long, requires = "all_nodes", default_value = IMAGE, value_name = "REF")]
+    #[arg(long, requires = "all_nodes", default_value = IMAGE, value_name = "REF", hide_short_help = true)]
     pub(crate) image: String,
 }
 

@@ -12,13 +12,15 @@ pub(crate) struct Certs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CertsCommand {
-    /// Say when each certificate ends, and whether each running process uses what its file has. Changes nothing.
+    /// Say when each certificate ends, and who uses an older one.
+    ///
+    /// Whether each running process uses what its file has. Changes nothing.
     #[command(after_help = CHECK_HELP)]
     Check {
         #[command(flatten)]
         place: Place,
     },
-    /// Have kubeadm renew certificates, and see to it that every process uses the new ones.
+    /// Have kubeadm renew them, and see that every process uses them.
     Renew(Renew),
 }
 
@@ -63,22 +65,24 @@ impl Renew {
 
 /// How `certs renew` is used.
 const RENEW_HELP: &str = "\
-The files from before are kept for root. kubeadm renews the certificates, the DaemonSets of those that
-read them at their start only are rolled out, and each process is asked what it has. If one does not
-get the new certificate, the former files come back. It takes two to seven minutes.
+The files from before are kept for root. kubeadm renews the certificates, the
+DaemonSets of those that read them at their start only are rolled out, and each
+process is asked what it has. If one does not get the new certificate, the
+former files come back. It takes two to seven minutes.
 
 Examples:
   fulcrum certs renew --dry-run
   fulcrum certs renew apiserver front-proxy-client
-  fulcrum rollback RUN                       # the former files, byte for byte; only of the last renewal";
+  fulcrum rollback RUN    the former files, byte for byte: of the last renewal";
 
 /// How `certs check` is used, and what its exit codes are.
 const CHECK_HELP: &str = "\
-Exit code 0 if nothing is to be done; 12 if a certificate ends within 30 days, or a process uses an
-older one than its file has; 11 if nothing of that was found, but a file could not be read, a process
-did not say what it has, or no process was found. Each listening process is asked for what it presents,
-by a handshake.
+Exit code 0 if nothing is to be done; 12 if a certificate ends within 30 days,
+or a process uses an older one than its file has; 11 if nothing of that was
+found, but a file could not be read, a process did not say what it has, or no
+process was found. Each listening process is asked for what it presents, by a
+handshake.
 
 Examples:
   fulcrum certs check
-  fulcrum certs check -o json | jq '.certificates[] | select(.days_left < 60) | .name'";
+  fulcrum certs check -o json | jq '.certificates[] | select(.days_left < 60)'";

@@ -21,13 +21,14 @@ pub(crate) struct Edit {
 
 /// How `edit` is used.
 const EDIT_HELP: &str = "\
-Without --set and --unset the command line is opened in KUBE_EDITOR or EDITOR, else vi. The new pod
-starts beside the old one. If it does not serve, the former command line comes back by itself.
+Without --set and --unset the command line is opened in KUBE_EDITOR or EDITOR,
+else vi. The new pod starts beside the old one. If it does not serve, the former
+command line comes back by itself.
 
 Examples:
   fulcrum edit kube-apiserver --set v=4 --unset profiling
   EDITOR=nano fulcrum edit kube-scheduler
-  fulcrum rollback RUN                       # takes an edit back later; RUN is in `fulcrum history`";
+  fulcrum rollback RUN    takes an edit back later; RUN is in `fulcrum history`";
 
 impl Edit {
     /// The changes, in the order in which they are made.

@@ -1,6 +1,6 @@
 //! What was typed after `fulcrum history`.
 
-use super::{Consent, since};
+use super::{Consent, examples, since};
 use clap::Subcommand;
 use fulcrum_engine::state::Timestamp;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ Examples:
   fulcrum history --since 7d --failed        what went wrong this week
   fulcrum history last                       the last run, step by step
   fulcrum history last --diff                what it has changed
-  fulcrum history --html history.html        one page with everything, for any browser";
+  fulcrum history --html history.html        one page, for any browser";
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, after_help = HISTORY_HELP)]
@@ -68,16 +68,21 @@ pub(crate) enum HistoryCommand {
     /// Remove old runs that are rolled back.
     ///
     /// The guard's runs that belong to them go with them. A completed pivot stays: a rollback needs it.
+    #[command(after_help = examples::PRUNE)]
     Prune(Prune),
     /// Print what was signed last.
     ///
     /// Kept elsewhere, a checkpoint shows later whether the journal was changed.
+    #[command(after_help = examples::CHECKPOINT)]
     Checkpoint,
     /// Write a directory that an auditor verifies without fulcrum.
+    #[command(after_help = examples::EXPORT)]
     Export(Export),
     /// Verify such a directory with fulcrum.
+    #[command(after_help = examples::IMPORT_CHECK)]
     ImportCheck(ImportCheck),
     /// Make a new key. What the journal has is signed with both.
+    #[command(after_help = examples::ROTATE_KEY)]
     RotateKey,
 }
 

@@ -11,16 +11,20 @@ use std::time::Duration;
 pub(crate) struct Plan {
     #[command(flatten)]
     pub(crate) wishes: Wishes,
-    /// The longest that the pivot may take before it is undone, e.g. 10m. Undoing has no limit.
+    /// The longest that the pivot may take before it is undone.
+    ///
+    /// E.g. 10m. Undoing has no limit.
     #[arg(long, default_value = "10m", value_parser = duration, value_name = "TIME")]
     pub(crate) timeout: Duration,
-    /// Show each static pod against its DaemonSet's pod instead, field by field.
+    /// Show static pod against DaemonSet's pod, field by field.
     #[arg(long, conflicts_with = "graph")]
     pub(crate) diff: bool,
     /// Show the steps as a graph instead.
     #[arg(long, value_enum, value_name = "LANGUAGE")]
     pub(crate) graph: Option<Graph>,
-    /// Keep the plan in a file, too: `fulcrum pivot --plan FILE` carries it out if nothing has changed.
+    /// Keep the plan in a file, too.
+    ///
+    /// `fulcrum pivot --plan FILE` carries it out if nothing has changed.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 }
@@ -29,19 +33,22 @@ pub(crate) struct Plan {
 pub(crate) enum Graph {
     /// For Mermaid: GitHub and others draw it in a block of Markdown.
     Mermaid,
-    /// For Graphviz: `dot -Tsvg`.
+    /// For Graphviz.
     Dot,
+    /// A picture, as it is.
+    Svg,
 }
 
 /// How `plan` is used, and what its exit codes are.
 const PLAN_HELP: &str = "\
-Exit code 0 if the node is pivoted already, 9 if a pivot would change it, 3 if a check refuses.
+Exit code 0 if the node is pivoted already, 9 if a pivot would change it, 3 if a
+check refuses.
 
 Examples:
-  fulcrum plan                              # each step: what it does, its undo, its cost
-  fulcrum plan --diff                       # static pod against DaemonSet, field by field
+  fulcrum plan
+  fulcrum plan --diff
   fulcrum plan -o yaml | kubectl diff -f -
-  fulcrum plan --graph dot | dot -Tsvg > plan.svg
+  fulcrum plan --graph svg > plan.svg
   fulcrum plan --out p.json && fulcrum pivot --plan p.json";
 
 #[derive(Debug, clap::Args)]
@@ -56,12 +63,12 @@ pub(crate) struct Preflight {
 
 /// How `preflight` is used, and what its exit codes are.
 const PREFLIGHT_HELP: &str = "\
-Exit code 0 if a pivot may begin, 3 if a check refuses. Nothing is changed in either case.
+Exit code 0 if a pivot may begin, 3 if a check refuses.
 
 Examples:
   fulcrum preflight
-  fulcrum preflight -v                                    # what was seen by checks that passed, too
-  fulcrum preflight --ignore-preflight-errors taint,fit   # as a pivot with this option sees it
+  fulcrum preflight -v    what was seen by checks that passed, too
+  fulcrum preflight --ignore-preflight-errors taint,fit
   fulcrum preflight --explain taint";
 
 #[derive(Debug, clap::Args)]
@@ -69,8 +76,9 @@ Examples:
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) place: Place,
-    /// Every control-plane node, as the cluster tells it: from nodes, pods, the lock and the roll call. Needs a
-    /// kubeconfig, and neither root nor a node.
+    /// Every control-plane node, as the cluster tells it.
+    ///
+    /// From nodes, pods, the lock and the roll call. Needs a kubeconfig, and neither root nor a node.
     #[arg(long)]
     pub(crate) cluster: bool,
     /// Look again every 2 s, until Ctrl-C.
@@ -80,7 +88,8 @@ pub(crate) struct Status {
 
 /// How `status` is used.
 const STATUS_HELP: &str = "\
-Works with the API down, and then says what it could not see. With --cluster the API must answer.
+Works with the API down, and then says what it could not see. With --cluster the
+API must answer.
 
 Examples:
   fulcrum status
@@ -97,8 +106,9 @@ pub(crate) struct Doctor {
 
 /// How `doctor` is used, and what its exit codes are.
 const DOCTOR_HELP: &str = "\
-Exit code 0 if nothing is broken, though there may be warnings; 10 if something is. Every question has a time
-limit: less than 2 s in all with the API up, less than 5 s with the API down.
+Exit code 0 if nothing is broken, though there may be warnings; 10 if something
+is. Every question has a time limit: less than 2 s in all with the API up, less
+than 5 s with the API down.
 
 Examples:
   fulcrum doctor

@@ -5,8 +5,17 @@ use clap::ValueEnum;
 use fulcrum_simulator::rehearsal::{Story, Version};
 use std::path::PathBuf;
 
-/// The values of `--crash`, within 80 columns.
-pub(super) const CRASH_HELP: &str = "\
+/// How `rehearse` is used.
+const REHEARSE_HELP: &str = "\
+Examples:
+  fulcrum rehearse
+  fulcrum rehearse --crash everywhere
+  fulcrum rehearse --crash switch@effect:kill
+  fulcrum rehearse --nodes 3
+  fulcrum rehearse --story upgrade";
+
+/// The values of `--crash`.
+const CRASH_HELP: &str = "\
 WHERE of --crash is `everywhere`, STEP, STEP@WHEN, STEP@WHEN:FAULT or
 STEP@WHEN:FAULT:THEN. A part that is left out stands for all its values.
   STEP   a name from the plan, such as `switch` or `await-ready/kube-apiserver`;
@@ -36,32 +45,41 @@ With --story upgrade and certs the run after the pivot is broken, and `signing`
 is not.";
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = REHEARSE_HELP, after_long_help = format!("{REHEARSE_HELP}\n\n{CRASH_HELP}"))]
 pub(crate) struct Rehearse {
-    /// The manifests to copy [default: those in /etc/kubernetes/manifests if they are there and can be read,
-    /// else what kubeadm writes].
+    /// The manifests to copy [default: this node's, else kubeadm's].
+    ///
+    /// Those in /etc/kubernetes/manifests if they are there and can be read, else what kubeadm writes.
     #[arg(long, value_name = "DIR")]
     pub(crate) manifests_dir: Option<PathBuf>,
-    /// Which Kubernetes is simulated, 1.20 to 1.37 [default: what the API server's image says, else 1.35].
+    /// Which Kubernetes is simulated, 1.20 to 1.37.
+    ///
+    /// Without it, what the API server's image says, else 1.35.
     #[arg(long, value_name = "VERSION")]
     pub(crate) kubernetes: Option<Version>,
     /// How the control plane changes hands; the simulated node allows all ways.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) handover: HandoverArg,
-    /// How many control-plane nodes are simulated, 1 to 5. They are pivoted in turn, as by `pivot --all-nodes`, and
-    /// brought back.
+    /// How many control-plane nodes are simulated, 1 to 5.
+    ///
+    /// They are pivoted in turn, as by `pivot --all-nodes`, and brought back.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
     pub(crate) nodes: u8,
     /// What is rehearsed.
     #[arg(long, value_enum, default_value_t)]
     story: StoryArg,
-    /// Keep the simulated node's files and the journal, and name their directory.
+    /// Keep the simulated node's files and the journal.
+    ///
+    /// Their directory is named.
     #[arg(long)]
     pub(crate) keep: bool,
-    /// Break runs at these points, each run in a simulated cluster of its own, and check how each ends.
+    /// Break runs at these points, and check how each ends.
+    ///
+    /// Each run in a simulated cluster of its own.
     #[arg(long, value_name = "WHERE")]
     pub(crate) crash: Option<String>,
     /// How many runs are broken side by side [default: six for each processor].
-    #[arg(long, value_name = "N", requires = "crash")]
+    #[arg(long, value_name = "N", requires = "crash", hide_short_help = true)]
     pub(crate) side_by_side: Option<usize>,
 }
 

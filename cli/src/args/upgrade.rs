@@ -1,6 +1,6 @@
 //! What was typed after `fulcrum upgrade`.
 
-use super::{Consent, Pace};
+use super::{Consent, Pace, examples};
 use clap::Subcommand;
 use std::path::PathBuf;
 
@@ -13,7 +13,10 @@ pub(crate) struct Upgrade {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum UpgradeCommand {
-    /// Say what the release of another kubeadm changes in the DaemonSets. Changes nothing.
+    /// Say what the release of another kubeadm changes in the DaemonSets.
+    ///
+    /// Changes nothing.
+    #[command(after_help = examples::UPGRADE_PLAN)]
     Plan {
         #[command(flatten)]
         release: Release,
@@ -21,19 +24,24 @@ pub(crate) enum UpgradeCommand {
         #[arg(long, value_name = "FILE")]
         kubeconfig: Option<PathBuf>,
     },
-    /// Roll the release out: the API server, then the controller manager, then the scheduler.
+    /// Roll the release out: the API server first, then the others.
+    #[command(after_help = examples::UPGRADE_APPLY)]
     Apply {
         #[command(flatten)]
         release: Release,
         #[command(flatten)]
         pace: Pace,
     },
-    /// End the emulation of the release before. From then on the upgrade cannot be taken back.
+    /// End the emulation of the release before.
+    ///
+    /// From then on the upgrade cannot be taken back.
+    #[command(after_help = examples::UPGRADE_FINALIZE)]
     Finalize {
         #[command(flatten)]
         pace: Pace,
     },
     /// Take the last upgrade back, if it is not finalized.
+    #[command(after_help = examples::UPGRADE_ROLLBACK)]
     Rollback {
         /// The kubeconfig [default: the one that the pivot was started with].
         #[arg(long, value_name = "FILE")]
@@ -63,12 +71,13 @@ pub(crate) struct Release {
 
 /// How `upgrade` is used.
 const UPGRADE_HELP: &str = "\
-What the new kubeadm writes otherwise than the old one is carried over; flags and fields that a person has
-changed stay, and a field that both have changed is refused. The new pods start beside the old ones and behave
-as the release before until `finalize`.
+What the new kubeadm writes otherwise than the old one is carried over; flags
+and fields that a person has changed stay, and a field that both have changed is
+refused. The new pods start beside the old ones and behave as the release before
+until `finalize`.
 
 Examples:
   fulcrum upgrade plan --kubeadm ./kubeadm-1.36
   fulcrum upgrade apply --kubeadm ./kubeadm-1.36
-  fulcrum upgrade rollback                   # until it is finalized
+  fulcrum upgrade rollback    until it is finalized
   fulcrum upgrade finalize";

@@ -1,37 +1,71 @@
-//! A plan as a graph, for Mermaid or Graphviz.
+//! A plan as a graph: for Mermaid, for Graphviz, or drawn.
 
+use super::page::{LANES, lane, lines};
 use crate::args::Graph;
 use fulcrum_engine::Plan;
 use fulcrum_steps::step_name::shown;
+use maud::html;
 use std::fmt::Write;
 
 /// The plan's steps and what each comes after, in the language of `kind`.
 pub(crate) fn graph(plan: &Plan, kind: Graph) -> String {
-    let mut text = match kind {
-        Graph::Mermaid => "flowchart TD\n".to_owned(),
-        Graph::Dot => {
-            "digraph plan {\n  rankdir=TB;\n  node [shape=box, fontname=\"monospace\"];\n".to_owned()
+    match kind {
+        Graph::Mermaid | Graph::Dot => written(plan, kind == Graph::Dot),
+        Graph::Svg => drawn(plan),
+    }
+}
+
+/// How high a step's row is, and how wide a lane, in pixels.
+const ROW: usize = 24;
+/// The width of a letter of the names.
+const LETTER: usize = 8;
+
+/// A row for each step, in the order of the plan: a lane for each component, and the step's name.
+fn drawn(plan: &Plan) -> String {
+    let names: Vec<String> = plan.steps().iter().map(|step| shown(&step.id)).collect();
+    let longest = names.iter().map(String::len).max().unwrap_or_default();
+    let (width, height) = ((LANES + 1) * ROW + longest * LETTER, names.len() * ROW);
+    let middle = |place: usize| place * ROW + ROW / 2;
+    let picture = html! {
+        svg xmlns="http://www.w3.org/2000/svg" width=(width) height=(height)
+            viewBox=(format!("0 0 {width} {height}")) font-family="monospace" font-size="13" role="img" {
+            title { "The steps of " (plan.workflow()) ", and what each comes after" }
+            rect width="100%" height="100%" fill="#fff" {}
+            path d=(lines(plan)) transform=(format!("scale({ROW})")) fill="none" stroke="#888"
+                stroke-width="1.5" vector-effect="non-scaling-stroke" {}
+            @for (row, (step, name)) in plan.steps().iter().zip(&names).enumerate() {
+                circle cx=(middle(lane(step))) cy=(middle(row)) r="5" fill="#1a5fb4" {}
+                text x=(LANES * ROW + ROW / 2) y=(middle(row) + ROW / 5) { (name) }
+            }
         }
+    };
+    format!("{}\n", picture.into_string())
+}
+
+fn written(plan: &Plan, dot: bool) -> String {
+    let mut text = match dot {
+        false => "flowchart TD\n".to_owned(),
+        true => "digraph plan {\n  rankdir=TB;\n  node [shape=box, fontname=\"monospace\"];\n".to_owned(),
     };
     let place = |id| plan.steps().iter().position(|step| step.id == id).unwrap_or_default();
     for (at, step) in plan.steps().iter().enumerate() {
         let name = shown(&step.id);
         // Writing to a string cannot fail.
-        let _ = match kind {
-            Graph::Mermaid => writeln!(text, "  s{at}[\"{name}\"]"),
-            Graph::Dot => writeln!(text, "  s{at} [label=\"{name}\"];"),
+        let _ = match dot {
+            false => writeln!(text, "  s{at}[\"{name}\"]"),
+            true => writeln!(text, "  s{at} [label=\"{name}\"];"),
         };
     }
     for (at, step) in plan.steps().iter().enumerate() {
         for before in &step.after {
             let before = place(before.clone());
-            let _ = match kind {
-                Graph::Mermaid => writeln!(text, "  s{before} --> s{at}"),
-                Graph::Dot => writeln!(text, "  s{before} -> s{at};"),
+            let _ = match dot {
+                false => writeln!(text, "  s{before} --> s{at}"),
+                true => writeln!(text, "  s{before} -> s{at};"),
             };
         }
     }
-    if kind == Graph::Dot {
+    if dot {
         text.push_str("}\n");
     }
     text
@@ -58,5 +92,12 @@ mod tests {
         );
         let dot = graph(&plan, Graph::Dot);
         assert!(dot.starts_with("digraph plan {") && dot.ends_with("  s1 -> s2;\n}\n"), "{dot}");
+        let svg = graph(&plan, Graph::Svg);
+        assert_eq!((svg.matches("<circle").count(), svg.matches("<text").count()), (3, 3), "{svg}");
+        // A line for each edge that no other implies.
+        assert_eq!(svg.matches('M').count(), 2, "{svg}");
+        assert!(
+            svg.starts_with("<svg xmlns=") && svg.ends_with("</svg>\n") && svg.contains(">prefer-static<")
+        );
     }
 }

@@ -8,10 +8,10 @@ use maud::{Markup, html};
 use std::fmt::Write;
 
 /// How many lanes there are: one for what belongs to no component.
-pub(super) const LANES: usize = 1 + Component::ALL.len();
+pub(in crate::render) const LANES: usize = 1 + Component::ALL.len();
 
 /// The lane of a step.
-pub(super) fn lane(step: &StepSpec) -> usize {
+pub(in crate::render) fn lane(step: &StepSpec) -> usize {
     let component = StepName::parse(step.id.as_str()).and_then(StepName::component);
     let place = component.and_then(|of| Component::ALL.into_iter().position(|other| other == of));
     place.map_or(0, |place| place + 1)
@@ -19,6 +19,14 @@ pub(super) fn lane(step: &StepSpec) -> usize {
 
 /// The lines, behind the rows. What they say is said in words in each step's details.
 pub(super) fn edges(plan: &Plan) -> Markup {
+    let view = format!("0 0 {LANES} {}", plan.steps().len());
+    html! {
+        svg.edges viewBox=(view) preserveAspectRatio="none" aria-hidden="true" { path d=(lines(plan)) {} }
+    }
+}
+
+/// The path of the lines, where a lane and a row are 1 wide and 1 high.
+pub(in crate::render) fn lines(plan: &Plan) -> String {
     let steps = plan.steps();
     let mut path = String::new();
     for (from, to) in reduced(plan) {
@@ -30,10 +38,7 @@ pub(super) fn edges(plan: &Plan) -> Markup {
         let half = (y1 + y2) / 2.0;
         let _ = write!(path, "M{x1} {y1}C{} {half} {} {half} {x2} {y2}", x1 - bow, x2 - bow);
     }
-    let view = format!("0 0 {LANES} {}", steps.len());
-    html! {
-        svg.edges viewBox=(view) preserveAspectRatio="none" aria-hidden="true" { path d=(path) {} }
-    }
+    path
 }
 
 /// The edges, by places in the plan, without those that others imply.

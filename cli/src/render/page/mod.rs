@@ -17,6 +17,7 @@ use super::history::{end, what, when, who};
 use crate::story::{Standing, Story};
 use fulcrum_steps::changes::Change;
 use fulcrum_steps::plan;
+pub(super) use graph::{LANES, lane, lines};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 pub(crate) use evidence::Checks;
