@@ -26,8 +26,8 @@ fn told(state_dir: &Path, args: &[&str]) -> String {
 }
 
 /// The text is the kept one.
-fn golden(name: &str, text: &str) {
-    let path = fixtures().join("history").join(name);
+pub(crate) fn golden(name: &str, text: &str) {
+    let path = fixtures().join(name);
     if std::env::var_os("FULCRUM_GOLDEN").is_some_and(|word| word == "write") {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
@@ -54,11 +54,11 @@ fn pretty(json: &str) -> String {
 fn a_journal_is_told_in_words_as_ever() {
     let dir = kept();
     let list = told(dir.path(), &[]);
-    golden("list.txt", &list);
+    golden("history/list.txt", &list);
     let pivot = list.split_whitespace().nth(1).unwrap();
-    golden("pivot.txt", &told(dir.path(), &[pivot]));
-    golden("last-long.txt", &told(dir.path(), &["last", "--long"]));
-    golden("pivot-diff.txt", &told(dir.path(), &[pivot, "--diff"]));
+    golden("history/pivot.txt", &told(dir.path(), &[pivot]));
+    golden("history/last-long.txt", &told(dir.path(), &["last", "--long"]));
+    golden("history/pivot-diff.txt", &told(dir.path(), &[pivot, "--diff"]));
     for text in [&list, &told(dir.path(), &[pivot])] {
         let long = text.lines().find(|line| line.chars().count() > 80);
         assert_eq!(long, None, "80 columns");
@@ -75,7 +75,7 @@ fn programs_read_a_journal_as_ever() {
     for run in short["runs"].as_array_mut().unwrap() {
         run["attempts"].as_array_mut().unwrap().truncate(2);
     }
-    golden("history.json", &format!("{short:#}\n"));
+    golden("history/history.json", &format!("{short:#}\n"));
     let lines = told(dir.path(), &["-o", "jsonl"]);
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), runs.len());
@@ -85,7 +85,7 @@ fn programs_read_a_journal_as_ever() {
     }
     let file = dir.path().join("trace.json");
     told(dir.path(), &["last", "--trace", file.to_str().unwrap()]);
-    golden("last-trace.json", &pretty(&std::fs::read_to_string(&file).unwrap()));
+    golden("history/last-trace.json", &pretty(&std::fs::read_to_string(&file).unwrap()));
 }
 
 #[test]

@@ -52,6 +52,9 @@ mod doctor;
 // Journals that earlier builds have left.
 mod kept;
 
+// What a terminal shows of a rehearsal, at 80 and at 120 columns.
+mod screens;
+
 // What a command leaves to other processes while it asks, or prints.
 mod beside;
 

@@ -123,21 +123,25 @@ after 0 ms 0 0 0 ms
 control plane
 kube-apiserver
 before static pod kube-apiserver-node-0 (pid 0)
-between DaemonSet's pod self-hosted-kube-apiserver-? (pid 0), shares its port
+between DaemonSet's pod self-hosted-kube-apiserver-?
+(pid 0), shares its port
 after static pod kube-apiserver-node-0 (pid 0)
 kube-controller-manager
 before static pod kube-controller-manager-node-0 (pid 0), leads
-between DaemonSet's pod self-hosted-kube-controller-manager-? (pid 0), shares its port, leads
+between DaemonSet's pod self-hosted-kube-controller-manager-?
+(pid 0), shares its port, leads
 after static pod kube-controller-manager-node-0 (pid 0), leads
 kube-scheduler
 before static pod kube-scheduler-node-0 (pid 0), leads
-between DaemonSet's pod self-hosted-kube-scheduler-? (pid 0), shares its port, leads
+between DaemonSet's pod self-hosted-kube-scheduler-?
+(pid 0), shares its port, leads
 after static pod kube-scheduler-node-0 (pid 0), leads
 
 pivot completed: every step is done
 rollback rolled-back: rollback was asked for
 everything is as it was before: files byte for byte, objects, processes
-0.0 s for the pivot and the way back; the simulated cluster is some hundred times as fast as a real one
+0.0 s for the pivot and the way back
+a real cluster takes some hundred times as long
 ";
 
 #[test]

@@ -8,6 +8,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
+/// The width of a step's name in the table, which fits 80 columns.
+const NAME: usize = 27;
+
 /// The cases that have been tried so far.
 pub(crate) struct CrashTable<'a> {
     shell: &'a Shell,
@@ -107,9 +110,9 @@ impl<'a> CrashTable<'a> {
 
     fn rows(&self) {
         let shell = self.shell;
-        shell.data(format_args!("{:48} {:^26}   {:^26}", "", "forward", "back"));
-        let faults = self.faults.map(|fault| format!("{:>8}", short(fault))).join(" ");
-        shell.data(format_args!("{:48} {faults}   {faults} {:>8}", "step", "longest"));
+        shell.data(format_args!("{:NAME$} {:^20}   {:^20}", "", "forward", "back"));
+        let faults = self.faults.map(|fault| format!("{:>6}", short(fault))).join(" ");
+        shell.data(format_args!("{:NAME$} {faults}   {faults} {:>8}", "step", "longest"));
         let mut steps: Vec<&StepId> = Vec::new();
         for broken in &self.tried {
             if steps.last() != Some(&&broken.case.point.step) {
@@ -123,12 +126,17 @@ impl<'a> CrashTable<'a> {
                     let meant = |broken: &&Broken| {
                         broken.case.fault == fault && broken.case.point.when.is_undo() == undo
                     };
-                    format!("{:>8}", cell(of_step().filter(meant)))
+                    format!("{:>6}", cell(of_step().filter(meant)))
                 })
             };
             let longest = of_step().map(|broken| broken.took).max().unwrap_or(Duration::ZERO);
             let (there, back) = (cells(false).join(" "), cells(true).join(" "));
-            shell.data(format_args!("{:48} {there}   {back} {:>6.1} s", shown(step), longest.as_secs_f64()));
+            let mut name = shown(step);
+            // The row of a long name is the next line.
+            if name.len() > NAME {
+                shell.data(std::mem::take(&mut name));
+            }
+            shell.data(format_args!("{name:NAME$} {there}   {back} {:>6.1} s", longest.as_secs_f64()));
         }
     }
 
@@ -143,10 +151,10 @@ impl<'a> CrashTable<'a> {
     }
 }
 
-/// The fault, in at most eight characters.
+/// The fault, in at most six characters.
 fn short(fault: Fault) -> String {
     match fault {
-        Fault::Partition => "cut off".to_owned(),
+        Fault::Partition => "cut".to_owned(),
         other => other.to_string(),
     }
 }

@@ -24,13 +24,13 @@ pub(crate) fn show_nodes_tour(summary: &NodesSummary, shell: &Shell) -> Result<(
     shell.data("");
     match &summary.difference {
         None => shell.data(
-            "everything is as it was before, on each node: files byte for byte, objects, processes, and every\n\
-             journal verified",
+            "everything is as it was before, on each node: files byte for byte, objects,\n\
+             processes, and every journal verified",
         ),
         Some(difference) => shell.data(format_args!("not as it must be: {difference}")),
     }
     shell.data(format_args!(
-        "{:.2} s for the pivots and the ways back; a real cluster takes some hundred times as long",
+        "{:.2} s for the pivots and the ways back\na real cluster takes some hundred times as long",
         summary.took.as_secs_f64()
     ));
     Ok(())
@@ -39,14 +39,14 @@ pub(crate) fn show_nodes_tour(summary: &NodesSummary, shell: &Shell) -> Result<(
 /// A row for each phase: through the balancer, and at the nodes' own addresses.
 fn requests(phases: &[PhaseLoad], shell: &Shell) {
     shell.data(format_args!(
-        "\n{:24} {:>9}   {:^21}   {:^21}",
+        "\n{:22} {:>9}   {:^21}   {:^21}",
         "requests to the API", "", "through the balancer", "at each node"
     ));
     let head = format!("{:>6} {:>6} {:>7}", "sent", "failed", "gap");
-    shell.data(format_args!("{:24} {:>9}   {head}   {head}", "", "time"));
+    shell.data(format_args!("{:22} {:>9}   {head}   {head}", "", "time"));
     for phase in phases {
         let (balanced, direct) = (cells(&phase.balanced), cells(&phase.direct));
-        shell.data(format_args!("{:24} {:>9}   {balanced}   {direct}", phase.phase, ms(phase.took)));
+        shell.data(format_args!("{:22} {:>9}   {balanced}   {direct}", phase.phase, ms(phase.took)));
     }
     let mut all = Answers::default();
     phases.iter().for_each(|phase| all.add(&phase.all()));

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// The phases for which the control plane is shown.
 const SHOWN: [&str; 3] = ["before", "between", "after"];
+/// The width of what is said of a process, beside the phase, within 80 columns.
+const LINE: usize = 80 - 13;
 
 /// The summary, as data.
 pub(crate) fn show_tour(summary: &Summary, shell: &Shell) {
@@ -28,22 +30,22 @@ pub(crate) fn show_tour(summary: &Summary, shell: &Shell) {
 }
 
 fn steps(summary: &Summary, shell: &Shell) {
-    shell.data(format_args!("{:48} {:>8} {:>8}", "step", "forward", "back"));
+    shell.data(format_args!("{:56} {:>8} {:>8}", "step", "forward", "back"));
     for time in &summary.steps {
-        shell.data(format_args!("{:48} {:>8} {:>8}", shown(&time.step), ms(time.run), ms(time.undo)));
+        shell.data(format_args!("{:56} {:>8} {:>8}", shown(&time.step), ms(time.run), ms(time.undo)));
     }
 }
 
 fn requests(asked: &[Asked], shell: &Shell) {
     shell.data(format_args!(
-        "\n{:48} {:>8} {:>8} {:>8} {:>8}",
+        "\n{:24} {:>10} {:>8} {:>8} {:>8}",
         "requests to the API", "time", "sent", "failed", "gap"
     ));
     for phase in asked {
         let kinds: Vec<String> =
             phase.failed.iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
         let line = format!(
-            "{:48} {:>8} {:>8} {:>8} {:>8}  {}",
+            "{:24} {:>10} {:>8} {:>8} {:>8}  {}",
             phase.phase,
             ms(phase.took),
             phase.requests,
@@ -61,23 +63,30 @@ fn control_plane(summary: &Summary, shell: &Shell) {
         shell.data(format_args!("  {component}"));
         for phase in SHOWN {
             let seen = summary.control_plane.get(phase).into_iter().flatten();
-            let words: Vec<String> = seen.filter(|seen| seen.component == component).map(serving).collect();
-            shell.data(format_args!("    {phase:8} {}", words.join(", ")));
+            let words: Vec<String> =
+                seen.filter(|seen| seen.component == component).flat_map(serving).collect();
+            let (one, rest) = words.split_first().map_or(("no process", &[][..]), |(one, rest)| (one, rest));
+            shell.data(format_args!("    {phase:8} {one}"));
+            for more in rest {
+                shell.data(format_args!("             {more}"));
+            }
         }
     }
 }
 
-fn serving(seen: &ComponentSeen) -> String {
+/// A process a line, or two where one is longer than [`LINE`].
+fn serving(seen: &ComponentSeen) -> Vec<String> {
     let process = |one: &fulcrum_simulator::rehearsal::Seen| {
         let kind = if one.is_static { "static pod" } else { "DaemonSet's pod" };
         let port = if one.shares_port { ", shares its port" } else { "" };
         let leads = if one.leads == Some(true) { ", leads" } else { "" };
-        format!("{kind} {} (pid {}){port}{leads}", one.pod, one.pid)
+        let (pod, process) = (format!("{kind} {}", one.pod), format!("(pid {}){port}{leads}", one.pid));
+        match pod.len() + process.len() < LINE {
+            true => vec![format!("{pod} {process}")],
+            false => vec![pod, process],
+        }
     };
-    match seen.serving.is_empty() {
-        true => "no process".to_owned(),
-        false => seen.serving.iter().map(process).collect::<Vec<_>>().join(" and "),
-    }
+    seen.serving.iter().flat_map(process).collect()
 }
 
 fn ending(summary: &Summary, shell: &Shell) {
@@ -94,7 +103,7 @@ fn ending(summary: &Summary, shell: &Shell) {
         Some(difference) => shell.data(format_args!("not as it must be: {difference}")),
     }
     shell.data(format_args!(
-        "{:.2} s for {} and the way back; the simulated cluster is some hundred times as fast as a real one",
+        "{:.2} s for {} and the way back\na real cluster takes some hundred times as long",
         summary.took.as_secs_f64(),
         summary.story.noun()
     ));
