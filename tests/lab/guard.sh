@@ -7,6 +7,14 @@ power_cut() {
   BOOTED_AT=$(date +%s.%N)
   node_boot >>"$LOGS/node.log" 2>&1
 }
+# cut_at STEP COMMAND ARGS...: the power goes as soon as fulcrum says that the step has begun.
+cut_at() {
+  want 'step-started|undo-started' "$1"
+  shift
+  fulcrum_until is_wanted "$@"
+  if [ -n "$HIT" ]; then pass "the power is cut at $WANTED_STEP of \`fulcrum $*\`"; else fail "a cut at $WANTED_STEP" "$LAST_LINE"; fi
+  power_cut
+}
 # seconds_until SECONDS COMMAND...: seconds from the boot until it ends with 0; nothing if it never did.
 seconds_until() {
   if within "$@" >/dev/null; then awk -v from="$BOOTED_AT" -v to="$(date +%s.%N)" 'BEGIN {printf "%.1f\n", to - from}'; fi

@@ -17,6 +17,14 @@ only_release_pods() {
   [ "$(jq '(length == 3) and all(.[]; .[1] and .[2])' <<<"$seen")" = true ] || { echo "$seen"; return 1; }
 }
 server_version() { kubectl get --raw /version | jq -r .gitVersion; }
+# compared_lists: how many lists of the old API server the new one was asked for, too, before clients were steered to it.
+compared_lists() {
+  history_of '[.runs | map(select(.kind == "upgrade")) | last | .attempts[].output | .compared?.lists? // empty] | max // 0'
+}
+# kubeadm_says VERSION: the release in kubeadm's own configuration of the cluster.
+kubeadm_says() {
+  kubectl -n kube-system get configmap kubeadm-config -o json | jq -r .data.ClusterConfiguration | grep -x "kubernetesVersion: $1"
+}
 # bring VERSION: its images and its kubeadm onto the node, as an operator would.
 bring() {
   mkdir -p "$DISK/opt/$1"

@@ -1,14 +1,6 @@
 # the power is cut at step boundaries of a pivot and of a rollback; the guard ends what was begun (by hand)
 # shellcheck shell=bash
 
-# cut_at STEP COMMAND ARGS...: the power goes as soon as fulcrum says that the step has begun.
-cut_at() {
-  want 'step-started|undo-started' "$1"
-  shift
-  fulcrum_until is_wanted "$@"
-  if [ -n "$HIT" ]; then pass "the power is cut at $WANTED_STEP of \`fulcrum $*\`"; else fail "a cut at $WANTED_STEP" "$LAST_LINE"; fi
-  power_cut
-}
 pivot_is() { journal_says ".runs | map(select(.kind == \"pivot\")) | last | select(.outcome == \"$1\")" >/dev/null; }
 
 remember_static

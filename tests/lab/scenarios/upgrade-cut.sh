@@ -1,10 +1,20 @@
-# an upgrade to the next release, finalized, and the power cut right after it (by hand)
+# the power is cut in the middle of an upgrade to the next release, and right after it (by hand)
 # shellcheck shell=bash
 
 next=$LAB_NEXT_VERSION
 need fulcrum_ends 0 pivot --yes
 need wait_until 'the pod is available' 60 available
 need check "the images and the kubeadm of $next are on the node" bring "$next"
+
+# The guard ends what was begun: when the new API server is asked for, and when the standby is the new one's.
+for step in await-roll-out/kube-apiserver await-roll-out/kube-controller-manager; do
+  need cut_at "$step" upgrade apply --kubeadm "/opt/$next/kubeadm" --yes
+  need wait_until "$step: the upgrade is brought to its end by the guard" 600 last_run_is upgrade completed
+  need wait_until "$step: only pods of $next are left" 240 only_release_pods "$next"
+  need fulcrum_ends 0 upgrade rollback --yes
+  need wait_until "only pods of $LAB_VERSION are left" 240 only_release_pods "$LAB_VERSION"
+done
+
 load_start
 need fulcrum_ends 0 upgrade apply --kubeadm "/opt/$next/kubeadm" --yes
 need fulcrum_ends 0 upgrade finalize --yes

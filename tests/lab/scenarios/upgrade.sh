@@ -20,6 +20,8 @@ need fulcrum_ends 0 upgrade apply "${to[@]}" --yes
 check "$next runs and emulates the release before" runs "$next" "1.${from:3:2}"
 need wait_until 'only pods of the new release are left' 120 only_release_pods "$next"
 expect_eq 'the API server is the new one' "$next" "$(server_version)"
+check 'the new API server was asked in the shadow of the old' at_least 15 "$(compared_lists)"
+check "kubeadm's configuration says $next" kubeadm_says "$next"
 sleep 15 # connections that were made to the old one are missed by then
 load_stop apply
 check_unharmed apply
@@ -28,6 +30,7 @@ check_endpoints_held apply "$(or_p99 100)"
 load_start
 need fulcrum_ends 0 upgrade rollback --yes
 check "$from runs again" runs "$from"
+check "kubeadm's configuration says $from again" kubeadm_says "$from"
 need wait_until 'only pods of the old release are left' 120 only_release_pods "$from"
 sleep 15
 load_stop 'the way back'
