@@ -17,6 +17,7 @@
 #[path = "../../../tests/harness/mod.rs"]
 mod harness;
 mod ledger;
+mod link;
 mod machines;
 mod server;
 mod worker;
@@ -27,6 +28,7 @@ use fulcrum_engine::state::{AppendError, Commit, Journal, Reader, RunId, testing
 use fulcrum_engine::{
     ChildRun, Engine, Event, Outcome, Phase, Plan, Question, Session, StepSpec, Steps, step,
 };
+use link::Link;
 use serde_json::Value;
 use server::Server;
 use std::collections::{BTreeMap, BTreeSet};
@@ -259,6 +261,40 @@ async fn a_run_whose_worker_stands_still_is_taken_up_by_another() {
     let refused = |line: &&ledger::Line| line.what == "refused";
     assert!(lines.iter().filter(refused).all(|line| line.process == stood_still), "{lines:#?}");
     assert_eq!(journal.reader().verify(run).unwrap(), journal.reader().header(run).unwrap().unwrap().head);
+}
+
+/// A worker that is cut off from the server in the midst of a step, and goes on otherwise: it stops the step before
+/// another worker may take the run up. Once the way is mended, it works again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_cut_off_stops_before_another_takes_its_run_up() {
+    let Some(server) = Server::start() else { return };
+    let dir = work_dir(&server);
+    let store = server.open(worker::options()).await;
+    let journal = store.journal();
+    let engine = worker::engine(&journal, &dir);
+    let link = Link::to(&server);
+    let cut_off = worker::start(&link.config(), &dir);
+    let run = engine.submit("one", worker::chain("hold", 3)).await.unwrap();
+    wait_for("the step has begun", async || !ledger::read(&dir, &run.to_string()).is_empty()).await;
+    link.cut();
+    let other = worker::start(&server.config(), &dir);
+    let begun_by = |id: u32| ledger::read(&dir, &run.to_string()).iter().any(|line| line.process == id);
+    wait_for("the other worker takes the run up", async || begun_by(other.id())).await;
+    // A step that had not been stopped would now come to its end.
+    std::fs::write(dir.join(worker::GO), "").unwrap();
+    wait_for("the run is completed", async || is_completed(&journal.reader(), run)).await;
+    let lines = ledger::read(&dir, &run.to_string());
+    ledger::check(&lines);
+    assert!(lines.iter().all(|line| line.what != "refused"), "{lines:#?}");
+    link.mend();
+    let _ = other.kill();
+    let next = engine.submit("two", worker::chain("work", 3)).await.unwrap();
+    wait_for("the next run is completed", async || is_completed(&journal.reader(), next)).await;
+    let by = ledger::read(&dir, &next.to_string());
+    assert!(by.iter().all(|line| line.process == cut_off.id()), "{by:#?}");
+    assert_eq!(ledger::read(&dir, &run.to_string()), lines, "what arrived late has changed nothing");
+    assert_eq!(journal.reader().verify(run).unwrap(), journal.reader().header(run).unwrap().unwrap().head);
+    let _ = cut_off.kill();
 }
 
 /// Workers and the server are killed at random. Each run ends, no step is at work in two processes at once, and

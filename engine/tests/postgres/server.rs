@@ -46,7 +46,17 @@ impl Server {
     }
 
     pub(crate) fn config(&self) -> String {
-        format!("host={} user=fulcrum dbname=postgres", self.data().display())
+        Self::config_at(&self.socket_dir())
+    }
+
+    /// What connects to a socket in this directory.
+    pub(crate) fn config_at(dir: &Path) -> String {
+        format!("host={} user=fulcrum dbname=postgres", dir.display())
+    }
+
+    /// Where the server's own socket is.
+    pub(crate) fn socket_dir(&self) -> PathBuf {
+        self.data()
     }
 
     pub(crate) async fn open(&self, options: Options) -> Postgres {
