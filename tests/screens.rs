@@ -122,7 +122,7 @@ fn a_rehearsal_fits_a_terminal_of_80_and_of_120_columns() {
 #[test]
 fn other_rehearsals_fit_80_columns() {
     for args in [
-        &["rehearse", "--kubernetes", "1.35", "--crash", "switch@done:kill"][..],
+        &["rehearse", "--kubernetes", "1.35", "--crash", "switch@done:kill:resume"][..],
         &["rehearse", "--story", "upgrade"],
         &["rehearse", "--story", "certs"],
     ] {
