@@ -1,13 +1,8 @@
 # `fulcrum adopt`: DaemonSets whose journal was lost, under load, and those of kubeadm's own pivot; then the way back (by hand)
 # shellcheck shell=bash
 
-# lose_the_journal: as after a new disk: no journal, no standby, no guard. What runs, runs on.
-lose_the_journal() {
-  node_exec systemctl disable --now "$GUARD_UNIT"
-  rm -r "${DISK:?}$STATE_DIR" "$DISK/etc/systemd/system/$GUARD_UNIT.service"
-  find "$MANIFESTS" -name '.fulcrum-spare-*' -delete
-  node_exec systemctl daemon-reload
-}
+# lose_the_journal: as after a new disk: no journal and no standby. What runs, runs on; the guard, too.
+lose_the_journal() { rm -r "${DISK:?}$STATE_DIR" && find "$MANIFESTS" -name '.fulcrum-spare-*' -delete; }
 # as_kubeadm_left_it COMPONENT FILE: a DaemonSet of the static pod in FILE, as `kubeadm alpha selfhosting pivot` made it: for the
 # role's nodes, with labels and a roll-out of its own, on a port that nothing else may share.
 as_kubeadm_left_it() {
@@ -39,7 +34,10 @@ static_by_adoption() {
 remember_static
 need fulcrum_ends 0 pivot --yes
 check_pivoted
-need check 'the journal, the standby and the guard are lost' lose_the_journal
+need check 'the journal and the standby are lost' lose_the_journal
+fulcrum_ends 3 adopt --dry-run
+check 'the guard of what was lost is in the way, by name' grep -q 'fulcrum guard uninstall' "$ERR"
+need fulcrum_ends 0 guard uninstall
 check 'doctor names the command' grep -q 'fulcrum adopt' <<<"$(doctor_names_adopt)"
 fulcrum_ends 0 adopt --dry-run
 expect_eq 'it shows three static manifests' 3 "$(grep -c '^kind: Pod' "$OUT")"
