@@ -65,7 +65,7 @@ pub(crate) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Resul
     let (engine, progress) = engine(journal, &site, &args.pause_after, forecast, shell).await?;
     let ending = match args.step_by_step {
         true => {
-            let ask = async |next: &[StepId]| ask(site.settings.handover, next, shell).await;
+            let ask = async |next: &[StepId]| ask(site.settings.handover, next, &progress, shell).await;
             step_by_step(engine, Begin::Start(plan), &reader, ask).await
         }
         false => engine.start(plan).await.map(|ending| (ending.run, ending.phase)),

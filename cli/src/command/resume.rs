@@ -44,7 +44,7 @@ pub(crate) async fn resume(global: &Global, args: &Resume, shell: &Shell) -> Res
     let (engine, progress) = engine(journal, &site, &args.pause_after, forecast, shell).await?;
     let ending = match args.step_by_step {
         true => {
-            let ask = async |next: &[StepId]| ask(site.settings.handover, next, shell).await;
+            let ask = async |next: &[StepId]| ask(site.settings.handover, next, &progress, shell).await;
             step_by_step(engine, Begin::Resume(run), &reader, ask).await
         }
         false => engine.resume(run).await.map(|ending| (ending.run, ending.phase)),

@@ -5,6 +5,7 @@
 
 use super::carry_on::signals;
 use crate::exit::Failure;
+use crate::render::{Progress, wrapped};
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
@@ -91,12 +92,16 @@ fn names(steps: &[StepId]) -> String {
 }
 
 /// Asks a person on the terminal. A signal is a no: the run stays paused.
-pub(super) async fn ask(handover: HandoverMode, next: &[StepId], shell: &Shell) -> bool {
+pub(super) async fn ask(handover: HandoverMode, next: &[StepId], progress: &Progress, shell: &Shell) -> bool {
+    let _room = progress.question();
     for step in next {
         let kind = StepName::parse(step.as_str()).map(StepName::kind);
         let Some(story) = kind.and_then(|kind| story(kind, handover)) else { continue };
-        shell.talk(format_args!("next: {}: {}", shown(step), story.does));
-        shell.talk(format_args!("      cost: {}; undo: {}", story.costs, story.undone));
+        let does = format!("{}: {}", shown(step), story.does);
+        let costs = format!("cost: {}; undo: {}", story.costs, story.undone);
+        for line in wrapped("next: ", &does).into_iter().chain(wrapped("      ", &costs)) {
+            shell.talk(line);
+        }
     }
     shell.ask("Go on? [y/N] ");
     let (tell, told) = tokio::sync::oneshot::channel();

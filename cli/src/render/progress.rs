@@ -47,6 +47,18 @@ enum News {
     Event(RunId, Timestamp, Box<Event>),
     Note(StepId, String),
     Api(Counts),
+    /// A person is about to be asked. Answered once nothing is drawn any more.
+    Question(SyncSender<()>),
+    Answered,
+}
+
+/// As long as this lives, nothing is drawn over what a person is asked.
+pub(crate) struct Question<'a>(&'a Progress);
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        self.0.tell(News::Answered);
+    }
 }
 
 impl Progress {
@@ -78,6 +90,14 @@ impl Progress {
             api_watch::watch(ask, tell).await;
         });
         *self.api.lock().unwrap_or_else(PoisonError::into_inner) = Some(Asking { task, counts });
+    }
+
+    /// Makes room for a question. A terminal that stands still is not waited for.
+    pub(crate) fn question(&self) -> Question<'_> {
+        let (tell, told) = sync_channel(1);
+        self.tell(News::Question(tell));
+        let _ = told.recv_timeout(LAST_LINES_WITHIN);
+        Question(self)
     }
 
     /// How the API has answered while the run went on. `None` if it was not asked.
@@ -126,6 +146,11 @@ fn show(mut screen: Screen, news: &Receiver<News>) {
             News::Note(step, text) => screen.note(&step, &text),
             News::Api(_) if screen.shell.json() => {}
             News::Api(counts) => screen.api(counts),
+            News::Question(drawn) => {
+                screen.hold();
+                let _ = drawn.send(());
+            }
+            News::Answered => screen.go_on(),
         }
     }
     screen.end();

@@ -8,7 +8,7 @@ use crate::shell::Shell;
 use fulcrum_engine::state::Timestamp;
 use fulcrum_engine::{Event, StepId};
 use fulcrum_steps::step_name::shown;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ pub(super) struct Screen {
     forecast: Option<Forecast>,
     api: Option<Counts>,
     foot: Option<ProgressBar>,
+    /// Whether a person is asked something below.
+    is_held: bool,
 }
 
 struct InFlight {
@@ -39,9 +41,28 @@ struct InFlight {
 
 impl Screen {
     pub(super) fn new(shell: &Shell, forecast: Option<Forecast>) -> Self {
+        Self::on(terminal::target(), shell, forecast)
+    }
+
+    fn on(target: ProgressDrawTarget, shell: &Shell, forecast: Option<Forecast>) -> Self {
         let shell = Shell { output: shell.output, verbose: shell.verbose };
-        let bars = MultiProgress::with_draw_target(terminal::target());
-        Self { shell, bars, in_flight: BTreeMap::new(), forecast, api: None, foot: None }
+        let bars = MultiProgress::with_draw_target(target);
+        Self { shell, bars, in_flight: BTreeMap::new(), forecast, api: None, foot: None, is_held: false }
+    }
+
+    /// Takes the last lines away until [`Screen::go_on`]: they would be drawn over a question.
+    pub(super) fn hold(&mut self) {
+        self.is_held = true;
+        if let Some(foot) = self.foot.take() {
+            foot.finish_and_clear();
+            self.bars.remove(&foot);
+        }
+    }
+
+    /// The question is answered.
+    pub(super) fn go_on(&mut self) {
+        self.is_held = false;
+        self.draw_foot();
     }
 
     /// Shows how the API has answered so far.
@@ -97,7 +118,7 @@ impl Screen {
     fn draw_foot(&mut self) {
         let next = self.forecast.as_ref().and_then(|forecast| forecast.line(Timestamp::now()));
         let lines: Vec<String> = next.into_iter().chain(self.api.as_ref().map(Counts::words)).collect();
-        if lines.is_empty() {
+        if lines.is_empty() || self.is_held {
             return;
         }
         let bars = &self.bars;
@@ -177,6 +198,99 @@ pub(super) fn below(text: &str, columns: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Output;
+    use indicatif::TermLike;
+    use std::io;
+    use std::num::NonZeroU16;
+    use std::sync::{Arc, Mutex};
+
+    /// A terminal that can be looked at.
+    #[derive(Clone)]
+    struct Seen(Arc<Mutex<vt100::Parser>>);
+
+    impl std::fmt::Debug for Seen {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a terminal")
+        }
+    }
+
+    impl Seen {
+        fn new() -> Self {
+            let (rows, columns) = (NonZeroU16::new(24).unwrap(), NonZeroU16::new(80).unwrap());
+            Self(Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 0))))
+        }
+
+        fn text(&self) -> String {
+            self.0.lock().unwrap().screen().contents()
+        }
+
+        fn put(&self, text: &str) -> io::Result<()> {
+            self.0.lock().unwrap().process(text.as_bytes());
+            Ok(())
+        }
+
+        fn go(&self, n: usize, which: char) -> io::Result<()> {
+            if n > 0 { self.put(&format!("\x1b[{n}{which}")) } else { Ok(()) }
+        }
+    }
+
+    impl TermLike for Seen {
+        fn width(&self) -> u16 {
+            80
+        }
+
+        fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+            self.go(n, 'A')
+        }
+
+        fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+            self.go(n, 'B')
+        }
+
+        fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+            self.go(n, 'C')
+        }
+
+        fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+            self.go(n, 'D')
+        }
+
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.put(&format!("{text}\r\n"))
+        }
+
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.put(text)
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            self.put("\r\x1b[2K")
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// How the API answers is told all the while, but not over a question.
+    #[test]
+    fn nothing_is_drawn_over_a_question() {
+        let seen = Seen::new();
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(seen.clone()), 255);
+        let shell = Shell { output: Output::Text, verbose: 0 };
+        let mut screen = Screen::on(target, &shell, None);
+        let counts = Counts { asked: 7, answered: 7, ..Counts::default() };
+        screen.api(counts.clone());
+        assert!(seen.text().contains("answered 7 of 7"), "{}", seen.text());
+        screen.hold();
+        assert!(!seen.text().contains("answered"), "{}", seen.text());
+        seen.put("Go on? [y/N] ").unwrap();
+        screen.api(counts);
+        assert_eq!(seen.text().trim(), "Go on? [y/N]");
+        seen.put("y\r\n").unwrap();
+        screen.go_on();
+        assert!(seen.text().contains("Go on? [y/N] y") && seen.text().contains("7 of 7"), "{}", seen.text());
+    }
 
     const WAIT: &str = "waiting for the pod of DaemonSet self-hosted-kube-apiserver to serve; last seen: pod \
         self-hosted-kube-apiserver-x7k2p is Pending; not Ready: containers with unready status: [kube-apiserver]; \

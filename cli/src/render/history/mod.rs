@@ -16,7 +16,7 @@ const COLUMNS: usize = 80;
 
 /// `text` in lines of [`COLUMNS`], the first after `first`, the others after as many spaces. Words are never
 /// cut: a path or a digest that is longer than a line stays whole.
-fn wrapped(first: &str, text: &str) -> Vec<String> {
+pub(crate) fn wrapped(first: &str, text: &str) -> Vec<String> {
     let indent = " ".repeat(first.chars().count());
     let options = textwrap::Options::new(COLUMNS)
         .initial_indent(first)
