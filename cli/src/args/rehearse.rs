@@ -41,8 +41,9 @@ end must sign everything.
 With --nodes, the run on the second node is broken. The first is self-hosted,
 the others are static. Clients ask through the balancer and at each node. Only
 what the lost node alone could answer may fail, and is counted apart.
-With --story upgrade and certs the run after the pivot is broken, and `signing`
-is not.";
+With --story upgrade and certs the run after the pivot is broken, with secrets
+the pivot itself, and `signing` with none of them. What completes there goes
+through a power cut and a rotation before its way back.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = REHEARSE_HELP, after_long_help = format!("{REHEARSE_HELP}\n\n{CRASH_HELP}"))]
@@ -92,6 +93,8 @@ enum StoryArg {
     Upgrade,
     /// After a pivot, kubeadm renews every certificate, and the way back.
     Certs,
+    /// A pivot with certificates in Secrets, a power cut, a rotation, and the way back.
+    Secrets,
 }
 
 impl Rehearse {
@@ -101,6 +104,7 @@ impl Rehearse {
             StoryArg::Pivot => Story::Pivot,
             StoryArg::Upgrade => Story::Upgrade,
             StoryArg::Certs => Story::Certs,
+            StoryArg::Secrets => Story::Secrets,
         }
     }
 }

@@ -11,7 +11,8 @@ use crate::render::{Progress, plan_talk, show_tour};
 use crate::shell::Shell;
 use fulcrum_engine::Observer;
 use fulcrum_simulator::rehearsal::{
-    SOON, Setup, SetupError, SimulatedSite, Story, Version, run_child, there_and_back,
+    SOON, Setup, SetupError, SimulatedSite, Story, Version, run_child, secrets_and_back,
+    there_and_back,
 };
 use fulcrum_steps::check::Check;
 use fulcrum_steps::plan;
@@ -45,10 +46,10 @@ pub(crate) async fn rehearse(args: &Rehearse, shell: &Shell) -> Result<Exit, Fai
     let work = async {
         match &args.crash {
             None if args.nodes > 1 => rehearse_nodes(&setup, &scratch.path, shell).await,
-            None if args.story() != Story::Pivot => {
+            None if args.story().is_a_change() => {
                 rehearse_story::tour(args.story(), &setup, &scratch.path, shell).await
             }
-            None => tour(&setup, &scratch.path, shell).await,
+            None => tour(args.story(), &setup, &scratch.path, shell).await,
             Some(what) => crash(args, what, setup.clone(), &scratch.path, shell).await,
         }
     };
@@ -96,7 +97,7 @@ fn find_setup(args: &Rehearse, shell: &Shell) -> Result<Setup, Failure> {
     Ok(setup)
 }
 
-async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure> {
+async fn tour(story: Story, setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure> {
     let from_rehearsal = |error| from_rehearsal(error, shell);
     let world = SimulatedSite::boot(setup, root).await.map_err(from_rehearsal)?;
     let checked = world.preflight().await;
@@ -110,7 +111,10 @@ async fn tour(setup: &Setup, root: &Path, shell: &Shell) -> Result<Exit, Failure
     plan_talk(&report, &plan, None, shell);
     let progress = Arc::new(Progress::new(shell, None));
     let watching: Arc<dyn Observer> = Arc::clone(&progress) as _;
-    let summary = there_and_back(&world, setup, watching).await;
+    let summary = match story {
+        Story::Secrets => secrets_and_back(&world, setup, watching).await,
+        _ => there_and_back(&world, setup, watching).await,
+    };
     progress.finish();
     let summary = summary.map_err(from_rehearsal)?;
     show_tour(&summary, shell);

@@ -39,7 +39,7 @@ pub(super) async fn plan_of(
     let world = &sites[usize::from(sites.len() > 1)];
     let settings = world.preflight().await.map_err(|refused| refuse(refused, shell))?.settings;
     let made = match story {
-        Story::Pivot => plan::pivot(&settings, SOON),
+        Story::Pivot | Story::Secrets => plan::pivot(&settings, SOON),
         Story::Upgrade | Story::Certs => {
             let begun = world.begin(story, setup.version()).await.map_err(from_rehearsal)?;
             begun.change.plan(&Settings { of_pivot: Some(begun.pivot), ..settings }, begun.pivot)

@@ -2,7 +2,7 @@
 
 use crate::shell::Shell;
 use fulcrum_engine::Outcome;
-use fulcrum_simulator::rehearsal::{Asked, ComponentSeen, Summary};
+use fulcrum_simulator::rehearsal::{Asked, ComponentSeen, Story, Summary};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::step_name::shown;
 use std::time::Duration;
@@ -42,8 +42,11 @@ fn requests(asked: &[Asked], shell: &Shell) {
         "requests to the API", "time", "sent", "failed", "gap"
     ));
     for phase in asked {
-        let kinds: Vec<String> =
+        let mut kinds: Vec<String> =
             phase.failed.iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
+        if phase.away > 0 {
+            kinds.push(format!("without power: {}", phase.away));
+        }
         let line = format!(
             "{:24} {:>10} {:>8} {:>8} {:>8}  {}",
             phase.phase,
@@ -101,6 +104,9 @@ fn ending(summary: &Summary, shell: &Shell) {
     match &summary.difference {
         None => shell.data("everything is as it was before: files byte for byte, objects, processes"),
         Some(difference) => shell.data(format_args!("not as it must be: {difference}")),
+    }
+    if summary.story == Story::Secrets && summary.difference.is_none() {
+        shell.data("no Secret is left, and no key but in kubeadm's own files, mode 0600");
     }
     shell.data(format_args!(
         "{:.2} s for {} and the way back\na real cluster takes some hundred times as long",

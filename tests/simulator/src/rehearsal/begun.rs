@@ -80,7 +80,9 @@ impl SimulatedSite {
         self.keep_standby(&journal)?;
         let settings = settings_of(&journal, pivoted.run)?;
         let change = match story {
-            Story::Pivot => return Err(RehearsalError::Change("a pivot changes no pivot".to_owned())),
+            Story::Pivot | Story::Secrets => {
+                return Err(RehearsalError::Change("a pivot changes no pivot".to_owned()));
+            }
             Story::Upgrade => Change::Upgrade(self.next_release(&settings, version).await?),
             Story::Certs => Change::RenewCerts(self.all_certificates().await?),
         };
@@ -177,7 +179,7 @@ impl SimulatedSite {
         Ok(RenewCerts::of(&renewal, SOON))
     }
 
-    fn kubernetes_dir(&self) -> PathBuf {
+    pub(super) fn kubernetes_dir(&self) -> PathBuf {
         let manifests = self.manifests();
         manifests.path().parent().unwrap_or(manifests.path()).to_owned()
     }

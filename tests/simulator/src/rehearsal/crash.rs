@@ -16,7 +16,7 @@ use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Outcome, Run, Silent};
 use fulcrum_evidence::verify::Standing;
-use fulcrum_steps::guard::{Intervals, boot, carry_on};
+use fulcrum_steps::guard::{Intervals, Start, boot, carry_on};
 use fulcrum_steps::unit::{HOLD_OFF, PATIENCE, UNIT};
 use futures::stream::Stream;
 use serde::Serialize;
@@ -111,7 +111,7 @@ impl FaultRehearsal {
         if let Some(steps) = &self.steps {
             world.steps = Arc::clone(steps);
         }
-        if self.story != Story::Pivot {
+        if self.story.is_a_change() {
             return self.break_and_mend_change(&world, case).await;
         }
         self.break_in(&world, case).await
@@ -119,6 +119,9 @@ impl FaultRehearsal {
 
     /// Breaks a run on this node, and brings it to its end.
     async fn break_in(&self, world: &SimulatedSite, case: &Case) -> Result<Verdict, RehearsalError> {
+        let in_secrets = self.story == Story::Secrets;
+        let keys = if in_secrets { Some(world.keys()?) } else { None };
+        let lives = async |run| if in_secrets { world.lives_with_secrets(run).await } else { Ok(()) };
         let mut verb = Verb::Pivot;
         if case.point.when.is_undo() {
             let ending = world.pivot(&world.journal()?, Arc::new(Silent)).await?;
@@ -128,13 +131,17 @@ impl FaultRehearsal {
                     reason(&ending)
                 )));
             }
+            lives(ending.run).await?;
             verb = Verb::Rollback;
         }
         world.inject_fault(&self.program, verb, Some((&case.point, case.fault, case.then))).await?;
         if case.point.when.is_signing() && case.fault == Fault::Kill {
             world.is_honest_at(case.point.when).await?;
         }
-        let mended = world.mend(case.then).await?;
+        let (run, mended) = world.mend_after(case.then, lives).await?;
+        if let Some(keys) = keys {
+            world.keeps_no_secret(&world.journal()?, run, keys).await?;
+        }
         if case.point.when.is_signing() {
             world.signs_with_the_next_run().await?;
         }
@@ -152,6 +159,15 @@ impl SimulatedSite {
     /// # Errors
     /// When the run ends otherwise than it must.
     pub async fn mend(&self, then: Then) -> Result<Outcome, RehearsalError> {
+        Ok(self.mend_after(then, async |_| Ok(())).await?.1)
+    }
+
+    /// As [`Self::mend`], with something else between a run that is completed and its way back. Returns the run, too.
+    async fn mend_after(
+        &self,
+        then: Then,
+        between: impl AsyncFn(RunId) -> Result<(), RehearsalError>,
+    ) -> Result<(RunId, Outcome), RehearsalError> {
         let journal = self.journal()?;
         let (run, state) = pivot_in(&journal)?;
         let ended = match (then, over(&state)) {
@@ -161,11 +177,12 @@ impl SimulatedSite {
         drop(journal);
         self.ended_well(ended).await?;
         if ended == Outcome::Completed {
+            between(run).await?;
             let back = self.take_up(&self.journal()?, run, Then::Rollback).await?;
             self.ended_well(back).await?;
         }
         self.is_verified(&self.journal()?.reader(), Standing::NotChecked).await?;
-        Ok(ended)
+        Ok((run, ended))
     }
 
     /// Another pivot and its way back. The end of each signs all records, also those that an earlier process has
@@ -186,12 +203,22 @@ impl SimulatedSite {
     /// # Errors
     /// When the guard cannot do it.
     pub async fn reboot(&self) -> Result<(), RehearsalError> {
+        let start = self.loses_power().await?;
+        self.has_power_again(start).await
+    }
+
+    /// Turns the power off. The guard, if it is armed, starts before the kubelet does.
+    pub(super) async fn loses_power(&self) -> Result<Option<Start>, RehearsalError> {
         self.goes_away();
         self.machine().power_off();
-        let start = match self.units.starts(UNIT) {
+        Ok(match self.units.starts(UNIT) {
             true => Some(boot(self, HOLD_OFF).await?),
             false => None,
-        };
+        })
+    }
+
+    /// The kubelet starts, and the guard does the rest of its work.
+    pub(super) async fn has_power_again(&self, start: Option<Start>) -> Result<(), RehearsalError> {
         self.machine().power_on();
         self.may_be_back();
         if let Some(start) = start {

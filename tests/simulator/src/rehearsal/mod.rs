@@ -40,6 +40,13 @@ pub use begun::Begun;
 pub use story::Story;
 pub use story_tour::change_and_back;
 
+// A pivot with certificates in Secrets, and what follows it.
+mod keys;
+mod secrets_story;
+mod secrets_tour;
+pub use keys::{FOR_ROOT, Keys};
+pub use secrets_tour::secrets_and_back;
+
 // The points where a run can be broken, and the faults.
 mod point;
 pub use point::{Case, Fault, ParseCaseError, Point, SIGNING, Then, When, cases};

@@ -12,12 +12,15 @@ use tokio::time::Instant;
 /// The requests of one phase, and their results.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Asked {
-    /// `before`, `pivot`, `between`, `rollback`, `after`.
+    /// `before`, `pivot`, `between`, `rollback`, `after`; of [`Story::Secrets`](super::Story::Secrets) also `power-cut` and
+    /// `rotation`.
     pub phase: &'static str,
     /// How many were sent: in turn `/readyz`, the node, and the pods of kube-system.
     pub requests: u64,
     /// How many of them failed, by the cause that was seen.
     pub failed: BTreeMap<String, u64>,
+    /// How many others failed while the node had no power, up to its first good answer after that.
+    pub away: u64,
     /// The longest time without a good answer.
     #[serde(rename = "longest_gap_ms", serialize_with = "millis")]
     pub longest_gap: Duration,
@@ -36,23 +39,37 @@ struct Tally {
     phases: Vec<Asked>,
     began: Instant,
     last_answer: Instant,
+    power: Power,
+}
+
+/// Whether the node can answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Power {
+    /// It can.
+    On,
+    /// It has no power.
+    Off,
+    /// It has power since this instant, and has not answered since.
+    Boots(Instant),
 }
 
 impl Pulse {
     /// Begins to ask, in the phase `before`.
     pub(super) fn start(cluster: Cluster, node: String) -> Self {
         let now = Instant::now();
-        let tally = Tally { phases: vec![Asked::new("before")], began: now, last_answer: now };
+        let phases = vec![Asked::new("before")];
+        let tally = Tally { phases, began: now, last_answer: now, power: Power::On };
         let tally = Arc::new(Mutex::new(tally));
         let counting = Arc::clone(&tally);
         let task = tokio::spawn(async move {
             for turn in 0_u64.. {
+                let began = Instant::now();
                 let answer = match turn % 3 {
                     0 => readyz(&cluster).await,
                     1 => cluster.node(&node).await.map(|_| ()),
                     _ => cluster.pods_labelled("").await.map(|_| ()),
                 };
-                counting.lock().unwrap_or_else(PoisonError::into_inner).count(answer);
+                counting.lock().unwrap_or_else(PoisonError::into_inner).count(began, answer);
                 tokio::time::sleep(PULSE).await;
             }
         });
@@ -64,6 +81,16 @@ impl Pulse {
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         tally.close();
         tally.phases.push(Asked::new(name));
+    }
+
+    /// The node loses its power now.
+    pub(super) fn power_off(&self) {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).power = Power::Off;
+    }
+
+    /// The node gets its power back now.
+    pub(super) fn power_on(&self) {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).power = Power::Boots(Instant::now());
     }
 
     /// Ends, and returns the results.
@@ -81,7 +108,7 @@ impl Drop for Pulse {
 }
 
 impl Tally {
-    fn count(&mut self, answer: Result<(), ClusterError>) {
+    fn count(&mut self, began: Instant, answer: Result<(), ClusterError>) {
         let gap = self.last_answer.elapsed();
         let Some(phase) = self.phases.last_mut() else { return };
         phase.requests += 1;
@@ -89,7 +116,11 @@ impl Tally {
             Ok(()) => {
                 phase.longest_gap = phase.longest_gap.max(gap);
                 self.last_answer = Instant::now();
+                if matches!(self.power, Power::Boots(since) if since <= began) {
+                    self.power = Power::On;
+                }
             }
+            Err(_) if self.power != Power::On => phase.away += 1,
             Err(error) => *phase.failed.entry(kind(&error)).or_default() += 1,
         }
     }
@@ -109,7 +140,7 @@ impl Tally {
 impl Asked {
     fn new(phase: &'static str) -> Self {
         let (longest_gap, took) = (Duration::ZERO, Duration::ZERO);
-        Self { phase, requests: 0, failed: BTreeMap::new(), longest_gap, took }
+        Self { phase, requests: 0, failed: BTreeMap::new(), away: 0, longest_gap, took }
     }
 
     /// How many requests failed in all.

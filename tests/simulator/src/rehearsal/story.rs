@@ -1,4 +1,4 @@
-//! The stories of a rehearsal: a pivot, or a change of a control plane that is self-hosted.
+//! The stories of a rehearsal: a pivot, one with Secrets, or a change of a control plane that is self-hosted.
 
 use super::setup::Setup;
 use serde::Serialize;
@@ -19,6 +19,8 @@ pub enum Story {
     Upgrade,
     /// kubeadm renews every certificate, after a pivot.
     Certs,
+    /// A pivot that puts certificates into Secrets; then a power cut and a rotation, and the way back.
+    Secrets,
 }
 
 impl Story {
@@ -28,6 +30,7 @@ impl Story {
             Self::Pivot => "pivot",
             Self::Upgrade => "upgrade",
             Self::Certs => "certs",
+            Self::Secrets => "secrets",
         }
     }
 
@@ -37,7 +40,13 @@ impl Story {
             Self::Pivot => "the pivot",
             Self::Upgrade => "the upgrade",
             Self::Certs => "the renewal of certificates",
+            Self::Secrets => "the pivot with certificates in Secrets",
         }
+    }
+
+    /// Whether the run that is rehearsed changes a control plane that was pivoted before.
+    pub const fn is_a_change(self) -> bool {
+        matches!(self, Self::Upgrade | Self::Certs)
     }
 
     /// The setup, with what the story needs.
@@ -48,6 +57,7 @@ impl Story {
             // The new API server is asked before the old one goes.
             Self::Upgrade => setup.with_second(SECOND),
             Self::Certs => setup.with_certificates(),
+            Self::Secrets => setup.with_certs_in_secrets(),
         }
     }
 }

@@ -76,7 +76,7 @@ impl SimulatedSite {
     }
 
     /// What the guard does after its first run of this boot, until nothing is left to do but to watch.
-    async fn guard_goes_on(&self) -> Result<(), RehearsalError> {
+    pub(super) async fn guard_goes_on(&self) -> Result<(), RehearsalError> {
         for _ in 0..RUNS_OF_THE_GUARD {
             let start = boot(self, HOLD_OFF).await?;
             if matches!(start.decision.next, Next::Watch | Next::Rest) {

@@ -143,7 +143,11 @@ impl Summary {
 }
 
 /// Whether a run ended as expected and has left what it must.
-async fn arrived(world: &SimulatedSite, ending: &Ending, expected: Outcome) -> Result<(), RehearsalError> {
+pub(super) async fn arrived(
+    world: &SimulatedSite,
+    ending: &Ending,
+    expected: Outcome,
+) -> Result<(), RehearsalError> {
     let Some(outcome) = outcome(ending) else { return Err(RehearsalError::Ended(reason(ending))) };
     world.ended_well(outcome).await?;
     world.machine().until("leaders", SOON, |seen| seen.leaders.len() == 2).await?;
