@@ -11,8 +11,7 @@ use crate::render::{Progress, plan_talk, show_tour};
 use crate::shell::Shell;
 use fulcrum_engine::Observer;
 use fulcrum_simulator::rehearsal::{
-    SOON, Setup, SetupError, SimulatedSite, Story, Version, run_child, secrets_and_back,
-    there_and_back,
+    SOON, Setup, SetupError, SimulatedSite, Story, Version, run_child, secrets_and_back, there_and_back,
 };
 use fulcrum_steps::check::Check;
 use fulcrum_steps::plan;

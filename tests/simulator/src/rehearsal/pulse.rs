@@ -19,7 +19,7 @@ pub struct Asked {
     pub requests: u64,
     /// How many of them failed, by the cause that was seen.
     pub failed: BTreeMap<String, u64>,
-    /// How many others failed while the node had no power, up to its first good answer after that.
+    /// How many others failed while the node had no power, up to the first object that it served after that.
     pub away: u64,
     /// The longest time without a good answer.
     #[serde(rename = "longest_gap_ms", serialize_with = "millis")]
@@ -49,7 +49,7 @@ enum Power {
     On,
     /// It has no power.
     Off,
-    /// It has power since this instant, and has not answered since.
+    /// It has power since this instant, and has served no object since. `/readyz` can be asked before an object can.
     Boots(Instant),
 }
 
@@ -69,7 +69,7 @@ impl Pulse {
                     1 => cluster.node(&node).await.map(|_| ()),
                     _ => cluster.pods_labelled("").await.map(|_| ()),
                 };
-                counting.lock().unwrap_or_else(PoisonError::into_inner).count(began, answer);
+                counting.lock().unwrap_or_else(PoisonError::into_inner).count(began, turn % 3 > 0, answer);
                 tokio::time::sleep(PULSE).await;
             }
         });
@@ -108,20 +108,23 @@ impl Drop for Pulse {
 }
 
 impl Tally {
-    fn count(&mut self, began: Instant, answer: Result<(), ClusterError>) {
+    /// Counts an answer to a request for an object, or for `/readyz`.
+    fn count(&mut self, began: Instant, is_object: bool, answer: Result<(), ClusterError>) {
         let gap = self.last_answer.elapsed();
         let Some(phase) = self.phases.last_mut() else { return };
         phase.requests += 1;
-        match answer {
-            Ok(()) => {
+        if answer.is_ok() && is_object && matches!(self.power, Power::Boots(since) if since <= began) {
+            self.power = Power::On;
+        }
+        match (answer, self.power) {
+            (Ok(()), Power::On) => {
                 phase.longest_gap = phase.longest_gap.max(gap);
                 self.last_answer = Instant::now();
-                if matches!(self.power, Power::Boots(since) if since <= began) {
-                    self.power = Power::On;
-                }
             }
-            Err(_) if self.power != Power::On => phase.away += 1,
-            Err(error) => *phase.failed.entry(kind(&error)).or_default() += 1,
+            // A server that starts says on `/readyz` that it does not serve yet.
+            (Ok(()), _) => {}
+            (Err(_), Power::Off | Power::Boots(_)) => phase.away += 1,
+            (Err(error), Power::On) => *phase.failed.entry(kind(&error)).or_default() += 1,
         }
     }
 
@@ -168,4 +171,33 @@ pub(super) fn kind(error: &ClusterError) -> String {
 
 pub(super) fn millis<S: Serializer>(time: &Duration, out: S) -> Result<S::Ok, S::Error> {
     out.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a power cut may cost, and what it may not.
+    #[test]
+    fn only_what_a_node_without_power_cannot_answer_is_counted_apart() {
+        let lost =
+            || Err(ClusterError { attempt: "ask".to_owned(), cause: Cause::Unreachable("gone".to_owned()) });
+        let before = Instant::now();
+        let later = before + Duration::from_millis(1);
+        let phases = vec![Asked::new("power-cut")];
+        let mut tally = Tally { phases, began: before, last_answer: before, power: Power::On };
+        tally.count(before, true, lost());
+        tally.power = Power::Off;
+        tally.count(before, true, lost());
+        tally.power = Power::Boots(later);
+        // Neither an answer from before, nor `/readyz` alone, shows that it serves again.
+        for (began, is_object) in [(before, true), (later, false)] {
+            tally.count(began, is_object, Ok(()));
+            tally.count(later, true, lost());
+        }
+        tally.count(later, true, Ok(()));
+        tally.count(later, true, lost());
+        let seen = tally.phases.remove(0);
+        assert_eq!((seen.requests, seen.away, seen.failures()), (8, 3, 2));
+    }
 }

@@ -318,8 +318,9 @@ pub(super) fn settings_of(journal: &Journal, run: RunId) -> Result<Settings, Reh
 /// The last run in the journal that a person has begun: the guard begins the others by itself.
 pub(super) fn last_run(journal: &Journal) -> Result<Option<RunId>, ReadError> {
     let headers = journal.reader().runs()?;
-    let is_a_guards =
-        |kind: &str| matches!(kind, plan::HAND_OVER | plan::FALL_BACK | plan::RENEW_STANDBY | plan::ROLL_CERTS);
+    let is_a_guards = |kind: &str| {
+        matches!(kind, plan::HAND_OVER | plan::FALL_BACK | plan::RENEW_STANDBY | plan::ROLL_CERTS)
+    };
     Ok(headers.iter().rev().find(|header| !is_a_guards(&header.kind)).map(|header| header.run))
 }
 
