@@ -45,7 +45,7 @@ fn requests(asked: &[Asked], shell: &Shell) {
         let mut kinds: Vec<String> =
             phase.failed.iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
         if phase.away > 0 {
-            kinds.push(format!("without power: {}", phase.away));
+            kinds.push(format!("no power: {}", phase.away));
         }
         let line = format!(
             "{:24} {:>10} {:>8} {:>8} {:>8}  {}",
