@@ -5,7 +5,7 @@ use crate::support::{SOON, TestSite, outcome, reason, setup};
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Outcome, StepId};
-use fulcrum_simulator::rehearsal::{Change, ChildExit, Fault, Point, Then, When, intervals};
+use fulcrum_simulator::rehearsal::{Change, ChildExit, Fault, Point, SimulatedSite, Then, When, intervals};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{Carried, boot, carry_on};
 use fulcrum_steps::manifest::{FlagChange, Words};
@@ -69,10 +69,10 @@ async fn write_words(world: &TestSite, component: Component, words: &Words) {
 }
 
 /// A start of the guard, which has a run to carry on or to begin.
-pub(crate) async fn guard_goes_on(world: &TestSite) -> Ending {
-    let start = boot(&**world, HOLD_OFF).await.unwrap();
+pub(crate) async fn guard_goes_on(world: &SimulatedSite) -> Ending {
+    let start = boot(world, HOLD_OFF).await.unwrap();
     let (pace, stop) = (intervals(Duration::from_secs(5)), CancellationToken::new());
-    match carry_on(&**world, &start, &pace, &stop).await.unwrap() {
+    match carry_on(world, &start, &pace, &stop).await.unwrap() {
         Carried::Ended(ending) => ending,
         other => panic!("{}: {other:?}", start.decision.why),
     }

@@ -37,6 +37,8 @@ mod edit;
 
 // An upgrade of Kubernetes: merged, emulated, taken back, finalized, killed.
 mod upgrade;
+// The same on three nodes: each follows, or is refused.
+mod upgrade_nodes;
 // A control plane that was found self-hosted: taken over, killed, and taken back.
 mod adopt;
 // Certificates renewed: by kubeadm, in use everywhere, killed, and put back.

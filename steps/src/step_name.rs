@@ -39,6 +39,7 @@ pub enum StepKind {
     RenewStandby,
     EditDaemonset,
     AwaitRollOut,
+    AwaitStandbys,
     PrepareRollCerts,
     RenewCerts,
     PrepareUpdateSecrets,
@@ -54,7 +55,7 @@ pub enum StepKind {
 }
 
 /// Each kind, its frozen text in the journal, and the text that people read.
-const NAMES: [(StepKind, &str, &str); 42] = [
+const NAMES: [(StepKind, &str, &str); 43] = [
     (StepKind::Preflight, "preflight", "preflight"),
     (StepKind::Lock, "lock", "lock"),
     (StepKind::Archive, "archive", "archive"),
@@ -85,6 +86,7 @@ const NAMES: [(StepKind, &str, &str); 42] = [
     (StepKind::RenewStandby, "renew-standby", "renew-standby"),
     (StepKind::EditDaemonset, "edit-daemonset", "edit-daemonset"),
     (StepKind::AwaitRollOut, "await-roll-out", "await-roll-out"),
+    (StepKind::AwaitStandbys, "await-standbys", "await-standbys"),
     (StepKind::PrepareRollCerts, "prepare-rollback/roll-certs", "prepare-rollback/roll-certs"),
     (StepKind::RenewCerts, "renew-certs", "renew-certs"),
     (StepKind::PrepareUpdateSecrets, "prepare-rollback/update-secrets", "prepare-rollback/update-secrets"),

@@ -12,10 +12,12 @@ use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{PauseCause, Run};
 use fulcrum_steps::cluster::Lock;
-use fulcrum_steps::manifest::Stands;
+use fulcrum_steps::component::Component;
+use fulcrum_steps::manifest::{Stands, StaticPod};
 use fulcrum_steps::plan::{EDIT, FINALIZE, PIVOT, RENEW_CERTS, UPGRADE, edited};
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode};
 use fulcrum_steps::site::Site;
+use fulcrum_steps::upgrade::is_outrun;
 use std::sync::Arc;
 
 pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) -> Result<Exit, Failure> {
@@ -44,6 +46,7 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
     if meant.state.rollback().is_none() {
         refuse_a_lost_edit(&site, &meant.state).await?;
         refuse_a_downgrade(global, args, &meant.state)?;
+        refuse_what_was_outrun(args, &site, run, &meant.state).await?;
         refuse_a_lost_renewal(&site, run, &meant.state)?;
     }
     let how = match mode {
@@ -146,4 +149,28 @@ fn refuse_a_downgrade(global: &Global, args: &Rollback, run: &Run) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// As above, where another node has finalized the upgrade: this node's journal does not know. An API that does not answer
+/// refuses nothing, for the static pods may be what brings it back.
+async fn refuse_what_was_outrun(
+    args: &Rollback,
+    site: &Site,
+    run: RunId,
+    state: &Run,
+) -> Result<(), Failure> {
+    if args.allow_downgrade || state.plan().workflow() != PIVOT {
+        return Ok(());
+    }
+    let api = Component::ApiServer;
+    let Ok(archived) = std::fs::read(site.archived(run, api)) else { return Ok(()) };
+    let Ok(before) = StaticPod::parse(api, &archived) else { return Ok(()) };
+    let found = tokio::time::timeout(site.timeouts.api, site.cluster.daemonset(api.daemonset_name())).await;
+    let Ok(Ok(Some(live))) = found else { return Ok(()) };
+    let Some((before, now)) = is_outrun(&before, &live) else { return Ok(()) };
+    Err(Failure::refused(format!(
+        "the static API server that would come back is {before}, and the DaemonSet's is {now} and does not emulate that: \
+         an upgrade was finalized, maybe on another node, and the older one may not read what the newer one has stored; \
+         nothing was changed: stay self-hosted, or say --allow-downgrade"
+    )))
 }

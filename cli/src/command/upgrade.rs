@@ -21,7 +21,7 @@ use fulcrum_steps::manifest::{TemplateChange, can_roll_out};
 use fulcrum_steps::plan::{self, FINALIZE, UPGRADE};
 use fulcrum_steps::run_info::LockPurpose;
 use fulcrum_steps::settings::Settings;
-use fulcrum_steps::upgrade::{Found, Merged, Renderer, Wish, end_of_emulation, target};
+use fulcrum_steps::upgrade::{Found, Merged, Renderer, Wish, end_of_emulation, others_follow, target};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,6 +58,7 @@ async fn apply(global: &Global, release: &Release, pace: &Pace, shell: &Shell) -
 
 async fn finalize(global: &Global, pace: &Pace, shell: &Shell) -> Result<Exit, Failure> {
     let node = SelfHosted::find(global, pace.kubeconfig.as_ref()).await?;
+    others_follow(node.cluster(), &node.settings, &node.live).await.map_err(Failure::refused)?;
     let merged = end_of_emulation(&node.live).map_err(Failure::refused)?;
     if !node.show(&merged, shell).await? {
         return Ok(nothing_to_do(None, "no component emulates another release", shell));
@@ -78,7 +79,8 @@ async fn back(
     let journal = read_journal(&global.state_dir, LockPurpose::Upgrade)?;
     let Some(run) = last_upgrade(&journal)? else {
         return Err(Failure::refused(
-            "there is no upgrade to take back here: none was begun, or the last one is finalized or taken back",
+            "there is no upgrade to take back here: none was begun on this node, or the last one is finalized or taken back; \
+             the node whose `upgrade apply` it was can take it back",
         ));
     };
     let args = Rollback {

@@ -1,9 +1,12 @@
 //! A node's entry in the roll call: what the cluster knows of a control-plane node. Pure; docs/formats/roll-call.md
 //! has the form.
 
+use crate::component::Component;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// The version of the form that this program writes. A new field leaves the version as it is.
 pub const ROLL_CALL_VERSION: u32 = 1;
@@ -82,6 +85,28 @@ pub struct StandbyEntry {
     /// Whether the DaemonSets have changed since, and have not yet proven themselves.
     #[serde(default)]
     pub behind: bool,
+    /// Of which DaemonSets the guard has found it to be what they run. Empty until it has looked, and always by a guard
+    /// of an earlier version.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub of: BTreeMap<Component, DaemonsetVersion>,
+}
+
+/// Which DaemonSet, and which of its specs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonsetVersion {
+    /// The object's uid.
+    pub uid: String,
+    /// Its `metadata.generation`, which every change of the spec raises.
+    pub generation: i64,
+}
+
+impl DaemonsetVersion {
+    /// That of this object. `None` if it says none.
+    pub(crate) fn of(live: &Value) -> Option<Self> {
+        let metadata = &live["metadata"];
+        let (uid, generation) = (metadata["uid"].as_str()?, metadata["generation"].as_i64()?);
+        Some(Self { uid: uid.to_owned(), generation })
+    }
 }
 
 /// What a node is, by its manifests.
@@ -231,7 +256,9 @@ mod tests {
     #[test]
     fn the_form_of_an_entry_is_kept() {
         let at: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
-        let standby = Some(StandbyEntry { since: Some(at), behind: false });
+        let version = DaemonsetVersion { uid: "u".to_owned(), generation: 3 };
+        let of = [(Component::Scheduler, version)].into();
+        let standby = Some(StandbyEntry { since: Some(at), behind: false, of });
         let guard = GuardEntry { state: GuardState::Watching, beat: Some(at), standby, says: None };
         let entry = NodeEntry {
             format_version: ROLL_CALL_VERSION,
@@ -253,7 +280,8 @@ mod tests {
             "kind": "pivot", "phase": "needs-operator", "reason": "why", "handover": "steer",
             "program": "fulcrum 0.1.0", "program_sha256": "ab", "checkpoint": "c", "key": "k",
             "guard": { "state": "watching", "beat": "2026-01-02T03:04:05Z",
-                       "standby": { "since": "2026-01-02T03:04:05Z", "behind": false } },
+                       "standby": { "since": "2026-01-02T03:04:05Z", "behind": false,
+                                    "of": { "kube-scheduler": { "uid": "u", "generation": 3 } } } },
         });
         assert_eq!(serde_json::to_value(&entry).unwrap(), expected);
         assert_eq!(NodeEntry::parse(&expected.to_string()).unwrap(), entry);

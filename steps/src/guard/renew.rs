@@ -3,6 +3,7 @@
 use super::GuardError;
 use super::boot::{is_proven, static_ones};
 use super::watch::Watch;
+use crate::cluster::DaemonsetVersion;
 use crate::component::Component;
 use crate::host::Process;
 use crate::look::once;
@@ -33,7 +34,7 @@ impl Watch<'_> {
                 continue;
             };
             let generation = live["metadata"]["generation"].clone();
-            let version = (live["metadata"]["uid"].clone(), generation.clone());
+            let version = DaemonsetVersion::of(&live);
             if self.proven.get(&component) == Some(&version) {
                 continue;
             }

@@ -1,7 +1,7 @@
 //! The guard says in the cluster's roll call that it is there, and what it sees of its node.
 
 use super::watch::Watch;
-use crate::cluster::{GuardEntry, GuardState, StandbyEntry};
+use crate::cluster::{DaemonsetVersion, GuardEntry, GuardState, StandbyEntry};
 use crate::component::Component;
 use crate::roll_call::mode_of;
 use jiff::Timestamp;
@@ -23,6 +23,10 @@ impl Watch<'_> {
         let since = Timestamp::try_from(kept.min()?).ok();
         // The seconds are what the form keeps.
         let since = since.and_then(|since| Timestamp::from_second(since.as_second()).ok());
-        Some(StandbyEntry { since, behind: !self.behind.is_empty() })
+        let version = |(component, version): (&Component, &Option<DaemonsetVersion>)| {
+            Some((*component, version.clone()?))
+        };
+        let of = self.proven.iter().filter_map(version).collect();
+        Some(StandbyEntry { since, behind: !self.behind.is_empty(), of })
     }
 }

@@ -10,6 +10,7 @@ use super::intervals::Intervals;
 use super::journal_view::JournalView;
 use super::pause::Pause;
 use super::reports::Reports;
+use crate::cluster::DaemonsetVersion;
 use crate::component::Component;
 use crate::handover::line::Line;
 use crate::handover::roll_out;
@@ -171,7 +172,7 @@ pub(super) struct Watch<'a> {
     /// The generation of each DaemonSet, and since when it has served.
     pub(super) proving: BTreeMap<Component, (Value, Instant)>,
     /// The object and the generation that were found to be the proven ones.
-    pub(super) proven: BTreeMap<Component, (Value, Value)>,
+    pub(super) proven: BTreeMap<Component, Option<DaemonsetVersion>>,
     /// What was told of certificates.
     pub(super) teller: Teller,
     /// The components whose DaemonSets run something else than the standby, and have not proven that yet.

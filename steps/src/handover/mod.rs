@@ -13,3 +13,4 @@ pub(crate) mod removal;
 pub(crate) mod roll_out;
 pub(crate) mod shadow;
 pub mod standby;
+pub mod standbys;

@@ -22,7 +22,7 @@ fn node(name: &str, hosted: &[bool]) -> NodeFacts {
 }
 
 fn entry(mode: NodeMode, phase: RunPhase, written: i64, beat: i64) -> NodeEntry {
-    let standby = Some(StandbyEntry { since: Some(at(7200)), behind: false });
+    let standby = Some(StandbyEntry { since: Some(at(7200)), behind: false, of: BTreeMap::new() });
     NodeEntry {
         mode,
         phase,

@@ -2,6 +2,7 @@
 
 use super::edit::{BACK_TRIES, BACK_WITHIN, lock, roll_out};
 use super::pivot::{step, verify};
+use crate::component::Component;
 use crate::run_info::RunInfo;
 use crate::settings::Settings;
 use crate::step::Job;
@@ -16,6 +17,10 @@ use std::time::Duration;
 pub const UPGRADE: &str = "upgrade";
 /// The release stops behaving as the one before it.
 pub const FINALIZE: &str = "finalize-upgrade";
+
+/// How long the guards of the other nodes may take to renew their standby: more than the minute that a new pod must
+/// have served, and a restart of a guard.
+const STANDBYS_WITHIN: Duration = Duration::from_secs(300);
 
 /// What an upgrade, or its end, changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,9 +42,13 @@ pub struct Upgrade {
 /// release would meet components and objects of the new one.
 ///
 /// ```text
-/// lock → for each component: edit-daemonset/<c> → await-roll-out/<c> → renew-standby/<c> → upload-config → verify
-///     → record-head
+/// lock → for each component: edit-daemonset/<c> → await-roll-out/<c> → renew-standby/<c> → await-standbys/<c>
+///     → upload-config → verify → record-head
 /// ```
+///
+/// On several nodes the guard of each renews its own standby, a minute after the roll-out. No controller manager and no
+/// scheduler of the new release starts before every node would boot with its API server. What comes after those two
+/// waits for their standbys.
 ///
 /// # Errors
 /// Never in practice: the DAG is the one above.
@@ -60,6 +69,7 @@ fn plan(kind: &str, settings: &Settings, pivot: RunId, upgrade: Upgrade) -> Resu
     let Upgrade { merged, noted, within, why } = upgrade;
     let mut steps = vec![lock()];
     let mut last: StepId = StepKind::Lock.into();
+    let mut standbys = Vec::new();
     for Merged { component, changes: fields } in merged {
         steps.extend(roll_out(Job::ChangeDaemonset { component, fields }, component, within, last));
         last = StepKind::AwaitRollOut.of(component).into();
@@ -67,14 +77,23 @@ fn plan(kind: &str, settings: &Settings, pivot: RunId, upgrade: Upgrade) -> Resu
             let renew = step(StepKind::RenewStandby.of(component), Job::RenewStandby { component });
             steps.push(renew.after([last]));
             last = StepKind::RenewStandby.of(component).into();
+            let wait = step(StepKind::AwaitStandbys.of(component), Job::AwaitStandbys { component });
+            let wait = wait.policy(Policy::tries(1, within.max(STANDBYS_WITHIN))).after([last.clone()]);
+            steps.push(wait.durability(Durability::Boot));
+            if component == Component::ApiServer {
+                last = StepKind::AwaitStandbys.of(component).into();
+            } else {
+                standbys.push(StepKind::AwaitStandbys.of(component).id());
+            }
         }
     }
+    standbys.push(last);
     if let Some((from, to)) = noted {
-        let upload = step(StepKind::UploadConfig, Job::UploadConfig { from, to }).after([last]);
+        let upload = step(StepKind::UploadConfig, Job::UploadConfig { from, to }).after(standbys);
         steps.push(upload.undo_policy(Policy::tries(BACK_TRIES, BACK_WITHIN)));
-        last = StepKind::UploadConfig.into();
+        standbys = vec![StepKind::UploadConfig.into()];
     }
-    steps.push(verify(vec![last], None).durability(Durability::Boot));
+    steps.push(verify(standbys, None).durability(Durability::Boot));
     steps.push(step(StepKind::RecordHead, Job::RecordHead).after([StepKind::Verify]));
     Ok(Plan::new(kind, steps)?.with_shared(RunInfo::of_pivot(settings, pivot, &why).shared()))
 }

@@ -82,6 +82,9 @@ pub enum Job {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         shadow: bool,
     },
+    AwaitStandbys {
+        component: Component,
+    },
     PrepareRollCerts {
         component: Component,
     },

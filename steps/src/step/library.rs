@@ -5,6 +5,7 @@ use super::archive::Archive;
 use super::arm_guard::ArmGuard;
 use super::await_ready::AwaitReady;
 use super::await_roll_out::AwaitRollOut;
+use super::await_standbys::AwaitStandbys;
 use super::bridge::Bridge;
 use super::create_daemonset::CreateDaemonset;
 use super::create_secrets::CreateSecrets;
@@ -77,6 +78,7 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
                 Arc::new(EditDaemonset { site, component, change: TemplateChange::Fields(fields) })
             }
             Job::AwaitRollOut { component, shadow } => Arc::new(AwaitRollOut { site, component, shadow }),
+            Job::AwaitStandbys { component } => Arc::new(AwaitStandbys { site, component }),
             Job::UploadConfig { from, to } => Arc::new(UploadConfig { site, from, to }),
             Job::PrepareRollCerts { component } => Arc::new(PrepareRollCerts { site, component }),
             Job::RenewCerts { name } => Arc::new(RenewCerts { site, name }),

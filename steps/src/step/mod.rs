@@ -5,6 +5,7 @@ mod archive;
 mod arm_guard;
 mod await_ready;
 mod await_roll_out;
+mod await_standbys;
 mod bridge;
 mod create_daemonset;
 mod create_secrets;

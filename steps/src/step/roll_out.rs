@@ -3,7 +3,7 @@
 //! As everywhere, the host decides whether a process serves: the kubelet's probes of the new pod may have been
 //! answered by the old one.
 
-use crate::cluster::{CERTIFICATES_ANNOTATION, has_no_image, is_going, is_ready, pod_story};
+use crate::cluster::{CERTIFICATES_ANNOTATION, has_no_image, is_going, is_of_node, is_ready, pod_story};
 use crate::component::Component;
 use crate::handover::roll_out::attended;
 use crate::handover::shadow::Shadow;
@@ -100,6 +100,43 @@ impl RolledOut<'_> {
         words(&pod) == words(template) && certificates(&pod) == certificates(template)
     }
 
+    /// Whether the pod runs the images that the DaemonSet names. A release may change nothing else.
+    fn has_its_images(pod: &Pod, live: &Value) -> bool {
+        let images = |spec: &Value| {
+            let containers = spec["containers"].as_array().into_iter().flatten();
+            containers.map(|container| container["image"].clone()).collect::<Vec<_>>()
+        };
+        images(&json!(pod.spec)) == images(&live["spec"]["template"]["spec"])
+    }
+
+    /// Refuses a new pod of another node that restarts again and again, or whose image cannot be had. The roll-out may
+    /// have begun there, and would wait for it.
+    async fn refuse_what_fails_elsewhere(&self, live: &Value, since: &Mutex<Since>) -> Result<(), StepError> {
+        let labels = Site::pod_labels(self.component);
+        let Ok(mut pods) = once(answered(self.site.cluster.pods_labelled(&labels).await))? else {
+            return Ok(());
+        };
+        pods.retain(|pod| {
+            let elsewhere = !is_of_node(pod, &self.site.settings.node);
+            elsewhere && !is_going(pod) && self.is_new(pod, live) && Self::has_its_images(pod, live)
+        });
+        let on = |pod: &Pod| {
+            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+            format!("on node {node} the old one goes on: {}", pod_story(pod))
+        };
+        if let Some(pod) = pods.iter().find(|pod| restarts(pod) >= RESTARTS_MAX) {
+            return Err(StepError::fatal(format!("the new pod does not come up, so {}", on(pod))));
+        }
+        let (limit, pod) = (self.site.timeouts.image, pods.iter().find(|pod| has_no_image(pod)));
+        if lasts(&mut lock(since).no_image_elsewhere, pod.is_some()) >= limit
+            && let Some(pod) = pod
+        {
+            let text = format!("the new pod has had no image for {limit:?}, so {}", on(pod));
+            return Err(StepError::fatal(text));
+        }
+        Ok(())
+    }
+
     /// As in `await-ready`: where API servers are lined up, the newer one gets the marked connections.
     fn mark(&self) -> Option<u32> {
         let steered = self.site.settings.handover == HandoverMode::Steer;
@@ -111,14 +148,15 @@ impl RolledOut<'_> {
     async fn refuse_what_does_not_come_up(&self, since: &Mutex<Since>) -> Result<(), StepError> {
         let name = self.component.daemonset_name();
         let Ok(Some(live)) = once(answered(self.site.cluster.daemonset(name).await))? else { return Ok(()) };
+        self.refuse_what_fails_elsewhere(&live, since).await?;
         let Ok(pods) = once(self.pods().await)? else { return Ok(()) };
         // Two releases may have the same words. The new pod is the youngest one; of one second, that which is not
         // Ready.
         let new = pods.iter().filter(|pod| self.is_new(pod, &live) && !is_going(pod));
         let new = new.max_by_key(|pod| (pod.metadata.creation_timestamp.clone(), !is_ready(pod)));
         let Some(new) = new else { return Ok(()) };
-        let statuses = new.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-        if statuses.map(|status| status.restart_count).max() >= Some(RESTARTS_MAX) {
+        // Before it is made, the old one of a release with the same words is taken for it.
+        if restarts(new) >= RESTARTS_MAX && Self::has_its_images(new, &live) {
             let text = format!("the new pod does not come up, so the old one goes on: {}", pod_story(new));
             return Err(StepError::fatal(text));
         }
@@ -150,6 +188,14 @@ struct Since {
     unproven: Option<Instant>,
     /// It has no image.
     no_image: Option<Instant>,
+    /// One on another node has none.
+    no_image_elsewhere: Option<Instant>,
+}
+
+/// How often a container of the pod was started again.
+fn restarts(pod: &Pod) -> i32 {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    statuses.map(|status| status.restart_count).max().unwrap_or(0)
 }
 
 fn lock(since: &Mutex<Since>) -> MutexGuard<'_, Since> {

@@ -1,10 +1,13 @@
-//! What an upgrade of Kubernetes changes in the DaemonSets. Pure, but for [`target`], which reads the cluster.
+//! What an upgrade of Kubernetes changes in the DaemonSets. Pure, but for [`target`] and [`others_follow`], which
+//! read the cluster.
 //!
 //! The target's manifests come from the target's kubeadm, and the base from that of the release that runs. What the
 //! two differ in is what the release wants. The rest of a DaemonSet is what people have made of it, and stays.
 
 mod kubeadm;
 mod merge;
+mod older;
+mod others;
 mod removed_apis;
 mod skew;
 mod target;
@@ -12,6 +15,8 @@ mod target;
 pub use kubeadm::{KubeadmInput, NotKubeadms, kubeadm_config};
 pub(crate) use kubeadm::{noted_version, with_version};
 pub use merge::{Conflict, MergeError, Merged, merge};
+pub use older::is_outrun;
+pub use others::others_follow;
 pub use removed_apis::{RemovedApi, removed_apis};
 pub use skew::{NoVersion, SkewError, Version, allowed, gone_flags};
 pub use target::{EMULATED, Found, RenderError, Renderer, TargetError, Wish, end_of_emulation, target};

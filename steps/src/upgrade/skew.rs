@@ -111,6 +111,12 @@ impl fmt::Display for Version {
     }
 }
 
+/// The release that an image's tag names, if it names one.
+pub(super) fn of_image(image: &str) -> Option<Version> {
+    let (image, _digest) = image.split_once('@').unwrap_or((image, ""));
+    image.rsplit_once(':')?.1.parse().ok()
+}
+
 /// The text is no version of Kubernetes 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no version of Kubernetes: write e.g. v1.36.3")]

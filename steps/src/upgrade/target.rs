@@ -1,12 +1,14 @@
 //! What an upgrade changes in the DaemonSets that run: the release that runs, the one that is asked for, and the merge
 //! of the two. Reads the cluster, and changes nothing.
 
+use super::skew::of_image;
 use super::{
     KubeadmInput, MergeError, Merged, NoVersion, NotKubeadms, RemovedApi, SkewError, Version, allowed,
-    gone_flags, merge, noted_version, removed_apis,
+    gone_flags, merge, noted_version, others_follow, removed_apis,
 };
-use crate::cluster::{Cluster, ClusterError, OPT_IN_LABEL};
+use crate::cluster::{Cluster, ClusterError};
 use crate::component::Component;
+use crate::handover::standbys::Behind;
 use crate::manifest::{FlagChange, StandbyError, StaticPod, TemplateChange, Words, WordsError, standby_of};
 use crate::release::{NEWEST_TRIED, Release, Trait};
 use crate::settings::Settings;
@@ -119,6 +121,10 @@ pub enum TargetError {
          first with `fulcrum pivot`"
     )]
     StaticNodes(String),
+    #[error(
+        "another node cannot follow a change of release; nothing was changed: {}", joined(.0)
+    )]
+    Behind(Vec<Behind>),
     #[error("no standby can be made of what {0}'s DaemonSet would be; nothing was changed: {1}")]
     Standby(Component, StandbyError),
     #[error("the API server would not take what kubeadm writes; nothing was changed: {0}")]
@@ -127,6 +133,10 @@ pub enum TargetError {
 
 fn list(apis: &[RemovedApi]) -> String {
     apis.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn joined(behind: &[Behind]) -> String {
+    behind.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// What changes, or why the upgrade is refused.
@@ -144,21 +154,24 @@ pub async fn target(wish: &Wish<'_>) -> Result<Found, TargetError> {
     if to.minor > NEWEST_TRIED {
         warnings.push(format!("nobody has tried fulcrum with {} yet", to.release()));
     }
-    warnings.extend(wish.refuse_static_nodes().await?);
-    wish.refuse_skew(from, to).await?;
+    others_follow(wish.cluster, wish.settings, wish.live).await?;
+    // An upgrade that stopped in the middle, on a node that was lost, has left components of two releases.
+    let releases: Vec<Version> =
+        wish.live.iter().map(|(one, live)| runs(*one, live).unwrap_or(from)).collect();
+    wish.refuse_skew(&releases, to).await?;
     warnings.extend(wish.refuse_removed_apis(to).await?);
     let input = wish.input().await?;
-    let base = wish.base.unwrap_or(wish.kubeadm).static_pods(&input, from).await?;
     let target = wish.kubeadm.static_pods(&input, to).await?;
-    let emulated = emulation(from, to);
+    let base = wish.base_of(&input, &releases, (&target, to)).await?;
     let mut merged = Vec::new();
-    for (((component, live), base), target) in wish.live.iter().zip(&base).zip(&target) {
+    let both = base.iter().zip(&target).zip(&releases);
+    for ((component, live), ((base, target), release)) in wish.live.iter().zip(both) {
         let flags = flags(*component, live)?;
         if let Some(gone) = gone_flags(*component, to, flags.keys().map(String::as_str)).into_iter().next() {
             return Err(gone.into());
         }
         let (base, target) = (wish.template(live, base).await?, wish.template(live, target).await?);
-        let found = merge(*component, [&base, &target, &live["spec"]["template"]], &emulated)?;
+        let found = merge(*component, [&base, &target, &live["spec"]["template"]], &emulation(*release, to))?;
         wish.refuse_no_standby(live, &found)?;
         merged.extend((!found.changes.is_empty()).then_some(found));
     }
@@ -168,6 +181,7 @@ pub async fn target(wish: &Wish<'_>) -> Result<Found, TargetError> {
         warnings.push(words.to_owned());
     }
     let noted = noted.filter(|(noted, to)| noted != to);
+    let from = releases.into_iter().min().unwrap_or(from);
     Ok(Found { from, to, merged, noted, warnings })
 }
 
@@ -187,23 +201,6 @@ pub fn end_of_emulation(live: &[(Component, Value)]) -> Result<Vec<Merged>, Merg
 }
 
 impl Wish<'_> {
-    /// The components of the new release must not meet an API server of the old one on another node.
-    /// Returns a warning if there are other nodes.
-    async fn refuse_static_nodes(&self) -> Result<Option<String>, TargetError> {
-        let role = &self.settings.role_label;
-        let mut nodes = self.cluster.nodes_labelled(role).await?;
-        let hosted = self.cluster.nodes_labelled(&format!("{role},{OPT_IN_LABEL}")).await?;
-        nodes.retain(|node| !hosted.contains(node));
-        if !nodes.is_empty() {
-            return Err(TargetError::StaticNodes(nodes.join(", ")));
-        }
-        Ok((hosted.len() > 1).then(|| {
-            "the guards of the other nodes renew their standby only once the new pods have served for a minute; until then \
-             no other node should reboot"
-                .to_owned()
-        }))
-    }
-
     /// The standby follows the release, and a static pod cannot run everything.
     fn refuse_no_standby(&self, live: &Value, merged: &Merged) -> Result<(), TargetError> {
         if !self.settings.guard {
@@ -215,15 +212,35 @@ impl Wish<'_> {
         made.map(drop).map_err(|refused| TargetError::Standby(merged.component, refused))
     }
 
-    async fn refuse_skew(&self, from: Version, to: Version) -> Result<(), TargetError> {
+    /// What kubeadm makes of the release that each component runs. `target` is what it makes of `to`.
+    async fn base_of(
+        &self,
+        input: &KubeadmInput,
+        releases: &[Version],
+        (target, to): (&[StaticPod], Version),
+    ) -> Result<Vec<StaticPod>, TargetError> {
+        let mut made = BTreeMap::from([(to, target.to_vec())]);
+        let kubeadm = self.base.unwrap_or(self.kubeadm);
+        let mut base = Vec::new();
+        for (at, release) in releases.iter().enumerate() {
+            if !made.contains_key(release) {
+                made.insert(*release, kubeadm.static_pods(input, *release).await?);
+            }
+            base.extend(made.get(release).and_then(|pods| pods.get(at)).cloned());
+        }
+        Ok(base)
+    }
+
+    async fn refuse_skew(&self, releases: &[Version], to: Version) -> Result<(), TargetError> {
         let kubelets = self.cluster.kubelets().await?;
         let kubelets: Result<Vec<_>, NoVersion> =
             kubelets.into_iter().map(|(node, version)| Ok((node, version.parse()?))).collect();
-        allowed(from, to, &kubelets?)?;
-        for (component, live) in self.live {
+        let kubelets = kubelets?;
+        for ((component, live), from) in self.live.iter().zip(releases) {
+            allowed(*from, to, &kubelets)?;
             if let (Some(emulated), true) = (flags(*component, live)?.remove(EMULATED), to.minor > from.minor)
             {
-                return Err(TargetError::NotFinalized { from, emulated });
+                return Err(TargetError::NotFinalized { from: *from, emulated });
             }
         }
         Ok(())
@@ -281,6 +298,13 @@ impl Wish<'_> {
 
 fn flags(component: Component, live: &Value) -> Result<BTreeMap<String, String>, WordsError> {
     Words::of(component, &live["spec"]["template"])?.flags(component)
+}
+
+/// The release that a DaemonSet's image names, if it names one.
+pub(super) fn runs(component: Component, live: &Value) -> Option<Version> {
+    let containers = live["spec"]["template"]["spec"]["containers"].as_array()?;
+    let container = containers.iter().find(|container| container["name"] == component.name());
+    of_image(container.or(containers.first())?["image"].as_str()?)
 }
 
 /// The new release behaves as the old one until the upgrade is finalized.

@@ -1,0 +1,52 @@
+//! Whether a static pod of before would meet what a newer release has stored. Pure.
+
+use super::skew::{Version, of_image};
+use super::target::{EMULATED, runs};
+use crate::component::Component;
+use crate::manifest::{StaticPod, Words};
+use serde_json::Value;
+
+/// The releases of this API server's static pod and of its DaemonSet, if the latter is of a newer minor release and does
+/// not behave as the former: the static pod may not read what it has stored. `None` where an image does not say its
+/// release.
+pub fn is_outrun(before: &StaticPod, live: &Value) -> Option<(Version, Version)> {
+    let component = Component::ApiServer;
+    let template = &live["spec"]["template"];
+    let now = runs(component, live)?;
+    let before = of_image(before.image())?;
+    let flags = Words::of(component, template).and_then(|words| words.flags(component)).ok()?;
+    let emulated = flags.get(EMULATED).and_then(|text| text.trim_start_matches("1.").parse::<u32>().ok());
+    (emulated.unwrap_or(now.minor) > before.minor).then_some((before, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_static_pod_is_outrun_by_a_newer_release_that_does_not_emulate_it() {
+        let pod = |image: &str, flags: &[&str]| {
+            let command: Vec<&str> = std::iter::once("kube-apiserver").chain(flags.iter().copied()).collect();
+            json!({
+                "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "kube-apiserver", "namespace": "kube-system" },
+                "spec": { "hostNetwork": true, "containers": [
+                    { "name": "kube-apiserver", "image": image, "command": command },
+                ] },
+            })
+        };
+        let outrun = |before: &str, now: &str, flags: &[&str]| {
+            let before = pod(before, &[]).to_string();
+            let before = StaticPod::parse(Component::ApiServer, before.as_bytes()).unwrap();
+            let live = json!({ "spec": { "template": pod(now, flags) } });
+            is_outrun(&before, &live).map(|(before, now)| (before.minor, now.minor))
+        };
+        let (old, new) =
+            ("registry.k8s.io/kube-apiserver:v1.35.3", "r:5000/kube-apiserver:v1.36.3@sha256:ab");
+        assert_eq!(outrun(old, new, &[]), Some((35, 36)));
+        assert_eq!(outrun(old, new, &["--emulated-version=1.35"]), None);
+        assert_eq!(outrun(old, new, &["--emulated-version=1.36"]), Some((35, 36)));
+        assert_eq!(outrun(old, "registry.k8s.io/kube-apiserver:v1.35.9", &[]), None);
+        assert_eq!(outrun(old, "r:5000/kube-apiserver", &[]), None);
+    }
+}
