@@ -111,8 +111,16 @@ impl Nodes {
     async fn live(&self) -> Vec<(Component, Value)> {
         let mut live = Vec::new();
         for component in Component::ALL {
-            let found = self.sites[0].cluster.daemonset(component.daemonset_name()).await.unwrap().unwrap();
-            live.push((component, found));
+            // A server that ends refuses what it is asked.
+            let found = async {
+                loop {
+                    match self.sites[0].cluster.daemonset(component.daemonset_name()).await {
+                        Ok(found) => break found.unwrap(),
+                        Err(_) => tokio::time::sleep(POLL).await,
+                    }
+                }
+            };
+            live.push((component, tokio::time::timeout(SOON, found).await.unwrap()));
         }
         live
     }
