@@ -109,11 +109,18 @@ async fn another_user_is_told_to_be_root() {
     drop(Journal::open(dir.path().join("state"), "test").unwrap());
     let program = dir.path().join("fulcrum");
     std::fs::copy(env!("CARGO_BIN_EXE_fulcrum"), &program).unwrap();
-    let mut command = Command::new(program);
-    let output =
-        command.uid(65534).gid(65534).arg("--state-dir").arg(dir.path().join("state")).arg("history");
-    let output = output.output().unwrap();
+    let another_user = |command: &str| {
+        let mut program = Command::new(&program);
+        program.uid(65534).gid(65534).arg("--state-dir").arg(dir.path().join("state")).arg(command);
+        program.output().unwrap()
+    };
+    let output = another_user("history");
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("run it as root") && !said.contains("chown"), "{said}");
+    // Nobody is told that a process which cannot be seen is not there.
+    let output = another_user("status");
+    let (seen, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(!seen.contains("no process listens") && seen.contains("not seen"), "{seen}");
+    assert!(said.contains("not seen: who listens on the ports"), "{said}");
 }

@@ -99,6 +99,12 @@ async fn a_good_flag_is_rolled_out_and_a_bad_one_comes_back() {
     let back = world.rollback(&world.journal(), pivot).await;
     assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
     world.assert_static("after edits").await;
+    // The edits were later runs, and the way back is what was done last.
+    let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_fulcrum"));
+    status.env_clear().arg("--state-dir").arg(world.state_dir()).arg("status");
+    let told = status.args(["--kubeconfig", "/nowhere", "--manifests-dir", "/nowhere"]).output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains(&format!("last run {pivot} (pivot): rolled-back")), "{told}");
 }
 
 /// The kubelet asks the port, and the old server answers. The controller would end the old one soon.

@@ -287,7 +287,10 @@ pub(crate) struct Resume {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rollback {
-    /// The run's id, or the beginning of its id [default: the last run].
+    /// The run's id, or its beginning [default: the last pivot].
+    ///
+    /// Without it the static pods come back, and what came after the pivot goes with it. An edit, an upgrade or a renewal
+    /// alone is taken back by its id, which `fulcrum history` has.
     pub(crate) run: Option<String>,
     /// The kubeconfig [default: the one that the run was started with].
     #[arg(long, value_name = "FILE")]

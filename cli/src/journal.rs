@@ -170,7 +170,7 @@ pub(crate) fn find_run(journal: &Reader, said: Option<&str>) -> Result<Option<Ru
         [] if runs.is_empty() => {
             Err(Failure::refused(format!("there is no run {said}: the journal is empty")))
         }
-        [] => Err(Failure::refused(format!("there is no run {said}; there are {}", list(&runs)))),
+        [] => Err(Failure::refused(format!("no run's id begins with `{said}`; there are {}", list(&runs)))),
         several => Err(Failure::refused(format!("{said} could be any of {}", list(several)))),
     }
 }

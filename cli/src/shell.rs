@@ -3,6 +3,7 @@
 
 use crate::args::{Global, LogFormat, Output};
 use crate::exit::Failure;
+use crate::render::{columns_of, on_lines};
 use serde::Serialize;
 use std::io::{BufRead, IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
@@ -31,6 +32,11 @@ impl Shell {
         let _ = writeln!(std::io::stdout().lock(), "{line}");
     }
 
+    /// Data for a person: on a terminal no word goes over its edge.
+    pub(crate) fn words(&self, text: impl std::fmt::Display) {
+        self.data(on_lines(&text.to_string(), columns_of(std::io::stdout())));
+    }
+
     /// Data, as one line of JSON.
     pub(crate) fn data_json(&self, value: &impl Serialize) {
         match serde_json::to_string(value) {
@@ -45,9 +51,10 @@ impl Shell {
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
     }
 
-    /// Talk.
+    /// Talk. On a terminal no word goes over its edge.
     pub(crate) fn talk(&self, line: impl std::fmt::Display) {
-        let _ = writeln!(std::io::stderr().lock(), "{line}");
+        let lines = on_lines(&line.to_string(), columns_of(std::io::stderr()));
+        let _ = writeln!(std::io::stderr().lock(), "{lines}");
     }
 
     pub(crate) fn failure(&self, failure: &Failure) {

@@ -93,7 +93,8 @@ impl AfterRun for Sealer {
             Ok(sealed) => {
                 if sealed.is_first {
                     (self.say)(&format!(
-                        "this node's key is {}; keep it, and what `fulcrum history checkpoint` prints, elsewhere",
+                        "for audits: {} is the public key of this node's journal; keep it, and what `fulcrum history \
+                         checkpoint` prints, elsewhere",
                         sealed.key
                     ));
                 }

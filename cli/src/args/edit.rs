@@ -10,10 +10,10 @@ pub(crate) struct Edit {
     /// kube-apiserver, kube-controller-manager or kube-scheduler.
     pub(crate) component: Component,
     /// Give a flag this value, in the place of every earlier one (can be given several times).
-    #[arg(long, value_name = "FLAG=VALUE", value_parser = flag_value)]
+    #[arg(long, value_name = "FLAG=VALUE", allow_hyphen_values = true, value_parser = flag_value)]
     pub(crate) set: Vec<FlagChange>,
     /// Take a flag out (can be given several times).
-    #[arg(long, value_name = "FLAG", value_parser = flag)]
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true, value_parser = flag)]
     pub(crate) unset: Vec<FlagChange>,
     #[command(flatten)]
     pub(crate) pace: Pace,

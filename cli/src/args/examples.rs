@@ -32,8 +32,8 @@ Examples:
 
 pub(super) const ROLLBACK: &str = "\
 Examples:
-  fulcrum rollback
-  fulcrum rollback 019f8a            a run of `fulcrum history`
+  fulcrum rollback                   the pivot: the static pods come back
+  fulcrum rollback 019f8a            a run of `fulcrum history`, as an edit
   fulcrum rollback --all-nodes";
 
 pub(super) const GUARD: &str = "\

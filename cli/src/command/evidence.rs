@@ -72,7 +72,7 @@ pub(crate) fn export_runs(global: &Global, args: &Export, shell: &Shell) -> Resu
         }));
         return Ok(Exit::Done);
     }
-    shell.data(format_args!(
+    shell.words(format_args!(
         "{}: {} runs, {} records, signed with {}",
         args.dir.display(),
         exported.runs,
@@ -159,11 +159,11 @@ fn show(report: Report, shell: &Shell) -> Result<Exit, Failure> {
     {
         let mut findings = report.of(standing).peekable();
         if findings.peek().is_some() {
-            shell.data(format_args!("{title}:"));
+            shell.words(format_args!("{title}:"));
         }
         for finding in findings {
             let run = finding.run.map(|run| format!("run {run}: ")).unwrap_or_default();
-            shell.data(format_args!("  {run}{}", finding.text));
+            shell.words(format_args!("  {run}{}", finding.text));
         }
     }
     Ok(exit)

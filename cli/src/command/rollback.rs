@@ -49,16 +49,8 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
         refuse_what_was_outrun(args, &site, run, &meant.state).await?;
         refuse_a_lost_renewal(&site, run, &meant.state)?;
     }
-    let how = match mode {
-        RollbackMode::KeepPortSharing => "to static pods that share their ports",
-        RollbackMode::Exact => "exactly",
-    };
     if !args.consent.yes {
-        shell.confirm(&format!(
-            "Undo run {run} ({}) on node {}, {how}?",
-            meant.state.phase(),
-            site.settings.node
-        ))?;
+        confirm(&site, run, &meant.state, mode, shell)?;
     }
     let (journal, meant) = asked_for.open(meant)?;
     if let Some(other) = roll_back_later(&journal, meant.followers, &site, shell).await? {
@@ -79,6 +71,19 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
         Exit::Undone => Exit::Done,
         other => other,
     })
+}
+
+/// Says what is undone, and asks.
+fn confirm(site: &Site, run: RunId, state: &Run, mode: RollbackMode, shell: &Shell) -> Result<(), Failure> {
+    let how = match mode {
+        RollbackMode::KeepPortSharing => "to static pods that share their ports",
+        RollbackMode::Exact => "exactly",
+    };
+    let (kind, node) = (state.plan().workflow(), &site.settings.node);
+    if kind == PIVOT {
+        shell.talk("The static pods come back. What came after the pivot, such as an edit, goes with it.");
+    }
+    shell.confirm(&format!("Undo the {kind} {run} ({}) on node {node}, {how}?", state.phase()))
 }
 
 /// Rolls back what came after a run and is unfinished. `Some` if one of them stays as it is, and with it the run.

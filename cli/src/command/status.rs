@@ -5,7 +5,7 @@ use super::doctor::patient;
 use super::status_cluster::status_cluster;
 use crate::args::{Global, Status};
 use crate::exit::{Exit, Failure};
-use crate::journal::read_journal;
+use crate::journal::{last_pivot, read_journal};
 use crate::render::{
     ComponentStatus, DaemonsetStatus, GuardStatus, NodeState, RunStatus, STATUS_FORMAT_VERSION,
     StatusDetails, StatusReport,
@@ -85,7 +85,7 @@ async fn look(global: &Global, args: &Status) -> Result<StatusReport, Failure> {
         run,
         components,
         guard: GuardStatus { enabled: guard.enabled, active: guard.active, says: guard.says },
-        details: StatusDetails::of(&facts),
+        details: StatusDetails::of(&facts, rustix::process::geteuid().is_root()),
         api_error,
         journal_error,
     })
@@ -102,7 +102,14 @@ fn run_status(global: &Global) -> Result<(Option<RunStatus>, Option<String>), Fa
     let journal = read_journal(&global.state_dir, LockPurpose::Status)?;
     let last = journal.runs()?.into_iter().rfind(|header| header.kind != RENEW_STANDBY);
     let Some(RunHeader { run, .. }) = last else { return Ok((None, None)) };
-    let state = load(&journal, run)?;
+    let (mut run, mut state) = (run, load(&journal, run)?);
+    // What came after a pivot goes with it: the way back is the last that was done.
+    if let Some(pivot) = last_pivot(&journal)?.filter(|pivot| *pivot != run) {
+        let of_pivot = load(&journal, pivot)?;
+        if of_pivot.is_rolled_back() {
+            (run, state) = (pivot, of_pivot);
+        }
+    }
     let info = RunInfo::of(state.plan()).ok();
     let (node, why) = info.map_or((None, None), |info| (Some(info.settings.node), info.why));
     Ok((Some(RunStatus::of(run, &state, why)), node))

@@ -48,7 +48,7 @@ struct UserView<'a> {
 pub(crate) fn show_certificates(found: &Inventory, now: Timestamp, shell: &Shell) {
     match shell.json() {
         true => shell.data_json(&view(found, now)),
-        false => shell.data(text(found, now).trim_end()),
+        false => shell.words(text(found, now).trim_end()),
     }
 }
 

@@ -18,7 +18,7 @@ struct DoctorView<'a> {
 pub(crate) fn show_findings(findings: &[Finding], shell: &Shell) {
     match shell.json() {
         true => shell.data_json(&view(findings)),
-        false => shell.data(text(findings).trim_end()),
+        false => shell.words(text(findings).trim_end()),
     }
 }
 

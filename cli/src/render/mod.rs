@@ -48,5 +48,6 @@ pub(crate) use status::{
     ComponentStatus, DaemonsetStatus, GuardStatus, NodeState, RunStatus, STATUS_FORMAT_VERSION, StatusReport,
 };
 pub(crate) use status_details::StatusDetails;
+pub(crate) use terminal::{columns_of, on_lines};
 pub(crate) use tour::show_tour;
 pub(crate) use trace::trace;

@@ -141,8 +141,8 @@ impl StatusReport {
             return;
         }
         let node = self.node.as_ref().map(|node| format!("node {node}: ")).unwrap_or_default();
-        shell.data(format_args!("{node}{}", self.state));
-        shell.data(format_args!("  because: {}", self.details.because));
+        shell.words(format_args!("{node}{}", self.state));
+        shell.words(format_args!("  because: {}", self.details.because));
         for component in &self.components {
             let manifest = if component.static_manifest { "static manifest" } else { "no static manifest" };
             let daemonset = match &component.daemonset {
@@ -150,7 +150,7 @@ impl StatusReport {
                 None if self.api_error.is_some() => "DaemonSet unknown".to_owned(),
                 None => "no DaemonSet".to_owned(),
             };
-            shell.data(format_args!("  {:24} {manifest:18}  {daemonset}", component.name.name()));
+            shell.words(format_args!("  {:24} {manifest:18}  {daemonset}", component.name.name()));
         }
         self.details.show(shell);
         if let Some(run) = &self.run {
@@ -159,7 +159,7 @@ impl StatusReport {
             let pid = run.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
             let workflow = run.workflow.as_ref().map(|workflow| format!(" ({workflow})")).unwrap_or_default();
             let why = run.why.as_ref().map(|why| format!("\n    because: {why}")).unwrap_or_default();
-            shell.data(format_args!("  last run {id}{workflow}: {}{pid}{reason}{why}", run.outcome));
+            shell.words(format_args!("  last run {id}{workflow}: {}{pid}{reason}{why}", run.outcome));
             if run.has_fallen_back() {
                 shell.talk(format_args!("the control plane has fallen back to static pods: {HOW_TO_GO_ON}"));
             }

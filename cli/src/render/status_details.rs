@@ -32,6 +32,9 @@ struct PortStatus {
     held_by: Vec<String>,
     /// What was seen instead of good answers.
     silent: Option<String>,
+    /// Whether the processes could be seen.
+    #[serde(skip)]
+    is_seen: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -62,8 +65,12 @@ struct CertificateStatus {
 }
 
 impl StatusDetails {
-    pub(crate) fn of(facts: &Facts) -> Self {
+    /// Another user than root does not see whose sockets there are.
+    pub(crate) fn of(facts: &Facts, is_root: bool) -> Self {
         let mut unseen: Vec<String> = Vec::new();
+        if !is_root {
+            unseen.push("who listens on the ports, and what only root can read: run it as root".to_owned());
+        }
         if let Err(error) = &facts.api {
             unseen.push(format!("DaemonSets, leaders and the lock: {error}"));
         }
@@ -77,10 +84,11 @@ impl StatusDetails {
                 }
             };
             let silent = match &seen.serving {
-                Serving::By(_) => None,
-                Serving::Not(why) => Some(why.clone()),
+                Serving::Not(why) if is_root => Some(why.clone()),
+                _ => None,
             };
-            ports.push(PortStatus { component: *component, port: seen.port, held_by, silent });
+            let is_seen = is_root && seen.listeners.is_ok();
+            ports.push(PortStatus { component: *component, port: seen.port, held_by, silent, is_seen });
         }
         if let Err(error) = &facts.guard {
             unseen.push(format!("the guard: {error}"));
@@ -108,30 +116,33 @@ impl StatusDetails {
 
     pub(super) fn show(&self, shell: &Shell) {
         for port in &self.ports {
-            let by =
-                if port.held_by.is_empty() { "no process".to_owned() } else { port.held_by.join(" and ") };
+            let by = match port.held_by.as_slice() {
+                [] if !port.is_seen => "not seen".to_owned(),
+                [] => "no process".to_owned(),
+                some => some.join(" and "),
+            };
             let silent =
                 port.silent.as_ref().map(|why| format!("; does not serve: {why}")).unwrap_or_default();
-            shell.data(format_args!("  port {:<19} {by}{silent}", port.port));
+            shell.words(format_args!("  port {:<19} {by}{silent}", port.port));
         }
         for leader in &self.leaders {
             let holder = if leader.holder.is_empty() { "no process" } else { &leader.holder };
             let age = leader
                 .renewed_seconds_ago
                 .map_or("never renewed".to_owned(), |age| format!("renewed {age} s ago"));
-            shell.data(format_args!("  leader of {}: {holder}, {age}", leader.component));
+            shell.words(format_args!("  leader of {}: {holder}, {age}", leader.component));
         }
         if let Some(oldest) = self.standby.iter().min_by(|a, b| a.since.cmp(&b.since)) {
-            shell.data(format_args!("  standby: unchanged since {} ({})", oldest.since, oldest.component));
+            shell.words(format_args!("  standby: unchanged since {} ({})", oldest.since, oldest.component));
         }
         if let Some(next) = &self.next_certificate {
-            shell.data(format_args!(
+            shell.words(format_args!(
                 "  certificates: the first to end is {}, in {} days",
                 next.path, next.days_left
             ));
         }
         for OlderCertificate { certificate, process, remedy } in &self.older_certificates {
-            shell.data(format_args!("  {process} goes on with an older {certificate}: {remedy}"));
+            shell.words(format_args!("  {process} goes on with an older {certificate}: {remedy}"));
         }
         for what in &self.unseen {
             shell.talk(format_args!("not seen: {what}"));

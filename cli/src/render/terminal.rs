@@ -3,6 +3,7 @@
 use indicatif::{ProgressDrawTarget, TermLike};
 use rustix::termios::tcgetwinsize;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 
 /// The width of a terminal that does not tell its own.
 const COLUMNS: u16 = 80;
@@ -15,6 +16,31 @@ pub(super) fn target() -> ProgressDrawTarget {
         true => ProgressDrawTarget::term_like_with_hz(Box::new(Terminal), REDRAWS_PER_SECOND),
         false => ProgressDrawTarget::hidden(),
     }
+}
+
+/// How wide a terminal is. `None` for what is none.
+pub(crate) fn columns_of(stream: impl AsFd) -> Option<usize> {
+    tcgetwinsize(stream).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// The text, with each line that is longer than so many columns broken between words: what follows is indented a
+/// little more. A line with colours in it stays as it is.
+pub(crate) fn on_lines(text: &str, columns: Option<usize>) -> String {
+    let Some(columns) = columns else { return text.to_owned() };
+    let broken = |line: &str| {
+        if line.chars().count() <= columns || line.contains('\x1b') {
+            return line.to_owned();
+        }
+        let indent = line.chars().take_while(|letter| *letter == ' ').count();
+        let (first, rest) = (" ".repeat(indent), " ".repeat(indent + 2));
+        let options = textwrap::Options::new(columns)
+            .initial_indent(&first)
+            .subsequent_indent(&rest)
+            .break_words(false)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation);
+        textwrap::fill(line.trim_start(), options)
+    };
+    text.split('\n').map(broken).collect::<Vec<_>>().join("\n")
 }
 
 /// How wide stderr is.
@@ -94,4 +120,19 @@ impl TermLike for Terminal {
 /// The text in the colour of this code, or as it is.
 pub(super) fn paint(code: &str, text: &str, coloured: bool) -> String {
     if coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_broken_between_words_on_a_terminal_alone() {
+        let text = "  run 0192: completed; `fulcrum history 0192` says what was done\nshort";
+        assert_eq!(on_lines(text, None), text);
+        let expected = "  run 0192: completed;\n    `fulcrum history 0192`\n    says what was done\nshort";
+        assert_eq!(on_lines(text, Some(27)), expected);
+        let painted = "\x1b[31m a line with colours\x1b[0m";
+        assert_eq!(on_lines(painted, Some(5)), painted);
+    }
 }
