@@ -202,6 +202,23 @@ async fn a_run_that_was_left_is_found_and_its_command_mends_it() {
     assert_well(&world, "the command has mended it").await;
 }
 
+/// By the exit code a script knows that something is broken, and by the last lines which command mends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_broken_is_the_exit_code_10() {
+    if !crate::cli::root() {
+        return;
+    }
+    let world = TestSite::boot().await;
+    std::fs::write(world.kubeconfig(), crate::cli::kubeconfig("http://127.0.0.1:9")).unwrap();
+    let mut doctor = std::process::Command::new(env!("CARGO_BIN_EXE_fulcrum"));
+    doctor.env_clear().arg("doctor").arg("--state-dir").arg(world.state_dir());
+    doctor.arg("--kubeconfig").arg(world.kubeconfig()).arg("--manifests-dir").arg(world.manifests().path());
+    let output = doctor.output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(10), "{said}");
+    assert!(said.contains("BAD     api") && said.contains("-> "), "{said}");
+}
+
 async fn pivoted() -> (TestSite, RunId) {
     let world = TestSite::boot().await;
     let journal = world.journal();
