@@ -59,6 +59,11 @@ fn text(bytes: &[u8]) -> String {
 
 /// With numbers, random names and the columns' widths taken out.
 fn redacted(text: &str) -> String {
+    text.lines().map(|line| redacted_line(line) + "\n").collect()
+}
+
+/// The same of a line.
+pub(crate) fn redacted_line(line: &str) -> String {
     let word = |word: &str| -> String {
         let shown = match word.rsplit_once('-') {
             Some((name, suffix)) if word.starts_with("self-hosted-") && suffix.len() == 5 => {
@@ -75,7 +80,7 @@ fn redacted(text: &str) -> String {
         }
         kept
     };
-    text.lines().map(|line| line.split_whitespace().map(word).collect::<Vec<_>>().join(" ") + "\n").collect()
+    line.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
 }
 
 const SUMMARY: &str = "\

@@ -2,6 +2,7 @@
 
 use crate::beside::terminal;
 use crate::history::golden;
+use crate::rehearse::redacted_line;
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::io::Read;
 use std::num::NonZeroU16;
@@ -79,27 +80,11 @@ fn on_terminal(columns: u16, args: &[&str]) -> Seen {
 
 /// With the figures and random names of the day taken out, and the order of steps that end side by side.
 fn settled(text: &str) -> String {
-    let digits = |line: &str| {
-        let mut kept = String::new();
-        for letter in line.chars() {
-            match letter {
-                '0'..='9' if kept.ends_with('0') => {}
-                '0'..='9' => kept.push('0'),
-                other => kept.push(other),
-            }
-        }
-        kept
-    };
-    let word = |word: &str| match word.rsplit_once('-') {
-        Some((name, suffix)) if word.starts_with("self-hosted-") && suffix.len() == 5 => format!("{name}-?"),
-        _ => word.to_owned(),
-    };
-    let mut lines: Vec<String> = Vec::new();
-    for line in text.lines() {
+    let settled = |line: &str| {
         let indent = line.len() - line.trim_start().len();
-        let words: Vec<String> = line.split_whitespace().map(word).collect();
-        lines.push(digits(&format!("{}{}", " ".repeat(indent), words.join(" "))));
-    }
+        format!("{}{}", " ".repeat(indent), redacted_line(line))
+    };
+    let mut lines: Vec<String> = text.lines().map(settled).collect();
     let turn = |line: &String| ["  done ", "  undone "].into_iter().position(|mark| line.starts_with(mark));
     for lines in lines.chunk_by_mut(|one, other| turn(one).is_some() && turn(one) == turn(other)) {
         lines.sort();

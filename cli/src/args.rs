@@ -27,6 +27,7 @@ pub(crate) use upgrade::{Release, Upgrade, UpgradeCommand};
 
 pub(crate) use rehearse::Rehearse;
 
+use crate::exit::EXIT_CODES;
 use crate::story;
 use clap::{Parser, Subcommand, ValueEnum};
 use fulcrum_engine::state::Timestamp;
@@ -42,8 +43,8 @@ use std::time::Duration;
     version,
     disable_help_flag = true,
     max_term_width = 100,
-    after_help = examples::PROGRAM,
-    after_long_help = examples::program_and_exit_codes()
+    after_help = examples::program(examples::WHERE_THE_REST_IS),
+    after_long_help = examples::program(EXIT_CODES)
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -153,8 +154,8 @@ pub(crate) enum Command {
     History(History),
     /// Pivot a simulated cluster and roll back, in seconds.
     ///
-    /// Without root and without network. The steps are the real ones. They work on copies of this node's manifests, or on what kubeadm writes. The
-    /// rehearsal touches nothing real and leaves nothing behind.
+    /// Without root and without network. The steps are the real ones. They work on copies of this node's manifests, or
+    /// on what kubeadm writes. The rehearsal touches nothing real and leaves nothing behind.
     Rehearse(Rehearse),
     /// Write the completions for a shell to stdout.
     #[command(after_help = examples::COMPLETIONS)]
@@ -371,6 +372,12 @@ impl Args {
             command.error(clap::error::ErrorKind::ArgumentConflict, words).exit();
         }
     }
+}
+
+/// The command and those below it that people see.
+pub(crate) fn visible(command: &clap::Command) -> Vec<clap::Command> {
+    let below = command.get_subcommands().filter(|below| !below.is_hide_set() && below.get_name() != "help");
+    std::iter::once(command.clone()).chain(below.flat_map(visible)).collect()
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -1,21 +1,20 @@
 //! How each command is used: the end of its help. The lines stand as they are written, so each fits 80 columns.
 
-use crate::exit::EXIT_CODES;
+/// Of the program: what it ends with, too.
+pub(super) fn program(end: &str) -> String {
+    format!("{PROGRAM}\n\n{end}")
+}
 
-pub(super) const PROGRAM: &str = "\
+/// The end of the short help.
+pub(super) const WHERE_THE_REST_IS: &str =
+    "Exit codes, and all options: `fulcrum help`, `fulcrum help pivot`";
+
+const PROGRAM: &str = "\
 Examples:
   fulcrum rehearse       a simulated cluster: safe everywhere
   fulcrum preflight      may this node be pivoted?
   fulcrum pivot          asks, then does it
-  fulcrum rollback       the static pods come back
-
-Exit codes, and all options: `fulcrum help`, `fulcrum help pivot`";
-
-/// Of the program: what it ends with, too.
-pub(super) fn program_and_exit_codes() -> String {
-    let examples = PROGRAM.rsplit_once("\n\n").map_or(PROGRAM, |(examples, _)| examples);
-    format!("{examples}\n\n{EXIT_CODES}")
-}
+  fulcrum rollback       the static pods come back";
 
 pub(super) const PIVOT: &str = "\
 Examples:

@@ -1,13 +1,6 @@
 use super::*;
 use clap::CommandFactory;
 
-/// Each command that people see, with its words.
-fn visible(command: &clap::Command) -> Vec<clap::Command> {
-    let children = command.get_subcommands().filter(|child| !child.is_hide_set());
-    let children = children.filter(|child| child.get_name() != "help").flat_map(visible);
-    std::iter::once(command.clone()).chain(children).collect()
-}
-
 /// `--help` is read at once: in one screen, with an example. `help COMMAND` has what is left away there.
 #[test]
 fn the_help_of_every_command_fits_a_screen_and_has_an_example() {

@@ -1,7 +1,7 @@
 //! `fulcrum completions` and `fulcrum man-pages`: what a package installs beside the program, made from the
 //! definition of the command line.
 
-use crate::args::Args;
+use crate::args::{Args, visible};
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
 use clap::CommandFactory;
@@ -30,12 +30,6 @@ pub(crate) fn man_pages(dir: &Path, shell: &Shell) -> Result<Exit, Failure> {
         shell.talk(format_args!("{} is written", path.display()));
     }
     Ok(Exit::Done)
-}
-
-/// The command and those below it that people see.
-fn visible(command: &clap::Command) -> Vec<clap::Command> {
-    let below = command.get_subcommands().filter(|below| !below.is_hide_set() && below.get_name() != "help");
-    std::iter::once(command.clone()).chain(below.flat_map(visible)).collect()
 }
 
 #[cfg(test)]

@@ -45,8 +45,10 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
     }
     if meant.state.rollback().is_none() {
         refuse_a_lost_edit(&site, &meant.state).await?;
-        refuse_a_downgrade(global, args, &meant.state)?;
-        refuse_what_was_outrun(args, &site, run, &meant.state).await?;
+        if meant.state.plan().workflow() == PIVOT && !args.allow_downgrade {
+            refuse_a_downgrade(global)?;
+            refuse_what_was_outrun(&site, run).await?;
+        }
         refuse_a_lost_renewal(&site, run, &meant.state)?;
     }
     if !args.consent.yes {
@@ -138,10 +140,7 @@ async fn refuse_a_lost_edit(site: &Site, run: &Run) -> Result<(), Failure> {
 }
 
 /// Refuses to bring static pods back whose release is older than what the API server has stored.
-fn refuse_a_downgrade(global: &Global, args: &Rollback, run: &Run) -> Result<(), Failure> {
-    if args.allow_downgrade || run.plan().workflow() != PIVOT {
-        return Ok(());
-    }
+fn refuse_a_downgrade(global: &Global) -> Result<(), Failure> {
     let journal = read_journal(&global.state_dir, LockPurpose::Rollback)?;
     for header in journal.runs()?.into_iter().filter(|header| header.kind == FINALIZE) {
         if !load(&journal, header.run)?.is_rolled_back() {
@@ -158,15 +157,7 @@ fn refuse_a_downgrade(global: &Global, args: &Rollback, run: &Run) -> Result<(),
 
 /// As above, where another node has finalized the upgrade: this node's journal does not know. An API that does not answer
 /// refuses nothing, for the static pods may be what brings it back.
-async fn refuse_what_was_outrun(
-    args: &Rollback,
-    site: &Site,
-    run: RunId,
-    state: &Run,
-) -> Result<(), Failure> {
-    if args.allow_downgrade || state.plan().workflow() != PIVOT {
-        return Ok(());
-    }
+async fn refuse_what_was_outrun(site: &Site, run: RunId) -> Result<(), Failure> {
     let api = Component::ApiServer;
     let Ok(archived) = std::fs::read(site.archived(run, api)) else { return Ok(()) };
     let Ok(before) = StaticPod::parse(api, &archived) else { return Ok(()) };

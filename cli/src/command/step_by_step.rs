@@ -5,7 +5,7 @@
 
 use super::carry_on::signals;
 use crate::exit::Failure;
-use crate::render::{Progress, wrapped};
+use crate::render::Progress;
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
 use fulcrum_engine::run::Phase;
@@ -97,11 +97,8 @@ pub(super) async fn ask(handover: HandoverMode, next: &[StepId], progress: &Prog
     for step in next {
         let kind = StepName::parse(step.as_str()).map(StepName::kind);
         let Some(story) = kind.and_then(|kind| story(kind, handover)) else { continue };
-        let does = format!("{}: {}", shown(step), story.does);
-        let costs = format!("cost: {}; undo: {}", story.costs, story.undone);
-        for line in wrapped("next: ", &does).into_iter().chain(wrapped("      ", &costs)) {
-            shell.talk(line);
-        }
+        shell.talk(format_args!("next: {}: {}", shown(step), story.does));
+        shell.talk(format_args!("      cost: {}; undo: {}", story.costs, story.undone));
     }
     shell.ask("Go on? [y/N] ");
     let (tell, told) = tokio::sync::oneshot::channel();

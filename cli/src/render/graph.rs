@@ -5,14 +5,50 @@ use crate::args::Graph;
 use fulcrum_engine::Plan;
 use fulcrum_steps::step_name::shown;
 use maud::html;
-use std::fmt::Write;
 
 /// The plan's steps and what each comes after, in the language of `kind`.
 pub(crate) fn graph(plan: &Plan, kind: Graph) -> String {
     match kind {
-        Graph::Mermaid | Graph::Dot => written(plan, kind == Graph::Dot),
+        Graph::Mermaid => written(plan, &MERMAID),
+        Graph::Dot => written(plan, &DOT),
         Graph::Svg => drawn(plan),
     }
+}
+
+/// How a graph is written.
+struct Language {
+    head: &'static str,
+    tail: &'static str,
+    /// A step at this place, with its name.
+    step: fn(usize, &str) -> String,
+    /// A step that comes before another one.
+    edge: fn(usize, usize) -> String,
+}
+
+const MERMAID: Language = Language {
+    head: "flowchart TD\n",
+    tail: "",
+    step: |at, name| format!("  s{at}[\"{name}\"]\n"),
+    edge: |before, at| format!("  s{before} --> s{at}\n"),
+};
+
+const DOT: Language = Language {
+    head: "digraph plan {\n  rankdir=TB;\n  node [shape=box, fontname=\"monospace\"];\n",
+    tail: "}\n",
+    step: |at, name| format!("  s{at} [label=\"{name}\"];\n"),
+    edge: |before, at| format!("  s{before} -> s{at};\n"),
+};
+
+fn written(plan: &Plan, language: &Language) -> String {
+    let place = |id| plan.steps().iter().position(|step| step.id == id).unwrap_or_default();
+    let mut text = language.head.to_owned();
+    for (at, step) in plan.steps().iter().enumerate() {
+        text += &(language.step)(at, &shown(&step.id));
+    }
+    for (at, step) in plan.steps().iter().enumerate() {
+        text.extend(step.after.iter().map(|before| (language.edge)(place(before.clone()), at)));
+    }
+    text + language.tail
 }
 
 /// How high a step's row is, and how wide a lane, in pixels.
@@ -40,35 +76,6 @@ fn drawn(plan: &Plan) -> String {
         }
     };
     format!("{}\n", picture.into_string())
-}
-
-fn written(plan: &Plan, dot: bool) -> String {
-    let mut text = match dot {
-        false => "flowchart TD\n".to_owned(),
-        true => "digraph plan {\n  rankdir=TB;\n  node [shape=box, fontname=\"monospace\"];\n".to_owned(),
-    };
-    let place = |id| plan.steps().iter().position(|step| step.id == id).unwrap_or_default();
-    for (at, step) in plan.steps().iter().enumerate() {
-        let name = shown(&step.id);
-        // Writing to a string cannot fail.
-        let _ = match dot {
-            false => writeln!(text, "  s{at}[\"{name}\"]"),
-            true => writeln!(text, "  s{at} [label=\"{name}\"];"),
-        };
-    }
-    for (at, step) in plan.steps().iter().enumerate() {
-        for before in &step.after {
-            let before = place(before.clone());
-            let _ = match dot {
-                false => writeln!(text, "  s{before} --> s{at}"),
-                true => writeln!(text, "  s{before} -> s{at};"),
-            };
-        }
-    }
-    if dot {
-        text.push_str("}\n");
-    }
-    text
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub(crate) use doctor::show_findings;
 pub(crate) use forecast::Forecast;
 pub(crate) use found::{adopted_manifests, show_found};
 pub(crate) use graph::graph;
-pub(crate) use history::{FORMAT_VERSION, paragraph, run_json, steps, wrapped};
+pub(crate) use history::{FORMAT_VERSION, paragraph, run_json, steps};
 pub(crate) use nodes_tour::show_nodes_tour;
 pub(crate) use outline::Outline;
 pub(crate) use overview::overview;

@@ -199,8 +199,7 @@ pub(super) fn below(text: &str, columns: usize) -> String {
 mod tests {
     use super::*;
     use crate::args::Output;
-    use indicatif::TermLike;
-    use std::io;
+    use crate::render::terminal::{Sink, Terminal};
     use std::num::NonZeroU16;
     use std::sync::{Arc, Mutex};
 
@@ -223,52 +222,16 @@ mod tests {
         fn text(&self) -> String {
             self.0.lock().unwrap().screen().contents()
         }
-
-        fn put(&self, text: &str) -> io::Result<()> {
-            self.0.lock().unwrap().process(text.as_bytes());
-            Ok(())
-        }
-
-        fn go(&self, n: usize, which: char) -> io::Result<()> {
-            if n > 0 { self.put(&format!("\x1b[{n}{which}")) } else { Ok(()) }
-        }
     }
 
-    impl TermLike for Seen {
-        fn width(&self) -> u16 {
-            80
+    impl Sink for Seen {
+        fn put(&self, text: std::fmt::Arguments<'_>) {
+            let text = text.to_string().replace('\n', "\r\n");
+            self.0.lock().unwrap().process(text.as_bytes());
         }
 
-        fn move_cursor_up(&self, n: usize) -> io::Result<()> {
-            self.go(n, 'A')
-        }
-
-        fn move_cursor_down(&self, n: usize) -> io::Result<()> {
-            self.go(n, 'B')
-        }
-
-        fn move_cursor_right(&self, n: usize) -> io::Result<()> {
-            self.go(n, 'C')
-        }
-
-        fn move_cursor_left(&self, n: usize) -> io::Result<()> {
-            self.go(n, 'D')
-        }
-
-        fn write_line(&self, text: &str) -> io::Result<()> {
-            self.put(&format!("{text}\r\n"))
-        }
-
-        fn write_str(&self, text: &str) -> io::Result<()> {
-            self.put(text)
-        }
-
-        fn clear_line(&self) -> io::Result<()> {
-            self.put("\r\x1b[2K")
-        }
-
-        fn flush(&self) -> io::Result<()> {
-            Ok(())
+        fn size(&self) -> (u16, u16) {
+            (80, 24)
         }
     }
 
@@ -276,7 +239,7 @@ mod tests {
     #[test]
     fn nothing_is_drawn_over_a_question() {
         let seen = Seen::new();
-        let target = ProgressDrawTarget::term_like_with_hz(Box::new(seen.clone()), 255);
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(Terminal(seen.clone())), 255);
         let shell = Shell { output: Output::Text, verbose: 0 };
         let mut screen = Screen::on(target, &shell, None);
         let counts = Counts { asked: 7, answered: 7, ..Counts::default() };
@@ -284,10 +247,10 @@ mod tests {
         assert!(seen.text().contains("answered 7 of 7"), "{}", seen.text());
         screen.hold();
         assert!(!seen.text().contains("answered"), "{}", seen.text());
-        seen.put("Go on? [y/N] ").unwrap();
+        seen.put(format_args!("Go on? [y/N] "));
         screen.api(counts);
         assert_eq!(seen.text().trim(), "Go on? [y/N]");
-        seen.put("y\r\n").unwrap();
+        seen.put(format_args!("y\n"));
         screen.go_on();
         assert!(seen.text().contains("Go on? [y/N] y") && seen.text().contains("7 of 7"), "{}", seen.text());
     }

@@ -13,7 +13,7 @@ const ROWS: u16 = 24;
 pub(super) fn target() -> ProgressDrawTarget {
     let can_move = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
     match can_move && io::stderr().is_terminal() {
-        true => ProgressDrawTarget::term_like_with_hz(Box::new(Terminal), REDRAWS_PER_SECOND),
+        true => ProgressDrawTarget::term_like_with_hz(Box::new(Terminal(Stderr)), REDRAWS_PER_SECOND),
         false => ProgressDrawTarget::hidden(),
     }
 }
@@ -33,47 +33,69 @@ pub(crate) fn on_lines(text: &str, columns: Option<usize>) -> String {
         }
         let indent = line.chars().take_while(|letter| *letter == ' ').count();
         let (first, rest) = (" ".repeat(indent), " ".repeat(indent + 2));
-        let options = textwrap::Options::new(columns)
-            .initial_indent(&first)
-            .subsequent_indent(&rest)
-            .break_words(false)
-            .word_splitter(textwrap::WordSplitter::NoHyphenation);
+        let options = between_words(columns).initial_indent(&first).subsequent_indent(&rest);
         textwrap::fill(line.trim_start(), options)
     };
     text.split('\n').map(broken).collect::<Vec<_>>().join("\n")
 }
 
+/// Lines are broken between words: a path or a command that is longer than a line stays whole.
+pub(super) fn between_words<'a>(columns: usize) -> textwrap::Options<'a> {
+    let whole = textwrap::WordSplitter::NoHyphenation;
+    textwrap::Options::new(columns).break_words(false).word_splitter(whole)
+}
+
 /// How wide stderr is.
 pub(super) fn columns() -> u16 {
-    tcgetwinsize(io::stderr()).map_or(COLUMNS, |size| if size.ws_col == 0 { COLUMNS } else { size.ws_col })
+    columns_of(io::stderr()).and_then(|columns| columns.try_into().ok()).unwrap_or(COLUMNS)
 }
 
 const REDRAWS_PER_SECOND: u8 = 20;
 
-/// stderr. indicatif panics where a write fails, and once more when it is dropped. Writes to this never fail.
-#[derive(Debug)]
-struct Terminal;
+/// Where what is drawn goes.
+pub(super) trait Sink: std::fmt::Debug + Send + Sync {
+    /// Takes the text, or drops it.
+    fn put(&self, text: std::fmt::Arguments<'_>);
+    /// Columns and rows.
+    fn size(&self) -> (u16, u16);
+}
 
-impl Terminal {
+#[derive(Debug)]
+struct Stderr;
+
+impl Sink for Stderr {
     fn put(&self, text: std::fmt::Arguments<'_>) {
-        let _ = io::stderr().lock().write_fmt(text);
+        let mut stderr = io::stderr().lock();
+        let _ = stderr.write_fmt(text).and_then(|()| stderr.flush());
     }
 
+    fn size(&self) -> (u16, u16) {
+        let rows = tcgetwinsize(io::stderr()).map_or(0, |size| size.ws_row);
+        (columns(), if rows == 0 { ROWS } else { rows })
+    }
+}
+
+/// A terminal that is drawn on. indicatif panics where a write fails, and once more when it is dropped. Writes to this
+/// never fail.
+#[derive(Debug)]
+pub(super) struct Terminal<S>(pub(super) S);
+
+impl<S: Sink> Terminal<S> {
     /// A sequence that moves the cursor by `n`. For 0 the sequence would move it by 1.
     fn go(&self, n: usize, which: char) {
         if n > 0 {
-            self.put(format_args!("\x1b[{n}{which}"));
+            self.0.put(format_args!("\x1b[{n}{which}"));
         }
     }
 }
 
-impl TermLike for Terminal {
+impl<S: Sink> TermLike for Terminal<S> {
     fn width(&self) -> u16 {
-        columns()
+        self.0.size().0
     }
 
     fn height(&self) -> u16 {
-        tcgetwinsize(io::stderr()).map_or(ROWS, |size| if size.ws_row == 0 { ROWS } else { size.ws_row })
+        self.0.size().1
     }
 
     fn move_cursor_up(&self, n: usize) -> io::Result<()> {
@@ -97,22 +119,21 @@ impl TermLike for Terminal {
     }
 
     fn write_line(&self, text: &str) -> io::Result<()> {
-        self.put(format_args!("{text}\n"));
+        self.0.put(format_args!("{text}\n"));
         Ok(())
     }
 
     fn write_str(&self, text: &str) -> io::Result<()> {
-        self.put(format_args!("{text}"));
+        self.0.put(format_args!("{text}"));
         Ok(())
     }
 
     fn clear_line(&self) -> io::Result<()> {
-        self.put(format_args!("\r\x1b[2K"));
+        self.0.put(format_args!("\r\x1b[2K"));
         Ok(())
     }
 
     fn flush(&self) -> io::Result<()> {
-        let _ = io::stderr().lock().flush();
         Ok(())
     }
 }

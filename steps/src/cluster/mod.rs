@@ -36,8 +36,8 @@ pub use names::{
 };
 pub(crate) use names::{CERTIFICATES_ANNOTATION, OPT_IN_LABEL, RUN_ANNOTATION};
 pub use node_entry::{
-    DaemonsetVersion, GUARD_BEATS_EVERY, GuardEntry, GuardState, NodeEntry, NodeMode, ROLL_CALL_VERSION,
-    RunPhase, StandbyEntry,
+    DaemonsetVersion, GUARD_BEATS_EVERY, GUARD_SILENT_AFTER, GuardEntry, GuardState, NodeEntry, NodeMode,
+    ROLL_CALL_VERSION, RunPhase, StandbyEntry,
 };
 pub(crate) use nodes::addresses;
 pub use pods::{config_hash, is_ready, pod_story, unschedulable};

@@ -76,6 +76,9 @@ pub struct GuardEntry {
 /// quick, and a write a minute from each node is little.
 pub const GUARD_BEATS_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
 
+/// A guard that has said nothing for longer is silent. One beat may be late, and another be refused.
+pub const GUARD_SILENT_AFTER: std::time::Duration = std::time::Duration::from_secs(180);
+
 /// The standby of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StandbyEntry {

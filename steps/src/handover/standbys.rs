@@ -2,7 +2,7 @@
 //! in the roll call of which it is. A power cut of a node whose standby is behind brings up what ran before.
 
 use crate::cluster::{
-    Answer, Cluster, ClusterError, DaemonsetVersion, GUARD_BEATS_EVERY, OPT_IN_LABEL, config_hash,
+    Answer, Cluster, ClusterError, DaemonsetVersion, GUARD_SILENT_AFTER, OPT_IN_LABEL, config_hash,
 };
 use crate::component::Component;
 use crate::settings::Settings;
@@ -10,9 +10,6 @@ use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
-
-/// A guard that has said nothing for so many of its beats is silent.
-const BEATS_MISSED: u32 = 3;
 
 /// Another node that runs on the DaemonSets, or did, and what a power cut there would bring up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +91,7 @@ fn lag(entry: Option<&Answer>, statics: Vec<Component>, wanted: &Versions, now: 
     let silent = u64::try_from(silent).unwrap_or(0);
     match earlier.is_empty() {
         // A guard that is gone hands nothing over, and renews nothing after the change.
-        _ if silent > (GUARD_BEATS_EVERY * BEATS_MISSED).as_secs() => Some(Lag::Silent(silent)),
+        _ if silent > GUARD_SILENT_AFTER.as_secs() => Some(Lag::Silent(silent)),
         true => None,
         false => Some(Lag::Earlier(earlier)),
     }

@@ -1,15 +1,13 @@
 //! Makes a row of each node. Pure: facts in, rows out.
 
 use super::facts::{LockFacts, NodeFacts, OverviewFacts, PodFacts};
-use crate::cluster::{Answer, GUARD_BEATS_EVERY, GuardState, NodeEntry, NodeMode, RunPhase, node_of};
+use crate::cluster::{Answer, GUARD_SILENT_AFTER, GuardState, NodeEntry, NodeMode, RunPhase, node_of};
 use crate::component::Component;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::time::Duration;
 
-/// A guard that has missed this many beats is silent. One may be late, and another be refused.
-const BEATS_MISSED: u32 = 3;
 /// A run in flight that has said nothing new for this long is looked at by a person. A pivot has 10 min by default.
 const LONG: Duration = Duration::from_secs(900);
 
@@ -192,7 +190,7 @@ fn guard(now: Timestamp, entry: Option<&NodeEntry>) -> GuardRow {
     let said = ago(now, guard.beat.or_else(|| entry.and_then(|entry| entry.written)));
     // While a run is at work the guard waits, and says nothing.
     let in_flight = entry.is_some_and(|entry| entry.phase.in_flight());
-    let silent = !in_flight && said.is_some_and(|said| said > GUARD_BEATS_EVERY * BEATS_MISSED);
+    let silent = !in_flight && said.is_some_and(|said| said > GUARD_SILENT_AFTER);
     let state = match guard.state {
         GuardState::Unknown => GuardSeen::Unknown,
         _ if silent => GuardSeen::Silent,

@@ -6,11 +6,10 @@ use super::pulse::Pulse;
 use super::setup::Setup;
 use super::simulated_site::SimulatedSite;
 use super::story::Story;
-use super::tour::{Summary, arrived, look, outcome, reason, step_times};
+use super::tour::{Summary, Tour, arrived};
 use fulcrum_engine::state::RunId;
-use fulcrum_engine::{Observer, Outcome};
+use fulcrum_engine::{Ending, Observer, Outcome};
 use fulcrum_evidence::verify::Standing;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Pivots the world, cuts its power, rotates a certificate, and goes back, with requests to its API all the while.
@@ -22,46 +21,22 @@ pub async fn secrets_and_back(
     setup: &Setup,
     watching: Arc<dyn Observer>,
 ) -> Result<Summary, RehearsalError> {
-    let pulse = Pulse::start(world.cluster.clone(), world.machine().name().to_owned());
     let keys = world.keys()?;
-    let mut control_plane = BTreeMap::from([("before", look(&world.machine().snapshot()))]);
-    tokio::time::sleep(QUIET).await;
-    pulse.phase("pivot");
+    let mut tour = Tour::begin(world, world.machine().name().to_owned()).await;
+    tour.pulse.phase("pivot");
     let pivoted = world.pivot(&world.journal()?, Arc::clone(&watching)).await?;
-    let mut wrong = arrived(world, &pivoted, Outcome::Completed).await.err();
-    if wrong.is_none() {
-        wrong = lives(world, pivoted.run, &pulse).await.err();
+    match arrived(world, &pivoted, Outcome::Completed).await {
+        Ok(()) => tour.seen.found(lives(world, pivoted.run, &tour.pulse).await),
+        wrong => tour.seen.found(wrong),
     }
-    control_plane.insert("between", look(&world.machine().snapshot()));
+    tour.look("between");
+    // The guard has had the journal meanwhile.
     let journal = world.journal()?;
-    let mut rollback = None;
-    if outcome(&pivoted) != Some(Outcome::RolledBack) {
-        pulse.phase("rollback");
-        let back = world.rollback(&journal, pivoted.run, watching).await?;
-        pulse.phase("after");
-        let back_wrong = arrived(world, &back, Outcome::RolledBack).await.err();
-        wrong = wrong.or(back_wrong);
-        tokio::time::sleep(QUIET).await;
-        rollback = Some((outcome(&back), reason(&back)));
-    }
-    wrong = wrong.or(world.keeps_no_secret(&journal, pivoted.run, keys).await.err());
-    wrong = wrong.or(world.is_verified(&journal.reader(), Standing::Verified).await.err());
-    control_plane.insert("after", look(&world.machine().snapshot()));
-    let requests = pulse.stop();
-    let timed = requests.iter().filter(|asked| matches!(asked.phase, "pivot" | "rollback"));
-    Ok(Summary {
-        story: Story::Secrets,
-        run: pivoted.run,
-        kubernetes: setup.version(),
-        manifests: setup.from().map(Into::into),
-        pivot: (outcome(&pivoted), reason(&pivoted)),
-        rollback,
-        difference: wrong.map(|wrong| wrong.to_string()),
-        steps: step_times(&journal, pivoted.run)?,
-        took: timed.map(|asked| asked.took).sum(),
-        requests,
-        control_plane,
-    })
+    let is_back = async |back: &Ending| arrived(world, back, Outcome::RolledBack).await;
+    tour.goes_back(&journal, &pivoted, watching, is_back).await?;
+    tour.seen.found(world.keeps_no_secret(&journal, pivoted.run, keys).await);
+    tour.seen.found(world.is_verified(&journal.reader(), Standing::Verified).await);
+    tour.end().summary((setup, Story::Secrets), &journal, &pivoted)
 }
 
 /// What comes after the pivot, each part of it in a phase of its own.

@@ -3,15 +3,13 @@
 use super::begun::Begun;
 use super::error::RehearsalError;
 use super::pace::{QUIET, SOON};
-use super::pulse::Pulse;
 use super::setup::Setup;
 use super::simulated_site::SimulatedSite;
 use super::story::Story;
-use super::tour::{Summary, look, outcome, reason, step_times};
+use super::tour::{Summary, Tour, outcome, reason};
 use fulcrum_engine::state::Journal;
 use fulcrum_engine::{Ending, Observer, Outcome, Silent};
 use fulcrum_evidence::verify::Standing;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Carries the change out on the world, which [`SimulatedSite::begin`] has pivoted, and takes it back, with requests to
@@ -26,45 +24,19 @@ pub async fn change_and_back(
     begun: &Begun,
     watching: Arc<dyn Observer>,
 ) -> Result<Summary, RehearsalError> {
-    let pulse = Pulse::start(world.cluster.clone(), world.machine().name().to_owned());
+    let mut tour = Tour::begin(world, world.machine().name().to_owned()).await;
     let journal = world.journal()?;
-    let mut control_plane = BTreeMap::from([("before", look(&world.machine().snapshot()))]);
-    tokio::time::sleep(QUIET).await;
-    pulse.phase(story.name());
+    tour.pulse.phase(story.name());
     let changed = world.carry_out(&journal, begun, Arc::clone(&watching)).await?;
-    pulse.phase("between");
-    let mut wrong = arrived(world, begun, &changed, Outcome::Completed).await.err();
-    control_plane.insert("between", look(&world.machine().snapshot()));
+    tour.pulse.phase("between");
+    tour.seen.found(arrived(world, begun, &changed, Outcome::Completed).await);
+    tour.look("between");
     tokio::time::sleep(QUIET).await;
-    let mut rollback = None;
-    if outcome(&changed) != Some(Outcome::RolledBack) {
-        pulse.phase("rollback");
-        let back = world.rollback(&journal, changed.run, watching).await?;
-        pulse.phase("after");
-        let back_wrong = arrived(world, begun, &back, Outcome::RolledBack).await.err();
-        wrong = wrong.or(back_wrong);
-        tokio::time::sleep(QUIET).await;
-        rollback = Some((outcome(&back), reason(&back)));
-    }
-    control_plane.insert("after", look(&world.machine().snapshot()));
-    let requests = pulse.stop();
-    let timed = requests.iter().filter(|asked| [story.name(), "rollback"].contains(&asked.phase));
-    let took = timed.map(|asked| asked.took).sum();
-    let steps = step_times(&journal, changed.run)?;
-    wrong = wrong.or(goes_back(world, &journal, begun).await.err());
-    Ok(Summary {
-        story,
-        run: changed.run,
-        kubernetes: setup.version(),
-        manifests: setup.from().map(Into::into),
-        pivot: (outcome(&changed), reason(&changed)),
-        rollback,
-        difference: wrong.map(|wrong| wrong.to_string()),
-        steps,
-        took,
-        requests,
-        control_plane,
-    })
+    let is_back = async |back: &Ending| arrived(world, begun, back, Outcome::RolledBack).await;
+    tour.goes_back(&journal, &changed, watching, is_back).await?;
+    let mut seen = tour.end();
+    seen.found(goes_back(world, &journal, begun).await);
+    seen.summary((setup, story), &journal, &changed)
 }
 
 /// Whether a change ended as expected and has left what it must.

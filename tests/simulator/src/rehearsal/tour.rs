@@ -96,43 +96,106 @@ pub async fn there_and_back(
     watching: Arc<dyn Observer>,
 ) -> Result<Summary, RehearsalError> {
     let node = world.preflight().await?.settings.node;
-    let pulse = Pulse::start(world.cluster.clone(), node);
+    let mut tour = Tour::begin(world, node).await;
     let journal = world.journal()?;
-    let mut control_plane = BTreeMap::from([("before", look(&world.machine().snapshot()))]);
-    tokio::time::sleep(QUIET).await;
-    pulse.phase("pivot");
+    tour.pulse.phase("pivot");
     let pivoted = world.pivot(&journal, Arc::clone(&watching)).await?;
-    pulse.phase("between");
-    let mut wrong = arrived(world, &pivoted, Outcome::Completed).await.err();
-    control_plane.insert("between", look(&world.machine().snapshot()));
+    tour.pulse.phase("between");
+    tour.seen.found(arrived(world, &pivoted, Outcome::Completed).await);
+    tour.look("between");
     tokio::time::sleep(QUIET).await;
-    let mut rollback = None;
-    if outcome(&pivoted) != Some(Outcome::RolledBack) {
-        pulse.phase("rollback");
-        let back = world.rollback(&journal, pivoted.run, watching).await?;
-        pulse.phase("after");
-        let back_wrong = arrived(world, &back, Outcome::RolledBack).await.err();
-        wrong = wrong.or(back_wrong);
+    let is_back = async |back: &Ending| arrived(world, back, Outcome::RolledBack).await;
+    tour.goes_back(&journal, &pivoted, watching, is_back).await?;
+    tour.seen.found(world.is_verified(&journal.reader(), Standing::Verified).await);
+    tour.end().summary((setup, Story::Pivot), &journal, &pivoted)
+}
+
+/// A tour on its way.
+pub(super) struct Tour<'a> {
+    world: &'a SimulatedSite,
+    pub(super) pulse: Pulse,
+    pub(super) seen: Findings,
+}
+
+/// What a tour has seen.
+#[derive(Default)]
+pub(super) struct Findings {
+    wrong: Option<RehearsalError>,
+    rollback: Option<(Option<Outcome>, String)>,
+    requests: Vec<Asked>,
+    control_plane: BTreeMap<&'static str, Vec<ComponentSeen>>,
+}
+
+impl<'a> Tour<'a> {
+    /// Asks the API from now on, and looks at the control plane as it is before.
+    pub(super) async fn begin(world: &'a SimulatedSite, node: String) -> Self {
+        let pulse = Pulse::start(world.cluster.clone(), node);
+        let mut tour = Self { world, pulse, seen: Findings::default() };
+        tour.look("before");
         tokio::time::sleep(QUIET).await;
-        rollback = Some((outcome(&back), reason(&back)));
+        tour
     }
-    wrong = wrong.or(world.is_verified(&journal.reader(), Standing::Verified).await.err());
-    control_plane.insert("after", look(&world.machine().snapshot()));
-    let requests = pulse.stop();
-    let timed = requests.iter().filter(|asked| matches!(asked.phase, "pivot" | "rollback"));
-    Ok(Summary {
-        story: Story::Pivot,
-        run: pivoted.run,
-        kubernetes: setup.version(),
-        manifests: setup.from().map(Into::into),
-        pivot: (outcome(&pivoted), reason(&pivoted)),
-        rollback,
-        difference: wrong.map(|wrong| wrong.to_string()),
-        steps: step_times(&journal, pivoted.run)?,
-        took: timed.map(|asked| asked.took).sum(),
-        requests,
-        control_plane,
-    })
+
+    pub(super) fn look(&mut self, phase: &'static str) {
+        let _ = self.seen.control_plane.insert(phase, look(&self.world.machine().snapshot()));
+    }
+
+    /// Takes the run back, if it has not gone back by itself. `arrived` says whether all is as it must be then.
+    pub(super) async fn goes_back(
+        &mut self,
+        journal: &Journal,
+        run: &Ending,
+        watching: Arc<dyn Observer>,
+        arrived: impl AsyncFnOnce(&Ending) -> Result<(), RehearsalError>,
+    ) -> Result<(), RehearsalError> {
+        if outcome(run) == Some(Outcome::RolledBack) {
+            return Ok(());
+        }
+        self.pulse.phase("rollback");
+        let back = self.world.rollback(journal, run.run, watching).await?;
+        self.pulse.phase("after");
+        self.seen.found(arrived(&back).await);
+        tokio::time::sleep(QUIET).await;
+        self.seen.rollback = Some((outcome(&back), reason(&back)));
+        Ok(())
+    }
+
+    /// Looks for the last time. Nobody asks the API any more.
+    pub(super) fn end(mut self) -> Findings {
+        self.look("after");
+        Findings { requests: self.pulse.stop(), ..self.seen }
+    }
+}
+
+impl Findings {
+    /// Keeps the first thing that is not as it must be.
+    pub(super) fn found(&mut self, looked: Result<(), RehearsalError>) {
+        self.wrong = self.wrong.take().or(looked.err());
+    }
+
+    /// The report on this run.
+    pub(super) fn summary(
+        self,
+        (setup, story): (&Setup, Story),
+        journal: &Journal,
+        run: &Ending,
+    ) -> Result<Summary, RehearsalError> {
+        let there = if story.is_a_change() { story.name() } else { Story::Pivot.name() };
+        let timed = self.requests.iter().filter(|asked| [there, "rollback"].contains(&asked.phase));
+        Ok(Summary {
+            story,
+            run: run.run,
+            kubernetes: setup.version(),
+            manifests: setup.from().map(Into::into),
+            pivot: (outcome(run), reason(run)),
+            rollback: self.rollback,
+            difference: self.wrong.map(|wrong| wrong.to_string()),
+            steps: step_times(journal, run.run)?,
+            took: timed.map(|asked| asked.took).sum(),
+            requests: self.requests,
+            control_plane: self.control_plane,
+        })
+    }
 }
 
 impl Summary {
@@ -174,7 +237,7 @@ pub(super) fn reason(ending: &Ending) -> String {
 }
 
 /// From the journal: the report shows what was written down.
-pub(super) fn step_times(journal: &Journal, run: RunId) -> Result<Vec<StepTime>, RehearsalError> {
+fn step_times(journal: &Journal, run: RunId) -> Result<Vec<StepTime>, RehearsalError> {
     let history = History::read(&journal.reader(), run)?;
     let plan = fulcrum_engine::load::load(&journal.reader(), run)?;
     let time = |step: &StepId, direction: Direction| -> Duration {
@@ -190,7 +253,7 @@ pub(super) fn step_times(journal: &Journal, run: RunId) -> Result<Vec<StepTime>,
     Ok(steps.collect())
 }
 
-pub(super) fn look(snapshot: &Snapshot) -> Vec<ComponentSeen> {
+fn look(snapshot: &Snapshot) -> Vec<ComponentSeen> {
     let of = |component: Component| {
         let leader = component.lease_name().map(|lease| snapshot.leaders.get(lease).copied());
         let processes = snapshot.processes.iter().filter(|process| process.component == component.name());
