@@ -8,6 +8,7 @@ use super::error::RehearsalError;
 use super::pace::{API_AWAY, SOON};
 use super::point::{Fault, Point, Then};
 use super::simulated_site::SimulatedSite;
+use fulcrum_engine::load::load;
 use fulcrum_steps::certificates::Renewable;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::plan::{Edit, RenewCerts, Upgrade};
@@ -158,7 +159,10 @@ impl SimulatedSite {
         if !child.reaches_its_point().await? {
             let status = child.end_well().await;
             let how = status.map_or_else(|error| format!(": {error}"), |_| " well".to_owned());
-            return Err(RehearsalError::Child(format!("it was never at {point}, and ended{how}")));
+            let journal = self.journal()?;
+            let last = journal.reader().runs()?.pop().map(|header| load(&journal.reader(), header.run));
+            let run = last.transpose()?.map(|run| format!("; its run: {}", run.phase())).unwrap_or_default();
+            return Err(RehearsalError::Child(format!("it was never at {point}, and ended{how}{run}")));
         }
         match fault {
             Fault::Kill => child.kill().await,
