@@ -7,6 +7,12 @@ power_cut() {
   BOOTED_AT=$(date +%s.%N)
   node_boot >>"$LOGS/node.log" 2>&1
 }
+# power_cut_of_all: of three nodes, at once.
+power_cut_of_all() {
+  on_each_node node_off
+  BOOTED_AT=$(date +%s.%N)
+  on_each_node node_boot >>"$LOGS/node.log" 2>&1
+}
 # cut_at STEP COMMAND ARGS...: the power goes as soon as fulcrum says that the step has begun.
 cut_at() {
   want 'step-started|undo-started' "$1"
@@ -69,6 +75,8 @@ last_run_is() {
   journal_says ".runs | map(select(.kind != \"renew-standby\")) | last | select(.kind == \"$1\" and .outcome == \"$2\" and
     (.run[0:8] + .run[9:13]) >= \"${3:-}\")" >/dev/null
 }
+# pivot_is OUTCOME: the last one.
+pivot_is() { journal_says ".runs | map(select(.kind == \"pivot\")) | last | select(.outcome == \"$1\")" >/dev/null; }
 last_kind_is() { journal_says ".runs | last | select(.kind == \"$1\" and .outcome == \"completed\")" >/dev/null; }
 # hand_overs_from_now: self_hosted_again, from then on, means a run that began later.
 hand_overs_from_now() { RUNS_SINCE=$(printf '%012x' "$(date +%s%3N)"); }

@@ -1,8 +1,6 @@
 # the power is cut at step boundaries of a pivot and of a rollback; the guard ends what was begun (by hand)
 # shellcheck shell=bash
 
-pivot_is() { journal_says ".runs | map(select(.kind == \"pivot\")) | last | select(.outcome == \"$1\")" >/dev/null; }
-
 remember_static
 for step in label-node share-port/kube-apiserver create-daemonset/kube-apiserver await-ready/kube-apiserver switch \
   retire-static/kube-scheduler retire-static/kube-apiserver verify; do
