@@ -6,6 +6,7 @@
 
 NODES=3              # the most that a scenario has
 FABRIC_IP=10.77.0.1  # where clients are, and the balancer of a scenario with several nodes
+VIP_ADDRESS=10.77.0.10 # where kube-vip is in front of them instead
 COMPONENTS=(kube-apiserver kube-controller-manager kube-scheduler)
 LEADERS=(kube-controller-manager kube-scheduler)
 API_DAEMONSET=self-hosted-kube-apiserver
@@ -62,6 +63,12 @@ LOAD_PID='' LOAD_LOG='' LOAD_SUMMARY=''
 
 BALANCER_PID=''
 LOADS=() # NAME PID LOG of each load
+VIP=''   # the address that kube-vip holds, in front of the nodes; empty where haproxy is in front
+STAYING=(etcd) # the static pods of each node that are no part of a pivot
+
+# --- kube-vip, by vip.sh -----------------------------------------------------------------------------------------------
+
+VIP_SINCE='' VIP_WAS='' VIP_CHANGES='' # vip_mark: the time, the node with the address, how often its lease had changed hands
 
 # --- power cuts, by guard.sh -------------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ node_fresh() {
   [ -d "$RELEASE_DIR/root/var/lib/containerd/io.containerd.content.v1.content" ] || node_load_images || return
   node_new || return
   node_config >"$DISK/etc/kubernetes/kubeadm.yaml"
+  [ -z "$VIP" ] || vip_bring super-admin.conf || return
   # preflight is for a real machine; the addons (DNS, proxy) need images that the lab does not have.
   node_exec kubeadm init --config /etc/kubernetes/kubeadm.yaml --skip-phases=preflight,addon --upload-certs || return
   within 120 node_steady || { echo "the control plane is not ready after 120 s: $LAST_SEEN"; return 1; }

@@ -1,13 +1,14 @@
-# Three control-plane nodes behind a balancer. Sourced by session; the scenarios whose names begin with "nodes" have them.
+# Three control-plane nodes behind a balancer, or behind kube-vip. Sourced by session; the scenarios whose names begin with "nodes" have them.
 # shellcheck shell=bash
 
-# nodes_fresh: the balancer, kubeadm init on the first node, kubeadm join on the others, one after the other, and all of it
+# nodes_fresh: what is in front, kubeadm init on the first node, kubeadm join on the others, one after the other, and all of it
 # Ready. About 90 s. What follows is then about the first one.
 nodes_fresh() {
-  local number
-  balancer_start || return
+  local number front=$FABRIC_IP
+  if [ -n "$VIP" ]; then front=$VIP; else balancer_start || return; fi
   node_is 1
-  node_fresh "$FABRIC_IP:6443" >"$LOGS/init.out" || return
+  node_fresh "$front:6443" >"$LOGS/init.out" || return
+  [ -z "$VIP" ] || vip_after_init || return
   for number in $(seq 2 "$NODES"); do node_is "$number"; node_join || return; done
   node_is 1
   within 120 on_each_node node_ready || { echo "the nodes are not ready after 120 s: $LAST_SEEN"; return 1; }
@@ -30,6 +31,7 @@ node_join() {
   node_new || return
   join_config >"$DISK/etc/kubernetes/join.yaml"
   node_exec kubeadm join --config /etc/kubernetes/join.yaml --skip-phases=preflight --ignore-preflight-errors=all || return
+  [ -z "$VIP" ] || vip_bring admin.conf || return
   within 120 node_ready || { echo "$NODE is not ready after 120 s: $LAST_SEEN"; return 1; }
 }
 # join_config: what `kubeadm init` has told the operator, on the first node.
@@ -92,11 +94,12 @@ CFG
 
 # loads_start: as load_start, four of them at LOAD_RATE each.
 loads_start() {
-  local number
+  local number front=balancer
+  [ -z "$VIP" ] || front=vip
   [ -n "$LOAD_RATE" ] || loads_rate
-  # Each looks for one address in `kubernetes`: the balancer's is in no object.
+  # Each looks for one address in `kubernetes`: that in front of the nodes is in no object.
   load_begin "$((LOAD_RATE * 21 / 20))" --endpoint "$(address_of 1)"
-  LOADS=("balancer $LOAD_PID $LOAD_LOG")
+  LOADS=("$front $LOAD_PID $LOAD_LOG")
   for number in $(seq "$NODES"); do
     load_begin "$((LOAD_RATE * 21 / 20))" --server "https://$(address_of "$number"):6443"
     LOADS+=("cp$number $LOAD_PID $LOAD_LOG")
@@ -157,12 +160,12 @@ nodes_self_hosted() {
       -o jsonpath='{.status.desiredNumberScheduled}/{.status.numberReady}') || return
     [ "$counts" = "$expected" ] || { echo "self-hosted-$component: desired/ready $counts"; return 1; }
   done
-  # etcd's on each node, and three on each that is static.
-  [ "$(mirror_pods | wc -w)" = $((NODES + 3 * (NODES - $1))) ] || { echo "mirror pods: $(mirror_pods)"; return 1; }
+  # Those that stay on each node, and three on each that is static.
+  [ "$(mirror_pods | wc -w)" = $((NODES * ${#STAYING[@]} + 3 * (NODES - $1))) ] || { echo "mirror pods: $(mirror_pods)"; return 1; }
 }
 nodes_manifests_are_gone() {
   local left
-  left=$(find "$MANIFESTS" -mindepth 1 -not -name '.fulcrum-spare-*' -printf '%P\n')
-  [ "$left" = etcd.yaml ] || { echo "manifests: $left"; return 1; }
+  left=$(find "$MANIFESTS" -mindepth 1 -not -name '.fulcrum-spare-*' -printf '%P\n' | sort)
+  [ "$left" = "$(printf '%s.yaml\n' "${STAYING[@]}")" ] || { echo "manifests: $left"; return 1; }
   diff "$LOGS/$NODE.etcd" <(etcd_identity)
 }

@@ -1,0 +1,122 @@
+# three nodes behind kube-vip: pivots, a roll-out and rollbacks under load; what clients and kube-vip itself see, in each way (by hand)
+# shellcheck shell=bash
+
+# FULCRUM_LAB_VIP names the ways, in their order; each is there and back:
+#   auto   kube-vip as it is installed, asking its API server over loopback; the hand-over that fulcrum takes by itself
+#   own    kube-vip with `kubernetes` mapped to the node's own address; the hand-over that fulcrum takes by itself
+#   steer  kube-vip as it is installed; --handover steer
+read -ra ways <<<"${FULCRUM_LAB_VIP:-auto own steer}"
+
+# must CHECK...: as need. What kube-vip saw is told before the end.
+must() {
+  "$@"
+  [ -z "$FAILED" ] || vip_tell "$way: until that failed"
+  need :
+}
+# all_steady WAY: kube-vip runs on each node as in that way, and one node has the address.
+all_steady() {
+  local address=127.0.0.1
+  [ "$1" != own ] || address=own
+  on_each_node vip_runs "$address" && vip_steady "$address"
+}
+# planned HANDOVER: this node can be pivoted, and by itself fulcrum would do it so.
+planned() {
+  local out ended=0
+  out=$(node_exec fulcrum plan -o json --state-dir "$STATE_DIR" 2>"$LOGS/planned.err") || ended=$?
+  [[ $ended = 9 && $(jq -r .handover <<<"$out") = "$1" ]] || { echo "exit code $ended: $(tail -n 3 "$LOGS/planned.err")"; return 1; }
+}
+all_available() { [ "$(kubectl -n kube-system get daemonset "$API_DAEMONSET" -o jsonpath='{.status.numberAvailable}')" = "$NODES" ]; }
+# every_pod_runs FLAG: on each node one API server is left, is Ready, and has the flag.
+every_pod_runs() {
+  local seen
+  seen=$(api_pods '[.spec.nodeName, any(.status.conditions[]; .type == "Ready" and .status == "True"), .spec.containers[0].command[-1]]')
+  [[ $(wc -l <<<"$seen") = "$NODES" && $(grep -c "true,\"$1\"\]" <<<"$seen") = "$NODES" ]] || { echo "$seen"; return 1; }
+}
+# standby_follows FLAG: what would come back on this node after a power cut has the flag, and the guard is done with it.
+standby_follows() {
+  grep -rqs -- "$1" "$DISK$STATE_DIR/standby" || { echo "$NODE: the standby is without $1"; return 1; }
+  last_kind_is renew-standby
+}
+
+# unharmed WHAT: at a node nothing fails, whatever the way. In front of them the address may move: told, and a failure in the way
+# whose kube-vip asks as other clients do.
+unharmed() {
+  if [[ $way = own || $1 != *', at vip' ]]; then check_unharmed "$1"; return; fi
+  note "$1: failed requests: $(failed_requests); missed watch events: $(load_figure .watch.missed)"
+}
+part_ends() { loads_stop "$way: $1"; each_load unharmed "$way: $1"; }
+
+pivots() {
+  local number began
+  loads_start
+  for number in $(seq "$NODES"); do
+    node_is "$number"
+    vip_mark
+    began=$SECONDS
+    must fulcrum_ends 0 pivot --yes "${options[@]}"
+    note "$way: $NODE: pivoted after $((SECONDS - began)) s"
+    vip_tell "$way: pivot of $NODE"
+    must wait_until "$way: $number of $NODES nodes are self-hosted" 120 nodes_self_hosted "$number"
+  done
+  node_is 1
+  part_ends 'the pivots'
+  on_each_node check "$way: of the static pods etcd and kube-vip are left, as they were" nodes_manifests_are_gone
+}
+roll_out() {
+  must wait_until "$way: the pods are available" 180 all_available
+  loads_start
+  vip_mark
+  must check "$way: a changed flag is rolled out" add_flag --event-ttl=2h0m0s
+  must wait_until "$way: only pods with the flag are left, on each node" 300 every_pod_runs --event-ttl=2h0m0s
+  sleep 15 # connections that were made to those before are missed by then
+  vip_tell "$way: roll-out of a changed flag"
+  part_ends 'the roll-out'
+  wait_until "$way: the standby of each node follows" 300 on_each_node standby_follows --event-ttl=2h0m0s
+}
+rollbacks() {
+  local number began
+  loads_start
+  for number in $(seq "$NODES"); do
+    node_is "$number"
+    vip_mark
+    began=$SECONDS
+    must fulcrum_ends 0 rollback --yes
+    note "$way: $NODE: rolled back after $((SECONDS - began)) s"
+    vip_tell "$way: rollback of $NODE"
+    expect_same "$way: $NODE: the manifests directory is byte for byte as before" "$(cat "$LOGS/$NODE.manifests")" "$(manifests)"
+    must wait_until "$way: $((NODES - number)) of $NODES nodes are self-hosted" 120 nodes_self_hosted "$((NODES - number))"
+  done
+  node_is 1
+  part_ends 'the rollbacks'
+  expect_eq "$way: no DaemonSet is left" '' "$(daemonsets)"
+  expect_same "$way: no label and no lease is left" "$(cat "$LOGS/traces")" "$(nodes_traces)"
+}
+there_and_back() {
+  pivots
+  roll_out
+  rollbacks
+}
+
+vip_logs_kept >/dev/null 2>&1 9>&- &
+vip_mark
+for way in "${ways[@]}"; do
+  options=() asks=vip_asks_loopback by_itself=bridge
+  case $way in
+  auto) ;;
+  own) asks=vip_asks_own by_itself=steer ;;
+  steer) options=(--handover steer) ;;
+  *) must fail 'FULCRUM_LAB_VIP' "no such way: $way" ;;
+  esac
+  on_each_node "$asks"
+  must wait_until "$way: kube-vip runs on each node, and one has $VIP" 180 all_steady "$way"
+  on_each_node nodes_remember
+  # Asked again while mirror pods are new.
+  must wait_until "$way: by itself each node would take $by_itself" 240 on_each_node planned "$by_itself"
+  fulcrum plan "${options[@]}"
+  note "$way: $(grep -hm 1 -i 'hand-\?over' "$OUT" "$ERR" | cut -c -250)"
+  if [ "$CODE" = 3 ]; then
+    note "$way: it is refused, and not tried"
+    continue
+  fi
+  there_and_back
+done
