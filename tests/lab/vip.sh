@@ -67,8 +67,8 @@ vip_held() {
 vip_runs() {
   local seen
   seen=$(kubectl -n kube-system get pod "kube-vip-$NODE" -o json |
-    jq -r '[.spec.hostAliases[0].ip, (.status.containerStatuses[0].state | keys[0])] | join(" ")') || return
-  [ "$seen" = "${1/own/$NODE_IP} running" ] || { echo "kube-vip-$NODE asks and is: $seen"; return 1; }
+    jq -r '[.spec.hostAliases[0].ip, .spec.volumes[0].hostPath.path, (.status.containerStatuses[0].state | keys[0])] | join(" ")') || return
+  [ "$seen" = "${1/own/$NODE_IP} /etc/kubernetes/admin.conf running" ] || { echo "kube-vip-$NODE asks, with, is: $seen"; return 1; }
 }
 # vip_steady ADDRESS|own: three times in a row: this node's kube-vip runs with that manifest, and one node has the address.
 vip_steady() { for _ in 1 2 3; do vip_runs "$1" && vip_held && sleep 1 || return; done; }
@@ -111,7 +111,7 @@ vip_tell() {
     lost=$(grep -c 'lost leadership' <<<"$errors") || true
     note "  kube-vip of cp$number: $(wc -l <<<"$errors") errors from $(head -n 1 <<<"$errors" | cut -d' ' -f1) to $(tail -n 1 <<<"$errors" |
       cut -d' ' -f1), $lost times it gave up and ended"
-    cut -d' ' -f2- <<<"$errors" | sed -E 's/([0-9.]+):[0-9]{4,5}->/\1->/g' | sort | uniq -c | sort -rn | sed -n '1,4s/^ *//p' | cut -c -230 |
+    cut -d' ' -f2- <<<"$errors" | sed -E 's/(Get|Put|Post) "[^"]*": //; s/([0-9.]+):[0-9]{4,5}->/\1->/g' | sort | uniq -c | sort -rn | sed -n '1,4s/^ *//p' | cut -c -230 |
       while IFS= read -r line; do note "    $line"; done
   done
 }
