@@ -91,9 +91,10 @@ vip_logs_keep() {
 }
 # vip_said NODE: its lines since vip_mark, oldest first: UTC time, stream, flag, message.
 vip_said() { cat "$LOGS/kube-vip/$1"-*.log 2>/dev/null | sort | awk -v since="$VIP_SINCE" 'substr($1, 1, 19) >= since'; }
-# vip_errors NODE: of these what went wrong, each as TIME MESSAGE.
+# vip_errors NODE: of these what went wrong, each as TIME MESSAGE. That it gives up is a panic in it.
 vip_errors() {
-  vip_said "$1" | sed -nE 's/^[^T]*T([0-9:]{8})[^ ]* std(out|err) [FP] (E[0-9]{4} [^]]*\]|[0-9/]+ [0-9:]+ (ERROR|WARN)) +/\1 /p
+  vip_said "$1" | sed -nE '/Observed a panic/d
+    s/^[^T]*T([0-9:]{8})[^ ]* std(out|err) [FP] (E[0-9]{4} [^]]*\]|[0-9/]+ [0-9:]+ (ERROR|WARN)) +/\1 /p
     s/^[^T]*T([0-9:]{8})[^ ]* std(out|err) [FP] I[0-9]{4} [^]]*\] +(failed to renew)/\1 \3/p'
 }
 # vip_mark: what vip_tell tells begins now.
@@ -109,8 +110,8 @@ vip_tell() {
     errors=$(vip_errors "cp$number") || true
     [ -n "$errors" ] || { note "  kube-vip of cp$number: no error"; continue; }
     lost=$(grep -c 'lost leadership' <<<"$errors") || true
-    note "  kube-vip of cp$number: $(wc -l <<<"$errors") errors from $(head -n 1 <<<"$errors" | cut -d' ' -f1) to $(tail -n 1 <<<"$errors" |
-      cut -d' ' -f1), $lost times it gave up and ended"
+    note "  kube-vip of cp$number: $(wc -l <<<"$errors") errors from $(sed -n '1s/ .*//p' <<<"$errors") to $(sed -n '$s/ .*//p' <<<"$errors"), \
+$lost times it gave up and ended"
     cut -d' ' -f2- <<<"$errors" | sed -E 's/(Get|Put|Post) "[^"]*": //; s/([0-9.]+):[0-9]{4,5}->/\1->/g' | sort | uniq -c | sort -rn | sed -n '1,4s/^ *//p' | cut -c -230 |
       while IFS= read -r line; do note "    $line"; done
   done
