@@ -8,7 +8,7 @@ use fulcrum_steps::component::Component;
 use fulcrum_steps::host::{Listener, Steering};
 use fulcrum_steps::plan;
 use fulcrum_steps::preflight::{PreflightInput, preflight};
-use fulcrum_steps::settings::{HandoverMode, Settings};
+use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -151,6 +151,10 @@ async fn the_way_is_what_the_node_allows() {
     world.simulator.connect_over_loopback("kubectl", 6443);
     let (way, said) = chosen(&world).await;
     assert!(way == HandoverMode::Bridge && said.contains("kubectl"), "{said}");
+    let told = PreflightInput { handover: Wanted::Way(HandoverMode::Steer), ..world.preflight_input() };
+    let report = preflight(&told).await.unwrap();
+    assert_eq!(report.settings.handover, HandoverMode::Steer, "a person knows that the client asks again");
+    assert!(report.results.iter().any(|result| result.to_string().contains("steer, as told: kubectl")));
     world.simulator.lack(Ability::Redirects);
     let (way, said) = chosen(&world).await;
     assert!(way == HandoverMode::Restart && said.contains("nor bridge"), "{said}");

@@ -16,6 +16,28 @@ const NFT_REMEDY: &str = "install nftables, with a kernel that has its nat chain
 /// Why a mode cannot be used.
 type Reason = String;
 
+/// What is against `steer`.
+enum Against {
+    /// The node cannot do it.
+    Node(Reason),
+    /// These programs may meet the new API server before it serves. Only a person knows whether they ask again.
+    Clients(Reason),
+}
+
+impl Against {
+    fn reason(self) -> Reason {
+        match self {
+            Self::Node(why) | Self::Clients(why) => why,
+        }
+    }
+}
+
+impl From<Reason> for Against {
+    fn from(why: Reason) -> Self {
+        Self::Node(why)
+    }
+}
+
 /// Chooses the mode, with the results of its checks. If one refuses, the mode cannot be used.
 pub(super) async fn choose(
     input: &PreflightInput,
@@ -39,7 +61,7 @@ fn unmeasured(way: HandoverMode) -> Option<CheckResult> {
 
 fn decide(
     wanted: Wanted,
-    steer: Result<(), Reason>,
+    steer: Result<(), Against>,
     redirect: Result<(), Reason>,
 ) -> (HandoverMode, Vec<CheckResult>) {
     let pass = |way: HandoverMode, why: &str| (way, vec![CheckResult::pass(CHECK, format!("{way}: {why}"))]);
@@ -54,19 +76,24 @@ fn decide(
         (Wanted::Auto | Wanted::Way(HandoverMode::Steer), Ok(()), redirect) => {
             let (way, mut results) =
                 pass(HandoverMode::Steer, "the live listeners can be shared and steered");
-            results.extend(redirect.err().map(|why| {
-                let seen = format!("the exact way back will leave the API away for some seconds: {why}");
-                CheckResult::warn(CHECK, seen, "install nftables before a rollback, and there will be no gap")
-            }));
+            results.extend(gap_on_the_way_back(redirect));
             (way, results)
         }
-        (Wanted::Way(HandoverMode::Steer), Err(why), _) => {
+        (Wanted::Way(HandoverMode::Steer), Err(Against::Clients(why)), redirect) => {
+            let remedy = "go on if that program asks again when it is refused, as kube-vip does; otherwise leave --handover \
+                          out: another way is found";
+            let mut results = vec![CheckResult::warn(CHECK, format!("steer, as told: {why}"), remedy)];
+            results.extend(gap_on_the_way_back(redirect));
+            (HandoverMode::Steer, results)
+        }
+        (Wanted::Way(HandoverMode::Steer), Err(Against::Node(why)), _) => {
             refuse(HandoverMode::Steer, why, "mend that, or leave --handover out: another way is found")
         }
-        (Wanted::Auto, Err(why), Ok(())) => {
-            warn(HandoverMode::Bridge, format!("since steer cannot work: {why}"))
+        (Wanted::Auto, Err(against), Ok(())) => {
+            warn(HandoverMode::Bridge, format!("since steer cannot work: {}", against.reason()))
         }
-        (Wanted::Auto, Err(why), Err(nor)) => {
+        (Wanted::Auto, Err(against), Err(nor)) => {
+            let why = against.reason();
             warn(HandoverMode::Restart, format!("since steer cannot work: {why}; nor bridge: {nor}"))
         }
         (Wanted::Way(HandoverMode::Bridge), _, Ok(())) => {
@@ -77,10 +104,17 @@ fn decide(
     }
 }
 
+/// The exact way back needs a bridge.
+fn gap_on_the_way_back(redirect: Result<(), Reason>) -> Option<CheckResult> {
+    let why = redirect.err()?;
+    let seen = format!("the exact way back will leave the API away for some seconds: {why}");
+    Some(CheckResult::warn(CHECK, seen, "install nftables before a rollback, and there will be no gap"))
+}
+
 async fn can_steer(
     input: &PreflightInput,
     static_pods: &BTreeMap<Component, StaticPod>,
-) -> Result<(), Reason> {
+) -> Result<(), Against> {
     for pod in static_pods.values() {
         let listener = the_listener(input, pod).await?;
         input.node.host.steering_support(&listener).await.map_err(|error| error.to_string())?;
@@ -109,30 +143,29 @@ async fn tell_itself_apart(
     input: &PreflightInput,
     pod: &StaticPod,
     listener: &Listener,
-) -> Result<(), Reason> {
+) -> Result<(), Against> {
     let port = pod.port();
     if !listener.address.ip().is_unspecified() {
         return Err(format!(
             "the API server listens on {} only, and asks itself there like everybody else",
             listener.address
-        ));
+        )
+        .into());
     }
     if pod.is_asked_over_loopback() {
-        return Err(
-            "the kubelet, or another container of its pod, asks the API server over loopback, as a new one asks itself \
-             while it starts"
-                .into(),
-        );
+        let why = "the kubelet, or another container of its pod, asks the API server over loopback, as a new one asks \
+                   itself while it starts";
+        return Err(why.to_owned().into());
     }
     let clients = input.node.host.local_clients(port).await.map_err(|error| error.to_string())?;
     if clients.is_empty() {
         return Ok(());
     }
     let clients: Vec<String> = clients.iter().map(describe).collect();
-    Err(format!(
+    Err(Against::Clients(format!(
         "{} uses the API over loopback on port {port}, where the new API server answers while it starts",
         clients.join(" and ")
-    ))
+    )))
 }
 
 #[cfg(test)]
@@ -143,9 +176,13 @@ mod tests {
     #[test]
     fn the_best_way_is_taken_and_its_reason_given() {
         let (yes, no) = (|| Ok(()), |why: &str| Err(why.to_owned()));
+        let steer = |can: Result<(), Reason>| match can {
+            Err(why) if why == "a client" => Err(Against::Clients(why)),
+            other => other.map_err(Against::Node),
+        };
         let way = |way| Wanted::Way(way);
         use {HandoverMode as H, Level as L};
-        for (wanted, steer, redirect, handover, level, words) in [
+        for (wanted, can, redirect, handover, level, words) in [
             (Wanted::Auto, yes(), yes(), H::Steer, L::Pass, "steer: the live"),
             (Wanted::Auto, yes(), no("no nft"), H::Steer, L::Warn, "no nft"),
             (Wanted::Auto, no("old kernel"), yes(), H::Bridge, L::Warn, "steer cannot work: old kernel"),
@@ -158,11 +195,13 @@ mod tests {
                 "old kernel; nor bridge: no nft",
             ),
             (way(H::Steer), no("old kernel"), yes(), H::Steer, L::Refuse, "cannot work here: old kernel"),
+            (Wanted::Auto, no("a client"), yes(), H::Bridge, L::Warn, "steer cannot work: a client"),
+            (way(H::Steer), no("a client"), yes(), H::Steer, L::Warn, "steer, as told: a client"),
             (way(H::Bridge), yes(), no("no nft"), H::Bridge, L::Refuse, "cannot work here: no nft"),
             (way(H::Bridge), no("old kernel"), yes(), H::Bridge, L::Pass, "redirected"),
             (way(H::Restart), yes(), yes(), H::Restart, L::Pass, "everywhere"),
         ] {
-            let (chosen, results) = decide(wanted, steer, redirect);
+            let (chosen, results) = decide(wanted, steer(can), redirect);
             let worst = results.iter().max_by_key(|verdict| verdict.level).unwrap();
             assert_eq!((chosen, worst.level), (handover, level), "{worst}");
             assert!(worst.to_string().contains(words), "{worst}");
