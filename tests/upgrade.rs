@@ -70,6 +70,7 @@ async fn find(world: &TestSite, pivot: RunId, to: Version) -> Result<Found, Targ
         base: None,
         to: None,
         allow_removed_apis: false,
+skip: &[],
     };
     target(&wish).await
 }
@@ -79,6 +80,7 @@ async fn upgrade_to(world: &TestSite, pivot: RunId, to: Version) -> plan::Upgrad
     plan::Upgrade {
         merged: found.merged,
         noted: found.noted,
+        rest: None,
         within: SOON,
         why: format!("{} to {}", found.from, found.to),
     }
@@ -166,7 +168,7 @@ async fn an_upgrade_emulates_the_release_before_comes_back_exactly_and_is_finali
     let again = carry_out(&world, pivot, upgrade, false).await;
     assert_eq!(outcome(&again), Outcome::Completed, "{}", reason(&again));
     let merged = end_of_emulation(&live(&world).await).unwrap();
-    let end = plan::Upgrade { merged, noted: None, within: SOON, why: "finalize".to_owned() };
+    let end = plan::Upgrade { merged, noted: None, rest: None, within: SOON, why: "finalize".to_owned() };
     let finalized = carry_out(&world, pivot, end, true).await;
     assert_eq!(outcome(&finalized), Outcome::Completed, "{}", reason(&finalized));
     assert!(all(&releases(&world).await, ":v1.36.3", None), "{:?}", releases(&world).await);

@@ -139,6 +139,7 @@ impl Nodes {
             base: None,
             to: None,
             allow_removed_apis: false,
+skip: &[],
         };
         target(&wish).await
     }
@@ -148,7 +149,7 @@ impl Nodes {
         self.all_follow(number).await;
         self.keep_standby(number).await;
         let Found { from, to, merged, noted, .. } = self.find(number).await.unwrap();
-        plan::Upgrade { merged, noted, within: SOON, why: format!("{from} to {to}") }
+        plan::Upgrade { merged, noted, rest: None, within: SOON, why: format!("{from} to {to}") }
     }
 
     /// Waits until the guards of the other nodes say that their standbys are what the DaemonSets run.

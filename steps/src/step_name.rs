@@ -52,10 +52,11 @@ pub enum StepKind {
     VerifyStatic,
     LetGo,
     UploadConfig,
+    KubeadmPhase,
 }
 
 /// Each kind, its frozen text in the journal, and the text that people read.
-const NAMES: [(StepKind, &str, &str); 43] = [
+const NAMES: [(StepKind, &str, &str); 44] = [
     (StepKind::Preflight, "preflight", "preflight"),
     (StepKind::Lock, "lock", "lock"),
     (StepKind::Archive, "archive", "archive"),
@@ -99,6 +100,7 @@ const NAMES: [(StepKind, &str, &str); 43] = [
     (StepKind::VerifyStatic, "verify-static", "verify-static"),
     (StepKind::LetGo, "let-go", "let-go"),
     (StepKind::UploadConfig, "upload-config", "upload-config"),
+    (StepKind::KubeadmPhase, "kubeadm-phase", "kubeadm-phase"),
 ];
 
 /// The name of one step of a plan.

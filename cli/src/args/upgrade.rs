@@ -2,6 +2,7 @@
 
 use super::{Consent, Pace, examples};
 use clap::Subcommand;
+use fulcrum_steps::upgrade::{Phase, Version};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -63,10 +64,14 @@ pub(crate) struct Release {
     pub(crate) base_kubeadm: Option<PathBuf>,
     /// The version [default: that of the kubeadm].
     #[arg(long, value_name = "VERSION")]
-    pub(crate) to: Option<fulcrum_steps::upgrade::Version>,
+    pub(crate) to: Option<Version>,
     /// Go on although clients have asked for APIs that the release does not serve any more.
     #[arg(long)]
     pub(crate) allow_removed_apis: bool,
+    /// Phases of kubeadm that are left out, as kubeadm names them: upload-config/kubelet, addon/coredns,
+    /// addon/kube-proxy.
+    #[arg(long, value_name = "PHASES", value_delimiter = ',')]
+    pub(crate) skip_phases: Vec<Phase>,
 }
 
 /// How `upgrade` is used.

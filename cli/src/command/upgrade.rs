@@ -11,6 +11,7 @@ use crate::kubeadm::Kubeadm;
 use crate::render::template_diff;
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
+use fulcrum_engine::state::fsync::write_atomic;
 use fulcrum_engine::state::{Reader, RunId};
 use fulcrum_engine::{Plan, PlanError};
 use fulcrum_steps::cluster::{Access, Cluster};
@@ -23,7 +24,7 @@ use fulcrum_steps::run_info::LockPurpose;
 use fulcrum_steps::settings::Settings;
 use fulcrum_steps::upgrade::{Found, Merged, Renderer, Wish, end_of_emulation, others_follow, target};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a person does where no DaemonSet runs.
@@ -49,11 +50,18 @@ async fn apply(global: &Global, release: &Release, pace: &Pace, shell: &Shell) -
     if !node.show(&found.merged, shell).await? {
         return Ok(nothing_to_do(None, &format!("the control plane is {} as it runs", found.to), shell));
     }
-    let Found { from, to, merged, noted, warnings: _ } = found;
+    let Found { from, to, merged, noted, phases, config, warnings: _ } = found;
     let why = format!("{from} to {to}");
     let question = format!("Upgrade the control plane from {from} to {to}?");
-    let upgrade = plan::Upgrade { merged, noted, within: pace.timeout, why };
-    node.carry_out(global, upgrade, plan::upgrade, (pace, &question), shell).await
+    let kubeadm = copy_of(&global.state_dir);
+    let rest = (!phases.is_empty()).then(|| plan::Rest { kubeadm: kubeadm.clone(), config, phases });
+    let upgrade = plan::Upgrade { merged, noted, rest, within: pace.timeout, why };
+    let copied = Some((release.kubeadm.as_path(), kubeadm.as_path()));
+    let ended = node.carry_out(global, upgrade, plan::upgrade, (pace, &question, copied), shell).await;
+    if matches!(ended, Ok(Exit::Done | Exit::Undone)) {
+        let _gone = std::fs::remove_file(&kubeadm);
+    }
+    ended
 }
 
 async fn finalize(global: &Global, pace: &Pace, shell: &Shell) -> Result<Exit, Failure> {
@@ -65,8 +73,34 @@ async fn finalize(global: &Global, pace: &Pace, shell: &Shell) -> Result<Exit, F
     }
     let why = "the emulation of the release before ends".to_owned();
     let question = "Finalize the upgrade? It cannot be taken back then.";
-    let upgrade = plan::Upgrade { merged, noted: None, within: pace.timeout, why };
-    node.carry_out(global, upgrade, plan::finalize, (pace, question), shell).await
+    let upgrade = plan::Upgrade { merged, noted: None, rest: None, within: pace.timeout, why };
+    node.carry_out(global, upgrade, plan::finalize, (pace, question, None), shell).await
+}
+
+/// Where the kubeadm of an upgrade stays until the run is over. The guard, which may go on with the run, sees neither a
+/// person's /tmp nor their search path.
+fn copy_of(state_dir: &Path) -> PathBuf {
+    state_dir.join("kubeadm")
+}
+
+fn copy_program(program: &Path, copy: &Path) -> Result<(), Failure> {
+    let failed = |attempt: &str, error: std::io::Error| {
+        let text = format!("{attempt} {}: {error}; nothing was changed", program.display());
+        Failure::new(Exit::Other, anyhow::anyhow!(text))
+    };
+    let found = which(program).map_err(|error| failed("find", error))?;
+    let bytes = std::fs::read(&found).map_err(|error| failed("read", error))?;
+    write_atomic(copy, &bytes, Some(0o700), None).map_err(|error| failed("copy", error))
+}
+
+/// The file of a program that is named by its path, or by its name on the search path.
+fn which(program: &Path) -> std::io::Result<PathBuf> {
+    if program.components().count() > 1 {
+        return Ok(program.to_owned());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file());
+    found.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))
 }
 
 /// Takes the last upgrade back.
@@ -154,6 +188,7 @@ impl SelfHosted {
             base: base.as_ref().map(|base| base as &dyn Renderer),
             to: release.to,
             allow_removed_apis: release.allow_removed_apis,
+            skip: &release.skip_phases,
         };
         let found = target(&wish).await.map_err(|error| Failure::new(Exit::Refused, error))?;
         for warning in &found.warnings {
@@ -189,7 +224,7 @@ impl SelfHosted {
         global: &Global,
         upgrade: plan::Upgrade,
         make: fn(&Settings, RunId, plan::Upgrade) -> Result<Plan, PlanError>,
-        (pace, question): (&Pace, &str),
+        (pace, question, copied): (&Pace, &str, Option<(&Path, &Path)>),
         shell: &Shell,
     ) -> Result<Exit, Failure> {
         if pace.dry_run {
@@ -208,6 +243,9 @@ impl SelfHosted {
         if self.settings.guard {
             // A guard does this when it starts, and that may not have been since the pivot.
             self.told.standby(&global.state_dir).begin(&self.told.retired)?;
+        }
+        if let Some((kubeadm, copy)) = copied.filter(|_| upgrade.rest.is_some()) {
+            copy_program(kubeadm, copy)?;
         }
         let plan = make(&self.settings, pivot, upgrade).map_err(|error| Failure::new(Exit::Other, error))?;
         let site = Arc::new(site(self.settings, &self.access, self.host, &global.state_dir));

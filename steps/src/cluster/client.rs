@@ -197,11 +197,7 @@ impl Cluster {
     pub async fn create_daemonset(&self, daemonset: &Value, dry_run: bool) -> Result<Value, ClusterError> {
         let name = daemonset["metadata"]["name"].as_str().unwrap_or_default();
         let attempt = format!("create DaemonSet {NAMESPACE}/{name}");
-        let unreadable = |error: serde_json::Error| ClusterError {
-            attempt: attempt.clone(),
-            cause: Cause::Unreadable(error.to_string()),
-        };
-        let object: DynamicObject = serde_json::from_value(daemonset.clone()).map_err(unreadable)?;
+        let object = from_value(&attempt, daemonset)?;
         let parameters = PostParams { dry_run, field_manager: Some("fulcrum".to_owned()) };
         let made = within(&attempt, self.daemonsets().create(&parameters, &object)).await?;
         change::record_object("DaemonSet", None, Some(&made).filter(|_| !dry_run));
@@ -216,11 +212,7 @@ impl Cluster {
     pub async fn replace_daemonset(&self, daemonset: &Value, dry_run: bool) -> Result<Value, ClusterError> {
         let name = daemonset["metadata"]["name"].as_str().unwrap_or_default();
         let attempt = format!("replace DaemonSet {NAMESPACE}/{name}");
-        let unreadable = |error: serde_json::Error| ClusterError {
-            attempt: attempt.clone(),
-            cause: Cause::Unreadable(error.to_string()),
-        };
-        let object: DynamicObject = serde_json::from_value(daemonset.clone()).map_err(unreadable)?;
+        let object = from_value(&attempt, daemonset)?;
         let parameters = PostParams { dry_run, field_manager: Some("fulcrum".to_owned()) };
         let made = within(&attempt, self.daemonsets().replace(name, &parameters, &object)).await?;
         to_value(&attempt, &made)
@@ -412,9 +404,14 @@ pub(super) fn gone(result: Result<(), ClusterError>) -> Result<(), ClusterError>
     }
 }
 
-fn to_value(attempt: &str, object: &DynamicObject) -> Result<Value, ClusterError> {
-    serde_json::to_value(object).map_err(|error| ClusterError {
-        attempt: attempt.to_owned(),
-        cause: Cause::Unreadable(error.to_string()),
-    })
+pub(super) fn to_value(attempt: &str, object: &DynamicObject) -> Result<Value, ClusterError> {
+    serde_json::to_value(object).map_err(|error| unreadable(attempt, &error))
+}
+
+pub(super) fn from_value(attempt: &str, object: &Value) -> Result<DynamicObject, ClusterError> {
+    serde_json::from_value(object.clone()).map_err(|error| unreadable(attempt, &error))
+}
+
+fn unreadable(attempt: &str, error: &serde_json::Error) -> ClusterError {
+    ClusterError { attempt: attempt.to_owned(), cause: Cause::Unreadable(error.to_string()) }
 }

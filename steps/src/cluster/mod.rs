@@ -14,6 +14,7 @@ mod lock;
 mod names;
 mod node_entry;
 mod nodes;
+mod objects;
 mod pods;
 mod release;
 mod roll_call;

@@ -3,10 +3,7 @@
 use super::facts::Serving;
 use super::gather::{Patient, gather};
 use crate::cluster::Cluster;
-use crate::host::{
-    Answer, Host, HostError, Listener, ManifestsDir, Node, Presented, Process, Question, Read, Redirect,
-    RedirectState, Steering, Strain, UnitState, Units,
-};
+use crate::host::{Answer, Host, HostError, KubeadmPhase, Listener, ManifestsDir, Node, Presented, Process, Question, Read, Redirect, RedirectState, Steering, Strain, UnitState, Units};
 use async_trait::async_trait;
 use fulcrum_engine::state::fsync::write_atomic;
 use http::{Request, Response};
@@ -49,6 +46,7 @@ hang! {
         end(&Process) -> ();
         kubeadm_version() -> String;
         renew_certificate(&str, &Path) -> ();
+        kubeadm_phase(&KubeadmPhase<'_>) -> ();
         memory_available() -> u64;
         strain() -> Strain;
         sync_time(&Path) -> Duration;

@@ -14,6 +14,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+/// A call of kubeadm that goes through a phase of `init`.
+#[derive(Debug, Clone, Copy)]
+pub struct KubeadmPhase<'a> {
+    /// The program.
+    pub program: &'a Path,
+    /// The phase and the part of it, with a `/` between them.
+    pub phase: &'a str,
+    /// The documents that kubeadm reads as its configuration.
+    pub config: &'a str,
+    /// The way to the API.
+    pub kubeconfig: &'a Path,
+}
+
 /// The machine as the steps see it.
 #[async_trait]
 pub trait Host: Send + Sync + Debug {
@@ -73,6 +86,12 @@ pub trait Host: Send + Sync + Debug {
     /// `/etc/kubernetes`. kubeadm writes its files in place, one after the other: a call that is cut short may
     /// leave half a file, or a new key beside an old certificate.
     async fn renew_certificate(&self, name: &str, root: &Path) -> Result<(), HostError>;
+
+    /// Has a kubeadm go through a phase of `init`, which writes to the API.
+    ///
+    /// # Errors
+    /// [`Hindrance::Unsupported`] if the program cannot be started.
+    async fn kubeadm_phase(&self, call: &KubeadmPhase<'_>) -> Result<(), HostError>;
 
     /// Memory that a new process could take without swapping, in bytes.
     async fn memory_available(&self) -> Result<u64, HostError>;

@@ -1,12 +1,14 @@
 //! The installed kubeadm, which renews certificates.
 
-use super::edge::{Hindrance, HostError};
+use super::edge::{Hindrance, HostError, KubeadmPhase};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::File;
 use std::path::Path;
-use std::process::Stdio;
+use std::io;
+use std::process::{Output, Stdio};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 /// kubeadm reads the cluster's configuration first, which may not answer, and goes on without.
@@ -39,6 +41,26 @@ pub(super) async fn renew(name: &str, root: &Path) -> Result<(), HostError> {
     run(&words, Stdio::from(lock)).await.map(drop)
 }
 
+/// Has a kubeadm go through a phase of `init`. It reads its configuration from its standard input.
+pub(super) async fn phase(call: &KubeadmPhase<'_>) -> Result<(), HostError> {
+    let (phase, part) = call.phase.split_once('/').unwrap_or((call.phase, ""));
+    let kubeconfig = call.kubeconfig.to_string_lossy();
+    let words = ["init", "phase", phase, part, "--config", "/dev/stdin", "--kubeconfig", &*kubeconfig];
+    let (attempt, mut command) = command(call.program, &words);
+    let unsupported = |error| HostError::hindered(Hindrance::Unsupported, attempt.clone(), error);
+    let mut child = command.stdin(Stdio::piped()).spawn().map_err(unsupported)?;
+    let mut stdin = child.stdin.take();
+    let write = async {
+        // A kubeadm that ends before it has read all says why.
+        if let Some(stdin) = &mut stdin {
+            let _ = stdin.write_all(call.config.as_bytes()).await;
+        }
+        drop(stdin);
+    };
+    let ended = async { tokio::join!(write, child.wait_with_output()).1 };
+    ended_within(&attempt, ended).await.map(drop)
+}
+
 /// Whether no kubeadm that [`renew`] has started is at work.
 ///
 /// # Errors
@@ -61,9 +83,21 @@ fn locked(root: &Path) -> Result<Option<File>, HostError> {
 }
 
 async fn run(words: &[&str], stdin: Stdio) -> Result<String, HostError> {
-    let attempt = format!("kubeadm {}", words.join(" "));
-    let command = Command::new("kubeadm").args(words).stdin(stdin).kill_on_drop(true).output();
-    let output = match tokio::time::timeout(WITHIN, command).await {
+    let (attempt, mut command) = command(Path::new("kubeadm"), words);
+    ended_within(&attempt, command.stdin(stdin).output()).await
+}
+
+fn command(program: &Path, words: &[&str]) -> (String, Command) {
+    let mut command = Command::new(program);
+    command.args(words).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    (format!("{} {}", program.display(), words.join(" ")), command)
+}
+
+async fn ended_within(
+    attempt: &str,
+    ended: impl Future<Output = io::Result<Output>>,
+) -> Result<String, HostError> {
+    let output = match tokio::time::timeout(WITHIN, ended).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) => return Err(HostError::hindered(Hindrance::Unsupported, attempt, error)),
         Err(_) => return Err(HostError::new(attempt, format!("no end within {WITHIN:?}"))),

@@ -1,7 +1,7 @@
 //! The real machine, as `/proc` shows it.
 
 use super::ask::Asker;
-use super::edge::{Answer, Host, HostError, Listener, Presented, Process, Question, Read};
+use super::edge::{Answer, Host, HostError, KubeadmPhase, Listener, Presented, Process, Question, Read};
 use super::edge::{Redirect, RedirectState, Steering, Strain};
 use super::handshake::shake;
 use super::procfs::{Socket, boot_second, canonical, memory_available, pod_uid, socket_inode};
@@ -250,6 +250,10 @@ impl Host for Proc {
 
     async fn renew_certificate(&self, name: &str, root: &Path) -> Result<(), HostError> {
         kubeadm::renew(name, root).await
+    }
+
+    async fn kubeadm_phase(&self, call: &KubeadmPhase<'_>) -> Result<(), HostError> {
+        kubeadm::phase(call).await
     }
 
     async fn memory_available(&self) -> Result<u64, HostError> {

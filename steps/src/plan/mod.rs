@@ -20,4 +20,4 @@ pub use pivot::pivot;
 pub use renew_certs::{RENEW_CERTS, RenewCerts, renew_certs};
 pub use roll_certs::{ROLL_CERTS, roll_certs};
 pub use story::{StepStory, story};
-pub use upgrade::{FINALIZE, UPGRADE, Upgrade, finalize, upgrade};
+pub use upgrade::{FINALIZE, Rest, UPGRADE, Upgrade, finalize, upgrade};

@@ -7,10 +7,11 @@ use crate::run_info::RunInfo;
 use crate::settings::Settings;
 use crate::step::Job;
 use crate::step_name::StepKind;
-use crate::upgrade::Merged;
+use crate::upgrade::{Merged, Phase};
 use fulcrum_engine::{Durability, Plan, PlanError, Policy, StepId};
 use fulcrum_state::RunId;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The DaemonSets get another release of Kubernetes.
@@ -31,10 +32,24 @@ pub struct Upgrade {
     /// The release that kubeadm's configuration of the cluster notes, and the one that it is to note.
     #[serde(default)]
     pub noted: Option<(String, String)>,
+    /// What kubeadm does after that.
+    #[serde(default)]
+    pub rest: Option<Rest>,
     /// How long each new pod may take to serve.
     pub within: Duration,
     /// The upgrade in words, for the history.
     pub why: String,
+}
+
+/// The phases that kubeadm goes through once the control plane runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rest {
+    /// The kubeadm of the release, where it stays until the run is over.
+    pub kubeadm: PathBuf,
+    /// What it reads as its configuration.
+    pub config: String,
+    /// The phases, in their order.
+    pub phases: Vec<Phase>,
 }
 
 /// Changes each DaemonSet in turn and waits until its new pods serve. If one does not, everything comes back, the last
@@ -43,7 +58,7 @@ pub struct Upgrade {
 ///
 /// ```text
 /// lock → for each component: edit-daemonset/<c> → await-roll-out/<c> → renew-standby/<c> → await-standbys/<c>
-///     → upload-config → verify → record-head
+///     → upload-config → kubeadm-phase/… → verify → record-head
 /// ```
 ///
 /// On several nodes the guard of each renews its own standby, a minute after the roll-out. No controller manager and no
@@ -66,7 +81,7 @@ pub fn finalize(settings: &Settings, pivot: RunId, upgrade: Upgrade) -> Result<P
 }
 
 fn plan(kind: &str, settings: &Settings, pivot: RunId, upgrade: Upgrade) -> Result<Plan, PlanError> {
-    let Upgrade { merged, noted, within, why } = upgrade;
+    let Upgrade { merged, noted, rest, within, why } = upgrade;
     let mut steps = vec![lock()];
     let mut last: StepId = StepKind::Lock.into();
     let mut standbys = Vec::new();
@@ -92,6 +107,15 @@ fn plan(kind: &str, settings: &Settings, pivot: RunId, upgrade: Upgrade) -> Resu
         let upload = step(StepKind::UploadConfig, Job::UploadConfig { from, to }).after(standbys);
         steps.push(upload.undo_policy(Policy::tries(BACK_TRIES, BACK_WITHIN)));
         standbys = vec![StepKind::UploadConfig.into()];
+    }
+    if let Some(Rest { kubeadm, config, phases }) = rest {
+        for phase in phases {
+            let id: StepId = format!("{}/{}", StepId::from(StepKind::KubeadmPhase), phase.short()).into();
+            let job = Job::KubeadmPhase { phase, kubeadm: kubeadm.clone(), config: config.clone() };
+            let run = step(id.clone(), job).policy(Policy::tries(3, within)).after(standbys);
+            steps.push(run.undo_policy(Policy::tries(BACK_TRIES, BACK_WITHIN)));
+            standbys = vec![id];
+        }
     }
     steps.push(verify(standbys, None).durability(Durability::Boot));
     steps.push(step(StepKind::RecordHead, Job::RecordHead).after([StepKind::Verify]));

@@ -3,7 +3,9 @@
 use crate::certificates::Renewable;
 use crate::component::Component;
 use crate::manifest::{FieldChange, TemplateChange, Words};
+use crate::upgrade::Phase;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// The work of a step: the `args` of its spec. The stored texts are frozen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +77,13 @@ pub enum Job {
     UploadConfig {
         from: String,
         to: String,
+    },
+    KubeadmPhase {
+        phase: Phase,
+        /// The program, where it stays.
+        kubeadm: PathBuf,
+        /// Its configuration: the documents that it reads.
+        config: String,
     },
     AwaitRollOut {
         component: Component,

@@ -13,6 +13,7 @@ use super::edit_daemonset::EditDaemonset;
 use super::fall_back::FallBack;
 use super::forget_certs::ForgetCerts;
 use super::job::Job;
+use super::kubeadm_phase::RunPhase;
 use super::label_node::LabelNode;
 use super::lock::TakeLock;
 use super::prefer_serving::PreferServing;
@@ -80,6 +81,9 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
             Job::AwaitRollOut { component, shadow } => Arc::new(AwaitRollOut { site, component, shadow }),
             Job::AwaitStandbys { component } => Arc::new(AwaitStandbys { site, component }),
             Job::UploadConfig { from, to } => Arc::new(UploadConfig { site, from, to }),
+            Job::KubeadmPhase { phase, kubeadm, config } => {
+                Arc::new(RunPhase { site, phase, kubeadm, config })
+            }
             Job::PrepareRollCerts { component } => Arc::new(PrepareRollCerts { site, component }),
             Job::RenewCerts { name } => Arc::new(RenewCerts { site, name }),
             Job::PrepareUpdateSecrets => Arc::new(PrepareUpdateSecrets { site }),

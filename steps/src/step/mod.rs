@@ -13,6 +13,7 @@ mod edit_daemonset;
 mod fall_back;
 mod forget_certs;
 mod job;
+mod kubeadm_phase;
 mod label_node;
 mod library;
 mod lock;

@@ -3,8 +3,8 @@
 
 use super::skew::of_image;
 use super::{
-    KubeadmInput, MergeError, Merged, NoVersion, NotKubeadms, RemovedApi, SkewError, Version, allowed,
-    gone_flags, merge, noted_version, others_follow, removed_apis,
+    KubeadmInput, MergeError, Merged, NoVersion, NotKubeadms, Phase, RemovedApi, SkewError, Version, allowed,
+    gone_flags, kubeadm_config, merge, noted_version, others_follow, removed_apis,
 };
 use crate::cluster::{Cluster, ClusterError};
 use crate::component::Component;
@@ -66,6 +66,8 @@ pub struct Wish<'a> {
     pub to: Option<Version>,
     /// Whether APIs that clients ask for may go.
     pub allow_removed_apis: bool,
+    /// The phases of kubeadm that a person leaves out.
+    pub skip: &'a [Phase],
 }
 
 /// An upgrade that may be carried out.
@@ -80,6 +82,10 @@ pub struct Found {
     /// What kubeadm's configuration of the cluster notes as its release, and is to note. `None` if there is nothing to
     /// note.
     pub noted: Option<(String, String)>,
+    /// The phases that kubeadm goes through then: those of which the cluster has the objects.
+    pub phases: Vec<Phase>,
+    /// What kubeadm reads as its configuration for them.
+    pub config: String,
     /// What a person should know before.
     pub warnings: Vec<String>,
 }
@@ -181,8 +187,9 @@ pub async fn target(wish: &Wish<'_>) -> Result<Found, TargetError> {
         warnings.push(words.to_owned());
     }
     let noted = noted.filter(|(noted, to)| noted != to);
+    let (phases, config) = wish.rest(&input, to).await?;
     let from = releases.into_iter().min().unwrap_or(from);
-    Ok(Found { from, to, merged, noted, warnings })
+    Ok(Found { from, to, merged, noted, phases, config, warnings })
 }
 
 /// The changes that end the emulation of another release in the DaemonSets.
@@ -279,6 +286,28 @@ impl Wish<'_> {
             port: port.unwrap_or_else(|| Component::ApiServer.default_port()),
             runtime: runtime.unwrap_or_else(|| RUNTIME.to_owned()),
         })
+    }
+
+    /// The phases of which the cluster has the objects, and what kubeadm reads for them. What people have made of the
+    /// configurations of kubelets and of kube-proxy is in it.
+    async fn rest(&self, input: &KubeadmInput, to: Version) -> Result<(Vec<Phase>, String), TargetError> {
+        let (mut phases, mut config) = (Vec::new(), kubeadm_config(input, to)?);
+        for phase in Phase::ALL.into_iter().filter(|phase| !self.skip.contains(phase)) {
+            let mut found = Vec::new();
+            for what in phase.touched() {
+                found.extend(self.cluster.touched(*what).await?);
+                if found.is_empty() {
+                    break;
+                }
+            }
+            if found.is_empty() {
+                continue;
+            }
+            phases.push(phase);
+            let documents = found.iter().filter_map(|object| phase.document_of(object));
+            config.extend(documents.map(|document| format!("---\n{document}\n")));
+        }
+        Ok((phases, config))
     }
 
     /// The pod template that a static pod makes, with the API server's defaults, which are in what runs, too.

@@ -5,11 +5,12 @@ use super::api::{self, Asked, Reply};
 use super::connection::{LACKED, answers_instead};
 use super::failure::Failure;
 use super::kubeadm;
+use super::phase;
 use super::process::Machine;
 use super::world::{Now, World};
 use async_trait::async_trait;
 use fulcrum_steps::certificates::Renewable;
-use fulcrum_steps::host::{Answer, Hindrance, Host, HostError, Listener, Presented, Process, Question, Read};
+use fulcrum_steps::host::{Answer, Hindrance, Host, HostError, KubeadmPhase, Listener, Presented, Process, Question, Read};
 use fulcrum_steps::host::{Redirect, RedirectState, Steering, Strain};
 use http::{Method, Request};
 use jiff::{SignedDuration, Timestamp};
@@ -263,6 +264,14 @@ impl Host for SimulatedHost {
         self.kubeadm_version().await?;
         let name: Renewable = name.parse().map_err(|error| HostError::new(&attempt, error))?;
         kubeadm::renew(root, name).map_err(|error| HostError::new(&attempt, error))
+    }
+
+    async fn kubeadm_phase(&self, call: &KubeadmPhase<'_>) -> Result<(), HostError> {
+        let attempt = format!("{} init phase {}", call.program.display(), call.phase);
+        self.kubeadm_version().await?;
+        phase::go_through(&self.client, call.phase, call.config)
+            .await
+            .map_err(|error| HostError::new(attempt, error))
     }
 
     async fn memory_available(&self) -> Result<u64, HostError> {

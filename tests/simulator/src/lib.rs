@@ -85,6 +85,7 @@ mod history;
 mod list;
 mod object;
 mod patch;
+mod phase;
 mod resource;
 mod route;
 mod select;

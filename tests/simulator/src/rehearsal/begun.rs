@@ -151,10 +151,11 @@ impl SimulatedSite {
             base: None,
             to: None,
             allow_removed_apis: false,
+skip: &[],
         };
         let found = target(&wish).await.map_err(|refused| RehearsalError::Change(refused.to_string()))?;
         let why = format!("{} to {}", found.from, found.to);
-        Ok(plan::Upgrade { merged: found.merged, noted: found.noted, within: SOON, why })
+        Ok(plan::Upgrade { merged: found.merged, noted: found.noted, rest: None, within: SOON, why })
     }
 
     /// kubeadm notes in the cluster what it has made.

@@ -1,0 +1,197 @@
+//! What kubeadm itself upgrades once the control plane is of another release. Pure.
+
+use crate::cluster::NAMESPACE;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fmt;
+use std::str::FromStr;
+
+/// A phase of `kubeadm init` that brings objects of the cluster to its release. Those that `kubeadm upgrade apply` has, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// The configuration that kubelets get when they join or are upgraded.
+    KubeletConfig,
+    /// CoreDNS, with its Corefile carried over.
+    CoreDns,
+    /// kube-proxy, with its configuration.
+    KubeProxy,
+}
+
+/// An object that a phase changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Touched {
+    /// The API group; empty for the core.
+    pub group: &'static str,
+    /// The kind.
+    pub kind: &'static str,
+    /// The name, in `kube-system` unless the kind has no namespace.
+    pub name: &'static str,
+    /// What of it a phase writes, as a JSON pointer. It is what an undo restores; the rest is other people's, as the number of
+    /// replicas is.
+    pub part: &'static str,
+}
+
+const fn config_map(name: &'static str) -> Touched {
+    Touched { group: "", kind: "ConfigMap", name, part: "/data" }
+}
+
+const TEMPLATE: &str = "/spec/template";
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// What kubeadm 1.20 to 1.37 change with different content from release to release (phases/addons, phases/kubelet). The first
+/// is the one without which the cluster does not have this at all. Accounts and bindings stay the same.
+const KUBELET_CONFIG: [Touched; 1] = [config_map("kubelet-config")];
+const CORE_DNS: [Touched; 3] = [
+    Touched { group: "apps", kind: "Deployment", name: "coredns", part: TEMPLATE },
+    config_map("coredns"),
+    Touched { group: RBAC, kind: "ClusterRole", name: "system:coredns", part: "/rules" },
+];
+const KUBE_PROXY: [Touched; 2] = [
+    Touched { group: "apps", kind: "DaemonSet", name: "kube-proxy", part: TEMPLATE },
+    config_map("kube-proxy"),
+];
+
+impl Phase {
+    /// Each, in kubeadm's order.
+    pub const ALL: [Self; 3] = [Self::KubeletConfig, Self::CoreDns, Self::KubeProxy];
+
+    /// The name, as the option `--skip-phases` of kubeadm has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::KubeletConfig => "upload-config/kubelet",
+            Self::CoreDns => "addon/coredns",
+            Self::KubeProxy => "addon/kube-proxy",
+        }
+    }
+
+    /// The last word of the name of its step.
+    pub(crate) const fn short(self) -> &'static str {
+        match self {
+            Self::KubeletConfig => "kubelet-config",
+            Self::CoreDns => "coredns",
+            Self::KubeProxy => "kube-proxy",
+        }
+    }
+
+    /// The document of kubeadm's configuration that an object of this phase holds, if it holds one.
+    pub(crate) fn document_of(self, object: &Value) -> Option<&str> {
+        let key = match self {
+            Self::KubeletConfig => "kubelet",
+            Self::CoreDns => return None,
+            Self::KubeProxy => "config.conf",
+        };
+        object["data"][key].as_str()
+    }
+
+    /// What it changes.
+    pub const fn touched(self) -> &'static [Touched] {
+        match self {
+            Self::KubeletConfig => &KUBELET_CONFIG,
+            Self::CoreDns => &CORE_DNS,
+            Self::KubeProxy => &KUBE_PROXY,
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Phase {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = || Self::ALL.map(Self::name).join(", ");
+        let found = Self::ALL.into_iter().find(|phase| phase.name() == text);
+        found.ok_or_else(|| format!("`{text}` is no phase of an upgrade; those are {}", names()))
+    }
+}
+
+impl Touched {
+    /// Whether it is in a namespace.
+    pub(crate) fn is_namespaced(self) -> bool {
+        self.kind != "ClusterRole"
+    }
+
+    /// What of the object a phase writes.
+    pub(crate) fn part_of(self, object: &Value) -> &Value {
+        object.pointer(self.part).unwrap_or(&Value::Null)
+    }
+
+    /// Writes that part into the object. No effect where it has no such place.
+    pub(crate) fn put(self, object: &mut Value, part: &Value) {
+        if let Some(place) = object.pointer_mut(self.part) {
+            *place = part.clone();
+        }
+    }
+}
+
+impl fmt::Display for Touched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.is_namespaced() {
+            true => write!(f, "{} {NAMESPACE}/{}", self.kind, self.name),
+            false => write!(f, "{} {}", self.kind, self.name),
+        }
+    }
+}
+
+/// Whether all pods of a workload are of its template, and available. `None` if the object is no workload.
+pub(crate) fn is_through(object: &Value) -> Option<bool> {
+    let status = &object["status"];
+    let number = |value: &Value| value.as_i64().unwrap_or(0);
+    let [wanted, updated, available] = match object["kind"].as_str()? {
+        "Deployment" => [
+            &object["spec"]["replicas"],
+            &status["updatedReplicas"],
+            &status["availableReplicas"],
+        ],
+        "DaemonSet" => [
+            &status["desiredNumberScheduled"],
+            &status["updatedNumberScheduled"],
+            &status["numberAvailable"],
+        ],
+        _ => return None,
+    }
+    .map(number);
+    let is_seen = number(&status["observedGeneration"]) >= number(&object["metadata"]["generation"]);
+    Some(is_seen && updated >= wanted && available >= wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_phase_has_kubeadms_name() {
+        for phase in Phase::ALL {
+            assert_eq!(phase.name().parse(), Ok(phase));
+        }
+        assert!("addon/all".parse::<Phase>().unwrap_err().contains("addon/coredns"));
+    }
+
+    #[test]
+    fn a_workload_is_through_once_the_controller_has_seen_it_and_all_pods_are_new() {
+        let deployment = |generation: i64, updated: i64, available: i64| {
+            json!({
+                "kind": "Deployment", "metadata": { "generation": 2 }, "spec": { "replicas": 2 },
+                "status": { "observedGeneration": generation, "updatedReplicas": updated, "availableReplicas": available },
+            })
+        };
+        assert_eq!(is_through(&deployment(2, 2, 2)), Some(true));
+        for (generation, updated, available) in [(1, 2, 2), (2, 1, 2), (2, 2, 1)] {
+            assert_eq!(is_through(&deployment(generation, updated, available)), Some(false));
+        }
+        let mut daemonset = json!({ "kind": "DaemonSet", "metadata": { "generation": 1 } });
+        daemonset["status"] = json!({
+            "observedGeneration": 1, "desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 2,
+        });
+        assert_eq!(is_through(&daemonset), Some(false));
+        daemonset["status"]["numberAvailable"] = json!(3);
+        assert_eq!(is_through(&daemonset), Some(true));
+        assert_eq!(is_through(&json!({ "kind": "ConfigMap" })), None);
+    }
+}
