@@ -107,6 +107,22 @@ async fn a_good_flag_is_rolled_out_and_a_bad_one_comes_back() {
     assert!(told.contains(&format!("last run {pivot} (pivot): rolled-back")), "{told}");
 }
 
+/// The controller does not look again by itself: its queue has kept the time of the pods from before, which had become Ready
+/// right before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_roll_out_that_stands_still_is_made_to_go_on() {
+    let second = Duration::from_millis(20);
+    let setup = setup().with_handover(Wanted::Way(HandoverMode::Steer)).with_second(second);
+    let world = TestSite::boot_with(&setup).await;
+    let pivot = world.pivot(&world.journal()).await;
+    assert_eq!(outcome(&pivot), Outcome::Completed, "{}", reason(&pivot));
+    let change = setting(&world, Component::Scheduler, "v", "3").await;
+    let ending = edit(&world, pivot.run, change).await;
+    assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
+    let live = world.cluster.daemonset(Component::Scheduler.daemonset_name()).await.unwrap().unwrap();
+    assert!(live["metadata"]["annotations"]["fulcrum.dev/look-again"].is_string(), "{}", live["metadata"]);
+}
+
 /// The kubelet asks the port, and the old server answers. The controller would end the old one soon.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_ready_by_the_answers_of_the_old_one_is_taken_back() {

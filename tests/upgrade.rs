@@ -12,11 +12,12 @@ use fulcrum_steps::handover::standby::Standby;
 use fulcrum_steps::manifest::{FlagChange, StaticPod, Words};
 use fulcrum_steps::plan;
 use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
-use fulcrum_steps::upgrade::{EMULATED, Found, TargetError, Wish, end_of_emulation, target};
+use fulcrum_steps::upgrade::{EMULATED, Found, Phase, TargetError, Wish, end_of_emulation, target};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::Api;
-use kube::api::PostParams;
-use serde_json::Value;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ async fn find(world: &TestSite, pivot: RunId, to: Version) -> Result<Found, Targ
         base: None,
         to: None,
         allow_removed_apis: false,
-skip: &[],
+        skip: &[],
     };
     target(&wish).await
 }
@@ -176,6 +177,82 @@ async fn an_upgrade_emulates_the_release_before_comes_back_exactly_and_is_finali
     world.assert_pivoted("after a finalized upgrade").await;
 }
 
+/// What kubeadm has made beside the control plane: the configuration of kubelets, and CoreDNS, whose pods are available.
+async fn kubeadm_made_the_rest(world: &TestSite) {
+    let client = world.simulator.client();
+    let map = json!({ "metadata": { "name": "kubelet-config" }, "data": { "kubelet": "kind: KubeletConfiguration\n" } });
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "kube-system");
+    maps.create(&PostParams::default(), &serde_json::from_value(map).unwrap()).await.unwrap();
+    let labels = json!({ "k8s-app": "kube-dns" });
+    let coredns = json!({
+        "metadata": { "name": "coredns" },
+        "spec": {
+            "replicas": 2, "selector": { "matchLabels": labels },
+            "template": {
+                "metadata": { "labels": labels },
+                "spec": { "containers": [{ "name": "coredns", "image": "registry.k8s.io/coredns/coredns:v1.13.1" }] },
+            },
+        },
+    });
+    let deployments: Api<Deployment> = Api::namespaced(client, "kube-system");
+    let made =
+        deployments.create(&PostParams::default(), &serde_json::from_value(coredns).unwrap()).await.unwrap();
+    let mut through = made;
+    let status = json!({ "observedGeneration": 1, "updatedReplicas": 2, "availableReplicas": 2 });
+    through.status = Some(serde_json::from_value(status).unwrap());
+    deployments.replace_status("coredns", &PostParams::default(), &through).await.unwrap();
+}
+
+/// The configuration of kubelets, and CoreDNS's image and number of pods.
+async fn rest(world: &TestSite) -> (String, String, i32) {
+    let client = world.simulator.client();
+    let map =
+        Api::<ConfigMap>::namespaced(client.clone(), "kube-system").get("kubelet-config").await.unwrap();
+    let coredns = Api::<Deployment>::namespaced(client, "kube-system").get("coredns").await.unwrap();
+    let spec = coredns.spec.unwrap();
+    let image = spec.template.spec.unwrap().containers.swap_remove(0).image.unwrap();
+    (map.data.unwrap()["kubelet"].clone(), image, spec.replicas.unwrap())
+}
+
+async fn with_the_rest(world: &TestSite, pivot: RunId) -> plan::Upgrade {
+    let found = find(world, pivot, NEXT).await.unwrap();
+    assert_eq!(found.phases, [Phase::KubeletConfig, Phase::CoreDns]);
+    assert!(found.config.ends_with("---\nkind: KubeletConfiguration\n\n"), "{}", found.config);
+    let rest = plan::Rest { kubeadm: "kubeadm".into(), config: found.config, phases: found.phases };
+    plan::Upgrade { rest: Some(rest), ..upgrade_to(world, pivot, NEXT).await }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubeadm_brings_the_rest_to_the_release_and_the_way_back_brings_it_back() {
+    let (world, pivot) = ready().await;
+    kubeadm_made_the_rest(&world).await;
+    let before = rest(&world).await;
+    let upgrade = with_the_rest(&world, pivot).await;
+    let ending = carry_out(&world, pivot, upgrade.clone(), false).await;
+    assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
+    let (kubelet, image, _) = rest(&world).await;
+    assert!(kubelet.contains("# as kubeadm v1.36.3 writes it"), "{kubelet}");
+    assert!(image.ends_with(":of-v1.36.3"), "{image}");
+
+    // A person has CoreDNS scaled meanwhile, and that stays.
+    let deployments: Api<Deployment> = Api::namespaced(world.simulator.client(), "kube-system");
+    let scale = Patch::Merge(json!({ "spec": { "replicas": 5 } }));
+    deployments.patch("coredns", &PatchParams::default(), &scale).await.unwrap();
+    let back = world.rollback(&world.journal(), ending.run).await;
+    assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
+    assert_eq!(rest(&world).await, (before.0.clone(), before.1.clone(), 5));
+
+    // What a person has written since stays as well.
+    let again = carry_out(&world, pivot, upgrade, false).await;
+    assert_eq!(outcome(&again), Outcome::Completed, "{}", reason(&again));
+    let maps: Api<ConfigMap> = Api::namespaced(world.simulator.client(), "kube-system");
+    let mine = Patch::Merge(json!({ "data": { "kubelet": "mine" } }));
+    maps.patch("kubelet-config", &PatchParams::default(), &mine).await.unwrap();
+    let back = world.rollback(&world.journal(), again.run).await;
+    assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
+    assert_eq!(rest(&world).await, ("mine".to_owned(), before.1, 5));
+}
+
 /// The API server is upgraded first. If a later component does not serve, everything comes back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_that_does_not_serve_comes_back_by_itself() {
@@ -267,11 +344,14 @@ async fn an_upgrade_that_is_killed_anywhere_is_finished_by_the_guard() {
         [("edit-daemonset", When::Effect), ("await-roll-out", When::Started)]
             .map(|(step, when)| (format!("{step}/{component}"), when))
     });
+    kubeadm_made_the_rest(&world).await;
+    let before = rest(&world).await;
     let noting = [When::Started, When::Effect].map(|when| ("upload-config".to_owned(), when));
-    for (step, when) in each.chain(noting) {
+    let phases = [When::Started, When::Effect].map(|when| ("kubeadm-phase/coredns".to_owned(), when));
+    for (step, when) in each.chain(noting).chain(phases) {
         let point = Point { step: step.as_str().into(), when };
         keep_standby(&world, &world.journal());
-        let upgrade = Change::Upgrade(upgrade_to(&world, pivot, NEXT).await);
+        let upgrade = Change::Upgrade(with_the_rest(&world, pivot).await);
         let killed =
             world.inject_fault_in_change(fulcrum, upgrade, (&point, Fault::Kill, Then::Resume)).await;
         assert_eq!(killed.unwrap(), ChildExit::Killed, "{point}");
@@ -279,9 +359,11 @@ async fn an_upgrade_that_is_killed_anywhere_is_finished_by_the_guard() {
         assert_eq!(outcome(&ending), Outcome::Completed, "{point}: {}", reason(&ending));
         assert!(all(&releases(&world).await, ":v1.36.3", Some("1.35")), "{point}");
         assert_eq!(noted(&world).await, "v1.36.3", "{point}");
+        assert!(rest(&world).await.1.ends_with(":of-v1.36.3"), "{point}");
         world.assert_pivoted(&point.to_string()).await;
         let back = world.rollback(&world.journal(), ending.run).await;
         assert_eq!(outcome(&back), Outcome::RolledBack, "{point}: {}", reason(&back));
+        assert_eq!(rest(&world).await, before, "{point}");
     }
     assert!(all(&releases(&world).await, ":v1.35.3", None));
 }

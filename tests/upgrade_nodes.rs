@@ -139,7 +139,7 @@ impl Nodes {
             base: None,
             to: None,
             allow_removed_apis: false,
-skip: &[],
+            skip: &[],
         };
         target(&wish).await
     }

@@ -51,6 +51,9 @@ pub struct Timeouts {
     /// How long a new pod of a roll-out may be Ready by the kubelet's probes, which the old pod may have
     /// answered, while the new process does not serve. The controller ends the old pod after 20 s.
     pub unproven: Duration,
+    /// How long a new pod may be Ready beside an old one before the controller is made to look again: the 20 s of
+    /// `minReadySeconds`, and the time that the controller and the kubelet take.
+    pub stand_still: Duration,
     /// How long the answers of an upgrade's new API server may differ from those of the old one: what it reads by watches
     /// may come a little late. It is over well before the controller ends the old pod.
     pub shadow: Duration,
@@ -82,6 +85,7 @@ impl Default for Timeouts {
             bridge: Duration::from_secs(60),
             unschedulable: Duration::from_secs(15),
             unproven: Duration::from_secs(14),
+            stand_still: Duration::from_secs(26),
             shadow: Duration::from_secs(7),
             image: Duration::from_secs(60),
             api: Duration::from_secs(5),

@@ -11,7 +11,7 @@ use crate::kubeadm::Kubeadm;
 use crate::render::template_diff;
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
-use fulcrum_engine::state::fsync::write_atomic;
+use fulcrum_engine::state::fsync::{remove_durable, write_atomic};
 use fulcrum_engine::state::{Reader, RunId};
 use fulcrum_engine::{Plan, PlanError};
 use fulcrum_steps::cluster::{Access, Cluster};
@@ -59,7 +59,7 @@ async fn apply(global: &Global, release: &Release, pace: &Pace, shell: &Shell) -
     let copied = Some((release.kubeadm.as_path(), kubeadm.as_path()));
     let ended = node.carry_out(global, upgrade, plan::upgrade, (pace, &question, copied), shell).await;
     if matches!(ended, Ok(Exit::Done | Exit::Undone)) {
-        let _gone = std::fs::remove_file(&kubeadm);
+        let _gone = remove_durable(&kubeadm);
     }
     ended
 }

@@ -35,12 +35,13 @@ pub use lock::{Lock, LockError};
 pub use names::{
     AUDIT_HEAD_ANNOTATION, LOCK_LEASE, NAMESPACE, ROLE_LABEL, ROLE_LABEL_BEFORE_1_24, ROLL_CALL_CONFIG_MAP,
 };
-pub(crate) use names::{CERTIFICATES_ANNOTATION, OPT_IN_LABEL, RUN_ANNOTATION};
+pub(crate) use names::{CERTIFICATES_ANNOTATION, LOOK_AGAIN_ANNOTATION, OPT_IN_LABEL, RUN_ANNOTATION};
 pub use node_entry::{
     DaemonsetVersion, GUARD_BEATS_EVERY, GUARD_SILENT_AFTER, GuardEntry, GuardState, NodeEntry, NodeMode,
     ROLL_CALL_VERSION, RunPhase, StandbyEntry,
 };
 pub(crate) use nodes::addresses;
+pub(crate) use objects::ObjectPart;
 pub use pods::{config_hash, is_ready, pod_story, unschedulable};
 pub(crate) use pods::{has_no_image, has_restarted, is_going, is_of_node};
 pub(crate) use release::CLUSTER_CONFIGURATION;

@@ -12,6 +12,8 @@ pub const AUDIT_HEAD_ANNOTATION: &str = "fulcrum.dev/audit-head";
 /// On a DaemonSet's pod template: the certificates for which its pods were started. A renewal changes it, and
 /// nothing else reads it.
 pub(crate) const CERTIFICATES_ANNOTATION: &str = "fulcrum.dev/certificates";
+/// On a DaemonSet: when its controller was last made to look at it again. Nothing reads it.
+pub(crate) const LOOK_AGAIN_ANNOTATION: &str = "fulcrum.dev/look-again";
 /// The Lease that lets one run at a time touch the cluster's control plane.
 pub const LOCK_LEASE: &str = "fulcrum";
 /// The ConfigMap with the roll call: what each node is and has signed, one key for each.

@@ -3,7 +3,10 @@
 use super::facts::Serving;
 use super::gather::{Patient, gather};
 use crate::cluster::Cluster;
-use crate::host::{Answer, Host, HostError, KubeadmPhase, Listener, ManifestsDir, Node, Presented, Process, Question, Read, Redirect, RedirectState, Steering, Strain, UnitState, Units};
+use crate::host::{
+    Answer, Host, HostError, KubeadmPhase, Listener, ManifestsDir, Node, Presented, Process, Question, Read,
+    Redirect, RedirectState, Steering, Strain, UnitState, Units,
+};
 use async_trait::async_trait;
 use fulcrum_engine::state::fsync::write_atomic;
 use http::{Request, Response};

@@ -45,6 +45,9 @@ impl Watch<'_> {
                 continue;
             }
             self.behind.insert(component);
+            if is_through(&live).is_err() {
+                self.still.entry(component).or_default().end(&self.site, component).await;
+            }
             if !self.serves_as_said(component, &live).await? {
                 self.proving.remove(&component);
                 continue;

@@ -14,6 +14,7 @@ use crate::cluster::DaemonsetVersion;
 use crate::component::Component;
 use crate::handover::line::Line;
 use crate::handover::roll_out;
+use crate::handover::stand_still::StandStill;
 use crate::host::give_back_memory;
 use crate::run_info::{LockPurpose, LockUse, RunInfo};
 use crate::site::Site;
@@ -177,6 +178,8 @@ pub(super) struct Watch<'a> {
     pub(super) teller: Teller,
     /// The components whose DaemonSets run something else than the standby, and have not proven that yet.
     pub(super) behind: BTreeSet<Component>,
+    /// What was seen of their roll-outs, where one does not go on.
+    pub(super) still: BTreeMap<Component, StandStill>,
     /// Why the static pods stay, if so.
     pub(super) stays: Option<String>,
     pub(super) reports: Reports,
@@ -206,6 +209,7 @@ impl<'a> Watch<'a> {
             proven: BTreeMap::new(),
             teller: Teller::default(),
             behind: BTreeSet::new(),
+            still: BTreeMap::new(),
             stays: None,
             reports: Reports::default(),
             users: Vec::new(),

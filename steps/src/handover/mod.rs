@@ -12,5 +12,6 @@ pub(crate) mod pair;
 pub(crate) mod removal;
 pub(crate) mod roll_out;
 pub(crate) mod shadow;
+pub(crate) mod stand_still;
 pub mod standby;
 pub mod standbys;

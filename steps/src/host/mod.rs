@@ -19,7 +19,9 @@ mod units;
 pub(crate) use kernel::give_back_memory;
 pub(crate) use kubeadm::at_rest as kubeadm_is_at_rest;
 
-pub use edge::{Answer, Hindrance, Host, HostError, KubeadmPhase, Listener, Presented, Process, Question, Read};
+pub use edge::{
+    Answer, Hindrance, Host, HostError, KubeadmPhase, Listener, Presented, Process, Question, Read,
+};
 pub use edge::{MARK_NEWCOMER, MARK_SERVING, Redirect, RedirectState, Steering, Strain};
 pub use enter::enter_host;
 pub use manifests::{FileImage, ManifestsDir};

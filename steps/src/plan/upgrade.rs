@@ -5,7 +5,7 @@ use super::pivot::{step, verify};
 use crate::component::Component;
 use crate::run_info::RunInfo;
 use crate::settings::Settings;
-use crate::step::Job;
+use crate::step::{Job, PhaseCall};
 use crate::step_name::StepKind;
 use crate::upgrade::{Merged, Phase};
 use fulcrum_engine::{Durability, Plan, PlanError, Policy, StepId};
@@ -111,8 +111,9 @@ fn plan(kind: &str, settings: &Settings, pivot: RunId, upgrade: Upgrade) -> Resu
     if let Some(Rest { kubeadm, config, phases }) = rest {
         for phase in phases {
             let id: StepId = format!("{}/{}", StepId::from(StepKind::KubeadmPhase), phase.short()).into();
-            let job = Job::KubeadmPhase { phase, kubeadm: kubeadm.clone(), config: config.clone() };
-            let run = step(id.clone(), job).policy(Policy::tries(3, within)).after(standbys);
+            let call = PhaseCall { phase, kubeadm: kubeadm.clone(), config: config.clone() };
+            let run =
+                step(id.clone(), Job::KubeadmPhase(call)).policy(Policy::tries(3, within)).after(standbys);
             steps.push(run.undo_policy(Policy::tries(BACK_TRIES, BACK_WITHIN)));
             standbys = vec![id];
         }

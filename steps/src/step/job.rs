@@ -78,13 +78,7 @@ pub enum Job {
         from: String,
         to: String,
     },
-    KubeadmPhase {
-        phase: Phase,
-        /// The program, where it stays.
-        kubeadm: PathBuf,
-        /// Its configuration: the documents that it reads.
-        config: String,
-    },
+    KubeadmPhase(PhaseCall),
     AwaitRollOut {
         component: Component,
         /// Whether the new API server's answers are compared with the old one's.
@@ -140,6 +134,17 @@ pub enum Job {
     },
     #[serde(rename = "seal")]
     RecordHead,
+}
+
+/// What kubeadm is told to go through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseCall {
+    /// The phase.
+    pub phase: Phase,
+    /// The program, where it stays.
+    pub kubeadm: PathBuf,
+    /// Its configuration: the documents that it reads.
+    pub config: String,
 }
 
 impl Job {

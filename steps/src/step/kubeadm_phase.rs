@@ -4,24 +4,23 @@
 //!
 //! kubeadm writes the same however often it is called. What somebody else has changed since stays, as does what is gone.
 
+use super::job::PhaseCall;
 use crate::change;
+use crate::cluster::ObjectPart;
 use crate::host::{Hindrance, KubeadmPhase};
 use crate::look::answered;
 use crate::site::Site;
-use crate::upgrade::{Phase, Touched, is_through};
+use crate::upgrade::is_through;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Pending, ProbeResult, Step, StepError};
 use fulcrum_evidence::sha256_hex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(super) struct RunPhase {
     pub(super) site: Arc<Site>,
-    pub(super) phase: Phase,
-    pub(super) kubeadm: PathBuf,
-    pub(super) config: String,
+    pub(super) call: PhaseCall,
 }
 
 /// An object before the phase. `None` where there was none.
@@ -35,8 +34,8 @@ struct Former {
 }
 
 impl RunPhase {
-    async fn live(&self, cx: &Context, what: Touched) -> Result<Option<Value>, StepError> {
-        let get = async || answered(self.site.cluster.touched(what).await);
+    async fn live(&self, cx: &Context, what: ObjectPart) -> Result<Option<Value>, StepError> {
+        let get = async || answered(self.site.cluster.object_with(what).await);
         cx.wait(&format!("the API, to read {what}"), self.site.timeouts.poll, get).await
     }
 
@@ -47,10 +46,10 @@ impl RunPhase {
     /// What the objects are now, recorded as changes where they differ from what was kept.
     async fn look(&self, cx: &Context) -> Result<Value, StepError> {
         let mut told = Map::new();
-        for (what, kept) in self.phase.touched().iter().zip(Self::kept(cx)?) {
+        for (what, kept) in self.call.phase.parts().iter().zip(Self::kept(cx)?) {
             let live = self.live(cx, *what).await?;
             let before = kept.map(|former| former.object);
-            if live.as_ref().map(|live| what.part_of(live)) != before.as_ref().map(|one| what.part_of(one)) {
+            if live.as_ref().map(|live| what.of(live)) != before.as_ref().map(|one| what.of(one)) {
                 change::record(change::object(what.kind, before.as_ref(), live.as_ref()));
             }
             told.insert(what.to_string(), json!(live.map(|live| digest(*what, &live))));
@@ -59,29 +58,30 @@ impl RunPhase {
     }
 
     async fn wait_for_pods(&self, cx: &Context) -> Result<(), StepError> {
-        for (what, kept) in self.phase.touched().iter().zip(Self::kept(cx)?) {
+        for (what, kept) in self.call.phase.parts().iter().zip(Self::kept(cx)?) {
             if kept.and_then(|former| former.through) != Some(true) {
                 continue;
             }
-            let look = async || match answered(self.site.cluster.touched(*what).await)? {
+            let look = async || match answered(self.site.cluster.object_with(*what).await)? {
                 Some(live) if is_through(&live) == Some(false) => {
                     Err(Pending::NotYet(format!("its status is {}", live["status"])))
                 }
                 Some(_) => Ok(()),
                 None => Err(StepError::fatal(format!("{what} is gone")).into()),
             };
-            cx.wait(&format!("the new pods of {what} to be available"), self.site.timeouts.poll, look).await?;
+            cx.wait(&format!("the new pods of {what} to be available"), self.site.timeouts.poll, look)
+                .await?;
         }
         Ok(())
     }
 
     /// Restores one object. A conflict looks again.
-    async fn restore(&self, cx: &Context, what: Touched, former: &Former) -> Result<(), StepError> {
+    async fn restore(&self, cx: &Context, what: ObjectPart, former: &Former) -> Result<(), StepError> {
         let made = cx.output_value(cx.step().as_str()).and_then(|told| told[what.to_string()].as_str());
-        let before = what.part_of(&former.object);
+        let before = what.of(&former.object);
         cx.wait(&format!("the API, to put {what} back"), self.site.timeouts.poll, async || {
-            let Some(live) = answered(self.site.cluster.touched(what).await)? else { return Ok(()) };
-            if what.part_of(&live) == before {
+            let Some(live) = answered(self.site.cluster.object_with(what).await)? else { return Ok(()) };
+            if what.of(&live) == before {
                 return Ok(());
             }
             if made.is_some_and(|made| made != digest(what, &live)) {
@@ -90,7 +90,7 @@ impl RunPhase {
             }
             let mut wanted = live.clone();
             what.put(&mut wanted, before);
-            match self.site.cluster.replace_touched(what, &wanted).await {
+            match self.site.cluster.replace_object(what, &wanted).await {
                 Err(error) if error.is_conflict() => Err(Pending::NotYet(error.to_string())),
                 other => {
                     change::record(change::object(what.kind, Some(&live), Some(&answered(other)?)));
@@ -110,7 +110,7 @@ impl Step for RunPhase {
 
     async fn save(&self, cx: &Context) -> Result<Vec<u8>, StepError> {
         let mut kept: Vec<Kept> = Vec::new();
-        for what in self.phase.touched() {
+        for what in self.call.phase.parts() {
             let object = self.live(cx, *what).await?;
             kept.push(object.map(|object| Former { through: is_through(&object), object: bare(object) }));
         }
@@ -125,9 +125,9 @@ impl Step for RunPhase {
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let Site { node, settings, .. } = &*self.site;
         let call = KubeadmPhase {
-            program: &self.kubeadm,
-            phase: self.phase.name(),
-            config: &self.config,
+            program: &self.call.kubeadm,
+            phase: self.call.phase.name(),
+            config: &self.call.config,
             kubeconfig: &settings.kubeconfig,
         };
         node.host.kubeadm_phase(&call).await.map_err(|error| match error.hindrance {
@@ -141,7 +141,7 @@ impl Step for RunPhase {
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
         // The guard waits for this run, and a fallback may be what brings the API back.
         let limit = self.site.timeouts.api;
-        for (what, kept) in self.phase.touched().iter().zip(Self::kept(cx)?) {
+        for (what, kept) in self.call.phase.parts().iter().zip(Self::kept(cx)?) {
             let Some(former) = kept else { continue };
             let back = tokio::time::timeout(limit, self.restore(cx, *what, &former)).await;
             back.unwrap_or_else(|_| {
@@ -163,6 +163,6 @@ fn bare(mut object: Value) -> Value {
     object
 }
 
-fn digest(what: Touched, object: &Value) -> String {
-    sha256_hex(what.part_of(object).to_string().as_bytes())
+fn digest(what: ObjectPart, object: &Value) -> String {
+    sha256_hex(what.of(object).to_string().as_bytes())
 }

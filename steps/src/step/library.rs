@@ -81,9 +81,7 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
             Job::AwaitRollOut { component, shadow } => Arc::new(AwaitRollOut { site, component, shadow }),
             Job::AwaitStandbys { component } => Arc::new(AwaitStandbys { site, component }),
             Job::UploadConfig { from, to } => Arc::new(UploadConfig { site, from, to }),
-            Job::KubeadmPhase { phase, kubeadm, config } => {
-                Arc::new(RunPhase { site, phase, kubeadm, config })
-            }
+            Job::KubeadmPhase(call) => Arc::new(RunPhase { site, call }),
             Job::PrepareRollCerts { component } => Arc::new(PrepareRollCerts { site, component }),
             Job::RenewCerts { name } => Arc::new(RenewCerts { site, name }),
             Job::PrepareUpdateSecrets => Arc::new(PrepareUpdateSecrets { site }),

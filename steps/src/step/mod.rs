@@ -41,5 +41,5 @@ mod vacate_port;
 mod verify;
 mod verify_static;
 
-pub use job::{BridgeAct, Job, RedirectAct};
+pub use job::{BridgeAct, Job, PhaseCall, RedirectAct};
 pub use library::library;

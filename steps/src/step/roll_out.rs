@@ -7,6 +7,7 @@ use crate::cluster::{CERTIFICATES_ANNOTATION, has_no_image, is_going, is_of_node
 use crate::component::Component;
 use crate::handover::roll_out::attended;
 use crate::handover::shadow::Shadow;
+use crate::handover::stand_still::StandStill;
 use crate::host::{MARK_NEWCOMER, Process};
 use crate::look::{answered, once};
 use crate::manifest::{Words, is_through};
@@ -43,8 +44,12 @@ impl RolledOut<'_> {
     ) -> Result<Value, StepError> {
         let what = format!("the roll-out of DaemonSet {}", self.component.daemonset_name());
         let since = Mutex::new(Since::default());
+        let still = tokio::sync::Mutex::new(StandStill::default());
         let look = async || {
             let seen = self.look().await;
+            if matches!(seen, Err(Pending::NotYet(_))) {
+                still.lock().await.end(self.site, self.component).await;
+            }
             if gives_up && matches!(seen, Err(Pending::NotYet(_))) {
                 self.refuse_what_does_not_come_up(&since).await?;
                 self.refuse_what_answers_otherwise(shadow)?;

@@ -1,6 +1,6 @@
 //! What kubeadm itself upgrades once the control plane is of another release. Pure.
 
-use crate::cluster::NAMESPACE;
+use crate::cluster::ObjectPart;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
@@ -18,22 +18,8 @@ pub enum Phase {
     KubeProxy,
 }
 
-/// An object that a phase changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Touched {
-    /// The API group; empty for the core.
-    pub group: &'static str,
-    /// The kind.
-    pub kind: &'static str,
-    /// The name, in `kube-system` unless the kind has no namespace.
-    pub name: &'static str,
-    /// What of it a phase writes, as a JSON pointer. It is what an undo restores; the rest is other people's, as the number of
-    /// replicas is.
-    pub part: &'static str,
-}
-
-const fn config_map(name: &'static str) -> Touched {
-    Touched { group: "", kind: "ConfigMap", name, part: "/data" }
+const fn config_map(name: &'static str) -> ObjectPart {
+    ObjectPart { group: "", kind: "ConfigMap", name, part: "/data" }
 }
 
 const TEMPLATE: &str = "/spec/template";
@@ -41,14 +27,14 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// What kubeadm 1.20 to 1.37 change with different content from release to release (phases/addons, phases/kubelet). The first
 /// is the one without which the cluster does not have this at all. Accounts and bindings stay the same.
-const KUBELET_CONFIG: [Touched; 1] = [config_map("kubelet-config")];
-const CORE_DNS: [Touched; 3] = [
-    Touched { group: "apps", kind: "Deployment", name: "coredns", part: TEMPLATE },
+const KUBELET_CONFIG: [ObjectPart; 1] = [config_map("kubelet-config")];
+const CORE_DNS: [ObjectPart; 3] = [
+    ObjectPart { group: "apps", kind: "Deployment", name: "coredns", part: TEMPLATE },
     config_map("coredns"),
-    Touched { group: RBAC, kind: "ClusterRole", name: "system:coredns", part: "/rules" },
+    ObjectPart { group: RBAC, kind: "ClusterRole", name: "system:coredns", part: "/rules" },
 ];
-const KUBE_PROXY: [Touched; 2] = [
-    Touched { group: "apps", kind: "DaemonSet", name: "kube-proxy", part: TEMPLATE },
+const KUBE_PROXY: [ObjectPart; 2] = [
+    ObjectPart { group: "apps", kind: "DaemonSet", name: "kube-proxy", part: TEMPLATE },
     config_map("kube-proxy"),
 ];
 
@@ -85,7 +71,7 @@ impl Phase {
     }
 
     /// What it changes.
-    pub const fn touched(self) -> &'static [Touched] {
+    pub(crate) const fn parts(self) -> &'static [ObjectPart] {
         match self {
             Self::KubeletConfig => &KUBELET_CONFIG,
             Self::CoreDns => &CORE_DNS,
@@ -110,49 +96,17 @@ impl FromStr for Phase {
     }
 }
 
-impl Touched {
-    /// Whether it is in a namespace.
-    pub(crate) fn is_namespaced(self) -> bool {
-        self.kind != "ClusterRole"
-    }
-
-    /// What of the object a phase writes.
-    pub(crate) fn part_of(self, object: &Value) -> &Value {
-        object.pointer(self.part).unwrap_or(&Value::Null)
-    }
-
-    /// Writes that part into the object. No effect where it has no such place.
-    pub(crate) fn put(self, object: &mut Value, part: &Value) {
-        if let Some(place) = object.pointer_mut(self.part) {
-            *place = part.clone();
-        }
-    }
-}
-
-impl fmt::Display for Touched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.is_namespaced() {
-            true => write!(f, "{} {NAMESPACE}/{}", self.kind, self.name),
-            false => write!(f, "{} {}", self.kind, self.name),
-        }
-    }
-}
-
 /// Whether all pods of a workload are of its template, and available. `None` if the object is no workload.
 pub(crate) fn is_through(object: &Value) -> Option<bool> {
     let status = &object["status"];
     let number = |value: &Value| value.as_i64().unwrap_or(0);
     let [wanted, updated, available] = match object["kind"].as_str()? {
-        "Deployment" => [
-            &object["spec"]["replicas"],
-            &status["updatedReplicas"],
-            &status["availableReplicas"],
-        ],
-        "DaemonSet" => [
-            &status["desiredNumberScheduled"],
-            &status["updatedNumberScheduled"],
-            &status["numberAvailable"],
-        ],
+        "Deployment" => {
+            [&object["spec"]["replicas"], &status["updatedReplicas"], &status["availableReplicas"]]
+        }
+        "DaemonSet" => {
+            [&status["desiredNumberScheduled"], &status["updatedNumberScheduled"], &status["numberAvailable"]]
+        }
         _ => return None,
     }
     .map(number);

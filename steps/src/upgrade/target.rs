@@ -294,8 +294,8 @@ impl Wish<'_> {
         let (mut phases, mut config) = (Vec::new(), kubeadm_config(input, to)?);
         for phase in Phase::ALL.into_iter().filter(|phase| !self.skip.contains(phase)) {
             let mut found = Vec::new();
-            for what in phase.touched() {
-                found.extend(self.cluster.touched(*what).await?);
+            for what in phase.parts() {
+                found.extend(self.cluster.object_with(*what).await?);
                 if found.is_empty() {
                     break;
                 }

@@ -10,7 +10,9 @@ use super::process::Machine;
 use super::world::{Now, World};
 use async_trait::async_trait;
 use fulcrum_steps::certificates::Renewable;
-use fulcrum_steps::host::{Answer, Hindrance, Host, HostError, KubeadmPhase, Listener, Presented, Process, Question, Read};
+use fulcrum_steps::host::{
+    Answer, Hindrance, Host, HostError, KubeadmPhase, Listener, Presented, Process, Question, Read,
+};
 use fulcrum_steps::host::{Redirect, RedirectState, Steering, Strain};
 use http::{Method, Request};
 use jiff::{SignedDuration, Timestamp};

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PostParams;
 use kube::{Api, Client};
 
-/// The phase, for the release that the configuration names. No controller rolls a Deployment out here: its status stays.
+/// The phase, for the release that the configuration names. No controller rolls a Deployment out here: it is through at once.
 ///
 /// # Errors
 /// When the API refuses, or the cluster has nothing of this phase.
@@ -29,7 +29,11 @@ pub(super) async fn go_through(client: &Client, phase: &str, config: &str) -> ku
             if let Some(container) = template.and_then(|pod| pod.containers.first_mut()) {
                 container.image = Some(format!("registry.k8s.io/coredns/coredns:of-{release}"));
             }
-            deployments.replace("coredns", &PostParams::default(), &deployment).await.map(drop)
+            let mut made = deployments.replace("coredns", &PostParams::default(), &deployment).await?;
+            if let Some(status) = &mut made.status {
+                status.observed_generation = made.metadata.generation;
+            }
+            deployments.replace_status("coredns", &PostParams::default(), &made).await.map(drop)
         }
         _ => Ok(()),
     }

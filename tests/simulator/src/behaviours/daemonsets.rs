@@ -2,7 +2,7 @@
 
 use super::failed::{Failed, expect};
 use super::ground::{Ground, seen};
-use super::make::{daemon_set, pod, pod_spec, runs as runs_now, uid};
+use super::make::{daemon_set, pod, pod_spec, runs as runs_now, typed, uid};
 use super::names::{LABEL, SELECTOR};
 use fulcrum_steps::cluster::{is_ready, pod_story, unschedulable};
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -90,6 +90,33 @@ pub(super) async fn rolls(ground: &Ground) -> Result<(), Failed> {
     only_pod(ground, "made from the new template", changed).await?;
     let set = ground.api::<DaemonSet>().get(NAME).await?;
     expect(set.metadata.generation == Some(2), "its generation is 2", set.metadata.generation)
+}
+
+/// The controller notes when it will look again: once the pod that has just become Ready is available. It keeps that time
+/// when a younger pod becomes Ready before.
+pub(super) async fn stands_still(ground: &Ground) -> Result<(), Failed> {
+    let set = serde_json::to_value(daemon_set(ground, NAME, ("kubernetes.io/hostname", &ground.hostname))?);
+    let mut set = set.map_err(|error| Failed::new("making a DaemonSet", error.to_string()))?;
+    set["spec"]["minReadySeconds"] = json!(ground.tempo.min_ready_seconds);
+    set["spec"]["updateStrategy"] =
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}});
+    ground.api::<DaemonSet>().create(&PostParams::default(), &typed(set)?).await?;
+    let first = only_pod(ground, "Ready", |_| true).await?;
+    let patch = json!({"spec": {"template": {"metadata": {"annotations": {"changed": "yes"}}}}});
+    ground.api::<DaemonSet>().patch(NAME, &PatchParams::default(), &Patch::Merge(patch)).await?;
+    let both = async || {
+        let pods = pods(ground).await?;
+        let ready =
+            pods.iter().filter(|pod| is_ready(pod) && pod.metadata.deletion_timestamp.is_none()).count();
+        if ready == 2 { Ok(()) } else { Err(pods.iter().map(pod_story).collect::<Vec<_>>().join("; ")) }
+    };
+    ground.eventually("the old pod and the new one to be Ready", both).await?;
+    tokio::time::sleep(ground.tempo.quiet).await;
+    let after = both().await;
+    expect(after.is_ok(), "both pods stay, though the new one is available", after)?;
+    let write = json!({"metadata": {"annotations": {"written": "to"}}});
+    ground.api::<DaemonSet>().patch(NAME, &PatchParams::default(), &Patch::Merge(write)).await?;
+    only_pod(ground, "the new one", |pod| uid(pod) != uid(&first)).await.map(drop)
 }
 
 /// The controller says that it has seen the DaemonSet. It does not want the pods that it has not made by

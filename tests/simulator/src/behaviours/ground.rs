@@ -29,6 +29,8 @@ pub struct Tempo {
     pub poll: Duration,
     /// What has not happened after this time does not happen: two rounds of anything that goes in rounds.
     pub quiet: Duration,
+    /// A `minReadySeconds` that is longer than a pod takes to start, and over within `quiet`.
+    pub min_ready_seconds: u32,
     /// The length of a watch that should end by itself.
     pub watch_seconds: u32,
 }
@@ -39,6 +41,7 @@ impl Tempo {
         soon: Duration::from_secs(10),
         poll: Duration::from_millis(2),
         quiet: Duration::from_millis(60),
+        min_ready_seconds: 40,
         watch_seconds: 1,
     };
     /// A kubeadm node. Its API servers look after their endpoints every 10 s. A kubelet whose API was away
@@ -47,6 +50,7 @@ impl Tempo {
         soon: Duration::from_secs(180),
         poll: Duration::from_millis(250),
         quiet: Duration::from_secs(21),
+        min_ready_seconds: 10,
         watch_seconds: 5,
     };
 }

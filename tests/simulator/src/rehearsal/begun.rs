@@ -151,7 +151,7 @@ impl SimulatedSite {
             base: None,
             to: None,
             allow_removed_apis: false,
-skip: &[],
+            skip: &[],
         };
         let found = target(&wish).await.map_err(|refused| RehearsalError::Change(refused.to_string()))?;
         let why = format!("{} to {}", found.from, found.to);

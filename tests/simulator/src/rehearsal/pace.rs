@@ -63,6 +63,7 @@ pub fn timeouts() -> Timeouts {
         unschedulable: POLL * 50,
         // Longer than in proportion: a busy machine holds up a simulated process, too.
         unproven: POLL * 50,
+        stand_still: POLL * 60,
         // As `second` of those setups in which two servers listen for long enough to be compared.
         shadow: POLL * 150,
         image: POLL * 50,

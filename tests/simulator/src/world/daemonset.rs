@@ -1,6 +1,7 @@
 //! The DaemonSet controller. It acts only while a controller manager leads and its API server is up.
 //!
-//! It goes through the nodes in the order of their names. (The real one goes through a map.)
+//! It goes through the nodes in the order of their names. (The real one goes through a map.) It looks at a DaemonSet when
+//! the object or one of its pods has changed, and at a time that it has noted: see [`Queue`].
 
 use super::election;
 use super::garbage::{delete_pod, owner_uid};
@@ -11,6 +12,7 @@ use crate::pace::Pace;
 use crate::resource::Resource;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +31,8 @@ const TOLERATED: [(&str, &str); 7] = [
 
 pub(super) fn advance(world: &mut World, now: Now) {
     if !election::works(world, "kube-controller-manager") {
+        // One that begins to lead looks at everything.
+        world.daemons.queue = Queue::default();
         return;
     }
     let nodes: Vec<Arc<Value>> = world.store.list("nodes", None).cloned().collect();
@@ -36,6 +40,11 @@ pub(super) fn advance(world: &mut World, now: Now) {
     let sets: Vec<Arc<Value>> = world.store.list("daemonsets", None).cloned().collect();
     for set in sets {
         let places: Vec<Place> = nodes.iter().map(|node| Place::of(&set, node)).collect();
+        note_times(world, &set, now);
+        let seen = seen_of(world, &set, &places);
+        if !world.daemons.queue.is_due(text(&set, "/metadata/uid"), seen, now) {
+            continue;
+        }
         if set["metadata"]["deletionTimestamp"].is_null() {
             let mut rolling = Rolling::of(world, &set, &places, now);
             for place in &places {
@@ -47,6 +56,7 @@ pub(super) fn advance(world: &mut World, now: Now) {
 }
 
 /// A node, as a DaemonSet sees it.
+#[derive(Hash)]
 struct Place {
     node: String,
     /// The set's pods name this node.
@@ -116,7 +126,8 @@ fn manage(world: &mut World, set: &Value, place: &Place, rolling: &mut Rolling, 
         world.daemons.failed(&back_off, &world.options.pace, now);
         delete_pod(world, pod, "it has failed", now);
     }
-    if world.daemons.waits(&back_off, now) {
+    if let Some(until) = world.daemons.waits(&back_off, now) {
+        world.daemons.queue.add(text(set, "/metadata/uid"), until);
         return;
     }
     let alive = alive_on(world, set, &place.node);
@@ -185,9 +196,13 @@ fn is_ready(pod: &Value) -> bool {
 /// Whether the pod was Ready for `minReadySeconds`, each as long as the pace says. Conditions count whole
 /// seconds, too coarse for a fast pace. So this counts from when this controller first saw the pod ready.
 fn is_available(world: &World, set: &Value, pod: &Value, now: Now) -> bool {
-    let seconds = u32::try_from(set["spec"]["minReadySeconds"].as_i64().unwrap_or(0)).unwrap_or(0);
-    let needed = world.options.pace.second * seconds;
+    let needed = min_ready(world, set);
     world.daemons.ready_since.get(text(pod, "/metadata/uid")).is_some_and(|since| now.at >= *since + needed)
+}
+
+fn min_ready(world: &World, set: &Value) -> Duration {
+    let seconds = u32::try_from(set["spec"]["minReadySeconds"].as_i64().unwrap_or(0)).unwrap_or(0);
+    world.options.pace.second * seconds
 }
 
 fn note_readiness(world: &mut World, now: Now) {
@@ -195,6 +210,27 @@ fn note_readiness(world: &mut World, now: Now) {
     let uids = world.store.list("pods", None).filter(ready).map(|pod| text(pod, "/metadata/uid").to_owned());
     let since = |uid: String| (world.daemons.ready_since.get(&uid).copied().unwrap_or(now.at), uid);
     world.daemons.ready_since = uids.map(since).map(|(at, uid)| (uid, at)).collect();
+}
+
+/// Has the set looked at again when a pod of it that has become Ready just now may be available.
+fn note_times(world: &mut World, set: &Value, now: Now) {
+    let needed = min_ready(world, set);
+    let since = &world.daemons.ready_since;
+    let is_new = |pod: &Arc<Value>| since.get(text(pod, "/metadata/uid")) == Some(&now.at);
+    if !needed.is_zero() && pods_of(world, set).any(is_new) {
+        let second = world.options.pace.second;
+        world.daemons.queue.add(text(set, "/metadata/uid"), now.at + needed + second);
+    }
+}
+
+/// All that has the controller look at the set when it changes.
+fn seen_of(world: &World, set: &Value, places: &[Place]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    places.hash(&mut hasher);
+    for object in std::iter::once(set).chain(pods_of(world, set).map(|pod| &**pod)) {
+        (text(object, "/metadata/uid"), text(object, "/metadata/resourceVersion")).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// The template's tolerations and the controller's.
@@ -240,13 +276,13 @@ fn report(world: &mut World, set: &Value, places: &[Place], now: Now) {
     let desired = count(&|admitted, _| admitted);
     let any =
         |of: &dyn Fn(&Value) -> bool| count(&|admitted, pods| admitted && pods.iter().any(|pod| of(pod)));
-    let available = any(&|pod| is_available(world, set, pod, now));
+    let (ready, available) = (any(&is_ready), any(&|pod| is_available(world, set, pod, now)));
     let mut status = json!({
         "observedGeneration": set["metadata"]["generation"],
         "desiredNumberScheduled": desired,
         "currentNumberScheduled": any(&|_| true),
         "numberMisscheduled": count(&|admitted, pods| !admitted && !pods.is_empty()),
-        "numberReady": any(&is_ready),
+        "numberReady": ready,
         "updatedNumberScheduled": any(&|pod| is_current(pod, &hash)),
     });
     // As in the API, zeros in these two are left out.
@@ -254,6 +290,10 @@ fn report(world: &mut World, set: &Value, places: &[Place], now: Now) {
         if number > 0 {
             status[field] = json!(number);
         }
+    }
+    if ready != available {
+        let again = now.at + min_ready(world, set);
+        world.daemons.queue.add(text(set, "/metadata/uid"), again);
     }
     // Nearly always the status is there already.
     if set["status"] != status {
@@ -271,6 +311,33 @@ pub(super) struct Daemons {
     back_off: BTreeMap<String, (Duration, Duration)>,
     /// Hash of each DaemonSet's template, with its generation.
     hashes: BTreeMap<String, (i64, String)>,
+    queue: Queue,
+}
+
+/// When each DaemonSet is looked at. As Kubernetes' delaying queue, it has one time for each, and keeps the earlier one
+/// (`AddAfter`). A pod that becomes Ready after that time was noted is too young then, and no later time is noted: where
+/// nothing else changes, a roll-out stands still.
+#[derive(Debug, Default)]
+struct Queue {
+    /// What was seen at the last look.
+    seen: BTreeMap<String, u64>,
+    again: BTreeMap<String, Duration>,
+}
+
+impl Queue {
+    fn add(&mut self, set: &str, at: Duration) {
+        let noted = self.again.entry(set.to_owned()).or_insert(at);
+        *noted = at.min(*noted);
+    }
+
+    fn is_due(&mut self, set: &str, seen: u64, now: Now) -> bool {
+        let changed = self.seen.insert(set.to_owned(), seen) != Some(seen);
+        let is_time = self.again.get(set).is_some_and(|at| now.at >= *at);
+        if is_time {
+            self.again.remove(set);
+        }
+        changed || is_time
+    }
 }
 
 impl Daemons {
@@ -293,7 +360,8 @@ impl Daemons {
         self.back_off.insert(on_node.to_owned(), (now.at + pause, pause));
     }
 
-    fn waits(&self, on_node: &str, now: Now) -> bool {
-        self.back_off.get(on_node).is_some_and(|(until, _)| now.at < *until)
+    /// Until when no new pod is made there.
+    fn waits(&self, on_node: &str, now: Now) -> Option<Duration> {
+        self.back_off.get(on_node).map(|(until, _)| *until).filter(|until| now.at < *until)
     }
 }
