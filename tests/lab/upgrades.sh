@@ -5,7 +5,7 @@
 runs() {
   local seen
   seen=$(kubectl -n kube-system get daemonsets -o json | jq -r --arg v ":$1" --arg e "--emulated-version=${2:-}" \
-    '[.items[].spec.template.spec.containers[0] | select((.image | endswith($v)) and
+    '[.items[] | select(.metadata.name | startswith("self-hosted-")) | .spec.template.spec.containers[0] | select((.image | endswith($v)) and
       ([.command[] | select(startswith("--emulated-version="))] == (if $e == "--emulated-version=" then [] else [$e] end)))] | length')
   [ "$seen" = 3 ] || { echo "$seen of 3"; kubectl -n kube-system get daemonsets -o wide; return 1; }
 }
@@ -13,7 +13,7 @@ runs() {
 only_release_pods() {
   local seen
   seen=$(kubectl -n kube-system get pods -l k8s-app -o json | jq -r --arg v ":$1" \
-    '[.items[] | [.metadata.name, (.spec.containers[0].image | endswith($v)), any(.status.conditions[]; .type == "Ready" and .status == "True")]] | tojson')
+    '[.items[] | select(.metadata.labels["k8s-app"] | startswith("self-hosted-")) | [.metadata.name, (.spec.containers[0].image | endswith($v)), any(.status.conditions[]; .type == "Ready" and .status == "True")]] | tojson')
   [ "$(jq '(length == 3) and all(.[]; .[1] and .[2])' <<<"$seen")" = true ] || { echo "$seen"; return 1; }
 }
 server_version() { kubectl get --raw /version | jq -r .gitVersion; }
@@ -24,6 +24,11 @@ compared_lists() {
 # kubeadm_says VERSION: the release in kubeadm's own configuration of the cluster.
 kubeadm_says() {
   kubectl -n kube-system get configmap kubeadm-config -o json | jq -r .data.ClusterConfiguration | grep -x "kubernetesVersion: $1"
+}
+# addons: what CoreDNS and kube-proxy are to run, and their configurations, with that of kubelets.
+addons() {
+  kubectl -n kube-system get deployment/coredns daemonset/kube-proxy -o json | jq -r '.items[] | .spec.template.spec.containers[0].image'
+  kubectl -n kube-system get configmaps coredns kube-proxy kubelet-config -o json | jq -cS '.items[] | [.metadata.name, .data]'
 }
 # bring VERSION: its images and its kubeadm onto the node, as an operator would.
 bring() {

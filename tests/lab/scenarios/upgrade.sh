@@ -4,6 +4,9 @@
 next=$LAB_NEXT_VERSION
 from=$LAB_VERSION
 remember_static
+# Their images are not on the node: they are not available, and nobody waits for them.
+need check 'CoreDNS and kube-proxy are asked for' node_exec kubeadm init phase addon all --config /etc/kubernetes/kubeadm.yaml
+addons_before=$(addons)
 need fulcrum_ends 0 pivot --yes
 check_pivoted
 need wait_until 'the pod is available' 60 available
@@ -22,6 +25,11 @@ need wait_until 'only pods of the new release are left' 120 only_release_pods "$
 expect_eq 'the API server is the new one' "$next" "$(server_version)"
 check 'the new API server was asked in the shadow of the old' at_least 15 "$(compared_lists)"
 check "kubeadm's configuration says $next" kubeadm_says "$next"
+check "kube-proxy is to be $next" grep -qx "registry.k8s.io/kube-proxy:$next" <(addons)
+note "CoreDNS: $(grep coredns: <<<"$addons_before"), then $(addons | grep coredns:)"
+check 'kubeadm went through three phases' at_least 3 "$(history_of '.runs | map(select(.kind == "upgrade")) | last |
+  [.attempts[] | select(.step | startswith("kubeadm-phase/"))] | length')"
+check 'no copy of kubeadm is left' test ! -e "$DISK$STATE_DIR/kubeadm"
 sleep 15 # connections that were made to the old one are missed by then
 load_stop apply
 check_unharmed apply
@@ -31,6 +39,7 @@ load_start
 need fulcrum_ends 0 upgrade rollback --yes
 check "$from runs again" runs "$from"
 check "kubeadm's configuration says $from again" kubeadm_says "$from"
+expect_same 'CoreDNS, kube-proxy and the configurations are as before' "$addons_before" "$(addons)"
 need wait_until 'only pods of the old release are left' 120 only_release_pods "$from"
 sleep 15
 load_stop 'the way back'
