@@ -1,10 +1,12 @@
-//! kubeadm, which renders the manifests of its release.
+//! kubeadm, which renders the manifests of its release, and brings along what is beside the control plane.
 
+use crate::exit::{Exit, Failure};
 use async_trait::async_trait;
 use fulcrum_engine::state::fsync::write_atomic;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::manifest::StaticPod;
 use fulcrum_steps::upgrade::{KubeadmInput, RenderError, Renderer, Version, kubeadm_config};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -85,4 +87,30 @@ impl Kubeadm {
             seen: seen.to_string(),
         }
     }
+}
+
+/// Where the kubeadm of an upgrade stays until the run is over. The guard, which may go on with the run, sees neither a
+/// person's /tmp nor their search path.
+pub(crate) fn copy_of(state_dir: &Path) -> PathBuf {
+    state_dir.join("kubeadm")
+}
+
+pub(crate) fn copy_program(program: &Path, copy: &Path) -> Result<(), Failure> {
+    let failed = |attempt: &str, error: io::Error| {
+        let text = format!("{attempt} {}: {error}; nothing was changed", program.display());
+        Failure::new(Exit::Other, anyhow::anyhow!(text))
+    };
+    let found = which(program).map_err(|error| failed("find", error))?;
+    let bytes = std::fs::read(&found).map_err(|error| failed("read", error))?;
+    write_atomic(copy, &bytes, Some(0o700), None).map_err(|error| failed("copy", error))
+}
+
+/// The file of a program that is named by its path, or by its name on the search path.
+fn which(program: &Path) -> io::Result<PathBuf> {
+    if program.components().count() > 1 {
+        return Ok(program.to_owned());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file());
+    found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
 }

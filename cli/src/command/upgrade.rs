@@ -7,11 +7,11 @@ use crate::args::{AllNodes, Consent, Global, LockArg, Pace, Release, Rollback, U
 use crate::env::{access, refuse_another_cluster, require_root, site};
 use crate::exit::{Exit, Failure};
 use crate::journal::{gone_on_meanwhile, open_journal, read_before_writing, read_journal};
-use crate::kubeadm::Kubeadm;
+use crate::kubeadm::{Kubeadm, copy_of, copy_program};
 use crate::render::template_diff;
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
-use fulcrum_engine::state::fsync::{remove_durable, write_atomic};
+use fulcrum_engine::state::fsync::remove_durable;
 use fulcrum_engine::state::{Reader, RunId};
 use fulcrum_engine::{Plan, PlanError};
 use fulcrum_steps::cluster::{Access, Cluster};
@@ -53,13 +53,13 @@ async fn apply(global: &Global, release: &Release, pace: &Pace, shell: &Shell) -
     let Found { from, to, merged, noted, phases, config, warnings: _ } = found;
     let why = format!("{from} to {to}");
     let question = format!("Upgrade the control plane from {from} to {to}?");
-    let kubeadm = copy_of(&global.state_dir);
-    let rest = (!phases.is_empty()).then(|| plan::Rest { kubeadm: kubeadm.clone(), config, phases });
+    let copy = copy_of(&global.state_dir);
+    let rest = (!phases.is_empty()).then(|| plan::Rest { kubeadm: copy.clone(), config, phases });
     let upgrade = plan::Upgrade { merged, noted, rest, within: pace.timeout, why };
-    let copied = Some((release.kubeadm.as_path(), kubeadm.as_path()));
-    let ended = node.carry_out(global, upgrade, plan::upgrade, (pace, &question, copied), shell).await;
+    let program = Some(release.kubeadm.as_path());
+    let ended = node.carry_out(global, upgrade, plan::upgrade, (pace, &question, program), shell).await;
     if matches!(ended, Ok(Exit::Done | Exit::Undone)) {
-        let _gone = remove_durable(&kubeadm);
+        let _gone = remove_durable(&copy);
     }
     ended
 }
@@ -75,32 +75,6 @@ async fn finalize(global: &Global, pace: &Pace, shell: &Shell) -> Result<Exit, F
     let question = "Finalize the upgrade? It cannot be taken back then.";
     let upgrade = plan::Upgrade { merged, noted: None, rest: None, within: pace.timeout, why };
     node.carry_out(global, upgrade, plan::finalize, (pace, question, None), shell).await
-}
-
-/// Where the kubeadm of an upgrade stays until the run is over. The guard, which may go on with the run, sees neither a
-/// person's /tmp nor their search path.
-fn copy_of(state_dir: &Path) -> PathBuf {
-    state_dir.join("kubeadm")
-}
-
-fn copy_program(program: &Path, copy: &Path) -> Result<(), Failure> {
-    let failed = |attempt: &str, error: std::io::Error| {
-        let text = format!("{attempt} {}: {error}; nothing was changed", program.display());
-        Failure::new(Exit::Other, anyhow::anyhow!(text))
-    };
-    let found = which(program).map_err(|error| failed("find", error))?;
-    let bytes = std::fs::read(&found).map_err(|error| failed("read", error))?;
-    write_atomic(copy, &bytes, Some(0o700), None).map_err(|error| failed("copy", error))
-}
-
-/// The file of a program that is named by its path, or by its name on the search path.
-fn which(program: &Path) -> std::io::Result<PathBuf> {
-    if program.components().count() > 1 {
-        return Ok(program.to_owned());
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file());
-    found.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))
 }
 
 /// Takes the last upgrade back.
@@ -194,6 +168,11 @@ impl SelfHosted {
         for warning in &found.warnings {
             shell.talk(format_args!("warning: {warning}"));
         }
+        if !found.phases.is_empty() && !found.merged.is_empty() {
+            let phases: Vec<String> = found.phases.iter().map(ToString::to_string).collect();
+            let phases = phases.join(", ");
+            shell.talk(format_args!("once it runs, {} goes through {phases}", release.kubeadm.display()));
+        }
         Ok(found)
     }
 
@@ -224,7 +203,7 @@ impl SelfHosted {
         global: &Global,
         upgrade: plan::Upgrade,
         make: fn(&Settings, RunId, plan::Upgrade) -> Result<Plan, PlanError>,
-        (pace, question, copied): (&Pace, &str, Option<(&Path, &Path)>),
+        (pace, question, program): (&Pace, &str, Option<&Path>),
         shell: &Shell,
     ) -> Result<Exit, Failure> {
         if pace.dry_run {
@@ -244,8 +223,8 @@ impl SelfHosted {
             // A guard does this when it starts, and that may not have been since the pivot.
             self.told.standby(&global.state_dir).begin(&self.told.retired)?;
         }
-        if let Some((kubeadm, copy)) = copied.filter(|_| upgrade.rest.is_some()) {
-            copy_program(kubeadm, copy)?;
+        if let (Some(program), Some(rest)) = (program, &upgrade.rest) {
+            copy_program(program, &rest.kubeadm)?;
         }
         let plan = make(&self.settings, pivot, upgrade).map_err(|error| Failure::new(Exit::Other, error))?;
         let site = Arc::new(site(self.settings, &self.access, self.host, &global.state_dir));
