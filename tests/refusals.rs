@@ -4,17 +4,21 @@ use crate::support::TestSite;
 use fulcrum_simulator::rehearsal::Setup;
 use fulcrum_simulator::{Ability, Origin};
 use fulcrum_steps::check::{Check, Ignored};
-use fulcrum_steps::cluster::Lock;
+use fulcrum_steps::cluster::{Cluster, Lock};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::host::{ManifestsDir, Strain, Systemd};
 use fulcrum_steps::preflight::{CheckResult, Level, PreflightInput, preflight};
 use fulcrum_steps::settings::{HandoverMode, Wanted};
+use http::Request;
 use k8s_openapi::api::core::v1::Node;
+use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
+use kube::client::Body;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const WORDS: &str = include_str!("fixtures/refusals.txt");
@@ -76,6 +80,33 @@ async fn a_refusal_hides_no_other() {
     assert!(of(Level::Pass).contains(&Check::StaticPod), "what needs no API is checked");
     let all: BTreeSet<Check> = refused.results.iter().map(|one| one.check).collect();
     assert_eq!(all.len(), Check::ALL.len() - 2, "every check but the command's own has a result");
+}
+
+/// A balancer that takes an API server away ends the connections to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_ends_once_refuses_nothing() {
+    let world = TestSite::boot().await;
+    let (client, ended) = (world.simulator.client(), Arc::new(AtomicBool::new(false)));
+    let asked = Arc::clone(&ended);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let ends = request.uri().path().ends_with("/pods") && !asked.swap(true, Ordering::Relaxed);
+        let client = client.clone();
+        async move {
+            match ends {
+                true => Err(kube::Error::Service("the connection has ended".into())),
+                false => client.send(request).await,
+            }
+        }
+    });
+    let cluster = Cluster::new(Client::new(service, "default"));
+    let input = PreflightInput { cluster, ..world.preflight_input() };
+    let results = match preflight(&input).await {
+        Ok(report) => report.results,
+        Err(refused) => refused.results,
+    };
+    assert!(ended.load(Ordering::Relaxed), "no pods were asked for");
+    let api = results.iter().find(|one| one.check == Check::Api).unwrap();
+    assert_eq!(api.level, Level::Pass, "{}", api.seen);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,8 @@ impl Cluster {
         let watched = WatchParams::default().labels(labels).fields(&fields).timeout(WATCH_SECONDS);
         let (pods, watching) = (self.pods(), format!("watch the pods {labels} on node {node}"));
         loop {
-            let listed = soon(&format!("list the pods {labels} on node {node}"), pods.list(&which)).await?;
+            let listed =
+                soon(&format!("list the pods with {labels} on node {node}"), pods.list(&which)).await?;
             if let Some(pod) = listed.items.into_iter().find(is_going) {
                 return Ok(pod);
             }

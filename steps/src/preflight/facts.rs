@@ -39,7 +39,7 @@ pub async fn preflight(input: &PreflightInput) -> Result<Report, Refused> {
     let mut results = disk_checks(&mut facts);
     results.extend(state_checks(&input.state_dir));
     let whole = facts.static_pods.len() == Component::ALL.len();
-    let cluster = match cluster_facts(input, &facts).await {
+    let cluster = match cluster_facts_again(input, &facts).await {
         Ok(cluster) => Some(cluster),
         Err(verdict) => {
             results.push(*verdict);
@@ -86,6 +86,20 @@ pub fn preflight_disk(manifests: &ManifestsDir) -> Result<Vec<CheckResult>, Refu
     let results = disk_checks(&mut HostFacts::new(manifests));
     gate(&results)?;
     Ok(results)
+}
+
+/// As [`cluster_facts`], with a second try: a balancer that takes an API server away ends the connections to it.
+async fn cluster_facts_again(
+    input: &PreflightInput,
+    facts: &HostFacts,
+) -> Result<ClusterFacts, Box<CheckResult>> {
+    match cluster_facts(input, facts).await {
+        Err(verdict) if verdict.check == Check::Api => {
+            sleep(LOOK_AGAIN).await;
+            cluster_facts(input, facts).await
+        }
+        first => first,
+    }
 }
 
 /// The cluster's facts, or why the cluster could not be asked.
