@@ -75,8 +75,8 @@ last_run_is() {
   journal_says ".runs | map(select(.kind != \"renew-standby\")) | last | select(.kind == \"$1\" and .outcome == \"$2\" and
     (.run[0:8] + .run[9:13]) >= \"${3:-}\")" >/dev/null
 }
-# pivot_is OUTCOME: the last one.
-pivot_is() { journal_says ".runs | map(select(.kind == \"pivot\")) | last | select(.outcome == \"$1\")" >/dev/null; }
+# last_of KIND OUTCOME: the last run of that kind. The guard's own may have followed.
+last_of() { journal_says ".runs | map(select(.kind == \"$1\")) | last | select(.outcome == \"$2\")" >/dev/null; }
 last_kind_is() { journal_says ".runs | last | select(.kind == \"$1\" and .outcome == \"completed\")" >/dev/null; }
 # hand_overs_from_now: self_hosted_again, from then on, means a run that began later.
 hand_overs_from_now() { RUNS_SINCE=$(printf '%012x' "$(date +%s%3N)"); }

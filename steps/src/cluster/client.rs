@@ -140,38 +140,6 @@ impl Cluster {
         within(&format!("get pod {NAMESPACE}/{name}"), self.pods().get_opt(name)).await
     }
 
-    /// The pods of the control plane's namespace with these labels (selector syntax, "" for all) on
-    /// this node.
-    ///
-    /// # Errors
-    /// When the API server cannot be asked.
-    pub(crate) async fn pods_on(&self, node: &str, labels: &str) -> Result<Vec<Pod>, ClusterError> {
-        let which = ListParams::default().labels(labels).fields(&format!("spec.nodeName={node}"));
-        let attempt = format!("list the pods of {NAMESPACE} on node {node}{}", with(labels));
-        Ok(within(&attempt, self.pods().list(&which)).await?.items)
-    }
-
-    /// The pods of the control plane's namespace with these labels, on any node or none.
-    ///
-    /// # Errors
-    /// When the API server cannot be asked.
-    pub async fn pods_labelled(&self, labels: &str) -> Result<Vec<Pod>, ClusterError> {
-        let which = ListParams::default().labels(labels);
-        Ok(within(&format!("list the pods of {NAMESPACE}{}", with(labels)), self.pods().list(&which))
-            .await?
-            .items)
-    }
-
-    /// The pods of every namespace that are on this node.
-    ///
-    /// # Errors
-    /// When the API server cannot be asked.
-    pub(crate) async fn pods_of_node(&self, node: &str) -> Result<Vec<Pod>, ClusterError> {
-        let pods: Api<Pod> = Api::all(self.client.clone());
-        let which = ListParams::default().fields(&format!("spec.nodeName={node}"));
-        Ok(within(&format!("list the pods of node {node}"), pods.list(&which)).await?.items)
-    }
-
     /// Deletes a pod. No error if it is gone.
     ///
     /// # Errors
@@ -366,11 +334,6 @@ impl Cluster {
 
 /// The versions under which the API serves EndpointSlices, the newest first.
 pub(super) const SLICE_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
-
-/// The labels, for a message.
-fn with(labels: &str) -> String {
-    if labels.is_empty() { String::new() } else { format!(" with {labels}") }
-}
 
 /// The ready addresses in a slice. An address without a word about it is ready.
 fn ready_in_slice(slice: &Value) -> Vec<IpAddr> {

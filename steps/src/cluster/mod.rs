@@ -15,6 +15,7 @@ mod names;
 mod node_entry;
 mod nodes;
 mod objects;
+mod pod_lists;
 mod pods;
 mod release;
 mod roll_call;

@@ -5,7 +5,7 @@ remember_static
 for step in label-node share-port/kube-apiserver create-daemonset/kube-apiserver await-ready/kube-apiserver switch \
   retire-static/kube-scheduler retire-static/kube-apiserver verify; do
   need cut_at "$step" pivot --yes
-  wait_until "$step: the pivot is completed by the guard" 420 pivot_is completed
+  wait_until "$step: the pivot is completed by the guard" 420 last_of pivot completed
   remember_etcd
   check_pivoted
   need fulcrum_ends 0 rollback --yes
@@ -13,14 +13,14 @@ for step in label-node share-port/kube-apiserver create-daemonset/kube-apiserver
 done
 for step in retire-static/kube-apiserver verify; do
   need cut_at "$step" pivot --yes --on-reboot rollback
-  wait_until "$step: the pivot is rolled back by the guard" 420 pivot_is rolled-back
+  wait_until "$step: the pivot is rolled back by the guard" 420 last_of pivot rolled-back
   remember_etcd
   check_static
 done
 for step in prepare-rollback/vacate-port/kube-apiserver prepare-rollback/restore-static/kube-apiserver create-daemonset/kube-scheduler; do
   need fulcrum_ends 0 pivot --yes
   need cut_at "$step" rollback --yes
-  wait_until "$step: the rollback is brought to its end by the guard" 420 pivot_is rolled-back
+  wait_until "$step: the rollback is brought to its end by the guard" 420 last_of pivot rolled-back
   remember_etcd
   check_static
 done

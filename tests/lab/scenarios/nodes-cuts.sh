@@ -26,7 +26,7 @@ cut_in() {
   loads_start
   node_is $victim
   need cut_at "$step" "${@:3}"
-  need wait_until "$step: $NODE ends what was begun: $outcome" 420 pivot_is "$outcome"
+  need wait_until "$step: $NODE ends what was begun: $outcome" 420 last_of pivot "$outcome"
   need wait_until "$step: $NODE answers" 120 says_ready
   node_is 1
   loads_stop "$step"

@@ -8,8 +8,10 @@ need check "the images and the kubeadm of $next are on the node" bring "$next"
 
 # The guard ends what was begun: when the new API server is asked for, and when the standby is the new one's.
 for step in await-roll-out/kube-apiserver await-roll-out/kube-controller-manager; do
+  hand_overs_from_now
   need cut_at "$step" upgrade apply --kubeadm "/opt/$next/kubeadm" --yes
-  need wait_until "$step: the upgrade is brought to its end by the guard" 600 last_run_is upgrade completed
+  need wait_until "$step: the upgrade is brought to its end by the guard" 600 last_of upgrade completed
+  need wait_until "$step: self-hosted again, without help" 420 self_hosted_again
   need wait_until "$step: only pods of $next are left" 240 only_release_pods "$next"
   need fulcrum_ends 0 upgrade rollback --yes
   need wait_until "only pods of $LAB_VERSION are left" 240 only_release_pods "$LAB_VERSION"
