@@ -21,7 +21,7 @@ const (
 	namespace = "watchers"
 	beatName  = "beat"
 	beatKey   = "beat"
-	// patience is how long one attempt at a write may take.
+	// patience is how long one attempt at a write may take, and how long a new right may not be known.
 	patience = 5 * time.Second
 	// again is how long after an attempt that failed the next one begins.
 	again = 100 * time.Millisecond
@@ -63,7 +63,29 @@ func setUp(ctx context.Context, config *rest.Config) error {
 		Subjects:   []rbac.Subject{{APIGroup: rbac.GroupName, Kind: rbac.GroupKind, Name: "system:serviceaccounts:" + namespace}},
 		RoleRef:    rbac.RoleRef{APIGroup: rbac.GroupName, Kind: "Role", Name: beatName},
 	}, meta.CreateOptions{})
-	return made("RoleBinding "+beatName, err)
+	if err := made("RoleBinding "+beatName, err); err != nil {
+		return err
+	}
+	return allowed(ctx, config)
+}
+
+// allowed waits until a client may do what it was given the right to. The server learns of the right by a watch.
+func allowed(ctx context.Context, config *rest.Config) error {
+	own := rest.CopyConfig(config)
+	own.Impersonate.UserName = userOf(0)
+	cores, err := typedcore.NewForConfig(own)
+	if err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(again) {
+		_, err := cores.ConfigMaps(namespace).Get(ctx, beatName, meta.GetOptions{})
+		if err == nil {
+			return nil
+		}
+		if !errors.IsForbidden(err) || time.Now().After(deadline) {
+			return fmt.Errorf("%s cannot read ConfigMap %s: %w", userOf(0), beatName, err)
+		}
+	}
 }
 
 // made is the error of a create, if it is one: an earlier run may have made it.
