@@ -1,6 +1,7 @@
 //! What a pivot asks of the API as the cluster's pods grow: nothing more, for it asks for kube-system and for its own node.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
+#![allow(clippy::print_stdout, reason = "the figures of docs/figures.md are printed")]
 
 use fulcrum_engine::Silent;
 use fulcrum_engine::run::Phase;
