@@ -1,6 +1,7 @@
 //! What a pivot asks of the API as the cluster's pods grow: nothing more, for it asks for kube-system and for its own node.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
+#![allow(clippy::print_stdout, reason = "the figures of docs/figures.md are printed")]
 
 use fulcrum_engine::Silent;
 use fulcrum_engine::run::Phase;
@@ -18,8 +19,15 @@ use std::sync::{Arc, Mutex};
 /// Pods of other people, on other nodes.
 const PODS: usize = 5000;
 
-/// Every question, without the names that differ from run to run, and the size of its largest answer.
-type Asked = BTreeMap<String, usize>;
+/// Every question, without the names that differ from run to run, and its answers.
+type Asked = BTreeMap<String, Answers>;
+
+/// How often a question was asked, and how many bytes its largest answer had.
+#[derive(Debug, Default)]
+struct Answers {
+    times: usize,
+    largest: usize,
+}
 
 /// This client. It notes what it is asked.
 fn noted(client: Client, asked: &Arc<Mutex<Asked>>) -> Client {
@@ -30,14 +38,15 @@ fn noted(client: Client, asked: &Arc<Mutex<Asked>>) -> Client {
             let question = question(&request);
             let answer = client.send(request).await?;
             if question.contains("watch=") {
-                asked.lock().unwrap().entry(question).or_default();
+                asked.lock().unwrap().entry(question).or_default().times += 1;
                 return Ok::<_, kube::Error>(answer);
             }
             let (head, body) = answer.into_parts();
             let bytes = body.collect().await?.to_bytes();
             let mut asked = asked.lock().unwrap();
-            let largest = asked.entry(question).or_default();
-            *largest = bytes.len().max(*largest);
+            let answers = asked.entry(question).or_default();
+            answers.times += 1;
+            answers.largest = bytes.len().max(answers.largest);
             Ok(Response::from_parts(head, Body::from(bytes)))
         }
     });
@@ -103,7 +112,12 @@ async fn a_pivot_asks_no_more_of_the_api_beside_five_thousand_pods() {
         let is_bounded = question.contains("/namespaces/kube-system/") || question.ends_with(" of a node");
         assert!(is_bounded, "pods of the whole cluster are asked for: {question}");
     }
-    let largest = |asked: &Asked| asked.values().copied().max().unwrap();
+    println!("times, largest answer in bytes; beside {PODS} pods; the question");
+    for (question, Answers { times, largest }) in &beside {
+        let (alone_times, alone_largest) = alone.get(question).map_or((0, 0), |a| (a.times, a.largest));
+        println!("{alone_times} {alone_largest}; {times} {largest}; {question}");
+    }
+    let largest = |asked: &Asked| asked.values().map(|answers| answers.largest).max().unwrap();
     let (small, large) = (largest(&alone), largest(&beside));
     // 5,000 pods are more than a megabyte.
     assert!(large < 2 * small, "the largest answer had {small} bytes, and has {large}");
