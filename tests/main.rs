@@ -8,6 +8,7 @@ mod support;
 
 // The pivot and the way back against the rehearsal cluster, and everything that can go wrong on the way.
 mod hand_over;
+mod hand_over_again;
 mod pivot;
 
 // The hand-over without a restart: what it leaves untouched, and when.

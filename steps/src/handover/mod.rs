@@ -6,6 +6,7 @@ pub(crate) mod drain;
 pub(crate) mod elsewhere;
 pub(crate) mod endpoints;
 pub(crate) mod hold_back;
+pub(crate) mod lasting;
 pub(crate) mod lease;
 pub(crate) mod line;
 pub(crate) mod pair;

@@ -49,8 +49,16 @@ pub(crate) struct Shadow(Mutex<Seen>);
 #[derive(Debug, Default)]
 struct Seen {
     same: Option<Compared>,
-    /// What was wrong at the last look, and since when something has been.
-    wrong: Option<(Instant, Wrong)>,
+    /// What was wrong at the last look that could tell.
+    wrong: Option<(Lasting, Wrong)>,
+}
+
+/// From the first to the last of looks that have all found something wrong. A look may take long on a busy machine, and
+/// what it will find is not known before.
+#[derive(Debug, Clone, Copy)]
+struct Lasting {
+    first: Instant,
+    last: Instant,
 }
 
 /// Why the two have not agreed.
@@ -58,8 +66,10 @@ struct Seen {
 enum Wrong {
     /// In words.
     Differs(String),
-    /// One of them could not be asked.
+    /// The new one could not be asked.
     NotAsked(String),
+    /// The old one could not be asked.
+    OldNotAsked(String),
 }
 
 /// The two servers agreed.
@@ -89,9 +99,9 @@ impl Shadow {
     /// What is wrong, once something has been for this long.
     pub(crate) fn wrong_for(&self, limit: Duration) -> Option<String> {
         let seen = self.seen();
-        let (since, wrong) = seen.wrong.as_ref()?;
-        let (Wrong::Differs(what) | Wrong::NotAsked(what)) = wrong;
-        (since.elapsed() >= limit).then(|| what.clone())
+        let (lasting, wrong) = seen.wrong.as_ref()?;
+        let (Wrong::Differs(what) | Wrong::NotAsked(what) | Wrong::OldNotAsked(what)) = wrong;
+        (lasting.last.duration_since(lasting.first) >= limit).then(|| what.clone())
     }
 
     /// What differed when the two were last compared. The old server may have gone since.
@@ -108,13 +118,24 @@ impl Shadow {
             return;
         }
         let compared = Servers { site, old, new }.compare().await;
+        if let Err(Wrong::OldNotAsked(what)) = &compared
+            && has_gone(site, old).await
+        {
+            // That says nothing about the new one.
+            tracing::debug!(what, "in the shadow");
+            return;
+        }
+        self.note(compared, Instant::now());
+    }
+
+    fn note(&self, compared: Result<Compared, Wrong>, now: Instant) {
         let mut seen = self.seen();
         match compared {
             Ok(same) => *seen = Seen { same: Some(same), wrong: None },
             Err(wrong) => {
                 tracing::debug!(?wrong, "in the shadow");
-                let since = seen.wrong.take().map_or_else(Instant::now, |(since, _)| since);
-                seen.wrong = Some((since, wrong));
+                let first = seen.wrong.take().map_or(now, |(lasting, _)| lasting.first);
+                seen.wrong = Some((Lasting { first, last: now }, wrong));
             }
         }
     }
@@ -122,6 +143,12 @@ impl Shadow {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the server no longer listens.
+async fn has_gone(site: &Site, server: &Process) -> bool {
+    let listeners = site.node.host.listeners(site.port(Component::ApiServer)).await;
+    listeners.is_ok_and(|all| all.iter().all(|one| one.process.pid != server.pid))
 }
 
 /// The two API servers.
@@ -245,23 +272,21 @@ impl Servers<'_> {
 
     /// The answer of this very server.
     async fn read(&self, server: &Process, path: &str) -> Result<(u16, Value), Wrong> {
-        let mark = if server.pid == self.new.pid { MARK_NEWCOMER } else { MARK_SERVING };
+        let (mark, not_asked): (_, fn(String) -> Wrong) = match server.pid == self.new.pid {
+            true => (MARK_NEWCOMER, Wrong::NotAsked),
+            false => (MARK_SERVING, Wrong::OldNotAsked),
+        };
         let question = self.site.question(Component::ApiServer);
         let question = Question { path: path.to_owned(), mark: Some(mark), ..question };
         for _ in 0..QUESTIONS_MAX {
-            let read = self
-                .site
-                .node
-                .host
-                .read(&question)
-                .await
-                .map_err(|error| Wrong::NotAsked(error.to_string()))?;
+            let read =
+                self.site.node.host.read(&question).await.map_err(|error| not_asked(error.to_string()))?;
             if read.answer.process.is_some_and(|process| process.pid == server.pid) {
                 // An answer that is no JSON has nothing in it.
                 return Ok((read.answer.status, serde_json::from_str(&read.body).unwrap_or_default()));
             }
         }
-        Err(Wrong::NotAsked(format!("{} gave none of {QUESTIONS_MAX} answers to {path}", describe(server))))
+        Err(not_asked(format!("{} gave none of {QUESTIONS_MAX} answers to {path}", describe(server))))
     }
 }
 
@@ -285,4 +310,23 @@ fn objects(list: &Value) -> Objects {
         (name, of("uid").to_owned())
     };
     list["items"].as_array().into_iter().flatten().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What one look has found, another one must find again.
+    #[test]
+    fn what_is_wrong_lasts_from_look_to_look() {
+        let (shadow, limit) = (Shadow::default(), Duration::from_secs(7));
+        let long_ago = Instant::now().checked_sub(limit * 10).unwrap();
+        shadow.note(Err(Wrong::Differs("one".to_owned())), long_ago);
+        assert_eq!(shadow.wrong_for(limit), None, "the next look takes long");
+        shadow.note(Err(Wrong::NotAsked("silent".to_owned())), long_ago + limit);
+        assert_eq!(shadow.wrong_for(limit).as_deref(), Some("silent"));
+        assert_eq!(shadow.differs(), None, "that was something else");
+        shadow.note(Ok(Compared::default()), long_ago + limit * 4);
+        assert_eq!((shadow.has_passed(), shadow.wrong_for(Duration::ZERO)), (true, None));
+    }
 }

@@ -5,14 +5,18 @@
 //! although nothing runs. So the host decides, by the question that readiness asks (`/readyz` of the API
 //! server). It does not wait for the kubelet, which with kubeadm's probes begins to ask after 10 s and asks
 //! every 10 s. `verify` checks what the kubelet thinks of the pods.
+//!
+//! The pod must be one that stays: in a roll-out of the DaemonSet the step waits for the pod that comes of it.
 
 use crate::cluster::{failing, has_restarted, is_going, is_of_node, pod_story, unschedulable};
 use crate::component::Component;
+use crate::handover::lasting::lasting_pod;
 use crate::handover::pair::share_again;
+use crate::handover::stand_still::StandStill;
 use crate::host::{MARK_NEWCOMER, Process};
 use crate::look::{answered, once};
 use crate::settings::HandoverMode;
-use crate::site::Site;
+use crate::site::{Site, in_api_pod};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use k8s_openapi::api::core::v1::Pod;
@@ -39,22 +43,29 @@ impl AwaitReady {
         let labels = Site::pod_labels(self.component);
         let pods = answered(self.site.cluster.pods_on(&self.site.settings.node, &labels).await)?;
         // A pod that is being deleted serves until it is told to end.
-        let pod_of = |process: &Process| {
-            let uid = process.pod_uid.as_deref()?;
-            pods.iter().find(|pod| pod.metadata.uid.as_deref() == Some(uid) && !is_going(pod))
+        let the_one = |process: &Process| {
+            let serving = |pod: &Pod| pod.metadata.uid == process.pod_uid && !is_going(pod);
+            in_api_pod(process) && pods.iter().any(serving)
         };
-        let the_one = |process: &Process| pod_of(process).is_some();
         match once(self.site.serves(self.component, self.mark(), the_one).await)? {
-            Ok(process) => {
-                let name = pod_of(&process).map(|pod| &pod.metadata.name);
-                Ok(json!({ "pod": name, "uid": process.pod_uid, "pid": process.pid }))
-            }
+            Ok(process) => self.lasts(&process).await,
             Err(seen) => {
                 if let Some(cx) = mend.filter(|_| pods.iter().any(has_restarted)) {
                     share_again(&self.site, cx, self.component).await?;
                 }
                 Err(Pending::NotYet(format!("{}; {seen}", self.story(&pods).await?)))
             }
+        }
+    }
+
+    /// Whether the pod of this process, which serves, stays.
+    async fn lasts(&self, process: &Process) -> Look<Value> {
+        match lasting_pod(&self.site, self.component).await? {
+            Ok(pod) if pod.metadata.uid == process.pod_uid => {
+                Ok(json!({ "pod": pod.metadata.name, "uid": process.pod_uid, "pid": process.pid }))
+            }
+            Ok(pod) => Err(Pending::NotYet(format!("{}, and another pod's process serves", pod_story(&pod)))),
+            Err(seen) => Err(Pending::NotYet(seen)),
         }
     }
 
@@ -152,11 +163,13 @@ impl Step for AwaitReady {
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = format!("the pod of DaemonSet {} to serve", self.component.daemonset_name());
         let (since, known) = (Mutex::new(None), Mutex::new(LastWords::new()));
+        let still = tokio::sync::Mutex::new(StandStill::default());
         let look = async || {
             let seen = match self.look(Some(cx)).await {
                 Err(Pending::NotYet(seen)) => seen,
                 other => return other,
             };
+            still.lock().await.end(&self.site, self.component).await;
             self.refuse_unschedulable(&since).await?;
             let labels = Site::pod_labels(self.component);
             let pods = once(answered(self.site.cluster.pods_on(&self.site.settings.node, &labels).await))?;

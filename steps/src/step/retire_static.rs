@@ -6,6 +6,7 @@
 use super::archive;
 use super::create_daemonset::led_before;
 use super::lock;
+use super::switch::Switch;
 use crate::cluster::config_hash;
 use crate::component::Component;
 use crate::handover::drain::Drain;
@@ -196,6 +197,9 @@ impl Step for RetireStatic {
             // Before the moment of the cut is chosen: these may take a while.
             lock::still_ours(&self.site, cx).await?;
             self.others_serve(cx).await?;
+            if self.steers() && self.component == Component::ApiServer {
+                Switch { site: Arc::clone(&self.site) }.keep(cx).await?;
+            }
         }
         let old = Drain::of(&self.site, self.component, in_static_pod, self.site.timeouts.drain).await?;
         // An edit meanwhile is noticed below.

@@ -1,9 +1,12 @@
 //! `switch`: sends new connections to the new API server, and watches it for a while. After one wrong answer
-//! they go to the old server again. Undo: sends them to the old server, if it is still there.
+//! they go to the old server again. If that is because a roll-out replaces the new server, the step waits for the
+//! server that comes of it, and switches to that. Undo: sends them to the old server, if it is still there.
 
 use crate::component::Component;
+use crate::handover::lasting::lasting_pod;
 use crate::handover::pair::{Pair, gone, is_cut, settled, share_again};
-use crate::host::{Answer, Listener, MARK_NEWCOMER, Question, Steering};
+use crate::handover::stand_still::StandStill;
+use crate::host::{Answer, Listener, MARK_NEWCOMER, Process, Question, Steering};
 use crate::look::once;
 use crate::site::{Site, describe, in_api_pod};
 use async_trait::async_trait;
@@ -29,12 +32,14 @@ struct Watched {
 impl Switch {
     /// Gives the new server all new connections. Returns its listener.
     async fn to_new(&self, cx: &Context) -> Look<Listener> {
-        if let Err(seen) = once(self.site.serves(API, Some(MARK_NEWCOMER), in_api_pod).await)? {
+        let pod = lasting_pod(&self.site, API).await?.map_err(Pending::NotYet)?;
+        let is_its = |process: &Process| process.pod_uid == pod.metadata.uid;
+        if let Err(seen) = once(self.site.serves(API, Some(MARK_NEWCOMER), is_its).await)? {
             share_again(&self.site, cx, API).await?;
             return Err(Pending::NotYet(seen));
         }
         let pair = Pair::look(&self.site).await?;
-        let Some(new) = &pair.new else {
+        let Some(new) = pair.new.as_ref().filter(|new| is_its(&new.process)) else {
             return Err(Pending::NotYet("the new kube-apiserver does not listen".to_owned()));
         };
         settled(pair.steer(&self.site, Steering::To { serving: new.inode }).await)?;
@@ -96,15 +101,68 @@ impl Switch {
         }
     }
 
-    async fn switch(&self, cx: &Context) -> Result<Value, StepError> {
-        let what = "the new kube-apiserver to take new connections";
-        let new = cx.wait(what, self.site.timeouts.poll, async || self.to_new(cx).await).await?;
-        let watched = self.soak(cx, &new).await?;
-        let slowest = u64::try_from(watched.slowest.as_millis()).unwrap_or(u64::MAX);
-        Ok(json!({
-            "pid": new.process.pid, "inode": new.inode, "answers": watched.answers, "slowest_ms": slowest
-        }))
+    /// Whether a roll-out has replaced the pod of this server, or will. While the API gives no answer, it has not.
+    async fn is_replaced(&self, new: &Process) -> Result<bool, StepError> {
+        Ok(match once(lasting_pod(&self.site, API).await)? {
+            Ok(Ok(pod)) => pod.metadata.uid != new.pod_uid,
+            Ok(Err(_)) => true,
+            Err(_) => false,
+        })
     }
+
+    /// Switches, and watches. A server that is replaced meanwhile is no reason to give up.
+    async fn switch(&self, cx: &Context) -> Result<Value, StepError> {
+        loop {
+            let what = "the new kube-apiserver to take new connections";
+            let still = tokio::sync::Mutex::new(StandStill::default());
+            let look = async || {
+                let seen = self.to_new(cx).await;
+                if matches!(seen, Err(Pending::NotYet(_))) {
+                    still.lock().await.end(&self.site, API).await;
+                }
+                seen
+            };
+            let new = match cx.wait(what, self.site.timeouts.poll, look).await {
+                Ok(new) => new,
+                Err(error) => return Err(self.switched_back(cx, error).await?),
+            };
+            let error = match self.soak(cx, &new).await {
+                Ok(watched) => return Ok(told(&new, &watched)),
+                Err(error) => self.switched_back(cx, error).await?,
+            };
+            if !self.is_replaced(&new.process).await? {
+                return Err(error);
+            }
+            cx.note("a roll-out replaces it: waiting for the kube-apiserver that comes of that".to_owned());
+        }
+    }
+
+    /// Switches back because of this error, and returns it.
+    async fn switched_back(&self, cx: &Context, error: StepError) -> Result<StepError, StepError> {
+        cx.note(format!("switching back: {error}"));
+        match self.back().await {
+            Ok(()) => Ok(error),
+            Err(second) => Err(StepError::fatal(format!("{error}; and it was not switched back: {second}"))),
+        }
+    }
+
+    /// The last look before the old server goes. If a roll-out replaces the new one, switches back, and again to the
+    /// server that comes of it.
+    pub(super) async fn keep(&self, cx: &Context) -> Result<(), StepError> {
+        let pair = Pair::look(&self.site).await?;
+        let (Some(_), Some(new)) = (&pair.old, &pair.new) else { return Ok(()) };
+        if !self.is_replaced(&new.process).await? {
+            return Ok(());
+        }
+        cx.note("switching back: a roll-out replaces the new kube-apiserver".to_owned());
+        self.back().await?;
+        self.switch(cx).await.map(drop)
+    }
+}
+
+fn told(new: &Listener, watched: &Watched) -> Value {
+    let slowest = u64::try_from(watched.slowest.as_millis()).unwrap_or(u64::MAX);
+    json!({ "pid": new.process.pid, "inode": new.inode, "answers": watched.answers, "slowest_ms": slowest })
 }
 
 #[async_trait]
@@ -131,15 +189,7 @@ impl Step for Switch {
         if is_cut(&self.site, cx.run(), API)? {
             return Ok(Value::Null);
         }
-        let error = match self.switch(cx).await {
-            Ok(value) => return Ok(value),
-            Err(error) => error,
-        };
-        cx.note(format!("switching back: {error}"));
-        match self.back().await {
-            Ok(()) => Err(error),
-            Err(second) => Err(StepError::fatal(format!("{error}; and it was not switched back: {second}"))),
-        }
+        self.switch(cx).await
     }
 
     async fn undo(&self, _cx: &Context) -> Result<(), StepError> {

@@ -8,6 +8,9 @@ pub struct Pace {
     pub tick: Duration,
     /// The length of one second in an object's field (`minReadySeconds`).
     pub second: Duration,
+    /// From a pod's deletion until the kubelet tells its processes (about 1 s). A static pod's are told as soon as its
+    /// file is seen to be gone.
+    pub told: Duration,
     /// From the kubelet's decision to the running process.
     pub start: Duration,
     /// From the running process to its listening socket.
@@ -57,6 +60,7 @@ impl Default for Pace {
         Self {
             tick: ms(2),
             second: ms(1),
+            told: ms(1),
             start: ms(2),
             listen: ms(3),
             ready: ms(5),

@@ -41,6 +41,7 @@ pub(super) static RESOURCES: &[Resource] = &[
     Resource { create_on_update: true, ..core("Endpoints", "endpoints") },
     Resource { group: "apps", status: true, ..core("DaemonSet", "daemonsets") },
     Resource { group: "apps", status: true, ..core("Deployment", "deployments") },
+    Resource { group: "apps", ..core("ControllerRevision", "controllerrevisions") },
     Resource { group: "discovery.k8s.io", ..core("EndpointSlice", "endpointslices") },
     Resource {
         group: "coordination.k8s.io",

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::object::{items, text};
 use super::resource::Resource;
-use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -91,6 +91,7 @@ fn decodes(resource: &Resource, object: &Value) -> Result<(), Failure> {
         "Event" => as_type::<core::Event>(object),
         "Endpoints" => as_type::<core::Endpoints>(object),
         "DaemonSet" => as_type::<DaemonSet>(object),
+        "ControllerRevision" => as_type::<ControllerRevision>(object),
         "EndpointSlice" => as_type::<EndpointSlice>(object),
         "Lease" => as_type::<Lease>(object),
         _ => Ok(()),

@@ -77,6 +77,7 @@ pub const ALL: &[Behaviour] = behaviours![
     "a pod of a DaemonSet that is deleted is replaced": daemonsets::replaced,
     "a changed DaemonSet replaces its pod": daemonsets::rolls,
     "a roll-out right after a pod became Ready stands still until its DaemonSet is written to": daemonsets::stands_still,
+    "the pods of a DaemonSet bear the hash of its newest revision": daemonsets::revisions,
     "a DaemonSet that selects no node makes no pod": daemonsets::no_node,
     "a DaemonSet that goes takes its pod along": daemonsets::goes,
     "a pod is told to end, and lives on for its grace": daemonsets::grace,

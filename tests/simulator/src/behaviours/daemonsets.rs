@@ -5,7 +5,7 @@ use super::ground::{Ground, seen};
 use super::make::{daemon_set, pod, pod_spec, runs as runs_now, typed, uid};
 use super::names::{LABEL, SELECTOR};
 use fulcrum_steps::cluster::{is_ready, pod_story, unschedulable};
-use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -117,6 +117,43 @@ pub(super) async fn stands_still(ground: &Ground) -> Result<(), Failed> {
     let write = json!({"metadata": {"annotations": {"written": "to"}}});
     ground.api::<DaemonSet>().patch(NAME, &PatchParams::default(), &Patch::Merge(write)).await?;
     only_pod(ground, "the new one", |pod| uid(pod) != uid(&first)).await.map(drop)
+}
+
+const HASH: &str = "controller-revision-hash";
+
+/// Number and hash of the DaemonSet's newest revision.
+async fn newest_revision(ground: &Ground, set: &DaemonSet) -> Result<(i64, Option<String>), Failed> {
+    let which = ListParams::default().labels(&format!("{SELECTOR},app={NAME}"));
+    let mut revisions = ground.api::<ControllerRevision>().list(&which).await?.items;
+    revisions.retain(|revision| {
+        let mut owners = revision.metadata.owner_references.iter().flatten();
+        owners.any(|owner| Some(&owner.uid) == set.metadata.uid.as_ref())
+    });
+    let newest = revisions.into_iter().max_by_key(|revision| revision.revision);
+    let newest =
+        newest.ok_or_else(|| Failed::new("looking for the DaemonSet's revision", "none".to_owned()))?;
+    let labels = newest.metadata.labels.unwrap_or_default();
+    Ok((newest.revision, labels.get(HASH).cloned()))
+}
+
+/// Also a template that was there before: its revision becomes the newest one again.
+pub(super) async fn revisions(ground: &Ground) -> Result<(), Failed> {
+    let (set, pod) = runs_one(ground).await?;
+    let hash = |pod: &Pod| pod.metadata.labels.as_ref().and_then(|labels| labels.get(HASH).cloned());
+    let (first, mut before) = (hash(&pod), pod);
+    expect(first.is_some(), "the pod bears a hash", &before.metadata.labels)?;
+    for (number, value) in [(1, None), (2, Some("yes")), (3, None)] {
+        if number > 1 {
+            let patch = json!({"spec": {"template": {"metadata": {"annotations": {"changed": value}}}}});
+            ground.api::<DaemonSet>().patch(NAME, &PatchParams::default(), &Patch::Merge(patch)).await?;
+            let another = |new: &Pod| uid(new) != uid(&before);
+            before = only_pod(ground, "made from the changed template", another).await?;
+        }
+        let newest = newest_revision(ground, &set).await?;
+        expect(newest == (number, hash(&before)), "its hash is that of the newest revision", &newest)?;
+        expect((newest.1 == first) == value.is_none(), "the hash is the template's", &newest)?;
+    }
+    Ok(())
 }
 
 /// The controller says that it has seen the DaemonSet. It does not want the pods that it has not made by

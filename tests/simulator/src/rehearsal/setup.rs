@@ -194,7 +194,8 @@ impl Setup {
     }
 
     /// This setup, where a second of `minReadySeconds` has this length. By default it is so short that the old pod of a
-    /// roll-out goes as soon as the new one is Ready.
+    /// roll-out goes as soon as the new one is Ready. The kubelet then takes its time to tell a pod to end, as a real one
+    /// does.
     #[must_use]
     pub fn with_second(self, second: Duration) -> Self {
         Self { second: Some(second), ..self }
@@ -261,7 +262,9 @@ impl Setup {
         }
         kubeadm::mark_node(&mut options, self.version);
         options.pace.tick = super::pace::TICK;
-        options.pace.second = self.second.unwrap_or(options.pace.second);
+        if let Some(second) = self.second {
+            (options.pace.second, options.pace.told) = (second, super::pace::TOLD);
+        }
         options.node_address = self.api.address.unwrap_or(options.node_address);
         options.api_port = self.api.port.unwrap_or(options.api_port);
         options.endpoints_by_hand = self.api.endpoints_by_hand;

@@ -5,6 +5,7 @@
 
 use super::election;
 use super::garbage::{delete_pod, owner_uid};
+use super::revisions::{self, HASH_LABEL};
 use super::scheduler::{selects, tolerates};
 use super::{Now, World};
 use crate::object::{Key, object_at, text};
@@ -15,8 +16,6 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
-
-const HASH_LABEL: &str = "controller-revision-hash";
 
 /// The tolerations that the controller adds to its pods' own.
 const TOLERATED: [(&str, &str); 7] = [
@@ -46,6 +45,8 @@ pub(super) fn advance(world: &mut World, now: Now) {
             continue;
         }
         if set["metadata"]["deletionTimestamp"].is_null() {
+            let hash = world.daemons.template_hash(&set);
+            revisions::make_newest(world, &set, &hash, now);
             let mut rolling = Rolling::of(world, &set, &places, now);
             for place in &places {
                 manage(world, &set, place, &mut rolling, now);
@@ -265,23 +266,25 @@ fn create(world: &mut World, set: &Value, node: &str, hash: &str, now: Now) {
     world.log.add(now.at, format!("daemonset {name}"), what);
 }
 
-/// The numbers in the status.
+/// The numbers in the status. Of several pods on a node only the oldest one counts, also while it ends: a roll-out is
+/// through on a node when the old pod has gone.
 fn report(world: &mut World, set: &Value, places: &[Place], now: Now) {
     let hash = world.daemons.template_hash(set);
-    let pods: Vec<(&Place, Vec<Arc<Value>>)> =
-        places.iter().map(|place| (place, alive_on(world, set, &place.node))).collect();
-    let count = |holds: &dyn Fn(bool, &[Arc<Value>]) -> bool| {
-        pods.iter().filter(|(place, pods)| holds(place.admitted, pods)).count()
+    let age = |pod: &Arc<Value>| (is_current(pod, &hash), pod["metadata"]["deletionTimestamp"].is_null());
+    let oldest = |place: &Place| pods_on(world, set, &place.node).into_iter().min_by_key(age);
+    let pods: Vec<(&Place, Option<Arc<Value>>)> = places.iter().map(|place| (place, oldest(place))).collect();
+    let count = |holds: &dyn Fn(bool, Option<&Value>) -> bool| {
+        pods.iter().filter(|(place, pod)| holds(place.admitted, pod.as_deref())).count()
     };
     let desired = count(&|admitted, _| admitted);
-    let any =
-        |of: &dyn Fn(&Value) -> bool| count(&|admitted, pods| admitted && pods.iter().any(|pod| of(pod)));
-    let (ready, available) = (any(&is_ready), any(&|pod| is_available(world, set, pod, now)));
+    let any = |of: &dyn Fn(&Value) -> bool| count(&|admitted, pod| admitted && pod.is_some_and(of));
+    let ready = any(&is_ready);
+    let available = any(&|pod| is_ready(pod) && is_available(world, set, pod, now));
     let mut status = json!({
         "observedGeneration": set["metadata"]["generation"],
         "desiredNumberScheduled": desired,
         "currentNumberScheduled": any(&|_| true),
-        "numberMisscheduled": count(&|admitted, pods| !admitted && !pods.is_empty()),
+        "numberMisscheduled": count(&|admitted, pod| !admitted && pod.is_some()),
         "numberReady": ready,
         "updatedNumberScheduled": any(&|pod| is_current(pod, &hash)),
     });

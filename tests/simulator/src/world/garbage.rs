@@ -27,6 +27,12 @@ pub(super) fn advance(world: &mut World, now: Now) {
             Some(_) => {}
         }
     }
+    let revisions = world.store.list("controllerrevisions", None);
+    let left =
+        revisions.filter(|revision| sets.iter().all(|set| text(set, "/metadata/uid") != owner_uid(revision)));
+    for key in left.map(|revision| Key::of("controllerrevisions", revision)).collect::<Vec<_>>() {
+        world.store.remove(&key);
+    }
     for set in &sets {
         let uid = text(set, "/metadata/uid");
         let goes = !set["metadata"]["deletionTimestamp"].is_null();
@@ -36,9 +42,9 @@ pub(super) fn advance(world: &mut World, now: Now) {
     }
 }
 
-/// Uid of the DaemonSet that controls a pod; empty if none does.
-pub(super) fn owner_uid(pod: &Value) -> &str {
-    let owners = pod["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+/// Uid of the DaemonSet that controls an object; empty if none does.
+pub(super) fn owner_uid(object: &Value) -> &str {
+    let owners = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
     let mut sets = owners.filter(|o| o["kind"] == "DaemonSet" && o["controller"] == true);
     sets.next().map_or("", |owner| text(owner, "/uid"))
 }

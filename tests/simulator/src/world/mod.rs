@@ -9,6 +9,7 @@ mod kubelet;
 mod network;
 mod node;
 mod node_lifecycle;
+mod revisions;
 mod scheduler;
 
 pub(super) use network::{Caller, Target};

@@ -39,7 +39,8 @@ pub(super) struct LocalPod {
     pub(super) started_at: Timestamp,
     /// Why the kubelet rejects it, reason and message: it has failed for good.
     pub(super) failed: Option<(&'static str, String)>,
-    ending: bool,
+    /// When it was told to end.
+    ending: Option<Duration>,
     /// What the kubelet last told the API of it.
     pub(super) told: Option<Told>,
 }
@@ -136,22 +137,22 @@ impl LocalPod {
             containers,
             started_at,
             failed: None,
-            ending: false,
+            ending: None,
             told: None,
         }
     }
 
     /// Tells the pod to end.
     pub(super) fn end(&mut self, around: &mut Around<'_>) {
-        if !self.ending {
+        if self.ending.is_none() {
             around.log.add(around.now.at, format!("pod {}", self.owner.pod), "is told to end");
-            self.ending = true;
+            self.ending = Some(around.now.at);
         }
     }
 
     /// Applies disk pressure: static pods and critical ones stay, all others fail.
     pub(super) fn evict(&mut self, around: &mut Around<'_>) {
-        if !self.ending && !self.is_critical() {
+        if self.ending.is_none() && !self.is_critical() {
             self.fail("Evicted", "The node had condition: [DiskPressure].", around);
         }
     }
@@ -169,7 +170,8 @@ impl LocalPod {
     pub(super) fn admit(&mut self, others: &[LocalPod], around: &mut Around<'_>) {
         let own = self.host_ports();
         // A static pod whose file is gone no longer counts. A pod that the API tells to end still does.
-        let counts = |l: &&LocalPod| l.failed.is_none() && (!l.ending || l.owner.origin == Origin::Api);
+        let counts =
+            |l: &&LocalPod| l.failed.is_none() && (l.ending.is_none() || l.owner.origin == Origin::Api);
         let mut taken = others.iter().filter(counts).flat_map(LocalPod::host_ports);
         if taken.any(|port| own.contains(&port)) {
             self.fail("NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports", around);
@@ -197,7 +199,14 @@ impl LocalPod {
     pub(super) fn advance(&mut self, around: &mut Around<'_>) {
         let seconds = self.pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds).unwrap_or(30);
         let grace = around.options.pace.second * u32::try_from(seconds).unwrap_or(0);
-        let (stops, now) = (self.ending || self.failed.is_some(), around.now);
+        let now = around.now;
+        // A file that goes is seen at once. The deletion of a pod has the kubelet ask and tell first, for about a second.
+        let told = match self.owner.origin {
+            Origin::Api => around.options.pace.told,
+            Origin::Static => Duration::ZERO,
+        };
+        let goes = self.failed.is_some() || self.ending.is_some();
+        let stops = self.failed.is_some() || self.ending.is_some_and(|since| now.at >= since + told);
         for container in &mut self.containers {
             match container.state {
                 State::Running { pid, .. } if around.machine.procs.contains_key(&pid) => {
@@ -207,13 +216,13 @@ impl LocalPod {
                 }
                 State::Running { pid, at, .. } => {
                     let code = around.machine.exit_of(pid).unwrap_or(137);
-                    if !stops {
+                    if !goes {
                         let what = format!("{} ({pid}) ended with {code}", container.name);
                         around.log.add(now.at, format!("pod {}", self.owner.pod), what);
                     }
                     container.ended(code, now.at.saturating_sub(at), around);
                 }
-                State::Waiting { until, .. } | State::Ended { until } if !stops && now.at >= until => {
+                State::Waiting { until, .. } | State::Ended { until } if !goes && now.at >= until => {
                     container.start(&self.owner, around);
                 }
                 State::Waiting { .. } | State::Ended { .. } | State::Over => {}
@@ -227,7 +236,7 @@ impl LocalPod {
     }
 
     pub(super) fn has_ended(&self, machine: &Machine) -> bool {
-        self.ending && !machine.procs.contains_key(&self.sandbox)
+        self.ending.is_some() && !machine.procs.contains_key(&self.sandbox)
     }
 }
 

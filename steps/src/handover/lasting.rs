@@ -1,0 +1,52 @@
+//! Whether the DaemonSet's pod on this node stays. In a roll-out the controller deletes it, and a server that has
+//! just got the clients would go.
+
+use crate::cluster::{is_going, pod_story, template_hash};
+use crate::component::Component;
+use crate::look::answered;
+use crate::site::Site;
+use fulcrum_engine::Look;
+use k8s_openapi::api::core::v1::Pod;
+use std::fmt::Display;
+
+/// The DaemonSet's pod on this node, if the controller will not replace it. If it will, what was seen. The look is
+/// not there while the API cannot be asked.
+///
+/// The controller replaces a pod of an older template, and tells that by a hash: a label of the pod and of the
+/// DaemonSet's newest ControllerRevision. While two pods are there, a roll-out is not through on this node. Where
+/// pods are replaced only by a person (`OnDelete`), a pod of an older template stays.
+pub(crate) async fn lasting_pod(site: &Site, component: Component) -> Look<Result<Pod, String>> {
+    let (name, labels) = (component.daemonset_name(), Site::pod_labels(component));
+    let Some(live) = answered(site.cluster.daemonset(name).await)? else {
+        return Ok(Err(format!("DaemonSet {name} is gone")));
+    };
+    let replaces = live["spec"]["updateStrategy"]["type"] != "OnDelete";
+    if replaces && live["status"]["observedGeneration"] != live["metadata"]["generation"] {
+        return Ok(Err(format!("the controller has not seen the newest template of DaemonSet {name} yet")));
+    }
+    let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
+    let newest = answered(site.cluster.newest_template(uid, &labels).await)?;
+    // After the template: a pod that was made meanwhile is of that one, or of a newer one.
+    let mut pods = answered(site.cluster.pods_on(&site.settings.node, &labels).await)?;
+    pods.retain(|pod| !has_ended(pod));
+    let of_newest = |pod: &Pod| newest.is_some() && template_hash(pod) == newest.as_deref();
+    Ok(match pods.as_slice() {
+        [] => Err(format!("DaemonSet {name} has no pod on this node")),
+        [pod] if is_going(pod) => Err(replaced(pod_story(pod))),
+        [pod] if replaces && !of_newest(pod) => {
+            Err(replaced(format!("{}, of an older template than DaemonSet {name} has", pod_story(pod))))
+        }
+        [pod] => Ok(pod.clone()),
+        pods => Err(replaced(pods.iter().map(pod_story).collect::<Vec<_>>().join("; "))),
+    })
+}
+
+fn replaced(seen: impl Display) -> String {
+    format!("a roll-out is under way on this node: {seen}")
+}
+
+/// Whether none of its processes runs, nor will.
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Failed" | "Succeeded"))
+}
