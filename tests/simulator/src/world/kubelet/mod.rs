@@ -36,6 +36,8 @@ pub(super) struct Kubelet {
     connects_at: Option<Duration>,
     /// The node's pods as the API last told them.
     known: BTreeMap<String, Known>,
+    /// The version of the pods as the API last told them.
+    told: Option<u64>,
     parsed: BTreeMap<String, Parsed>,
     /// A slow kubelet does not look before this instant.
     next_round: Duration,
@@ -191,6 +193,11 @@ fn parse(name: &str, content: &[u8], options: &SimulatorOptions) -> Result<Desir
 fn take_pods(world: &mut World, number: usize) {
     let World { nodes, store, .. } = world;
     let Node { kubelet, options, .. } = &mut nodes[number];
+    let version = Some(store.changed("pods"));
+    if kubelet.told == version {
+        return;
+    }
+    kubelet.told = version;
     let mine = |p: &&Arc<Value>| text(p, "/spec/nodeName") == options.node_name && !mirror::is_mirror(p);
     let mut before = std::mem::take(&mut kubelet.known);
     for pod in store.list("pods", None).filter(mine) {
