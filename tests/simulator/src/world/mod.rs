@@ -10,6 +10,8 @@ mod network;
 mod node;
 mod node_lifecycle;
 mod scheduler;
+#[cfg(test)]
+mod tests;
 
 pub(super) use network::{Caller, Target};
 pub(super) use node::Node;

@@ -21,7 +21,7 @@ pub(super) struct Heartbeats {
     /// When the controller last worked.
     worked: Duration,
     /// The version of the nodes whose taints follow their conditions.
-    tainted: Option<u64>,
+    pub(super) tainted: Option<u64>,
 }
 
 /// One round counts for this part of a node's time at most.

@@ -37,13 +37,13 @@ pub(super) struct Kubelet {
     /// The node's pods as the API last told them.
     known: BTreeMap<String, Known>,
     /// The version of the pods as the API last told them.
-    told: Option<u64>,
+    pub(super) told: Option<u64>,
     /// How often a pod came, went or was rejected.
     turns: u64,
     /// For which turn, and which versions of nodes and pods, the mirror pods are right.
-    mirrored: Option<(u64, [u64; 2])>,
+    pub(super) mirrored: Option<(u64, [u64; 2])>,
     /// For which turn, which version of the nodes and which pressure the node's status is right.
-    reported: Option<(u64, u64, bool)>,
+    pub(super) reported: Option<(u64, u64, bool)>,
     parsed: BTreeMap<String, Parsed>,
     /// A slow kubelet does not look before this instant.
     next_round: Duration,
