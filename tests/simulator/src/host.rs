@@ -98,16 +98,13 @@ fn read_at(world: &mut World, number: usize, question: &Question, now: Duration)
         };
         api::answer(world, &get, Now { at: now, wall: Timestamp::now() })
     });
-    if let Body::Made(value) = &mut body
-        && let Some(groups) = value["groups"].as_array_mut().filter(|_| lacks)
+    if let (true, Body::Made(value)) = (lacks, &mut body)
+        && let Some(groups) = value.get_mut("groups").and_then(Value::as_array_mut)
     {
         groups.retain(|group| group["name"] != LACKED);
     }
     answer.status = status;
-    let body = match body {
-        Body::Made(value) => value.to_string(),
-        other => serde_json::to_string(&other).map_err(|error| Failure::internal(error.to_string()))?,
-    };
+    let body = serde_json::to_string(&body).map_err(|error| Failure::internal(error.to_string()))?;
     Ok(Read { answer, body })
 }
 
