@@ -12,6 +12,8 @@ use std::path::Path;
 
 /// Cases side by side for each processor: most of a case is waiting.
 const SIDE_BY_SIDE: usize = 6;
+/// The same with several nodes: such a case computes for most of its time, and what waits for a processor computes more.
+const SIDE_BY_SIDE_OF_SEVERAL: usize = 2;
 
 pub(super) async fn crash(
     args: &Rehearse,
@@ -45,7 +47,8 @@ pub(super) async fn crash(
         steps: None,
     };
     let side_by_side = args.side_by_side.unwrap_or_else(|| {
-        SIDE_BY_SIDE * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        let each = if args.nodes > 1 { SIDE_BY_SIDE_OF_SEVERAL } else { SIDE_BY_SIDE };
+        each * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
     });
     let mut table = CrashTable::new(&cases, args.nodes, side_by_side, reproduce(args), shell);
     let mut tried = std::pin::pin!(rehearsal.try_all(cases, side_by_side));

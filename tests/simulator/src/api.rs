@@ -2,7 +2,7 @@
 
 use super::discovery;
 use super::failure::Failure;
-use super::list::list;
+use super::list::{List, list};
 use super::object::{Key, text};
 use super::patch;
 use super::resource::Resource;
@@ -11,6 +11,7 @@ use super::store::{Deleted, Deletion, Part, Store};
 use super::world::{Now, World};
 use fulcrum_steps::release::Release;
 use http::Method;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -25,16 +26,43 @@ pub(super) struct Asked {
 }
 
 /// The HTTP status and the body.
-pub(super) type Reply = (u16, Value);
+pub(super) type Reply = (u16, Body);
+
+/// The body of an answer. What is in the store is shared with it, and written out when the world goes on.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// Made for this answer.
+    Made(Value),
+    /// An object.
+    Stored(Arc<Value>),
+    /// A list of objects.
+    Listed(List),
+}
+
+impl Serialize for Body {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Made(value) => value.serialize(to),
+            Self::Stored(object) => object.serialize(to),
+            Self::Listed(list) => list.serialize(to),
+        }
+    }
+}
+
+impl From<Failure> for Reply {
+    fn from(failure: Failure) -> Self {
+        (failure.code, Body::Made(failure.status()))
+    }
+}
 
 /// The answer of an API server that is up.
 pub(super) fn answer(world: &mut World, asked: &Asked, now: Now) -> Reply {
     match asked.path.as_str() {
-        "/version" => (200, version(world)),
-        "/healthz" | "/livez" | "/readyz" => (200, json!("ok")),
+        "/version" => (200, Body::Made(version(world))),
+        "/healthz" | "/livez" | "/readyz" => (200, Body::Made(json!("ok"))),
         path => match discovery::answer(world, path) {
-            Some(found) => (200, found),
-            None => objects(world, asked, now).unwrap_or_else(|failure| (failure.code, failure.status())),
+            Some(found) => (200, Body::Made(found)),
+            None => objects(world, asked, now).unwrap_or_else(Reply::from),
         },
     }
 }
@@ -84,9 +112,10 @@ fn on_store(
     let namespace = route.namespace.as_deref().unwrap_or_default();
     let Some(name) = route.name.as_deref() else {
         return match asked.method {
-            Method::GET => list(store, route, query).map(|list| (200, list)),
+            Method::GET => list(store, route, query).map(|list| (200, Body::Listed(list))),
             Method::POST => {
-                store.create(resource, namespace, read(asked)?, now.wall).map(|object| (201, own(object)))
+                let made = store.create(resource, namespace, read(asked)?, now.wall);
+                made.map(|object| (201, Body::Stored(object)))
             }
             _ => Err(Failure::not_allowed(format!("{} of a collection is not simulated", asked.method))),
         };
@@ -95,15 +124,17 @@ fn on_store(
     let part = if route.status { Part::Status } else { Part::Main };
     let absent = || Failure::not_found(&resource.qualified(), name);
     match asked.method {
-        Method::GET => Ok((200, own(store.get(&key).cloned().ok_or_else(absent)?))),
+        Method::GET => Ok((200, Body::Stored(store.get(&key).cloned().ok_or_else(absent)?))),
         Method::PUT => {
             let code = if store.get(&key).is_some() { 200 } else { 201 };
-            store.replace(resource, &key, read(asked)?, part, now.wall).map(|object| (code, own(object)))
+            let written = store.replace(resource, &key, read(asked)?, part, now.wall);
+            written.map(|object| (code, Body::Stored(object)))
         }
         Method::PATCH => {
             let old = store.get(&key).cloned().ok_or_else(absent)?;
-            let new = patch::apply(own(old), &asked.content_type, &asked.body)?;
-            store.replace(resource, &key, new, part, now.wall).map(|object| (200, own(object)))
+            let new = patch::apply((*old).clone(), &asked.content_type, &asked.body)?;
+            let written = store.replace(resource, &key, new, part, now.wall);
+            written.map(|object| (200, Body::Stored(object)))
         }
         Method::DELETE => {
             let how = deletion(query, asked)?;
@@ -113,11 +144,6 @@ fn on_store(
         }
         _ => Err(Failure::not_allowed(format!("{} of an object is not simulated", asked.method))),
     }
-}
-
-/// An object on its way out of the store.
-fn own(object: Arc<Value>) -> Value {
-    Arc::unwrap_or_clone(object)
 }
 
 fn read(asked: &Asked) -> Result<Value, Failure> {
@@ -143,16 +169,16 @@ fn body_asks_dry_run(asked: &Asked) -> bool {
 }
 
 /// A pod is answered with itself, any other deleted object with a `Status`, as in the real server.
-fn deleted_reply(resource: &Resource, deleted: Deleted) -> Value {
+fn deleted_reply(resource: &Resource, deleted: Deleted) -> Body {
     match deleted {
-        Deleted::Pending(object) => own(object),
-        Deleted::Gone(object) if resource.plural == "pods" => own(object),
-        Deleted::Gone(object) => json!({
+        Deleted::Pending(object) => Body::Stored(object),
+        Deleted::Gone(object) if resource.plural == "pods" => Body::Stored(object),
+        Deleted::Gone(object) => Body::Made(json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
             "details": {
                 "name": object["metadata"]["name"], "uid": object["metadata"]["uid"],
                 "group": resource.group, "kind": resource.plural,
             },
-        }),
+        })),
     }
 }

@@ -3,7 +3,7 @@
 //! them is answered 503, unless it is held back. A held client learns first that it shall go elsewhere. The
 //! kernel decides which server takes a new connection.
 
-use super::api::Reply;
+use super::api::{Body, Reply};
 use super::failure::Failure;
 use super::process::{Life, Machine, Proc};
 use super::world::{Caller, World};
@@ -40,11 +40,12 @@ impl Connection {
 pub(super) fn answers_instead(machine: &Machine, pid: u32, path: &str) -> Option<Reply> {
     if machine.is_ready(pid) {
         let lacks = machine.serves_less(pid) && path.starts_with(&format!("/apis/{LACKED}/"));
-        return lacks.then(|| Failure::no_path(path)).map(|failure| (failure.code, failure.status()));
+        return lacks.then(|| Failure::no_path(path).into());
     }
     let starts = machine.procs.get(&pid).is_some_and(|proc| matches!(proc.life, Life::WarmingUp(_)));
     if matches!(path, "/healthz" | "/livez" | "/readyz") {
-        return Some((500, json!("[-]poststarthook/rbac/bootstrap-roles failed: reason withheld")));
+        let why = "[-]poststarthook/rbac/bootstrap-roles failed: reason withheld";
+        return Some((500, Body::Made(json!(why))));
     }
     let failure = if machine.procs.get(&pid).is_some_and(Proc::is_ending) {
         Failure::unavailable("apiserver is shutting down")
@@ -53,5 +54,5 @@ pub(super) fn answers_instead(machine: &Machine, pid: u32, path: &str) -> Option
     } else {
         Failure::internal("etcdserver: no leader")
     };
-    Some((failure.code, failure.status()))
+    Some(failure.into())
 }

@@ -1,7 +1,7 @@
 //! The machine's kernel, over the same transport as the API: `/host/…`. It answers whether or not an API
 //! server runs.
 
-use super::api::{self, Asked, Reply};
+use super::api::{self, Asked, Body, Reply};
 use super::connection::{LACKED, answers_instead};
 use super::failure::Failure;
 use super::kubeadm;
@@ -38,8 +38,7 @@ pub(super) fn delay(world: &World, number: Option<usize>, asked: &Asked) -> Dura
 /// The rehearsal's side: the machine with this number.
 pub(super) fn answer(world: &mut World, number: Option<usize>, asked: &Asked, now: Duration) -> Reply {
     let Some((number, node)) = number.and_then(|number| Some((number, world.nodes.get_mut(number)?))) else {
-        let failure = Failure::no_path(&asked.path);
-        return (failure.code, failure.status());
+        return Failure::no_path(&asked.path).into();
     };
     let machine = &mut node.machine;
     let path = asked.path.strip_prefix(PREFIX).unwrap_or_default();
@@ -76,7 +75,7 @@ pub(super) fn answer(world: &mut World, number: Option<usize>, asked: &Asked, no
         (&Method::POST, (verb, "")) => told(machine, verb, asked, now),
         _ => Err(Failure::no_path(&asked.path)),
     };
-    found.map_or_else(|failure| (failure.code, failure.status()), |value| (200, value))
+    found.map_or_else(Reply::from, |value| (200, Body::Made(value)))
 }
 
 /// Sends a GET, as `ask` does, and returns the body, too. Only API servers have any.
@@ -99,11 +98,14 @@ fn read_at(world: &mut World, number: usize, question: &Question, now: Duration)
         };
         api::answer(world, &get, Now { at: now, wall: Timestamp::now() })
     });
-    if let Some(groups) = body["groups"].as_array_mut().filter(|_| lacks) {
+    if let (true, Body::Made(value)) = (lacks, &mut body)
+        && let Some(groups) = value.get_mut("groups").and_then(Value::as_array_mut)
+    {
         groups.retain(|group| group["name"] != LACKED);
     }
     answer.status = status;
-    Ok(Read { answer, body: body.to_string() })
+    let body = serde_json::to_string(&body).map_err(|error| Failure::internal(error.to_string()))?;
+    Ok(Read { answer, body })
 }
 
 /// Answers a request that has a body.

@@ -6,11 +6,12 @@ use super::object::Key;
 use super::route::{Query, Route};
 use super::select::Selector;
 use super::store::Store;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Answers a GET of a collection that is no watch.
-pub(super) fn list(store: &Store, route: &Route, query: &Query) -> Result<Value, Failure> {
+pub(super) fn list(store: &Store, route: &Route, query: &Query) -> Result<List, Failure> {
     if query.get("sendInitialEvents").is_some() {
         return Err(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
     }
@@ -44,14 +45,33 @@ pub(super) fn list(store: &Store, route: &Route, query: &Query) -> Result<Value,
     if let (Some((last, _)), Some(_)) = (page.last(), found.peek()) {
         meta["continue"] = json!(Token::write(version, last));
     }
-    let mut list = json!({
-        "kind": format!("{}List", route.resource.kind),
-        "apiVersion": route.resource.api_version(),
-        "metadata": meta,
-    });
-    // `json!` would copy the items once more.
-    list["items"] = Value::Array(page.iter().map(|(_, object)| item(object)).collect());
-    Ok(list)
+    Ok(List {
+        kind: format!("{}List", route.resource.kind),
+        api_version: route.resource.api_version(),
+        metadata: meta,
+        items: page.into_iter().map(|(_, object)| Item(object)).collect(),
+    })
+}
+
+/// A typed list. It shares its items with the store.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct List {
+    kind: String,
+    api_version: String,
+    metadata: Value,
+    items: Vec<Item>,
+}
+
+/// The items of a typed list name neither kind nor version: the list does.
+#[derive(Debug)]
+struct Item(Arc<Value>);
+
+impl Serialize for Item {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let fields = self.0.as_object().into_iter().flatten();
+        to.collect_map(fields.filter(|(field, _)| !matches!(field.as_str(), "kind" | "apiVersion")))
+    }
 }
 
 /// The version to list. Without `resourceVersion` and for "not older than" it is the newest one.
@@ -99,16 +119,6 @@ fn invalid(why: String) -> Failure {
 /// The real server waits 3 s for the version to come, and then says this.
 fn too_large(version: u64, current: u64) -> Failure {
     Failure::timeout(format!("Too large resource version: {version}, current: {current}"))
-}
-
-/// The items of a typed list name neither kind nor version: the list does.
-fn item(object: &Value) -> Value {
-    let mut object = object.clone();
-    if let Some(fields) = object.as_object_mut() {
-        fields.remove("kind");
-        fields.remove("apiVersion");
-    }
-    object
 }
 
 /// Where the next page begins, and its moment: all pages are of one.

@@ -47,6 +47,9 @@ impl Reader {
     /// was.
     pub(super) fn read(&mut self, dir: &Path) -> io::Result<()> {
         self.list(dir)?;
+        if self.stands_still(dir) {
+            return Ok(());
+        }
         let (mut files, mut stamps) = (Files::new(), BTreeMap::new());
         for name in &self.names {
             let path = dir.join(name);
@@ -65,6 +68,16 @@ impl Reader {
         }
         (self.files, self.stamps) = (files, stamps);
         Ok(())
+    }
+
+    /// Whether every file is the one that was read.
+    fn stands_still(&self, dir: &Path) -> bool {
+        let same = |name: &String| {
+            let known = self.stamps.get(name).filter(|stamp| stamp.settled);
+            let seen = std::fs::metadata(dir.join(name)).ok().filter(Metadata::is_file);
+            known.is_some_and(|known| seen.is_some_and(|seen| Stamp::of(&seen) == *known))
+        };
+        self.names.len() == self.files.len() && self.names.iter().all(same)
     }
 
     /// Lists the names.

@@ -1,6 +1,6 @@
 //! HTTP in front of the world: a tower service for a client in the same process, and TCP for others.
 
-use super::api::Asked;
+use super::api::{Asked, Body};
 use super::connection::Connection;
 use super::host;
 use super::shared::{Fate, Shared};
@@ -11,7 +11,7 @@ use futures::stream::{self, Stream};
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Body, Bytes, Frame};
+use hyper::body::{Body as Sent, Bytes, Frame};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::io;
@@ -52,7 +52,7 @@ impl Server {
     /// `Err` stands for a connection that failed, as a client sees it.
     async fn serve<B>(self, request: Request<B>) -> io::Result<Response<Answer>>
     where
-        B: Body + Send,
+        B: Sent + Send,
         B::Error: std::fmt::Display,
     {
         let (head, body) = request.into_parts();
@@ -74,11 +74,13 @@ impl Server {
             fate => fate,
         };
         match fate {
-            Fate::Answered((code, value)) => {
+            Fate::Answered((code, body)) => {
                 // A health check is answered in plain text, all others in JSON.
-                let (kind, text) = match value {
-                    Value::String(text) if !asked.path.starts_with(host::PREFIX) => ("text/plain", text),
-                    other => ("application/json", other.to_string()),
+                let (kind, text) = match body {
+                    Body::Made(Value::String(text)) if !asked.path.starts_with(host::PREFIX) => {
+                        ("text/plain", text.into_bytes())
+                    }
+                    other => ("application/json", serde_json::to_vec(&other)?),
                 };
                 let body = Full::from(text).map_err(|never| match never {}).boxed_unsync();
                 response(code, kind, body)

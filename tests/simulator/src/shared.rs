@@ -1,6 +1,6 @@
 //! The common state of driver, servers and handle: the world behind its lock, and the signal for its moves.
 
-use super::api::{self, Asked, Reply};
+use super::api::{self, Asked, Body, Reply};
 use super::connection::{Connection, answers_instead};
 use super::failure::Failure;
 use super::fault::Outcome;
@@ -111,7 +111,8 @@ impl Shared {
         let Some((number, pid)) = connection.server(&mut world, caller, now.at) else { return Fate::Refused };
         let node = &mut world.nodes[number];
         if node.machine.is_etcd(pid) {
-            return Fate::Answered(world.ask_etcd(number, (asked.method.as_str(), &asked.path)));
+            let (code, value) = world.ask_etcd(number, (asked.method.as_str(), &asked.path));
+            return Fate::Answered((code, Body::Made(value)));
         }
         if !node.machine.is_api_server(pid) {
             return Fate::Cut;
@@ -124,7 +125,7 @@ impl Shared {
             return self.act(&mut world, asked, (caller, pid), now);
         };
         world.log.add(now.at, "api", format!("{} {}: fault {outcome:?}", asked.method, asked.path));
-        let failed = |failure: Failure| Fate::Answered((failure.code, failure.status()));
+        let failed = |failure: Failure| Fate::Answered(failure.into());
         match outcome {
             Outcome::InternalError => failed(Failure::internal("an injected fault")),
             Outcome::Conflict => failed(Failure::conflict(&asked.path, "", "an injected fault")),
@@ -159,7 +160,7 @@ impl Shared {
         if watch::is_asked(asked) {
             return match Watch::open(world, asked, server, now) {
                 Ok(watch) => Fate::Watches(Box::new(watch)),
-                Err(failure) => Fate::Answered((failure.code, failure.status())),
+                Err(failure) => Fate::Answered(failure.into()),
             };
         }
         let version = world.store.version();

@@ -51,6 +51,8 @@ pub(super) enum Deleted {
 pub(super) struct Store {
     objects: BTreeMap<Key, Arc<Value>>,
     version: u64,
+    /// The version of each resource's last change.
+    changed: BTreeMap<&'static str, u64>,
     pub(super) history: History,
 }
 
@@ -62,10 +64,28 @@ impl Store {
 
     /// The objects without their history, for a dry run, which is thrown away.
     pub(super) fn scratch(&self) -> Self {
-        Self { objects: self.objects.clone(), version: self.version, history: History::default() }
+        let (objects, changed) = (self.objects.clone(), self.changed.clone());
+        Self { objects, version: self.version, changed, history: History::default() }
     }
 
     pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The version at which an object of this resource last changed, was made or went. While it stays, so do they.
+    pub(super) fn changed(&self, plural: &str) -> u64 {
+        self.changed.get(plural).copied().unwrap_or_default()
+    }
+
+    /// As [`Self::changed`], of each of these.
+    pub(super) fn all_changed<const N: usize>(&self, plurals: [&str; N]) -> [u64; N] {
+        plurals.map(|plural| self.changed(plural))
+    }
+
+    /// The next version, at which an object of this resource changes.
+    fn next_version(&mut self, plural: &'static str) -> u64 {
+        self.version += 1;
+        self.changed.insert(plural, self.version);
         self.version
     }
 
@@ -216,10 +236,10 @@ impl Store {
     /// Removes an object without asking. The result has the version of the deletion.
     pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<Value>> {
         let old = self.objects.remove(key)?;
-        self.version += 1;
+        let version = self.next_version(key.plural);
         let mut last = (*old).clone();
-        last["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        let change = Change { version: self.version, key: key.clone(), old: Some(old), new: None };
+        last["metadata"]["resourceVersion"] = json!(version.to_string());
+        let change = Change { version, key: key.clone(), old: Some(old), new: None };
         self.history.add(change);
         Some(Arc::new(last))
     }
@@ -242,11 +262,11 @@ impl Store {
     }
 
     fn put(&mut self, key: Key, mut object: Value) -> Arc<Value> {
-        self.version += 1;
-        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let version = self.next_version(key.plural);
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
         let object = Arc::new(object);
         let old = self.objects.insert(key.clone(), Arc::clone(&object));
-        self.history.add(Change { version: self.version, key, old, new: Some(Arc::clone(&object)) });
+        self.history.add(Change { version, key, old, new: Some(Arc::clone(&object)) });
         object
     }
 }

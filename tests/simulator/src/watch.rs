@@ -100,7 +100,7 @@ impl Watch {
     fn begin_with_what_is_there(&mut self, world: &World, bookmarks: bool) {
         let objects = world.store.list(self.resource.plural, self.namespace.as_deref());
         let there = objects.filter(|object| self.matches(object));
-        self.first = there.map(|object| json!({"type": "ADDED", "object": **object})).collect();
+        self.first = there.map(|object| event("ADDED", (**object).clone())).collect();
         self.told = world.store.version();
         if bookmarks && streams_lists(world.options.kubernetes_version) {
             let mut bookmark = self.bookmark();
@@ -131,8 +131,8 @@ impl Watch {
             return if events.is_empty() { Told::Ended } else { lines(&events) };
         }
         for change in world.store.history.after(self.told) {
-            let version = change.version.to_string();
             if change.key.plural == self.resource.plural {
+                let version = change.version.to_string();
                 events.extend(self.event(change.old.as_deref(), change.new.as_deref(), &version));
             }
         }
@@ -164,7 +164,7 @@ impl Watch {
         };
         let mut object = object.clone();
         object["metadata"]["resourceVersion"] = json!(version);
-        Some(json!({"type": kind, "object": object}))
+        Some(event(kind, object))
     }
 
     fn matches(&self, object: &Value) -> bool {
@@ -180,6 +180,11 @@ impl Watch {
             "metadata": {"resourceVersion": self.told.to_string()},
         }})
     }
+}
+
+/// `json!` would copy the object once more.
+fn event(kind: &str, object: Value) -> Value {
+    Value::Object([("type".to_owned(), json!(kind)), ("object".to_owned(), object)].into_iter().collect())
 }
 
 fn lines(events: &[Value]) -> Told {

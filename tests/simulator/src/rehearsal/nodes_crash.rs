@@ -125,8 +125,9 @@ impl NodesWorld {
         self.sites[0].machine().until("two leaders and every node's address", SOON, led).await?;
         self.sites[0].is_self_hosted().await?;
         for site in &self.sites[1..] {
-            site.is_as_before().await?;
+            site.is_static().await?;
         }
-        Ok(())
+        // The objects are those of all nodes, whichever is asked.
+        Ok(self.sites[BROKEN].is_as_before().await?)
     }
 }

@@ -32,8 +32,14 @@ pub(super) fn advance(world: &mut World, now: Now) {
     if !election::works(world, "kube-controller-manager") {
         // One that begins to lead looks at everything.
         world.daemons.queue = Queue::default();
+        world.daemons.seen = None;
         return;
     }
+    let there = Some(world.store.all_changed(["daemonsets", "nodes", "pods"]));
+    if world.daemons.seen == there && !world.daemons.queue.has_due(now) {
+        return;
+    }
+    world.daemons.seen = there;
     let nodes: Vec<Arc<Value>> = world.store.list("nodes", None).cloned().collect();
     note_readiness(world, now);
     let sets: Vec<Arc<Value>> = world.store.list("daemonsets", None).cloned().collect();
@@ -315,6 +321,8 @@ pub(super) struct Daemons {
     /// Hash of each DaemonSet's template, with its generation.
     hashes: BTreeMap<String, (i64, String)>,
     queue: Queue,
+    /// What stood there at the last look at all DaemonSets.
+    pub(super) seen: Option<[u64; 3]>,
 }
 
 /// When each DaemonSet is looked at. As Kubernetes' delaying queue, it has one time for each, and keeps the earlier one
@@ -331,6 +339,10 @@ impl Queue {
     fn add(&mut self, set: &str, at: Duration) {
         let noted = self.again.entry(set.to_owned()).or_insert(at);
         *noted = at.min(*noted);
+    }
+
+    fn has_due(&self, now: Now) -> bool {
+        self.again.values().any(|at| now.at >= *at)
     }
 
     fn is_due(&mut self, set: &str, seen: u64, now: Now) -> bool {

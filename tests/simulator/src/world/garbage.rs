@@ -9,10 +9,18 @@ use crate::store::{Deleted, Deletion};
 use serde_json::Value;
 use std::sync::Arc;
 
+/// What the collector saw when it last worked. While that stands still, there is nothing for it to do.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    seen: Option<[u64; 2]>,
+}
+
 pub(super) fn advance(world: &mut World, now: Now) {
-    if !election::works(world, "kube-controller-manager") {
+    let there = Some(world.store.all_changed(["daemonsets", "pods"]));
+    if world.collected.seen == there || !election::works(world, "kube-controller-manager") {
         return;
     }
+    world.collected.seen = there;
     let sets: Vec<Arc<Value>> = world.store.list("daemonsets", None).cloned().collect();
     let owned: Vec<Arc<Value>> =
         world.store.list("pods", None).filter(|p| !owner_uid(p).is_empty()).cloned().collect();

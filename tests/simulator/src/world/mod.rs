@@ -11,6 +11,8 @@ mod node;
 mod node_lifecycle;
 mod revisions;
 mod scheduler;
+#[cfg(test)]
+mod tests;
 
 pub(super) use network::{Caller, Target};
 pub(super) use node::Node;
@@ -47,6 +49,8 @@ pub(super) struct World {
     published: endpoints::Leases,
     daemons: daemonset::Daemons,
     heartbeats: node_lifecycle::Heartbeats,
+    collected: garbage::Collected,
+    scheduled: scheduler::Scheduled,
     /// What etcd's members report.
     pub(super) alarm: Option<Alarm>,
     pub(super) log: Log,
@@ -71,6 +75,8 @@ impl World {
             published: endpoints::Leases::default(),
             daemons: daemonset::Daemons::default(),
             heartbeats: node_lifecycle::Heartbeats::default(),
+            collected: garbage::Collected::default(),
+            scheduled: scheduler::Scheduled::default(),
             alarm: None,
             log: Log::default(),
             watch_cuts: 0,

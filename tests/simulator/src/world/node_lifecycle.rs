@@ -20,6 +20,8 @@ pub(super) struct Heartbeats {
     silent: BTreeMap<String, Duration>,
     /// When the controller last worked.
     worked: Duration,
+    /// The version of the nodes whose taints follow their conditions.
+    pub(super) tainted: Option<u64>,
 }
 
 /// One round counts for this part of a node's time at most.
@@ -51,8 +53,11 @@ pub(super) fn advance(world: &mut World, now: Now) {
         if *silent > grace {
             lose(world, &name, now);
         }
-        taint(world, &name, now);
+        if world.heartbeats.tainted != Some(world.store.changed("nodes")) {
+            taint(world, &name, now);
+        }
     }
+    world.heartbeats.tainted = Some(world.store.changed("nodes"));
 }
 
 /// Nothing is known of the node any more.

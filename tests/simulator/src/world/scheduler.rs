@@ -10,10 +10,18 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// What the scheduler saw when it last worked. While that stands still, there is nothing for it to do.
+#[derive(Debug, Default)]
+pub(super) struct Scheduled {
+    seen: Option<[u64; 2]>,
+}
+
 pub(super) fn advance(world: &mut World, now: Now) {
-    if !election::works(world, "kube-scheduler") {
+    let there = Some(world.store.all_changed(["nodes", "pods"]));
+    if world.scheduled.seen == there || !election::works(world, "kube-scheduler") {
         return;
     }
+    world.scheduled.seen = there;
     let unbound = |p: &&Arc<Value>| {
         text(p, "/spec/nodeName").is_empty() && p["metadata"]["deletionTimestamp"].is_null()
     };

@@ -83,22 +83,35 @@ pub(super) enum State {
 
 /// The sources of a pod's status, and the version of the object that it was written into. While all of it is
 /// unchanged there is nothing to write.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Told {
     version: String,
     failed: bool,
-    containers: Vec<(State, bool, bool, i32, Option<i32>)>,
+    containers: Vec<ToldContainer>,
 }
+
+type ToldContainer = (State, bool, bool, i32, Option<i32>);
 
 impl Told {
     pub(super) fn of(local: &LocalPod, object: &Value) -> Self {
-        let container =
-            |c: &Container| (c.state.clone(), c.probes.ready, c.probes.started, c.restarts, c.last_exit);
         Self {
             version: text(object, "/metadata/resourceVersion").to_owned(),
             failed: local.failed.is_some(),
-            containers: local.containers.iter().map(container).collect(),
+            containers: Self::containers(local).collect(),
         }
+    }
+
+    fn containers(local: &LocalPod) -> impl Iterator<Item = ToldContainer> {
+        let told =
+            |c: &Container| (c.state.clone(), c.probes.ready, c.probes.started, c.restarts, c.last_exit);
+        local.containers.iter().map(told)
+    }
+
+    /// Whether the sources are still the same.
+    pub(super) fn is(&self, local: &LocalPod, object: &Value) -> bool {
+        self.version == text(object, "/metadata/resourceVersion")
+            && self.failed == local.failed.is_some()
+            && Self::containers(local).eq(self.containers.iter().cloned())
     }
 }
 

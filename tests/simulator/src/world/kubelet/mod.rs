@@ -36,6 +36,14 @@ pub(super) struct Kubelet {
     connects_at: Option<Duration>,
     /// The node's pods as the API last told them.
     known: BTreeMap<String, Known>,
+    /// The version of the pods as the API last told them.
+    pub(super) told: Option<u64>,
+    /// How often a pod came, went or was rejected.
+    turns: u64,
+    /// For which turn, and which versions of nodes and pods, the mirror pods are right.
+    pub(super) mirrored: Option<(u64, [u64; 2])>,
+    /// For which turn, which version of the nodes and which pressure the node's status is right.
+    pub(super) reported: Option<(u64, u64, bool)>,
     parsed: BTreeMap<String, Parsed>,
     /// A slow kubelet does not look before this instant.
     next_round: Duration,
@@ -104,7 +112,11 @@ pub(super) fn advance(world: &mut World, number: usize, now: Now, files: &Files)
     settle(world, number, desired, now);
     if talks {
         forget_ended(world, number, now);
-        mirror::sync(world, number, now);
+        let there = Some((world.nodes[number].kubelet.turns, world.store.all_changed(["nodes", "pods"])));
+        if world.nodes[number].kubelet.mirrored != there {
+            mirror::sync(world, number, now);
+            world.nodes[number].kubelet.mirrored = there;
+        }
         status::report(world, number, now);
     }
 }
@@ -120,6 +132,8 @@ fn settle(world: &mut World, number: usize, desired: Vec<Arc<Desired>>, now: Now
     let World { nodes, log, store, .. } = world;
     let Node { kubelet, machine, faults, options, .. } = &mut nodes[number];
     let mut around = Around { machine, faults, log, options, now };
+    let rejected = |pods: &[LocalPod]| pods.iter().filter(|local| local.failed.is_some()).count();
+    let before = rejected(&kubelet.pods);
     for local in &mut kubelet.pods {
         let wanted = desired.iter().any(|d| d.owner.pod_uid == local.owner.pod_uid);
         if !wanted {
@@ -134,12 +148,16 @@ fn settle(world: &mut World, number: usize, desired: Vec<Arc<Desired>>, now: Now
             let mut local = LocalPod::new(&wanted, &mut around);
             local.admit(&kubelet.pods, &mut around);
             kubelet.pods.push(local);
+            kubelet.turns += 1;
         }
     }
     for local in &mut kubelet.pods {
         local.advance(&mut around);
     }
+    let all = kubelet.pods.len();
+    kubelet.turns += u64::from(rejected(&kubelet.pods) != before);
     kubelet.pods.retain(|local| !local.has_ended(around.machine));
+    kubelet.turns += u64::from(kubelet.pods.len() != all);
 }
 
 /// The static pods. A file that does not parse is no pod: a half-written file ends the pod that was there.
@@ -191,6 +209,11 @@ fn parse(name: &str, content: &[u8], options: &SimulatorOptions) -> Result<Desir
 fn take_pods(world: &mut World, number: usize) {
     let World { nodes, store, .. } = world;
     let Node { kubelet, options, .. } = &mut nodes[number];
+    let version = Some(store.changed("pods"));
+    if kubelet.told == version {
+        return;
+    }
+    kubelet.told = version;
     let mine = |p: &&Arc<Value>| text(p, "/spec/nodeName") == options.node_name && !mirror::is_mirror(p);
     let mut before = std::mem::take(&mut kubelet.known);
     for pod in store.list("pods", None).filter(mine) {

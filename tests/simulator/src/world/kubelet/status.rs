@@ -16,7 +16,7 @@ pub(super) fn report(world: &mut World, number: usize, now: Now) {
     for local in &mut kubelet.pods {
         let same = |pod: &&Arc<Value>| text(pod, "/metadata/uid") == local.owner.pod_uid || is_mirror(pod);
         let Some(object) = store.get(&local.key).filter(same) else { continue };
-        if local.told.as_ref() == Some(&Told::of(local, object)) {
+        if local.told.as_ref().is_some_and(|told| told.is(local, object)) {
             continue;
         }
         let status = pod_status(local, &object["status"], options, now);
@@ -28,7 +28,12 @@ pub(super) fn report(world: &mut World, number: usize, now: Now) {
 
 fn report_node(world: &mut World, number: usize, now: Now) {
     let World { nodes, store, .. } = world;
-    let Node { kubelet, options, machine, faults, .. } = &nodes[number];
+    let Node { kubelet, options, machine, faults, .. } = &mut nodes[number];
+    let there = Some((kubelet.turns, store.changed("nodes"), faults.disk != Disk::Roomy));
+    if kubelet.reported == there {
+        return;
+    }
+    kubelet.reported = there;
     let key = Key::new("nodes", "", &options.node_name);
     let images = kubelet.pods.iter().flat_map(|p| &p.containers).map(|c| c.image.as_str());
     let used: Vec<&str> = images.chain([PAUSE]).collect();
