@@ -59,12 +59,10 @@ check_hidden() {
   expect_eq "$1: lists anew" 0 "$(counts "$1" lists_anew_after)"
   expect_eq "$1: changes that a client did not see, or saw after a later one" 0 "$(figure "$1" '.skipped + .back')"
 }
-# check_beside NAME: not worse than a restart.
+# check_beside NAME: not worse than a restart. How late changes are seen is not compared: in a restart none can be made.
 check_beside() {
   check "$1: no client is longer without a watch than by a restart" \
     at_most "$(figure restart .without_watch.longest_ms)" "$(figure "$1" .without_watch.longest_ms)"
-  check "$1: no client sees a change later than by a restart" \
-    at_most "$(figure restart .late.longest_ms)" "$(figure "$1" .late.longest_ms)"
 }
 
 pivots() { fulcrum_ends 0 pivot --yes; check_pivoted; }
