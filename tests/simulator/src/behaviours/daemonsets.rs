@@ -111,7 +111,7 @@ pub(super) async fn stands_still(ground: &Ground) -> Result<(), Failed> {
         if ready == 2 { Ok(()) } else { Err(pods.iter().map(pod_story).collect::<Vec<_>>().join("; ")) }
     };
     ground.eventually("the old pod and the new one to be Ready", both).await?;
-    tokio::time::sleep(ground.tempo.quiet).await;
+    tokio::time::sleep(ground.tempo.twice_ready).await;
     let after = both().await;
     expect(after.is_ok(), "both pods stay, though the new one is available", after)?;
     let write = json!({"metadata": {"annotations": {"written": "to"}}});

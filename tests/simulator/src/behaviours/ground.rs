@@ -29,8 +29,10 @@ pub struct Tempo {
     pub poll: Duration,
     /// What has not happened after this time does not happen: two rounds of anything that goes in rounds.
     pub quiet: Duration,
-    /// A `minReadySeconds` that is longer than a pod takes to start, and over within `quiet`.
+    /// A `minReadySeconds` that is longer than a pod takes to start, also on a busy machine.
     pub min_ready_seconds: u32,
+    /// More than twice as long as those seconds take.
+    pub twice_ready: Duration,
     /// The length of a watch that should end by itself.
     pub watch_seconds: u32,
 }
@@ -41,7 +43,8 @@ impl Tempo {
         soon: Duration::from_secs(10),
         poll: Duration::from_millis(2),
         quiet: Duration::from_millis(60),
-        min_ready_seconds: 40,
+        min_ready_seconds: 400,
+        twice_ready: Duration::from_millis(900),
         watch_seconds: 1,
     };
     /// A kubeadm node. Its API servers look after their endpoints every 10 s. A kubelet whose API was away
@@ -51,6 +54,7 @@ impl Tempo {
         poll: Duration::from_millis(250),
         quiet: Duration::from_secs(21),
         min_ready_seconds: 10,
+        twice_ready: Duration::from_secs(25),
         watch_seconds: 5,
     };
 }
