@@ -25,8 +25,9 @@ const fn config_map(name: &'static str) -> ObjectPart {
 const TEMPLATE: &str = "/spec/template";
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-/// What kubeadm 1.20 to 1.37 change with different content from release to release (phases/addons, phases/kubelet). The first
-/// is the one without which the cluster does not have this at all. Accounts and bindings stay the same.
+/// What kubeadm writes otherwise from release to release (phases/addons, phases/kubelet of kubeadm 1.34 to 1.37). The first one is
+/// that without which the cluster has nothing of it: before 1.24 `kubelet-config` had the release in its name, and kubeadm
+/// then makes a new one. Accounts and bindings stay the same.
 const KUBELET_CONFIG: [ObjectPart; 1] = [config_map("kubelet-config")];
 const CORE_DNS: [ObjectPart; 3] = [
     ObjectPart { group: "apps", kind: "Deployment", name: "coredns", part: TEMPLATE },
