@@ -163,6 +163,18 @@ nodes_self_hosted() {
   # Those that stay on each node, and three on each that is static.
   [ "$(mirror_pods | wc -w)" = $((NODES * ${#STAYING[@]} + 3 * (NODES - $1))) ] || { echo "mirror pods: $(mirror_pods)"; return 1; }
 }
+# pivot_each_node: one after the other.
+pivot_each_node() {
+  local number began
+  for number in $(seq "$NODES"); do
+    node_is "$number"
+    began=$SECONDS
+    need fulcrum_ends 0 pivot --yes
+    note "$NODE: pivoted after $((SECONDS - began)) s"
+    need wait_until "$number of $NODES nodes are self-hosted" 60 nodes_self_hosted "$number"
+  done
+  node_is 1
+}
 nodes_manifests_are_gone() {
   local left
   left=$(find "$MANIFESTS" -mindepth 1 -not -name '.fulcrum-spare-*' -printf '%P\n' | sort)

@@ -16,7 +16,6 @@ check_endpoints_held 'roll-out of a changed flag' "$(or_p99 100)"
 serving=$(api_pods .metadata.uid)
 load_start
 need check 'a bad flag is rolled out' add_flag --no-such-flag=yes
-restarted() { api_pods '.status.containerStatuses[0].restartCount // 0' | awk '$1 >= 2 {found = 1} END {exit !found}'; }
 need wait_until 'the new pod has ended three times' 120 restarted
 sleep 15
 check 'the old pod is still there and Ready' grep -q "$serving,true" <(api_pods '[.metadata.uid,

@@ -78,11 +78,6 @@ all_cut() {
 }
 steady_everywhere() { on_each_node node_ready; }
 all_cut static steady_everywhere
-for number in $(seq "$NODES"); do
-  node_is "$number"
-  need fulcrum_ends 0 pivot --yes
-  need wait_until "$number of $NODES nodes are self-hosted" 60 nodes_self_hosted "$number"
-done
-node_is 1
+pivot_each_node
 all_cut self-hosted hosted_again
 note "all servers answer after $(answered_after self-hosted) s, and static ones after $(answered_after static) s"

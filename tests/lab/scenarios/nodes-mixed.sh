@@ -5,16 +5,6 @@
 rows() { node_exec fulcrum status --cluster -o json | jq -r "$1"; }
 each_is() { local seen; seen=$(rows '[.nodes[].is] | join(" ")'); [ "$seen" = "$1" ] || { echo "$seen"; return 1; }; }
 api_uids() { api_pods .metadata.uid | sort; }
-# only_pods_run FLAG COUNT: so many pods are left, each Ready and with the flag.
-only_pods_run() {
-  local seen
-  seen=$(api_pods '[.spec.nodeName, any(.status.conditions[]; .type == "Ready" and .status == "True"), (.spec.containers[0].command[-1])]')
-  [ "$(grep -c "true,\"$1\"]" <<<"$seen")" = "$2" ] || { echo "$seen"; return 1; }
-  [ "$(wc -l <<<"$seen")" = "$2" ] || { echo "$seen"; return 1; }
-}
-all_available() {
-  [ "$(kubectl -n kube-system get daemonset "$API_DAEMONSET" -o jsonpath='{.status.numberAvailable}')" = "$1" ]
-}
 
 on_each_node nodes_remember
 need check 'status says three static nodes' each_is 'static static static'
@@ -62,7 +52,7 @@ node_is 2
 kill -CONT "$(pod_processes '' etcd)"
 node_is 1
 need wait_until 'every server is ready' 120 on_each_node says_ready
-need wait_until 'the pods are available' 240 all_available 2
+need wait_until 'the pods are available' 240 available 2
 
 # A roll-out reaches two of three.
 loads_start
@@ -71,12 +61,11 @@ need wait_until 'only new pods are left, and are Ready' 300 only_pods_run --even
 sleep 15 # connections that were made to the old ones are missed by then
 loads_stop 'roll-out of a changed flag'
 loads_unharmed 'roll-out of a changed flag'
-need wait_until 'the pods are available' 120 all_available 2
+need wait_until 'the pods are available' 120 available 2
 
 before=$(api_uids)
 loads_start
 need check 'a bad flag is rolled out' add_flag --no-such-flag=yes
-restarted() { api_pods '.status.containerStatuses[0].restartCount // 0' | awk '$1 >= 2 {found = 1} END {exit !found}'; }
 need wait_until 'a new pod has ended three times' 180 restarted
 loads_stop 'roll-out of a bad flag'
 loads_unharmed 'roll-out of a bad flag'

@@ -34,23 +34,15 @@ standby_is() {
   done <<<"$manifests"
 }
 standbys_are() { on_each_node standby_is "$1"; }
-all_available() {
-  [ "$(kubectl -n kube-system get daemonset "$API_DAEMONSET" -o jsonpath='{.status.numberAvailable}')" = "$NODES" ]
-}
 # servers_end: connections that were made to servers that have gone are missed by now.
 servers_end() { sleep 15; }
 
 on_each_node nodes_remember
-for number in $(seq "$NODES"); do
-  node_is "$number"
-  need fulcrum_ends 0 pivot --yes
-  need wait_until "$number of $NODES nodes are self-hosted" 60 nodes_self_hosted "$number"
-done
-node_is 1
+pivot_each_node
 on_each_node check "the images and the kubeadm of $next are on the node" bring "$next"
 to=(--kubeadm "/opt/$next/kubeadm")
 
-need wait_until 'the pods are available' 120 all_available
+need wait_until 'the pods are available' 120 available "$NODES"
 
 # A guard says within a minute what its standby is. Until each has, an upgrade is refused.
 planned() { fulcrum upgrade plan "${to[@]}"; [ "$CODE" = 9 ] || { tail -n 2 "$ERR"; return 1; }; }

@@ -25,13 +25,6 @@ planned() {
   out=$(node_exec fulcrum plan -o json --state-dir "$STATE_DIR" 2>"$LOGS/planned.err") || ended=$?
   [[ $ended = 9 && $(jq -r .handover <<<"$out") = "$1" ]] || { echo "exit code $ended: $(tail -n 3 "$LOGS/planned.err")"; return 1; }
 }
-all_available() { [ "$(kubectl -n kube-system get daemonset "$API_DAEMONSET" -o jsonpath='{.status.numberAvailable}')" = "$NODES" ]; }
-# every_pod_runs FLAG: on each node one API server is left, is Ready, and has the flag.
-every_pod_runs() {
-  local seen
-  seen=$(api_pods '[.spec.nodeName, any(.status.conditions[]; .type == "Ready" and .status == "True"), .spec.containers[0].command[-1]]')
-  [[ $(wc -l <<<"$seen") = "$NODES" && $(grep -c "true,\"$1\"\]" <<<"$seen") = "$NODES" ]] || { echo "$seen"; return 1; }
-}
 # standby_follows FLAG: what would come back on this node after a power cut has the flag, and the guard is done with it.
 standby_follows() {
   grep -rqs -- "$1" "$DISK$STATE_DIR/standby" || { echo "$NODE: the standby is without $1"; return 1; }
@@ -46,16 +39,20 @@ unharmed() {
 }
 part_ends() { loads_stop "$way: $1"; each_load unharmed "$way: $1"; }
 
+# run_here COMMAND ARGS...: on this node. What kube-vip saw meanwhile is told.
+run_here() {
+  local began=$SECONDS
+  vip_mark
+  must fulcrum_ends 0 "$1" --yes "${@:2}"
+  note "$way: $NODE: $1 ended after $((SECONDS - began)) s"
+  vip_tell "$way: $1 of $NODE"
+}
 pivots() {
-  local number began
+  local number
   loads_start
   for number in $(seq "$NODES"); do
     node_is "$number"
-    vip_mark
-    began=$SECONDS
-    must fulcrum_ends 0 pivot --yes "${options[@]}"
-    note "$way: $NODE: pivoted after $((SECONDS - began)) s"
-    vip_tell "$way: pivot of $NODE"
+    run_here pivot "${options[@]}"
     must wait_until "$way: $number of $NODES nodes are self-hosted" 120 nodes_self_hosted "$number"
   done
   node_is 1
@@ -63,26 +60,22 @@ pivots() {
   on_each_node check "$way: of the static pods etcd and kube-vip are left, as they were" nodes_manifests_are_gone
 }
 roll_out() {
-  must wait_until "$way: the pods are available" 180 all_available
+  must wait_until "$way: the pods are available" 180 available "$NODES"
   loads_start
   vip_mark
   must check "$way: a changed flag is rolled out" add_flag --event-ttl=2h0m0s
-  must wait_until "$way: only pods with the flag are left, on each node" 300 every_pod_runs --event-ttl=2h0m0s
+  must wait_until "$way: only pods with the flag are left, on each node" 300 only_pods_run --event-ttl=2h0m0s "$NODES"
   sleep 15 # connections that were made to those before are missed by then
   vip_tell "$way: roll-out of a changed flag"
   part_ends 'the roll-out'
   wait_until "$way: the standby of each node follows" 300 on_each_node standby_follows --event-ttl=2h0m0s
 }
 rollbacks() {
-  local number began
+  local number
   loads_start
   for number in $(seq "$NODES"); do
     node_is "$number"
-    vip_mark
-    began=$SECONDS
-    must fulcrum_ends 0 rollback --yes
-    note "$way: $NODE: rolled back after $((SECONDS - began)) s"
-    vip_tell "$way: rollback of $NODE"
+    run_here rollback
     expect_same "$way: $NODE: the manifests directory is byte for byte as before" "$(cat "$LOGS/$NODE.manifests")" "$(manifests)"
     must wait_until "$way: $((NODES - number)) of $NODES nodes are self-hosted" 120 nodes_self_hosted "$((NODES - number))"
   done

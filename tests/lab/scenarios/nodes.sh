@@ -3,14 +3,7 @@
 
 on_each_node nodes_remember
 loads_start
-for number in $(seq "$NODES"); do
-  node_is "$number"
-  began=$SECONDS
-  need fulcrum_ends 0 pivot --yes
-  note "$NODE: pivoted after $((SECONDS - began)) s"
-  need wait_until "$number of $NODES nodes are self-hosted" 60 nodes_self_hosted "$number"
-done
-node_is 1
+pivot_each_node
 loads_stop 'the pivots'
 loads_unharmed 'the pivots'
 on_each_node check 'etcd is untouched, and its manifest alone is left' nodes_manifests_are_gone
