@@ -11,11 +11,15 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 use std::collections::BTreeMap;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// What a wait has seen of a roll-out that does not go on.
 #[derive(Debug, Default)]
-pub(crate) struct StandStill {
+pub(crate) struct StandStill(Mutex<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
     since: Option<Instant>,
     looked: Option<Instant>,
 }
@@ -23,7 +27,13 @@ pub(crate) struct StandStill {
 impl StandStill {
     /// Has the controller look at the DaemonSet again, if on some node a new pod has been Ready for long beside an old one.
     /// Looks at the pods seldom enough to be called at every look of a wait. What fails is tried again.
-    pub(crate) async fn end(&mut self, site: &Site, component: Component) {
+    pub(crate) async fn end(&self, site: &Site, component: Component) {
+        self.0.lock().await.end(site, component).await;
+    }
+}
+
+impl Seen {
+    async fn end(&mut self, site: &Site, component: Component) {
         let limit = site.timeouts.stand_still;
         if self.looked.is_some_and(|looked| looked.elapsed() < limit / LOOKS) {
             return;

@@ -163,13 +163,13 @@ impl Step for AwaitReady {
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let what = format!("the pod of DaemonSet {} to serve", self.component.daemonset_name());
         let (since, known) = (Mutex::new(None), Mutex::new(LastWords::new()));
-        let still = tokio::sync::Mutex::new(StandStill::default());
+        let still = StandStill::default();
         let look = async || {
             let seen = match self.look(Some(cx)).await {
                 Err(Pending::NotYet(seen)) => seen,
                 other => return other,
             };
-            still.lock().await.end(&self.site, self.component).await;
+            still.end(&self.site, self.component).await;
             self.refuse_unschedulable(&since).await?;
             let labels = Site::pod_labels(self.component);
             let pods = once(answered(self.site.cluster.pods_on(&self.site.settings.node, &labels).await))?;

@@ -8,7 +8,7 @@
 use super::roll_out::RolledOut;
 use crate::change;
 use crate::component::Component;
-use crate::look::answered;
+use crate::look::{answered, before_a_fallback};
 use crate::manifest::{Stands, TemplateChange};
 use crate::site::Site;
 use async_trait::async_trait;
@@ -38,16 +38,6 @@ impl EditDaemonset {
     async fn live(&self, cx: &Context) -> Result<Option<Value>, StepError> {
         let get = async || answered(self.site.cluster.daemonset(self.name()).await);
         cx.wait(&format!("the API, to read DaemonSet {}", self.name()), self.site.timeouts.poll, get).await
-    }
-
-    /// The DaemonSet, for the way back. An API that does not answer now may be what only a fallback brings
-    /// back, and the guard waits for this run.
-    async fn live_soon(&self, cx: &Context) -> Result<Option<Value>, StepError> {
-        let limit = self.site.timeouts.api;
-        tokio::time::timeout(limit, self.live(cx)).await.unwrap_or_else(|_| {
-            let text = format!("the API gave no answer for {limit:?}, to put DaemonSet {} back", self.name());
-            Err(StepError::retry(text))
-        })
     }
 
     fn stands(&self, live: &Value) -> Stands {
@@ -167,7 +157,8 @@ impl Step for EditDaemonset {
         let Some(former) = Self::former(cx)? else { return Ok(()) };
         // Over what a third person has written `run` writes nothing.
         let met_another = matches!(self.stands(&json!({ "spec": former.spec })), Stands::Other);
-        if self.live_soon(cx).await?.is_none() {
+        let purpose = format!("to put DaemonSet {} back", self.name());
+        if before_a_fallback(self.site.timeouts.api, &purpose, self.live(cx)).await?.is_none() {
             return Ok(());
         }
         let back = self

@@ -8,7 +8,7 @@ use super::job::PhaseCall;
 use crate::change;
 use crate::cluster::ObjectPart;
 use crate::host::{Hindrance, KubeadmPhase};
-use crate::look::answered;
+use crate::look::{answered, before_a_fallback};
 use crate::site::Site;
 use crate::upgrade::is_through;
 use async_trait::async_trait;
@@ -139,14 +139,10 @@ impl Step for RunPhase {
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        // The guard waits for this run, and a fallback may be what brings the API back.
-        let limit = self.site.timeouts.api;
         for (what, kept) in self.call.phase.parts().iter().zip(Self::kept(cx)?) {
             let Some(former) = kept else { continue };
-            let back = tokio::time::timeout(limit, self.restore(cx, *what, &former)).await;
-            back.unwrap_or_else(|_| {
-                Err(StepError::retry(format!("the API gave no answer for {limit:?}, to put {what} back")))
-            })?;
+            let back = self.restore(cx, *what, &former);
+            before_a_fallback(self.site.timeouts.api, &format!("to put {what} back"), back).await?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::certificates::{Renewable, fingerprint};
 use crate::change;
 use crate::cluster::CERTIFICATES_ANNOTATION;
 use crate::component::Component;
-use crate::look::answered;
+use crate::look::{answered, before_a_fallback};
 use crate::site::Site;
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Pending, ProbeResult, Step, StepError};
@@ -148,12 +148,9 @@ impl Step for PrepareRollCerts {
         let Some(former) = cx.pre_image() else { return Ok(()) };
         let former: Value = serde_json::from_slice(former).map_err(StepError::fatal)?;
         let name = self.component.daemonset_name();
-        // The guard waits for this run, and a fallback may be what brings the API back.
-        let limit = self.site.timeouts.api;
-        let back = tokio::time::timeout(limit, annotate(&self.site, self.component, cx, &former)).await;
-        back.map_err(|_| {
-            StepError::retry(format!("the API gave no answer for {limit:?}, to put DaemonSet {name} back"))
-        })??;
+        let purpose = format!("to put DaemonSet {name} back");
+        let back = annotate(&self.site, self.component, cx, &former);
+        before_a_fallback(self.site.timeouts.api, &purpose, back).await?;
         RolledOut { site: &self.site, component: self.component }.wait(cx, false).await.map(drop)
     }
 }

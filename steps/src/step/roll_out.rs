@@ -44,11 +44,11 @@ impl RolledOut<'_> {
     ) -> Result<Value, StepError> {
         let what = format!("the roll-out of DaemonSet {}", self.component.daemonset_name());
         let since = Mutex::new(Since::default());
-        let still = tokio::sync::Mutex::new(StandStill::default());
+        let still = StandStill::default();
         let look = async || {
             let seen = self.look().await;
             if matches!(seen, Err(Pending::NotYet(_))) {
-                still.lock().await.end(self.site, self.component).await;
+                still.end(self.site, self.component).await;
             }
             if gives_up && matches!(seen, Err(Pending::NotYet(_))) {
                 self.refuse_what_does_not_come_up(&since).await?;

@@ -114,11 +114,11 @@ impl Switch {
     async fn switch(&self, cx: &Context) -> Result<Value, StepError> {
         loop {
             let what = "the new kube-apiserver to take new connections";
-            let still = tokio::sync::Mutex::new(StandStill::default());
+            let still = StandStill::default();
             let look = async || {
                 let seen = self.to_new(cx).await;
                 if matches!(seen, Err(Pending::NotYet(_))) {
-                    still.lock().await.end(&self.site, API).await;
+                    still.end(&self.site, API).await;
                 }
                 seen
             };

@@ -4,7 +4,7 @@
 
 use crate::certificates::{Contents, write_mirror};
 use crate::cluster::NAMESPACE;
-use crate::look::answered;
+use crate::look::{answered, before_a_fallback};
 use crate::manifest::InSecrets;
 use crate::site::Site;
 use async_trait::async_trait;
@@ -125,12 +125,7 @@ impl Step for PrepareUpdateSecrets {
         if cx.pre_image().is_none() {
             return Ok(());
         }
-        // The guard waits for this run, and a fallback may be what brings the API back.
-        let limit = self.site.timeouts.api;
-        let back = tokio::time::timeout(limit, update(&self.site, cx)).await;
-        back.map_err(|_| {
-            StepError::retry(format!("the API gave no answer for {limit:?}, to put the Secrets back"))
-        })?
-        .map(drop)
+        let back = update(&self.site, cx);
+        before_a_fallback(self.site.timeouts.api, "to put the Secrets back", back).await.map(drop)
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::change;
 use crate::cluster::CLUSTER_CONFIGURATION;
-use crate::look::answered;
+use crate::look::{answered, before_a_fallback};
 use crate::site::Site;
 use crate::upgrade::{noted_version, with_version};
 use async_trait::async_trait;
@@ -71,16 +71,9 @@ impl Step for UploadConfig {
     }
 
     async fn undo(&self, cx: &Context) -> Result<(), StepError> {
-        // The guard waits for this run, and a fallback may be what brings the API back.
-        let limit = self.site.timeouts.api;
-        let back = tokio::time::timeout(limit, self.note(cx, &self.to, &self.from)).await;
-        back.unwrap_or_else(|_| {
-            Err(StepError::retry(format!(
-                "the API gave no answer for {limit:?}, to note {} in kubeadm's configuration",
-                self.from
-            )))
-        })
-        .map(drop)
+        let purpose = format!("to note {} in kubeadm's configuration", self.from);
+        let back = self.note(cx, &self.to, &self.from);
+        before_a_fallback(self.site.timeouts.api, &purpose, back).await.map(drop)
     }
 }
 

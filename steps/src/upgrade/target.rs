@@ -295,16 +295,13 @@ impl Wish<'_> {
         for phase in Phase::ALL.into_iter().filter(|phase| !self.skip.contains(phase)) {
             let mut found = Vec::new();
             for what in phase.parts() {
-                found.extend(self.cluster.object_with(*what).await?);
-                if found.is_empty() {
-                    break;
-                }
+                found.push(self.cluster.object_with(*what).await?);
             }
-            if found.is_empty() {
+            if !matches!(found.first(), Some(Some(_))) {
                 continue;
             }
             phases.push(phase);
-            let documents = found.iter().filter_map(|object| phase.document_of(object));
+            let documents = found.iter().flatten().filter_map(|object| phase.document_of(object));
             config.extend(documents.map(|document| format!("---\n{document}\n")));
         }
         Ok((phases, config))
