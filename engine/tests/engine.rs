@@ -240,6 +240,27 @@ async fn volatile_effects_are_looked_at_again() {
     }
 }
 
+/// A volatile effect is lost, and is made again before anything goes on that comes after it: also what comes after a
+/// step in between whose own effect is still there.
+#[tokio::test]
+async fn what_comes_after_a_lost_effect_waits_for_it() {
+    let (journal, world) = (Journal::in_memory(), Shared::default());
+    let process = |spec| volatile(spec, Durability::Process);
+    let steps = vec![
+        process(step("begin", &[])),
+        step("between", &["begin"]),
+        process(step("end", &["between"])),
+        step("last", &["end"]),
+    ];
+    let first = engine(&journal, &world).pause_after(["end".into()]);
+    let ending = first.start(Plan::new("volatile", steps).unwrap()).await.unwrap();
+    world.lock().unwrap().marks.retain(|mark| mark.as_str() == "between");
+    world.lock().unwrap().calls.clear();
+    let ending = engine(&journal, &world).resume(ending.run).await.unwrap();
+    assert_eq!(outcome(&ending), Outcome::Completed);
+    assert_eq!(calls(&world), ["probe begin", "run begin", "probe end", "run end", "run last"]);
+}
+
 #[tokio::test]
 async fn an_undo_that_keeps_failing_needs_a_person_and_can_be_tried_again() {
     let (journal, world) = (Journal::in_memory(), Shared::default());

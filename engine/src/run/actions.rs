@@ -48,22 +48,28 @@ impl Run {
             }
             (None, None) => {}
         }
+        // What is found, or made, before the steps that go before are done says nothing about the time after them.
+        let held = self.states.held(&self.plan);
+        let is_due = |place: &usize| match &held {
+            Some(held) => !held[*place],
+            None => self.may_run(*place),
+        };
         let action = |place: usize| {
             let (step, state) = (|| self.plan.steps()[place].id.clone(), &self.states[place]);
             match state.status {
                 Status::NeedsProbe => Some(Action::Probe(step())),
-                Status::Waiting if self.may_run(place) => {
+                Status::Waiting => {
                     let step = step();
                     Some(Action::Run { step, attempt: state.attempts + 1, failures: state.failures })
                 }
-                Status::Suspended(ref wait) if self.may_run(place) => {
+                Status::Suspended(ref wait) => {
                     let until = earlier(wait.until(), state.deadline);
                     Some(Action::Await { step: step(), until })
                 }
                 _ => None,
             }
         };
-        self.states.awake().filter_map(action).collect()
+        self.states.awake().filter(is_due).filter_map(action).collect()
     }
 
     fn actions_back(&self) -> Vec<Action> {

@@ -16,6 +16,8 @@ pub(super) struct States {
     /// The places of all steps but those that are done, and those that wait for a step which is not done.
     awake: BTreeSet<usize>,
     not_done: usize,
+    /// How many times a step that is done depends on one that is not, whose effect was lost.
+    gaps: usize,
     /// How many steps have killed too many processes.
     deadly: usize,
 }
@@ -23,9 +25,11 @@ pub(super) struct States {
 impl States {
     pub(super) fn new(plan: &Plan, all: Vec<StepState>) -> Self {
         let is_awake = |place: &usize| is_awake(plan, &all, *place);
+        let done = (0..all.len()).filter(|place| is_done(&all[*place]));
         Self {
             awake: (0..all.len()).filter(is_awake).collect(),
             not_done: all.iter().filter(|state| !is_done(state)).count(),
+            gaps: done.map(|place| lost_before(plan, &all, place)).sum(),
             deadly: all.iter().filter(|state| is_deadly(state)).count(),
             all,
         }
@@ -33,7 +37,9 @@ impl States {
 
     /// Sets the state of the step at `place`.
     pub(super) fn set(&mut self, plan: &Plan, place: usize, state: StepState) {
+        let gaps = self.gaps_at(plan, place);
         let old = std::mem::replace(&mut self.all[place], state);
+        self.gaps = self.gaps + self.gaps_at(plan, place) - gaps;
         let new = &self.all[place];
         self.not_done = self.not_done + usize::from(!is_done(new)) - usize::from(!is_done(&old));
         self.deadly = self.deadly + usize::from(is_deadly(new)) - usize::from(is_deadly(&old));
@@ -61,8 +67,29 @@ impl States {
         self.not_done == 0
     }
 
+    /// For each step, whether any step before it is not done, however far. `None` where no effect was lost: those
+    /// that it depends on itself then tell.
+    pub(super) fn held(&self, plan: &Plan) -> Option<Vec<bool>> {
+        if self.gaps == 0 {
+            return None;
+        }
+        let mut held = vec![false; self.all.len()];
+        for place in 0..held.len() {
+            held[place] = plan.dependencies(place).any(|before| held[before] || !is_done(&self.all[before]));
+        }
+        Some(held)
+    }
+
     pub(super) fn any_deadly(&self) -> bool {
         self.deadly > 0
+    }
+
+    /// How many gaps there are next to the step at `place`.
+    fn gaps_at(&self, plan: &Plan, place: usize) -> usize {
+        if is_done(&self.all[place]) {
+            return lost_before(plan, &self.all, place);
+        }
+        plan.dependents(place).iter().filter(|after| is_done(&self.all[**after])).count()
     }
 
     fn look_at(&mut self, plan: &Plan, place: usize) {
@@ -88,6 +115,11 @@ fn is_awake(plan: &Plan, all: &[StepState], place: usize) -> bool {
         Status::Waiting => plan.dependencies(place).all(|before| is_done(&all[before])),
         _ => true,
     }
+}
+
+/// How many of the steps that the one at `place` depends on are not done.
+fn lost_before(plan: &Plan, all: &[StepState], place: usize) -> usize {
+    plan.dependencies(place).filter(|before| !is_done(&all[*before])).count()
 }
 
 fn is_done(state: &StepState) -> bool {

@@ -178,6 +178,13 @@ impl Model {
             && !untouched.iter().any(|set| set.contains(step))
     }
 
+    /// Whether all that goes before the step is done, however far before. What is read back may have been started
+    /// without that: earlier versions looked at what a step names as its dependencies only.
+    pub(crate) fn is_reached(&self, step: &StepId, plan: &Plan) -> bool {
+        let mut before = plan.step(step).into_iter().flat_map(|spec| &spec.after);
+        before.all(|before| self.done.contains(before) && self.is_reached(before, plan))
+    }
+
     fn asks(&self, step: &StepId) -> bool {
         matches!(self.suspended.get(step), Some(Wait::Decision { .. }))
     }
@@ -185,7 +192,9 @@ impl Model {
     /// Whether nothing else can go on.
     fn may_wait(&self, plan: &Plan) -> bool {
         let in_the_way = [&self.unclear, &self.failed, &self.foreign];
-        let other = |id: &StepId| !self.suspended.contains_key(id) && self.may_start(id, plan);
+        let other = |id: &StepId| {
+            !self.suspended.contains_key(id) && self.may_start(id, plan) && self.is_reached(id, plan)
+        };
         self.active
             && !self.rolling_back
             && self.open.is_empty()

@@ -111,13 +111,18 @@ impl<'a> Simulation<'a> {
     /// The state machine asks for nothing that must not be.
     fn check_actions(&self, actions: &[Action]) -> Held {
         let wrong = actions.iter().find(|action| match action {
-            Action::Run { step, .. } => !self.model.may_start(step, &self.plan),
+            Action::Run { step, .. } => !self.model.may_start(step, &self.plan) || self.is_early(step),
             Action::Undo { step, .. } => !self.model.may_undo(step, &self.plan),
-            Action::Probe(step) => !self.model.unclear.contains(step),
-            Action::Await { step, .. } => !self.model.suspended.contains_key(step),
+            Action::Probe(step) => !self.model.unclear.contains(step) || self.is_early(step),
+            Action::Await { step, .. } => !self.model.suspended.contains_key(step) || self.is_early(step),
             _ => false,
         });
         wrong.map_or(Ok(()), |action| Err(format!("{action:?} is asked for, but {:?}", self.model)))
+    }
+
+    /// Whether something that goes before the step is not done on the way forward.
+    fn is_early(&self, step: &StepId) -> bool {
+        !self.model.rolling_back && !self.model.is_reached(step, &self.plan)
     }
 
     fn start_or_finish(&mut self, actions: Vec<Action>) -> Held {
