@@ -1,7 +1,7 @@
-//! Whether the DaemonSet's pod on this node stays. In a roll-out the controller deletes it, and a server that has
-//! just got the clients would go.
+//! Which of the DaemonSet's pods on this node stays. In a roll-out the controller deletes the other one, and a server
+//! that has just got the clients would go.
 
-use crate::cluster::{is_going, pod_story, template_hash};
+use crate::cluster::{is_going, is_ready, pod_story, template_hash};
 use crate::component::Component;
 use crate::look::answered;
 use crate::site::Site;
@@ -16,29 +16,69 @@ use std::fmt::Display;
 /// DaemonSet's newest ControllerRevision. While two pods are there, a roll-out is not through on this node. Where
 /// pods are replaced only by a person (`OnDelete`), a pod of an older template stays.
 pub(crate) async fn lasting_pod(site: &Site, component: Component) -> Look<Result<Pod, String>> {
-    let (name, labels) = (component.daemonset_name(), Site::pod_labels(component));
-    let Some(live) = answered(site.cluster.daemonset(name).await)? else {
-        return Ok(Err(format!("DaemonSet {name} is gone")));
+    let rolled = match Rolled::look(site, component).await? {
+        Ok(rolled) => rolled,
+        Err(seen) => return Ok(Err(seen)),
     };
-    let replaces = live["spec"]["updateStrategy"]["type"] != "OnDelete";
-    if replaces && live["status"]["observedGeneration"] != live["metadata"]["generation"] {
-        return Ok(Err(format!("the controller has not seen the newest template of DaemonSet {name} yet")));
-    }
-    let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
-    let newest = answered(site.cluster.newest_template(uid, &labels).await)?;
-    // After the template: a pod that was made meanwhile is of that one, or of a newer one.
-    let mut pods = answered(site.cluster.pods_on(&site.settings.node, &labels).await)?;
-    pods.retain(|pod| !has_ended(pod));
-    let of_newest = |pod: &Pod| newest.is_some() && template_hash(pod) == newest.as_deref();
-    Ok(match pods.as_slice() {
+    let name = component.daemonset_name();
+    Ok(match rolled.pods.as_slice() {
         [] => Err(format!("DaemonSet {name} has no pod on this node")),
         [pod] if is_going(pod) => Err(replaced(pod_story(pod))),
-        [pod] if replaces && !of_newest(pod) => {
+        [pod] if rolled.replaces && !rolled.of_newest(pod) => {
             Err(replaced(format!("{}, of an older template than DaemonSet {name} has", pod_story(pod))))
         }
         [pod] => Ok(pod.clone()),
         pods => Err(replaced(pods.iter().map(pod_story).collect::<Vec<_>>().join("; "))),
     })
+}
+
+/// The DaemonSet's pod on this node that the controller will delete for the one with this uid, as soon as that one has
+/// been Ready for long enough. `None` if the controller would delete another one, or has.
+pub(crate) async fn outdated_pod(site: &Site, component: Component, for_uid: &str) -> Look<Option<Pod>> {
+    let Ok(rolled) = Rolled::look(site, component).await? else { return Ok(None) };
+    Ok(match rolled.pods.as_slice() {
+        [one, other] if rolled.replaces => {
+            let is_new = |pod: &Pod| pod.metadata.uid.as_deref() == Some(for_uid);
+            let (new, old) = if is_new(one) { (one, other) } else { (other, one) };
+            let both = is_new(new) && is_ready(new) && rolled.of_newest(new);
+            (both && !is_going(old) && !rolled.of_newest(old)).then(|| old.clone())
+        }
+        _ => None,
+    })
+}
+
+/// The DaemonSet's pods on this node, and its newest template.
+struct Rolled {
+    pods: Vec<Pod>,
+    newest: Option<String>,
+    /// Whether the controller replaces pods of older templates.
+    replaces: bool,
+}
+
+impl Rolled {
+    /// If the DaemonSet says nothing of its template, why.
+    async fn look(site: &Site, component: Component) -> Look<Result<Self, String>> {
+        let (name, labels) = (component.daemonset_name(), Site::pod_labels(component));
+        let Some(live) = answered(site.cluster.daemonset(name).await)? else {
+            return Ok(Err(format!("DaemonSet {name} is gone")));
+        };
+        let replaces = live["spec"]["updateStrategy"]["type"] != "OnDelete";
+        if replaces && live["status"]["observedGeneration"] != live["metadata"]["generation"] {
+            return Ok(Err(format!(
+                "the controller has not seen the newest template of DaemonSet {name} yet"
+            )));
+        }
+        let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
+        let newest = answered(site.cluster.newest_template(uid, &labels).await)?;
+        // After the template: a pod that was made meanwhile is of that one, or of a newer one.
+        let mut pods = answered(site.cluster.pods_on(&site.settings.node, &labels).await)?;
+        pods.retain(|pod| !has_ended(pod));
+        Ok(Ok(Self { pods, newest, replaces }))
+    }
+
+    fn of_newest(&self, pod: &Pod) -> bool {
+        self.newest.is_some() && template_hash(pod) == self.newest.as_deref()
+    }
 }
 
 fn replaced(seen: impl Display) -> String {

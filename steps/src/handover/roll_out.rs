@@ -2,8 +2,10 @@
 //! far will go.
 
 use super::hold_back::{HoldBack, LOOK_AGAIN};
+use super::lasting::outdated_pod;
 use super::line::Line;
 use super::shadow::Shadow;
+use crate::change;
 use crate::component::Component;
 use crate::host::{HostError, Listener, MARK_NEWCOMER, Process, Steering};
 use crate::look::once;
@@ -21,8 +23,11 @@ const API: Component = Component::ApiServer;
 
 /// Does for the clients what a pivot does at its cut, for as long as it is polled. It holds the endpoints of
 /// `kubernetes`. The newer server gets the new connections once it has answered well for some time; this is
-/// checked every `tick`. The kubelet ends the older server so soon after telling it to go that there is no
-/// time for the switch then. As soon as a server is told to go, what clients send to it is held back.
+/// checked every `tick`. Then the older server's pod is deleted, a little before the controller would do that: what
+/// clients send to it is held back first. The kubelet ends a server within some 20 ms of being told, and nobody who
+/// hears of it at that time holds clients back in time for certain.
+///
+/// Where somebody else deletes a pod, what clients send to its server is held back as soon as that is known.
 ///
 /// With a `shadow` the newer server gets them only once its answers are those of the older one, too.
 pub(crate) async fn attend(site: &Site, tick: Duration, shadow: Option<&Shadow>) -> Infallible {
@@ -31,6 +36,7 @@ pub(crate) async fn attend(site: &Site, tick: Duration, shadow: Option<&Shadow>)
     tokio::select! {
         never = roll_out.hold_endpoints() => never,
         never = roll_out.switch_when_proven() => never,
+        never = roll_out.end_the_older() => never,
         never = roll_out.see_off_all() => never,
     }
 }
@@ -72,13 +78,15 @@ struct RollOut<'a> {
 struct Proof {
     pair: Pair,
     since: Instant,
-    /// New connections go to the newer one.
-    switched: bool,
+    /// Since when new connections go to the newer one.
+    switched: Option<Instant>,
 }
 
 /// This many ticks of good answers prove the newer server. The controller gives it 20 s from when it is
-/// Ready.
+/// Ready, which it is by the answers of the older one before it serves.
 const PROOF_TICKS: u32 = 5;
+/// This many more with the clients, before the older one is told to go.
+const CLIENT_TICKS: u32 = 3;
 /// The guard's tick, counted in looks of a wait: a second on a real node.
 const TICK_POLLS: u32 = 10;
 
@@ -147,12 +155,12 @@ impl RollOut<'_> {
                 before.filter(|before| found.as_ref().is_some_and(|(pair, _)| pair.is(&before.pair)));
             let proof = match (found, before) {
                 (Some((pair, true)), None) => {
-                    let proof = Proof { pair, since: Instant::now(), switched: false };
+                    let proof = Proof { pair, since: Instant::now(), switched: None };
                     *locked(&self.proof) = Some(proof.clone());
                     Some(self.switched_if_proven(proof).await)
                 }
                 (Some((_, true)), Some(before)) => Some(self.switched_if_proven(before).await),
-                (Some((pair, false)), Some(Proof { switched: true, .. })) => {
+                (Some((pair, false)), Some(Proof { switched: Some(_), .. })) => {
                     let newcomer = Some(pair.new.inode);
                     self.steer(&pair, Steering::Prefer { serving: pair.old.inode, newcomer }).await;
                     None
@@ -165,13 +173,13 @@ impl RollOut<'_> {
     }
 
     async fn switched_if_proven(&self, mut proof: Proof) -> Proof {
-        if let Some(shadow) = self.shadow.filter(|_| !proof.switched) {
+        if let Some(shadow) = self.shadow.filter(|_| proof.switched.is_none()) {
             shadow.look(self.site, &proof.pair.old.process, &proof.pair.new.process).await;
         }
         let has_passed = self.shadow.is_none_or(Shadow::has_passed);
-        if has_passed && !proof.switched && proof.since.elapsed() >= self.tick * PROOF_TICKS {
+        if has_passed && proof.switched.is_none() && proof.since.elapsed() >= self.tick * PROOF_TICKS {
             self.steer(&proof.pair, Steering::To { serving: proof.pair.new.inode }).await;
-            proof.switched = true;
+            proof.switched = Some(Instant::now());
         }
         proof
     }
@@ -213,10 +221,50 @@ impl RollOut<'_> {
         let Some(Proof { pair, switched, .. }) = locked(&self.proof).clone() else { return };
         let Some((goes, stays)) = pair.parted(uid) else { return };
         let held = HoldBack::begin(site, API, Some(&goes.process), port).await;
-        if !switched || stays.inode == pair.old.inode {
+        if switched.is_none() || stays.inode == pair.old.inode {
             self.steer(&pair, Steering::To { serving: stays.inode }).await;
         }
-        let Some(held) = held else { return };
+        self.see_out(held).await;
+    }
+
+    /// Deletes the older server's pod once the newer one has had the clients for some time.
+    async fn end_the_older(&self) -> Infallible {
+        let least = (self.tick * CLIENT_TICKS).max(self.site.timeouts.handshake);
+        loop {
+            sleep(self.tick).await;
+            let proof = locked(&self.proof).clone();
+            let is_due = |proof: &Proof| proof.switched.is_some_and(|since| since.elapsed() >= least);
+            if let Some(proof) = proof.filter(is_due)
+                && let Err(error) = self.end_pod(&proof.pair).await
+            {
+                tracing::debug!("{error}");
+            }
+        }
+    }
+
+    async fn end_pod(&self, pair: &Pair) -> Result<(), StepError> {
+        let new = pair.new.process.pod_uid.as_deref().unwrap_or_default();
+        let Ok(Some(pod)) = once(outdated_pod(self.site, API, new).await)? else { return Ok(()) };
+        let (Some(name), Some(uid)) = (&pod.metadata.name, &pod.metadata.uid) else { return Ok(()) };
+        // A pod that somebody else has deleted meanwhile is held back already.
+        if pair.old.process.pod_uid.as_ref() != Some(uid) || !locked(&self.going).insert(Some(uid.clone())) {
+            return Ok(());
+        }
+        let port = self.site.port(API);
+        let held = HoldBack::begin(self.site, API, Some(&pair.old.process), port).await;
+        if let Err(error) = self.site.cluster.delete_pod(name, uid).await {
+            locked(&self.going).remove(&Some(uid.clone()));
+            return Err(error.into());
+        }
+        tracing::info!("in a roll-out, pod {name} is told to go");
+        change::record(change::object("Pod", serde_json::to_value(&pod).ok().as_ref(), None));
+        self.see_out(held).await;
+        Ok(())
+    }
+
+    /// Waits until the server that goes has stopped listening.
+    async fn see_out(&self, held: Option<HoldBack>) {
+        let (site, Some(held)) = (self.site, held) else { return };
         let over = async {
             while !held.is_over() {
                 sleep(LOOK_AGAIN.min(site.timeouts.poll)).await;

@@ -19,9 +19,6 @@ pub const SOON: Duration = Duration::from_secs(20);
 pub(super) const CASE_WITHIN: Duration = Duration::from_secs(90);
 /// How often the API is asked during a tour.
 pub(super) const PULSE: Duration = Duration::from_millis(2);
-/// From a pod's deletion until the kubelet tells its processes, where a roll-out is attended: a second on a real node.
-/// In proportion it would be as short as a busy machine holds up the process that attends it.
-pub(super) const TOLD: Duration = Duration::from_millis(100);
 /// How long the requests go on before the pivot, between, and after the way back.
 pub(super) const QUIET: Duration = Duration::from_millis(100);
 /// How long the API server is kept from running where a case says that it is away. This is longer than

@@ -194,8 +194,7 @@ impl Setup {
     }
 
     /// This setup, where a second of `minReadySeconds` has this length. By default it is so short that the old pod of a
-    /// roll-out goes as soon as the new one is Ready. The kubelet then takes its time to tell a pod to end, as a real one
-    /// does.
+    /// roll-out goes as soon as the new one is Ready.
     #[must_use]
     pub fn with_second(self, second: Duration) -> Self {
         Self { second: Some(second), ..self }
@@ -263,7 +262,7 @@ impl Setup {
         kubeadm::mark_node(&mut options, self.version);
         options.pace.tick = super::pace::TICK;
         if let Some(second) = self.second {
-            (options.pace.second, options.pace.told) = (second, super::pace::TOLD);
+            options.pace.second = second;
         }
         options.node_address = self.api.address.unwrap_or(options.node_address);
         options.api_port = self.api.port.unwrap_or(options.api_port);
