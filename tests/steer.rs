@@ -150,16 +150,14 @@ async fn the_way_is_what_the_node_allows() {
     assert_eq!(chosen(&world).await.0, HandoverMode::Steer);
     world.simulator.connect_over_loopback("kubectl", 6443);
     let (way, said) = chosen(&world).await;
-    assert!(way == HandoverMode::Bridge && said.contains("kubectl"), "{said}");
-    let told = PreflightInput { handover: Wanted::Way(HandoverMode::Steer), ..world.preflight_input() };
-    let report = preflight(&told).await.unwrap();
-    assert_eq!(report.settings.handover, HandoverMode::Steer, "a person knows that the client asks again");
-    assert!(report.results.iter().any(|result| result.to_string().contains("steer, as told: kubectl")));
-    world.simulator.lack(Ability::Redirects);
-    let (way, said) = chosen(&world).await;
-    assert!(way == HandoverMode::Restart && said.contains("nor bridge"), "{said}");
+    assert_eq!(way, HandoverMode::Steer, "the other ways are worse for such a client: {said}");
+    let report = world.preflight().await.unwrap();
+    assert!(report.results.iter().any(|result| result.to_string().contains("kubectl")), "it is named");
     let world = TestSite::boot().await;
     world.simulator.lack(Ability::Steering);
     let (way, said) = chosen(&world).await;
     assert!(way == HandoverMode::Bridge && said.contains("steer cannot work"), "{said}");
+    world.simulator.lack(Ability::Redirects);
+    let (way, said) = chosen(&world).await;
+    assert!(way == HandoverMode::Restart && said.contains("nor bridge"), "{said}");
 }

@@ -61,7 +61,8 @@ pub struct StepSpec {
     machine: Option<String>,
 }
 
-/// What a step's effect survives. Weaker effects are probed again when a run is resumed.
+/// What a step's effect survives. Weaker effects are probed again when a run is resumed, and no step that comes after
+/// them, however far, goes on before they are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Durability {

@@ -16,27 +16,8 @@ const NFT_REMEDY: &str = "install nftables, with a kernel that has its nat chain
 /// Why a mode cannot be used.
 type Reason = String;
 
-/// What is against `steer`.
-enum Against {
-    /// The node cannot do it.
-    Node(Reason),
-    /// These programs may meet the new API server before it serves. Only a person knows whether they ask again.
-    Clients(Reason),
-}
-
-impl Against {
-    fn reason(self) -> Reason {
-        match self {
-            Self::Node(why) | Self::Clients(why) => why,
-        }
-    }
-}
-
-impl From<Reason> for Against {
-    fn from(why: Reason) -> Self {
-        Self::Node(why)
-    }
-}
+/// Programs that `steer` may not spare. They may meet the new API server before it serves.
+type Clients = Reason;
 
 /// Chooses the mode, with the results of its checks. If one refuses, the mode cannot be used.
 pub(super) async fn choose(
@@ -61,7 +42,7 @@ fn unmeasured(way: HandoverMode) -> Option<CheckResult> {
 
 fn decide(
     wanted: Wanted,
-    steer: Result<(), Against>,
+    steer: Result<Option<Clients>, Reason>,
     redirect: Result<(), Reason>,
 ) -> (HandoverMode, Vec<CheckResult>) {
     let pass = |way: HandoverMode, why: &str| (way, vec![CheckResult::pass(CHECK, format!("{way}: {why}"))]);
@@ -73,27 +54,20 @@ fn decide(
         (way, vec![CheckResult::refuse(CHECK, format!("{way} cannot work here: {why}"), remedy)])
     };
     match (wanted, steer, redirect) {
-        (Wanted::Auto | Wanted::Way(HandoverMode::Steer), Ok(()), redirect) => {
+        (Wanted::Auto | Wanted::Way(HandoverMode::Steer), Ok(clients), redirect) => {
             let (way, mut results) =
                 pass(HandoverMode::Steer, "the live listeners can be shared and steered");
+            results.extend(clients.map(not_spared));
             results.extend(gap_on_the_way_back(redirect));
             (way, results)
         }
-        (Wanted::Way(HandoverMode::Steer), Err(Against::Clients(why)), redirect) => {
-            let remedy = "go on if that program asks again when it is refused, as kube-vip does; otherwise leave --handover \
-                          out: another way is found";
-            let mut results = vec![CheckResult::warn(CHECK, format!("steer, as told: {why}"), remedy)];
-            results.extend(gap_on_the_way_back(redirect));
-            (HandoverMode::Steer, results)
-        }
-        (Wanted::Way(HandoverMode::Steer), Err(Against::Node(why)), _) => {
+        (Wanted::Way(HandoverMode::Steer), Err(why), _) => {
             refuse(HandoverMode::Steer, why, "mend that, or leave --handover out: another way is found")
         }
-        (Wanted::Auto, Err(against), Ok(())) => {
-            warn(HandoverMode::Bridge, format!("since steer cannot work: {}", against.reason()))
+        (Wanted::Auto, Err(why), Ok(())) => {
+            warn(HandoverMode::Bridge, format!("since steer cannot work: {why}"))
         }
-        (Wanted::Auto, Err(against), Err(nor)) => {
-            let why = against.reason();
+        (Wanted::Auto, Err(why), Err(nor)) => {
             warn(HandoverMode::Restart, format!("since steer cannot work: {why}; nor bridge: {nor}"))
         }
         (Wanted::Way(HandoverMode::Bridge), _, Ok(())) => {
@@ -102,6 +76,14 @@ fn decide(
         (Wanted::Way(HandoverMode::Bridge), _, Err(why)) => refuse(HandoverMode::Bridge, why, NFT_REMEDY),
         (Wanted::Way(HandoverMode::Restart), ..) => pass(HandoverMode::Restart, "it works everywhere"),
     }
+}
+
+/// The other ways spare such programs less: they restart the static API server, and the redirect of `bridge` leaves
+/// loopback alone.
+fn not_spared(clients: Clients) -> CheckResult {
+    let remedy = "nothing, if that program asks again when it is refused, as kube-vip does; roll back with \
+                  --keep-port-sharing then: the exact way back leaves loopback without an API server for some seconds";
+    CheckResult::warn(CHECK, clients, remedy)
 }
 
 /// The exact way back needs a bridge.
@@ -114,15 +96,16 @@ fn gap_on_the_way_back(redirect: Result<(), Reason>) -> Option<CheckResult> {
 async fn can_steer(
     input: &PreflightInput,
     static_pods: &BTreeMap<Component, StaticPod>,
-) -> Result<(), Against> {
+) -> Result<Option<Clients>, Reason> {
+    let mut clients = None;
     for pod in static_pods.values() {
         let listener = the_listener(input, pod).await?;
         input.node.host.steering_support(&listener).await.map_err(|error| error.to_string())?;
         if pod.component() == Component::ApiServer {
-            tell_itself_apart(input, pod, &listener).await?;
+            clients = tell_itself_apart(input, pod, &listener).await?;
         }
     }
-    Ok(())
+    Ok(clients)
 }
 
 /// The one socket that listens on the component's port.
@@ -138,31 +121,30 @@ async fn the_listener(input: &PreflightInput, pod: &StaticPod) -> Result<Listene
 }
 
 /// While it starts, a new API server asks itself over loopback, and would get no answer from the old one. So
-/// connections over loopback go to the new server, and must be its own.
+/// connections over loopback go to the new server, and should be its own. Returns who else uses loopback.
 async fn tell_itself_apart(
     input: &PreflightInput,
     pod: &StaticPod,
     listener: &Listener,
-) -> Result<(), Against> {
+) -> Result<Option<Clients>, Reason> {
     let port = pod.port();
     if !listener.address.ip().is_unspecified() {
         return Err(format!(
             "the API server listens on {} only, and asks itself there like everybody else",
             listener.address
-        )
-        .into());
+        ));
     }
     if pod.is_asked_over_loopback() {
         let why = "the kubelet, or another container of its pod, asks the API server over loopback, as a new one asks \
                    itself while it starts";
-        return Err(why.to_owned().into());
+        return Err(why.to_owned());
     }
     let clients = input.node.host.local_clients(port).await.map_err(|error| error.to_string())?;
     if clients.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let clients: Vec<String> = clients.iter().map(describe).collect();
-    Err(Against::Clients(format!(
+    Ok(Some(format!(
         "{} uses the API over loopback on port {port}, where the new API server answers while it starts",
         clients.join(" and ")
     )))
@@ -177,8 +159,8 @@ mod tests {
     fn the_best_way_is_taken_and_its_reason_given() {
         let (yes, no) = (|| Ok(()), |why: &str| Err(why.to_owned()));
         let steer = |can: Result<(), Reason>| match can {
-            Err(why) if why == "a client" => Err(Against::Clients(why)),
-            other => other.map_err(Against::Node),
+            Err(clients) if clients == "a client" => Ok(Some(clients)),
+            other => other.map(|()| None),
         };
         let way = |way| Wanted::Way(way);
         use {HandoverMode as H, Level as L};
@@ -195,8 +177,8 @@ mod tests {
                 "old kernel; nor bridge: no nft",
             ),
             (way(H::Steer), no("old kernel"), yes(), H::Steer, L::Refuse, "cannot work here: old kernel"),
-            (Wanted::Auto, no("a client"), yes(), H::Bridge, L::Warn, "steer cannot work: a client"),
-            (way(H::Steer), no("a client"), yes(), H::Steer, L::Warn, "steer, as told: a client"),
+            (Wanted::Auto, no("a client"), yes(), H::Steer, L::Warn, "a client"),
+            (way(H::Steer), no("a client"), yes(), H::Steer, L::Warn, "a client"),
             (way(H::Bridge), yes(), no("no nft"), H::Bridge, L::Refuse, "cannot work here: no nft"),
             (way(H::Bridge), no("old kernel"), yes(), H::Bridge, L::Pass, "redirected"),
             (way(H::Restart), yes(), yes(), H::Restart, L::Pass, "everywhere"),
