@@ -4,8 +4,9 @@ use crate::hand_over::ask_all_the_while;
 use crate::support::{SOON, TestSite, outcome, reason, setup};
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
+use fulcrum_engine::run::Phase;
 use fulcrum_engine::{Ending, Outcome, StepId};
-use fulcrum_simulator::rehearsal::{Change, ChildExit, Fault, Point, SimulatedSite, Then, When, intervals};
+use fulcrum_simulator::rehearsal::{Change, ChildExit, Fault, Point, SimulatedSite, Then, When, intervals, timeouts};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{Carried, boot, carry_on};
 use fulcrum_steps::manifest::{FlagChange, Words};
@@ -214,6 +215,27 @@ async fn an_edit_that_a_reboot_cuts_short_goes_on_and_the_daemonsets_serve_again
     let back = world.rollback(&world.journal(), pivot).await;
     assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
     world.assert_static("after a reboot in an edit").await;
+}
+
+/// After a power cut three API servers start at once, and the API says of the pods what was true before. The static one
+/// serves. So the new one may take all the time that the edit has for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_server_may_take_its_time_beside_a_static_one() {
+    let (world, _) = pivoted().await;
+    let point = Point { step: "await-roll-out/kube-apiserver".into(), when: When::Started };
+    let within = timeouts().unproven * 3;
+    let bad = plan::Edit { within, ..setting(&world, API, "simulate", "never-listens").await };
+    let fulcrum = Path::new(env!("CARGO_BIN_EXE_fulcrum"));
+    let fault = (&point, Fault::Kill, Then::Resume);
+    let killed = world.inject_fault_in_change(fulcrum, Change::Edit(bad), fault).await;
+    assert_eq!(killed.unwrap(), ChildExit::Killed);
+    world.reboot().await.unwrap();
+    let journal = world.journal();
+    let runs = journal.reader().runs().unwrap();
+    let edited = runs.iter().rfind(|header| header.kind == plan::EDIT).unwrap();
+    let run = load(&journal.reader(), edited.run).unwrap();
+    let Phase::Ended(Outcome::RolledBack, why) = run.phase() else { panic!("{:?}", run.phase()) };
+    assert!(why.contains("await-roll-out/kube-apiserver") && why.contains("no result within"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

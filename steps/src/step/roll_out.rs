@@ -12,7 +12,7 @@ use crate::host::{MARK_NEWCOMER, Process};
 use crate::look::{answered, once};
 use crate::manifest::{Words, is_through};
 use crate::settings::HandoverMode;
-use crate::site::{Site, in_api_pod};
+use crate::site::{Site, in_api_pod, in_static_pod};
 use fulcrum_engine::{Context, Look, Pending, StepError};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
@@ -148,8 +148,15 @@ impl RolledOut<'_> {
         (steered && self.component == Component::ApiServer).then_some(MARK_NEWCOMER)
     }
 
+    /// Whether a static pod listens as well, as after a boot. It serves whatever becomes of the others. What the API says of
+    /// those is what was true before the boot, for half a minute, and each server starts beside two others.
+    async fn is_beside_a_static_pod(&self) -> Result<bool, StepError> {
+        let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
+        Ok(listeners.iter().any(|listener| in_static_pod(&listener.process)))
+    }
+
     /// Refuses a new pod that restarts again and again, whose image cannot be had, or that the kubelet holds to be Ready for so long while
-    /// its process does not serve: soon the controller would end the old pod.
+    /// its process does not serve: soon the controller would end the old pod, and nothing would serve.
     async fn refuse_what_does_not_come_up(&self, since: &Mutex<Since>) -> Result<(), StepError> {
         let name = self.component.daemonset_name();
         let Ok(Some(live)) = once(answered(self.site.cluster.daemonset(name).await))? else { return Ok(()) };
@@ -177,6 +184,8 @@ impl RolledOut<'_> {
         let the_one = |process: &Process| process.pod_uid.as_deref() == uid;
         let serves = once(self.site.serves(self.component, self.mark(), the_one).await)?;
         let seen = serves.err().filter(|_| is_ready(new));
+        let beside_static = seen.is_some() && self.is_beside_a_static_pod().await?;
+        let seen = seen.filter(|_| !beside_static);
         let limit = self.site.timeouts.unproven;
         let lasting = lasts(&mut lock(since).unproven, seen.is_some());
         let Some(seen) = seen.filter(|_| lasting >= limit) else { return Ok(()) };
