@@ -8,7 +8,7 @@ use fulcrum_steps::component::Component;
 use fulcrum_steps::host::{Listener, Steering};
 use fulcrum_steps::plan;
 use fulcrum_steps::preflight::{PreflightInput, preflight};
-use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
+use fulcrum_steps::settings::{HandoverMode, Settings};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -237,6 +237,9 @@ show_logs() {
   mkdir -p "$LOGS/node"
   cp -rL "$DISK/var/log/pods" "$NODE_RUN/init.log" "$LOGS/node/" 2>/dev/null || true
   for unit in kubelet containerd "$GUARD_UNIT"; do node_log "$unit" >"$LOGS/node/$unit.log" 2>&1 || true; done
+  node_exec fulcrum history --long --state-dir "$STATE_DIR" >"$LOGS/node/history.txt" 2>&1 || true
+  echo '-- history'
+  grep -A 8 -e '^[a-z-]* [0-9a-f-]\{36\} ' "$LOGS/node/history.txt" | tail -n 40 | cut -c -220 || true
   for file in "$LOGS"/*.err "$LOGS"/node/{kubelet,"$GUARD_UNIT"}.log "$LOGS"/node/pods/kube-system_*/*/*.log; do
     [ -s "$file" ] || continue
     echo "-- ${file#"$LOGS"/}"
