@@ -3,10 +3,12 @@
 use crate::hand_over::ask_all_the_while;
 use crate::support::{SOON, TestSite, outcome, reason, setup};
 use fulcrum_engine::load::load;
-use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::run::Phase;
+use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Outcome, StepId};
-use fulcrum_simulator::rehearsal::{Change, ChildExit, Fault, Point, SimulatedSite, Then, When, intervals, timeouts};
+use fulcrum_simulator::rehearsal::{
+    Change, ChildExit, Fault, Point, SimulatedSite, Then, When, intervals, timeouts,
+};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{Carried, boot, carry_on};
 use fulcrum_steps::manifest::{FlagChange, Words};

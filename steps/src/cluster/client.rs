@@ -73,6 +73,16 @@ impl Cluster {
         }
     }
 
+    /// This cluster over a connection that is made now, so that it does not lead to a server that gets no new ones: not
+    /// even by way of a balancer, whose open connections are held back as a client's are. The call that follows has
+    /// nothing left to set up.
+    pub(crate) async fn newly_connected(&self) -> Self {
+        let cluster = self.afresh();
+        // What fails here fails at that call again, which says so.
+        let _ = cluster.version().await;
+        cluster
+    }
+
     /// The server's version, e.g. `v1.35.3`.
     ///
     /// # Errors

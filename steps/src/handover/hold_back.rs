@@ -26,6 +26,7 @@ pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// server listens, within its bound. If this process dies, the kernel lets go by itself.
 pub(crate) struct HoldBack {
     hold: Hold,
+    began: Instant,
     task: JoinHandle<()>,
 }
 
@@ -55,14 +56,14 @@ impl HoldBack {
         let began = Instant::now();
         hold.hold(site.timeouts.hold).await;
         let going_on = hold.clone();
-        Some(Self { hold, task: tokio::spawn(async move { going_on.go_on(began).await }) })
+        Some(Self { hold, began, task: tokio::spawn(async move { going_on.go_on(began).await }) })
     }
 
     /// The server no longer listens: it tells its clients in this moment.
     pub(crate) async fn end(self) {
         if !self.is_over() {
             self.task.abort();
-            self.hold.hold(self.hold.site.timeouts.goodbye).await;
+            self.hold.hold(farewell(&self.hold.site.timeouts, self.began, Instant::now())).await;
         }
     }
 
@@ -85,10 +86,11 @@ impl Hold {
         let mut until = began + timeouts.hold;
         loop {
             sleep(LOOK_AGAIN.min(timeouts.poll)).await;
-            if !self.listens().await {
-                return self.hold(timeouts.goodbye).await;
-            }
+            let listens = self.listens().await;
             let now = Instant::now();
+            if !listens {
+                return self.hold(farewell(timeouts, began, now)).await;
+            }
             if now >= began + timeouts.hold_most {
                 tracing::debug!("pid {} still listens: its clients get through", self.process.pid);
                 return;
@@ -125,9 +127,24 @@ fn renewal(timeouts: &Timeouts, began: Instant, until: Instant, now: Instant) ->
     (left <= timeouts.hold / 3 && most > left).then(|| most.min(timeouts.hold))
 }
 
+/// For how long clients are held back once the server no longer listens, `now`. Within the bound, but for a little.
+fn farewell(timeouts: &Timeouts, began: Instant, now: Instant) -> Duration {
+    let left = (began + timeouts.hold_most).saturating_duration_since(now);
+    timeouts.goodbye.min(left).max(timeouts.goodbye / 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_has_time_to_tell_every_client_within_the_bound() {
+        let timeouts = Timeouts::default();
+        let (began, Timeouts { goodbye, hold_most, .. }) = (Instant::now(), timeouts);
+        assert_eq!(farewell(&timeouts, began, began), goodbye);
+        assert_eq!(farewell(&timeouts, began, began + hold_most - goodbye / 2), goodbye / 2);
+        assert_eq!(farewell(&timeouts, began, began + hold_most), goodbye / 10);
+    }
 
     /// On a slow machine the server is told seconds after clients were first held back.
     #[test]

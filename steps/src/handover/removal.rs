@@ -6,7 +6,7 @@ use super::endpoints::while_held;
 use super::hold_back::HoldBack;
 use super::pair::Pair;
 use crate::change;
-use crate::cluster::{Lock, LockError, OPT_IN_LABEL, RUN_ANNOTATION, is_of_node, node_of};
+use crate::cluster::{Cluster, Lock, LockError, OPT_IN_LABEL, RUN_ANNOTATION, is_of_node, node_of};
 use crate::component::Component;
 use crate::host::{Process, Question};
 use crate::look::answered;
@@ -125,17 +125,25 @@ impl<'a> Removal<'a> {
         match live {
             Some(_) if others && labelled => self.leave().await?,
             Some(live) if !others => {
-                self.hold_back_own().await?;
+                let cluster = self.hold_back_own().await?;
                 let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
-                answered(self.site.cluster.delete_daemonset(name, uid).await)?;
+                answered(cluster.delete_daemonset(name, uid).await)?;
                 change::record(change::object("DaemonSet", Some(&live), None));
+                return self.delete(&cluster, &pods).await;
             }
-            _ if pods.is_empty() => {}
-            _ => self.hold_back_own().await?,
+            _ => {}
         }
-        for pod in &pods {
+        if !pods.is_empty() {
+            let cluster = self.hold_back_own().await?;
+            return self.delete(&cluster, &pods).await;
+        }
+        Ok(true)
+    }
+
+    async fn delete(&self, cluster: &Cluster, pods: &[Pod]) -> Look<bool> {
+        for pod in pods {
             let (Some(name), Some(uid)) = (&pod.metadata.name, &pod.metadata.uid) else { continue };
-            answered(self.site.cluster.delete_pod(name, uid).await)?;
+            answered(cluster.delete_pod(name, uid).await)?;
             change::record(change::object("Pod", serde_json::to_value(pod).ok().as_ref(), None));
         }
         Ok(true)
@@ -146,13 +154,13 @@ impl<'a> Removal<'a> {
     /// here then.
     async fn leave(&self) -> Look<()> {
         if self.component == Component::ApiServer || self.api_server().await?.is_none() {
-            self.hold_back().await?;
-            return self.take_the_label().await;
+            let cluster = self.hold_back().await?;
+            return self.take_the_label(&cluster).await;
         }
         self.prefer_the_static_one().await?;
         while_held(self.site, Component::ApiServer, async {
-            self.hold_back().await?;
-            let taken = self.take_the_label().await;
+            let cluster = self.hold_back().await?;
+            let taken = self.take_the_label(&cluster).await;
             let gone = async {
                 while taken.is_ok() && self.api_server().await?.is_some() {
                     sleep(self.site.timeouts.poll).await;
@@ -167,9 +175,9 @@ impl<'a> Removal<'a> {
         .await?
     }
 
-    async fn take_the_label(&self) -> Look<()> {
+    async fn take_the_label(&self, cluster: &Cluster) -> Look<()> {
         let node = &self.site.settings.node;
-        answered(self.site.cluster.label_node(node, OPT_IN_LABEL, None).await)?;
+        answered(cluster.label_node(node, OPT_IN_LABEL, None).await)?;
         change::record_label(node, OPT_IN_LABEL, Some(""), None);
         Ok(())
     }
@@ -189,23 +197,29 @@ impl<'a> Removal<'a> {
     }
 
     /// Holds back what clients send to this node's API server, if that is about to be told to go. Not again while it
-    /// is held back, nor right after that: a request then gets its answer in between.
-    async fn hold_back(&self) -> Result<(), StepError> {
+    /// is held back, nor right after that: a request then gets its answer in between. Returns the way for the calls that
+    /// end, which is not held back.
+    async fn hold_back(&self) -> Result<Cluster, StepError> {
+        let cluster = self.site.cluster.newly_connected().await;
         let process = self.api_server().await?;
         let since = |held: &(Instant, Option<HoldBack>)| held.0.elapsed();
         let again = self.site.timeouts.hold_most + self.site.timeouts.hold;
         if process.is_none() || locked(&self.held).as_ref().is_some_and(|held| since(held) < again) {
-            return Ok(());
+            return Ok(cluster);
         }
         let port = self.site.port(Component::ApiServer);
         let held = HoldBack::begin(self.site, Component::ApiServer, process.as_ref(), port).await;
         *locked(&self.held) = Some((Instant::now(), held));
-        Ok(())
+        Ok(cluster)
     }
 
     /// As [`Removal::hold_back`], if this removal is the API server's.
-    async fn hold_back_own(&self) -> Result<(), StepError> {
-        if self.component == Component::ApiServer { self.hold_back().await } else { Ok(()) }
+    async fn hold_back_own(&self) -> Result<Cluster, StepError> {
+        if self.component == Component::ApiServer {
+            self.hold_back().await
+        } else {
+            Ok(self.site.cluster.clone())
+        }
     }
 
     /// This node's API server no longer listens: it tells its clients in this moment.

@@ -250,9 +250,10 @@ impl RollOut<'_> {
         if pair.old.process.pod_uid.as_ref() != Some(uid) || !locked(&self.going).insert(Some(uid.clone())) {
             return Ok(());
         }
+        let cluster = self.site.cluster.newly_connected().await;
         let port = self.site.port(API);
         let held = HoldBack::begin(self.site, API, Some(&pair.old.process), port).await;
-        if let Err(error) = self.site.cluster.delete_pod(name, uid).await {
+        if let Err(error) = cluster.delete_pod(name, uid).await {
             locked(&self.going).remove(&Some(uid.clone()));
             return Err(error.into());
         }

@@ -57,7 +57,7 @@ pub fn timeouts() -> Timeouts {
         // In proportion it would be as long as a busy machine delays the simulated kubelet.
         hold: POLL * 50,
         hold_most: POLL * 100,
-        goodbye: POLL * 2,
+        goodbye: POLL * 20,
         settle: POLL * 6,
         bridge: SOON / 4,
         unschedulable: POLL * 50,
