@@ -113,7 +113,7 @@ fn object(method: &Method, path: &str, said: &Value) -> String {
 }
 
 /// All changes of a run, in the order of the journal.
-fn recorded(journal: &Journal, run: RunId) -> Vec<Value> {
+pub(crate) fn recorded(journal: &Journal, run: RunId) -> Vec<Value> {
     let entries = journal.reader().entries(run).map(Result::unwrap);
     entries.flat_map(|entry| serde_json::from_str::<Event>(&entry.body).unwrap().facts().to_vec()).collect()
 }

@@ -1,5 +1,6 @@
 //! Another command line for a component that runs from its DaemonSet.
 
+use crate::changes::recorded;
 use crate::hand_over::ask_all_the_while;
 use crate::support::{SOON, TestSite, outcome, reason, setup};
 use fulcrum_engine::load::load;
@@ -19,7 +20,7 @@ use fulcrum_steps::unit::HOLD_OFF;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -139,12 +140,12 @@ async fn a_server_that_is_ready_by_the_answers_of_the_old_one_is_taken_back() {
     world.assert_pivoted("after a bad edit").await;
 }
 
-/// The kubelet ends a server at once when it is told. So the run does not leave that to the controller, which would wait
-/// for very long here: it tells the old server to go itself, and its clients do not notice.
+/// The kubelet ends a server at once when it is told. So the run does not leave that to the controller, which looks 5 s
+/// after the new pod is Ready here: it tells the old server to go itself, a little before. Its clients do not notice.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edit_tells_the_old_api_server_to_go() {
     let (world, pivot) = pivoted().await;
-    patch(&world, API, json!({ "spec": { "minReadySeconds": 2_000_000 } })).await;
+    patch(&world, API, json!({ "spec": { "minReadySeconds": 5000 } })).await;
     let (stop, asking) = ask_all_the_while(&world);
     let good = setting(&world, API, "v", "7").await;
     let ending = edit(&world, pivot, good).await;
@@ -152,6 +153,12 @@ async fn an_edit_tells_the_old_api_server_to_go() {
     stop.store(true, Ordering::Relaxed);
     assert_eq!(asking.await.unwrap(), 0);
     world.assert_pivoted("after an edit").await;
+    let changes = recorded(&world.journal(), ending.run);
+    let is_pod = |fact: &Value| {
+        fact["name"].as_str().unwrap().starts_with("Pod/kube-system/self-hosted-kube-apiserver-")
+    };
+    let told: Vec<&Value> = changes.iter().filter(|fact| is_pod(fact)).collect();
+    assert!(told.len() == 1 && told[0]["after"].is_null(), "{changes:?}");
 }
 
 /// What is wrong with another component does not take an edit back.

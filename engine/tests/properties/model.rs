@@ -191,7 +191,9 @@ impl Model {
 
     /// Whether nothing else can go on.
     fn may_wait(&self, plan: &Plan) -> bool {
-        let in_the_way = [&self.unclear, &self.failed, &self.foreign];
+        // What is not reached is not looked at yet.
+        let unclear = self.unclear.iter().any(|id| self.is_reached(id, plan));
+        let in_the_way = [&self.failed, &self.foreign];
         let other = |id: &StepId| {
             !self.suspended.contains_key(id) && self.may_start(id, plan) && self.is_reached(id, plan)
         };
@@ -199,6 +201,7 @@ impl Model {
             && !self.rolling_back
             && self.open.is_empty()
             && !self.suspended.is_empty()
+            && !unclear
             && in_the_way.iter().all(|set| set.is_empty())
             && !plan.steps().iter().any(|spec| other(&spec.id))
     }

@@ -66,10 +66,14 @@ impl Cluster {
     /// This cluster over connections of its own, if `connect` can make them. An open connection stays with
     /// the server that took it.
     #[must_use]
-    pub(super) fn afresh(&self) -> Self {
+    pub(crate) fn afresh(&self) -> Self {
         match self.connect.as_ref().map(|connect| connect()) {
             Some(Ok(client)) => Self { client, ..self.clone() },
-            Some(Err(_)) | None => self.clone(),
+            Some(Err(error)) => {
+                tracing::debug!("no other connection can be made: {error}");
+                self.clone()
+            }
+            None => self.clone(),
         }
     }
 

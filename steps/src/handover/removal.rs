@@ -122,26 +122,19 @@ impl<'a> Removal<'a> {
         }
         let mut pods = self.pods().await?;
         pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
-        match live {
+        let cluster = match live {
             Some(_) if others && labelled => self.leave().await?,
             Some(live) if !others => {
                 let cluster = self.hold_back_own().await?;
                 let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
                 answered(cluster.delete_daemonset(name, uid).await)?;
                 change::record(change::object("DaemonSet", Some(&live), None));
-                return self.delete(&cluster, &pods).await;
+                cluster
             }
-            _ => {}
-        }
-        if !pods.is_empty() {
-            let cluster = self.hold_back_own().await?;
-            return self.delete(&cluster, &pods).await;
-        }
-        Ok(true)
-    }
-
-    async fn delete(&self, cluster: &Cluster, pods: &[Pod]) -> Look<bool> {
-        for pod in pods {
+            _ if pods.is_empty() => return Ok(true),
+            _ => self.hold_back_own().await?,
+        };
+        for pod in &pods {
             let (Some(name), Some(uid)) = (&pod.metadata.name, &pod.metadata.uid) else { continue };
             answered(cluster.delete_pod(name, uid).await)?;
             change::record(change::object("Pod", serde_json::to_value(pod).ok().as_ref(), None));
@@ -152,15 +145,15 @@ impl<'a> Removal<'a> {
     /// Takes this node's label away: other nodes run on the DaemonSet. The label is that of all three components. If
     /// this node's API server was not cut yet, it goes with the label of another component: its clients are seen off
     /// here then.
-    async fn leave(&self) -> Look<()> {
+    async fn leave(&self) -> Look<Cluster> {
         if self.component == Component::ApiServer || self.api_server().await?.is_none() {
             let cluster = self.hold_back().await?;
-            return self.take_the_label(&cluster).await;
+            return self.take_the_label(cluster).await;
         }
         self.prefer_the_static_one().await?;
         while_held(self.site, Component::ApiServer, async {
             let cluster = self.hold_back().await?;
-            let taken = self.take_the_label(&cluster).await;
+            let taken = self.take_the_label(cluster).await;
             let gone = async {
                 while taken.is_ok() && self.api_server().await?.is_some() {
                     sleep(self.site.timeouts.poll).await;
@@ -175,11 +168,11 @@ impl<'a> Removal<'a> {
         .await?
     }
 
-    async fn take_the_label(&self, cluster: &Cluster) -> Look<()> {
+    async fn take_the_label(&self, cluster: Cluster) -> Look<Cluster> {
         let node = &self.site.settings.node;
         answered(cluster.label_node(node, OPT_IN_LABEL, None).await)?;
         change::record_label(node, OPT_IN_LABEL, Some(""), None);
-        Ok(())
+        Ok(cluster)
     }
 
     /// The static API server, which listens beside the other one still, gets the new connections.

@@ -23,9 +23,9 @@ const API: Component = Component::ApiServer;
 
 /// Does for the clients what a pivot does at its cut, for as long as it is polled. It holds the endpoints of
 /// `kubernetes`. The newer server gets the new connections once it has answered well for some time; this is
-/// checked every `tick`. Then the older server's pod is deleted, a little before the controller would do that: what
-/// clients send to it is held back first. The kubelet ends a server within some 20 ms of being told, and nobody who
-/// hears of it at that time holds clients back in time for certain.
+/// checked every `tick`. The older server's pod is deleted a little before the controller would do that: what clients
+/// send to it is held back first. The kubelet may end a server within some 20 ms of being told, and nobody who hears of
+/// it at that time holds clients back in time for certain.
 ///
 /// Where somebody else deletes a pod, what clients send to its server is held back as soon as that is known.
 ///
@@ -177,19 +177,25 @@ impl RollOut<'_> {
             shadow.look(self.site, &proof.pair.old.process, &proof.pair.new.process).await;
         }
         let has_passed = self.shadow.is_none_or(Shadow::has_passed);
-        if has_passed && proof.switched.is_none() && proof.since.elapsed() >= self.tick * PROOF_TICKS {
-            self.steer(&proof.pair, Steering::To { serving: proof.pair.new.inode }).await;
+        if has_passed
+            && proof.switched.is_none()
+            && proof.since.elapsed() >= self.tick * PROOF_TICKS
+            && self.steer(&proof.pair, Steering::To { serving: proof.pair.new.inode }).await
+        {
             proof.switched = Some(Instant::now());
         }
         proof
     }
 
-    async fn steer(&self, pair: &Pair, steering: Steering) {
-        match self.site.node.host.steer(&pair.group, steering).await {
+    /// Returns whether new connections go there now.
+    async fn steer(&self, pair: &Pair, steering: Steering) -> bool {
+        let steered = self.site.node.host.steer(&pair.group, steering).await;
+        match &steered {
             Ok(()) => tracing::info!(?steering, "in a roll-out"),
             Err(error) => tracing::debug!("{error}"),
         }
         self.switched.notify_one();
+        steered.is_ok()
     }
 
     /// The two servers, and whether the newer one answers well and will stay.
@@ -221,15 +227,18 @@ impl RollOut<'_> {
         let Some(Proof { pair, switched, .. }) = locked(&self.proof).clone() else { return };
         let Some((goes, stays)) = pair.parted(uid) else { return };
         let held = HoldBack::begin(site, API, Some(&goes.process), port).await;
-        if switched.is_none() || stays.inode == pair.old.inode {
+        let both_go = locked(&self.going).contains(&stays.process.pod_uid);
+        if !both_go && (switched.is_none() || stays.inode == pair.old.inode) {
             self.steer(&pair, Steering::To { serving: stays.inode }).await;
         }
         self.see_out(held).await;
     }
 
-    /// Deletes the older server's pod once the newer one has had the clients for some time.
+    /// Deletes the older server's pod once the newer one has had the clients for some time, and the controller is about
+    /// to delete it.
     async fn end_the_older(&self) -> Infallible {
-        let least = (self.tick * CLIENT_TICKS).max(self.site.timeouts.handshake);
+        let timeouts = &self.site.timeouts;
+        let least = (self.tick * CLIENT_TICKS).max(timeouts.handshake);
         loop {
             sleep(self.tick).await;
             let proof = locked(&self.proof).clone();
@@ -238,29 +247,49 @@ impl RollOut<'_> {
                 && let Err(error) = self.end_pod(&proof.pair).await
             {
                 tracing::debug!("{error}");
+                // Clients get their answers in between.
+                sleep(timeouts.hold_most + timeouts.hold).await;
             }
         }
     }
 
     async fn end_pod(&self, pair: &Pair) -> Result<(), StepError> {
         let new = pair.new.process.pod_uid.as_deref().unwrap_or_default();
-        let Ok(Some(pod)) = once(outdated_pod(self.site, API, new).await)? else { return Ok(()) };
+        let look =
+            async |cluster| Ok::<_, StepError>(once(outdated_pod(self.site, cluster, API, new).await)?.ok());
+        let Some(Some(_)) = look(&self.site.cluster).await? else { return Ok(()) };
+        // On a connection that is new: by way of a balancer an open one may lead to the server that ends, and is held back.
+        let cluster = self.site.cluster.afresh();
+        let Some(Some(pod)) = look(&cluster).await? else { return Ok(()) };
         let (Some(name), Some(uid)) = (&pod.metadata.name, &pod.metadata.uid) else { return Ok(()) };
-        // A pod that somebody else has deleted meanwhile is held back already.
-        if pair.old.process.pod_uid.as_ref() != Some(uid) || !locked(&self.going).insert(Some(uid.clone())) {
+        if pair.old.process.pod_uid.as_ref() != Some(uid) || !self.is_proven(pair) {
             return Ok(());
         }
-        let cluster = self.site.cluster.newly_connected().await;
+        // A pod that somebody else has deleted meanwhile is held back already.
+        if !locked(&self.going).insert(Some(uid.clone())) {
+            return Ok(());
+        }
         let port = self.site.port(API);
         let held = HoldBack::begin(self.site, API, Some(&pair.old.process), port).await;
-        if let Err(error) = cluster.delete_pod(name, uid).await {
+        let told = match self.is_proven(pair) {
+            true => cluster.delete_pod(name, uid).await.map_err(StepError::from),
+            false => Err(StepError::retry("the newer server was about to go, or has stopped answering")),
+        };
+        if let Err(error) = told {
             locked(&self.going).remove(&Some(uid.clone()));
-            return Err(error.into());
+            return Err(error);
         }
         tracing::info!("in a roll-out, pod {name} is told to go");
         change::record(change::object("Pod", serde_json::to_value(&pod).ok().as_ref(), None));
         self.see_out(held).await;
         Ok(())
+    }
+
+    /// Whether the newer server of these has the clients, answers well, and was not told to go.
+    fn is_proven(&self, pair: &Pair) -> bool {
+        let proven =
+            locked(&self.proof).as_ref().is_some_and(|now| now.pair.is(pair) && now.switched.is_some());
+        proven && !locked(&self.going).contains(&pair.new.process.pod_uid)
     }
 
     /// Waits until the server that goes has stopped listening.

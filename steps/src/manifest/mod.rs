@@ -51,6 +51,7 @@ pub use handlers::HealthProbe;
 pub use in_secrets::{CERTIFICATE, InSecrets, KEY, NotInSecrets, SecretFile};
 pub use quantity::nanos;
 pub use references::api_reference;
+pub(crate) use roll_out::is_some_pods;
 pub use roll_out::{NoRollOut, can_roll_out, is_through};
 pub use standby::{StandbyError, standby_of};
 pub use started::Started;

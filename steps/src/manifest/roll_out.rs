@@ -87,7 +87,7 @@ pub fn is_through(live: &Value) -> Result<(), NoRollOut> {
 }
 
 /// Whether a number of pods, or a share of them, is more than none.
-fn is_some_pods(value: &Value) -> bool {
+pub(crate) fn is_some_pods(value: &Value) -> bool {
     match value.as_str() {
         Some(share) => share.trim_end_matches('%').parse::<u64>().is_ok_and(|share| share > 0),
         None => value.as_u64().is_some_and(|pods| pods > 0),

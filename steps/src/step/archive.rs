@@ -82,7 +82,7 @@ pub(super) fn holds(cx: &Context, component: Component, image: &FileImage) -> bo
 }
 
 /// The digest of the copy, as journalled. Version 0.1 wrote it without the path.
-fn digest(cx: &Context, component: Component) -> Option<&Value> {
+pub(super) fn digest(cx: &Context, component: Component) -> Option<&Value> {
     let copy = &cx.output_value(StepId::from(StepKind::Archive).as_str())?[component.manifest_file()];
     Some(copy.get("digest").unwrap_or(copy))
 }

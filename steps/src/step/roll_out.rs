@@ -8,7 +8,7 @@ use crate::component::Component;
 use crate::handover::roll_out::attended;
 use crate::handover::shadow::Shadow;
 use crate::handover::stand_still::StandStill;
-use crate::host::{MARK_NEWCOMER, Process};
+use crate::host::{MARK_NEWCOMER, MARK_SERVING, Process};
 use crate::look::{answered, once};
 use crate::manifest::{Words, is_through};
 use crate::settings::HandoverMode;
@@ -148,11 +148,11 @@ impl RolledOut<'_> {
         (steered && self.component == Component::ApiServer).then_some(MARK_NEWCOMER)
     }
 
-    /// Whether a static pod listens as well, as after a boot. It serves whatever becomes of the others. What the API says of
-    /// those is what was true before the boot, for half a minute, and each server starts beside two others.
+    /// Whether a static pod serves as well, as after a boot. Then nothing is lost with the others. What the API says of those
+    /// is what was true before the boot, for half a minute, and each server starts beside two others.
     async fn is_beside_a_static_pod(&self) -> Result<bool, StepError> {
-        let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
-        Ok(listeners.iter().any(|listener| in_static_pod(&listener.process)))
+        let mark = self.mark().map(|_| MARK_SERVING);
+        Ok(once(self.site.serves(self.component, mark, in_static_pod).await)?.is_ok())
     }
 
     /// Refuses a new pod that restarts again and again, whose image cannot be had, or that the kubelet holds to be Ready for so long while

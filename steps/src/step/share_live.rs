@@ -1,6 +1,7 @@
 //! `share-port/<c>` with `--handover steer`: makes the static process's live listener shareable. Touches
 //! nothing else of it. Undo: makes the listener as it was.
 
+use super::archive;
 use crate::component::Component;
 use crate::handover::pair::{gone, is_cut, settled};
 use crate::host::{HostError, Listener};
@@ -27,10 +28,27 @@ impl ShareLive {
             return Ok(None);
         }
         let Some(listener) = self.listener().await? else {
+            self.refuse_an_edit(cx)?;
             return Err(Pending::NotYet(format!("the static {} does not listen", self.component)));
         };
         settled(self.site.node.host.share(&listener).await)?;
         Ok(Some(listener))
+    }
+
+    /// A static pod that was edited in mid-run starts anew, and cannot listen beside the DaemonSet's.
+    fn refuse_an_edit(&self, cx: &Context) -> Result<(), StepError> {
+        let (manifests, name) = (&self.site.node.manifests, self.component.manifest_file());
+        let (Some(archived), Some(now)) = (archive::digest(cx, self.component), manifests.read(name)?) else {
+            return Ok(());
+        };
+        if *archived == json!(now.digest()) {
+            return Ok(());
+        }
+        Err(StepError::fatal(format!(
+            "{} has been changed by somebody else since this run archived it; put back what was there, or pivot again with \
+             the change",
+            manifests.file(name).display()
+        )))
     }
 }
 

@@ -63,6 +63,9 @@ pub fn timeouts() -> Timeouts {
         unschedulable: POLL * 50,
         // Longer than in proportion: a busy machine holds up a simulated process, too.
         unproven: POLL * 150,
+        // `Pace::second`, where it is not set, and long enough for a pod's conditions, which have whole seconds.
+        second: Duration::from_millis(1),
+        ahead: POLL * 500,
         stand_still: POLL * 60,
         // As `second` of those setups in which two servers listen for long enough to be compared.
         shadow: POLL * 150,

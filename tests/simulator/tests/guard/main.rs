@@ -305,7 +305,7 @@ async fn the_guard_waits_for_an_edit_and_then_renews_the_standby() {
 }
 
 /// The newer of two API servers gets new connections when it has proven itself, long before the older one's
-/// pod is deleted. If the newer one's pod is deleted instead, the older one gets them.
+/// pod is deleted: that waits for `minReadySeconds`. If the newer one's pod is deleted instead, the older one gets them.
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_roll_out_connections_go_to_the_server_that_stays() {
     let (world, _run, _dir) = pivoted().await;
@@ -321,6 +321,9 @@ async fn in_a_roll_out_connections_go_to_the_server_that_stays() {
         world.simulator.slow_kubelet(1_000_000); // It does not get to the pod that is deleted.
         let pods = world.cluster.pods_labelled(&Site::pod_labels(Component::ApiServer)).await.unwrap();
         let newer = pods.iter().find(|pod| pod.metadata.uid == group[1].process.pod_uid).unwrap();
+        tokio::time::sleep(POLL * 50).await;
+        let pods = world.cluster.pods_labelled(&Site::pod_labels(Component::ApiServer)).await.unwrap();
+        assert!(pods.iter().all(|pod| pod.metadata.deletion_timestamp.is_none()), "neither is available yet");
         let (name, uid) = (newer.metadata.name.as_deref().unwrap(), newer.metadata.uid.as_deref().unwrap());
         world.cluster.delete_pod(name, uid).await.unwrap();
         until_connections_go_to(&world, &group, 0).await;
