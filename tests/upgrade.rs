@@ -27,7 +27,7 @@ const LONG: Duration = Duration::from_millis(100);
 const NEXT: Version = Version { minor: 36, patch: 3 };
 
 /// A pivoted node of a cluster that kubeadm has set up.
-async fn ready() -> (TestSite, RunId) {
+pub(crate) async fn ready() -> (TestSite, RunId) {
     ready_at(Duration::from_millis(5)).await
 }
 
@@ -47,7 +47,7 @@ async fn ready_at(second: Duration) -> (TestSite, RunId) {
     (world, pivot)
 }
 
-async fn live(world: &TestSite) -> Vec<(Component, Value)> {
+pub(crate) async fn live(world: &TestSite) -> Vec<(Component, Value)> {
     let mut live = Vec::new();
     for component in Component::ALL {
         let found = world.cluster.daemonset(component.daemonset_name()).await.unwrap().unwrap();
@@ -97,7 +97,7 @@ async fn carry_out(world: &TestSite, pivot: RunId, upgrade: plan::Upgrade, end: 
 }
 
 /// As the guard does when it starts.
-fn keep_standby(world: &TestSite, journal: &Journal) {
+pub(crate) fn keep_standby(world: &TestSite, journal: &Journal) {
     let told = JournalView::of(&journal.reader()).unwrap().unwrap();
     told.standby(&world.state_dir()).begin(&told.retired).unwrap();
 }

@@ -29,6 +29,7 @@ mod status_cluster;
 mod step_by_step;
 mod take_up;
 mod upgrade;
+mod upgrade_etcd;
 
 pub(crate) use adopt::adopt;
 pub(crate) use certs::certs;

@@ -3,6 +3,7 @@
 use super::all_nodes;
 use super::carry_on::{conclude, engine};
 use super::certs_renew::refuse_a_lost_renewal;
+use super::upgrade_etcd::refuse_a_lost_etcd;
 use super::take_up::{Asked, TakenUp, settings, take_lock, take_up};
 use crate::args::{Global, Rollback};
 use crate::exit::{Exit, Failure};
@@ -45,6 +46,7 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
     }
     if meant.state.rollback().is_none() {
         refuse_a_lost_edit(&site, &meant.state).await?;
+        refuse_a_lost_etcd(&site, run, &meant.state)?;
         if meant.state.plan().workflow() == PIVOT && !args.allow_downgrade {
             refuse_a_downgrade(global)?;
             refuse_what_was_outrun(&site, run).await?;

@@ -3,6 +3,7 @@
 use super::carry_on::{conclude, engine, nothing_to_do};
 use super::edit::{daemonset, self_hosted};
 use super::rollback::rollback;
+use super::upgrade_etcd::upgrade_etcd;
 use crate::args::{AllNodes, Consent, Global, LockArg, Pace, Release, Rollback, Upgrade, UpgradeCommand};
 use crate::env::{access, refuse_another_cluster, require_root, site};
 use crate::exit::{Exit, Failure};
@@ -12,7 +13,7 @@ use crate::render::template_diff;
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::fsync::remove_durable;
-use fulcrum_engine::state::{Reader, RunId};
+use fulcrum_engine::state::{Journal, Reader, RunId};
 use fulcrum_engine::{Plan, PlanError};
 use fulcrum_steps::cluster::{Access, Cluster};
 use fulcrum_steps::component::Component;
@@ -22,6 +23,7 @@ use fulcrum_steps::manifest::{TemplateChange, can_roll_out};
 use fulcrum_steps::plan::{self, FINALIZE, UPGRADE};
 use fulcrum_steps::run_info::LockPurpose;
 use fulcrum_steps::settings::Settings;
+use fulcrum_steps::site::Site;
 use fulcrum_steps::upgrade::{Found, Merged, Renderer, Wish, end_of_emulation, others_follow, target};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -40,6 +42,7 @@ pub(crate) async fn upgrade(global: &Global, args: &Upgrade, shell: &Shell) -> R
         }
         UpgradeCommand::Apply { release, pace } => apply(global, release, pace, shell).await,
         UpgradeCommand::Finalize { pace } => finalize(global, pace, shell).await,
+        UpgradeCommand::Etcd { release, pace } => upgrade_etcd(global, release, pace, shell).await,
         UpgradeCommand::Rollback { kubeconfig, consent } => back(global, kubeconfig, consent, shell).await,
     }
 }
@@ -118,16 +121,30 @@ fn last_upgrade(journal: &Reader) -> Result<Option<RunId>, Failure> {
 }
 
 /// A node whose control plane runs from its DaemonSets, and from nothing else.
-struct SelfHosted {
-    told: JournalView,
-    settings: Settings,
+pub(super) struct SelfHosted {
+    pub(super) told: JournalView,
+    pub(super) settings: Settings,
     access: Access,
     host: Arc<dyn Host>,
-    live: Vec<(Component, Value)>,
+    pub(super) live: Vec<(Component, Value)>,
 }
 
 impl SelfHosted {
+    /// Such a node, whose DaemonSets can be rolled out.
     async fn find(global: &Global, kubeconfig: Option<&PathBuf>) -> Result<Self, Failure> {
+        let found = Self::find_any(global, kubeconfig).await?;
+        for (component, live) in &found.live {
+            can_roll_out(live).map_err(|why| {
+                Failure::refused(format!(
+                    "DaemonSet {} cannot be upgraded: {why}",
+                    component.daemonset_name()
+                ))
+            })?;
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn find_any(global: &Global, kubeconfig: Option<&PathBuf>) -> Result<Self, Failure> {
         let journal = read_before_writing(&global.state_dir, LockPurpose::Upgrade)?;
         let told = self_hosted(&journal, &Component::ALL, STATIC)?;
         let settings = Settings { of_pivot: Some(told.pivot), ..told.settings.clone() };
@@ -135,20 +152,28 @@ impl SelfHosted {
         refuse_another_cluster(&access.cluster, &settings).await?;
         let mut live = Vec::new();
         for component in Component::ALL {
-            let found = daemonset(&access.cluster, component).await?;
-            can_roll_out(&found).map_err(|why| {
-                Failure::refused(format!(
-                    "DaemonSet {} cannot be upgraded: {why}",
-                    component.daemonset_name()
-                ))
-            })?;
-            live.push((component, found));
+            live.push((component, daemonset(&access.cluster, component).await?));
         }
         Ok(Self { told, settings, access, host, live })
     }
 
-    fn cluster(&self) -> &Cluster {
+    pub(super) fn cluster(&self) -> &Cluster {
         &self.access.cluster
+    }
+
+    /// The site of a change here.
+    pub(super) fn site(&self, global: &Global) -> Site {
+        site(self.settings.clone(), &self.access, Arc::clone(&self.host), &global.state_dir)
+    }
+
+    /// The journal, if nothing has happened here since a person was asked: the guard, or another command, may have begun
+    /// a run.
+    pub(super) fn open(&self, global: &Global) -> Result<Journal, Failure> {
+        let journal = open_journal(&global.state_dir, LockPurpose::Upgrade)?;
+        if self_hosted(&journal.reader(), &Component::ALL, STATIC)?.runs != self.told.runs {
+            return Err(gone_on_meanwhile(self.told.pivot));
+        }
+        Ok(journal)
     }
 
     async fn target(&self, release: &Release, shell: &Shell) -> Result<Found, Failure> {
@@ -213,11 +238,7 @@ impl SelfHosted {
         if !pace.consent.yes {
             shell.confirm(question)?;
         }
-        let journal = open_journal(&global.state_dir, LockPurpose::Upgrade)?;
-        // The guard, or another command, may have begun a run while a person was asked.
-        if self_hosted(&journal.reader(), &Component::ALL, STATIC)?.runs != self.told.runs {
-            return Err(gone_on_meanwhile(self.told.pivot));
-        }
+        let journal = self.open(global)?;
         let pivot = self.told.pivot;
         if self.settings.guard {
             // A guard does this when it starts, and that may not have been since the pivot.
@@ -227,7 +248,7 @@ impl SelfHosted {
             copy_program(program, &rest.kubeadm)?;
         }
         let plan = make(&self.settings, pivot, upgrade).map_err(|error| Failure::new(Exit::Other, error))?;
-        let site = Arc::new(site(self.settings, &self.access, self.host, &global.state_dir));
+        let site = Arc::new(self.site(global));
         let (engine, progress) = engine(journal, &site, &[], None, shell).await?;
         conclude(engine.start(plan).await, &progress, shell)
     }

@@ -30,7 +30,6 @@ pub use connect::{Access, AccessError, connect, connect_nowhere};
 pub use error::{Cause, ClusterError};
 pub(crate) use etcd::{EtcdSeen, Member, address_of};
 pub use etcd_door::EtcdDoor;
-pub(crate) use etcd_snapshot::Snapshot;
 pub(crate) use last_words::failing;
 pub(crate) use lock::node_of;
 pub use lock::{Lock, LockError};

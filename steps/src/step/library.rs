@@ -7,6 +7,7 @@ use super::await_ready::AwaitReady;
 use super::await_roll_out::AwaitRollOut;
 use super::await_standbys::AwaitStandbys;
 use super::bridge::Bridge;
+use super::change_etcd::ChangeEtcd;
 use super::create_daemonset::CreateDaemonset;
 use super::create_secrets::CreateSecrets;
 use super::edit_daemonset::EditDaemonset;
@@ -31,6 +32,7 @@ use super::retire_static::RetireStatic;
 use super::roll_certs::{PrepareRollCerts, RollCerts};
 use super::share_live::ShareLive;
 use super::share_port::SharePort;
+use super::snapshot_etcd::SnapshotEtcd;
 use super::start_static::StartStatic;
 use super::switch::Switch;
 use super::update_secrets::{PrepareUpdateSecrets, UpdateSecrets};
@@ -82,6 +84,8 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
             Job::AwaitStandbys { component } => Arc::new(AwaitStandbys { site, component }),
             Job::UploadConfig { from, to } => Arc::new(UploadConfig { site, from, to }),
             Job::KubeadmPhase(call) => Arc::new(RunPhase { site, call }),
+            Job::SnapshotEtcd(change) => Arc::new(SnapshotEtcd { site, change }),
+            Job::ChangeEtcd(change) => Arc::new(ChangeEtcd { site, change }),
             Job::PrepareRollCerts { component } => Arc::new(PrepareRollCerts { site, component }),
             Job::RenewCerts { name } => Arc::new(RenewCerts { site, name }),
             Job::PrepareUpdateSecrets => Arc::new(PrepareUpdateSecrets { site }),
