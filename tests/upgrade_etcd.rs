@@ -1,27 +1,31 @@
 //! Another image for the etcd of a node whose control plane runs from its DaemonSets.
 
 use crate::edit::{guard_goes_on, settings};
-use crate::support::{SOON, TestSite, outcome, reason};
-use crate::upgrade::{keep_standby, live, ready};
+use crate::support::{SOON, TestSite, outcome, reason, setup};
+use crate::upgrade::{keep_standby, live, noted_by_kubeadm, ready};
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Digest, RunId};
-use fulcrum_engine::{Ending, Outcome};
+use fulcrum_engine::{Ending, Outcome, Silent};
 use fulcrum_simulator::rehearsal::{
-    Change, ChildExit, Fault, Load, POLL, Point, SimulatedKubeadm, Then, Version, When,
+    Change, ChildExit, Fault, Load, POLL, Point, SimulatedKubeadm, SimulatedSite, Then, Version, When,
 };
 use fulcrum_simulator::{Alarm, Origin};
+use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::guard::GuardEnv;
 use fulcrum_steps::host::{ManifestsDir, Node as Machine};
 use fulcrum_steps::plan::{self, UpgradeEtcd};
-use fulcrum_steps::settings::Settings;
+use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
 use fulcrum_steps::site::Site;
-use fulcrum_steps::upgrade::{EtcdError, EtcdFound, EtcdStepError, Wish, etcd_of, etcd_target, with_etcd_image};
+use fulcrum_steps::upgrade::{
+    EtcdError, EtcdFound, EtcdStepError, Wish, etcd_of, etcd_target, with_etcd_image,
+};
 use k8s_openapi::api::core::v1::{ContainerImage, Node};
 use kube::Api;
 use kube::api::PostParams;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 const MANIFEST: &str = "etcd.yaml";
@@ -32,13 +36,13 @@ const MINOR: &str = "registry.k8s.io/etcd:3.7.0-0";
 /// How long an etcd may take that never serves.
 const IN_VAIN: Duration = Duration::from_secs(3);
 
-async fn site(world: &TestSite, pivot: RunId) -> Site {
-    let settings = Settings { of_pivot: Some(pivot), ..settings(&world.journal(), pivot) };
-    Site::clone(&*GuardEnv::site(&**world, settings).await.unwrap())
+async fn site(world: &SimulatedSite, pivot: RunId) -> Site {
+    let settings = Settings { of_pivot: Some(pivot), ..settings(&world.journal().unwrap(), pivot) };
+    Site::clone(&*GuardEnv::site(world, settings).await.unwrap())
 }
 
 /// What the kubeadm of 1.`minor` makes of this node's etcd.
-async fn find_on(site: &Site, world: &TestSite, minor: u16) -> Result<EtcdFound, EtcdError> {
+async fn find_on(site: &Site, world: &SimulatedSite, minor: u16) -> Result<EtcdFound, EtcdError> {
     let (live, kubeadm) = (live(world).await, SimulatedKubeadm(Version { minor, patch: 0 }));
     let wish = Wish {
         cluster: &world.cluster,
@@ -53,13 +57,13 @@ async fn find_on(site: &Site, world: &TestSite, minor: u16) -> Result<EtcdFound,
     etcd_target(site, &wish, false).await
 }
 
-async fn find(world: &TestSite, pivot: RunId, minor: u16) -> Result<EtcdFound, EtcdError> {
+async fn find(world: &SimulatedSite, pivot: RunId, minor: u16) -> Result<EtcdFound, EtcdError> {
     find_on(&site(world, pivot).await, world, minor).await
 }
 
 /// The image is on the node.
-async fn load_image(world: &TestSite, image: &str) {
-    let nodes: Api<Node> = Api::all(world.simulator.client());
+async fn load_image(world: &SimulatedSite, image: &str) {
+    let nodes: Api<Node> = Api::all(world.machine().client());
     loop {
         let mut node = nodes.get(world.machine().name()).await.unwrap();
         let status = node.status.get_or_insert_default();
@@ -74,7 +78,7 @@ async fn load_image(world: &TestSite, image: &str) {
     }
 }
 
-async fn upgrade_to(world: &TestSite, pivot: RunId, minor: u16, within: Duration) -> UpgradeEtcd {
+async fn upgrade_to(world: &SimulatedSite, pivot: RunId, minor: u16, within: Duration) -> UpgradeEtcd {
     for image in [PATCH, MINOR] {
         load_image(world, image).await;
     }
@@ -83,20 +87,20 @@ async fn upgrade_to(world: &TestSite, pivot: RunId, minor: u16, within: Duration
     UpgradeEtcd { change, within, why }
 }
 
-async fn carry_out(world: &TestSite, pivot: RunId, upgrade: UpgradeEtcd) -> Ending {
-    let journal = world.journal();
+async fn carry_out(world: &SimulatedSite, pivot: RunId, upgrade: UpgradeEtcd) -> Ending {
+    let journal = world.journal().unwrap();
     let settings = Settings { of_pivot: Some(pivot), ..settings(&journal, pivot) };
     let plan = plan::upgrade_etcd(&settings, pivot, upgrade).unwrap();
     keep_standby(world, &journal);
-    world.engine(&journal, settings).await.start(plan).await.unwrap()
+    world.engine(&journal, settings).await.unwrap().start(plan).await.unwrap()
 }
 
-fn manifest(world: &TestSite) -> String {
+fn manifest(world: &SimulatedSite) -> String {
     world.manifests().read(MANIFEST).unwrap().unwrap().content
 }
 
 /// The manifest from before the pivot with this image is there, and etcd and all of the control plane serve.
-async fn runs(world: &TestSite, image: &str) {
+async fn runs(world: &SimulatedSite, image: &str) {
     let expected = with_etcd_image(&world.before[MANIFEST].content, OLD, image).unwrap();
     assert_eq!(manifest(world), expected);
     assert_eq!(etcd_of(&expected).as_deref(), Some(image));
@@ -282,4 +286,45 @@ async fn a_power_cut_with_an_etcd_that_does_not_come_up_is_taken_back_without_an
     let ending = guard_goes_on(&world).await;
     assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
     world.assert_pivoted("after a power cut").await;
+}
+
+/// On several nodes one goes after the other. The API servers of the others serve meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_node_of_three_gets_its_etcd_while_the_others_serve() {
+    let root = tempfile::tempdir().unwrap();
+    let setup = setup().with_nodes(3).with_handover(Wanted::Way(HandoverMode::Steer));
+    let sites = SimulatedSite::boot_all(&setup, root.path()).await.unwrap();
+    let mut pivots = Vec::new();
+    for site in &sites {
+        let ending = site.pivot(&site.journal().unwrap(), Arc::new(Silent)).await.unwrap();
+        assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
+        pivots.push(ending.run);
+    }
+    noted_by_kubeadm(sites[0].machine().client()).await;
+    for site in &sites {
+        load_image(site, MINOR).await;
+    }
+
+    sites[1].machine().hold_down("etcd");
+    let refused = find(&sites[0], pivots[0], 37).await.unwrap_err();
+    assert!(matches!(&refused, EtcdError::NotSpared(why) if why.contains("no member to spare")), "{refused}");
+    sites[1].machine().repair("etcd");
+    runs(&sites[1], OLD).await;
+
+    let other = Cluster::new(sites[1].machine().client_from_outside());
+    let asks = tokio::spawn(async move {
+        for asked in 0u32.. {
+            other.version().await.unwrap_or_else(|error| panic!("after {asked}: {error}"));
+            tokio::time::sleep(POLL).await;
+        }
+    });
+    for number in [0, 2] {
+        let upgrade = upgrade_to(&sites[number], pivots[number], 37, SOON).await;
+        let ending = carry_out(&sites[number], pivots[number], upgrade).await;
+        assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
+        runs(&sites[number], MINOR).await;
+    }
+    assert!(!asks.is_finished(), "a request to another node has failed");
+    asks.abort();
+    runs(&sites[1], OLD).await;
 }

@@ -5,9 +5,7 @@ use async_trait::async_trait;
 use fulcrum_engine::state::fsync::write_atomic;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::manifest::StaticPod;
-use fulcrum_steps::upgrade::{
-    KubeadmInput, RenderError, Renderer, Version, etcd_in_list, kubeadm_config,
-};
+use fulcrum_steps::upgrade::{KubeadmInput, RenderError, Renderer, Version, etcd_in_list, kubeadm_config};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

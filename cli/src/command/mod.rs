@@ -24,6 +24,7 @@ mod rehearse_nodes;
 mod rehearse_story;
 mod resume;
 mod rollback;
+mod self_hosted;
 mod status;
 mod status_cluster;
 mod step_by_step;

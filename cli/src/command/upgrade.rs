@@ -1,36 +1,27 @@
 //! `fulcrum upgrade`: another release of Kubernetes for a control plane that runs from its DaemonSets.
 
 use super::carry_on::{conclude, engine, nothing_to_do};
-use super::edit::{daemonset, self_hosted};
 use super::rollback::rollback;
+use super::self_hosted::SelfHosted;
 use super::upgrade_etcd::upgrade_etcd;
 use crate::args::{AllNodes, Consent, Global, LockArg, Pace, Release, Rollback, Upgrade, UpgradeCommand};
-use crate::env::{access, refuse_another_cluster, require_root, site};
+use crate::env::require_root;
 use crate::exit::{Exit, Failure};
-use crate::journal::{gone_on_meanwhile, open_journal, read_before_writing, read_journal};
+use crate::journal::read_journal;
 use crate::kubeadm::{Kubeadm, copy_of, copy_program};
 use crate::render::template_diff;
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::fsync::remove_durable;
-use fulcrum_engine::state::{Journal, Reader, RunId};
+use fulcrum_engine::state::{Reader, RunId};
 use fulcrum_engine::{Plan, PlanError};
-use fulcrum_steps::cluster::{Access, Cluster};
-use fulcrum_steps::component::Component;
-use fulcrum_steps::guard::JournalView;
-use fulcrum_steps::host::Host;
 use fulcrum_steps::manifest::{TemplateChange, can_roll_out};
 use fulcrum_steps::plan::{self, FINALIZE, UPGRADE};
 use fulcrum_steps::run_info::LockPurpose;
 use fulcrum_steps::settings::Settings;
-use fulcrum_steps::site::Site;
 use fulcrum_steps::upgrade::{Found, Merged, Renderer, Wish, end_of_emulation, others_follow, target};
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// What a person does where no DaemonSet runs.
-const STATIC: &str = "this node's control plane is not self-hosted: upgrade it with `kubeadm upgrade`";
 
 pub(crate) async fn upgrade(global: &Global, args: &Upgrade, shell: &Shell) -> Result<Exit, Failure> {
     require_root()?;
@@ -120,15 +111,6 @@ fn last_upgrade(journal: &Reader) -> Result<Option<RunId>, Failure> {
     Ok(None)
 }
 
-/// A node whose control plane runs from its DaemonSets, and from nothing else.
-pub(super) struct SelfHosted {
-    pub(super) told: JournalView,
-    pub(super) settings: Settings,
-    access: Access,
-    host: Arc<dyn Host>,
-    pub(super) live: Vec<(Component, Value)>,
-}
-
 impl SelfHosted {
     /// Such a node, whose DaemonSets can be rolled out.
     async fn find(global: &Global, kubeconfig: Option<&PathBuf>) -> Result<Self, Failure> {
@@ -142,38 +124,6 @@ impl SelfHosted {
             })?;
         }
         Ok(found)
-    }
-
-    pub(super) async fn find_any(global: &Global, kubeconfig: Option<&PathBuf>) -> Result<Self, Failure> {
-        let journal = read_before_writing(&global.state_dir, LockPurpose::Upgrade)?;
-        let told = self_hosted(&journal, &Component::ALL, STATIC)?;
-        let settings = Settings { of_pivot: Some(told.pivot), ..told.settings.clone() };
-        let (access, host) = access(kubeconfig.unwrap_or(&settings.kubeconfig)).await?;
-        refuse_another_cluster(&access.cluster, &settings).await?;
-        let mut live = Vec::new();
-        for component in Component::ALL {
-            live.push((component, daemonset(&access.cluster, component).await?));
-        }
-        Ok(Self { told, settings, access, host, live })
-    }
-
-    pub(super) fn cluster(&self) -> &Cluster {
-        &self.access.cluster
-    }
-
-    /// The site of a change here.
-    pub(super) fn site(&self, global: &Global) -> Site {
-        site(self.settings.clone(), &self.access, Arc::clone(&self.host), &global.state_dir)
-    }
-
-    /// The journal, if nothing has happened here since a person was asked: the guard, or another command, may have begun
-    /// a run.
-    pub(super) fn open(&self, global: &Global) -> Result<Journal, Failure> {
-        let journal = open_journal(&global.state_dir, LockPurpose::Upgrade)?;
-        if self_hosted(&journal.reader(), &Component::ALL, STATIC)?.runs != self.told.runs {
-            return Err(gone_on_meanwhile(self.told.pivot));
-        }
-        Ok(journal)
     }
 
     async fn target(&self, release: &Release, shell: &Shell) -> Result<Found, Failure> {

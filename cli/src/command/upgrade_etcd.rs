@@ -1,16 +1,14 @@
 //! `fulcrum upgrade etcd`: another image for this node's etcd, which stays a static pod.
 
 use super::carry_on::{conclude, engine, nothing_to_do};
-use super::upgrade::SelfHosted;
+use super::self_hosted::SelfHosted;
 use crate::args::{EtcdRelease, Global, Pace};
 use crate::exit::{Exit, Failure};
 use crate::kubeadm::Kubeadm;
 use crate::shell::Shell;
-use fulcrum_engine::Run;
-use fulcrum_engine::state::RunId;
-use fulcrum_steps::plan::{self, etcd_changed};
+use fulcrum_steps::plan;
 use fulcrum_steps::site::Site;
-use fulcrum_steps::upgrade::{EtcdChange, EtcdFound, Wish, etcd_of, etcd_target};
+use fulcrum_steps::upgrade::{EtcdChange, EtcdFound, Wish, etcd_target};
 use std::sync::Arc;
 
 pub(super) async fn upgrade_etcd(
@@ -79,28 +77,5 @@ fn show(site: &Site, change: &EtcdChange, seen: &[String], shell: &Shell) {
             "warning: etcd {} does not go back to {}, once it has started; a snapshot is written before, and a person restores it",
             to.version, from.version
         ));
-    }
-}
-
-/// Refuses to take an upgrade of etcd back that cannot be, or that is not in force any more.
-pub(super) fn refuse_a_lost_etcd(site: &Site, run: RunId, state: &Run) -> Result<(), Failure> {
-    let Some(change) = etcd_changed(state.plan()).filter(|_| state.is_over()) else { return Ok(()) };
-    if !change.can_go_back() {
-        return Err(Failure::refused(format!(
-            "etcd {} does not go back to {}: its data are rewritten; nothing was changed: the snapshot from before is {}, and a \
-             person restores it with `etcdutl snapshot restore`",
-            change.to.version,
-            change.from.version,
-            site.etcd_snapshot_of(run).display()
-        )));
-    }
-    let manifests = &site.node.manifests;
-    let now = manifests.read(&change.file).ok().flatten().and_then(|now| etcd_of(&now.content));
-    match now.as_ref() == Some(&change.to.image) {
-        true => Ok(()),
-        false => Err(Failure::refused(format!(
-            "{} is not any more what this run made of it: a later upgrade has changed it, or a person; nothing was changed",
-            manifests.file(&change.file).display()
-        ))),
     }
 }

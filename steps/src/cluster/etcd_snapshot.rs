@@ -97,8 +97,7 @@ impl Cluster {
         let path = "/v3/maintenance/snapshot";
         let attempt = format!("have etcd at {url} write a snapshot to {}", file.display());
         let request = http::Request::post(path).header(http::header::CONTENT_TYPE, "application/json");
-        let request =
-            request.body(b"{}".to_vec()).map_err(|error| no_way(&attempt, error.to_string()))?;
+        let request = request.body(b"{}".to_vec()).map_err(|error| no_way(&attempt, error.to_string()))?;
         let client = self.client_of(door, url, &attempt)?;
         let stream = within(&attempt, client.request_stream(request)).await?;
         pin_mut!(stream);
@@ -176,7 +175,9 @@ mod tests {
         let whole = sent(&database, 1000, digest.as_ref());
         let cut: String = whole.lines().take(3).map(|line| format!("{line}\n")).collect();
         let failed = format!("{cut}{}\n", json!({ "error": { "message": "compacted" } }));
-        for (said, why) in [(cut.as_str(), "not whole"), (&failed, "compacted"), (&whole[..900], "EOF"), ("", "not whole")] {
+        for (said, why) in
+            [(cut.as_str(), "not whole"), (&failed, "compacted"), (&whole[..900], "EOF"), ("", "not whole")]
+        {
             let error = receive(said.as_bytes(), &file).await.unwrap_err();
             assert!(error.contains(why), "{error}");
             assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
@@ -186,9 +187,11 @@ mod tests {
     #[test]
     fn what_a_member_says_of_itself_is_read() {
         let said: EtcdVersions =
-            serde_json::from_str(r#"{"etcdserver":"3.6.6","etcdcluster":"3.6.0","storage":"3.6.0"}"#).unwrap();
+            serde_json::from_str(r#"{"etcdserver":"3.6.6","etcdcluster":"3.6.0","storage":"3.6.0"}"#)
+                .unwrap();
         assert_eq!((said.server.as_str(), said.cluster.as_str()), ("3.6.6", "3.6.0"));
-        let status: Status = serde_json::from_str(r#"{"header":{},"version":"3.6.6","dbSize":"20480"}"#).unwrap();
+        let status: Status =
+            serde_json::from_str(r#"{"header":{},"version":"3.6.6","dbSize":"20480"}"#).unwrap();
         assert_eq!(status.size, "20480");
     }
 }

@@ -95,10 +95,7 @@ impl Workflow {
     /// Whether it is a change of a control plane that is self-hosted and stays so: it rolls DaemonSets out, or starts
     /// etcd again. All but the last one are asked for by a person.
     pub(super) const fn is_a_change(self) -> bool {
-        matches!(
-            self,
-            Self::Edit | Self::Upgrade | Self::UpgradeEtcd | Self::RenewCerts | Self::RollCerts
-        )
+        matches!(self, Self::Edit | Self::Upgrade | Self::UpgradeEtcd | Self::RenewCerts | Self::RollCerts)
     }
 
     /// The name that people read.

@@ -131,7 +131,8 @@ impl Step for ChangeEtcd {
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let (manifests, EtcdChange { file, to, .. }) = (&self.site.node.manifests, &self.change);
-        let saved = Self::saved(cx)?.ok_or_else(|| StepError::fatal("the manifest from before is not kept"))?;
+        let saved =
+            Self::saved(cx)?.ok_or_else(|| StepError::fatal("the manifest from before is not kept"))?;
         let changed = self.changed(&saved)?;
         manifests.sweep(file)?;
         let mut began = Instant::now();

@@ -40,10 +40,15 @@ use super::upload_config::UploadConfig;
 use super::vacate_port::VacatePort;
 use super::verify::Verify;
 use super::verify_static::VerifyStatic;
-use crate::manifest::TemplateChange;
+use crate::component::Component;
+use crate::manifest::TemplateChange::{self, Fields, Words};
 use crate::site::Site;
 use fulcrum_engine::{Step, StepRegistry, StepSpec};
 use std::sync::Arc;
+
+fn edit(site: Arc<Site>, component: Component, change: TemplateChange) -> Arc<dyn Step> {
+    Arc::new(EditDaemonset { site, component, change })
+}
 
 /// The steps of a pivot, on `site`.
 pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
@@ -74,12 +79,8 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
             Job::FallBack { component } => Arc::new(FallBack { site, component }),
             Job::Announce { why } => Arc::new(Announce { site, why }),
             Job::RenewStandby { component } => Arc::new(RenewStandby { site, component }),
-            Job::EditDaemonset { component, was, words } => {
-                Arc::new(EditDaemonset { site, component, change: TemplateChange::Words { was, words } })
-            }
-            Job::ChangeDaemonset { component, fields } => {
-                Arc::new(EditDaemonset { site, component, change: TemplateChange::Fields(fields) })
-            }
+            Job::EditDaemonset { component, was, words } => edit(site, component, Words { was, words }),
+            Job::ChangeDaemonset { component, fields } => edit(site, component, Fields(fields)),
             Job::AwaitRollOut { component, shadow } => Arc::new(AwaitRollOut { site, component, shadow }),
             Job::AwaitStandbys { component } => Arc::new(AwaitStandbys { site, component }),
             Job::UploadConfig { from, to } => Arc::new(UploadConfig { site, from, to }),

@@ -53,7 +53,10 @@ impl Step for SnapshotEtcd {
         let (site, EtcdChange { file, door, member, .. }) = (&self.site, &self.change);
         let image = site.node.manifests.read(file)?;
         let image = image.ok_or_else(|| {
-            StepError::fatal(format!("{} is gone: no etcd to upgrade", site.node.manifests.file(file).display()))
+            StepError::fatal(format!(
+                "{} is gone: no etcd to upgrade",
+                site.node.manifests.file(file).display()
+            ))
         })?;
         let dir = site.archive_of(cx.run());
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;

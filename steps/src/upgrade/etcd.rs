@@ -155,8 +155,7 @@ pub fn etcd_image(live: &str, kubeadms: &str) -> Result<String, EtcdStepError> {
     if live.contains('@') {
         return Err(EtcdStepError::Pinned(live.to_owned()));
     }
-    let to =
-        EtcdVersion::of_image(kubeadms).ok_or_else(|| EtcdStepError::NoVersion(kubeadms.to_owned()))?;
+    let to = EtcdVersion::of_image(kubeadms).ok_or_else(|| EtcdStepError::NoVersion(kubeadms.to_owned()))?;
     let no_version = || EtcdStepError::NoVersion(live.to_owned());
     EtcdVersion::of_image(live).ok_or_else(no_version)?;
     let (tag, wanted) = (tag_of(live).ok_or_else(no_version)?, tag_of(kubeadms).unwrap_or_default());

@@ -101,9 +101,13 @@ pub enum EtcdError {
          nothing was changed: see `crictl ps --name etcd`", path = path.display()
     )]
     Otherwise { path: PathBuf, image: String, runs: EtcdVersion },
-    #[error("no member of etcd is at an address of this node ({addresses}); nothing was changed: the members are {members}")]
+    #[error(
+        "no member of etcd is at an address of this node ({addresses}); nothing was changed: the members are {members}"
+    )]
     NoMember { addresses: String, members: String },
-    #[error("port {0} is not held by a static pod's process; nothing was changed: see `ss -tlnp` on the node")]
+    #[error(
+        "port {0} is not held by a static pod's process; nothing was changed: see `ss -tlnp` on the node"
+    )]
     NotStatic(u16),
     #[error("{0}; nothing was changed: wait until it is well, and say this again")]
     NotSpared(String),

@@ -16,7 +16,8 @@ mod skew;
 mod target;
 
 pub use etcd::{
-    EtcdStepError, EtcdVersion, NoEtcdVersion, etcd_allowed, etcd_image, etcd_in_list, etcd_of, with_etcd_image,
+    EtcdStepError, EtcdVersion, NoEtcdVersion, etcd_allowed, etcd_image, etcd_in_list, etcd_of,
+    with_etcd_image,
 };
 pub(crate) use etcd_target::etcd_answers;
 pub use etcd_target::{EtcdChange, EtcdError, EtcdFound, EtcdMember, EtcdRelease, etcd_target};

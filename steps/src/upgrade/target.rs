@@ -37,11 +37,8 @@ pub trait Renderer: Send + Sync {
 
     /// The image of etcd that it takes for a version. `None` where etcd is outside of the cluster, as its configuration
     /// says.
-    async fn etcd_image(
-        &self,
-        input: &KubeadmInput,
-        version: Version,
-    ) -> Result<Option<String>, RenderError>;
+    async fn etcd_image(&self, input: &KubeadmInput, version: Version)
+    -> Result<Option<String>, RenderError>;
 }
 
 /// A kubeadm could not be used.

@@ -246,7 +246,8 @@ impl Machine {
                     self.kill(pid, 2);
                 }
                 (Life::Starting(_), _) if self.is_outdated(pid) => {
-                    let what = format!("{} ({pid}) ends: a newer release has written its data", proc.program.name);
+                    let what =
+                        format!("{} ({pid}) ends: a newer release has written its data", proc.program.name);
                     log.add(now, subject(), what);
                     self.kill(pid, 1);
                 }
