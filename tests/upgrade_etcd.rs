@@ -134,6 +134,13 @@ async fn etcd_gets_its_image_and_comes_back_exactly_within_its_minor_release() {
     let kept = std::fs::read(run["manifest"].as_str().unwrap()).unwrap();
     assert_eq!(Digest::of(&kept), world.before[MANIFEST].digest());
 
+    let mut history = std::process::Command::new(env!("CARGO_BIN_EXE_fulcrum"));
+    history.env_clear().arg("--state-dir").arg(world.state_dir()).args(["history", "last", "--diff"]);
+    let told = String::from_utf8(history.output().unwrap().stdout).unwrap();
+    for line in [format!("-    image: {OLD}"), format!("+    image: {PATCH}")] {
+        assert!(told.contains(&line), "{told}");
+    }
+
     // On a single node requests fail while etcd is away, and none fails after that.
     let [during, after] = load.take("back").try_into().unwrap();
     assert!(during.direct.answered > 0 && after.direct.answered > 0, "{during:?} {after:?}");

@@ -7,7 +7,7 @@
 
 use crate::host::{FileImage, Process};
 use crate::site::{Site, describe, in_static_pod};
-use crate::upgrade::{EtcdChange, EtcdVersion, etcd_answers, etcd_of, with_etcd_image};
+use crate::upgrade::{EtcdChange, EtcdVersion, etcd_answers, etcd_of, no_alarm, with_etcd_image};
 use async_trait::async_trait;
 use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use serde::{Deserialize, Serialize};
@@ -22,18 +22,19 @@ pub(super) struct ChangeEtcd {
 
 /// What was there before.
 #[derive(Debug, Serialize, Deserialize)]
-struct Saved {
-    manifest: FileImage,
+pub(crate) struct SavedEtcd {
+    /// The manifest.
+    pub(crate) manifest: FileImage,
     /// The pod that ran. The kubelet makes its uid from the manifest.
     pod_uid: String,
 }
 
 impl ChangeEtcd {
-    fn saved(cx: &Context) -> Result<Option<Saved>, StepError> {
+    fn saved(cx: &Context) -> Result<Option<SavedEtcd>, StepError> {
         cx.pre_image().map(serde_json::from_slice).transpose().map_err(StepError::fatal)
     }
 
-    fn changed(&self, saved: &Saved) -> Result<FileImage, StepError> {
+    fn changed(&self, saved: &SavedEtcd) -> Result<FileImage, StepError> {
         let EtcdChange { from, to, .. } = &self.change;
         let content = with_etcd_image(&saved.manifest.content, &from.image, &to.image);
         Ok(saved.manifest.with_content(content.map_err(StepError::fatal)?))
@@ -55,12 +56,16 @@ impl ChangeEtcd {
     }
 
     /// Whether etcd serves as this version, from the pod of before or from another one.
-    async fn serves(&self, version: EtcdVersion, saved: &Saved, as_before: bool) -> Look<Process> {
+    async fn serves(&self, version: EtcdVersion, saved: &SavedEtcd, as_before: bool) -> Look<Process> {
         let process = self.process().await?;
         if (process.pod_uid.as_ref() == Some(&saved.pod_uid)) != as_before {
             return Err(Pending::NotYet(format!("{} still listens", describe(&process))));
         }
-        etcd_answers(&self.site, &self.change, version).await?;
+        let seen = etcd_answers(&self.site, &self.change, version).await?;
+        // An alarm is no reason to keep the former one from coming back.
+        if !as_before {
+            no_alarm(&seen)?;
+        }
         Ok(process)
     }
 
@@ -68,7 +73,7 @@ impl ChangeEtcd {
         &self,
         cx: &Context,
         version: EtcdVersion,
-        saved: &Saved,
+        saved: &SavedEtcd,
         as_before: bool,
     ) -> Result<Process, StepError> {
         let what = format!("etcd {version} to serve");
@@ -77,7 +82,7 @@ impl ChangeEtcd {
     }
 
     /// The new etcd stays, if it serves.
-    async fn stays(&self, cx: &Context, saved: &Saved) -> Result<(), StepError> {
+    async fn stays(&self, cx: &Context, saved: &SavedEtcd) -> Result<(), StepError> {
         let EtcdChange { from, to, file, .. } = &self.change;
         // Its own run has waited for it already, unless that was cut short.
         let within = self.site.timeouts.image;
@@ -120,7 +125,7 @@ impl Step for ChangeEtcd {
             Err(Pending::NotYet(seen)) => return Err(StepError::retry(seen)),
             Err(Pending::Failed(error)) => return Err(error),
         };
-        let saved = Saved { manifest, pod_uid: process.pod_uid.unwrap_or_default() };
+        let saved = SavedEtcd { manifest, pod_uid: process.pod_uid.unwrap_or_default() };
         Ok(serde_json::to_vec(&saved).map_err(StepError::fatal)?)
     }
 

@@ -43,5 +43,6 @@ mod vacate_port;
 mod verify;
 mod verify_static;
 
+pub(crate) use change_etcd::SavedEtcd;
 pub use job::{BridgeAct, Job, PhaseCall, RedirectAct};
 pub use library::library;

@@ -79,7 +79,11 @@ impl Step for SnapshotEtcd {
         Ok(json!({ "manifest": manifest, "snapshot": path, "of": snapshot }))
     }
 
-    async fn undo(&self, _cx: &Context) -> Result<(), StepError> {
+    /// What was cut short goes: it is of no use, and holds Secrets.
+    async fn undo(&self, cx: &Context) -> Result<(), StepError> {
+        if self.site.archive_of(cx.run()).exists() {
+            fsync::sweep(&self.site.etcd_snapshot_of(cx.run()))?;
+        }
         Ok(())
     }
 }

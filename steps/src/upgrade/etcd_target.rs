@@ -5,7 +5,7 @@ use super::etcd::{
     EtcdStepError, EtcdVersion, NoEtcdVersion, etcd_allowed, etcd_image, etcd_of, with_etcd_image,
 };
 use super::{NoVersion, RenderError, TargetError, Version, Wish};
-use crate::cluster::{ClusterError, EtcdDoor, Member, address_of};
+use crate::cluster::{ClusterError, EtcdDoor, EtcdSeen, Member, address_of};
 use crate::component::Component;
 use crate::handover::elsewhere::{door, elsewhere_at};
 use crate::host::HostError;
@@ -229,19 +229,20 @@ impl EtcdChange {
         let seen = elsewhere_at(site, self.api_port, &self.door).await?;
         let quorum = seen.quorum_kept(&site.settings.node_addresses).map_err(Pending::NotYet)?;
         let servers = seen.servers_ready().map_err(Pending::NotYet)?;
-        let own = self.is_well(site).await?;
-        Ok(vec![own, quorum, servers])
+        let own = self.asked(site).await?;
+        no_alarm(&own)?;
+        Ok(vec![self.is_well(&own)?, quorum, servers])
     }
 
-    /// Whether this member is healthy, has its vote, and no alarm is raised.
-    async fn is_well(&self, site: &Site) -> Look<String> {
+    /// What this member says of etcd.
+    async fn asked(&self, site: &Site) -> Look<EtcdSeen> {
+        let door = EtcdDoor { servers: vec![self.member.url.clone()], ..self.door.clone() };
+        answered(site.cluster.etcd(&door).await)
+    }
+
+    /// Whether this member is healthy, and has its vote.
+    fn is_well(&self, seen: &EtcdSeen) -> Look<String> {
         let EtcdMember { name, url, .. } = &self.member;
-        let door = EtcdDoor { servers: vec![url.clone()], ..self.door.clone() };
-        let seen = answered(site.cluster.etcd(&door).await)?;
-        if !seen.alarms.is_empty() {
-            let alarms = seen.alarms.join(", ");
-            return Err(Pending::NotYet(format!("etcd has raised an alarm: {alarms}")));
-        }
         let Some(own) = seen.members.iter().find(|member| member.name == *name) else {
             return Err(Pending::NotYet(format!("etcd at {url} does not list member {name}")));
         };
@@ -267,11 +268,21 @@ impl EtcdChange {
     }
 }
 
-/// Whether this node's member serves as an etcd of this version.
-pub(crate) async fn etcd_answers(site: &Site, change: &EtcdChange, version: EtcdVersion) -> Look<()> {
+/// Whether etcd has raised no alarm.
+pub(crate) fn no_alarm(seen: &EtcdSeen) -> Look<()> {
+    match seen.alarms.is_empty() {
+        true => Ok(()),
+        false => Err(Pending::NotYet(format!("etcd has raised an alarm: {}", seen.alarms.join(", ")))),
+    }
+}
+
+/// Whether this node's member serves as an etcd of this version. Returns what it says of etcd.
+pub(crate) async fn etcd_answers(site: &Site, change: &EtcdChange, version: EtcdVersion) -> Look<EtcdSeen> {
     let said = answered(site.cluster.etcd_versions(&change.door, &change.member.url).await)?;
     if said.server.parse() != Ok(version) {
         return Err(Pending::NotYet(format!("etcd {} answers, not {version}", said.server)));
     }
-    change.is_well(site).await.map(drop)
+    let seen = change.asked(site).await?;
+    change.is_well(&seen)?;
+    Ok(seen)
 }

@@ -19,8 +19,8 @@ pub use etcd::{
     EtcdStepError, EtcdVersion, NoEtcdVersion, etcd_allowed, etcd_image, etcd_in_list, etcd_of,
     with_etcd_image,
 };
-pub(crate) use etcd_target::etcd_answers;
 pub use etcd_target::{EtcdChange, EtcdError, EtcdFound, EtcdMember, EtcdRelease, etcd_target};
+pub(crate) use etcd_target::{etcd_answers, no_alarm};
 pub use kubeadm::{KubeadmInput, NotKubeadms, kubeadm_config};
 pub(crate) use kubeadm::{noted_version, with_version};
 pub use merge::{Conflict, MergeError, Merged, merge};

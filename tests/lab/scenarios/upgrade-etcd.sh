@@ -21,6 +21,8 @@ check_pivoted
 need wait_until 'the pod is available' 60 available
 need check "the images and the kubeadm of $next are on the node" bring "$next"
 before=$(etcd_image)
+# The kubelet lists it within a minute.
+need wait_until 'the dry run takes the image' 120 node_exec fulcrum upgrade etcd "${to[@]}" --dry-run --state-dir "$STATE_DIR"
 fulcrum_ends 0 upgrade etcd "${to[@]}" --dry-run
 expect_eq 'a dry run changes nothing' "$before" "$(etcd_image)"
 etcd_goes_there
