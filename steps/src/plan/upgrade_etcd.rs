@@ -1,6 +1,6 @@
 //! Another image for this node's member of etcd, which stays a static pod.
 
-use super::edit::{BACK_TRIES, lock};
+use super::edit::{BACK_TRIES, BACK_WITHIN, lock};
 use super::pivot::{step, verify};
 use crate::run_info::RunInfo;
 use crate::settings::Settings;
@@ -53,7 +53,7 @@ pub fn upgrade_etcd(settings: &Settings, pivot: RunId, upgrade: UpgradeEtcd) -> 
     let steps = vec![
         lock(),
         keep.policy(Policy::tries(2, SNAPSHOT_WITHIN)).after([StepKind::Lock]),
-        change.undo_policy(Policy::tries(BACK_TRIES, within)).after([StepKind::SnapshotEtcd]),
+        change.undo_policy(Policy::tries(BACK_TRIES, within.max(BACK_WITHIN))).after([StepKind::SnapshotEtcd]),
         verify(vec![StepKind::ChangeEtcd.into()], None).durability(Durability::Boot),
         step(StepKind::RecordHead, Job::RecordHead).after([StepKind::Verify]),
     ];

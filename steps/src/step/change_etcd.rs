@@ -13,7 +13,7 @@ use fulcrum_engine::{Context, Look, Pending, ProbeResult, Step, StepError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 pub(super) struct ChangeEtcd {
     pub(super) site: Arc<Site>,
@@ -81,22 +81,23 @@ impl ChangeEtcd {
         cx.wait(&what, self.site.timeouts.poll, look).await
     }
 
-    /// The new etcd stays, if it serves.
+    /// The new etcd stays, if it serves. Its own run has waited for that already, unless it was cut short.
     async fn stays(&self, cx: &Context, saved: &SavedEtcd) -> Result<(), StepError> {
-        let EtcdChange { from, to, file, .. } = &self.change;
-        // Its own run has waited for it already, unless that was cut short.
-        let within = self.site.timeouts.image;
-        let served = timeout(within, self.wait(cx, to.version, saved, false)).await;
-        let why = match served {
-            Ok(Ok(_)) => {
-                cx.note(format!("etcd {} stays: it does not go back to {}", to.version, from.version));
-                return Ok(());
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("it did not serve within {within:?}"),
+        let (from, to) = (self.change.from.version, self.change.to.version);
+        let until = Instant::now() + self.site.timeouts.image;
+        let look = async || match self.serves(to, saved, false).await {
+            Err(Pending::NotYet(seen)) if Instant::now() >= until => Err(self.is_stuck(cx, &seen).into()),
+            seen => seen,
         };
-        Err(StepError::fatal(format!(
-            "etcd {} does not serve ({why}), and may have rewritten its data, so that {} would not start on them: see `crictl \
+        cx.wait(&format!("etcd {to} to serve, which stays"), self.site.timeouts.poll, look).await?;
+        cx.note(format!("etcd {to} stays: it does not go back to {from}"));
+        Ok(())
+    }
+
+    fn is_stuck(&self, cx: &Context, seen: &str) -> StepError {
+        let EtcdChange { from, to, file, .. } = &self.change;
+        StepError::fatal(format!(
+            "etcd {} does not serve ({seen}), and may have rewritten its data, so that {} would not start on them: see `crictl \
              logs` for its reason; if no container of it has ever started, copy {} to {}; else restore {} with `etcdutl \
              snapshot restore`; then `fulcrum resume`",
             to.version,
@@ -104,7 +105,7 @@ impl ChangeEtcd {
             self.site.archive_of(cx.run()).join(file).display(),
             self.site.node.manifests.file(file).display(),
             self.site.etcd_snapshot_of(cx.run()).display(),
-        )))
+        ))
     }
 }
 
