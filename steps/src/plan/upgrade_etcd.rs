@@ -53,7 +53,9 @@ pub fn upgrade_etcd(settings: &Settings, pivot: RunId, upgrade: UpgradeEtcd) -> 
     let steps = vec![
         lock(),
         keep.policy(Policy::tries(2, SNAPSHOT_WITHIN)).after([StepKind::Lock]),
-        change.undo_policy(Policy::tries(BACK_TRIES, within.max(BACK_WITHIN))).after([StepKind::SnapshotEtcd]),
+        change
+            .undo_policy(Policy::tries(BACK_TRIES, within.max(BACK_WITHIN)))
+            .after([StepKind::SnapshotEtcd]),
         verify(vec![StepKind::ChangeEtcd.into()], None).durability(Durability::Boot),
         step(StepKind::RecordHead, Job::RecordHead).after([StepKind::Verify]),
     ];
