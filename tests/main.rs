@@ -40,6 +40,8 @@ mod edit;
 mod upgrade;
 // The same on three nodes: each follows, or is refused.
 mod upgrade_nodes;
+// Another image for etcd: given, refused, killed, taken back, and what is not taken back.
+mod upgrade_etcd;
 // A control plane that was found self-hosted: taken over, killed, and taken back.
 mod adopt;
 // Certificates renewed: by kubeadm, in use everywhere, killed, and put back.

@@ -5,7 +5,9 @@ use crate::support::{SOON, TestSite, outcome, reason, setup};
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Outcome};
-use fulcrum_simulator::rehearsal::{Change, ChildExit, Fault, Point, SimulatedKubeadm, Then, Version, When};
+use fulcrum_simulator::rehearsal::{
+    Change, ChildExit, Fault, Point, SimulatedKubeadm, SimulatedSite, Then, Version, When,
+};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::JournalView;
 use fulcrum_steps::handover::standby::Standby;
@@ -15,8 +17,8 @@ use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
 use fulcrum_steps::upgrade::{EMULATED, Found, Phase, TargetError, Wish, end_of_emulation, target};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
-use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -27,7 +29,7 @@ const LONG: Duration = Duration::from_millis(100);
 const NEXT: Version = Version { minor: 36, patch: 3 };
 
 /// A pivoted node of a cluster that kubeadm has set up.
-async fn ready() -> (TestSite, RunId) {
+pub(crate) async fn ready() -> (TestSite, RunId) {
     ready_at(Duration::from_millis(5)).await
 }
 
@@ -38,16 +40,21 @@ async fn ready_at(second: Duration) -> (TestSite, RunId) {
     let ending = world.pivot(&world.journal()).await;
     assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
     let pivot = ending.run;
+    noted_by_kubeadm(world.simulator.client()).await;
+    (world, pivot)
+}
+
+/// What kubeadm keeps of the cluster.
+pub(crate) async fn noted_by_kubeadm(client: Client) {
     let mut map = ConfigMap::default();
     map.metadata.name = Some("kubeadm-config".to_owned());
     let text = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.35.3\n";
     map.data = Some([("ClusterConfiguration".to_owned(), text.to_owned())].into());
-    let maps: Api<ConfigMap> = Api::namespaced(world.simulator.client(), "kube-system");
+    let maps: Api<ConfigMap> = Api::namespaced(client, "kube-system");
     maps.create(&PostParams::default(), &map).await.unwrap();
-    (world, pivot)
 }
 
-async fn live(world: &TestSite) -> Vec<(Component, Value)> {
+pub(crate) async fn live(world: &SimulatedSite) -> Vec<(Component, Value)> {
     let mut live = Vec::new();
     for component in Component::ALL {
         let found = world.cluster.daemonset(component.daemonset_name()).await.unwrap().unwrap();
@@ -97,7 +104,7 @@ async fn carry_out(world: &TestSite, pivot: RunId, upgrade: plan::Upgrade, end: 
 }
 
 /// As the guard does when it starts.
-fn keep_standby(world: &TestSite, journal: &Journal) {
+pub(crate) fn keep_standby(world: &SimulatedSite, journal: &Journal) {
     let told = JournalView::of(&journal.reader()).unwrap().unwrap();
     told.standby(&world.state_dir()).begin(&told.retired).unwrap();
 }

@@ -23,7 +23,7 @@ pub(crate) use edit::Edit;
 pub(crate) use guard::{Guard, GuardCommand, GuardPace};
 pub(crate) use history::{Export, History, HistoryCommand, ImportCheck, Prune};
 pub(crate) use look::{Doctor, Graph, Plan, Preflight, Status};
-pub(crate) use upgrade::{Release, Upgrade, UpgradeCommand};
+pub(crate) use upgrade::{EtcdRelease, Release, Upgrade, UpgradeCommand};
 
 pub(crate) use rehearse::Rehearse;
 

@@ -5,11 +5,12 @@ use async_trait::async_trait;
 use fulcrum_engine::state::fsync::write_atomic;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::manifest::StaticPod;
-use fulcrum_steps::upgrade::{KubeadmInput, RenderError, Renderer, Version, kubeadm_config};
+use fulcrum_steps::upgrade::{KubeadmInput, RenderError, Renderer, Version, etcd_in_list, kubeadm_config};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
+use tempfile::TempDir;
 use tokio::process::Command;
 
 /// kubeadm renders in well under a second. It asks no cluster for that.
@@ -36,12 +37,7 @@ impl Renderer for Kubeadm {
         version: Version,
     ) -> Result<Vec<StaticPod>, RenderError> {
         let attempt = format!("render the manifests of {version}");
-        let config = kubeadm_config(input, version).map_err(|error| self.failed(&attempt, error))?;
-        let dir = tempfile::Builder::new().prefix("fulcrum-kubeadm-").tempdir();
-        let dir = dir.map_err(|error| self.failed(&attempt, error))?;
-        let file = dir.path().join("config.yaml");
-        write_atomic(&file, config.as_bytes(), None, None).map_err(|error| self.failed(&attempt, error))?;
-        let file = file.display().to_string();
+        let (dir, file) = self.configuration(&attempt, input, version)?;
         let arguments = ["init", "phase", "control-plane", "all", "--dry-run", "--config", &file];
         self.run(&attempt, &arguments, Some(dir.path())).await?;
         let read = |component: Component| {
@@ -52,11 +48,38 @@ impl Renderer for Kubeadm {
         };
         Component::ALL.into_iter().map(read).collect()
     }
+
+    async fn etcd_image(
+        &self,
+        input: &KubeadmInput,
+        version: Version,
+    ) -> Result<Option<String>, RenderError> {
+        let attempt = format!("say which images {version} takes");
+        let (_dir, file) = self.configuration(&attempt, input, version)?;
+        let list = self.run(&attempt, &["config", "images", "list", "--config", &file], None).await?;
+        Ok(etcd_in_list(&list).map(str::to_owned))
+    }
 }
 
 impl Kubeadm {
     pub(crate) fn new(program: &Path) -> Self {
         Self { program: program.to_owned() }
+    }
+
+    /// A file with what it reads as its configuration, in a directory of its own.
+    fn configuration(
+        &self,
+        attempt: &str,
+        input: &KubeadmInput,
+        version: Version,
+    ) -> Result<(TempDir, String), RenderError> {
+        let config = kubeadm_config(input, version).map_err(|error| self.failed(attempt, error))?;
+        let dir = tempfile::Builder::new().prefix("fulcrum-kubeadm-").tempdir();
+        let dir = dir.map_err(|error| self.failed(attempt, error))?;
+        let file = dir.path().join("config.yaml");
+        write_atomic(&file, config.as_bytes(), None, None).map_err(|error| self.failed(attempt, error))?;
+        let file = file.display().to_string();
+        Ok((dir, file))
     }
 
     async fn run(

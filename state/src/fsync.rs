@@ -11,7 +11,8 @@ use std::io;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::fchown;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
 
 /// Writes `bytes` to `path`, replaces an existing file, and returns when the new one is on the disk.
 ///
@@ -28,21 +29,61 @@ pub fn write_atomic(
     mode: Option<u32>,
     owner: Option<(u32, u32)>,
 ) -> io::Result<()> {
-    let dir = parent(path)?;
-    let mut file =
-        tempfile::Builder::new().prefix(&temporary_prefix(path)).suffix(SUFFIX).tempfile_in(dir)?;
-    file.write_all(bytes)?;
+    let mut staged = Staged::create(path)?;
+    staged.write_all(bytes)?;
     if let Some((user, group)) = owner {
-        fchown(file.as_file(), Some(user), Some(group))?;
+        fchown(staged.file.as_file(), Some(user), Some(group))?;
     }
     if let Some(mode) = mode {
-        file.as_file().set_permissions(Permissions::from_mode(mode))?;
+        staged.file.as_file().set_permissions(Permissions::from_mode(mode))?;
     }
-    file.as_file().sync_all()?;
-    crate::fault::point("file/before-rename");
-    file.persist(path).map_err(|e| e.error)?;
-    crate::fault::point("file/before-dir-sync");
-    sync_dir(dir)
+    staged.commit()
+}
+
+/// A file in the making, for what is too large to be in memory at once. It has its name, and is on the disk, once
+/// [`Staged::commit`] returns. Dropped before that, it leaves nothing. Its mode is 0600.
+#[derive(Debug)]
+pub struct Staged {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Staged {
+    /// Begins a file that will be at `path`.
+    ///
+    /// # Errors
+    ///
+    /// What the system refused.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let dir = parent(path)?;
+        let file =
+            tempfile::Builder::new().prefix(&temporary_prefix(path)).suffix(SUFFIX).tempfile_in(dir)?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Gives the file its name, replaces an existing one, and returns when it is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_atomic`].
+    pub fn commit(self) -> io::Result<()> {
+        let Self { file, path } = self;
+        file.as_file().sync_all()?;
+        crate::fault::point("file/before-rename");
+        file.persist(&path).map_err(|e| e.error)?;
+        crate::fault::point("file/before-dir-sync");
+        sync_dir(parent(&path)?)
+    }
+}
+
+impl Write for Staged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Gives the file at `from` the name `to` in the same directory, and returns when that is on the disk. Replaces an
@@ -138,6 +179,24 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o644);
         assert_eq!(names(dir.path()), ["settings.yaml"]);
+    }
+
+    #[test]
+    fn a_staged_file_has_its_name_only_when_it_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("large");
+        let mut dropped = Staged::create(&path).unwrap();
+        dropped.write_all(b"half").unwrap();
+        assert!(!path.exists());
+        drop(dropped);
+        assert!(names(dir.path()).is_empty());
+        let mut staged = Staged::create(&path).unwrap();
+        staged.write_all(b"one").unwrap();
+        staged.write_all(b"two").unwrap();
+        staged.commit().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"onetwo");
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(names(dir.path()), ["large"]);
     }
 
     #[test]

@@ -12,11 +12,12 @@ use crate::component::Component;
 use crate::host::FileImage;
 use crate::manifest::{StaticPod, read_as_the_kubelet};
 use crate::run_info::RunInfo;
-use crate::step::Job;
+use crate::step::{Job, SavedEtcd};
 use crate::step_name::{StepKind, StepName};
+use crate::upgrade::with_etcd_image;
 use fulcrum_engine::state::{Digest, RunId};
 use fulcrum_engine::status::{Status, StepState};
-use fulcrum_engine::{Run, StepSpec};
+use fulcrum_engine::{Run, StepId, StepSpec};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -71,7 +72,7 @@ pub fn changes(id: RunId, run: &Run, kept: &impl Kept) -> Vec<Change> {
         return parts.iter().flat_map(Part::changes).collect();
     }
     let mut contents = Contents::default();
-    parts.iter().flat_map(Part::images).for_each(|image| contents.add(image));
+    parts.iter().flat_map(Part::images).chain(of_etcd(run, kept)).for_each(|image| contents.add(image));
     let manifests = info.settings.manifests();
     let mut files: Vec<Change> = Vec::new();
     let mut others: Vec<Change> = Vec::new();
@@ -124,6 +125,19 @@ impl Changed {
             Self::File { .. } | Self::Recorded { .. } => None,
         }
     }
+}
+
+/// etcd's manifest before and after a run that changes its image.
+fn of_etcd(run: &Run, kept: &impl Kept) -> Vec<FileImage> {
+    let id = StepId::from(StepKind::ChangeEtcd);
+    let Some((spec, state)) = run.steps().find(|(spec, _)| spec.id == id) else { return Vec::new() };
+    let Ok(Job::ChangeEtcd(change)) = serde_json::from_value(spec.args.clone()) else { return Vec::new() };
+    let saved = state.pre_image.and_then(|digest| kept.blob(&digest));
+    let saved = saved.and_then(|bytes| serde_json::from_slice::<SavedEtcd>(&bytes).ok());
+    let Some(SavedEtcd { manifest, .. }) = saved else { return Vec::new() };
+    let changed = with_etcd_image(&manifest.content, &change.from.image, &change.to.image);
+    let changed = changed.ok().map(|content| manifest.with_content(content));
+    std::iter::once(manifest).chain(changed).collect()
 }
 
 /// The part of a run that is about one component.

@@ -96,9 +96,19 @@ impl Site {
         self.rollback_mode == RollbackMode::KeepPortSharing
     }
 
+    /// The directory with the copies of `run`.
+    pub fn archive_of(&self, run: RunId) -> PathBuf {
+        self.archive().join(run.to_string())
+    }
+
+    /// The path of the snapshot of etcd that `run` has written.
+    pub fn etcd_snapshot_of(&self, run: RunId) -> PathBuf {
+        self.archive_of(run).join("etcd-snapshot.db")
+    }
+
     /// The path of the archived manifest of `component` for `run`.
     pub fn archived(&self, run: RunId, component: Component) -> PathBuf {
-        self.archive().join(run.to_string()).join(component.manifest_file())
+        self.archive_of(run).join(component.manifest_file())
     }
 
     /// Whether a process that is `the_one` serves the component: it listens, and answers 200 several times.

@@ -53,10 +53,12 @@ pub enum StepKind {
     LetGo,
     UploadConfig,
     KubeadmPhase,
+    SnapshotEtcd,
+    ChangeEtcd,
 }
 
 /// Each kind, its frozen text in the journal, and the text that people read.
-const NAMES: [(StepKind, &str, &str); 44] = [
+const NAMES: [(StepKind, &str, &str); 46] = [
     (StepKind::Preflight, "preflight", "preflight"),
     (StepKind::Lock, "lock", "lock"),
     (StepKind::Archive, "archive", "archive"),
@@ -101,6 +103,8 @@ const NAMES: [(StepKind, &str, &str); 44] = [
     (StepKind::LetGo, "let-go", "let-go"),
     (StepKind::UploadConfig, "upload-config", "upload-config"),
     (StepKind::KubeadmPhase, "kubeadm-phase", "kubeadm-phase"),
+    (StepKind::SnapshotEtcd, "snapshot-etcd", "snapshot-etcd"),
+    (StepKind::ChangeEtcd, "change-etcd", "change-etcd"),
 ];
 
 /// The name of one step of a plan.

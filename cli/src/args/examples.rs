@@ -104,6 +104,14 @@ pub(super) const UPGRADE_FINALIZE: &str = "\
 Examples:
   fulcrum upgrade finalize";
 
+pub(super) const UPGRADE_ETCD: &str = "\
+A snapshot is written to the state directory first. A person restores it: etcd
+does not go back to an earlier minor release by itself.
+
+Examples:
+  fulcrum upgrade etcd --kubeadm ./kubeadm-1.36 --dry-run
+  fulcrum upgrade etcd --kubeadm ./kubeadm-1.36";
+
 pub(super) const UPGRADE_ROLLBACK: &str = "\
 Examples:
   fulcrum upgrade rollback";

@@ -41,6 +41,16 @@ pub(crate) enum UpgradeCommand {
         #[command(flatten)]
         pace: Pace,
     },
+    /// Give this node's etcd the image of another kubeadm.
+    ///
+    /// etcd stays a static pod. Say this on one control-plane node after the other.
+    #[command(after_help = examples::UPGRADE_ETCD)]
+    Etcd {
+        #[command(flatten)]
+        release: EtcdRelease,
+        #[command(flatten)]
+        pace: Pace,
+    },
     /// Take the last upgrade back, if it is not finalized.
     #[command(after_help = examples::UPGRADE_ROLLBACK)]
     Rollback {
@@ -74,6 +84,20 @@ pub(crate) struct Release {
     pub(crate) skip_phases: Vec<Phase>,
 }
 
+/// The etcd to upgrade to.
+#[derive(Debug, clap::Args)]
+pub(crate) struct EtcdRelease {
+    /// The kubeadm whose image of etcd is wanted.
+    #[arg(long, default_value = "kubeadm", value_name = "PROGRAM")]
+    pub(crate) kubeadm: PathBuf,
+    /// The version of Kubernetes for which kubeadm names its image [default: that of the kubeadm].
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) to: Option<Version>,
+    /// Go on although the kubelet does not list the image among those that the node has.
+    #[arg(long)]
+    pub(crate) unlisted_image: bool,
+}
+
 /// How `upgrade` is used.
 const UPGRADE_HELP: &str = "\
 What the new kubeadm writes otherwise than the old one is carried over; flags
@@ -85,4 +109,5 @@ Examples:
   fulcrum upgrade plan --kubeadm ./kubeadm-1.36
   fulcrum upgrade apply --kubeadm ./kubeadm-1.36
   fulcrum upgrade rollback    until it is finalized
-  fulcrum upgrade finalize";
+  fulcrum upgrade finalize
+  fulcrum upgrade etcd --kubeadm ./kubeadm-1.36    on each node";

@@ -24,11 +24,13 @@ mod rehearse_nodes;
 mod rehearse_story;
 mod resume;
 mod rollback;
+mod self_hosted;
 mod status;
 mod status_cluster;
 mod step_by_step;
 mod take_up;
 mod upgrade;
+mod upgrade_etcd;
 
 pub(crate) use adopt::adopt;
 pub(crate) use certs::certs;

@@ -14,10 +14,10 @@ use fulcrum_engine::{PauseCause, Run};
 use fulcrum_steps::cluster::Lock;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::manifest::{Stands, StaticPod};
-use fulcrum_steps::plan::{EDIT, FINALIZE, PIVOT, RENEW_CERTS, UPGRADE, edited};
+use fulcrum_steps::plan::{EDIT, FINALIZE, PIVOT, RENEW_CERTS, UPGRADE, edited, etcd_changed};
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode};
 use fulcrum_steps::site::Site;
-use fulcrum_steps::upgrade::is_outrun;
+use fulcrum_steps::upgrade::{etcd_of, is_outrun};
 use std::sync::Arc;
 
 pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) -> Result<Exit, Failure> {
@@ -45,6 +45,7 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
     }
     if meant.state.rollback().is_none() {
         refuse_a_lost_edit(&site, &meant.state).await?;
+        refuse_a_lost_etcd(&site, run, &meant.state)?;
         if meant.state.plan().workflow() == PIVOT && !args.allow_downgrade {
             refuse_a_downgrade(global)?;
             refuse_what_was_outrun(&site, run).await?;
@@ -137,6 +138,29 @@ async fn refuse_a_lost_edit(site: &Site, run: &Run) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Refuses to take an upgrade of etcd back that cannot be, or that is not in force any more.
+fn refuse_a_lost_etcd(site: &Site, run: RunId, state: &Run) -> Result<(), Failure> {
+    let Some(change) = etcd_changed(state.plan()).filter(|_| state.is_over()) else { return Ok(()) };
+    if !change.can_go_back() {
+        return Err(Failure::refused(format!(
+            "etcd {} does not go back to {}: its data are rewritten; nothing was changed: the snapshot from before is {}, and a \
+             person restores it with `etcdutl snapshot restore`",
+            change.to.version,
+            change.from.version,
+            site.etcd_snapshot_of(run).display()
+        )));
+    }
+    let manifests = &site.node.manifests;
+    let now = manifests.read(&change.file).ok().flatten().and_then(|now| etcd_of(&now.content));
+    match now.as_ref() == Some(&change.to.image) {
+        true => Ok(()),
+        false => Err(Failure::refused(format!(
+            "{} is not any more what this run made of it: a later upgrade has changed it, or a person; nothing was changed",
+            manifests.file(&change.file).display()
+        ))),
+    }
 }
 
 /// Refuses to bring static pods back whose release is older than what the API server has stored.

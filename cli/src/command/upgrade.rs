@@ -1,12 +1,13 @@
 //! `fulcrum upgrade`: another release of Kubernetes for a control plane that runs from its DaemonSets.
 
 use super::carry_on::{conclude, engine, nothing_to_do};
-use super::edit::{daemonset, self_hosted};
 use super::rollback::rollback;
+use super::self_hosted::SelfHosted;
+use super::upgrade_etcd::upgrade_etcd;
 use crate::args::{AllNodes, Consent, Global, LockArg, Pace, Release, Rollback, Upgrade, UpgradeCommand};
-use crate::env::{access, refuse_another_cluster, require_root, site};
+use crate::env::require_root;
 use crate::exit::{Exit, Failure};
-use crate::journal::{gone_on_meanwhile, open_journal, read_before_writing, read_journal};
+use crate::journal::read_journal;
 use crate::kubeadm::{Kubeadm, copy_of, copy_program};
 use crate::render::template_diff;
 use crate::shell::Shell;
@@ -14,21 +15,13 @@ use fulcrum_engine::load::load;
 use fulcrum_engine::state::fsync::remove_durable;
 use fulcrum_engine::state::{Reader, RunId};
 use fulcrum_engine::{Plan, PlanError};
-use fulcrum_steps::cluster::{Access, Cluster};
-use fulcrum_steps::component::Component;
-use fulcrum_steps::guard::JournalView;
-use fulcrum_steps::host::Host;
 use fulcrum_steps::manifest::{TemplateChange, can_roll_out};
 use fulcrum_steps::plan::{self, FINALIZE, UPGRADE};
 use fulcrum_steps::run_info::LockPurpose;
 use fulcrum_steps::settings::Settings;
 use fulcrum_steps::upgrade::{Found, Merged, Renderer, Wish, end_of_emulation, others_follow, target};
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// What a person does where no DaemonSet runs.
-const STATIC: &str = "this node's control plane is not self-hosted: upgrade it with `kubeadm upgrade`";
 
 pub(crate) async fn upgrade(global: &Global, args: &Upgrade, shell: &Shell) -> Result<Exit, Failure> {
     require_root()?;
@@ -40,6 +33,7 @@ pub(crate) async fn upgrade(global: &Global, args: &Upgrade, shell: &Shell) -> R
         }
         UpgradeCommand::Apply { release, pace } => apply(global, release, pace, shell).await,
         UpgradeCommand::Finalize { pace } => finalize(global, pace, shell).await,
+        UpgradeCommand::Etcd { release, pace } => upgrade_etcd(global, release, pace, shell).await,
         UpgradeCommand::Rollback { kubeconfig, consent } => back(global, kubeconfig, consent, shell).await,
     }
 }
@@ -117,38 +111,19 @@ fn last_upgrade(journal: &Reader) -> Result<Option<RunId>, Failure> {
     Ok(None)
 }
 
-/// A node whose control plane runs from its DaemonSets, and from nothing else.
-struct SelfHosted {
-    told: JournalView,
-    settings: Settings,
-    access: Access,
-    host: Arc<dyn Host>,
-    live: Vec<(Component, Value)>,
-}
-
 impl SelfHosted {
+    /// Such a node, whose DaemonSets can be rolled out.
     async fn find(global: &Global, kubeconfig: Option<&PathBuf>) -> Result<Self, Failure> {
-        let journal = read_before_writing(&global.state_dir, LockPurpose::Upgrade)?;
-        let told = self_hosted(&journal, &Component::ALL, STATIC)?;
-        let settings = Settings { of_pivot: Some(told.pivot), ..told.settings.clone() };
-        let (access, host) = access(kubeconfig.unwrap_or(&settings.kubeconfig)).await?;
-        refuse_another_cluster(&access.cluster, &settings).await?;
-        let mut live = Vec::new();
-        for component in Component::ALL {
-            let found = daemonset(&access.cluster, component).await?;
-            can_roll_out(&found).map_err(|why| {
+        let found = Self::find_any(global, kubeconfig).await?;
+        for (component, live) in &found.live {
+            can_roll_out(live).map_err(|why| {
                 Failure::refused(format!(
                     "DaemonSet {} cannot be upgraded: {why}",
                     component.daemonset_name()
                 ))
             })?;
-            live.push((component, found));
         }
-        Ok(Self { told, settings, access, host, live })
-    }
-
-    fn cluster(&self) -> &Cluster {
-        &self.access.cluster
+        Ok(found)
     }
 
     async fn target(&self, release: &Release, shell: &Shell) -> Result<Found, Failure> {
@@ -213,11 +188,7 @@ impl SelfHosted {
         if !pace.consent.yes {
             shell.confirm(question)?;
         }
-        let journal = open_journal(&global.state_dir, LockPurpose::Upgrade)?;
-        // The guard, or another command, may have begun a run while a person was asked.
-        if self_hosted(&journal.reader(), &Component::ALL, STATIC)?.runs != self.told.runs {
-            return Err(gone_on_meanwhile(self.told.pivot));
-        }
+        let journal = self.open(global)?;
         let pivot = self.told.pivot;
         if self.settings.guard {
             // A guard does this when it starts, and that may not have been since the pivot.
@@ -227,7 +198,7 @@ impl SelfHosted {
             copy_program(program, &rest.kubeadm)?;
         }
         let plan = make(&self.settings, pivot, upgrade).map_err(|error| Failure::new(Exit::Other, error))?;
-        let site = Arc::new(site(self.settings, &self.access, self.host, &global.state_dir));
+        let site = Arc::new(self.site(global));
         let (engine, progress) = engine(journal, &site, &[], None, shell).await?;
         conclude(engine.start(plan).await, &progress, shell)
     }

@@ -6,6 +6,7 @@ use fulcrum_engine::history::{AttemptResult, Direction};
 use fulcrum_engine::run::Phase;
 use fulcrum_steps::plan::{
     ADOPT, EDIT, FALL_BACK, FINALIZE, HAND_OVER, PIVOT, RENEW_CERTS, RENEW_STANDBY, ROLL_CERTS, UPGRADE,
+    UPGRADE_ETCD,
 };
 use serde::Serialize;
 use std::fmt;
@@ -87,6 +88,7 @@ impl Story {
             RENEW_STANDBY => "the standby renewed from what the DaemonSets run",
             EDIT => "another command line for a component",
             UPGRADE => "another release of Kubernetes",
+            UPGRADE_ETCD => "another image for this node's etcd",
             FINALIZE => "the release without the emulation of the one before",
             RENEW_CERTS => "certificates renewed by kubeadm",
             ROLL_CERTS => "pods started for certificates that were renewed by hand",

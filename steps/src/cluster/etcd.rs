@@ -4,6 +4,7 @@
 use super::client::{Cluster, within};
 use super::error::{Cause, ClusterError};
 use super::etcd_door::EtcdDoor;
+use kube::Client;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::net::IpAddr;
@@ -24,6 +25,8 @@ pub(crate) struct Member {
     pub(crate) name: String,
     /// Where it is reached: by the other members, and by clients.
     pub(crate) urls: Vec<String>,
+    /// Those of clients.
+    pub(crate) clients: Vec<String>,
     /// Whether it has a vote. A learner has none yet.
     pub(crate) votes: bool,
     /// Why it is not healthy. `None` if it says that it is.
@@ -101,7 +104,8 @@ impl Cluster {
                 ill: self.illness(door, &listed.clients).await,
                 votes: !listed.is_learner,
                 name: listed.name,
-                urls: [listed.peers, listed.clients].concat(),
+                urls: [listed.peers, listed.clients.clone()].concat(),
+                clients: listed.clients,
             });
         }
         Ok(EtcdSeen { members, alarms: alarms.alarms.into_iter().map(|one| one.alarm).collect() })
@@ -122,7 +126,7 @@ impl Cluster {
         Some(ill)
     }
 
-    async fn post<T: DeserializeOwned>(
+    pub(super) async fn post<T: DeserializeOwned>(
         &self,
         door: &EtcdDoor,
         url: &str,
@@ -133,7 +137,7 @@ impl Cluster {
         self.send(door, url, path, request.body(body.as_bytes().to_vec())).await
     }
 
-    async fn send<T: DeserializeOwned>(
+    pub(super) async fn send<T: DeserializeOwned>(
         &self,
         door: &EtcdDoor,
         url: &str,
@@ -142,16 +146,26 @@ impl Cluster {
     ) -> Result<T, ClusterError> {
         let attempt = format!("ask etcd at {url} for {path}");
         let request = request.map_err(|error| no_way(&attempt, error.to_string()))?;
-        let to_etcd = self.to_etcd.as_ref();
-        let to_etcd = to_etcd.ok_or_else(|| no_way(&attempt, "there is no way to it".to_owned()))?;
-        let client = to_etcd(door, url).map_err(|why| no_way(&attempt, why))?;
+        let client = self.client_of(door, url, &attempt)?;
         let text = within(&attempt, client.request_text(request)).await?;
         serde_json::from_str(&text)
             .map_err(|error| ClusterError { attempt, cause: Cause::Unreadable(error.to_string()) })
     }
+
+    /// A client of the member at this URL.
+    pub(super) fn client_of(
+        &self,
+        door: &EtcdDoor,
+        url: &str,
+        attempt: &str,
+    ) -> Result<Client, ClusterError> {
+        let to_etcd = self.to_etcd.as_ref();
+        let to_etcd = to_etcd.ok_or_else(|| no_way(attempt, "there is no way to it".to_owned()))?;
+        to_etcd(door, url).map_err(|why| no_way(attempt, why))
+    }
 }
 
-fn no_way(attempt: &str, why: String) -> ClusterError {
+pub(super) fn no_way(attempt: &str, why: String) -> ClusterError {
     ClusterError { attempt: attempt.to_owned(), cause: Cause::Unreachable(why) }
 }
 

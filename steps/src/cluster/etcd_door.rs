@@ -1,11 +1,12 @@
 //! How etcd's members are reached.
 
 use kube::Client;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How an API server reaches etcd, as its flags say.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EtcdDoor {
     /// `--etcd-servers`, one URL each.
     pub servers: Vec<String>,

@@ -6,6 +6,7 @@ mod connect;
 mod error;
 mod etcd;
 mod etcd_door;
+mod etcd_snapshot;
 mod going;
 mod hold_endpoints;
 mod kept;
@@ -27,9 +28,7 @@ pub use client::Cluster;
 pub(crate) use connect::files_of;
 pub use connect::{Access, AccessError, connect, connect_nowhere};
 pub use error::{Cause, ClusterError};
-#[cfg(test)]
-pub(crate) use etcd::Member;
-pub(crate) use etcd::{EtcdSeen, address_of};
+pub(crate) use etcd::{EtcdSeen, Member, address_of};
 pub use etcd_door::EtcdDoor;
 pub(crate) use last_words::failing;
 pub(crate) use lock::node_of;

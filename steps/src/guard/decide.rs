@@ -52,7 +52,8 @@ impl RunFacts {
         match self.workflow {
             // A renewal does its part on the disk also if the API stays silent. But it rolls DaemonSets out.
             Workflow::Edit | Workflow::Upgrade | Workflow::RenewCerts | Workflow::RollCerts => true,
-            Workflow::FallBack => false,
+            // etcd may be why the API does not answer, and this run looks after it on the node alone.
+            Workflow::FallBack | Workflow::UpgradeEtcd => false,
             Workflow::Pivot | Workflow::HandOver | Workflow::RenewStandby => {
                 self.standing != Standing::Unfinished { rolling_back: true }
             }
@@ -76,6 +77,8 @@ pub enum Workflow {
     Edit,
     /// The DaemonSets get another release of Kubernetes, or end its emulation of the one before.
     Upgrade,
+    /// This node's member of etcd gets another image.
+    UpgradeEtcd,
     /// kubeadm renews certificates, and the processes get them.
     RenewCerts,
     /// The guard starts the pods that go on with older certificates.
@@ -89,10 +92,10 @@ impl Workflow {
         !matches!(self, Self::RenewStandby) && !self.is_a_change()
     }
 
-    /// Whether it is a change of a control plane that is self-hosted and stays so: it rolls DaemonSets out. All but the
-    /// last one are asked for by a person.
+    /// Whether it is a change of a control plane that is self-hosted and stays so: it rolls DaemonSets out, or starts
+    /// etcd again. All but the last one are asked for by a person.
     pub(super) const fn is_a_change(self) -> bool {
-        matches!(self, Self::Edit | Self::Upgrade | Self::RenewCerts | Self::RollCerts)
+        matches!(self, Self::Edit | Self::Upgrade | Self::UpgradeEtcd | Self::RenewCerts | Self::RollCerts)
     }
 
     /// The name that people read.
@@ -104,6 +107,7 @@ impl Workflow {
             Self::RenewStandby => "renew-standby",
             Self::Edit => "edit",
             Self::Upgrade => "upgrade",
+            Self::UpgradeEtcd => "upgrade-etcd",
             Self::RenewCerts => "renew-certs",
             Self::RollCerts => "roll-certs",
         }

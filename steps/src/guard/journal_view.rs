@@ -7,6 +7,7 @@ use crate::handover::standby::Standby;
 use crate::host::FileImage;
 use crate::plan::{
     EDIT, FALL_BACK, FINALIZE, HAND_OVER, PIVOT, RENEW_CERTS, RENEW_STANDBY, ROLL_CERTS, UPGRADE,
+    UPGRADE_ETCD,
 };
 use crate::run_info::{RollbackMode, RunInfo, SessionRole};
 use crate::settings::Settings;
@@ -115,6 +116,7 @@ fn workflow(kind: &str) -> Option<Workflow> {
         (EDIT, Workflow::Edit),
         (UPGRADE, Workflow::Upgrade),
         (FINALIZE, Workflow::Upgrade),
+        (UPGRADE_ETCD, Workflow::UpgradeEtcd),
         (RENEW_CERTS, Workflow::RenewCerts),
         (ROLL_CERTS, Workflow::RollCerts),
     ]

@@ -30,6 +30,11 @@ pub(crate) struct ServerSeen {
 
 /// Looks at the other nodes. `server` is the manifest of this node's API server.
 pub(crate) async fn elsewhere(site: &Site, server: &StaticPod) -> Look<Elsewhere> {
+    elsewhere_at(site, server.port(), &door(server)).await
+}
+
+/// As [`elsewhere`], where the port of the API servers and their way to etcd are known.
+pub(crate) async fn elsewhere_at(site: &Site, port: u16, door: &EtcdDoor) -> Look<Elsewhere> {
     let nodes = answered(site.cluster.nodes_with(&site.settings.role_label).await)?;
     let mut servers = Vec::new();
     for node in nodes {
@@ -39,7 +44,7 @@ pub(crate) async fn elsewhere(site: &Site, server: &StaticPod) -> Look<Elsewhere
         }
         let not_ready = match addresses(&node).first() {
             Some(address) => {
-                let address = SocketAddr::new(*address, server.port());
+                let address = SocketAddr::new(*address, port);
                 server_not_ready(site.node.host.as_ref(), address).await
             }
             None => Some("the cluster knows no address of the node".to_owned()),
@@ -48,7 +53,7 @@ pub(crate) async fn elsewhere(site: &Site, server: &StaticPod) -> Look<Elsewhere
     }
     let etcd = match servers.is_empty() {
         true => None,
-        false => Some(site.cluster.etcd(&door(server)).await),
+        false => Some(site.cluster.etcd(door).await),
     };
     Ok(Elsewhere { servers, etcd })
 }
@@ -63,7 +68,8 @@ pub(crate) async fn server_not_ready(host: &dyn Host, address: SocketAddr) -> Op
     }
 }
 
-fn door(server: &StaticPod) -> EtcdDoor {
+/// The way of this API server to etcd.
+pub(crate) fn door(server: &StaticPod) -> EtcdDoor {
     let file = |flag: &str| server.flag(flag).map(Into::into);
     let servers = server.flag("etcd-servers").unwrap_or_default();
     EtcdDoor {
@@ -162,6 +168,7 @@ mod tests {
         Member {
             name: name.to_owned(),
             urls: vec![format!("https://{host}:2380"), format!("https://{host}:2379")],
+            clients: vec![format!("https://{host}:2379")],
             votes: true,
             ill: ill.then(|| "no answer".to_owned()),
         }

@@ -9,6 +9,7 @@ mod renew_certs;
 mod roll_certs;
 mod story;
 mod upgrade;
+mod upgrade_etcd;
 
 pub use crate::run_info::{FALL_BACK, PIVOT, shown};
 pub use adopt::{ADOPT, adopt};
@@ -21,3 +22,4 @@ pub use renew_certs::{RENEW_CERTS, RenewCerts, renew_certs};
 pub use roll_certs::{ROLL_CERTS, roll_certs};
 pub use story::{StepStory, story};
 pub use upgrade::{FINALIZE, Rest, UPGRADE, Upgrade, finalize, upgrade};
+pub use upgrade_etcd::{UPGRADE_ETCD, UpgradeEtcd, etcd_changed, upgrade_etcd};

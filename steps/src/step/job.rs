@@ -3,7 +3,7 @@
 use crate::certificates::Renewable;
 use crate::component::Component;
 use crate::manifest::{FieldChange, TemplateChange, Words};
-use crate::upgrade::Phase;
+use crate::upgrade::{EtcdChange, Phase};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -79,6 +79,8 @@ pub enum Job {
         to: String,
     },
     KubeadmPhase(PhaseCall),
+    SnapshotEtcd(EtcdChange),
+    ChangeEtcd(EtcdChange),
     AwaitRollOut {
         component: Component,
         /// Whether the new API server's answers are compared with the old one's.

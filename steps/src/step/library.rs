@@ -7,6 +7,7 @@ use super::await_ready::AwaitReady;
 use super::await_roll_out::AwaitRollOut;
 use super::await_standbys::AwaitStandbys;
 use super::bridge::Bridge;
+use super::change_etcd::ChangeEtcd;
 use super::create_daemonset::CreateDaemonset;
 use super::create_secrets::CreateSecrets;
 use super::edit_daemonset::EditDaemonset;
@@ -31,6 +32,7 @@ use super::retire_static::RetireStatic;
 use super::roll_certs::{PrepareRollCerts, RollCerts};
 use super::share_live::ShareLive;
 use super::share_port::SharePort;
+use super::snapshot_etcd::SnapshotEtcd;
 use super::start_static::StartStatic;
 use super::switch::Switch;
 use super::update_secrets::{PrepareUpdateSecrets, UpdateSecrets};
@@ -38,10 +40,15 @@ use super::upload_config::UploadConfig;
 use super::vacate_port::VacatePort;
 use super::verify::Verify;
 use super::verify_static::VerifyStatic;
-use crate::manifest::TemplateChange;
+use crate::component::Component;
+use crate::manifest::TemplateChange::{self, Fields, Words};
 use crate::site::Site;
 use fulcrum_engine::{Step, StepRegistry, StepSpec};
 use std::sync::Arc;
+
+fn edit(site: Arc<Site>, component: Component, change: TemplateChange) -> Arc<dyn Step> {
+    Arc::new(EditDaemonset { site, component, change })
+}
 
 /// The steps of a pivot, on `site`.
 pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
@@ -72,16 +79,14 @@ pub fn library(site: Arc<Site>) -> impl StepRegistry + 'static {
             Job::FallBack { component } => Arc::new(FallBack { site, component }),
             Job::Announce { why } => Arc::new(Announce { site, why }),
             Job::RenewStandby { component } => Arc::new(RenewStandby { site, component }),
-            Job::EditDaemonset { component, was, words } => {
-                Arc::new(EditDaemonset { site, component, change: TemplateChange::Words { was, words } })
-            }
-            Job::ChangeDaemonset { component, fields } => {
-                Arc::new(EditDaemonset { site, component, change: TemplateChange::Fields(fields) })
-            }
+            Job::EditDaemonset { component, was, words } => edit(site, component, Words { was, words }),
+            Job::ChangeDaemonset { component, fields } => edit(site, component, Fields(fields)),
             Job::AwaitRollOut { component, shadow } => Arc::new(AwaitRollOut { site, component, shadow }),
             Job::AwaitStandbys { component } => Arc::new(AwaitStandbys { site, component }),
             Job::UploadConfig { from, to } => Arc::new(UploadConfig { site, from, to }),
             Job::KubeadmPhase(call) => Arc::new(RunPhase { site, call }),
+            Job::SnapshotEtcd(change) => Arc::new(SnapshotEtcd { site, change }),
+            Job::ChangeEtcd(change) => Arc::new(ChangeEtcd { site, change }),
             Job::PrepareRollCerts { component } => Arc::new(PrepareRollCerts { site, component }),
             Job::RenewCerts { name } => Arc::new(RenewCerts { site, name }),
             Job::PrepareUpdateSecrets => Arc::new(PrepareUpdateSecrets { site }),

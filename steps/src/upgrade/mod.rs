@@ -1,9 +1,11 @@
-//! What an upgrade of Kubernetes changes in the DaemonSets. Pure, but for [`target`] and [`others_follow`], which
-//! read the cluster.
+//! What an upgrade of Kubernetes changes in the DaemonSets, and one of etcd in its manifest. Pure, but for [`target`],
+//! [`etcd_target`] and [`others_follow`], which read the cluster.
 //!
 //! The target's manifests come from the target's kubeadm, and the base from that of the release that runs. What the
 //! two differ in is what the release wants. The rest of a DaemonSet is what people have made of it, and stays.
 
+mod etcd;
+mod etcd_target;
 mod kubeadm;
 mod merge;
 mod older;
@@ -13,6 +15,12 @@ mod removed_apis;
 mod skew;
 mod target;
 
+pub use etcd::{
+    EtcdStepError, EtcdVersion, NoEtcdVersion, etcd_allowed, etcd_image, etcd_in_list, etcd_of,
+    with_etcd_image,
+};
+pub use etcd_target::{EtcdChange, EtcdError, EtcdFound, EtcdMember, EtcdRelease, etcd_target};
+pub(crate) use etcd_target::{etcd_answers, no_alarm};
 pub use kubeadm::{KubeadmInput, NotKubeadms, kubeadm_config};
 pub(crate) use kubeadm::{noted_version, with_version};
 pub use merge::{Conflict, MergeError, Merged, merge};

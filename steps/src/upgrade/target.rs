@@ -34,6 +34,11 @@ pub trait Renderer: Send + Sync {
         input: &KubeadmInput,
         version: Version,
     ) -> Result<Vec<StaticPod>, RenderError>;
+
+    /// The image of etcd that it takes for a version. `None` where etcd is outside of the cluster, as its configuration
+    /// says.
+    async fn etcd_image(&self, input: &KubeadmInput, version: Version)
+    -> Result<Option<String>, RenderError>;
 }
 
 /// A kubeadm could not be used.
@@ -268,7 +273,7 @@ impl Wish<'_> {
         Err(TargetError::RemovedApis { minor: to.minor, apis })
     }
 
-    async fn input(&self) -> Result<KubeadmInput, TargetError> {
+    pub(super) async fn input(&self) -> Result<KubeadmInput, TargetError> {
         let node = &self.settings.node;
         let configuration = self.cluster.kubeadm_configuration().await?.ok_or(NotKubeadms)?;
         let address = self.settings.node_addresses.first().copied();

@@ -3,6 +3,8 @@
 //! Every node has a member, whether or not it runs. A member without a leader answers what it knows by
 //! itself, and refuses what all must agree on.
 
+use fulcrum_steps::upgrade::EtcdVersion;
+use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
 
@@ -31,6 +33,8 @@ pub(super) struct Member {
     pub(super) address: IpAddr,
     /// Whether it runs with the majority.
     pub(super) has_leader: bool,
+    /// The version of its program, if it runs.
+    pub(super) version: Option<EtcdVersion>,
 }
 
 /// The answer of the member with this number, which runs: status and body.
@@ -64,8 +68,30 @@ pub(super) fn answer(
             let why = "etcdserver: no leader";
             (503, json!({"error": why, "code": 14, "message": why}))
         }
+        ("GET", "/version") => (200, versions(members, number)),
+        ("POST", "/v3/maintenance/status") => {
+            (200, json!({"header": header, "dbSize": DATABASE.len().to_string()}))
+        }
+        // One message of the stream: the database, and the digest of it.
+        ("POST", "/v3/maintenance/snapshot") => {
+            let digest = ring::digest::digest(&ring::digest::SHA256, DATABASE);
+            let blob = ByteString([DATABASE, digest.as_ref()].concat());
+            (200, json!({"result": {"header": header, "remaining_bytes": "0", "blob": blob}}))
+        }
         _ => (404, json!({"error": "Not Found", "code": 5, "message": "Not Found"})),
     }
+}
+
+/// A database of which nothing is looked at.
+const DATABASE: &[u8] = &[0; 4096];
+
+/// What this member runs, and what all members know: the oldest minor release that runs.
+fn versions(members: &[Member], number: usize) -> Value {
+    let own = members.get(number).and_then(|member| member.version);
+    let oldest = members.iter().filter_map(|member| member.version).min();
+    let common = oldest.map(|oldest| EtcdVersion { patch: 0, ..oldest });
+    let [own, common] = [own, common].map(|one| one.map_or("not_decided".to_owned(), |one| one.to_string()));
+    json!({"etcdserver": own, "etcdcluster": common})
 }
 
 /// Numbers of 64 bits are strings in the gateway's JSON.

@@ -36,6 +36,9 @@
 //! name what they would present. No TLS is spoken, and no certificate is checked. A pod that mounts a Secret which is
 //! not there does not start. Its processes read the host's files all the same: what is in a Secret is not mounted.
 //!
+//! A member of etcd is of the version in its image's tag. It does not start on data that a newer minor release has
+//! written. Its snapshot is whole, and holds nothing.
+//!
 //! A second API server is a static pod with another name, another `--secure-port` and
 //! `--endpoint-reconciler-type=none`. [`SimulatedNode::client_at`] reaches it. The kubelet rejects a second
 //! server that still names the first one's port among its container's `ports`, as the real one does.
@@ -95,6 +98,7 @@ mod watch;
 
 // What etcd's members answer to those who ask them directly.
 mod etcd;
+mod etcd_data;
 pub use etcd::Alarm;
 
 // The edges: HTTP in the process and over TCP, and the machine's kernel over the same transport.

@@ -9,6 +9,7 @@ use super::program::Program;
 use super::snapshot::Origin;
 use super::socket::Sockets;
 use fulcrum_steps::host::{Hindrance, HostError, Listener, Process, Strain};
+use fulcrum_steps::upgrade::EtcdVersion;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ pub(super) struct Proc {
     pub(super) owner: Owner,
     pub(super) command: Vec<String>,
     pub(super) program: Program,
+    /// The version in its image, if it is etcd's.
+    pub(super) etcd: Option<EtcdVersion>,
     pub(super) spawned_at: Duration,
     pub(super) life: Life,
     /// Once it is told to end: when it has told its clients. Held clients wait until this instant.
@@ -60,6 +63,8 @@ const PIDS: u32 = 1_000_000;
 pub(super) struct Machine {
     /// Whether etcd runs outside of pods, and always works.
     pub(super) etcd_outside: bool,
+    /// The newest etcd that has written its data. Outlives a boot.
+    pub(super) etcd_data: Option<EtcdVersion>,
     /// Whether its member of etcd, or its way to an etcd outside, is with the majority.
     pub(super) has_quorum: bool,
     pub(super) address: IpAddr,
@@ -115,6 +120,7 @@ impl Machine {
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         Self {
             etcd_outside: options.etcd_outside,
+            etcd_data: None,
             has_quorum: true,
             address: options.node_address,
             boot_id: uuid::Uuid::now_v7().to_string(),
@@ -144,7 +150,7 @@ impl Machine {
     pub(super) fn spawn(
         &mut self,
         owner: Owner,
-        command: Vec<String>,
+        (image, command): (&str, Vec<String>),
         spawned_at: Duration,
         listens_at: Duration,
     ) -> u32 {
@@ -163,6 +169,7 @@ impl Machine {
                 pid,
                 owner,
                 command,
+                etcd: EtcdVersion::of_image(image).filter(|_| program.name == "etcd"),
                 program,
                 spawned_at,
                 life,
@@ -238,6 +245,12 @@ impl Machine {
                     log.add(now, subject(), what);
                     self.kill(pid, 2);
                 }
+                (Life::Starting(_), _) if self.is_outdated(pid) => {
+                    let what =
+                        format!("{} ({pid}) ends: a newer release has written its data", proc.program.name);
+                    log.add(now, subject(), what);
+                    self.kill(pid, 1);
+                }
                 // It looks up in the cluster by what clients are known, once.
                 (Life::Starting(_), _)
                     if proc.program.name == "kube-controller-manager"
@@ -253,6 +266,7 @@ impl Machine {
                 {
                     log.add(now, subject(), format!("{} ({pid}) is ready", proc.program.name));
                     self.set_life(pid, Life::Working);
+                    self.note_data(pid);
                 }
                 (Life::Ending(at), _) if now >= at => {
                     log.add(now, subject(), format!("{} ({pid}) has ended", proc.program.name));

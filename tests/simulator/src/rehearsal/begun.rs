@@ -57,6 +57,7 @@ impl Change {
         match self {
             Self::Edit(edit) => plan::edit(settings, pivot, edit),
             Self::Upgrade(upgrade) => plan::upgrade(settings, pivot, upgrade),
+            Self::UpgradeEtcd(upgrade) => plan::upgrade_etcd(settings, pivot, upgrade),
             Self::RenewCerts(wanted) => plan::renew_certs(settings, pivot, wanted),
             Self::RollCerts(wanted) => plan::roll_certs(settings, pivot, wanted),
             Self::Adopt(_, found) => plan::adopt(settings, &found, SOON),
@@ -236,7 +237,7 @@ impl Change {
             Self::Upgrade(upgrade) => upgrade.merged.iter().map(|merged| merged.component).collect(),
             Self::RenewCerts(wanted) => wanted.rolled.keys().copied().collect(),
             Self::RollCerts(wanted) => wanted.keys().copied().collect(),
-            Self::Adopt(..) => Vec::new(),
+            Self::UpgradeEtcd(_) | Self::Adopt(..) => Vec::new(),
         };
         let template = templates.into_iter().find(is_as_before);
         let template = template.map(|component| component.daemonset_name().to_owned());

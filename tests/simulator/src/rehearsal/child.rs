@@ -11,7 +11,7 @@ use super::simulated_site::SimulatedSite;
 use fulcrum_engine::load::load;
 use fulcrum_steps::certificates::Renewable;
 use fulcrum_steps::component::Component;
-use fulcrum_steps::plan::{Edit, RenewCerts, Upgrade};
+use fulcrum_steps::plan::{Edit, RenewCerts, Upgrade, UpgradeEtcd};
 use fulcrum_steps::preflight::{Found, SelfHosted};
 use fulcrum_steps::settings::Settings;
 use rustix::process::Signal;
@@ -65,6 +65,8 @@ pub enum Change {
     Edit(Edit),
     /// The release.
     Upgrade(Upgrade),
+    /// The image of etcd.
+    UpgradeEtcd(UpgradeEtcd),
     /// Certificates.
     RenewCerts(RenewCerts),
     /// Pods that go on with older certificates, as the guard starts them.

@@ -38,6 +38,25 @@ impl Renderer for SimulatedKubeadm {
         };
         Component::ALL.into_iter().map(read).collect()
     }
+
+    async fn etcd_image(
+        &self,
+        _input: &KubeadmInput,
+        version: Release,
+    ) -> Result<Option<String>, RenderError> {
+        Ok(Some(format!("registry.k8s.io/etcd:{}", etcd_of(version.minor))))
+    }
+}
+
+/// The tag of etcd's image of 1.`minor`, of the releases around the one whose manifests these are, and of one to come.
+fn etcd_of(minor: u32) -> &'static str {
+    match minor {
+        ..=33 => "3.5.24-0",
+        34 | 35 => "3.6.6-0",
+        36 => "3.6.8-0",
+        37 => "3.7.0-0",
+        _ => "3.8.0-0",
+    }
 }
 
 /// The manifests, by file name.

@@ -114,6 +114,7 @@ impl World {
             name: node.options.node_name.clone(),
             address: node.options.node_address,
             has_leader: node.machine.has_quorum,
+            version: node.machine.etcd_version(),
         };
         self.nodes.iter().map(member).collect()
     }

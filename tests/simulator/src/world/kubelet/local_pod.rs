@@ -121,7 +121,7 @@ impl LocalPod {
         let Around { machine, options, now, .. } = around;
         let (subject, uid) = (format!("pod {}", owner.pod), owner.pod_uid.clone());
         around.log.add(now.at, subject, format!("starts, uid {uid}"));
-        let sandbox = machine.spawn(owner.clone(), vec!["/pause".into()], now.at, now.at);
+        let sandbox = machine.spawn(owner.clone(), ("", vec!["/pause".into()]), now.at, now.at);
         let until = now.at + options.pace.start * around.faults.kubelet_slowness.max(1);
         let spec = pod.spec.as_ref();
         let containers = spec.into_iter().flat_map(|s| &s.containers).map(|c| {
@@ -256,8 +256,8 @@ impl LocalPod {
 impl Container {
     fn start(&mut self, owner: &Owner, around: &mut Around<'_>) {
         let (pace, now) = (&around.options.pace, around.now);
-        let program = Program::of(&self.command);
-        let flaw = around.faults.flaw(&program.name, owner.origin).or(program.flaw);
+        let Program { name, flaw, .. } = Program::of(&self.command);
+        let flaw = around.faults.flaw(&name, owner.origin).or(flaw);
         let later = now.at + pace.back_off;
         self.state = if around.faults.disk == Disk::Full {
             // The runtime has no room for the container's own files: "no space left on device".
@@ -267,7 +267,8 @@ impl Container {
         } else if flaw == Some(Flaw::HeldDown) {
             State::Waiting { reason: "CrashLoopBackOff", until: now.at }
         } else {
-            let pid = around.machine.spawn(owner.clone(), self.command.clone(), now.at, now.at + pace.listen);
+            let program = (self.image.as_str(), self.command.clone());
+            let pid = around.machine.spawn(owner.clone(), program, now.at, now.at + pace.listen);
             State::Running { pid, since: now.wall, at: now.at }
         };
     }
