@@ -7,16 +7,16 @@ mod world;
 use fulcrum_engine::event::Outcome;
 use fulcrum_engine::history::{AttemptResult, Direction, History};
 use fulcrum_engine::load::load;
-use fulcrum_engine::run::Phase;
-use fulcrum_engine::state::{Commit, Journal, MemoryDisk, Options, RunId};
+use fulcrum_engine::run::{Action, Phase};
+use fulcrum_engine::state::{Commit, Digest, Journal, MemoryDisk, Options, RunId, Timestamp};
 use fulcrum_engine::{
     Backoff, Context, Durability, Ending, Engine, EngineError, Event, Observer, PauseCause, Plan, Policy,
-    ProbeResult, Session, Step, StepError, StepId, StepSpec,
+    ProbeResult, Run, Session, Step, StepError, StepId, StepSpec, Wait,
 };
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use world::*;
 
 const EIO: i32 = 5;
@@ -259,6 +259,35 @@ async fn what_comes_after_a_lost_effect_waits_for_it() {
     let ending = engine(&journal, &world).resume(ending.run).await.unwrap();
     assert_eq!(outcome(&ending), Outcome::Completed);
     assert_eq!(calls(&world), ["probe begin", "run begin", "probe end", "run end", "run last"]);
+}
+
+/// A lost effect waits when it is made again. The step after it, which was in flight, is not looked at meanwhile. So there
+/// is nothing to do but to wait.
+#[test]
+fn a_run_waits_for_a_lost_effect_and_looks_at_nothing_behind_it() {
+    let spec = |name: &str| StepSpec::new(name, Value::Null).durability(Durability::Process);
+    let plan = Plan::new("lost", vec![spec("lost"), spec("behind").after(["lost"])]).unwrap();
+    let mut run = Run::new(Arc::new(plan));
+    let (lost, behind) = (|| StepId::from("lost"), || StepId::from("behind"));
+    let started = |step, attempt| Event::AttemptStarted { step, attempt, pre_image: None, deadline: None };
+    let session = Session::new("boot-1", 1, "test 1");
+    let (workflow, plan) = ("lost".to_owned(), Digest::of(b""));
+    let until = Timestamp::from(SystemTime::now() + Duration::from_secs(3600));
+    for event in [
+        Event::Begun { workflow, plan, session: session.clone(), key: None, shape: None },
+        started(lost(), 1),
+        Event::AttemptDone { step: lost(), attempt: 1, output: Value::Null, facts: vec![] },
+        started(behind(), 1),
+        Event::Resumed { session: session.clone(), same_process: false },
+        Event::Probed { step: lost(), result: ProbeResult::Absent, output: Value::Null, facts: vec![] },
+        started(lost(), 2),
+        Event::AttemptWaits { step: lost(), attempt: 2, wait: Wait::Time { until }, facts: vec![] },
+    ] {
+        run.apply(&event).unwrap();
+    }
+    assert!(matches!(run.next_actions().as_slice(), [Action::Await { .. }]), "{:?}", run.next_actions());
+    run.apply(&Event::Waiting { until: Some(until) }).unwrap();
+    assert!(matches!(run.phase(), Phase::Waiting { .. }), "{:?}", run.phase());
 }
 
 #[tokio::test]
