@@ -153,6 +153,12 @@ async fn the_way_is_what_the_node_allows() {
     assert_eq!(way, HandoverMode::Steer, "the other ways are worse for such a client: {said}");
     let report = world.preflight().await.unwrap();
     assert!(report.results.iter().any(|result| result.to_string().contains("kubectl")), "it is named");
+    world.simulator.lack(Ability::Steering);
+    let report = world.preflight().await.unwrap();
+    let seen: Vec<String> = report.results.iter().map(ToString::to_string).collect();
+    let named =
+        |said: &String| said.contains("kubectl") && said.contains("while the static one is restarted");
+    assert!(report.settings.handover == HandoverMode::Bridge && seen.iter().any(named), "{seen:?}");
     let world = TestSite::boot().await;
     world.simulator.lack(Ability::Steering);
     let (way, said) = chosen(&world).await;

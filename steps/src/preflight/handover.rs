@@ -16,8 +16,8 @@ const NFT_REMEDY: &str = "install nftables, with a kernel that has its nat chain
 /// Why a mode cannot be used.
 type Reason = String;
 
-/// Programs that `steer` may not spare. They may meet the new API server before it serves.
-type Clients = Reason;
+/// Programs that use the API server over loopback, in words.
+type Clients = String;
 
 /// Chooses the mode, with the results of its checks. If one refuses, the mode cannot be used.
 pub(super) async fn choose(
@@ -27,6 +27,7 @@ pub(super) async fn choose(
     let steer = can_steer(input, static_pods).await;
     let redirect = input.node.host.redirect_support().await.map_err(|error| error.to_string());
     let (way, mut results) = decide(input.handover, steer, redirect);
+    results.extend(over_loopback(input, static_pods).await.map(|clients| not_spared(way, &clients)));
     results.extend(input.max_latency.and_then(|_| unmeasured(way)));
     (way, results)
 }
@@ -42,7 +43,7 @@ fn unmeasured(way: HandoverMode) -> Option<CheckResult> {
 
 fn decide(
     wanted: Wanted,
-    steer: Result<Option<Clients>, Reason>,
+    steer: Result<(), Reason>,
     redirect: Result<(), Reason>,
 ) -> (HandoverMode, Vec<CheckResult>) {
     let pass = |way: HandoverMode, why: &str| (way, vec![CheckResult::pass(CHECK, format!("{way}: {why}"))]);
@@ -54,10 +55,9 @@ fn decide(
         (way, vec![CheckResult::refuse(CHECK, format!("{way} cannot work here: {why}"), remedy)])
     };
     match (wanted, steer, redirect) {
-        (Wanted::Auto | Wanted::Way(HandoverMode::Steer), Ok(clients), redirect) => {
+        (Wanted::Auto | Wanted::Way(HandoverMode::Steer), Ok(()), redirect) => {
             let (way, mut results) =
                 pass(HandoverMode::Steer, "the live listeners can be shared and steered");
-            results.extend(clients.map(not_spared));
             results.extend(gap_on_the_way_back(redirect));
             (way, results)
         }
@@ -78,12 +78,21 @@ fn decide(
     }
 }
 
-/// The other ways spare such programs less: they restart the static API server, and the redirect of `bridge` leaves
-/// loopback alone.
-fn not_spared(clients: Clients) -> CheckResult {
-    let remedy = "nothing, if that program asks again when it is refused, as kube-vip does; roll back with \
-                  --keep-port-sharing then: the exact way back leaves loopback without an API server for some seconds";
-    CheckResult::warn(CHECK, clients, remedy)
+/// Every way has a time in which such programs get no answer, or another one. With `steer` it is the shortest: the others
+/// restart the static API server, and the redirect of `bridge` leaves loopback alone.
+fn not_spared(way: HandoverMode, clients: &Clients) -> CheckResult {
+    let (seen, remedy) = match way {
+        HandoverMode::Steer => (
+            "where the new API server answers while it starts",
+            "nothing, if that program asks again when it is refused, as kube-vip does; roll back with --keep-port-sharing \
+             then: the exact way back leaves loopback without an API server for some seconds",
+        ),
+        HandoverMode::Bridge | HandoverMode::Restart => (
+            "where no API server answers while the static one is restarted",
+            "nothing, if that program can wait for some seconds; kube-vip gives its address to another node meanwhile",
+        ),
+    };
+    CheckResult::warn(CHECK, format!("{clients}, {seen}"), remedy)
 }
 
 /// The exact way back needs a bridge.
@@ -96,16 +105,15 @@ fn gap_on_the_way_back(redirect: Result<(), Reason>) -> Option<CheckResult> {
 async fn can_steer(
     input: &PreflightInput,
     static_pods: &BTreeMap<Component, StaticPod>,
-) -> Result<Option<Clients>, Reason> {
-    let mut clients = None;
+) -> Result<(), Reason> {
     for pod in static_pods.values() {
         let listener = the_listener(input, pod).await?;
         input.node.host.steering_support(&listener).await.map_err(|error| error.to_string())?;
         if pod.component() == Component::ApiServer {
-            clients = tell_itself_apart(input, pod, &listener).await?;
+            tells_itself_apart(pod, &listener)?;
         }
     }
-    Ok(clients)
+    Ok(())
 }
 
 /// The one socket that listens on the component's port.
@@ -121,13 +129,8 @@ async fn the_listener(input: &PreflightInput, pod: &StaticPod) -> Result<Listene
 }
 
 /// While it starts, a new API server asks itself over loopback, and would get no answer from the old one. So
-/// connections over loopback go to the new server, and should be its own. Returns who else uses loopback.
-async fn tell_itself_apart(
-    input: &PreflightInput,
-    pod: &StaticPod,
-    listener: &Listener,
-) -> Result<Option<Clients>, Reason> {
-    let port = pod.port();
+/// connections over loopback go to the new server.
+fn tells_itself_apart(pod: &StaticPod, listener: &Listener) -> Result<(), Reason> {
     if !listener.address.ip().is_unspecified() {
         return Err(format!(
             "the API server listens on {} only, and asks itself there like everybody else",
@@ -139,15 +142,18 @@ async fn tell_itself_apart(
                    itself while it starts";
         return Err(why.to_owned());
     }
-    let clients = input.node.host.local_clients(port).await.map_err(|error| error.to_string())?;
-    if clients.is_empty() {
-        return Ok(None);
-    }
+    Ok(())
+}
+
+/// Who uses the API server over loopback, as far as can be seen.
+async fn over_loopback(
+    input: &PreflightInput,
+    static_pods: &BTreeMap<Component, StaticPod>,
+) -> Option<Clients> {
+    let port = static_pods.get(&Component::ApiServer)?.port();
+    let clients = input.node.host.local_clients(port).await.ok().filter(|clients| !clients.is_empty())?;
     let clients: Vec<String> = clients.iter().map(describe).collect();
-    Ok(Some(format!(
-        "{} uses the API over loopback on port {port}, where the new API server answers while it starts",
-        clients.join(" and ")
-    )))
+    Some(format!("{} uses the API over loopback on port {port}", clients.join(" and ")))
 }
 
 #[cfg(test)]
@@ -158,10 +164,6 @@ mod tests {
     #[test]
     fn the_best_way_is_taken_and_its_reason_given() {
         let (yes, no) = (|| Ok(()), |why: &str| Err(why.to_owned()));
-        let steer = |can: Result<(), Reason>| match can {
-            Err(clients) if clients == "a client" => Ok(Some(clients)),
-            other => other.map(|()| None),
-        };
         let way = |way| Wanted::Way(way);
         use {HandoverMode as H, Level as L};
         for (wanted, can, redirect, handover, level, words) in [
@@ -177,13 +179,11 @@ mod tests {
                 "old kernel; nor bridge: no nft",
             ),
             (way(H::Steer), no("old kernel"), yes(), H::Steer, L::Refuse, "cannot work here: old kernel"),
-            (Wanted::Auto, no("a client"), yes(), H::Steer, L::Warn, "a client"),
-            (way(H::Steer), no("a client"), yes(), H::Steer, L::Warn, "a client"),
             (way(H::Bridge), yes(), no("no nft"), H::Bridge, L::Refuse, "cannot work here: no nft"),
             (way(H::Bridge), no("old kernel"), yes(), H::Bridge, L::Pass, "redirected"),
             (way(H::Restart), yes(), yes(), H::Restart, L::Pass, "everywhere"),
         ] {
-            let (chosen, results) = decide(wanted, steer(can), redirect);
+            let (chosen, results) = decide(wanted, can, redirect);
             let worst = results.iter().max_by_key(|verdict| verdict.level).unwrap();
             assert_eq!((chosen, worst.level), (handover, level), "{worst}");
             assert!(worst.to_string().contains(words), "{worst}");
