@@ -278,7 +278,7 @@ fn a_run_waits_for_a_lost_effect_and_looks_at_nothing_behind_it() {
         started(lost(), 1),
         Event::AttemptDone { step: lost(), attempt: 1, output: Value::Null, facts: vec![] },
         started(behind(), 1),
-        Event::Resumed { session: session.clone(), same_process: false },
+        Event::Resumed { session, same_process: false },
         Event::Probed { step: lost(), result: ProbeResult::Absent, output: Value::Null, facts: vec![] },
         started(lost(), 2),
         Event::AttemptWaits { step: lost(), attempt: 2, wait: Wait::Time { until }, facts: vec![] },
