@@ -8,7 +8,7 @@ pub struct Pace {
     pub tick: Duration,
     /// The length of one second in an object's field (`minReadySeconds`).
     pub second: Duration,
-    /// From a pod's deletion until the kubelet tells its processes (about 1 s). A static pod's are told as soon as its
+    /// From a pod's deletion until the kubelet tells its processes (20 ms to 1 s). A static pod's are told as soon as its
     /// file is seen to be gone.
     pub told: Duration,
     /// From the kubelet's decision to the running process.

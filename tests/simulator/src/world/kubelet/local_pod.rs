@@ -213,7 +213,7 @@ impl LocalPod {
         let seconds = self.pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds).unwrap_or(30);
         let grace = around.options.pace.second * u32::try_from(seconds).unwrap_or(0);
         let now = around.now;
-        // A file that goes is seen at once. The deletion of a pod has the kubelet ask and tell first, for about a second.
+        // A file that goes is seen at once. The deletion of a pod has the kubelet ask and tell first.
         let told = match self.owner.origin {
             Origin::Api => around.options.pace.told,
             Origin::Static => Duration::ZERO,
