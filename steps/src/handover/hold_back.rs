@@ -12,7 +12,7 @@
 //! [`Timeouts::hold_most`].
 
 use crate::component::Component;
-use crate::host::Process;
+use crate::host::{Process, RedirectState};
 use crate::site::Site;
 use crate::timeouts::Timeouts;
 use std::time::Duration;
@@ -21,6 +21,12 @@ use tokio::time::{Instant, sleep};
 
 /// How often it is seen whether the server still listens. A look takes microseconds.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// By what part of the time clients are held back after the end where new connections are redirected. What is held back is
+/// also the last word of a client that goes elsewhere. Connection tracking may know such a connection as open for longer,
+/// and a new one from the same port would not be redirected, to a server that has just begun to start (*seen*: 1 of some
+/// 5,000 after a second). Where the kernel chooses among listeners there is no such memory.
+const SHORTER: u32 = 5;
 
 /// Holds back what is sent to a server that will be told to end. Beside its owner, a task goes on with that while the
 /// server listens, within its bound. If this process dies, the kernel lets go by itself.
@@ -37,6 +43,8 @@ struct Hold {
     port: u16,
     /// The process's sockets that listen at the port.
     listening: Vec<(u16, u64)>,
+    /// How long clients are held back once it listens no more.
+    goodbye: Duration,
 }
 
 impl HoldBack {
@@ -52,7 +60,9 @@ impl HoldBack {
         let listeners = site.node.host.listeners(port).await.unwrap_or_default();
         let own = listeners.iter().filter(|listener| listener.process.pid == process.pid);
         let listening = own.map(|listener| (port, listener.inode)).collect();
-        let hold = Hold { site: site.clone(), process, port, listening };
+        let redirected = matches!(site.redirect_state().await, Ok(RedirectState::Active));
+        let goodbye = if redirected { site.timeouts.goodbye / SHORTER } else { site.timeouts.goodbye };
+        let hold = Hold { site: site.clone(), process, port, listening, goodbye };
         let began = Instant::now();
         hold.hold(site.timeouts.hold).await;
         let going_on = hold.clone();
@@ -63,7 +73,7 @@ impl HoldBack {
     pub(crate) async fn end(self) {
         if !self.is_over() {
             self.task.abort();
-            self.hold.hold(farewell(&self.hold.site.timeouts, self.began, Instant::now())).await;
+            self.hold.hold(self.hold.farewell(self.began, Instant::now())).await;
         }
     }
 
@@ -89,7 +99,7 @@ impl Hold {
             let listens = self.listens().await;
             let now = Instant::now();
             if !listens {
-                return self.hold(farewell(timeouts, began, now)).await;
+                return self.hold(self.farewell(began, now)).await;
             }
             if now >= began + timeouts.hold_most {
                 tracing::debug!("pid {} still listens: its clients get through", self.process.pid);
@@ -100,6 +110,10 @@ impl Hold {
                 self.hold(more).await;
             }
         }
+    }
+
+    fn farewell(&self, began: Instant, now: Instant) -> Duration {
+        farewell(self.site.timeouts.hold_most, self.goodbye, began, now)
     }
 
     /// Whether the server listens still, as far as can be seen.
@@ -128,9 +142,9 @@ fn renewal(timeouts: &Timeouts, began: Instant, until: Instant, now: Instant) ->
 }
 
 /// For how long clients are held back once the server no longer listens, `now`. Within the bound, but for a little.
-fn farewell(timeouts: &Timeouts, began: Instant, now: Instant) -> Duration {
-    let left = (began + timeouts.hold_most).saturating_duration_since(now);
-    timeouts.goodbye.min(left).max(timeouts.goodbye / 10)
+fn farewell(hold_most: Duration, goodbye: Duration, began: Instant, now: Instant) -> Duration {
+    let left = (began + hold_most).saturating_duration_since(now);
+    goodbye.min(left).max(goodbye / SHORTER)
 }
 
 #[cfg(test)]
@@ -141,9 +155,10 @@ mod tests {
     fn a_server_has_time_to_tell_every_client_within_the_bound() {
         let timeouts = Timeouts::default();
         let (began, Timeouts { goodbye, hold_most, .. }) = (Instant::now(), timeouts);
-        assert_eq!(farewell(&timeouts, began, began), goodbye);
-        assert_eq!(farewell(&timeouts, began, began + hold_most - goodbye / 2), goodbye / 2);
-        assert_eq!(farewell(&timeouts, began, began + hold_most), goodbye / 10);
+        let at = |now| farewell(hold_most, goodbye, began, now);
+        assert_eq!(at(began), goodbye);
+        assert_eq!(at(began + hold_most - goodbye / 2), goodbye / 2);
+        assert_eq!(at(began + hold_most), goodbye / SHORTER);
     }
 
     /// On a slow machine the server is told seconds after clients were first held back.
