@@ -19,7 +19,7 @@ use std::time::Duration;
 /// DaemonSet's newest ControllerRevision. While two pods are there, a roll-out is not through on this node. Where
 /// pods are replaced only by a person (`OnDelete`), a pod of an older template stays.
 pub(crate) async fn lasting_pod(site: &Site, component: Component) -> Look<Result<Pod, String>> {
-    let rolled = match Rolled::look(site, component).await? {
+    let rolled = match Rolled::look(site, &site.cluster, component).await? {
         Ok(rolled) => rolled,
         Err(seen) => return Ok(Err(seen)),
     };
@@ -44,8 +44,8 @@ pub(crate) async fn outdated_pod(
     component: Component,
     for_uid: &str,
 ) -> Look<Option<Pod>> {
-    let Ok(rolled) = Rolled::look_at(site, cluster, component).await? else { return Ok(None) };
-    let least = rolled.least_ready(site.timeouts.second).saturating_sub(site.timeouts.ahead);
+    let Ok(rolled) = Rolled::look(site, cluster, component).await? else { return Ok(None) };
+    let least = rolled.min_ready.saturating_sub(site.timeouts.ahead);
     Ok(match rolled.pods.as_slice() {
         [one, other] if rolled.replaces && rolled.surges => {
             let is_new = |pod: &Pod| pod.metadata.uid.as_deref() == Some(for_uid);
@@ -66,16 +66,13 @@ struct Rolled {
     replaces: bool,
     /// Whether the new pod comes beside the old one, which goes later.
     surges: bool,
-    min_ready_seconds: u32,
+    /// How long a new pod must be Ready before the controller ends the old one.
+    min_ready: Duration,
 }
 
 impl Rolled {
-    async fn look(site: &Site, component: Component) -> Look<Result<Self, String>> {
-        Self::look_at(site, &site.cluster, component).await
-    }
-
     /// If the DaemonSet says nothing of its template, why.
-    async fn look_at(site: &Site, cluster: &Cluster, component: Component) -> Look<Result<Self, String>> {
+    async fn look(site: &Site, cluster: &Cluster, component: Component) -> Look<Result<Self, String>> {
         let (name, labels) = (component.daemonset_name(), Site::pod_labels(component));
         let live = answered(cluster.daemonset(name).await)?;
         let Some(live) = live.filter(|live| live["metadata"]["deletionTimestamp"].is_null()) else {
@@ -94,13 +91,8 @@ impl Rolled {
         pods.retain(|pod| !has_ended(pod));
         let surges = is_some_pods(&live["spec"]["updateStrategy"]["rollingUpdate"]["maxSurge"]);
         let seconds = live["spec"]["minReadySeconds"].as_u64().unwrap_or(0);
-        let min_ready_seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
-        Ok(Ok(Self { pods, newest, replaces, surges, min_ready_seconds }))
-    }
-
-    /// How long a new pod must be Ready before the controller ends the old one.
-    fn least_ready(&self, second: Duration) -> Duration {
-        second.saturating_mul(self.min_ready_seconds)
+        let min_ready = site.timeouts.second.saturating_mul(u32::try_from(seconds).unwrap_or(u32::MAX));
+        Ok(Ok(Self { pods, newest, replaces, surges, min_ready }))
     }
 
     fn of_newest(&self, pod: &Pod) -> bool {
