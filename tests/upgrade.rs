@@ -70,16 +70,7 @@ async fn templates(world: &TestSite) -> Vec<Value> {
 async fn find(world: &TestSite, pivot: RunId, to: Version) -> Result<Found, TargetError> {
     let settings = settings(&world.journal(), pivot);
     let (live, kubeadm) = (live(world).await, SimulatedKubeadm(to));
-    let wish = Wish {
-        cluster: &world.cluster,
-        settings: &settings,
-        live: &live,
-        kubeadm: &kubeadm,
-        base: None,
-        to: None,
-        allow_removed_apis: false,
-        skip: &[],
-    };
+    let wish = Wish::new(&world.cluster, &settings, &live, &kubeadm);
     target(&wish).await
 }
 

@@ -131,16 +131,7 @@ impl Nodes {
 
     async fn find(&self, number: usize) -> Result<Found, TargetError> {
         let (settings, live) = (self.settings(number).await, self.live().await);
-        let wish = Wish {
-            cluster: &self.sites[number].cluster,
-            settings: &settings,
-            live: &live,
-            kubeadm: &SimulatedKubeadm(NEXT),
-            base: None,
-            to: None,
-            allow_removed_apis: false,
-            skip: &[],
-        };
+        let wish = Wish::new(&self.sites[number].cluster, &settings, &live, &SimulatedKubeadm(NEXT));
         target(&wish).await
     }
 

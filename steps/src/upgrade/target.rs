@@ -75,6 +75,18 @@ pub struct Wish<'a> {
     pub skip: &'a [Phase],
 }
 
+impl<'a> Wish<'a> {
+    /// The release of that kubeadm, with nothing overruled and nothing left out.
+    pub fn new(
+        cluster: &'a Cluster,
+        settings: &'a Settings,
+        live: &'a [(Component, Value)],
+        kubeadm: &'a dyn Renderer,
+    ) -> Self {
+        Self { cluster, settings, live, kubeadm, base: None, to: None, allow_removed_apis: false, skip: &[] }
+    }
+}
+
 /// An upgrade that may be carried out.
 #[derive(Debug)]
 pub struct Found {

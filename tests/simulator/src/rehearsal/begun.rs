@@ -144,16 +144,7 @@ impl SimulatedSite {
         let next = version.next();
         let live = self.daemonsets().await?;
         let kubeadm = SimulatedKubeadm(next);
-        let wish = Wish {
-            cluster: &self.cluster,
-            settings,
-            live: &live,
-            kubeadm: &kubeadm,
-            base: None,
-            to: None,
-            allow_removed_apis: false,
-            skip: &[],
-        };
+        let wish = Wish::new(&self.cluster, settings, &live, &kubeadm);
         let found = target(&wish).await.map_err(|refused| RehearsalError::Change(refused.to_string()))?;
         let why = format!("{} to {}", found.from, found.to);
         Ok(plan::Upgrade { merged: found.merged, noted: found.noted, rest: None, within: SOON, why })
