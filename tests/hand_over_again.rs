@@ -3,7 +3,7 @@
 use crate::support::{SOON, TestSite, outcome, reason, setup};
 use async_trait::async_trait;
 use fulcrum_engine::load::load;
-use fulcrum_engine::{Context, Outcome, ProbeResult, Step, StepError, StepRegistry, StepSpec};
+use fulcrum_engine::{Context, Ending, Outcome, ProbeResult, Step, StepError, StepRegistry, StepSpec};
 use fulcrum_simulator::rehearsal::{POLL, Steps, intervals};
 use fulcrum_steps::cluster::Cluster;
 use fulcrum_steps::component::Component;
@@ -33,6 +33,8 @@ enum Act {
     EditToTheEnd,
     /// Deletes the pod. It is told to end.
     Delete,
+    /// Nobody acts. The step fails.
+    Fail,
 }
 
 /// A step before or after which a person acts, once.
@@ -69,7 +71,7 @@ impl Acted {
         let is_old = |pod: &Pod| before.iter().any(|old| old.metadata.uid == pod.metadata.uid);
         let seen = |pods: &[Pod]| match self.act {
             Act::Edit => !pods.iter().all(is_old),
-            Act::EditToTheEnd | Act::Delete => {
+            Act::EditToTheEnd | Act::Delete | Act::Fail => {
                 pods.iter().filter(|pod| is_old(pod)).all(|pod| pod.metadata.deletion_timestamp.is_some())
             }
         };
@@ -97,6 +99,9 @@ impl Step for Acted {
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        if self.act == Act::Fail && self.armed.swap(false, Ordering::Relaxed) {
+            return Err(StepError::fatal("it has to fail"));
+        }
         if !self.after {
             self.act().await;
         }
@@ -116,6 +121,36 @@ impl Step for Acted {
     }
 }
 
+/// A pivoted node on which a person acts at this step of the guard's hand-over after a boot, and how that ended.
+async fn hand_over_with(at: &'static str, after: bool, act: Act) -> (TestSite, Ending) {
+    let armed = Arc::new(AtomicBool::new(false));
+    let arm = Arc::clone(&armed);
+    let steps: Steps = Arc::new(move |site| {
+        let (all, armed) = (library(Arc::clone(&site)), Arc::clone(&arm));
+        Arc::new(move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
+            let step = all.step(spec)?;
+            let (cluster, armed) = (site.cluster.clone(), Arc::clone(&armed));
+            let acted = || Arc::new(Acted { step: Arc::clone(&step), cluster, armed, act, after });
+            Ok(if spec.id.as_str() == at { acted() } else { step })
+        })
+    });
+    let setup = setup().with_handover(Wanted::Way(HandoverMode::Steer)).with_second(SECOND);
+    let world = TestSite::boot_with(&setup).await.with(|site| site.with_steps(steps));
+    let pivoted = world.pivot(&world.journal()).await;
+    assert_eq!(outcome(&pivoted), Outcome::Completed, "{}", reason(&pivoted));
+
+    world.simulator.power_off();
+    let start = boot(&*world, HOLD_OFF).await.unwrap();
+    world.simulator.power_on();
+    armed.store(true, Ordering::Relaxed);
+    let (pace, stop) = (intervals(SOON / 4), CancellationToken::new());
+    let carried = carry_on(&*world, &start, &pace, &stop);
+    let carried = tokio::time::timeout(SOON, carried).await.expect("a hand-over that ends").unwrap();
+    assert!(!armed.load(Ordering::Relaxed), "{act:?} at {at}");
+    let Carried::Ended(ending) = carried else { panic!("{act:?} at {at}: {carried:?}") };
+    (world, ending)
+}
+
 /// It hands over to the pod that comes of it, and not to the one that goes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_is_replaced_in_a_hand_over_is_waited_for() {
@@ -125,32 +160,9 @@ async fn a_pod_that_is_replaced_in_a_hand_over_is_waited_for() {
         ("switch", true, Act::Delete),
         ("retire-static/kube-apiserver", false, Act::EditToTheEnd),
     ] {
-        let armed = Arc::new(AtomicBool::new(false));
-        let arm = Arc::clone(&armed);
-        let steps: Steps = Arc::new(move |site| {
-            let (all, armed) = (library(Arc::clone(&site)), Arc::clone(&arm));
-            Arc::new(move |spec: &StepSpec| -> Result<Arc<dyn Step>, String> {
-                let step = all.step(spec)?;
-                let (cluster, armed) = (site.cluster.clone(), Arc::clone(&armed));
-                let acted = || Arc::new(Acted { step: Arc::clone(&step), cluster, armed, act, after });
-                Ok(if spec.id.as_str() == at { acted() } else { step })
-            })
-        });
         let context = format!("{act:?} {} {at}", if after { "after" } else { "before" });
-        let setup = setup().with_handover(Wanted::Way(HandoverMode::Steer)).with_second(SECOND);
-        let world = TestSite::boot_with(&setup).await.with(|site| site.with_steps(steps));
-        let pivoted = world.pivot(&world.journal()).await;
-        assert_eq!(outcome(&pivoted), Outcome::Completed, "{}", reason(&pivoted));
-
-        world.simulator.power_off();
-        let start = boot(&*world, HOLD_OFF).await.unwrap();
-        world.simulator.power_on();
-        armed.store(true, Ordering::Relaxed);
-        let (pace, stop) = (intervals(SOON / 4), CancellationToken::new());
-        let carried = carry_on(&*world, &start, &pace, &stop).await.unwrap();
-        let Carried::Ended(ending) = carried else { panic!("{context}: {carried:?}") };
+        let (world, ending) = hand_over_with(at, after, act).await;
         assert_eq!(outcome(&ending), Outcome::Completed, "{context}: {}", reason(&ending));
-        assert!(!armed.load(Ordering::Relaxed), "{context}");
         world.assert_pivoted(&context).await;
 
         let labels = Site::pod_labels(API);
@@ -162,4 +174,12 @@ async fn a_pod_that_is_replaced_in_a_hand_over_is_waited_for() {
             assert_eq!(*waited_for, pod.metadata.uid.clone().unwrap(), "{context}");
         }
     }
+}
+
+/// The static API server still serves then, and gets no connection until the undo of `switch`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_that_fails_before_its_last_cut_is_taken_back() {
+    let (world, ending) = hand_over_with("retire-static/kube-apiserver", false, Act::Fail).await;
+    assert_eq!(outcome(&ending), Outcome::RolledBack, "{}", reason(&ending));
+    assert!(world.manifests().file(API.manifest_file()).exists());
 }

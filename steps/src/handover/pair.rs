@@ -3,7 +3,7 @@
 
 use crate::component::Component;
 use crate::handover::standby::Standby;
-use crate::host::{Hindrance, HostError, Listener, Steering};
+use crate::host::{Hindrance, HostError, Listener, MARK_NEWCOMER, MARK_SERVING, Steering};
 use crate::look::once;
 use crate::settings::HandoverMode;
 use crate::site::{Site, in_api_pod, in_static_pod};
@@ -55,6 +55,23 @@ impl Pair {
         let steering = self.prefer(old);
         self.steer(site, steering).await?;
         Ok(steering)
+    }
+
+    /// The mark by which the static server is asked, whichever server gets new connections. A static server that gets
+    /// none becomes the newcomer: no client moves.
+    pub(crate) async fn mark_of_old(&self, site: &Site) -> Look<u32> {
+        let (Some(old), Some(steering)) = (&self.old, self.steering(site).await?) else {
+            return Ok(MARK_NEWCOMER);
+        };
+        let serving = match steering {
+            Steering::Prefer { serving, .. } | Steering::To { serving } if serving == old.inode => {
+                return Ok(MARK_SERVING);
+            }
+            Steering::Prefer { newcomer, .. } if newcomer == Some(old.inode) => return Ok(MARK_NEWCOMER),
+            Steering::Prefer { serving, .. } | Steering::To { serving } => serving,
+        };
+        settled(self.steer(site, Steering::Prefer { serving, newcomer: Some(old.inode) }).await)?;
+        Ok(MARK_NEWCOMER)
     }
 
     pub(crate) async fn steer(&self, site: &Site, steering: Steering) -> Result<(), HostError> {

@@ -15,7 +15,7 @@ use crate::handover::endpoints::while_held;
 use crate::handover::lease;
 use crate::handover::pair::{Pair, share_again};
 use crate::handover::standby::Standby;
-use crate::host::{FileImage, MARK_NEWCOMER, Steering};
+use crate::host::{FileImage, Steering};
 use crate::look::answered;
 use crate::manifest::StaticPod;
 use crate::settings::HandoverMode;
@@ -248,9 +248,15 @@ impl Step for RetireStatic {
         let shared = pod.permits_port_sharing();
         let what = format!("the static {} to serve again", self.component);
         let the_one = |process: &_| in_static_pod(process) && shares_its_port(process) == shared;
-        // Beside the DaemonSet's server, which gets new connections, it is the newcomer.
+        // Beside the DaemonSet's server. Which of the two gets new connections, `switch` takes back next.
         let steered = self.steers() && self.component == Component::ApiServer;
-        let mark = if steered { Some(MARK_NEWCOMER) } else { self.site.unredirected(self.component) };
-        self.site.wait_served(cx, self.component, &what, mark, the_one).await.map(|_| ())
+        let look = async || {
+            let mark = match steered {
+                true => Some(Pair::look(&self.site).await?.mark_of_old(&self.site).await?),
+                false => self.site.unredirected(self.component),
+            };
+            self.site.serves(self.component, mark, the_one).await.map(drop)
+        };
+        cx.wait(&what, self.site.timeouts.poll, look).await
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::component::Component;
 use crate::handover::lasting::lasting_pod;
-use crate::handover::pair::{Pair, gone, is_cut, settled, share_again};
+use crate::handover::pair::{Pair, is_cut, settled, share_again};
 use crate::handover::stand_still::StandStill;
 use crate::host::{Answer, Listener, MARK_NEWCOMER, Process, Question, Steering};
 use crate::look::once;
@@ -17,6 +17,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 const API: Component = Component::ApiServer;
+
+/// How often the way back to the old server is tried. Each further try is for a server that came or went.
+const LOOKS_MAX: u32 = 10;
 
 pub(super) struct Switch {
     pub(super) site: Arc<Site>,
@@ -90,12 +93,26 @@ impl Switch {
     }
 
     /// Gives the old server new connections again, if it listens and shares its port. On the exact way back
-    /// it is another process, which does not.
+    /// it is another process, which does not. A server that comes or goes meanwhile is looked at again: this is also
+    /// called when the deadline of the step is over.
     async fn back(&self) -> Result<(), StepError> {
+        let mut seen = String::new();
+        for _ in 0..LOOKS_MAX {
+            match self.steer_back().await {
+                Ok(()) => return Ok(()),
+                Err(Pending::NotYet(why)) => seen = why,
+                Err(Pending::Failed(error)) => return Err(error),
+            }
+            tokio::time::sleep(self.site.timeouts.poll).await;
+        }
+        Err(StepError::retry(seen))
+    }
+
+    async fn steer_back(&self) -> Look<()> {
         let pair = Pair::look(&self.site).await?;
         match &pair.old {
-            Some(old) if self.site.node.host.is_shared(old).await? => {
-                Ok(gone(pair.steer(&self.site, pair.prefer(old)).await)?)
+            Some(old) if settled(self.site.node.host.is_shared(old).await)? => {
+                settled(pair.steer(&self.site, pair.prefer(old)).await)
             }
             _ => Ok(()),
         }
