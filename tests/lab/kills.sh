@@ -92,3 +92,26 @@ is_new_boundary() {
   [[ $BOUNDARIES != *"[$boundary]"* ]] || return
   BOUNDARIES+="[$boundary]"
 }
+
+# kills_from_seed: FULCRUM_LAB_SEED repeats a schedule of fulcrum_killed_anywhere, as far as time can.
+kills_from_seed() {
+  local seed=${FULCRUM_LAB_SEED:-$(date +%s)}
+  RANDOM=$seed
+  note "seed $seed"
+}
+# fulcrum_killed_anywhere FIRST NEXT LONGEST: `fulcrum FIRST` is killed after up to so many tenths of a second, `fulcrum NEXT`
+# takes the run up, and so on, until one gets through: between two system calls of a step, where no event marks the place.
+fulcrum_killed_anywhere() {
+  local command=$1 kills=0 began=$SECONDS
+  while [ $kills -lt 200 ]; do
+    next_call "$command"
+    CODE=0
+    # shellcheck disable=SC2086 # a command and its options
+    node_exec timeout --signal=KILL "$((RANDOM % $3 / 10)).$((RANDOM % 10))1" \
+      fulcrum $command --yes -o json --state-dir "$STATE_DIR" >"$OUT" 2>"$ERR" || CODE=$?
+    [ $CODE = 137 ] || break
+    kills=$((kills + 1))
+    [ "$(history_of '.runs | length')" = 0 ] || command=$2
+  done
+  expect_eq "\`fulcrum $1\`, killed $kills times: exit code ($((SECONDS - began)) s)" 0 "$CODE"
+}
