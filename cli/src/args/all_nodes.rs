@@ -120,6 +120,7 @@ impl Pivot {
         };
         options.value("--handover", handover, "auto");
         options.time("--soak", wishes.soak, Duration::from_secs(2));
+        options.time("--max-latency", wishes.max_latency.unwrap_or_default(), Duration::ZERO);
         options.flag("--no-guard", wishes.no_guard);
         options.flag("--on-reboot=rollback", wishes.on_reboot == OnRebootArg::Rollback);
         options.value("--ignore-preflight-errors", &wishes.ignore_preflight_errors.join(","), "");
@@ -137,6 +138,7 @@ impl Pivot {
             (self.dry_run, "--dry-run (see --print)"),
             (self.plan.is_some(), "--plan"),
             (!self.pause_after.is_empty(), "--pause-after"),
+            (self.step_by_step, "--step-by-step"),
         ]
         .into_iter()
         .find_map(|(given, name)| (self.all.all_nodes && given).then_some(name))
@@ -148,6 +150,7 @@ impl Rollback {
     pub(crate) fn on_each_node(&self, state_dir: &Path) -> Vec<String> {
         let mut options = Options::new(state_dir);
         options.flag("--keep-port-sharing", self.keep_port_sharing);
+        options.flag("--allow-downgrade", self.allow_downgrade);
         options.time("--timeout", self.timeout.unwrap_or_default(), Duration::ZERO);
         options.0
     }
@@ -172,6 +175,7 @@ impl Resume {
             (self.run.is_some(), "a run's id"),
             (self.lock.take_lock, "--take-lock"),
             (!self.pause_after.is_empty(), "--pause-after"),
+            (self.step_by_step, "--step-by-step"),
         ]
         .into_iter()
         .find_map(|(given, name)| (self.all.all_nodes && given).then_some(name))
@@ -202,15 +206,15 @@ mod tests {
             ("fulcrum pivot --all-nodes", "--yes"),
             ("fulcrum pivot --all-nodes --settle 30s --image here/fulcrum:1 --kubeconfig mine", "--yes"),
             (
-                "fulcrum pivot --all-nodes --state-dir /srv/f --handover bridge --soak 2500ms --on-reboot rollback \
-                 --ignore-preflight-errors taint,fit --timeout 20m --manifests-dir /m",
-                "--yes --state-dir /srv/f --manifests-dir /m --handover bridge --soak 2500ms --on-reboot=rollback \
-                 --ignore-preflight-errors taint,fit --timeout 1200000ms",
+                "fulcrum pivot --all-nodes --state-dir /srv/f --handover bridge --soak 2500ms --max-latency 1s \
+                 --on-reboot rollback --ignore-preflight-errors taint,fit --timeout 20m --manifests-dir /m",
+                "--yes --state-dir /srv/f --manifests-dir /m --handover bridge --soak 2500ms --max-latency 1000ms \
+                 --on-reboot=rollback --ignore-preflight-errors taint,fit --timeout 1200000ms",
             ),
             ("fulcrum pivot --all-nodes --no-guard", "--yes --no-guard"),
             (
-                "fulcrum rollback --all-nodes --keep-port-sharing --timeout 90s",
-                "--yes --keep-port-sharing --timeout 90000ms",
+                "fulcrum rollback --all-nodes --keep-port-sharing --allow-downgrade --timeout 90s",
+                "--yes --keep-port-sharing --allow-downgrade --timeout 90000ms",
             ),
         ] {
             let args = parsed(line);
@@ -231,6 +235,8 @@ mod tests {
             ("fulcrum pivot --take-lock", None),
             ("fulcrum rollback --all-nodes 0a1b", Some("a run's id")),
             ("fulcrum resume --all-nodes --pause-after switch", Some("--pause-after")),
+            ("fulcrum pivot --all-nodes --step-by-step", Some("--step-by-step")),
+            ("fulcrum resume --all-nodes --step-by-step", Some("--step-by-step")),
             ("fulcrum resume --all-nodes", None),
         ] {
             assert_eq!(parsed(line).for_one_node(), expected, "{line}");
