@@ -6,10 +6,14 @@ use super::names::NAMESPACE;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kube::Api;
 use kube::api::{ListParams, LogParams};
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// How many lines of a log, and how many events, are shown.
 const LINES: i64 = 5;
 const EVENTS: usize = 3;
+/// How long both may take to be read.
+const WITHIN: Duration = Duration::from_secs(2);
 /// How much of a line is shown, in characters.
 const LINE_MAX: usize = 300;
 
@@ -30,9 +34,12 @@ impl Cluster {
     pub(crate) async fn last_words(&self, pod: &Pod) -> String {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         let Some((container, restarts)) = failing(pod) else { return String::new() };
-        let (log, events) =
-            futures::join!(self.log_of(name, container, restarts > 0), self.warnings_about(name));
-        words(&log.unwrap_or_default(), &events.unwrap_or_default())
+        let (log, events) = futures::join!(
+            timeout(WITHIN, self.log_of(name, container, restarts > 0)),
+            timeout(WITHIN, self.warnings_about(name)),
+        );
+        let log = log.ok().and_then(Result::ok).unwrap_or_default();
+        words(&log, &events.ok().and_then(Result::ok).unwrap_or_default())
     }
 
     async fn log_of(&self, name: &str, container: &str, previous: bool) -> Result<String, ClusterError> {

@@ -23,16 +23,12 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-use tokio::time::timeout;
+use std::time::Instant;
 
 pub(super) struct AwaitReady {
     pub(super) site: Arc<Site>,
     pub(super) component: Component,
 }
-
-/// How long the last words of a pod may take to be read.
-const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// The last words of pods that have failed, by uid and restarts: each is read once.
 type LastWords = BTreeMap<(String, i32), String>;
@@ -116,8 +112,7 @@ impl AwaitReady {
             let told = match told {
                 Some(told) => told,
                 None => {
-                    let read = timeout(LAST_WORDS_WITHIN, self.site.cluster.last_words(pod)).await;
-                    let read = read.unwrap_or_default();
+                    let read = self.site.cluster.last_words(pod).await;
                     known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, read.clone());
                     read
                 }

@@ -130,7 +130,8 @@ impl RolledOut<'_> {
             format!("on node {node} the old one goes on: {}", pod_story(pod))
         };
         if let Some(pod) = pods.iter().find(|pod| restarts(pod) >= RESTARTS_MAX) {
-            return Err(StepError::fatal(format!("the new pod does not come up, so {}", on(pod))));
+            let text = format!("the new pod does not come up, so {}", on(pod));
+            return Err(self.with_last_words(text, pod).await);
         }
         let (limit, pod) = (self.site.timeouts.image, pods.iter().find(|pod| has_no_image(pod)));
         if lasts(&mut lock(since).no_image_elsewhere, pod.is_some()) >= limit
@@ -140,6 +141,12 @@ impl RolledOut<'_> {
             return Err(StepError::fatal(text));
         }
         Ok(())
+    }
+
+    /// With what its log ends with: a program says there which flag it does not take.
+    async fn with_last_words(&self, text: String, pod: &Pod) -> StepError {
+        let words = self.site.cluster.last_words(pod).await;
+        StepError::fatal(if words.is_empty() { text } else { format!("{text}; {words}") })
     }
 
     /// As in `await-ready`: where API servers are lined up, the newer one gets the marked connections.
@@ -170,7 +177,7 @@ impl RolledOut<'_> {
         // Before it is made, the old one of a release with the same words is taken for it.
         if restarts(new) >= RESTARTS_MAX && Self::has_its_images(new, &live) {
             let text = format!("the new pod does not come up, so the old one goes on: {}", pod_story(new));
-            return Err(StepError::fatal(text));
+            return Err(self.with_last_words(text, new).await);
         }
         let limit = self.site.timeouts.image;
         if lasts(&mut lock(since).no_image, has_no_image(new)) >= limit {

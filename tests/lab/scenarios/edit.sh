@@ -20,6 +20,7 @@ check_endpoints_held 'a good flag' "$(or_p99 100)"
 serving=$(api_pods .metadata.uid)
 load_start
 fulcrum_ends 4 edit kube-apiserver --set no-such-flag=yes --yes
+check 'the message names the flag' grep -q 'its log ends: .*no-such-flag' "$ERR"
 need wait_until 'only a pod with the good flag is left, and is Ready' 120 only_pod_runs --event-ttl=2h0m0s
 expect_eq 'the pod that served is the one that serves' "$serving" "$(api_pods .metadata.uid)"
 load_stop 'a bad flag'
