@@ -39,29 +39,37 @@ expect_same 'nothing was changed' "$(cat "$LOGS/traces")" "$(nodes_traces)"
 on_each_node check 'the image is loaded' image_load
 on_node 2 node_forget_program # it comes with the pod
 
-loads_start
-began=$SECONDS
-need all_nodes 0 pivot
-note "three nodes: pivoted after $((SECONDS - began)) s, $(grep -o 'cp[123]: done after [0-9]* s' "$ERR" | paste -sd, -)"
-loads_stop 'the pivots'
-loads_unharmed 'the pivots'
-need wait_until '3 of 3 nodes are self-hosted' 60 nodes_self_hosted 3
-on_each_node check 'etcd is untouched, and its manifest alone is left' nodes_manifests_are_gone
-check 'the program has come to the node that had none' test -x "$LAB_CACHE/disk-cp2/usr/local/bin/fulcrum"
-expect_eq 'the record has every node' 'done done done' "$(record_of '[.nodes[].state] | join(" ")')"
-all_nodes 0 pivot
-expect_eq 'run again, it has nothing to do' 3 "$(grep -c 'nothing to do' "$ERR")"
+# FULCRUM_LAB_ROUNDS of them, each there and back. The load of each way is a new one, with figures of its own.
+rounds=${FULCRUM_LAB_ROUNDS:-1}
+# seconds_of: of each node, in the order in which they came.
+seconds_of() { grep -o 'cp[123]: done after [0-9]* s' "$ERR" | paste -sd, -; }
+for round in $(seq "$rounds"); do
+  loads_start
+  began=$SECONDS
+  need all_nodes 0 pivot
+  note "round $round: pivoted after $((SECONDS - began)) s, $(seconds_of)"
+  loads_stop "the pivots of round $round"
+  loads_unharmed "the pivots of round $round"
+  need wait_until '3 of 3 nodes are self-hosted' 60 nodes_self_hosted 3
+  on_each_node check 'etcd is untouched, and its manifest alone is left' nodes_manifests_are_gone
+  if [ "$round" = 1 ]; then
+    check 'the program has come to the node that had none' test -x "$LAB_CACHE/disk-cp2/usr/local/bin/fulcrum"
+    expect_eq 'the record has every node' 'done done done' "$(record_of '[.nodes[].state] | join(" ")')"
+    all_nodes 0 pivot
+    expect_eq 'run again, it has nothing to do' 3 "$(grep -c 'nothing to do' "$ERR")"
+  fi
 
-loads_start
-began=$SECONDS
-need all_nodes 0 rollback
-note "three nodes: rolled back after $((SECONDS - began)) s, $(grep -o 'cp[123]: done after [0-9]* s' "$ERR" | paste -sd, -)"
-loads_stop 'the rollbacks'
-loads_unharmed 'the rollbacks'
-on_each_node on_each_expect_manifests
-expect_eq 'no DaemonSet is left' '' "$(daemonsets)"
-expect_same 'no label and no lease is left' "$(cat "$LOGS/traces")" "$(nodes_traces)"
-wait_until 'no pod is left' 60 no_command_pod
+  loads_start
+  began=$SECONDS
+  need all_nodes 0 rollback
+  note "round $round: rolled back after $((SECONDS - began)) s, $(seconds_of)"
+  loads_stop "the rollbacks of round $round"
+  loads_unharmed "the rollbacks of round $round"
+  on_each_node on_each_expect_manifests
+  expect_eq 'no DaemonSet is left' '' "$(daemonsets)"
+  expect_same 'no label and no lease is left' "$(cat "$LOGS/traces")" "$(nodes_traces)"
+  wait_until 'no pod is left' 60 no_command_pod
+done
 
 # SIGKILL of the command and of its pod, while the second node is at work. The same command goes on.
 loads_start
