@@ -202,6 +202,29 @@ async fn a_node_that_cannot_be_spared_is_refused() {
     assert!(etcd.seen.contains("2 of 3 are healthy"), "{etcd:?}");
 }
 
+/// Another node is lost after the checks of preflight: the last static server here stays until that node is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_lost_in_mid_run_holds_the_cut_up() {
+    let nodes = Nodes::boot().await;
+    let (site, journal) = (&nodes.sites[0], &nodes.journals[0]);
+    let settings = site.preflight().await.unwrap().settings;
+    let plan = plan::pivot(&settings, SOON).unwrap();
+    let engine = site.engine(journal, settings).await.unwrap();
+    let paused = engine.pause_after(["switch".into()]).start(plan).await.unwrap();
+    nodes.sites[2].machine().power_off();
+    let mut resumed = std::pin::pin!(site.resume(journal, paused.run));
+    let waits = tokio::time::timeout(Duration::from_secs(2), &mut resumed).await;
+    assert!(waits.is_err(), "nothing is cut: {waits:?}");
+    for component in Component::ALL {
+        let manifest = site.manifests().file(component.manifest_file());
+        assert!(manifest.exists(), "{component} is static");
+    }
+    nodes.sites[2].machine().power_on();
+    let ending = resumed.await.unwrap();
+    assert_eq!(outcome(&ending), Some(Outcome::Completed), "{}", reason(&ending));
+    site.is_self_hosted().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lock_is_waited_for_and_taken_from_a_node_that_has_gone() {
     let nodes = Nodes::boot().await;
