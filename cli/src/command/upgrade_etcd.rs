@@ -61,7 +61,8 @@ fn show(site: &Site, change: &EtcdChange, seen: &[String], shell: &Shell) {
         shell.talk(seen);
     }
     shell.talk(
-        "this node's etcd is away until the kubelet has started it again, 10 s or more: its API server answers no request meanwhile",
+        "this node's etcd is away until the kubelet has started it again, up to a minute: its API server answers no request meanwhile, \
+         and for some seconds after",
     );
     if !change.can_go_back() {
         shell.talk(format_args!(

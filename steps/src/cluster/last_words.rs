@@ -17,6 +17,9 @@ const WITHIN: Duration = Duration::from_secs(2);
 /// How much of a line is shown, in characters.
 const LINE_MAX: usize = 300;
 
+/// What a kubelet answers instead of a log that it has no more.
+const NO_LOG: &str = "unable to retrieve container logs";
+
 /// The container of the pod that has failed, and how often it was started again.
 pub(crate) fn failing(pod: &Pod) -> Option<(&str, i32)> {
     let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
@@ -33,12 +36,12 @@ impl Cluster {
     /// they cannot be read: they explain a failure, and are none.
     pub(crate) async fn last_words(&self, pod: &Pod) -> String {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
-        let Some((container, restarts)) = failing(pod) else { return String::new() };
+        let Some((container, _)) = failing(pod) else { return String::new() };
         let (log, events) = futures::join!(
-            timeout(WITHIN, self.log_of(name, container, restarts > 0)),
+            timeout(WITHIN, self.log_of(name, container, runs(pod, container))),
             timeout(WITHIN, self.warnings_about(name)),
         );
-        let log = log.ok().and_then(Result::ok).unwrap_or_default();
+        let log = log.ok().and_then(Result::ok).filter(|log| !log.starts_with(NO_LOG)).unwrap_or_default();
         words(&log, &events.ok().and_then(Result::ok).unwrap_or_default())
     }
 
@@ -56,6 +59,13 @@ impl Cluster {
             within(&format!("list the events about pod {NAMESPACE}/{name}"), events.list(&about)).await?;
         Ok(found.items)
     }
+}
+
+/// Whether the container runs now. Then the one before has failed, and else this one: the kubelet keeps no older one.
+fn runs(pod: &Pod, container: &str) -> bool {
+    let mut statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let state = statuses.find(|status| status.name == container).and_then(|status| status.state.as_ref());
+    state.is_some_and(|state| state.running.is_some())
 }
 
 /// The end of a log and the latest of these events, in words.
@@ -108,7 +118,11 @@ mod tests {
         };
         let running = json!({ "running": {} });
         assert_eq!(failing(&pod(json!({ "restartCount": 0, "state": running }))), None);
-        assert_eq!(failing(&pod(json!({ "restartCount": 2, "state": running }))), Some(("c", 2)));
+        let again = pod(json!({ "restartCount": 2, "state": running }));
+        assert_eq!((failing(&again), runs(&again, "c")), (Some(("c", 2)), true));
+        let ended = json!({ "terminated": { "exitCode": 1 } });
+        let ended = pod(json!({ "restartCount": 3, "state": ended }));
+        assert_eq!((failing(&ended), runs(&ended, "c")), (Some(("c", 3)), false));
         let waits = json!({ "waiting": { "reason": "ErrImagePull" } });
         assert_eq!(failing(&pod(json!({ "restartCount": 0, "state": waits }))), Some(("c", 0)));
     }
