@@ -1,6 +1,8 @@
 # `fulcrum certs renew` under load: all renewed, rolled back, killed in the middle; and what ends while it runs (by hand)
 # shellcheck shell=bash
 
+. "$HERE/keys.sh"
+
 KUBERNETES=${MANIFESTS%/manifests}
 # All that a renewal may change, but for what this scenario itself and its load use to reach the API.
 SHORT=(apiserver apiserver-kubelet-client apiserver-etcd-client front-proxy-client etcd-server etcd-peer
@@ -14,19 +16,42 @@ certificate_files() {
     find pki ./*.conf -type f -exec sha256sum {} + | sort -k 2
   )
 }
-# none_is_older: no process presents or holds another certificate than its file has, and each was seen.
+# Who uses what at least, as `certs check` names them.
+USERS=('kube-apiserver apiserver' 'kube-apiserver apiserver-kubelet-client' 'kube-apiserver apiserver-etcd-client'
+  'kube-apiserver front-proxy-client' 'etcd etcd-server' 'etcd etcd-peer'
+  'kube-controller-manager controller-manager.conf' 'kube-scheduler scheduler.conf')
+# checked: what `certs check` says, whatever its exit code is.
+checked() { node_exec fulcrum certs check -o json --state-dir "$STATE_DIR" || true; }
+# none_is_older: no process presents or holds another certificate than its file has, and each of USERS was seen.
 none_is_older() {
-  local seen
-  seen=$(node_exec fulcrum certs check -o json --state-dir "$STATE_DIR" |
-    jq -c '[.certificates[] | .name as $name | .users[] | select(.state != "presented" and .state != "current") |
-      [$name, .program, .state, .detail]]')
-  [ "$seen" = '[]' ] || { echo "$seen"; return 1; }
+  local uses other unseen
+  uses=$(checked | jq -r '.certificates[] | .name as $name | .users[] | [.state, .program, $name, .detail // ""] | join(" ")')
+  other=$(grep -vE '^(presented|current) ' <<<"$uses" || true)
+  unseen=$(comm -13 <(cut -d' ' -f2,3 <<<"$uses" | sort) <(printf '%s\n' "${USERS[@]}" | sort))
+  [ -z "$other$unseen" ] || { echo "otherwise: $other; not seen: $unseen"; return 1; }
 }
 # older_ones: who uses an older certificate than its file has.
 older_ones() {
-  node_exec fulcrum certs check -o json --state-dir "$STATE_DIR" |
+  checked |
     jq -r '[.certificates[] | .name as $name | .users[] | select(.state == "holds-older" or .state == "presents-other") |
       "\(.program) \($name)"] | sort | join(", ")'
+}
+# ends NAME...: when the certificate ends that is in the file: Unix time and name, a line each.
+ends() {
+  checked | jq -r '[.certificates[] | {(.name): (.not_after | fromdate)}] | add as $ends |
+    $ARGS.positional[] | "\($ends[.]) \(.)"' --args "$@"
+}
+# short_ones_last LEAST MOST: each of SHORT ends so many seconds from now, by its file.
+short_ones_last() {
+  ends "${SHORT[@]}" | awk -v now="$(date +%s)" -v least="$1" -v most="$2" -v expected="${#SHORT[@]}" '
+    {print $2, "ends in", $1 - now, "s"; good += $1 ~ /^[0-9]+$/ && $1 - now >= least && $1 - now <= most}
+    END {exit good != expected}'
+}
+DAY=$((24 * 60 * 60))
+# sleep_until UNIX_TIME
+sleep_until() {
+  local left=$(($1 - $(date +%s)))
+  [ $left -le 0 ] || sleep $left
 }
 # valid_for TIME: how long kubeadm makes certificates last from now on (v1beta4).
 valid_for() {
@@ -39,11 +64,20 @@ leads() {
   kubectl -n kube-system get lease "$1" -o json --request-timeout=3s |
     jq -e '(now - (.spec.renewTime | sub("\\.[0-9]+Z$"; "Z") | fromdate)) < 10 and (.spec.holderIdentity // "") != ""'
 }
-key_lines() { sed -s -n 2p "$KUBERNETES"/pki/*.key "$KUBERNETES"/pki/etcd/*.key; }
+# leads_no_more LEASE HOLDER: the API says that another process has it, or that this one has not renewed it for 10 s.
+leads_no_more() {
+  local lease
+  lease=$(kubectl -n kube-system get lease "$1" -o json --request-timeout=3s) || return
+  jq -e --arg holder "$2" '.spec.holderIdentity != $holder or
+    (now - (.spec.renewTime | sub("\\.[0-9]+Z$"; "Z") | fromdate)) >= 10' <<<"$lease"
+}
+holder_of() { kubectl -n kube-system get lease "$1" -o jsonpath='{.spec.holderIdentity}' --request-timeout=3s; }
 # no_key_in_the_journal LINES: none of these lines of keys is in a file of the state directory, the kept files aside, or in
 # what this scenario's commands have said.
 no_key_in_the_journal() {
-  ! grep -rlFf <(echo "$1") --exclude-dir=certificates "$DISK$STATE_DIR" "$LOGS" || return 1
+  local seen
+  seen=$(files_with "$1" --exclude-dir=certificates "$DISK$STATE_DIR" "$LOGS") || return
+  [ -z "$seen" ] || { echo "$seen"; return 1; }
 }
 
 remember_static
@@ -64,7 +98,8 @@ load_stop 'a renewal of all'
 check_unharmed 'a renewal of all'
 expect_eq 'the guard or a person reads the run as a renewal' renew-certs "$(history_of '.runs[-1].kind')"
 keys+=$'\n'$(key_lines)
-check 'no key is in the journal or in what was said' no_key_in_the_journal "$keys"
+check 'a search finds the keys where they are' keys_are_found "$keys"
+wait_until 'no key is in the journal or in what was said' 10 no_key_in_the_journal "$keys" # the guard writes files meanwhile
 renewed=$(history_of '.runs[-1].run')
 
 load_start
@@ -90,15 +125,22 @@ done
 # kubeadm makes them short (certificateValidityPeriod), the processes get them, and then they are renewed for a year.
 valid_for 12m0s
 need fulcrum_ends 0 certs renew "${SHORT[@]}" --yes
-ends=$((SECONDS + 12 * 60 + 30))
+need check 'each of them ends within 13 min' short_ones_last 1 $((13 * 60))
+check 'every process has the short ones' none_is_older
+last=$(ends "${SHORT[@]}" | sort -n | tail -n 1 | cut -d' ' -f1)
 valid_for 8760h0m0s
 need fulcrum_ends 0 certs renew "${SHORT[@]}" --yes
-note "waiting for the short certificates to end: $((ends - SECONDS)) s"
-[ $SECONDS -ge $ends ] || sleep $((ends - SECONDS))
+need check 'each of those after them lasts more than 300 days' short_ones_last $((300 * DAY)) $((366 * DAY))
+check 'every process has the long ones' none_is_older
+processes=$(control_plane_processes)
+note "waiting for the last short certificate to end: $((last - $(date +%s))) s"
+sleep_until $((last + 30))
 load_start
-for lease in kube-controller-manager kube-scheduler; do
+for lease in "${LEADERS[@]}"; do
   check "$lease leads after the end of what was renewed" leads "$lease"
 done
+# A process that has lost its lease ends, and the kubelet starts it again.
+expect_same 'and no process was started again for it' "$processes" "$(control_plane_processes)"
 need wait_until 'a Deployment is scheduled and runs' 60 deployment_runs after-the-end
 kubectl delete deployment after-the-end --wait=false >/dev/null
 sleep 30
@@ -108,17 +150,29 @@ check_unharmed 'after the end of what was renewed'
 # Beside it: the same with a plain kubeadm. Nobody rolls out what does not read its file again.
 valid_for 12m0s
 need fulcrum_ends 0 certs renew "${SHORT[@]}" --yes
-ends=$((SECONDS + 12 * 60 + 60))
+need check 'each of them ends within 13 min' short_ones_last 1 $((13 * 60))
+check 'every process has the short ones' none_is_older
+held=$(ends controller-manager.conf scheduler.conf | sort -n | cut -d' ' -f1)
 valid_for 8760h0m0s
 for name in "${SHORT[@]}"; do node_exec kubeadm certs renew "$name" >"$LOGS/kubeadm-$name.log" 2>&1; done
+need check 'each of those after them lasts more than 300 days' short_ones_last $((300 * DAY)) $((366 * DAY))
 sleep 125 # what looks each minute has had the time to
 fulcrum_ends 12 certs check
-expect_eq 'after a plain kubeadm, who holds older ones' \
+need expect_eq 'after a plain kubeadm, who holds older ones' \
   'kube-controller-manager controller-manager.conf, kube-scheduler scheduler.conf' "$(older_ones)"
-note "waiting for what they hold to end: $((ends - SECONDS)) s"
-[ $SECONDS -ge $ends ] || sleep $((ends - SECONDS))
-for lease in kube-controller-manager kube-scheduler; do
-  if leads "$lease" >/dev/null; then note "$lease still leads"; else note "$lease does not lead any more"; fi
+note "waiting for what they hold to end: $(($(head -n 1 <<<"$held") - $(date +%s))) s"
+sleep_until $(($(head -n 1 <<<"$held") - 10))
+for lease in "${LEADERS[@]}"; do
+  check "$lease leads until then" leads "$lease"
+  holder_of "$lease" >"$LOGS/$lease.holder"
 done
+# The API server looks at the certificate of each request. So they cannot renew their leases, give up 10 s later, and end. It is
+# the kubelet that starts them again, and then they read the file.
+sleep_until "$(tail -n 1 <<<"$held")"
+for lease in "${LEADERS[@]}"; do
+  wait_until "$lease leads no more after the end of what it holds" 60 leads_no_more "$lease" "$(cat "$LOGS/$lease.holder")"
+done
+need wait_until 'the leaders are there again' 240 leases_held
+need wait_until 'the three DaemonSets are Ready' 120 daemonsets_ready
 need fulcrum_ends 0 rollback --yes
 check_static
