@@ -3,6 +3,16 @@
 
 next=$LAB_NEXT_VERSION
 from=$LAB_VERSION
+# says TEXT: the message of the last call has it.
+says() { grep -qF -- "$1" "$ERR" || { tail -n 4 "$ERR"; return 1; }; }
+# ended_for TEXT: the last call's last word on its run has it. The changes that it has shown before do not count.
+ended_for() { grep '^run .*: rolled-back: ' "$ERR" | grep -F -- "$1" || { tail -n 4 "$ERR"; return 1; }; }
+# phases_done: the phases of kubeadm that the last upgrade has gone through.
+phases_done() {
+  history_of '.runs | map(select(.kind == "upgrade")) | last | [.attempts[] | select(.direction == "run" and .outcome == "done") |
+    .step | select(startswith("kubeadm-phase/")) | sub("kubeadm-phase/"; "")] | unique | join(" ")'
+}
+
 remember_static
 # Their images are not on the node: they are not available, and nobody waits for them.
 need check 'CoreDNS and kube-proxy are asked for' node_exec kubeadm init phase addon all --config /etc/kubernetes/kubeadm.yaml
@@ -15,7 +25,9 @@ to=(--kubeadm "/opt/$next/kubeadm")
 
 fulcrum_ends 9 upgrade plan "${to[@]}"
 note "$(grep -cE '^[-+] ' "$ERR") lines differ"
-fulcrum_ends 3 upgrade plan "${to[@]}" --to "v1.$((${next:3:2} + 1)).0"
+skipping=v1.$((${next:3:2} + 1)).0
+fulcrum_ends 3 upgrade plan "${to[@]}" --to "$skipping"
+check 'the message says which release is skipped' says "$skipping skips a minor release after $from: upgrade to 1.${next:3:2} first"
 check 'the plan has changed nothing' runs "$from"
 
 load_start
@@ -27,8 +39,7 @@ check 'the new API server was asked in the shadow of the old' at_least 15 "$(com
 check "kubeadm's configuration says $next" kubeadm_says "$next"
 check "kube-proxy is to be $next" grep -qx "registry.k8s.io/kube-proxy:$next" <(addons)
 note "CoreDNS: $(grep coredns: <<<"$addons_before"), then $(addons | grep coredns:)"
-check 'kubeadm went through three phases' at_least 3 "$(history_of '.runs | map(select(.kind == "upgrade")) | last |
-  [.attempts[] | select(.step | startswith("kubeadm-phase/"))] | length')"
+expect_eq 'kubeadm went through three phases' 'coredns kube-proxy kubelet-config' "$(phases_done)"
 check 'no copy of kubeadm is left' test ! -e "$DISK$STATE_DIR/kubeadm"
 sleep 15 # connections that were made to the old one are missed by then
 load_stop apply
@@ -47,7 +58,7 @@ check_unharmed 'the way back'
 
 load_start
 fulcrum_ends 4 upgrade apply "${to[@]}" --to "${next%.*}.99" --yes
-note "$(tail -n 1 "$ERR")"
+check 'the message names the image that is missing' ended_for "kube-apiserver:${next%.*}.99"
 check 'an image that is missing changes nothing' runs "$from"
 load_stop 'a missing image'
 check_unharmed 'a missing image'
@@ -68,5 +79,7 @@ sleep 15
 load_stop finalize
 check_unharmed finalize
 fulcrum_ends 3 upgrade rollback --yes
+check 'the message says that it is finalized' says 'the last one is finalized'
 fulcrum_ends 3 rollback --yes
+check 'the message says why, and what a person can do' says '--allow-downgrade'
 fulcrum_ends 0 history
