@@ -1,6 +1,7 @@
 # `fulcrum certs renew` under load: all renewed, rolled back, killed in the middle; and what ends while it runs (by hand)
 # shellcheck shell=bash
 
+# shellcheck source=../keys.sh
 . "$HERE/keys.sh"
 
 KUBERNETES=${MANIFESTS%/manifests}

@@ -1,6 +1,7 @@
 # `pivot --store-certs-in-secrets` under load: power cuts, a certificate rotated in its Secret, and back with no Secret left (by hand)
 # shellcheck shell=bash
 
+# shellcheck source=../keys.sh
 . "$HERE/keys.sh"
 
 KUBERNETES=${MANIFESTS%/manifests}
