@@ -42,7 +42,7 @@ on_node 2 node_forget_program # it comes with the pod
 # FULCRUM_LAB_ROUNDS of them, each there and back. The load of each way is a new one, with figures of its own.
 rounds=${FULCRUM_LAB_ROUNDS:-1}
 # seconds_of: of each node, in the order in which they came.
-seconds_of() { grep -o 'cp[123]: done after [0-9]* s' "$ERR" | paste -sd, -; }
+seconds_of() { grep -o 'cp[123]: done after [0-9.]* s' "$ERR" | paste -sd, -; }
 for round in $(seq "$rounds"); do
   loads_start
   began=$SECONDS
