@@ -9,12 +9,15 @@ use fulcrum_simulator::rehearsal::{
     Change, ChildExit, Fault, Point, SimulatedKubeadm, SimulatedSite, Then, Version, When,
 };
 use fulcrum_steps::component::Component;
-use fulcrum_steps::guard::JournalView;
+use fulcrum_steps::guard::{JournalView, boot};
 use fulcrum_steps::handover::standby::Standby;
 use fulcrum_steps::manifest::{FlagChange, StaticPod, Words};
 use fulcrum_steps::plan;
 use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
-use fulcrum_steps::upgrade::{EMULATED, Found, Phase, TargetError, Wish, end_of_emulation, target};
+use fulcrum_steps::unit::HOLD_OFF;
+use fulcrum_steps::upgrade::{
+    EMULATED, Found, Phase, TargetError, Wish, end_of_emulation, kubeadm_copy, target,
+};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::api::{Patch, PatchParams, PostParams};
@@ -216,7 +219,9 @@ async fn with_the_rest(world: &TestSite, pivot: RunId) -> plan::Upgrade {
     let found = find(world, pivot, NEXT).await.unwrap();
     assert_eq!(found.phases, [Phase::KubeletConfig, Phase::CoreDns]);
     assert!(found.config.ends_with("---\nkind: KubeletConfiguration\n\n"), "{}", found.config);
-    let rest = plan::Rest { kubeadm: "kubeadm".into(), config: found.config, phases: found.phases };
+    let kubeadm = kubeadm_copy(&world.state_dir());
+    std::fs::write(&kubeadm, "kubeadm").unwrap();
+    let rest = plan::Rest { kubeadm, config: found.config, phases: found.phases };
     plan::Upgrade { rest: Some(rest), ..upgrade_to(world, pivot, NEXT).await }
 }
 
@@ -353,7 +358,11 @@ async fn an_upgrade_that_is_killed_anywhere_is_finished_by_the_guard() {
         let killed =
             world.inject_fault_in_change(fulcrum, upgrade, (&point, Fault::Kill, Then::Resume)).await;
         assert_eq!(killed.unwrap(), ChildExit::Killed, "{point}");
+        let kubeadm = kubeadm_copy(&world.state_dir());
+        boot(&*world, HOLD_OFF).await.unwrap();
+        assert!(kubeadm.exists(), "{point}: the run still needs its kubeadm");
         let ending = guard_goes_on(&world).await;
+        assert!(!kubeadm.exists(), "{point}: no run needs it");
         assert_eq!(outcome(&ending), Outcome::Completed, "{point}: {}", reason(&ending));
         assert!(all(&releases(&world).await, ":v1.36.3", Some("1.35")), "{point}");
         assert_eq!(noted(&world).await, "v1.36.3", "{point}");
@@ -364,4 +373,13 @@ async fn an_upgrade_that_is_killed_anywhere_is_finished_by_the_guard() {
         assert_eq!(rest(&world).await, before, "{point}");
     }
     assert!(all(&releases(&world).await, ":v1.35.3", None));
+
+    // The process was killed right after the end of the run, while it copied for the next one.
+    let kubeadm = kubeadm_copy(&world.state_dir());
+    let half = kubeadm.with_file_name(".fulcrum-kubeadm-half.tmp");
+    for left in [&kubeadm, &half] {
+        std::fs::write(left, "kubeadm").unwrap();
+    }
+    boot(&*world, HOLD_OFF).await.unwrap();
+    assert!(!kubeadm.exists() && !half.exists(), "the guard sweeps it");
 }

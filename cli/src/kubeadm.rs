@@ -112,12 +112,6 @@ impl Kubeadm {
     }
 }
 
-/// Where the kubeadm of an upgrade stays until the run is over. The guard, which may go on with the run, sees neither a
-/// person's /tmp nor their search path.
-pub(crate) fn copy_of(state_dir: &Path) -> PathBuf {
-    state_dir.join("kubeadm")
-}
-
 pub(crate) fn copy_program(program: &Path, copy: &Path) -> Result<(), Failure> {
     let failed = |attempt: &str, error: io::Error| {
         let text = format!("{attempt} {}: {error}; nothing was changed", program.display());

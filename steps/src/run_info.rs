@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 /// The workflow of a pivot.
 pub const PIVOT: &str = "pivot";
+/// The workflow in which the DaemonSets get another release of Kubernetes.
+pub const UPGRADE: &str = "upgrade";
 /// The workflow in which the static pods are restored while the DaemonSets do not serve.
 pub const FALL_BACK: &str = "stand-in";
 

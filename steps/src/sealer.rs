@@ -1,9 +1,11 @@
-//! Signs the journal after each run, and says in the cluster's roll call what was signed and how the run stands. No
-//! run ever fails of it: the journal is then unsigned from its last checkpoint on, and this says so as loudly as it can.
+//! What is done after each run, whoever has ended it. It signs the journal, and says in the cluster's roll call what was
+//! signed and how the run stands. No run ever fails of it: the journal is then unsigned from its last checkpoint on, and
+//! this says so as loudly as it can. Before that it removes the kubeadm of an upgrade that is over.
 
 use crate::roll_call::{RollCall, Said, phase_of};
 use crate::run_info::{PIVOT, shown};
 use crate::site::Site;
+use crate::upgrade::sweep_kubeadm;
 use async_trait::async_trait;
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, Reader, RunId, Timestamp};
@@ -85,6 +87,9 @@ impl AfterRun for Sealer {
     async fn ended(&self, journal: &Journal, run: RunId, phase: &Phase) {
         let (reader, state_dir, watch) =
             (journal.reader(), self.site.state_dir.clone(), Arc::clone(&self.watch));
+        if let Err(left) = sweep_kubeadm(&reader, &state_dir) {
+            (self.say)(&left.to_string());
+        }
         let kind = reader.runs().ok().and_then(|runs| runs.into_iter().rfind(|header| header.run == run));
         let kind = kind.map(|header| header.kind).unwrap_or_default();
         // Reading the log and writing files takes its time, and other tasks go on meanwhile.

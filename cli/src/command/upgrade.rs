@@ -8,18 +8,19 @@ use crate::args::{AllNodes, Consent, Global, LockArg, Pace, Release, Rollback, U
 use crate::env::require_root;
 use crate::exit::{Exit, Failure};
 use crate::journal::read_journal;
-use crate::kubeadm::{Kubeadm, copy_of, copy_program};
+use crate::kubeadm::{Kubeadm, copy_program};
 use crate::render::template_diff;
 use crate::shell::Shell;
 use fulcrum_engine::load::load;
-use fulcrum_engine::state::fsync::remove_durable;
 use fulcrum_engine::state::{Reader, RunId};
 use fulcrum_engine::{Plan, PlanError};
 use fulcrum_steps::manifest::{TemplateChange, can_roll_out};
 use fulcrum_steps::plan::{self, FINALIZE, UPGRADE};
 use fulcrum_steps::run_info::LockPurpose;
 use fulcrum_steps::settings::Settings;
-use fulcrum_steps::upgrade::{Found, Merged, Renderer, Wish, end_of_emulation, others_follow, target};
+use fulcrum_steps::upgrade::{
+    Found, Merged, Renderer, Wish, end_of_emulation, kubeadm_copy, others_follow, target,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,15 +48,11 @@ async fn apply(global: &Global, release: &Release, pace: &Pace, shell: &Shell) -
     let Found { from, to, merged, noted, phases, config, warnings: _ } = found;
     let why = format!("{from} to {to}");
     let question = format!("Upgrade the control plane from {from} to {to}?");
-    let copy = copy_of(&global.state_dir);
-    let rest = (!phases.is_empty()).then(|| plan::Rest { kubeadm: copy.clone(), config, phases });
+    let kubeadm = kubeadm_copy(&global.state_dir);
+    let rest = (!phases.is_empty()).then(|| plan::Rest { kubeadm, config, phases });
     let upgrade = plan::Upgrade { merged, noted, rest, within: pace.timeout, why };
     let program = Some(release.kubeadm.as_path());
-    let ended = node.carry_out(global, upgrade, plan::upgrade, (pace, &question, program), shell).await;
-    if matches!(ended, Ok(Exit::Done | Exit::Undone)) {
-        let _gone = remove_durable(&copy);
-    }
-    ended
+    node.carry_out(global, upgrade, plan::upgrade, (pace, &question, program), shell).await
 }
 
 async fn finalize(global: &Global, pace: &Pace, shell: &Shell) -> Result<Exit, Failure> {
@@ -194,12 +191,13 @@ impl SelfHosted {
             // A guard does this when it starts, and that may not have been since the pivot.
             self.told.standby(&global.state_dir).begin(&self.told.retired)?;
         }
-        if let (Some(program), Some(rest)) = (program, &upgrade.rest) {
-            copy_program(program, &rest.kubeadm)?;
-        }
+        let copy = program.zip(upgrade.rest.as_ref().map(|rest| rest.kubeadm.clone()));
         let plan = make(&self.settings, pivot, upgrade).map_err(|error| Failure::new(Exit::Other, error))?;
         let site = Arc::new(self.site(global));
         let (engine, progress) = engine(journal, &site, &[], None, shell).await?;
+        if let Some((program, copy)) = copy {
+            copy_program(program, &copy)?;
+        }
         conclude(engine.start(plan).await, &progress, shell)
     }
 }

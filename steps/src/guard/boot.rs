@@ -14,6 +14,7 @@ use crate::plan;
 use crate::run_info::{LockPurpose, RollbackMode};
 use crate::settings::Settings;
 use crate::site::Site;
+use crate::upgrade::sweep_kubeadm;
 use fulcrum_engine::Ending;
 use fulcrum_engine::state::{Journal, OpenError};
 use fulcrum_evidence::actor::REASON;
@@ -53,6 +54,11 @@ pub async fn boot(env: &dyn GuardEnv, hold_off: Duration) -> Result<Start, Guard
         decision.put_back.append(&mut decision.put_back_later);
     }
     put_back(env, known, &manifests, &decision.put_back)?;
+    // The process that ended an upgrade may have been killed right after.
+    let swept = journal.as_ref().map(|(journal, _)| sweep_kubeadm(&journal.reader(), &env.state_dir()));
+    if let Some(Err(left)) = swept {
+        tracing::warn!("{left}");
+    }
     Ok(Start { decision, told })
 }
 

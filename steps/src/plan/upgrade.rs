@@ -4,6 +4,7 @@ use super::edit::{BACK_TRIES, BACK_WITHIN, lock, roll_out};
 use super::pivot::{step, verify};
 use crate::component::Component;
 use crate::run_info::RunInfo;
+pub use crate::run_info::UPGRADE;
 use crate::settings::Settings;
 use crate::step::{Job, PhaseCall};
 use crate::step_name::StepKind;
@@ -14,8 +15,6 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The DaemonSets get another release of Kubernetes.
-pub const UPGRADE: &str = "upgrade";
 /// The release stops behaving as the one before it.
 pub const FINALIZE: &str = "finalize-upgrade";
 

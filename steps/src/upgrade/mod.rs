@@ -4,6 +4,7 @@
 //! The target's manifests come from the target's kubeadm, and the base from that of the release that runs. What the
 //! two differ in is what the release wants. The rest of a DaemonSet is what people have made of it, and stays.
 
+mod copy;
 mod etcd;
 mod etcd_target;
 mod kubeadm;
@@ -15,6 +16,8 @@ mod removed_apis;
 mod skew;
 mod target;
 
+pub use copy::kubeadm_copy;
+pub(crate) use copy::sweep_kubeadm;
 pub use etcd::{
     EtcdStepError, EtcdVersion, NoEtcdVersion, etcd_allowed, etcd_image, etcd_in_list, etcd_of,
     with_etcd_image,
