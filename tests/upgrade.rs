@@ -16,11 +16,11 @@ use fulcrum_steps::plan;
 use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
 use fulcrum_steps::unit::HOLD_OFF;
 use fulcrum_steps::upgrade::{
-    EMULATED, Found, Phase, TargetError, Wish, end_of_emulation, kubeadm_copy, target,
+    EMULATED, Found, Phase, TargetError, Wish, end_of_emulation, kubeadm_copy, refuse_newer_kubelets, target,
 };
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -158,6 +158,7 @@ async fn an_upgrade_emulates_the_release_before_comes_back_exactly_and_is_finali
     assert!(compared["objects"].as_u64() >= Some(5), "{compared}");
     world.assert_pivoted("after an upgrade").await;
 
+    a_kubelet_that_is_newer_is_named(&world, ending.run).await;
     let back = world.rollback(&world.journal(), ending.run).await;
     assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
     assert_eq!(templates(&world).await, before);
@@ -176,6 +177,24 @@ async fn an_upgrade_emulates_the_release_before_comes_back_exactly_and_is_finali
     assert!(all(&releases(&world).await, ":v1.36.3", None), "{:?}", releases(&world).await);
     assert_eq!(end_of_emulation(&live(&world).await).unwrap(), [], "a second time there is nothing to do");
     world.assert_pivoted("after a finalized upgrade").await;
+}
+
+/// A way back may not leave kubelets newer than the API server. None of this changes anything.
+async fn a_kubelet_that_is_newer_is_named(world: &TestSite, upgrade: RunId) {
+    let journal = world.journal();
+    let changes = plan::edited(load(&journal.reader(), upgrade).unwrap().plan());
+    refuse_newer_kubelets(&world.cluster, &changes).await.unwrap();
+    let nodes: Api<Node> = Api::all(world.simulator.client());
+    let mut worker = Node::default();
+    worker.metadata.name = Some("w1".to_owned());
+    nodes.create(&PostParams::default(), &worker).await.unwrap();
+    let version = Patch::Merge(json!({ "status": { "nodeInfo": { "kubeletVersion": "v1.36.3" } } }));
+    nodes.patch_status("w1", &PatchParams::default(), &version).await.unwrap();
+    let refused = refuse_newer_kubelets(&world.cluster, &changes).await.unwrap_err().to_string();
+    assert!(refused.contains("node w1 is v1.36.3") && refused.contains("v1.35.3 again"), "{refused}");
+    // The scheduler alone leaves the API server as it is.
+    refuse_newer_kubelets(&world.cluster, &changes[2..]).await.unwrap();
+    nodes.delete("w1", &DeleteParams::default()).await.unwrap();
 }
 
 /// What kubeadm has made beside the control plane: the configuration of kubelets, and CoreDNS, whose pods are available.

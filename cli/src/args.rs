@@ -302,7 +302,7 @@ pub(crate) struct Rollback {
     /// then not exactly what was there. For a rollback that has begun this cannot be chosen.
     #[arg(long)]
     pub(crate) keep_port_sharing: bool,
-    /// Bring the static pods of the release from before an upgrade back although the upgrade is finalized. An older
+    /// Bring the release from before an upgrade back although the upgrade is finalized, or kubelets are newer. An older
     /// API server may not be able to read what the newer one has stored.
     #[arg(long, hide_short_help = true)]
     pub(crate) allow_downgrade: bool,

@@ -57,6 +57,9 @@ pub(crate) enum UpgradeCommand {
         /// The kubeconfig [default: the one that the pivot was started with].
         #[arg(long, value_name = "FILE")]
         kubeconfig: Option<PathBuf>,
+        /// Go back although kubelets are newer than the release from before.
+        #[arg(long)]
+        allow_downgrade: bool,
         #[command(flatten)]
         consent: Consent,
     },

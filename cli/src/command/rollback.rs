@@ -17,7 +17,7 @@ use fulcrum_steps::manifest::{Stands, StaticPod};
 use fulcrum_steps::plan::{EDIT, FINALIZE, PIVOT, RENEW_CERTS, UPGRADE, edited, etcd_changed};
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode};
 use fulcrum_steps::site::Site;
-use fulcrum_steps::upgrade::{etcd_of, is_outrun};
+use fulcrum_steps::upgrade::{etcd_of, is_outrun, refuse_newer_kubelets};
 use std::sync::Arc;
 
 pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) -> Result<Exit, Failure> {
@@ -49,6 +49,10 @@ pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) ->
         if meant.state.plan().workflow() == PIVOT && !args.allow_downgrade {
             refuse_a_downgrade(global)?;
             refuse_what_was_outrun(&site, run).await?;
+        }
+        if meant.state.plan().workflow() == UPGRADE && meant.state.is_over() && !args.allow_downgrade {
+            let refused = refuse_newer_kubelets(&site.cluster, &edited(meant.state.plan())).await;
+            refused.map_err(|error| Failure::new(Exit::Refused, error))?;
         }
         refuse_a_lost_renewal(&site, run, &meant.state)?;
     }

@@ -35,7 +35,20 @@ pub(crate) async fn upgrade(global: &Global, args: &Upgrade, shell: &Shell) -> R
         UpgradeCommand::Apply { release, pace } => apply(global, release, pace, shell).await,
         UpgradeCommand::Finalize { pace } => finalize(global, pace, shell).await,
         UpgradeCommand::Etcd { release, pace } => upgrade_etcd(global, release, pace, shell).await,
-        UpgradeCommand::Rollback { kubeconfig, consent } => back(global, kubeconfig, consent, shell).await,
+        UpgradeCommand::Rollback { kubeconfig, allow_downgrade, consent } => {
+            let run = last_to_take_back(global)?;
+            let args = Rollback {
+                run: Some(run.to_string()),
+                kubeconfig: kubeconfig.clone(),
+                keep_port_sharing: false,
+                allow_downgrade: *allow_downgrade,
+                all: AllNodes::none(),
+                timeout: None,
+                lock: LockArg { take_lock: false },
+                consent: Consent { yes: consent.yes },
+            };
+            rollback(global, &args, shell).await
+        }
     }
 }
 
@@ -68,31 +81,15 @@ async fn finalize(global: &Global, pace: &Pace, shell: &Shell) -> Result<Exit, F
     node.carry_out(global, upgrade, plan::finalize, (pace, question, None), shell).await
 }
 
-/// Takes the last upgrade back.
-async fn back(
-    global: &Global,
-    kubeconfig: &Option<PathBuf>,
-    consent: &Consent,
-    shell: &Shell,
-) -> Result<Exit, Failure> {
+/// The last upgrade, which can be taken back.
+fn last_to_take_back(global: &Global) -> Result<RunId, Failure> {
     let journal = read_journal(&global.state_dir, LockPurpose::Upgrade)?;
-    let Some(run) = last_upgrade(&journal)? else {
-        return Err(Failure::refused(
+    last_upgrade(&journal)?.ok_or_else(|| {
+        Failure::refused(
             "there is no upgrade to take back here: none was begun on this node, or the last one is finalized or taken back; \
              the node whose `upgrade apply` it was can take it back",
-        ));
-    };
-    let args = Rollback {
-        run: Some(run.to_string()),
-        kubeconfig: kubeconfig.clone(),
-        keep_port_sharing: false,
-        allow_downgrade: false,
-        all: AllNodes::none(),
-        timeout: None,
-        lock: LockArg { take_lock: false },
-        consent: Consent { yes: consent.yes },
-    };
-    rollback(global, &args, shell).await
+        )
+    })
 }
 
 /// The last upgrade in the journal that can be taken back.

@@ -1,5 +1,5 @@
 //! What an upgrade of Kubernetes changes in the DaemonSets, and one of etcd in its manifest. Pure, but for [`target`],
-//! [`etcd_target`] and [`others_follow`], which read the cluster.
+//! [`etcd_target`], [`others_follow`] and [`refuse_newer_kubelets`], which read the cluster.
 //!
 //! The target's manifests come from the target's kubeadm, and the base from that of the release that runs. What the
 //! two differ in is what the release wants. The rest of a DaemonSet is what people have made of it, and stays.
@@ -15,6 +15,7 @@ mod phase;
 mod removed_apis;
 mod skew;
 mod target;
+mod way_back;
 
 pub use copy::kubeadm_copy;
 pub(crate) use copy::sweep_kubeadm;
@@ -34,3 +35,4 @@ pub(crate) use phase::is_through;
 pub use removed_apis::{RemovedApi, removed_apis};
 pub use skew::{NoVersion, SkewError, Version, allowed, gone_flags};
 pub use target::{EMULATED, Found, RenderError, Renderer, TargetError, Wish, end_of_emulation, target};
+pub use way_back::refuse_newer_kubelets;

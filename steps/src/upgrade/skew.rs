@@ -47,6 +47,17 @@ pub enum SkewError {
         /// What was asked for.
         to: Version,
     },
+    /// Kubelets would be newer than the API server, which the policy never allows.
+    #[error(
+        "the API server would be {to} again, and Kubernetes supports no kubelet that is newer: {}; downgrade them to {} first, \
+         or go on with --allow-downgrade", listed(.kubelets), .to.release()
+    )]
+    KubeletsTooNew {
+        /// The nodes, with the versions of their kubelets.
+        kubelets: Vec<(String, Version)>,
+        /// What would run again.
+        to: Version,
+    },
     /// The release does not know a flag any more.
     #[error(
         "{component} of 1.{since} and later does not know --{flag}: take it out with `fulcrum edit {component} --unset {flag}`, and see what replaces it in the release notes"
@@ -82,6 +93,23 @@ pub fn allowed(from: Version, to: Version, kubelets: &[(String, Version)]) -> Re
         Some((node, kubelet)) => Err(SkewError::KubeletTooOld { node: node.clone(), kubelet: *kubelet, to }),
         None => Ok(()),
     }
+}
+
+/// Whether an API server may be of the release `to` again, beside kubelets of these versions.
+///
+/// # Errors
+/// When a kubelet is of a newer minor release.
+pub(super) fn allowed_back(to: Version, kubelets: Vec<(String, Version)>) -> Result<(), SkewError> {
+    let newer: Vec<_> = kubelets.into_iter().filter(|(_, kubelet)| kubelet.minor > to.minor).collect();
+    match newer.is_empty() {
+        true => Ok(()),
+        false => Err(SkewError::KubeletsTooNew { kubelets: newer, to }),
+    }
+}
+
+fn listed(kubelets: &[(String, Version)]) -> String {
+    let each = kubelets.iter().map(|(node, kubelet)| format!("that of node {node} is {kubelet}"));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// The flags among `names` that the release `to` does not know any more.
@@ -173,6 +201,18 @@ mod tests {
         let refused = allowed(from, to, &kubelets("v1.32.9")).unwrap_err();
         assert!(refused.to_string().contains("node w1 is v1.32.9"), "{refused}");
         assert!(refused.to_string().contains("older than 1.33"), "{refused}");
+    }
+
+    #[test]
+    fn no_kubelet_may_be_newer_than_what_comes_back() {
+        let kubelets =
+            |text: &str| vec![("cp1".to_owned(), version("v1.35.3")), ("w1".to_owned(), version(text))];
+        for fine in ["v1.34.1", "v1.35.9"] {
+            assert_eq!(allowed_back(version("v1.35.3"), kubelets(fine)), Ok(()), "{fine}");
+        }
+        let refused = allowed_back(version("v1.35.3"), kubelets("v1.36.0")).unwrap_err().to_string();
+        assert!(refused.contains("that of node w1 is v1.36.0") && !refused.contains("cp1"), "{refused}");
+        assert!(refused.contains("downgrade them to 1.35 first"), "{refused}");
     }
 
     #[test]
