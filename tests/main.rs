@@ -38,6 +38,7 @@ mod edit;
 
 // An upgrade of Kubernetes: merged, emulated, taken back, finalized, killed.
 mod upgrade;
+mod upgrade_asked;
 // The same on three nodes: each follows, or is refused.
 mod upgrade_nodes;
 // Another image for etcd: given, refused, killed, taken back, and what is not taken back.

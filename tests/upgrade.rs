@@ -73,7 +73,7 @@ async fn templates(world: &TestSite) -> Vec<Value> {
 async fn find(world: &TestSite, pivot: RunId, to: Version) -> Result<Found, TargetError> {
     let settings = settings(&world.journal(), pivot);
     let (live, kubeadm) = (live(world).await, SimulatedKubeadm(to));
-    let wish = Wish::new(&world.cluster, &settings, &live, &kubeadm);
+    let wish = Wish::new((&world.cluster, &*world.host), &settings, &live, &kubeadm);
     target(&wish).await
 }
 

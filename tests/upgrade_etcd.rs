@@ -44,7 +44,7 @@ async fn site(world: &SimulatedSite, pivot: RunId) -> Site {
 /// What the kubeadm of 1.`minor` makes of this node's etcd.
 async fn find_on(site: &Site, world: &SimulatedSite, minor: u16) -> Result<EtcdFound, EtcdError> {
     let (live, kubeadm) = (live(world).await, SimulatedKubeadm(Version { minor, patch: 0 }));
-    let wish = Wish::new(&world.cluster, &site.settings, &live, &kubeadm);
+    let wish = Wish::new((&world.cluster, &*world.host), &site.settings, &live, &kubeadm);
     etcd_target(site, &wish, false).await
 }
 

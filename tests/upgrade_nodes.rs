@@ -2,6 +2,7 @@
 
 use crate::edit::settings;
 use crate::support::{SOON, outcome, reason, setup};
+use crate::upgrade_asked::GOES;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Outcome, Silent};
 use fulcrum_simulator::Flaw;
@@ -130,8 +131,8 @@ impl Nodes {
     }
 
     async fn find(&self, number: usize) -> Result<Found, TargetError> {
-        let (settings, live) = (self.settings(number).await, self.live().await);
-        let wish = Wish::new(&self.sites[number].cluster, &settings, &live, &SimulatedKubeadm(NEXT));
+        let (settings, live, site) = (self.settings(number).await, self.live().await, &self.sites[number]);
+        let wish = Wish::new((&site.cluster, &*site.host), &settings, &live, &SimulatedKubeadm(NEXT));
         target(&wish).await
     }
 
@@ -352,6 +353,15 @@ async fn nodes_that_cannot_follow_are_refused_before_anything_changes() {
     assert!(armed.contains("the guard of node-2 has not said what its standby is"), "{armed}");
     let guards = nodes.guards();
     nodes.all_follow(0).await;
+    // What its clients have asked for is known to its API server alone.
+    let third = nodes.sites[2].machine();
+    third.ask_deprecated(GOES);
+    let asked = refused().await;
+    assert!(asked.contains("(gone in 1.36, asked of node-3)"), "{asked}");
+    third.cut_off();
+    let found = nodes.find(0).await.unwrap();
+    third.connect_again();
+    assert!(found.warnings.iter().any(|one| one.contains("that of node-3 (")), "{:?}", found.warnings);
 
     // It reboots, and its guard does not hand over: static pods serve.
     drop(guards);

@@ -48,6 +48,10 @@ impl SelfHosted {
         &self.access.cluster
     }
 
+    pub(super) fn host(&self) -> &dyn Host {
+        &*self.host
+    }
+
     /// The site of a change here.
     pub(super) fn site(&self, global: &Global) -> Site {
         site(self.settings.clone(), &self.access, Arc::clone(&self.host), &global.state_dir)

@@ -125,6 +125,7 @@ impl SelfHosted {
         let base = release.base_kubeadm.as_deref().map(Kubeadm::new);
         let wish = Wish {
             cluster: self.cluster(),
+            host: self.host(),
             settings: &self.settings,
             live: &self.live,
             kubeadm: &kubeadm,

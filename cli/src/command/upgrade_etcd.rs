@@ -19,7 +19,10 @@ pub(super) async fn upgrade_etcd(
 ) -> Result<Exit, Failure> {
     let node = SelfHosted::find_any(global, pace.kubeconfig.as_ref()).await?;
     let kubeadm = Kubeadm::new(&release.kubeadm);
-    let wish = Wish { to: release.to, ..Wish::new(node.cluster(), &node.settings, &node.live, &kubeadm) };
+    let wish = Wish {
+        to: release.to,
+        ..Wish::new((node.cluster(), node.host()), &node.settings, &node.live, &kubeadm)
+    };
     let site = Arc::new(node.site(global));
     let found = etcd_target(&site, &wish, release.unlisted_image).await;
     let EtcdFound { from, change, seen } = found.map_err(|error| Failure::new(Exit::Refused, error))?;

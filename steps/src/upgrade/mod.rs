@@ -4,6 +4,7 @@
 //! The target's manifests come from the target's kubeadm, and the base from that of the release that runs. What the
 //! two differ in is what the release wants. The rest of a DaemonSet is what people have made of it, and stays.
 
+mod asked;
 mod copy;
 mod etcd;
 mod etcd_target;

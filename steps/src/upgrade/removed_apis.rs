@@ -13,11 +13,17 @@ pub struct RemovedApi {
     pub resource: String,
     /// The minor release without it.
     pub removed_in: u32,
+    /// The nodes whose API servers say so, as far as they are known.
+    pub asked_of: Vec<String>,
 }
 
 impl fmt::Display for RemovedApi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (gone in 1.{})", self.resource, self.removed_in)
+        write!(f, "{} (gone in 1.{}", self.resource, self.removed_in)?;
+        if !self.asked_of.is_empty() {
+            write!(f, ", asked of {}", self.asked_of.join(" and "))?;
+        }
+        f.write_str(")")
     }
 }
 
@@ -32,7 +38,7 @@ pub fn removed_apis(metrics: &str, to: Version) -> Vec<RemovedApi> {
         let removed_in = label("removed_release")?.strip_prefix("1.")?.parse().ok()?;
         let parts = [label("resource")?, label("version")?, label("group")?];
         let resource = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
-        (removed_in <= to.minor).then_some(RemovedApi { resource, removed_in })
+        (removed_in <= to.minor).then(|| RemovedApi { resource, removed_in, asked_of: Vec::new() })
     });
     let mut found: Vec<RemovedApi> = asked.collect();
     found.dedup();

@@ -1,18 +1,21 @@
 //! What an upgrade changes in the DaemonSets that run: the release that runs, the one that is asked for, and the merge
 //! of the two. Reads the cluster, and changes nothing.
 
+use super::asked::{Asked, asked};
 use super::skew::of_image;
 use super::{
     KubeadmInput, MergeError, Merged, NoVersion, NotKubeadms, Phase, RemovedApi, SkewError, Version, allowed,
-    gone_flags, kubeadm_config, merge, noted_version, others_follow, removed_apis,
+    gone_flags, kubeadm_config, merge, noted_version, others_follow,
 };
 use crate::cluster::{Cluster, ClusterError};
 use crate::component::Component;
 use crate::handover::standbys::Behind;
+use crate::host::Host;
 use crate::manifest::{FlagChange, StandbyError, StaticPod, TemplateChange, Words, WordsError, standby_of};
 use crate::release::{NEWEST_TRIED, Release, Trait};
 use crate::settings::Settings;
 use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Node;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -59,6 +62,8 @@ pub struct RenderError {
 pub struct Wish<'a> {
     /// The cluster.
     pub cluster: &'a Cluster,
+    /// This machine, from which each API server is asked directly.
+    pub host: &'a dyn Host,
     /// The settings of the pivot.
     pub settings: &'a Settings,
     /// The DaemonSets as they are: all three, in the order of [`Component::ALL`].
@@ -78,12 +83,22 @@ pub struct Wish<'a> {
 impl<'a> Wish<'a> {
     /// The release of that kubeadm, with nothing overruled and nothing left out.
     pub fn new(
-        cluster: &'a Cluster,
+        (cluster, host): (&'a Cluster, &'a dyn Host),
         settings: &'a Settings,
         live: &'a [(Component, Value)],
         kubeadm: &'a dyn Renderer,
     ) -> Self {
-        Self { cluster, settings, live, kubeadm, base: None, to: None, allow_removed_apis: false, skip: &[] }
+        Self {
+            cluster,
+            host,
+            settings,
+            live,
+            kubeadm,
+            base: None,
+            to: None,
+            allow_removed_apis: false,
+            skip: &[],
+        }
     }
 }
 
@@ -131,7 +146,7 @@ pub enum TargetError {
     )]
     NotFinalized { from: Version, emulated: String },
     #[error(
-        "since the API server started, clients have asked for APIs that 1.{minor} does not serve: {}; upgrade those clients \
+        "since the API servers started, clients have asked for APIs that 1.{minor} does not serve: {}; upgrade those clients \
          (the audit log names them, annotation k8s.io/removed-release), or go on with --allow-removed-apis", list(.apis)
     )]
     RemovedApis { minor: u32, apis: Vec<RemovedApi> },
@@ -178,11 +193,12 @@ pub async fn target(wish: &Wish<'_>) -> Result<Found, TargetError> {
         warnings.push(format!("nobody has tried fulcrum with {} yet", to.release()));
     }
     others_follow(wish.cluster, wish.settings, wish.live).await?;
+    let nodes = wish.cluster.nodes_with(&wish.settings.role_label).await?;
     // An upgrade that stopped in the middle, on a node that was lost, has left components of two releases.
     let releases: Vec<Version> =
         wish.live.iter().map(|(one, live)| runs(*one, live).unwrap_or(from)).collect();
     wish.refuse_skew(&releases, to).await?;
-    warnings.extend(wish.refuse_removed_apis(to).await?);
+    warnings.extend(wish.refuse_removed_apis(&nodes, to).await?);
     let input = wish.input().await?;
     let target = wish.kubeadm.static_pods(&input, to).await?;
     let base = wish.base_of(&input, &releases, (&target, to)).await?;
@@ -270,19 +286,29 @@ impl Wish<'_> {
         Ok(())
     }
 
-    /// Returns a warning if the API server does not tell.
-    async fn refuse_removed_apis(&self, to: Version) -> Result<Option<String>, TargetError> {
-        let metrics = match self.cluster.metrics().await {
-            Ok(metrics) => metrics,
-            Err(error) => {
-                return Ok(Some(format!("not checked whether clients ask for APIs that go: {error}")));
-            }
-        };
-        let apis = removed_apis(&metrics, to);
-        if apis.is_empty() || self.allow_removed_apis {
-            return Ok(None);
+    /// Returns warnings: the API servers that do not tell, and the APIs that go although clients ask for them.
+    async fn refuse_removed_apis(&self, nodes: &[Node], to: Version) -> Result<Vec<String>, TargetError> {
+        let Asked { apis, silent } = asked((self.cluster, self.host), (nodes, self.port()?), to).await;
+        if !apis.is_empty() && !self.allow_removed_apis {
+            return Err(TargetError::RemovedApis { minor: to.minor, apis });
         }
-        Err(TargetError::RemovedApis { minor: to.minor, apis })
+        let silent = (!silent.is_empty()).then(|| {
+            let silent = silent.join(", ");
+            format!("an API server was not asked whether its clients ask for APIs that go: {silent}")
+        });
+        let going = (!apis.is_empty())
+            .then(|| format!("clients ask for APIs that 1.{} does not serve: {}", to.minor, list(&apis)));
+        Ok(silent.into_iter().chain(going).collect())
+    }
+
+    /// The port of the API servers.
+    fn port(&self) -> Result<u16, TargetError> {
+        let port = match self.live.first() {
+            Some((component, live)) => flags(*component, live)?.remove("secure-port"),
+            None => None,
+        };
+        let port = port.and_then(|port| port.parse().ok());
+        Ok(port.unwrap_or_else(|| Component::ApiServer.default_port()))
     }
 
     pub(super) async fn input(&self) -> Result<KubeadmInput, TargetError> {
@@ -290,17 +316,12 @@ impl Wish<'_> {
         let configuration = self.cluster.kubeadm_configuration().await?.ok_or(NotKubeadms)?;
         let address = self.settings.node_addresses.first().copied();
         let address = address.ok_or_else(|| TargetError::NoAddress(node.clone()))?;
-        let port = match self.live.first() {
-            Some((component, live)) => flags(*component, live)?.remove("secure-port"),
-            None => None,
-        };
-        let port = port.and_then(|port| port.parse().ok());
         let runtime = self.cluster.runtime_of(node).await?;
         Ok(KubeadmInput {
             cluster: configuration,
             node: node.clone(),
             address,
-            port: port.unwrap_or_else(|| Component::ApiServer.default_port()),
+            port: self.port()?,
             runtime: runtime.unwrap_or_else(|| RUNTIME.to_owned()),
         })
     }

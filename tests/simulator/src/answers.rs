@@ -1,5 +1,6 @@
 //! Which process of the machine answers on its ports, and what.
 
+use super::fault::DeprecatedApi;
 use super::process::{Machine, Proc};
 use fulcrum_steps::host::Process;
 use std::net::SocketAddr;
@@ -49,6 +50,23 @@ impl Machine {
             _ => 500,
         };
         Ok((status, proc))
+    }
+
+    /// Notes that a client has asked each API server here for this deprecated API.
+    pub(super) fn ask_deprecated(&mut self, api: &DeprecatedApi) {
+        let DeprecatedApi { group, version, resource, removed_release } = api;
+        let line = format!(
+            "apiserver_requested_deprecated_apis{{group=\"{group}\",removed_release=\"{removed_release}\",\
+             resource=\"{resource}\",subresource=\"\",version=\"{version}\"}} 1\n"
+        );
+        let servers: Vec<u32> = self.api_servers().map(|server| server.pid).collect();
+        self.deprecated.extend(servers.into_iter().map(|pid| (pid, line.clone())));
+    }
+
+    /// The metrics of an API server. Each counts what it was asked itself, since it was started.
+    pub(super) fn metrics(&self, pid: u32) -> String {
+        let own = self.deprecated.iter().filter(|(of, _)| *of == pid).map(|(_, line)| line.as_str());
+        std::iter::once("# TYPE apiserver_requested_deprecated_apis gauge\n").chain(own).collect()
     }
 
     /// The certificate that is presented at this address, and the process that presents it. `None` if none is.

@@ -25,6 +25,14 @@ pub(super) struct Asked {
     pub(super) body: Vec<u8>,
 }
 
+impl Asked {
+    /// A request without a body.
+    pub(super) fn get(path: &str, query: &str) -> Self {
+        let (path, query) = (path.to_owned(), query.to_owned());
+        Self { method: Method::GET, path, query, content_type: String::new(), body: Vec::new() }
+    }
+}
+
 /// The HTTP status and the body.
 pub(super) type Reply = (u16, Body);
 
@@ -37,6 +45,16 @@ pub(super) enum Body {
     Stored(Arc<Value>),
     /// A list of objects.
     Listed(List),
+}
+
+impl Body {
+    /// As it is sent: plain text as it is, all else as JSON.
+    pub(super) fn text(&self) -> serde_json::Result<String> {
+        match self {
+            Self::Made(Value::String(text)) => Ok(text.clone()),
+            other => serde_json::to_string(other),
+        }
+    }
 }
 
 impl Serialize for Body {

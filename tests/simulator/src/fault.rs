@@ -34,6 +34,19 @@ impl Flaw {
     }
 }
 
+/// An API that goes with a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeprecatedApi {
+    /// Its group. Empty for the core's.
+    pub group: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// The resource.
+    pub resource: &'static str,
+    /// The first release without it: `1.36`.
+    pub removed_release: &'static str,
+}
+
 /// An ability of the machine that a run may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ability {

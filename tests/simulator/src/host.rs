@@ -80,23 +80,16 @@ pub(super) fn answer(world: &mut World, number: Option<usize>, asked: &Asked, no
 
 /// Sends a GET, as `ask` does, and returns the body, too. Only API servers have any.
 fn read_at(world: &mut World, number: usize, question: &Question, now: Duration) -> Result<Read, Failure> {
-    let mut answer = world.ask(number, question).map_err(Failure::internal)?;
+    let (to, status, process) = world.who_answers(number, question).map_err(Failure::internal)?;
     let (path, query) = question.path.split_once('?').unwrap_or((&question.path, ""));
-    let machine = &world.nodes[number].machine;
-    let pid = answer.process.as_ref().map(|process| process.pid);
-    let Some(pid) = pid.filter(|pid| machine.is_api_server(*pid)) else {
+    let (machine, pid) = (&world.nodes[to].machine, process.pid);
+    let mut answer = Answer { status, process: (to == number).then_some(process) };
+    if !machine.is_api_server(pid) {
         return Ok(Read { answer, body: String::new() });
-    };
+    }
     let lacks = machine.serves_less(pid);
     let (status, mut body) = answers_instead(machine, pid, path).unwrap_or_else(|| {
-        let get = Asked {
-            method: Method::GET,
-            path: path.to_owned(),
-            query: query.to_owned(),
-            content_type: String::new(),
-            body: Vec::new(),
-        };
-        api::answer(world, &get, Now { at: now, wall: Timestamp::now() })
+        api::answer(world, &Asked::get(path, query), Now { at: now, wall: Timestamp::now() })
     });
     if let (true, Body::Made(value)) = (lacks, &mut body)
         && let Some(groups) = value.get_mut("groups").and_then(Value::as_array_mut)
@@ -104,7 +97,7 @@ fn read_at(world: &mut World, number: usize, question: &Question, now: Duration)
         groups.retain(|group| group["name"] != LACKED);
     }
     answer.status = status;
-    let body = serde_json::to_string(&body).map_err(|error| Failure::internal(error.to_string()))?;
+    let body = body.text().map_err(|error| Failure::internal(error.to_string()))?;
     Ok(Read { answer, body })
 }
 

@@ -61,7 +61,7 @@ mod fault;
 mod log;
 mod manifests;
 mod snapshot;
-pub use fault::{Ability, ApiFault, Disk, Flaw, Outcome, Which};
+pub use fault::{Ability, ApiFault, DeprecatedApi, Disk, Flaw, Outcome, Which};
 pub use log::Happened;
 pub use manifests::{write_certificates, write_control_plane};
 pub use snapshot::{Origin, Running, Snapshot};

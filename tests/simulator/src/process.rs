@@ -84,6 +84,8 @@ pub(super) struct Machine {
     pub(super) lacks: BTreeSet<Ability>,
     /// Programs outside of pods that are connected to a port over loopback.
     pub(super) connected: Vec<(String, u16)>,
+    /// The lines in the metrics of API servers about deprecated APIs, by pid.
+    pub(super) deprecated: Vec<(u32, String)>,
     /// The exit codes of processes that the kubelet has not asked about yet.
     exits: BTreeMap<u32, i32>,
     last_pid: u32,
@@ -133,6 +135,7 @@ impl Machine {
             sockets: Sockets::default(),
             lacks: BTreeSet::new(),
             connected: Vec::new(),
+            deprecated: Vec::new(),
             exits: BTreeMap::new(),
             last_pid: number.saturating_mul(PIDS).saturating_add(1000),
             random: fastrand::Rng::with_seed(options.seed.wrapping_add(number.into())),

@@ -1,6 +1,6 @@
 //! One node of a rehearsal: its clients and its machine, what breaks it, and what is seen of it.
 
-use super::fault::{Ability, ApiFault, Disk, Flaw, Which};
+use super::fault::{Ability, ApiFault, DeprecatedApi, Disk, Flaw, Which};
 use super::host::SimulatedHost;
 use super::server::{self, Server};
 use super::shared::Shared;
@@ -211,6 +211,11 @@ impl SimulatedNode {
     /// Makes processes here take so long to answer a question of the machine, in real time, from now on.
     pub fn answer_time(&self, time: Duration) {
         self.shared.lock().nodes[self.number].machine.answer_time = time;
+    }
+
+    /// Makes a client ask this node's API servers for an API that goes with a release.
+    pub fn ask_deprecated(&self, api: DeprecatedApi) {
+        self.shared.lock().nodes[self.number].machine.ask_deprecated(&api);
     }
 
     /// Takes an ability from the machine's kernel.

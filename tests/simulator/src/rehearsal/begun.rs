@@ -144,7 +144,7 @@ impl SimulatedSite {
         let next = version.next();
         let live = self.daemonsets().await?;
         let kubeadm = SimulatedKubeadm(next);
-        let wish = Wish::new(&self.cluster, settings, &live, &kubeadm);
+        let wish = Wish::new((&self.cluster, &*self.host), settings, &live, &kubeadm);
         let found = target(&wish).await.map_err(|refused| RehearsalError::Change(refused.to_string()))?;
         let why = format!("{} to {}", found.from, found.to);
         Ok(plan::Upgrade { merged: found.merged, noted: found.noted, rest: None, within: SOON, why })

@@ -6,7 +6,7 @@
 
 use super::{Node, Now, World};
 use crate::etcd::{self, Member};
-use fulcrum_steps::host::{Answer, Question};
+use fulcrum_steps::host::{Answer, Process, Question};
 use serde_json::Value;
 use std::net::SocketAddr;
 
@@ -94,6 +94,16 @@ impl World {
 
     /// Asks from a node, of its own machine or another one. Only the own kernel tells which process answered.
     pub(crate) fn ask(&mut self, from: usize, question: &Question) -> Result<Answer, String> {
+        let (to, status, process) = self.who_answers(from, question)?;
+        Ok(Answer { status, process: (to == from).then_some(process) })
+    }
+
+    /// Asks from a node. Returns the status, and which process of which node answered.
+    pub(crate) fn who_answers(
+        &mut self,
+        from: usize,
+        question: &Question,
+    ) -> Result<(usize, u16, Process), String> {
         let Question { address, path, tls, mark } = question;
         let target = Target::Address(*address);
         let caller = Caller { on: Some(from), target, port: address.port() };
@@ -101,7 +111,7 @@ impl World {
         let to = to.ok_or_else(|| format!("no answer from {address}"))?;
         let machine = &mut self.nodes[to].machine;
         let (status, process) = machine.ask_marked(*address, path, *tls, mark.filter(|_| to == from))?;
-        Ok(Answer { status, process: (to == from).then_some(process) })
+        Ok((to, status, process))
     }
 
     /// What the member of etcd on this node answers to this method and path: status and body.
