@@ -9,6 +9,7 @@ use fulcrum_simulator::rehearsal::{
     Change, ChildExit, Fault, Point, SimulatedKubeadm, SimulatedSite, Then, Version, When,
 };
 use fulcrum_steps::component::Component;
+use fulcrum_steps::doctor::{Area, Health};
 use fulcrum_steps::guard::{JournalView, boot};
 use fulcrum_steps::handover::standby::Standby;
 use fulcrum_steps::manifest::{FlagChange, StaticPod, Words};
@@ -16,7 +17,8 @@ use fulcrum_steps::plan;
 use fulcrum_steps::settings::{HandoverMode, Settings, Wanted};
 use fulcrum_steps::unit::HOLD_OFF;
 use fulcrum_steps::upgrade::{
-    EMULATED, Found, Phase, TargetError, Wish, end_of_emulation, kubeadm_copy, refuse_newer_kubelets, target,
+    EMULATED, Found, Outrun, Phase, TargetError, Wish, end_of_emulation, kubeadm_copy, refuse_newer_kubelets,
+    target,
 };
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
@@ -177,6 +179,9 @@ async fn an_upgrade_emulates_the_release_before_comes_back_exactly_and_is_finali
     assert!(all(&releases(&world).await, ":v1.36.3", None), "{:?}", releases(&world).await);
     assert_eq!(end_of_emulation(&live(&world).await).unwrap(), [], "a second time there is nothing to do");
     world.assert_pivoted("after a finalized upgrade").await;
+    let refused = format!("fulcrum rollback is refused: {}", Outrun::Here(finalized.run));
+    let warned = crate::doctor::find(&world, Area::Manifests, &refused).await;
+    assert_eq!(warned.health, Health::Warning, "{warned:?}");
 }
 
 /// A way back may not leave kubelets newer than the API server. None of this changes anything.

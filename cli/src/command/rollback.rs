@@ -8,16 +8,16 @@ use crate::args::{Global, Rollback};
 use crate::exit::{Exit, Failure};
 use crate::journal::read_journal;
 use crate::shell::Shell;
-use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{PauseCause, Run};
 use fulcrum_steps::cluster::Lock;
 use fulcrum_steps::component::Component;
+use fulcrum_steps::guard::JournalView;
 use fulcrum_steps::manifest::{Stands, StaticPod};
 use fulcrum_steps::plan::{EDIT, FINALIZE, PIVOT, RENEW_CERTS, UPGRADE, edited, etcd_changed};
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode};
 use fulcrum_steps::site::Site;
-use fulcrum_steps::upgrade::{etcd_of, is_outrun, refuse_newer_kubelets};
+use fulcrum_steps::upgrade::{Outrun, etcd_of, is_outrun, refuse_newer_kubelets};
 use std::sync::Arc;
 
 pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) -> Result<Exit, Failure> {
@@ -170,17 +170,15 @@ fn refuse_a_lost_etcd(site: &Site, run: RunId, state: &Run) -> Result<(), Failur
 /// Refuses to bring static pods back whose release is older than what the API server has stored.
 fn refuse_a_downgrade(global: &Global) -> Result<(), Failure> {
     let journal = read_journal(&global.state_dir, LockPurpose::Rollback)?;
-    for header in journal.runs()?.into_iter().filter(|header| header.kind == FINALIZE) {
-        if !load(&journal, header.run)?.is_rolled_back() {
-            return Err(Failure::refused(format!(
-                "the static pods that would come back are of the release from before an upgrade, and run {} has finalized \
-                 that upgrade: an older API server may not read what the newer one has stored; nothing was changed: stay \
-                 self-hosted, or say --allow-downgrade",
-                header.run
-            )));
-        }
+    let told = JournalView::of(&journal).map_err(|error| Failure::new(Exit::Damaged, error))?;
+    match told.and_then(|told| told.finalized) {
+        Some(run) => Err(downgrade(&Outrun::Here(run))),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+fn downgrade(outrun: &Outrun) -> Failure {
+    Failure::refused(format!("{outrun}; nothing was changed: stay self-hosted, or say --allow-downgrade"))
 }
 
 /// As above, where another node has finalized the upgrade: this node's journal does not know. An API that does not answer
@@ -191,10 +189,8 @@ async fn refuse_what_was_outrun(site: &Site, run: RunId) -> Result<(), Failure> 
     let Ok(before) = StaticPod::parse(api, &archived) else { return Ok(()) };
     let found = tokio::time::timeout(site.timeouts.api, site.cluster.daemonset(api.daemonset_name())).await;
     let Ok(Ok(Some(live))) = found else { return Ok(()) };
-    let Some((before, now)) = is_outrun(&before, &live) else { return Ok(()) };
-    Err(Failure::refused(format!(
-        "the static API server that would come back is {before}, and the DaemonSet's is {now} and does not emulate that: \
-         an upgrade was finalized, maybe on another node, and the older one may not read what the newer one has stored; \
-         nothing was changed: stay self-hosted, or say --allow-downgrade"
-    )))
+    match is_outrun(&before, &live) {
+        Some(outrun) => Err(downgrade(&outrun)),
+        None => Ok(()),
+    }
 }

@@ -4,6 +4,7 @@ use crate::certificates::Inventory;
 use crate::component::Component;
 use crate::guard::decide::{Standing, Workflow};
 use crate::host::RedirectState;
+use crate::upgrade::Outrun;
 use fulcrum_engine::state::RunId;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -40,6 +41,8 @@ pub struct Facts {
     pub etcd: Option<Result<u16, String>>,
     /// What lies beside the manifests.
     pub files: Files,
+    /// Why the static pods from before the pivot would not come back, if an upgrade has outrun them.
+    pub outrun: Option<Outrun>,
     /// The redirect of the API server's port, or why it cannot be seen.
     pub redirect: Result<RedirectState, String>,
 }

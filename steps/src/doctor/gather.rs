@@ -4,6 +4,8 @@ use super::facts::{
     ApiFacts, ComponentFacts, DaemonsetFacts, Facts, Files, Ground, GuardFacts, JournalFacts, Leader,
     ListenerFacts, Origin, Serving,
 };
+use super::limit::{API_WITHIN, HOST_WITHIN, within};
+use super::way_back::outrun;
 use crate::certificates::{Inventory, Pace, inventory};
 use crate::check::Ignored;
 use crate::cluster::{Cluster, ClusterError, RUN_ANNOTATION};
@@ -23,15 +25,10 @@ use fulcrum_engine::state::{Reader, RunId, lock_holder};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// How long the API may take for all that it is asked.
-const API_WITHIN: Duration = Duration::from_secs(3);
-/// How long a question to this machine, or to a process on it, may take.
-const HOST_WITHIN: Duration = Duration::from_millis(800);
 /// How long all questions of one kind to this machine may take, one after the other.
 const PART_WITHIN: Duration = Duration::from_millis(1800);
 /// How long `certs check` may take, which has nothing else to do.
@@ -71,7 +68,9 @@ pub async fn gather(patient: &Patient) -> Facts {
     };
     let journal = verify(patient, unread);
     let api = api(patient);
-    let (journal, components, prefers_one, shares_port, api, guard, etcd, redirect, certificates) = tokio::join!(
+    let cluster = patient.no_way.is_none().then_some(&patient.cluster);
+    let outrun = Box::pin(outrun(&site, told.as_ref(), cluster));
+    let (journal, components, prefers_one, shares_port, api, guard, etcd, redirect, certificates, outrun) = tokio::join!(
         Box::pin(journal),
         // On the heap: all of them at once are too much for a stack.
         Box::pin(components(&site, told.as_ref())),
@@ -82,6 +81,7 @@ pub async fn gather(patient: &Patient) -> Facts {
         Box::pin(etcd(&site)),
         within(HOST_WITHIN, "the redirect of connections", site.node.host.redirect_state()),
         Box::pin(certificates(&site, PART_WITHIN)),
+        outrun,
     );
     Facts {
         now: Timestamp::now(),
@@ -97,19 +97,8 @@ pub async fn gather(patient: &Patient) -> Facts {
         certificates,
         etcd,
         files: files(&site, told.as_ref()),
+        outrun,
         redirect,
-    }
-}
-
-/// The answer to one question to this machine. No answer in time is an error, too.
-async fn within<T, E: ToString>(
-    limit: Duration,
-    what: &str,
-    question: impl Future<Output = Result<T, E>>,
-) -> Result<T, String> {
-    match timeout(limit, question).await {
-        Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("{what}: no answer within {limit:?}")),
     }
 }
 

@@ -16,6 +16,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     findings.extend(run(facts));
     findings.extend(api(facts));
     findings.extend(manifests(facts));
+    findings.extend(way_back(facts));
     findings.extend(daemonsets(facts));
     findings.extend(serving(facts));
     findings.push(preference(facts));
@@ -119,6 +120,16 @@ fn manifests(facts: &Facts) -> Vec<Finding> {
         Some(Ground::Between(run)) => Finding::unknown(area, format!("run {run} is between the two")),
         None => Finding::unknown(area, "the journal does not say what should be there"),
     }]
+}
+
+/// The manifests that a rollback would restore.
+fn way_back(facts: &Facts) -> Option<Finding> {
+    let outrun = facts.outrun.as_ref()?;
+    Some(Finding::warning(
+        Area::Manifests,
+        format!("fulcrum rollback is refused: {outrun}"),
+        "stay self-hosted: the standby is of the new release; fulcrum rollback --allow-downgrade goes back all the same",
+    ))
 }
 
 /// Whether the control plane is self-hosted, and not by a run of this journal.

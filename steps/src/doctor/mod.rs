@@ -8,6 +8,8 @@ mod finding;
 mod gather;
 mod judge;
 mod judge_cluster;
+mod limit;
+mod way_back;
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use super::judge::judge;
 use crate::certificates::{Certificate, Entry, Inventory, Program, Reload, State, Usage, User};
 use crate::component::Component;
 use crate::host::RedirectState;
+use crate::upgrade::Outrun;
 use fulcrum_engine::state::RunId;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
@@ -47,6 +48,7 @@ fn well() -> Facts {
         guard: Ok(GuardFacts { installed: true, enabled: true, active: true, says: String::new() }),
         certificates: Inventory { entries: vec![ends_in(365)], ..Inventory::default() },
         etcd: Some(Ok(200)),
+        outrun: None,
         files: Files { bridge: None, half_written: Vec::new(), spares: Some(true) },
         redirect: Ok(RedirectState::Absent),
     }
@@ -85,7 +87,7 @@ type Case = (&'static str, Area, Health, &'static str, fn(&mut Facts));
 
 #[test]
 fn each_fact_alone_is_found_and_has_a_remedy() {
-    let cases: [Case; 12] = [
+    let cases: [Case; 13] = [
         (
             "a certificate that ends soon",
             Area::Certificates,
@@ -103,6 +105,9 @@ fn each_fact_alone_is_found_and_has_a_remedy() {
         }),
         ("an exclusive port", Area::Preference, Health::Bad, "--permit-port-sharing", |facts| {
             facts.shares_port = Some(false);
+        }),
+        ("a finalized upgrade", Area::Manifests, Health::Warning, "stay self-hosted", |facts| {
+            facts.outrun = Some(Outrun::Here(RunId::new()));
         }),
         ("no unit", Area::Guard, Health::Bad, "fulcrum guard install", |facts| {
             facts.guard = Ok(GuardFacts::default());

@@ -33,6 +33,8 @@ pub struct JournalView {
     pub rollback_mode: RollbackMode,
     /// The static manifests as the pivot took them away.
     pub retired: BTreeMap<Component, FileImage>,
+    /// The last run since then that has finalized an upgrade, or is about to.
+    pub finalized: Option<RunId>,
     /// The uids of the DaemonSets that the pivot has made, as far as it noted them.
     pub made: BTreeMap<Component, Value>,
 }
@@ -54,10 +56,14 @@ impl JournalView {
         let headers = journal.runs()?;
         let from = headers.iter().rposition(|header| header.kind == PIVOT);
         let Some(from) = from else { return Ok(None) };
-        let mut runs = Vec::new();
+        let (mut runs, mut finalized) = (Vec::new(), None);
         for header in &headers[from + 1..] {
             let Some(workflow) = workflow(&header.kind) else { continue };
-            runs.push(facts(header, workflow, &load(journal, header.run)?));
+            let run = load(journal, header.run)?;
+            if header.kind == FINALIZE && !run.is_rolled_back() {
+                finalized = Some(header.run);
+            }
+            runs.push(facts(header, workflow, &run));
         }
         let pivot = headers[from].run;
         let run = load(journal, pivot)?;
@@ -76,7 +82,7 @@ impl JournalView {
         let made = Component::ALL.into_iter().filter_map(uid).collect();
         let settings = RunInfo::of(run.plan())?.settings;
         let rollback_mode = RollbackMode::of(run.rollback());
-        Ok(Some(Self { pivot, settings, runs, rollback_mode, retired, made }))
+        Ok(Some(Self { pivot, settings, runs, rollback_mode, retired, finalized, made }))
     }
 
     /// The pivot.

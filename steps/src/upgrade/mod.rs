@@ -29,7 +29,7 @@ pub(crate) use etcd_target::{etcd_answers, no_alarm};
 pub use kubeadm::{KubeadmInput, NotKubeadms, kubeadm_config};
 pub(crate) use kubeadm::{noted_version, with_version};
 pub use merge::{Conflict, MergeError, Merged, merge};
-pub use older::is_outrun;
+pub use older::{Outrun, is_outrun};
 pub use others::others_follow;
 pub use phase::Phase;
 pub(crate) use phase::is_through;
