@@ -1,12 +1,15 @@
-//! APIs that go with a release, and that clients still ask for: each API server knows what it was asked itself.
+//! What is asked before an upgrade: each API server, which APIs its clients use that go, and each node, which images it
+//! has.
 
 use crate::edit::settings;
 use crate::support::{TestSite, outcome, reason, setup};
 use crate::upgrade::{live, noted_by_kubeadm};
+use crate::upgrade_etcd::load_image;
 use fulcrum_engine::Outcome;
 use fulcrum_engine::state::RunId;
 use fulcrum_simulator::DeprecatedApi;
 use fulcrum_simulator::rehearsal::{SimulatedKubeadm, SimulatedSite, Version};
+use fulcrum_steps::component::Component;
 use fulcrum_steps::settings::{HandoverMode, Wanted};
 use fulcrum_steps::upgrade::{Found, TargetError, Wish, target};
 
@@ -47,4 +50,19 @@ async fn an_api_that_goes_and_is_asked_for_is_refused_unless_a_person_allows_it(
     let allowed = find(&world, ending.run, true).await.unwrap();
     assert!(matches!(*about_apis(&allowed), [warning] if warning.contains(named)), "{allowed:?}");
     assert_eq!(allowed.merged.len(), 3);
+    the_images_to_be_pulled_are_named(&world, ending.run).await;
+}
+
+/// They refuse nothing.
+async fn the_images_to_be_pulled_are_named(world: &TestSite, pivot: RunId) {
+    let image = |component: Component| format!("registry.k8s.io/{component}:v1.36.3");
+    load_image(world, &image(Component::ApiServer)).await;
+    let warned = find(world, pivot, true).await.unwrap().warnings;
+    let [manager, scheduler] = [Component::ControllerManager, Component::Scheduler].map(image);
+    let expected = format!("node node-1 does not list {manager}, {scheduler} among its images");
+    assert!(warned.iter().any(|one| one.starts_with(&expected)), "{warned:?}");
+    load_image(world, &manager).await;
+    load_image(world, &scheduler).await;
+    let warned = find(world, pivot, true).await.unwrap().warnings;
+    assert!(!warned.iter().any(|one| one.contains("among its images")), "{warned:?}");
 }

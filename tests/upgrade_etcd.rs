@@ -53,7 +53,7 @@ async fn find(world: &SimulatedSite, pivot: RunId, minor: u16) -> Result<EtcdFou
 }
 
 /// The image is on the node.
-async fn load_image(world: &SimulatedSite, image: &str) {
+pub(crate) async fn load_image(world: &SimulatedSite, image: &str) {
     let nodes: Api<Node> = Api::all(world.machine().client());
     loop {
         let mut node = nodes.get(world.machine().name()).await.unwrap();

@@ -4,6 +4,7 @@
 use super::etcd::{
     EtcdStepError, EtcdVersion, NoEtcdVersion, etcd_allowed, etcd_image, etcd_of, with_etcd_image,
 };
+use super::images::lists;
 use super::{NoVersion, RenderError, TargetError, Version, Wish};
 use crate::cluster::{ClusterError, EtcdDoor, EtcdSeen, Member, address_of};
 use crate::component::Component;
@@ -258,12 +259,9 @@ impl EtcdChange {
         if unlisted {
             return Ok(());
         }
-        let status = site.cluster.node(name).await?.and_then(|node| node.status).unwrap_or_default();
-        let images = status.images.unwrap_or_default();
-        let mut names = images.iter().flat_map(|one| one.names.iter().flatten());
-        match names.any(|one| one == image) {
-            true => Ok(()),
-            false => Err(EtcdError::NoImage { image: image.clone(), node: name.clone() }),
+        match site.cluster.node(name).await? {
+            Some(node) if lists(&node, image) => Ok(()),
+            _ => Err(EtcdError::NoImage { image: image.clone(), node: name.clone() }),
         }
     }
 }

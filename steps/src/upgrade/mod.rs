@@ -8,6 +8,7 @@ mod asked;
 mod copy;
 mod etcd;
 mod etcd_target;
+mod images;
 mod kubeadm;
 mod merge;
 mod older;

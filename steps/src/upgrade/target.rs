@@ -2,6 +2,7 @@
 //! of the two. Reads the cluster, and changes nothing.
 
 use super::asked::{Asked, asked};
+use super::images::to_be_pulled;
 use super::skew::of_image;
 use super::{
     KubeadmInput, MergeError, Merged, NoVersion, NotKubeadms, Phase, RemovedApi, SkewError, Version, allowed,
@@ -202,7 +203,7 @@ pub async fn target(wish: &Wish<'_>) -> Result<Found, TargetError> {
     let input = wish.input().await?;
     let target = wish.kubeadm.static_pods(&input, to).await?;
     let base = wish.base_of(&input, &releases, (&target, to)).await?;
-    let mut merged = Vec::new();
+    let (mut merged, mut images) = (Vec::new(), Vec::new());
     let both = base.iter().zip(&target).zip(&releases);
     for ((component, live), ((base, target), release)) in wish.live.iter().zip(both) {
         let flags = flags(*component, live)?;
@@ -211,9 +212,15 @@ pub async fn target(wish: &Wish<'_>) -> Result<Found, TargetError> {
         }
         let (base, target) = (wish.template(live, base).await?, wish.template(live, target).await?);
         let found = merge(*component, [&base, &target, &live["spec"]["template"]], &emulation(*release, to))?;
-        wish.refuse_no_standby(live, &found)?;
-        merged.extend((!found.changes.is_empty()).then_some(found));
+        if !found.changes.is_empty() {
+            let mut after = live.clone();
+            TemplateChange::Fields(found.changes.clone()).make(*component, &mut after["spec"]["template"]);
+            wish.refuse_no_standby(*component, &after)?;
+            images.extend(image(*component, &after).map(str::to_owned));
+            merged.push(found);
+        }
     }
+    warnings.extend(to_be_pulled(&nodes, &images));
     let noted = noted_version(&input.cluster).map(|noted| (noted.to_owned(), to.to_string()));
     if noted.is_none() {
         let words = "ConfigMap kube-system/kubeadm-config does not say its kubernetesVersion in a line: it is not changed";
@@ -242,14 +249,12 @@ pub fn end_of_emulation(live: &[(Component, Value)]) -> Result<Vec<Merged>, Merg
 
 impl Wish<'_> {
     /// The standby follows the release, and a static pod cannot run everything.
-    fn refuse_no_standby(&self, live: &Value, merged: &Merged) -> Result<(), TargetError> {
+    fn refuse_no_standby(&self, component: Component, after: &Value) -> Result<(), TargetError> {
         if !self.settings.guard {
             return Ok(());
         }
-        let mut after = live.clone();
-        TemplateChange::Fields(merged.changes.clone()).make(merged.component, &mut after["spec"]["template"]);
-        let made = standby_of(merged.component, &after, &self.settings.target(None));
-        made.map(drop).map_err(|refused| TargetError::Standby(merged.component, refused))
+        let made = standby_of(component, after, &self.settings.target(None));
+        made.map(drop).map_err(|refused| TargetError::Standby(component, refused))
     }
 
     /// What kubeadm makes of the release that each component runs. `target` is what it makes of `to`.
@@ -366,9 +371,14 @@ fn flags(component: Component, live: &Value) -> Result<BTreeMap<String, String>,
 
 /// The release that a DaemonSet's image names, if it names one.
 pub(super) fn runs(component: Component, live: &Value) -> Option<Version> {
+    of_image(image(component, live)?)
+}
+
+/// A DaemonSet's image.
+fn image(component: Component, live: &Value) -> Option<&str> {
     let containers = live["spec"]["template"]["spec"]["containers"].as_array()?;
     let container = containers.iter().find(|container| container["name"] == component.name());
-    of_image(container.or(containers.first())?["image"].as_str()?)
+    container.or(containers.first())?["image"].as_str()
 }
 
 /// The new release behaves as the old one until the upgrade is finalized.
