@@ -62,7 +62,7 @@ async fn apply(global: &Global, release: &Release, pace: &Pace, shell: &Shell) -
     let why = format!("{from} to {to}");
     let question = format!("Upgrade the control plane from {from} to {to}?");
     let kubeadm = kubeadm_copy(&global.state_dir);
-    let rest = (!phases.is_empty()).then(|| plan::Rest { kubeadm, config, phases });
+    let rest = (!phases.is_empty()).then_some(plan::Rest { kubeadm, config, phases });
     let upgrade = plan::Upgrade { merged, noted, rest, within: pace.timeout, why };
     let program = Some(release.kubeadm.as_path());
     node.carry_out(global, upgrade, plan::upgrade, (pace, &question, program), shell).await
