@@ -10,6 +10,7 @@ use fulcrum_engine::{Ending, Outcome, StepId};
 use fulcrum_simulator::rehearsal::{
     Change, ChildExit, Fault, Point, SimulatedSite, Then, When, intervals, timeouts,
 };
+use fulcrum_steps::cluster::Cause;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{Carried, boot, carry_on};
 use fulcrum_steps::manifest::{FlagChange, Words};
@@ -67,9 +68,15 @@ async fn patch(world: &TestSite, component: Component, patch: serde_json::Value)
 
 /// As `kubectl edit` does.
 async fn write_words(world: &TestSite, component: Component, words: &Words) {
-    let mut live = world.cluster.daemonset(component.daemonset_name()).await.unwrap().unwrap();
-    assert!(words.put(component, &mut live["spec"]["template"]));
-    world.cluster.replace_daemonset(&live, false).await.unwrap();
+    loop {
+        let mut live = world.cluster.daemonset(component.daemonset_name()).await.unwrap().unwrap();
+        assert!(words.put(component, &mut live["spec"]["template"]));
+        match world.cluster.replace_daemonset(&live, false).await {
+            // The controller has written its status meanwhile.
+            Err(error) if matches!(error.cause, Cause::Refused { code: 409, .. }) => {}
+            other => return other.map(drop).unwrap(),
+        }
+    }
 }
 
 /// A start of the guard, which has a run to carry on or to begin.
