@@ -63,7 +63,7 @@ fulcrum_killed_everywhere() {
     fi
     # A step that goes on beside others is in flight at each kill. After five, fulcrum asks for a person, who says `resume`.
     if [ "$CODE" = 5 ] && [[ $LAST_LINE == *'times in a row with this in flight'* ]] && [ $kills != "$asked" ]; then
-      note "after $kills kills: $(sed 's/.*"reason":"\([^"]*\)".*/\1/' <<<"$LAST_LINE")"
+      note "after $kills kills: $(jq -r .reason <<<"$LAST_LINE")"
       command=$next asked=$kills
       continue
     fi
