@@ -61,8 +61,7 @@ fulcrum_killed_everywhere() {
       fi
       break
     fi
-    # A step that goes on beside others is in flight at each kill. After five, fulcrum asks for a person, who says `resume`.
-    if [ "$CODE" = 5 ] && [[ $LAST_LINE == *'times in a row with this in flight'* ]] && [ $kills != "$asked" ]; then
+    if [ $kills != "$asked" ] && asks_for_a_person; then
       note "after $kills kills: $(jq -r .reason <<<"$LAST_LINE")"
       command=$next asked=$kills
       continue
@@ -77,6 +76,9 @@ fulcrum_killed_everywhere() {
   done
   pass "\`fulcrum $1\` killed at $kills boundaries, \`fulcrum $2\` took it to the end ($((SECONDS - began)) s)"
 }
+# asks_for_a_person: a step that goes on beside others is in flight at each kill; after five, the run waits for a person, who
+# says the command again.
+asks_for_a_person() { [ "$CODE" = 5 ] && [[ $LAST_LINE == *'times in a row with this in flight'* ]]; }
 # all_covered STEPS: a kill came at a boundary of each.
 all_covered() {
   local missed silent
@@ -108,13 +110,19 @@ kills_from_seed() {
 # fulcrum_killed_anywhere FIRST NEXT LONGEST: `fulcrum FIRST` is killed after up to so many tenths of a second, `fulcrum NEXT`
 # takes the run up, and so on, until one gets through: between two system calls of a step, where no event marks the place.
 fulcrum_killed_anywhere() {
-  local command=$1 kills=0 began=$SECONDS
+  local command=$1 kills=0 asked=none began=$SECONDS
   while [ $kills -lt 200 ]; do
     next_call "$command"
     CODE=0
     # shellcheck disable=SC2086 # a command and its options
     node_exec timeout --signal=KILL "$((RANDOM % $3 / 10)).$((RANDOM % 10))1" \
       fulcrum $command --yes -o json --state-dir "$STATE_DIR" >"$OUT" 2>"$ERR" || CODE=$?
+    LAST_LINE=$(tail -n 1 "$OUT")
+    if [ $kills != "$asked" ] && asks_for_a_person; then
+      note "after $kills kills: $(jq -r .reason <<<"$LAST_LINE")"
+      command=$2 asked=$kills
+      continue
+    fi
     [ $CODE = 137 ] || break
     kills=$((kills + 1))
     [ "$(history_of '.runs | length')" = 0 ] || command=$2

@@ -96,8 +96,9 @@ finished_as() {
   jq -e --arg outcome "$1" '.event == "finished" and .outcome == $outcome' <<<"$last" >/dev/null ||
     { echo "last line: $last"; return 1; }
 }
-# plan_steps: the names of the steps of a pivot, as fulcrum plans it now.
-plan_steps() { node_exec fulcrum pivot --dry-run -o json --state-dir "$STATE_DIR" "$@" 2>/dev/null | jq -r '.plan.steps[].id'; }
+# plan_steps: the names of the steps of a pivot, as fulcrum plans it now, and as its events say them.
+# `plan` ends with 9 where there is something to do.
+plan_steps() { { node_exec fulcrum plan -o json --state-dir "$STATE_DIR" "$@" 2>/dev/null || [ $? = 9 ]; } | jq -er '.steps[].step'; }
 history_of() { node_exec fulcrum history -o json --state-dir "$STATE_DIR" | jq -r "$1"; }
 status_of() { node_exec fulcrum status -o json --state-dir "$STATE_DIR" | jq -r "$1"; }
 
