@@ -11,13 +11,12 @@ use crate::shell::Shell;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{PauseCause, Run};
 use fulcrum_steps::cluster::Lock;
-use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::JournalView;
-use fulcrum_steps::manifest::{Stands, StaticPod};
+use fulcrum_steps::manifest::Stands;
 use fulcrum_steps::plan::{EDIT, FINALIZE, PIVOT, RENEW_CERTS, UPGRADE, edited, etcd_changed};
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode};
 use fulcrum_steps::site::Site;
-use fulcrum_steps::upgrade::{Outrun, etcd_of, is_outrun, refuse_newer_kubelets};
+use fulcrum_steps::upgrade::{Outrun, etcd_of, outrun_since, refuse_newer_kubelets};
 use std::sync::Arc;
 
 pub(crate) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) -> Result<Exit, Failure> {
@@ -181,15 +180,9 @@ fn downgrade(outrun: &Outrun) -> Failure {
     Failure::refused(format!("{outrun}; nothing was changed: stay self-hosted, or say --allow-downgrade"))
 }
 
-/// As above, where another node has finalized the upgrade: this node's journal does not know. An API that does not answer
-/// refuses nothing, for the static pods may be what brings it back.
+/// As above, where another node has finalized the upgrade.
 async fn refuse_what_was_outrun(site: &Site, run: RunId) -> Result<(), Failure> {
-    let api = Component::ApiServer;
-    let Ok(archived) = std::fs::read(site.archived(run, api)) else { return Ok(()) };
-    let Ok(before) = StaticPod::parse(api, &archived) else { return Ok(()) };
-    let found = tokio::time::timeout(site.timeouts.api, site.cluster.daemonset(api.daemonset_name())).await;
-    let Ok(Ok(Some(live))) = found else { return Ok(()) };
-    match is_outrun(&before, &live) {
+    match outrun_since(site, &site.cluster, run, site.timeouts.api).await {
         Some(outrun) => Err(downgrade(&outrun)),
         None => Ok(()),
     }

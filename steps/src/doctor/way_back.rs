@@ -1,12 +1,10 @@
 //! Whether the static pods from before the pivot can come back.
 
-use super::limit::{API_WITHIN, within};
+use super::limit::API_WITHIN;
 use crate::cluster::Cluster;
-use crate::component::Component;
 use crate::guard::JournalView;
-use crate::manifest::StaticPod;
 use crate::site::Site;
-use crate::upgrade::{Outrun, is_outrun};
+use crate::upgrade::{Outrun, outrun_since};
 
 /// Why a rollback of this pivot is refused, if an upgrade was finalized since: here, as the journal says, or on another
 /// node, as the API server's DaemonSet says. `cluster` is `None` where there is no way to the API.
@@ -19,9 +17,5 @@ pub(super) async fn outrun(
     if let Some(run) = told.finalized {
         return Some(Outrun::Here(run));
     }
-    let api = Component::ApiServer;
-    let archived = std::fs::read(site.archived(told.pivot, api)).ok()?;
-    let before = StaticPod::parse(api, &archived).ok()?;
-    let live = within(API_WITHIN, "the API", cluster?.daemonset(api.daemonset_name())).await.ok()??;
-    is_outrun(&before, &live)
+    outrun_since(site, cluster?, told.pivot, API_WITHIN).await
 }

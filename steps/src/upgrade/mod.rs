@@ -1,5 +1,5 @@
 //! What an upgrade of Kubernetes changes in the DaemonSets, and one of etcd in its manifest. Pure, but for [`target`],
-//! [`etcd_target`], [`others_follow`] and [`refuse_newer_kubelets`], which read the cluster.
+//! [`etcd_target`], [`others_follow`], [`outrun_since`] and [`refuse_newer_kubelets`], which read the cluster.
 //!
 //! The target's manifests come from the target's kubeadm, and the base from that of the release that runs. What the
 //! two differ in is what the release wants. The rest of a DaemonSet is what people have made of it, and stays.
@@ -30,11 +30,11 @@ pub(crate) use etcd_target::{etcd_answers, no_alarm};
 pub use kubeadm::{KubeadmInput, NotKubeadms, kubeadm_config};
 pub(crate) use kubeadm::{noted_version, with_version};
 pub use merge::{Conflict, MergeError, Merged, merge};
-pub use older::{Outrun, is_outrun};
+pub use older::Outrun;
 pub use others::others_follow;
 pub use phase::Phase;
 pub(crate) use phase::is_through;
 pub use removed_apis::{RemovedApi, removed_apis};
 pub use skew::{NoVersion, SkewError, Version, allowed, gone_flags};
 pub use target::{EMULATED, Found, RenderError, Renderer, TargetError, Wish, end_of_emulation, target};
-pub use way_back::refuse_newer_kubelets;
+pub use way_back::{outrun_since, refuse_newer_kubelets};

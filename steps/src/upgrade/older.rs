@@ -31,7 +31,7 @@ pub enum Outrun {
 
 /// Whether the API server's DaemonSet is of a newer minor release than its static pod and does not behave as that: the
 /// static pod may not read what it has stored. `None` also where an image does not say its release.
-pub fn is_outrun(before: &StaticPod, live: &Value) -> Option<Outrun> {
+pub(super) fn is_outrun(before: &StaticPod, live: &Value) -> Option<Outrun> {
     let component = Component::ApiServer;
     let template = &live["spec"]["template"];
     let now = runs(component, live)?;

@@ -1,11 +1,27 @@
-//! Whether an upgrade may be taken back. Reads the cluster, and changes nothing.
+//! Whether an upgrade, or the pivot before it, may be taken back. Reads the cluster, and changes nothing.
 
 use super::TargetError;
+use super::older::{Outrun, is_outrun};
 use super::skew::allowed_back;
 use super::target::runs;
 use crate::cluster::Cluster;
 use crate::component::Component;
-use crate::manifest::TemplateChange;
+use crate::manifest::{StaticPod, TemplateChange};
+use crate::site::Site;
+use fulcrum_engine::state::RunId;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Whether the API server's DaemonSet has outrun the static pod from before this pivot: another node may have finalized an
+/// upgrade, and this node's journal does not know. An API that does not answer in this time refuses nothing: this may be
+/// the way out.
+pub async fn outrun_since(site: &Site, cluster: &Cluster, pivot: RunId, within: Duration) -> Option<Outrun> {
+    let api = Component::ApiServer;
+    let archived = std::fs::read(site.archived(pivot, api)).ok()?;
+    let before = StaticPod::parse(api, &archived).ok()?;
+    let live = timeout(within, cluster.daemonset(api.daemonset_name())).await.ok()?.ok()??;
+    is_outrun(&before, &live)
+}
 
 /// Refuses to take these changes of DaemonSets back if that would leave kubelets newer than the API server. Nodes whose
 /// kubelet does not say a version, as virtual ones, and an image that does not say its release refuse nothing.
