@@ -20,15 +20,15 @@ const LINE_MAX: usize = 300;
 /// What a kubelet answers instead of a log that it has no more.
 const NO_LOG: &str = "unable to retrieve container logs";
 
-/// The container of the pod that has failed, and how often it was started again.
-pub(crate) fn failing(pod: &Pod) -> Option<(&str, i32)> {
-    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+/// The container of the pod that has failed.
+pub(crate) fn failing(pod: &Pod) -> Option<&ContainerStatus> {
+    let mut statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
     let has_ended = |status: &ContainerStatus| {
         let state = status.state.as_ref();
         status.restart_count > 0
             || state.is_some_and(|state| state.terminated.is_some() || state.waiting.is_some())
     };
-    statuses.into_iter().find(|status| has_ended(status)).map(|one| (one.name.as_str(), one.restart_count))
+    statuses.find(|status| has_ended(status))
 }
 
 impl Cluster {
@@ -36,9 +36,9 @@ impl Cluster {
     /// they cannot be read: they explain a failure, and are none.
     pub(crate) async fn last_words(&self, pod: &Pod) -> String {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
-        let Some((container, _)) = failing(pod) else { return String::new() };
+        let Some(container) = failing(pod) else { return String::new() };
         let (log, events) = futures::join!(
-            timeout(WITHIN, self.log_of(name, container, runs(pod, container))),
+            timeout(WITHIN, self.log_of(name, &container.name, runs(container))),
             timeout(WITHIN, self.warnings_about(name)),
         );
         let log = log.ok().and_then(Result::ok).filter(|log| !log.starts_with(NO_LOG)).unwrap_or_default();
@@ -62,10 +62,8 @@ impl Cluster {
 }
 
 /// Whether the container runs now. Then the one before has failed, and else this one: the kubelet keeps no older one.
-fn runs(pod: &Pod, container: &str) -> bool {
-    let mut statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-    let state = statuses.find(|status| status.name == container).and_then(|status| status.state.as_ref());
-    state.is_some_and(|state| state.running.is_some())
+fn runs(container: &ContainerStatus) -> bool {
+    container.state.as_ref().is_some_and(|state| state.running.is_some())
 }
 
 /// The end of a log and the latest of these events, in words.
@@ -116,14 +114,16 @@ mod tests {
             status["imageID"] = "".into();
             serde_json::from_value(json!({ "status": { "containerStatuses": [status] } })).unwrap()
         };
+        let told = |status: serde_json::Value| {
+            failing(&pod(status)).map(|one| (one.name.clone(), one.restart_count, runs(one)))
+        };
+        let c = |restarts, runs| Some(("c".to_owned(), restarts, runs));
         let running = json!({ "running": {} });
-        assert_eq!(failing(&pod(json!({ "restartCount": 0, "state": running }))), None);
-        let again = pod(json!({ "restartCount": 2, "state": running }));
-        assert_eq!((failing(&again), runs(&again, "c")), (Some(("c", 2)), true));
+        assert_eq!(told(json!({ "restartCount": 0, "state": running })), None);
+        assert_eq!(told(json!({ "restartCount": 2, "state": running })), c(2, true));
         let ended = json!({ "terminated": { "exitCode": 1 } });
-        let ended = pod(json!({ "restartCount": 3, "state": ended }));
-        assert_eq!((failing(&ended), runs(&ended, "c")), (Some(("c", 3)), false));
+        assert_eq!(told(json!({ "restartCount": 3, "state": ended })), c(3, false));
         let waits = json!({ "waiting": { "reason": "ErrImagePull" } });
-        assert_eq!(failing(&pod(json!({ "restartCount": 0, "state": waits }))), Some(("c", 0)));
+        assert_eq!(told(json!({ "restartCount": 0, "state": waits })), c(0, false));
     }
 }

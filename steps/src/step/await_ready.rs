@@ -106,8 +106,8 @@ impl AwaitReady {
     async fn last_words(&self, pods: &[Pod], known: &Mutex<LastWords>) -> String {
         let mut words = Vec::new();
         for pod in pods {
-            let (Some(uid), Some((_, restarts))) = (&pod.metadata.uid, failing(pod)) else { continue };
-            let key = (uid.clone(), restarts);
+            let (Some(uid), Some(failed)) = (&pod.metadata.uid, failing(pod)) else { continue };
+            let key = (uid.clone(), failed.restart_count);
             let told = known.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
             let told = match told {
                 Some(told) => told,
