@@ -51,9 +51,12 @@ impl Acted {
         self.cluster.pods_labelled(&Site::pod_labels(API)).await.unwrap()
     }
 
-    async fn act(&self) {
+    async fn act(&self) -> Result<(), StepError> {
         if !self.armed.swap(false, Ordering::Relaxed) {
-            return;
+            return Ok(());
+        }
+        if self.act == Act::Fail {
+            return Err(StepError::fatal("it has to fail"));
         }
         let before = self.pods().await;
         if self.act == Act::Delete {
@@ -81,6 +84,7 @@ impl Acted {
             }
         };
         tokio::time::timeout(SOON, waits).await.unwrap();
+        Ok(())
     }
 }
 
@@ -99,15 +103,12 @@ impl Step for Acted {
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
-        if self.act == Act::Fail && self.armed.swap(false, Ordering::Relaxed) {
-            return Err(StepError::fatal("it has to fail"));
-        }
         if !self.after {
-            self.act().await;
+            self.act().await?;
         }
         let value = self.step.run(cx).await?;
         if self.after {
-            self.act().await;
+            self.act().await?;
         }
         Ok(value)
     }

@@ -72,6 +72,17 @@ impl Nodes {
         Self { sites, journals, _root: root }
     }
 
+    /// A pivot that is paused after this step.
+    async fn paused(&self, number: usize, step: &str) -> Ending {
+        let site = &self.sites[number];
+        let settings = site.preflight().await.unwrap().settings;
+        let plan = plan::pivot(&settings, SOON).unwrap();
+        let engine = site.engine(&self.journals[number], settings).await.unwrap();
+        let paused = engine.pause_after([step.into()]).start(plan).await.unwrap();
+        assert!(matches!(paused.phase, Phase::Paused { .. }), "{}", reason(&paused));
+        paused
+    }
+
     async fn pivot(&self, number: usize) -> RunId {
         let ending = self.sites[number].pivot(&self.journals[number], Arc::new(Silent)).await.unwrap();
         assert_eq!(outcome(&ending), Some(Outcome::Completed), "node {number}: {}", reason(&ending));
@@ -207,10 +218,7 @@ async fn a_node_that_cannot_be_spared_is_refused() {
 async fn a_node_that_is_lost_in_mid_run_holds_the_cut_up() {
     let nodes = Nodes::boot().await;
     let (site, journal) = (&nodes.sites[0], &nodes.journals[0]);
-    let settings = site.preflight().await.unwrap().settings;
-    let plan = plan::pivot(&settings, SOON).unwrap();
-    let engine = site.engine(journal, settings).await.unwrap();
-    let paused = engine.pause_after(["switch".into()]).start(plan).await.unwrap();
+    let paused = nodes.paused(0, "switch").await;
     nodes.sites[2].machine().power_off();
     let mut resumed = std::pin::pin!(site.resume(journal, paused.run));
     let waits = tokio::time::timeout(Duration::from_secs(2), &mut resumed).await;
@@ -253,10 +261,7 @@ async fn the_lock_is_waited_for_and_taken_from_a_node_that_has_gone() {
 async fn a_run_whose_lock_was_taken_cuts_nothing() {
     let nodes = Nodes::boot().await;
     let (site, journal) = (&nodes.sites[0], &nodes.journals[0]);
-    let settings = site.preflight().await.unwrap().settings;
-    let plan = plan::pivot(&settings, SOON).unwrap();
-    let engine = site.engine(journal, settings).await.unwrap();
-    let paused = engine.pause_after(["await-ready/kube-scheduler".into()]).start(plan).await.unwrap();
+    let paused = nodes.paused(0, "await-ready/kube-scheduler").await;
     let holder = site.cluster.lock_holder().await.unwrap().unwrap();
     let thief = Lock::of("node-2", "r");
     thief.take_from(&site.cluster, &holder).await.unwrap();
@@ -280,12 +285,8 @@ async fn a_run_that_stops_at_the_label_leaves_no_pod_behind() {
     let nodes = Nodes::boot().await;
     nodes.pivot(0).await;
     let load = Load::on(&nodes);
-    let (site, journal) = (&nodes.sites[1], &nodes.journals[1]);
-    let settings = site.preflight().await.unwrap().settings;
-    let plan = plan::pivot(&settings, SOON).unwrap();
-    let engine = site.engine(journal, settings).await.unwrap();
-    let paused = engine.pause_after(["label-node".into()]).start(plan).await.unwrap();
-    assert!(matches!(paused.phase, Phase::Paused { .. }), "{}", reason(&paused));
+    let site = &nodes.sites[1];
+    let paused = nodes.paused(1, "label-node").await;
     let pods = Api::<Pod>::namespaced(site.machine().client(), "kube-system");
     let sets = "k8s-app in (self-hosted-kube-apiserver,self-hosted-kube-controller-manager,self-hosted-kube-scheduler)";
     let here = ListParams::default().labels(sets).fields("spec.nodeName=node-2");
