@@ -48,8 +48,8 @@ is_wanted() { [[ $1 =~ \"event\":\"($WANTED_EVENT)\" && $1 == *"\"step\":\"$WANT
 # kill at the boundary of one is a kill at that of the others. The last steps take less time than a kill: what came after the
 # last one, that was too late, is said, and counts; and a step of which no line came at all was done as a kill came.
 fulcrum_killed_everywhere() {
-  local command=$1 next=$2 kills=0 asked=none began=$SECONDS
-  BOUNDARIES='' COVERED_STEPS='' PRINTED_STEPS=''
+  local command=$1 next=$2 kills=0 began=$SECONDS
+  BOUNDARIES='' COVERED_STEPS='' PRINTED_STEPS='' ASKED_AFTER=''
   while :; do
     # shellcheck disable=SC2086 # a command and its options
     fulcrum_until is_new_boundary $command --yes
@@ -61,9 +61,8 @@ fulcrum_killed_everywhere() {
       fi
       break
     fi
-    if [ $kills != "$asked" ] && asks_for_a_person; then
-      note "after $kills kills: $(jq -r .reason <<<"$LAST_LINE")"
-      command=$next asked=$kills
+    if asks_for_a_person $kills; then
+      command=$next
       continue
     fi
     if [ -z "$HIT" ] || [ "$CODE" != 137 ]; then
@@ -76,9 +75,13 @@ fulcrum_killed_everywhere() {
   done
   pass "\`fulcrum $1\` killed at $kills boundaries, \`fulcrum $2\` took it to the end ($((SECONDS - began)) s)"
 }
-# asks_for_a_person: a step that goes on beside others is in flight at each kill; after five, the run waits for a person, who
-# says the command again.
-asks_for_a_person() { [ "$CODE" = 5 ] && [[ $LAST_LINE == *'times in a row with this in flight'* ]]; }
+# asks_for_a_person KILLS: a step that goes on beside others is in flight at each kill; after five, the run waits for a person,
+# who says the command again. Not twice after so many kills: then it does not go on.
+asks_for_a_person() {
+  [[ $CODE = 5 && $1 != "$ASKED_AFTER" && $LAST_LINE == *'times in a row with this in flight'* ]] || return
+  note "after $1 kills: $(jq -r .reason <<<"$LAST_LINE")"
+  ASKED_AFTER=$1
+}
 # all_covered STEPS: a kill came at a boundary of each.
 all_covered() {
   local missed silent
@@ -110,7 +113,8 @@ kills_from_seed() {
 # fulcrum_killed_anywhere FIRST NEXT LONGEST: `fulcrum FIRST` is killed after up to so many tenths of a second, `fulcrum NEXT`
 # takes the run up, and so on, until one gets through: between two system calls of a step, where no event marks the place.
 fulcrum_killed_anywhere() {
-  local command=$1 kills=0 asked=none began=$SECONDS
+  local command=$1 kills=0 began=$SECONDS
+  ASKED_AFTER=''
   while [ $kills -lt 200 ]; do
     next_call "$command"
     CODE=0
@@ -118,9 +122,8 @@ fulcrum_killed_anywhere() {
     node_exec timeout --signal=KILL "$((RANDOM % $3 / 10)).$((RANDOM % 10))1" \
       fulcrum $command --yes -o json --state-dir "$STATE_DIR" >"$OUT" 2>"$ERR" || CODE=$?
     LAST_LINE=$(tail -n 1 "$OUT")
-    if [ $kills != "$asked" ] && asks_for_a_person; then
-      note "after $kills kills: $(jq -r .reason <<<"$LAST_LINE")"
-      command=$2 asked=$kills
+    if asks_for_a_person $kills; then
+      command=$2
       continue
     fi
     [ $CODE = 137 ] || break
