@@ -193,6 +193,19 @@ pub fn shown(step: &StepId) -> String {
     StepName::parse(step.as_str()).map_or_else(|| step.to_string(), |name| name.to_string())
 }
 
+/// What the engine says of a run, with the names that people read: the engine writes the stored ones. A word of another
+/// sense that is spelled as one of the five old names is renamed too.
+pub fn reworded(text: &str) -> String {
+    let words = text.split(' ').map(|word| {
+        let name = word.trim_end_matches([',', ':', ';', '.']);
+        match StepName::parse(name) {
+            Some(step) if step.id().as_str() == name => format!("{step}{}", &word[name.len()..]),
+            _ => word.to_owned(),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// The stored id of the step that a person names, in either spelling.
 pub fn stored(text: &str) -> StepId {
     StepName::parse(text).map_or_else(|| text.into(), StepName::id)
@@ -220,5 +233,16 @@ mod tests {
         );
         assert_eq!(shown(&"of-another-version".into()), "of-another-version");
         assert_eq!(stored("nowhere").as_str(), "nowhere");
+    }
+
+    #[test]
+    fn a_reason_is_reworded_and_nothing_else_of_it_changes() {
+        let died =
+            "its process died 5 times in a row with this in flight: label-node, way-back/redirect, seal";
+        let told = "its process died 5 times in a row with this in flight: label-node, prepare-rollback/redirect, record-head";
+        assert_eq!(reworded(died), told);
+        assert_eq!(reworded(told), told);
+        let failed = "step line-up failed: two  spaces, and\na line: it's /etc/seal that is sealed";
+        assert_eq!(reworded(failed), failed.replace("line-up", "prefer-static"));
     }
 }

@@ -11,7 +11,7 @@ use fulcrum_engine::{Ending, Engine, EngineError, Observer, Outcome, PauseCause}
 use fulcrum_steps::sealer::Sealer;
 use fulcrum_steps::site::Site;
 use fulcrum_steps::step::library;
-use fulcrum_steps::step_name::{shown, stored};
+use fulcrum_steps::step_name::{reworded, shown, stored};
 use std::io::Write;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -75,12 +75,12 @@ pub(super) fn conclude_at(
     progress.finish();
     let (run, phase) = ending?;
     let (exit, outcome, reason) = match &phase {
-        Phase::Ended(Outcome::Completed, reason) => (Exit::Done, "completed", reason.clone()),
-        Phase::Ended(Outcome::RolledBack, reason) => (Exit::Undone, "rolled-back", reason.clone()),
+        Phase::Ended(Outcome::Completed, reason) => (Exit::Done, "completed", reworded(reason)),
+        Phase::Ended(Outcome::RolledBack, reason) => (Exit::Undone, "rolled-back", reworded(reason)),
         Phase::Ended(Outcome::NeedsOperator, reason) => {
-            (Exit::NeedsOperator, "needs-operator", reason.clone())
+            (Exit::NeedsOperator, "needs-operator", reworded(reason))
         }
-        Phase::Paused { reason, .. } => (Exit::Paused, "paused", reason.clone()),
+        Phase::Paused { reason, .. } => (Exit::Paused, "paused", reworded(reason)),
         other => (Exit::Other, "unfinished", other.to_string()),
     };
     let api = progress.api();

@@ -7,7 +7,7 @@ use crate::shell::Shell;
 use fulcrum_engine::Plan;
 use fulcrum_steps::preflight::{Level, Report};
 use fulcrum_steps::settings::HandoverMode;
-use fulcrum_steps::step_name::shown;
+use fulcrum_steps::step_name::{reworded, shown};
 use serde_json::{Value, json};
 
 /// The checks' warnings and the steps, in words.
@@ -67,7 +67,7 @@ pub(crate) fn plan_data(report: &Report, plan: &Plan, shell: &Shell) -> Result<(
     if shell.json() {
         let target = report.settings.target(None);
         let daemonsets: Vec<Value> = report.static_pods.iter().map(|pod| pod.daemonset(&target)).collect();
-        shell.data_json(&json!({ "plan": plan, "checks": report.results.iter().map(CheckView::from).collect::<Vec<_>>(), "daemonsets": daemonsets }));
+        shell.data_json(&json!({ "plan": with_shown_names(plan), "checks": report.results.iter().map(CheckView::from).collect::<Vec<_>>(), "daemonsets": daemonsets }));
         return Ok(());
     }
     shell.data(format_args!("# the steps, each after those that it depends on"));
@@ -76,6 +76,17 @@ pub(crate) fn plan_data(report: &Report, plan: &Plan, shell: &Shell) -> Result<(
     }
     shell.data(daemonsets_yaml(report)?.trim_end());
     Ok(())
+}
+
+/// The plan as the journal has it, but with the names that people read.
+fn with_shown_names(plan: &Plan) -> Value {
+    let mut plan = json!(plan);
+    for step in plan["steps"].as_array_mut().into_iter().flatten() {
+        let name = |id: &Value| Value::from(reworded(id.as_str().unwrap_or_default()));
+        step["id"] = name(&step["id"]);
+        step["after"] = step["after"].as_array().into_iter().flatten().map(name).collect();
+    }
+    plan
 }
 
 /// The DaemonSets, as YAML that `kubectl diff -f -` reads.

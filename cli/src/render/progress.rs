@@ -11,7 +11,7 @@ use crate::shell::Shell;
 use fulcrum_engine::state::{RunId, Timestamp};
 use fulcrum_engine::{Event, Observer, StepId};
 use fulcrum_steps::cluster::Cluster;
-use fulcrum_steps::step_name::shown;
+use fulcrum_steps::step_name::{reworded, shown};
 use serde_json::{Value, json};
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -176,7 +176,7 @@ fn json_line(run: RunId, time: Timestamp, event: &Event) -> Option<Value> {
             json!({ "event": "probed", "run": run, "step": shown(step), "finding": result, "time": rfc3339(time) })
         }
         Event::RollbackStarted { reason, .. } => {
-            json!({ "event": "undoing", "run": run, "reason": reason, "time": rfc3339(time) })
+            json!({ "event": "undoing", "run": run, "reason": reworded(reason), "time": rfc3339(time) })
         }
         Event::Begun { .. } => json!({ "event": "begun", "run": run, "time": rfc3339(time) }),
         Event::Resumed { .. } => json!({ "event": "resumed", "run": run, "time": rfc3339(time) }),

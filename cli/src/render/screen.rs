@@ -7,7 +7,7 @@ use crate::api_watch::Counts;
 use crate::shell::Shell;
 use fulcrum_engine::state::Timestamp;
 use fulcrum_engine::{Event, StepId};
-use fulcrum_steps::step_name::shown;
+use fulcrum_steps::step_name::{reworded, shown};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -168,7 +168,7 @@ impl Screen {
             Event::Probed { step, result, .. } => {
                 self.line("found  ", &format!("{}: {result:?}", shown(step)));
             }
-            Event::RollbackStarted { reason, .. } => self.line("undoing", reason),
+            Event::RollbackStarted { reason, .. } => self.line("undoing", &reworded(reason)),
             _ => {}
         }
     }

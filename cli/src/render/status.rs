@@ -8,6 +8,7 @@ use fulcrum_engine::state::{LockHolder, RunId};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::HOW_TO_GO_ON;
 use fulcrum_steps::plan::{FALL_BACK, HAND_OVER};
+use fulcrum_steps::step_name::reworded;
 use serde::Serialize;
 use std::fmt;
 
@@ -104,9 +105,9 @@ impl RunStatus {
 
     pub(crate) fn of(run: RunId, state: &Run, why: Option<String>) -> Self {
         let (outcome, reason) = match state.phase() {
-            Phase::Ended(outcome, reason) => (outcome.to_string(), Some(reason.clone())),
-            Phase::Paused { reason, .. } => ("paused".to_owned(), Some(reason.clone())),
-            _ => ("unfinished".to_owned(), state.rollback().map(|rollback| rollback.reason.clone())),
+            Phase::Ended(outcome, reason) => (outcome.to_string(), Some(reworded(reason))),
+            Phase::Paused { reason, .. } => ("paused".to_owned(), Some(reworded(reason))),
+            _ => ("unfinished".to_owned(), state.rollback().map(|rollback| reworded(&rollback.reason))),
         };
         let plan = state.plan();
         let kind = Some(plan.workflow().to_owned());

@@ -16,6 +16,7 @@ use fulcrum_engine::load::decode;
 use fulcrum_engine::state::{Digest, Entry, ReadError, RunHeader, RunId, Timestamp};
 use fulcrum_engine::{Event, LoadError, Outcome, Plan, Run, Session};
 use fulcrum_steps::run_info::RunInfo;
+use fulcrum_steps::step_name::reworded;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -136,16 +137,18 @@ impl Story {
             }
             Event::RollbackStarted { reason, .. } => {
                 self.rollback.get_or_insert(time);
-                Moment::RollbackStarted { time, reason }
+                Moment::RollbackStarted { time, reason: reworded(&reason) }
             }
-            Event::Paused { reason, .. } => Moment::Paused { time, reason },
+            Event::Paused { reason, .. } => Moment::Paused { time, reason: reworded(&reason) },
             Event::Ended { outcome, reason } => {
                 if outcome == Outcome::Completed {
                     self.completed.get_or_insert(time);
                 }
-                Moment::Ended { time, outcome, reason }
+                Moment::Ended { time, outcome, reason: reworded(&reason) }
             }
-            Event::Abandoned { reason, .. } => Moment::Ended { time, outcome: Outcome::Abandoned, reason },
+            Event::Abandoned { reason, .. } => {
+                Moment::Ended { time, outcome: Outcome::Abandoned, reason: reworded(&reason) }
+            }
             // What comes of an attempt is told with its beginning.
             _ => return,
         };

@@ -6,7 +6,7 @@ use fulcrum_engine::Session;
 use fulcrum_engine::history::Attempt;
 use fulcrum_engine::state::Timestamp;
 use fulcrum_steps::plan;
-use fulcrum_steps::step_name::shown;
+use fulcrum_steps::step_name::{reworded, shown};
 use serde_json::{Value, json};
 
 /// The version of what `history -o json` and `-o jsonl` write. Fields may be added to a version; a field that
@@ -27,7 +27,7 @@ pub(crate) fn run_json(story: &Story) -> Value {
         "failed": story.failed(),
         "outcome": story.history.outcome,
         "why": info.as_ref().and_then(|info| info.why.clone()),
-        "reason": story.history.reason,
+        "reason": story.history.reason.as_deref().map(reworded),
         "from": path.first(),
         "to": path.last().filter(|_| !story.is_between()),
         "path": path,
