@@ -31,6 +31,8 @@ use std::time::Duration;
 const MANIFEST: &str = "etcd.yaml";
 const OLD: &str = "registry.k8s.io/etcd:3.6.6-0";
 const PATCH: &str = "registry.k8s.io/etcd:3.6.8-0";
+/// What the members must be of before 3.7 may run beside them.
+const LATE: &str = "registry.k8s.io/etcd:3.6.12-0";
 const MINOR: &str = "registry.k8s.io/etcd:3.7.0-0";
 
 /// How long an etcd may take that never serves.
@@ -181,9 +183,16 @@ async fn what_etcd_does_not_allow_is_refused_before_anything_changes() {
     assert!(matches!(otherwise, EtcdError::Otherwise { .. }), "{otherwise}");
     let pinned = with_etcd_image(&image.content, OLD, "registry.k8s.io/etcd:3.6.6-0@sha256:00").unwrap();
     other.write(MANIFEST, &image.with_content(pinned)).unwrap();
-    let node = Machine { manifests: other, ..here.node.clone() };
-    let pinned = find_on(&Site { node, ..here }, &world, 36).await.unwrap_err();
+    let node = Machine { manifests: other.clone(), ..here.node.clone() };
+    let pinned = find_on(&Site { node, ..here.clone() }, &world, 36).await.unwrap_err();
     assert!(matches!(pinned, EtcdError::Step(EtcdStepError::Pinned(_))), "{pinned}");
+    // As kubeadm before 1.34 writes it.
+    let name = "    - --name=";
+    let flags = format!("    - --experimental-initial-corrupt-check=true\n{name}");
+    other.write(MANIFEST, &image.with_content(image.content.replacen(name, &flags, 1))).unwrap();
+    let node = Machine { manifests: other, ..here.node.clone() };
+    let unknown = find_on(&Site { node, ..here }, &world, 37).await.unwrap_err();
+    assert!(matches!(unknown, EtcdError::Step(EtcdStepError::Flags { .. })), "{unknown}");
     world.assert_pivoted("after what was refused").await;
 }
 
@@ -286,6 +295,22 @@ async fn a_power_cut_with_an_etcd_that_does_not_come_up_is_taken_back_without_an
     world.assert_pivoted("after a power cut").await;
 }
 
+/// A person writes a later patch than the one of kubeadm 1.36 into the manifest.
+async fn has_by_hand(site: &SimulatedSite, pivot: RunId, image: &str) {
+    let before = &site.before[MANIFEST];
+    let content = with_etcd_image(&before.content, OLD, image).unwrap();
+    site.manifests().write(MANIFEST, &before.with_content(content)).unwrap();
+    let serves = async {
+        let later =
+            |found: &Result<_, _>| matches!(found, Err(EtcdError::Step(EtcdStepError::EarlierPatch { .. })));
+        while !later(&find(site, pivot, 36).await) {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(SOON, serves).await.unwrap();
+    runs(site, image).await;
+}
+
 /// On several nodes one goes after the other. The API servers of the others serve meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_node_of_three_gets_its_etcd_while_the_others_serve() {
@@ -303,11 +328,17 @@ async fn one_node_of_three_gets_its_etcd_while_the_others_serve() {
         load_image(site, MINOR).await;
     }
 
+    let beside = find(&sites[0], pivots[0], 37).await.unwrap_err();
+    assert!(matches!(&beside, EtcdError::Step(EtcdStepError::Beside { first: 11, .. })), "{beside}");
+    for (site, pivot) in sites.iter().zip(&pivots) {
+        has_by_hand(site, *pivot, LATE).await;
+    }
+
     sites[1].machine().hold_down("etcd");
     let refused = find(&sites[0], pivots[0], 37).await.unwrap_err();
     assert!(matches!(&refused, EtcdError::NotSpared(why) if why.contains("no member to spare")), "{refused}");
     sites[1].machine().repair("etcd");
-    runs(&sites[1], OLD).await;
+    runs(&sites[1], LATE).await;
 
     let other = Cluster::new(sites[1].machine().client_from_outside());
     let asks = tokio::spawn(async move {
@@ -324,5 +355,5 @@ async fn one_node_of_three_gets_its_etcd_while_the_others_serve() {
     }
     assert!(!asks.is_finished(), "a request to another node has failed");
     asks.abort();
-    runs(&sites[1], OLD).await;
+    runs(&sites[1], LATE).await;
 }

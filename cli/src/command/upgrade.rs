@@ -20,6 +20,7 @@ use fulcrum_steps::run_info::LockPurpose;
 use fulcrum_steps::settings::Settings;
 use fulcrum_steps::upgrade::{
     Found, Merged, Renderer, Wish, end_of_emulation, kubeadm_copy, others_follow, target,
+    would_start_finalized,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -71,6 +72,7 @@ async fn apply(global: &Global, release: &Release, pace: &Pace, shell: &Shell) -
 async fn finalize(global: &Global, pace: &Pace, shell: &Shell) -> Result<Exit, Failure> {
     let node = SelfHosted::find(global, pace.kubeconfig.as_ref()).await?;
     others_follow(node.cluster(), &node.settings, &node.live).await.map_err(Failure::refused)?;
+    would_start_finalized(&node.live).map_err(Failure::refused)?;
     let merged = end_of_emulation(&node.live).map_err(Failure::refused)?;
     if !node.show(&merged, shell).await? {
         return Ok(nothing_to_do(None, "no component emulates another release", shell));

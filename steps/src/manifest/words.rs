@@ -90,6 +90,16 @@ impl Words {
         Ok(line.flags().into_iter().map(|flag| (flag.name, flag.value)).collect())
     }
 
+    /// Every value of a flag that may be given several times, as they are written and in their order.
+    ///
+    /// # Errors
+    /// When the words do not run the component.
+    pub fn values(&self, component: Component, name: &str) -> Result<Vec<String>, WordsError> {
+        let line = line(component, &self.container(component)).ok_or(WordsError::NoContainer(component))?;
+        let flags = line.flags().into_iter().filter(|flag| flag.name == name);
+        Ok(flags.map(|flag| flag.value).collect())
+    }
+
     /// The words with these changes.
     ///
     /// # Errors

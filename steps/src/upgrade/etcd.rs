@@ -1,7 +1,7 @@
 //! Which image of etcd may follow which, and the manifest with it. Pure.
 //!
-//! etcd goes from one minor release to the next one only, and never back: a newer one rewrites its data when all members
-//! run it. A patch may go both ways.
+//! etcd goes from one minor release to the next one only. Back it goes with more than an image: a newer one rewrites its data
+//! when all members run it. A patch may go both ways.
 
 use crate::manifest::read_as_the_kubelet;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,11 @@ const ETCD: &str = "etcd";
 /// etcd.io, "Upgrade etcd from v3.5 to v3.6": before 3.5.20 a member that was promoted is a learner again ("too many
 /// learner member in cluster").
 const STARTS_FROM: [(EtcdVersion, u32); 1] = [(EtcdVersion { major: 3, minor: 6, patch: 0 }, 20)];
+
+/// Where a minor release may run beside members of its predecessor: their first patch that will do. etcd.io, "Upgrade etcd
+/// from v3.6 to v3.7": patches before 3.6.11 "may not be compatible with a rolling upgrade to 3.7". A member that is alone
+/// runs beside none, and kubeadm 1.37 brings it from 3.6.8 to 3.7.0.
+const RUNS_BESIDE: [(EtcdVersion, u32); 1] = [(EtcdVersion { major: 3, minor: 7, patch: 0 }, 11)];
 
 /// A version of etcd: `3.6.6`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,11 +41,23 @@ pub struct NoEtcdVersion(String);
 /// An upgrade of etcd that etcd does not allow, or an image that cannot be changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EtcdStepError {
-    /// Backwards.
+    /// Back to another minor release.
     #[error(
-        "etcd {to} is older than {from}, which runs, and etcd does not go back: only a snapshot from before can be restored"
+        "etcd {to} is older than {from}, which runs, and an image alone does not go back to another minor release: etcd wants \
+         `etcdctl downgrade enable {}.{}` before, one minor release at a time (etcd.io, \"Downgrading etcd clusters\"), or a \
+         snapshot from before is restored; fulcrum does neither", to.major, to.minor
     )]
     Backwards {
+        /// What runs.
+        from: EtcdVersion,
+        /// What was asked for.
+        to: EtcdVersion,
+    },
+    /// Back to an earlier patch.
+    #[error(
+        "etcd {to} is an earlier patch than {from}, which runs: `fulcrum rollback RUN` takes back the run that brought {from}"
+    )]
+    EarlierPatch {
         /// What runs.
         from: EtcdVersion,
         /// What was asked for.
@@ -76,6 +93,30 @@ pub enum EtcdStepError {
         to: EtcdVersion,
         /// The first patch that will do.
         first: u32,
+    },
+    /// Members of the minor release before are of a patch that the new one may not work beside.
+    #[error(
+        "etcd {to} may not work beside a member of {from}, and there are several members: upgrade each to {}.{}.{first} or a \
+         later patch first, with a kubeadm that takes one, or by hand in the manifest, node by node", from.major, from.minor
+    )]
+    Beside {
+        /// What runs.
+        from: EtcdVersion,
+        /// What was asked for.
+        to: EtcdVersion,
+        /// The first patch that will do.
+        first: u32,
+    },
+    /// The release does not know flags of the manifest.
+    #[error(
+        "etcd {to} does not know {} of the manifest and would not start: write what has replaced them (etcd.io, \"Upgrade etcd \
+         from v3.5 to v3.6\"), wait until etcd serves again, and say this again", flags.join(", ")
+    )]
+    Flags {
+        /// What was asked for.
+        to: EtcdVersion,
+        /// The flags.
+        flags: Vec<String>,
     },
     /// The image's tag names no version.
     #[error("image {0} names no version of etcd in its tag")]
@@ -128,6 +169,9 @@ impl FromStr for EtcdVersion {
 /// # Errors
 /// When etcd does not allow it.
 pub fn etcd_allowed(from: EtcdVersion, to: EtcdVersion) -> Result<(), EtcdStepError> {
+    if to < from && from.is_of_minor(to) {
+        return Err(EtcdStepError::EarlierPatch { from, to });
+    }
     if to < from {
         return Err(EtcdStepError::Backwards { from, to });
     }
@@ -143,6 +187,20 @@ pub fn etcd_allowed(from: EtcdVersion, to: EtcdVersion) -> Result<(), EtcdStepEr
             Err(EtcdStepError::TooOld { from, to, first })
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether `to` may run beside these members, which the others are while one after the other gets `to`.
+///
+/// # Errors
+/// When etcd's documentation asks for a later patch of one.
+pub(super) fn etcd_beside(members: &[EtcdVersion], to: EtcdVersion) -> Result<(), EtcdStepError> {
+    let first = RUNS_BESIDE.iter().find(|(minor, _)| to.is_of_minor(*minor)).map(|(_, first)| *first);
+    let (Some(first), true) = (first, members.len() > 1) else { return Ok(()) };
+    let before = |from: &&EtcdVersion| from.major == to.major && from.minor < to.minor && from.patch < first;
+    match members.iter().find(before) {
+        Some(from) => Err(EtcdStepError::Beside { from: *from, to, first }),
+        None => Ok(()),
     }
 }
 
@@ -187,6 +245,15 @@ pub fn etcd_of(manifest: &str) -> Option<String> {
     let document = read_as_the_kubelet(manifest.as_bytes())?;
     let at = container_of(&document)?;
     Some(document["spec"]["containers"][at]["image"].as_str()?.to_owned())
+}
+
+/// The words that start etcd in a manifest. Empty if this is not the pod of etcd.
+pub(super) fn etcd_words(manifest: &str) -> Vec<String> {
+    let Some(document) = read_as_the_kubelet(manifest.as_bytes()) else { return Vec::new() };
+    let Some(at) = container_of(&document) else { return Vec::new() };
+    let words = ["command", "args"].map(|key| document["spec"]["containers"][at][key].as_array().cloned());
+    let words = words.into_iter().flatten().flatten();
+    words.filter_map(|word| word.as_str().map(str::to_owned)).collect()
 }
 
 fn container_of(pod: &Value) -> Option<usize> {
@@ -254,6 +321,26 @@ mod tests {
         assert!(said.contains("takes 3.6 first"), "{said}");
         let said = etcd_allowed(version("3.5.9"), version("3.6.0")).unwrap_err().to_string();
         assert!(said.contains("upgrade to 3.5.20 or a later patch first"), "{said}");
+        let said = etcd_allowed(version("3.6.6"), version("3.5.30")).unwrap_err().to_string();
+        assert!(said.contains("`etcdctl downgrade enable 3.5`"), "{said}");
+        let said = etcd_allowed(version("3.6.8"), version("3.6.6")).unwrap_err().to_string();
+        assert!(said.contains("`fulcrum rollback RUN`") && !said.contains("downgrade"), "{said}");
+    }
+
+    #[test]
+    fn several_members_are_of_a_patch_that_the_next_minor_release_works_beside() {
+        for (members, to, fine) in [
+            (&["3.6.6"][..], "3.7.0", true),
+            (&["3.6.6", "3.6.12", "3.6.12"], "3.7.0", false),
+            (&["3.6.11", "3.6.12", "3.7.0"], "3.7.0", true),
+            (&["3.6.6", "3.6.6"], "3.6.8", true),
+            (&["3.5.20", "3.5.20"], "3.6.8", true),
+        ] {
+            let members: Vec<_> = members.iter().map(|text| version(text)).collect();
+            assert_eq!(etcd_beside(&members, version(to)).is_ok(), fine, "{members:?} to {to}");
+        }
+        let said = etcd_beside(&[version("3.6.8"); 3], version("3.7.0")).unwrap_err().to_string();
+        assert!(said.contains("upgrade each to 3.6.11 or a later patch first"), "{said}");
     }
 
     #[test]

@@ -2,8 +2,11 @@
 //! spare this member meanwhile. Reads the node and the cluster, and changes nothing.
 
 use super::etcd::{
-    EtcdStepError, EtcdVersion, NoEtcdVersion, etcd_allowed, etcd_image, etcd_of, with_etcd_image,
+    EtcdStepError, EtcdVersion, NoEtcdVersion, etcd_allowed, etcd_beside, etcd_image, etcd_of,
+    with_etcd_image,
 };
+use super::etcd_behind::members_run;
+use super::etcd_flags::etcd_flags_known;
 use super::images::lists;
 use super::{NoVersion, RenderError, TargetError, Version, Wish};
 use crate::cluster::{ClusterError, EtcdDoor, EtcdSeen, Member, address_of};
@@ -152,6 +155,7 @@ pub async fn etcd_target(site: &Site, wish: &Wish<'_>, unlisted: bool) -> Result
         return Ok(EtcdFound { from, change: None, seen: Vec::new() });
     }
     with_etcd_image(&content, &from.image, &to.image)?;
+    etcd_flags_known(&content, to.version)?;
     let (door, api_port) = way(wish)?;
     let member = own_member(site, &door).await?;
     let change = EtcdChange { file, from: from.clone(), to, member, door, api_port };
@@ -175,7 +179,7 @@ fn manifest(site: &Site) -> Result<(String, String, String), EtcdError> {
 }
 
 /// How this node's API server reaches etcd, and its port.
-fn way(wish: &Wish<'_>) -> Result<(EtcdDoor, u16), EtcdError> {
+pub(super) fn way(wish: &Wish<'_>) -> Result<(EtcdDoor, u16), StandbyError> {
     let api = Component::ApiServer;
     let live = wish.live.iter().find(|(component, _)| *component == api).map(|(_, live)| live.clone());
     let made = standby_of(api, &live.unwrap_or_default(), &wish.settings.target(None))?;
@@ -219,10 +223,13 @@ impl EtcdChange {
         etcd_allowed(runs, self.to.version)?;
         // The members' common version has no patch of its own.
         let known = EtcdVersion { patch: u32::MAX, ..all };
-        match known < self.to.version {
-            true => Ok(etcd_allowed(known, self.to.version)?),
-            false => Ok(()),
+        if known < self.to.version {
+            etcd_allowed(known, self.to.version)?;
         }
+        // A member that does not say what it runs is not healthy either, and that is judged by the quorum.
+        let members = members_run(&site.cluster, &self.door).await?;
+        let members: Vec<_> = members.into_iter().filter_map(|member| member.version.ok()).collect();
+        Ok(etcd_beside(&members, self.to.version)?)
     }
 
     /// Whether etcd and the API can spare this node's member for a moment. What is seen in words, either way.

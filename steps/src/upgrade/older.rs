@@ -6,6 +6,7 @@ use crate::component::Component;
 use crate::manifest::{StaticPod, Words};
 use fulcrum_engine::state::RunId;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Why the static pods from before the pivot do not come back, unless a person says so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,8 +38,17 @@ pub(super) fn is_outrun(before: &StaticPod, live: &Value) -> Option<Outrun> {
     let now = runs(component, live)?;
     let before = of_image(before.image())?;
     let flags = Words::of(component, template).and_then(|words| words.flags(component)).ok()?;
-    let emulated = flags.get(EMULATED).and_then(|text| text.trim_start_matches("1.").parse::<u32>().ok());
-    (emulated.unwrap_or(now.minor) > before.minor).then_some(Outrun::Maybe { before, now })
+    (emulated(&flags).unwrap_or(now.minor) > before.minor).then_some(Outrun::Maybe { before, now })
+}
+
+/// The minor release that these flags have a component behave as. Written as `1.36`, or as `kube=1.36` among others.
+pub(super) fn emulated(flags: &BTreeMap<String, String>) -> Option<u32> {
+    let minor = |one: &str| {
+        let (of, version) = one.split_once('=').unwrap_or(("kube", one));
+        let minor = version.trim().trim_start_matches('v').strip_prefix("1.")?;
+        if of.trim() == "kube" { minor.parse().ok() } else { None }
+    };
+    flags.get(EMULATED)?.split(',').find_map(minor)
 }
 
 #[cfg(test)]
@@ -70,6 +80,7 @@ mod tests {
             ("registry.k8s.io/kube-apiserver:v1.35.3", "r:5000/kube-apiserver:v1.36.3@sha256:ab");
         assert_eq!(outrun(old, new, &[]), Some((35, 36)));
         assert_eq!(outrun(old, new, &["--emulated-version=1.35"]), None);
+        assert_eq!(outrun(old, new, &["--emulated-version=other=1.2,kube=1.35"]), None);
         assert_eq!(outrun(old, new, &["--emulated-version=1.36"]), Some((35, 36)));
         assert_eq!(outrun(old, "registry.k8s.io/kube-apiserver:v1.35.9", &[]), None);
         assert_eq!(outrun(old, "r:5000/kube-apiserver", &[]), None);

@@ -1,6 +1,5 @@
 //! Which release may follow which. Pure. The rules are those of Kubernetes' version skew policy.
 
-use crate::component::Component;
 use std::fmt;
 use std::str::FromStr;
 
@@ -58,24 +57,7 @@ pub enum SkewError {
         /// What would run again.
         to: Version,
     },
-    /// The release does not know a flag any more.
-    #[error(
-        "{component} of 1.{since} and later does not know --{flag}: take it out with `fulcrum edit {component} --unset {flag}`, and see what replaces it in the release notes"
-    )]
-    FlagIsGone {
-        /// The component.
-        component: Component,
-        /// The flag.
-        flag: &'static str,
-        /// The first minor release without it.
-        since: u32,
-    },
 }
-
-/// Flags that a release does not know any more. kubeadm writes none of them, so that a merge does not see them.
-/// kubernetes/kubernetes CHANGELOG-1.33: cloud providers are outside of the API server.
-const GONE: [(Component, &str, u32); 2] =
-    [(Component::ApiServer, "cloud-config", 33), (Component::ApiServer, "cloud-provider", 33)];
 
 /// Whether `to` may follow `from`, beside kubelets of these versions.
 ///
@@ -110,20 +92,6 @@ pub(super) fn allowed_back(to: Version, kubelets: Vec<(String, Version)>) -> Res
 fn listed(kubelets: &[(String, Version)]) -> String {
     let each = kubelets.iter().map(|(node, kubelet)| format!("that of node {node} is {kubelet}"));
     each.collect::<Vec<_>>().join(", ")
-}
-
-/// The flags among `names` that the release `to` does not know any more.
-pub fn gone_flags<'a>(
-    component: Component,
-    to: Version,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Vec<SkewError> {
-    let names: Vec<&str> = names.into_iter().collect();
-    let gone = GONE
-        .iter()
-        .filter(|(of, flag, since)| *of == component && to.minor >= *since && names.contains(flag));
-    gone.map(|(component, flag, since)| SkewError::FlagIsGone { component: *component, flag, since: *since })
-        .collect()
 }
 
 impl Version {
@@ -213,14 +181,5 @@ mod tests {
         let refused = allowed_back(version("v1.35.3"), kubelets("v1.36.0")).unwrap_err().to_string();
         assert!(refused.contains("that of node w1 is v1.36.0") && !refused.contains("cp1"), "{refused}");
         assert!(refused.contains("downgrade them to 1.35 first"), "{refused}");
-    }
-
-    #[test]
-    fn a_flag_that_is_gone_is_named() {
-        let names = ["v", "cloud-config"];
-        assert_eq!(gone_flags(Component::ApiServer, version("v1.32.0"), names), []);
-        assert_eq!(gone_flags(Component::Scheduler, version("v1.36.0"), names), []);
-        let gone = gone_flags(Component::ApiServer, version("v1.33.0"), names);
-        assert!(gone[0].to_string().contains("--cloud-config"), "{gone:?}");
     }
 }

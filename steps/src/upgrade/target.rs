@@ -2,11 +2,13 @@
 //! of the two. Reads the cluster, and changes nothing.
 
 use super::asked::{Asked, asked};
+use super::etcd_behind::etcd_behind;
 use super::images::to_be_pulled;
 use super::skew::of_image;
+use super::starts::would_start;
 use super::{
-    KubeadmInput, MergeError, Merged, NoVersion, NotKubeadms, Phase, RemovedApi, SkewError, Version, allowed,
-    gone_flags, kubeadm_config, merge, noted_version, others_follow,
+    KubeadmInput, MergeError, Merged, NoVersion, NotKubeadms, Outdated, Phase, RemovedApi, SkewError,
+    Version, allowed, kubeadm_config, merge, noted_version, others_follow,
 };
 use crate::cluster::{Cluster, ClusterError};
 use crate::component::Component;
@@ -135,6 +137,8 @@ pub enum TargetError {
     Version(#[from] NoVersion),
     #[error("{0}; nothing was changed")]
     Skew(#[from] SkewError),
+    #[error("{}; nothing was changed", named(.0))]
+    Outdated(Vec<Outdated>),
     #[error(transparent)]
     NotKubeadms(#[from] NotKubeadms),
     #[error("{0}; nothing was changed")]
@@ -174,6 +178,10 @@ fn list(apis: &[RemovedApi]) -> String {
     apis.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+fn named(outdated: &[Outdated]) -> String {
+    outdated.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
 fn joined(behind: &[Behind]) -> String {
     behind.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
@@ -201,25 +209,13 @@ pub async fn target(wish: &Wish<'_>) -> Result<Found, TargetError> {
     wish.refuse_skew(&releases, to).await?;
     warnings.extend(wish.refuse_removed_apis(&nodes, to).await?);
     let input = wish.input().await?;
+    warnings.extend(etcd_behind(wish, &input, to).await);
     let target = wish.kubeadm.static_pods(&input, to).await?;
     let base = wish.base_of(&input, &releases, (&target, to)).await?;
-    let (mut merged, mut images) = (Vec::new(), Vec::new());
-    let both = base.iter().zip(&target).zip(&releases);
-    for ((component, live), ((base, target), release)) in wish.live.iter().zip(both) {
-        let flags = flags(*component, live)?;
-        if let Some(gone) = gone_flags(*component, to, flags.keys().map(String::as_str)).into_iter().next() {
-            return Err(gone.into());
-        }
-        let (base, target) = (wish.template(live, base).await?, wish.template(live, target).await?);
-        let found = merge(*component, [&base, &target, &live["spec"]["template"]], &emulation(*release, to))?;
-        if !found.changes.is_empty() {
-            let mut after = live.clone();
-            TemplateChange::Fields(found.changes.clone()).make(*component, &mut after["spec"]["template"]);
-            wish.refuse_no_standby(*component, &after)?;
-            images.extend(image(*component, &after).map(str::to_owned));
-            merged.push(found);
-        }
-    }
+    let (merged, after) = wish.merged((&base, &target), &releases, to).await?;
+    warnings.extend(would_start(&after, to)?);
+    let images: Vec<String> =
+        after.iter().filter_map(|(one, after)| image(*one, after)).map(str::to_owned).collect();
     warnings.extend(to_be_pulled(&nodes, &images));
     let noted = noted_version(&input.cluster).map(|noted| (noted.to_owned(), to.to_string()));
     if noted.is_none() {
@@ -255,6 +251,31 @@ impl Wish<'_> {
         }
         let made = standby_of(component, after, &self.settings.target(None));
         made.map(drop).map_err(|refused| TargetError::Standby(component, refused))
+    }
+
+    /// The components that change, and their DaemonSets as they would be.
+    async fn merged(
+        &self,
+        (base, target): (&[StaticPod], &[StaticPod]),
+        releases: &[Version],
+        to: Version,
+    ) -> Result<(Vec<Merged>, Vec<(Component, Value)>), TargetError> {
+        let (mut merged, mut all) = (Vec::new(), Vec::new());
+        let both = base.iter().zip(target).zip(releases);
+        for ((component, live), ((base, target), release)) in self.live.iter().zip(both) {
+            let (base, target) = (self.template(live, base).await?, self.template(live, target).await?);
+            let templates = [&base, &target, &live["spec"]["template"]];
+            let found = merge(*component, templates, &emulation(*release, to))?;
+            if !found.changes.is_empty() {
+                let mut after = live.clone();
+                TemplateChange::Fields(found.changes.clone())
+                    .make(*component, &mut after["spec"]["template"]);
+                self.refuse_no_standby(*component, &after)?;
+                all.push((*component, after));
+                merged.push(found);
+            }
+        }
+        Ok((merged, all))
     }
 
     /// What kubeadm makes of the release that each component runs. `target` is what it makes of `to`.
