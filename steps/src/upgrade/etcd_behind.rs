@@ -46,18 +46,18 @@ pub(super) async fn members_run(cluster: &Cluster, door: &EtcdDoor) -> Result<Ve
 
 /// What a person should know of etcd before an upgrade to `to`.
 pub(super) async fn etcd_behind(wish: &Wish<'_>, input: &KubeadmInput, to: Version) -> Vec<String> {
-    let not_asked = |why: String| vec![format!("etcd was not asked for its version: {why}")];
+    let unknown = |why: String| vec![format!("whether etcd is old for {to} is not known: {why}")];
     let takes = match wish.kubeadm.etcd_image(input, to).await {
         Ok(image) => image,
-        Err(error) => return vec![error.to_string()],
+        Err(error) => return unknown(error.to_string()),
     };
     let members = match way(wish) {
         Ok((door, _)) => members_run(wish.cluster, &door).await,
-        Err(error) => return not_asked(error.to_string()),
+        Err(error) => return unknown(error.to_string()),
     };
     match members {
         Ok(members) => behind(to, takes.as_deref(), &members),
-        Err(error) => not_asked(error.to_string()),
+        Err(error) => unknown(error.to_string()),
     }
 }
 

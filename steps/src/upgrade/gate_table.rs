@@ -3,9 +3,11 @@
 //! Made from the sources of Kubernetes. The gates that a release registers for `kube` are those of `pkg/features` of
 //! k8s.io/kubernetes, k8s.io/apiserver and k8s.io/apiextensions-apiserver, of `logs/api/v1`, `metrics/features` and
 //! `zpages/features` of k8s.io/component-base, and since 1.30 of `features` of k8s.io/client-go. All three components have
-//! all of them. Gone is what is not registered any more. Locked is what has `LockToDefault` in its entry for that release,
-//! and had not in its entry for the one before; it is taken with its default only. From 1.32 on the entries agree with the
-//! list that k8s.io/kubernetes keeps (`test/compatibility_lifecycle/reference`), which leaves client-go's out.
+//! all of them. The controller manager also has those of k8s.io/controller-manager, which went in the same releases (its v0.25
+//! and v0.26 were not read). Gone is what is not registered any more. Locked is what has `LockToDefault` in its entry for
+//! that release, and had not in its entry for the one before; it is taken with its default only. From 1.32 on the entries
+//! agree with the list that k8s.io/kubernetes keeps (`test/compatibility_lifecycle/reference`), but for what that list leaves
+//! out.
 //!
 //! Read: v1.20.15, v1.21.14, v1.22.17, v1.23.17, v1.24.17, v1.25.16, v1.26.15, v1.27.16, v1.28.15, v1.29.6, v1.30.14,
 //! v1.31.14, v1.32.13, v1.33.13, v1.34.4, v1.35.3, v1.36.3, v1.37.2.

@@ -146,7 +146,7 @@ fn as_go_reads(value: &str) -> Option<bool> {
 
 /// Why a process that behaves so does not take the gate with this value.
 fn refused(name: &str, value: Option<bool>, behaves: Behaves) -> Option<GateRefused> {
-    let has = |names: &str| names.split(' ').any(|one| one == name);
+    let has = |names: &str| names.split_whitespace().any(|one| one == name);
     let emulating = |(of, gate, only): &(u32, &str, Option<bool>)| {
         let applies = *of == behaves.of && *gate == name && behaves.emulated < behaves.of;
         applies.then(|| match only {
