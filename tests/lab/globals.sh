@@ -10,6 +10,7 @@ VIP_ADDRESS=10.77.0.10 # where kube-vip is in front of them instead
 COMPONENTS=(kube-apiserver kube-controller-manager kube-scheduler)
 LEADERS=(kube-controller-manager kube-scheduler)
 API_DAEMONSET=self-hosted-kube-apiserver
+ALL_NODES_IMAGE=docker.io/library/fulcrum:lab # of the pods of a command for all nodes
 GUARD_UNIT=fulcrum-guard.service
 RUN_DEADLINE=600   # seconds until a run of fulcrum counts as hung: what it gives itself for a pivot
 LOAD_RATE_FULL=200 # requests a second where the hand-over must not be noticed, on a machine that bears them
@@ -66,11 +67,16 @@ LOADS=() # NAME PID LOG of each load
 VIP=''   # the address that kube-vip holds, in front of the nodes; empty where haproxy is in front
 STAYING=(etcd) # the static pods of each node that are no part of a pivot
 
+# --- a command for all nodes, by all-nodes.sh -----------------------------------------------------------------------------
+
+BEGUN='' # the files of the one that goes on beside the scenario, without their endings
+
 # --- kube-vip, by vip.sh -----------------------------------------------------------------------------------------------
 
 VIP_SINCE='' VIP_WAS='' VIP_CHANGES='' # vip_mark: the time, the node with the address, how often its lease had changed hands
 
 # --- power cuts, by guard.sh -------------------------------------------------------------------------------------------
 
-BOOTED_AT=''  # Unix time of the last power_cut
+CUT_AT=''     # Unix time at which the power went: power_off
+BOOTED_AT=''  # and at which it came back: power_on
 RUNS_SINCE='' # hand_overs_from_now: the time as the ids of runs begin with it

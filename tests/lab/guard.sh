@@ -1,9 +1,15 @@
 # Power cuts, and what the guard makes of them. Sourced by lib.sh.
 # shellcheck shell=bash
 
-# power_cut: the node goes off, everything that only memory has is lost, and it boots again. BOOTED_AT is when it came on.
-power_cut() {
+# power_cut: the node goes off, everything that only memory has is lost, and it boots again.
+power_cut() { power_off; power_on; }
+# power_off: CUT_AT is when.
+power_off() {
+  CUT_AT=$(date +%s.%N)
   node_off
+}
+# power_on: BOOTED_AT is when. The node ends with the (sub)shell that calls this.
+power_on() {
   BOOTED_AT=$(date +%s.%N)
   node_boot >>"$LOGS/node.log" 2>&1
 }
@@ -13,13 +19,15 @@ power_cut_of_all() {
   BOOTED_AT=$(date +%s.%N)
   on_each_node node_boot >>"$LOGS/node.log" 2>&1
 }
-# cut_at STEP COMMAND ARGS...: the power goes as soon as fulcrum says that the step has begun.
-cut_at() {
+# cut_at STEP COMMAND ARGS...: the power goes as soon as fulcrum says that the step has begun, and comes back.
+cut_at() { off_at "$@"; power_on; }
+# off_at STEP COMMAND ARGS...: the same, and it stays away.
+off_at() {
   want 'step-started|undo-started' "$1"
   shift
   fulcrum_until is_wanted "$@"
   if [ -n "$HIT" ]; then pass "the power is cut at $WANTED_STEP of \`fulcrum $*\`"; else fail "a cut at $WANTED_STEP" "$LAST_LINE"; fi
-  power_cut
+  power_off
 }
 # seconds_until SECONDS COMMAND...: seconds from the boot until it ends with 0; nothing if it never did.
 seconds_until() {

@@ -89,6 +89,8 @@ backend servers
 CFG
   for number in $(seq "$NODES"); do echo "  server cp$number $(address_of "$number"):6443"; done
 }
+# balancer_says NODE WORD: the last that it has said of that server is that it is UP, or DOWN.
+balancer_says() { grep -oE "servers/$1 is [A-Z]+" "$LOGS/haproxy.log" | tail -n 1 | grep "$2\$"; }
 
 # --- loads: one through the balancer, and one at each server ------------------------------------------------------------
 
@@ -139,6 +141,25 @@ loads_end() {
   done
 }
 loads_unharmed() { each_load check_unharmed "$1"; }
+# loads_unharmed_but NODE WHAT: of a node that lost its power. Who was at it, or on the way to it, has lost that request.
+loads_unharmed_but() { each_load unharmed_but "$2" "$1"; }
+# unharmed_but WHAT NODE
+unharmed_but() {
+  case $1 in
+  *"at $2") note "$1: $(load_figure '[.kinds[].failed] | add') failed, where the power was cut" ;;
+  *balancer)
+    note "$1: $(failed_requests)"
+    check "$1: only requests in flight as the power went have failed" failed_in_flight
+    expect_eq "$1: missed watch events" 0 "$(load_figure .watch.missed)"
+    ;;
+  *) check_unharmed "$1" ;;
+  esac
+}
+# failed_in_flight: each was under way at CUT_AT, or began while the balancer had yet to notice: it asks twice, within 1 s each,
+# and what it has sent to the dead node by then ends within the second second.
+failed_in_flight() {
+  awk -v cut="$CUT_AT" '$4 != "ok" && ($1 + $3 / 1000 < cut - 0.1 || $1 > cut + 10) {print; bad = 1} END {exit bad}' "$LOAD_LOG"
+}
 
 # --- what the nodes look like ------------------------------------------------------------------------------------------
 
@@ -148,11 +169,15 @@ nodes_remember() {
   etcd_identity >"$LOGS/$NODE.etcd"
   nodes_traces >"$LOGS/traces"
 }
+manifests_as_before() {
+  expect_same "$NODE: the manifests directory is byte for byte as before" "$(cat "$LOGS/$NODE.manifests")" "$(manifests)"
+}
 # nodes_traces: as traces, of every node.
 nodes_traces() { on_each_node traces | sort; }
-# nodes_self_hosted COUNT: so many nodes have pods of the DaemonSets, all of them Ready, and the others have static pods.
+# nodes_self_hosted COUNT [NODES]: so many nodes have pods of the DaemonSets, all of them Ready, and the others of the NODES
+# that are in the cluster, all of them if it is not said, have static pods.
 nodes_self_hosted() {
-  local component counts expected
+  local component counts expected nodes=${2:-$NODES}
   for component in "${COMPONENTS[@]}"; do
     expected=$1/$1
     [ "$1" != 0 ] || expected=''
@@ -161,8 +186,19 @@ nodes_self_hosted() {
     [ "$counts" = "$expected" ] || { echo "self-hosted-$component: desired/ready $counts"; return 1; }
   done
   # Those that stay on each node, and three on each that is static.
-  [ "$(mirror_pods | wc -w)" = $((NODES * ${#STAYING[@]} + 3 * (NODES - $1))) ] || { echo "mirror pods: $(mirror_pods)"; return 1; }
+  [ "$(mirror_pods | wc -w)" = $((nodes * ${#STAYING[@]} + 3 * (nodes - $1))) ] || { echo "mirror pods: $(mirror_pods)"; return 1; }
 }
+# rows JQ: what each node is, as the cluster tells it.
+rows() { node_exec fulcrum status --cluster -o json | jq -r "$1"; }
+# each_is WORDS: what they are, in the order of their names.
+each_is() { local seen; seen=$(rows '[.nodes[].is] | join(" ")'); [ "$seen" = "$1" ] || { echo "$seen"; return 1; }; }
+api_uids() { api_pods .metadata.uid | sort; }
+# as_it_is: what a pivot of this node changes.
+as_it_is() { manifests; history_of '.runs | length'; api_uids; nodes_traces; }
+# reasons: the checks for which the last call was refused.
+reasons() { sed -nE 's/^fulcrum: ([a-z-]+): .*\(docs\/checks\.md#\1\)$/\1/p' "$ERR" | sort | paste -sd ' '; }
+# reason_says CHECK TEXT
+reason_says() { grep "^fulcrum: $1: " "$ERR" | grep -F -- "$2" || { tail -n 4 "$ERR"; return 1; }; }
 # pivot_each_node: one after the other.
 pivot_each_node() {
   local number began

@@ -1,22 +1,7 @@
 # three nodes, pivoted and rolled back by one command under load, through a pod on each; then with the command and its pod killed (by hand)
 # shellcheck shell=bash
 
-# FULCRUM names the program, which must be static: it is alone in its image.
-image=docker.io/library/fulcrum:lab
-
-is_static() { LC_ALL=C ldd "$1" 2>&1 | grep -q 'statically linked\|not a dynamic executable'; }
-# image_make: as packaging/build does, of the program that the nodes have.
-image_make() { SOURCE_DATE_EPOCH=0 "$HERE/../../packaging/image" "$LAB_CACHE/fulcrum" fulcrum:lab "$LOGS/image.tar"; }
-# image_load: onto this node, as an operator without a registry does.
-image_load() {
-  cp "$LOGS/image.tar" "$DISK/image.tar" && node_exec ctr -n k8s.io images import /image.tar && rm "$DISK/image.tar"
-}
-all_nodes() { fulcrum_ends "$1" "$2" --all-nodes --yes --image "$image" "${@:3}"; }
-no_command_pod() { local left; left=$(kubectl -n kube-system get pods -o name | grep fulcrum-all-nodes) || return 0; echo "$left"; return 1; }
 record_of() { kubectl -n kube-system get configmap fulcrum -o json | jq -r ".data.all_nodes | fromjson | $1"; }
-on_each_expect_manifests() {
-  expect_same "$NODE: the manifests directory is byte for byte as before" "$(cat "$LOGS/$NODE.manifests")" "$(manifests)"
-}
 node_forget_program() { rm -f "$DISK/usr/local/bin/fulcrum"; }
 
 need check 'the program is static (FULCRUM=… names it)' is_static "$LAB_CACHE/fulcrum"
@@ -65,7 +50,7 @@ for round in $(seq "$rounds"); do
   note "round $round: rolled back after $((SECONDS - began)) s, $(seconds_of)"
   loads_stop "the rollbacks of round $round"
   loads_unharmed "the rollbacks of round $round"
-  on_each_node on_each_expect_manifests
+  on_each_node manifests_as_before
   expect_eq 'no DaemonSet is left' '' "$(daemonsets)"
   expect_same 'no label and no lease is left' "$(cat "$LOGS/traces")" "$(nodes_traces)"
   wait_until 'no pod is left' 60 no_command_pod
@@ -73,7 +58,7 @@ done
 
 # SIGKILL of the command and of its pod, while the second node is at work. The same command goes on.
 loads_start
-node_exec sh -c "echo \$\$ >/run/all-nodes.pid; exec fulcrum pivot --all-nodes --yes --image $image -o json" \
+node_exec sh -c "echo \$\$ >/run/all-nodes.pid; exec fulcrum pivot --all-nodes --yes --image $ALL_NODES_IMAGE -o json" \
   >"$LOGS/killed.out" 2>"$LOGS/killed.err" &
 second() { jq -r 'select(.state == "running") | .node' "$LOGS/killed.out" | sed -n 2p | grep .; }
 second_runs() {
@@ -92,5 +77,5 @@ loads_start
 need all_nodes 0 rollback
 loads_stop 'the rollbacks after it'
 loads_unharmed 'the rollbacks after it'
-on_each_node on_each_expect_manifests
+on_each_node manifests_as_before
 expect_same 'no label and no lease is left' "$(cat "$LOGS/traces")" "$(nodes_traces)"

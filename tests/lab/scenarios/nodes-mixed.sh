@@ -1,13 +1,18 @@
 # two self-hosted nodes and a static one: status of all, roll-outs under load, one run at a time, refusals, and the DaemonSets deleted (by hand)
 # shellcheck shell=bash
 
-# rows JQ: what each node is, as the cluster tells it.
-rows() { node_exec fulcrum status --cluster -o json | jq -r "$1"; }
-each_is() { local seen; seen=$(rows '[.nodes[].is] | join(" ")'); [ "$seen" = "$1" ] || { echo "$seen"; return 1; }; }
-api_uids() { api_pods .metadata.uid | sort; }
+# watched JQ: what `status --cluster --watch` has shown so far, from line to line, each change once.
+watched() { jq -r "select(.nodes) | $1" "$LOGS/watched.json" | uniq | paste -sd ,; }
+watched_last() { local seen; seen=$(watched '[.nodes[].is] | join(" ")'); [[ $seen = *"$1" ]] || { echo "$seen"; return 1; }; }
 
 on_each_node nodes_remember
 need check 'status says three static nodes' each_is 'static static static'
+
+# Somebody watches on the third node.
+node_is 3
+node_exec sh -c "echo \$\$ >/run/watch.pid; exec fulcrum status --cluster --watch -o json" >"$LOGS/watched.json" 2>"$LOGS/watched.err" &
+watcher=$!
+need wait_until 'who watches sees three static nodes' 20 watched_last 'static static static'
 
 # Two that begin at the same moment: one is at work, the other waits and says for whom.
 node_is 2
@@ -29,6 +34,13 @@ check 'one of them has waited, and says for the run of which node' one_waits
 need wait_until '2 of 3 nodes are self-hosted' 60 nodes_self_hosted 2
 check 'status says two self-hosted nodes and a static one' each_is 'self-hosted self-hosted static'
 expect_eq 'nobody has the lock' null "$(rows .lock)"
+wait_until 'who watches sees two self-hosted nodes and a static one' 20 watched_last 'self-hosted self-hosted static'
+expect_eq 'who watches has seen the lock with one run, then with the other' 'cp1,cp2|cp2,cp1' \
+  "$(watched '.lock.holder // empty | split("/")[0]')"
+on_node 3 node_exec kill -TERM "$(on_node 3 node_exec cat /run/watch.pid)"
+code=0
+wait $watcher || code=$?
+expect_eq 'who watches ends when told to' 0 "$code"
 
 # A hand-edited manifest on the third: refused with the difference, and the pods of the others are as they were.
 before=$(api_uids)
@@ -49,13 +61,6 @@ need wait_until 'the server of before runs' 120 unedited_runs
 need wait_until 'and serves' 120 node_ready
 
 # An API server elsewhere that is not ready, then an etcd without a member to spare: each is refused by its name, and nothing changes.
-# as_it_is: what a pivot of this node changes.
-as_it_is() { manifests; history_of '.runs | length'; api_uids; nodes_traces; }
-# reasons: the checks for which the last call was refused.
-reasons() { sed -nE 's/^fulcrum: ([a-z-]+): .*\(docs\/checks\.md#\1\)$/\1/p' "$ERR" | sort | paste -sd ' '; }
-reason_says() { grep "^fulcrum: $1: " "$ERR" | grep -F -- "$2" || { tail -n 4 "$ERR"; return 1; }; }
-# balancer_says NODE WORD: the last that it has said of that server is that it is UP, or DOWN.
-balancer_says() { grep -oE "servers/$1 is [A-Z]+" "$LOGS/haproxy.log" | tail -n 1 | grep "$2\$"; }
 others_serve() { on_node 1 says_ready && on_node 3 says_ready; }
 # not_spared PROGRAM CHECK TEXT OPTIONS...: while that of cp2 stands still, a pivot of cp3 is refused for CHECK alone, in a message
 # with TEXT.
