@@ -25,6 +25,9 @@ mod rehearse;
 // The command: exit codes and words.
 mod cli;
 
+// All nodes at one glance, again and again.
+mod watch;
+
 // What was done, as people and programs read it.
 mod history;
 // The page of a history, in a browser.

@@ -193,8 +193,13 @@ rows() { node_exec fulcrum status --cluster -o json | jq -r "$1"; }
 # each_is WORDS: what they are, in the order of their names.
 each_is() { local seen; seen=$(rows '[.nodes[].is] | join(" ")'); [ "$seen" = "$1" ] || { echo "$seen"; return 1; }; }
 api_uids() { api_pods .metadata.uid | sort; }
+# hosted_uids: of the pods of all three DaemonSets.
+hosted_uids() {
+  kubectl -n kube-system get pods -l k8s-app -o json |
+    jq -r '.items[].metadata | select(.labels["k8s-app"] | startswith("self-hosted-")) | "\(.name) \(.uid)"' | sort
+}
 # as_it_is: what a pivot of this node changes.
-as_it_is() { manifests; history_of '.runs | length'; api_uids; nodes_traces; }
+as_it_is() { manifests; history_of '.runs | length'; hosted_uids; nodes_traces; }
 # reasons: the checks for which the last call was refused.
 reasons() { sed -nE 's/^fulcrum: ([a-z-]+): .*\(docs\/checks\.md#\1\)$/\1/p' "$ERR" | sort | paste -sd ' '; }
 # reason_says CHECK TEXT

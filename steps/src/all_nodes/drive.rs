@@ -110,6 +110,9 @@ impl Driver<'_> {
         }
         let order = order(self.task, &seen);
         (self.say)(Happened::Ordered(&order));
+        for (node, _) in &order.already {
+            self.clear(node).await?;
+        }
         if order.todo.is_empty() {
             return Ok(());
         }
@@ -132,6 +135,17 @@ impl Driver<'_> {
             (self.say)(Happened::Done(node, began.elapsed()));
         }
         Ok(())
+    }
+
+    /// Deletes what an earlier command has left on a node that is left out: its guard, or a person, has ended the run. A pod
+    /// that has not ended may be another command's.
+    async fn clear(&self, node: &str) -> Result<(), Stop> {
+        match self.patiently(|| self.nodes.pod(node)).await? {
+            Some(PodSeen { uid, state: PodState::Ended { .. }, .. }) => {
+                Ok(self.patiently(|| self.nodes.delete(node, &uid)).await?)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Waits until every API server is ready, then as long as a balancer needs, and for the servers once more.

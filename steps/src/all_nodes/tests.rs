@@ -132,6 +132,10 @@ fn a_pod_says_why_it_does_not_run_and_how_it_ended() {
     let said = "it said so".to_owned();
     assert_eq!(ended(3, "Error"), PodState::Ended { code: Some(3), said: said.clone() });
     assert_eq!(ended(137, "ContainerStatusUnknown"), PodState::Ended { code: None, said });
+    // The image has no such program, say: nothing was begun on the node.
+    let failed = json!({ "terminated": { "exitCode": 128, "reason": "StartError", "message": "no /fulcrum" } });
+    let why = "StartError, image i: no /fulcrum".to_owned();
+    assert_eq!(state(container(failed)), PodState::Stuck { why, image: false });
     let late = state(json!({ "phase": "Failed", "reason": "DeadlineExceeded" }));
     assert_eq!(late, PodState::Ended { code: None, said: "DeadlineExceeded".to_owned() });
 }
@@ -340,6 +344,20 @@ async fn a_pod_that_is_gone_or_was_ended_says_nothing_of_the_run() {
         nodes.with(|script| script.there.clear());
     });
     assert!(matches!(ended, Err(Stop::Lost { .. })), "{ended:?}");
+}
+
+/// Its guard has ended the run meanwhile, so that the node is left out. A pod that runs there is another command's.
+#[tokio::test]
+async fn what_the_pod_of_a_dead_node_has_left_goes_with_the_next_command() {
+    let nodes = Scripted::of(&["a", "b"], &[("a", &[PodState::Running, ended(255)]), ("b", &[ended(0)])]);
+    let stop = nodes.drive(Task::Pivot).await.unwrap_err();
+    assert!(matches!(stop, Stop::Lost { .. }), "{stop}");
+    nodes.with(|script| script.nodes[0].is = NodeIs::SelfHosted);
+    nodes.drive(Task::Pivot).await.unwrap();
+    assert_eq!(nodes.log(), "made a, deleted a, made b, deleted b");
+    nodes.with(|script| script.there.insert("a".into(), ("another".into(), vec![PodState::Running])));
+    nodes.drive(Task::Pivot).await.unwrap();
+    assert_eq!(nodes.log(), "");
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ wait $watcher || code=$?
 expect_eq 'who watches ends when told to' 0 "$code"
 
 # A hand-edited manifest on the third: refused with the difference, and the pods of the others are as they were.
-before=$(api_uids)
+before=$(hosted_uids)
 node_is 3
 cp "$MANIFESTS/kube-apiserver.yaml" "$LOGS/kube-apiserver.yaml"
 sed 's/^    - kube-apiserver$/&\n    - --event-ttl=3h0m0s/' "$LOGS/kube-apiserver.yaml" >"$DISK/etc/kubernetes/edited.yaml"
@@ -53,7 +53,7 @@ need wait_until 'the edited server runs' 120 edited_runs
 need wait_until 'and serves' 120 node_ready
 fulcrum_ends 3 pivot --yes
 check 'the difference is named' grep -q -- 'event-ttl' "$ERR" "$OUT"
-expect_same 'the pods of the other nodes are untouched' "$before" "$(api_uids)"
+expect_same 'the pods of the other nodes are untouched' "$before" "$(hosted_uids)"
 cp "$LOGS/kube-apiserver.yaml" "$DISK/etc/kubernetes/edited.yaml"
 mv "$DISK/etc/kubernetes/edited.yaml" "$MANIFESTS/kube-apiserver.yaml"
 unedited_runs() { ! edited_runs; }
@@ -127,8 +127,11 @@ loads_stop 'without a DaemonSet'
 third() { case $1 in *cp3) check_unharmed "$1" ;; *) note "$1: $(load_figure '[.kinds[].failed] | add') failed" ;; esac; }
 each_load third 'without a DaemonSet'
 says_so() { rows '.nodes[] | select(.node == "cp1" or .node == "cp2") | [.is, (.attention | length > 0), (.run.kind // "")] | join(" ")'; }
+both_say_so() { says_so; [ "$(says_so | grep -cE '^(mixed|static) true ')" = 2 ]; }
+wait_until 'status says of both that static pods stand in, and what to do' 90 both_say_so
 note "$(says_so | paste -sd ';')"
-expect_eq 'status says of both that static pods stand in' 2 "$(says_so | grep -cE '^(mixed|static) true|fall-back')"
+fell_back() { kubectl get events -A -o json | jq -r '[.items[] | select(.reason == "FellBackToStaticPods") | .involvedObject.name] | unique | join(" ")'; }
+expect_eq 'an Event says so of both' 'cp1 cp2' "$(fell_back)"
 for number in 2 1; do
   node_is "$number"
   need fulcrum_ends 0 rollback --yes

@@ -278,6 +278,46 @@ async fn a_run_whose_lock_was_taken_cuts_nothing() {
     assert!(site.cluster.lease(LOCK_LEASE).await.unwrap().is_none());
 }
 
+/// Nobody else is at work then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_lock_was_taken_goes_on_when_the_other_run_has_ended() {
+    let nodes = Nodes::boot().await;
+    let (site, journal) = (&nodes.sites[0], &nodes.journals[0]);
+    let paused = nodes.paused(0, "await-ready/kube-scheduler").await;
+    let holder = site.cluster.lock_holder().await.unwrap().unwrap();
+    let thief = Lock::of("node-2", "r");
+    thief.take_from(&site.cluster, &holder).await.unwrap();
+    thief.release(&site.cluster).await.unwrap();
+    let ending = site.resume(journal, paused.run).await.unwrap();
+    assert_eq!(outcome(&ending), Some(Outcome::Completed), "{}", reason(&ending));
+    site.is_self_hosted().await.unwrap();
+    assert!(site.cluster.lease(LOCK_LEASE).await.unwrap().is_none());
+}
+
+/// The run of a node that is still in the cluster, and of a machine that had this one's name: this journal is new.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_nobody_will_let_go_of_is_taken_where_a_person_says_so() {
+    let mut nodes = Nodes::boot().await;
+    for (node, level) in [("node-2", Level::Warn), ("node-1", Level::Refuse)] {
+        let (site, lost) = (&nodes.sites[0], Lock::of(node, "lost"));
+        lost.take(&site.cluster).await.unwrap();
+        let asked = results(&site.preflight_input()).await;
+        let asked = of(&asked, Check::Lock);
+        assert!(asked.level == level && asked.seen.contains(&format!("{node}/lost")), "{asked:?}");
+        assert_eq!(asked.to_string().contains("--take-lock"), level == Level::Refuse, "{asked}");
+        lost.release(&site.cluster).await.unwrap();
+    }
+    let told = nodes.sites.remove(0).taking_the_lock();
+    nodes.sites.insert(0, told);
+    for node in ["node-2", "node-1"] {
+        Lock::of(node, "lost").take(&nodes.sites[0].cluster).await.unwrap();
+        let run = nodes.pivot(0).await;
+        assert!(nodes.sites[0].cluster.lease(LOCK_LEASE).await.unwrap().is_none(), "its run has let go");
+        nodes.rollback(0, run).await;
+    }
+    nodes.sites[0].is_as_before().await.unwrap();
+}
+
 /// The label starts the pods before the run has come to the DaemonSets. Its undo sees them off: the static servers stay
 /// first in line meanwhile.
 #[tokio::test(flavor = "multi_thread")]

@@ -90,6 +90,7 @@ impl SimulatedSite {
             handover: setup.handover(),
             on_reboot: OnReboot::default(),
             in_secrets: setup.stores_certs(),
+            take_lock: false,
             units: Arc::new(SimulatedUnits::new(dir.path())?),
             simulator: Arc::clone(simulator),
             number,

@@ -52,6 +52,8 @@ pub struct SimulatedSite {
     pub(super) on_reboot: OnReboot,
     /// Whether its pivots put certificates into Secrets.
     pub(super) in_secrets: bool,
+    /// Whether its pivots take the lock from another run.
+    pub(super) take_lock: bool,
     pub(super) units: Arc<SimulatedUnits>,
     pub(super) steps: Steps,
     /// The clients that are to know when this node is lost.
@@ -75,6 +77,12 @@ impl SimulatedSite {
     #[must_use]
     pub fn with_steps(self, steps: Steps) -> Self {
         Self { steps, ..self }
+    }
+
+    /// This site, whose pivots take the lock from another run: a person says so.
+    #[must_use]
+    pub fn taking_the_lock(self) -> Self {
+        Self { take_lock: true, ..self }
     }
 
     /// From now on a reboot ends runs in this direction.
@@ -152,7 +160,7 @@ impl SimulatedSite {
             on_reboot: self.on_reboot,
             ignored: Ignored::default(),
             store_certs_in_secrets: self.in_secrets,
-            take_lock: false,
+            take_lock: self.take_lock,
         }
     }
 
@@ -171,7 +179,8 @@ impl SimulatedSite {
     }
 
     fn site(&self, settings: Settings) -> Result<Site, RehearsalError> {
-        site(settings, self.cluster.clone(), Arc::clone(&self.host), &self.state_dir())
+        let site = site(settings, self.cluster.clone(), Arc::clone(&self.host), &self.state_dir())?;
+        Ok(Site { take_lock: self.take_lock, ..site })
     }
 
     /// Runs a whole pivot, as far as it gets.
