@@ -50,6 +50,10 @@ impl PodState {
         if let Some(ended) = ended {
             // A kubelet that has lost the container, in a reboot say, knows no code and says 137.
             let lost = matches!(ended.reason.as_deref(), Some("ContainerStatusUnknown"));
+            if let (Some("StartError"), Some(container)) = (ended.reason.as_deref(), container) {
+                let why = format!("StartError, image {}: {said}", container.image);
+                return Self::Stuck { why, image: false };
+            }
             let code = (!lost).then_some(ended.exit_code);
             return Self::Ended { code, said: if said.is_empty() { pod_story(pod) } else { said } };
         }

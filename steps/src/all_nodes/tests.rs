@@ -133,7 +133,8 @@ fn a_pod_says_why_it_does_not_run_and_how_it_ended() {
     assert_eq!(ended(3, "Error"), PodState::Ended { code: Some(3), said: said.clone() });
     assert_eq!(ended(137, "ContainerStatusUnknown"), PodState::Ended { code: None, said });
     // The image has no such program, say: nothing was begun on the node.
-    let failed = json!({ "terminated": { "exitCode": 128, "reason": "StartError", "message": "no /fulcrum" } });
+    let failed =
+        json!({ "terminated": { "exitCode": 128, "reason": "StartError", "message": "no /fulcrum" } });
     let why = "StartError, image i: no /fulcrum".to_owned();
     assert_eq!(state(container(failed)), PodState::Stuck { why, image: false });
     let late = state(json!({ "phase": "Failed", "reason": "DeadlineExceeded" }));
