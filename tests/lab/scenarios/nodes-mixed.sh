@@ -32,7 +32,7 @@ one_waits() {
 }
 check 'one of them has waited, and says for the run of which node' one_waits
 need wait_until '2 of 3 nodes are self-hosted' 60 nodes_self_hosted 2
-check 'status says two self-hosted nodes and a static one' each_is 'self-hosted self-hosted static'
+on_each_node check 'asked on any node, status says two self-hosted nodes and a static one' each_is 'self-hosted self-hosted static'
 expect_eq 'nobody has the lock' null "$(rows .lock)"
 wait_until 'who watches sees two self-hosted nodes and a static one' 20 watched_last 'self-hosted self-hosted static'
 expect_eq 'who watches has seen the lock with one run, then with the other' 'cp1,cp2|cp2,cp1' \
