@@ -79,7 +79,7 @@ pub(crate) struct Rehearse {
     /// Each run in a simulated cluster of its own.
     #[arg(long, value_name = "WHERE")]
     pub(crate) crash: Option<String>,
-    /// How many runs are broken side by side [default: six for each processor, two with --nodes].
+    /// How many runs are broken side by side [default: six for each processor, four with --nodes].
     #[arg(long, value_name = "N", requires = "crash", hide_short_help = true)]
     pub(crate) side_by_side: Option<usize>,
 }

@@ -50,7 +50,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, ManifestError> {
     } else {
         let mut documents = documents.map_err(|error| not_yaml(words(&error)))?;
         match documents.len() {
-            1 if first_is_empty(bytes) => return Err(ManifestError::FirstIsEmpty),
+            1 if first_is_empty(bytes, &documents[0]) => return Err(ManifestError::FirstIsEmpty),
             1 => documents.swap_remove(0),
             0 => return Err(ManifestError::Empty),
             count => return Err(ManifestError::SeveralDocuments { count }),
@@ -60,9 +60,13 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, ManifestError> {
     Ok(document)
 }
 
-/// Whether the only document that holds something is not the first one.
-fn first_is_empty(bytes: &[u8]) -> bool {
-    read_as_the_kubelet(bytes).is_some_and(|document| document.is_null())
+/// Whether the only document that holds something is not the first one. A text without a mark is read once: it is one
+/// document.
+fn first_is_empty(bytes: &[u8], only: &Value) -> bool {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.lines().any(ends_a_document) => only.is_null(),
+        _ => read_as_the_kubelet(bytes).is_some_and(|document| document.is_null()),
+    }
 }
 
 /// What the kubelet makes of `bytes`, which is more than `read` accepts: the first document, whatever follows
@@ -90,13 +94,10 @@ fn decode_leniently(bytes: &[u8]) -> Option<Value> {
 
 /// The text up to the line that ends the first document. Such a line cannot be a part of a document.
 fn first_document(text: &str) -> String {
-    let marks = |line: &str, mark: &str| {
-        line.strip_prefix(mark).is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
-    };
     let mut begun = false;
     let mut document = String::new();
     for line in text.trim_start_matches('\u{feff}').lines() {
-        if begun && (marks(line, "---") || marks(line, "...")) {
+        if begun && ends_a_document(line) {
             break;
         }
         begun |= marks(line, "---") || !(line.trim().is_empty() || line.starts_with(['#', '%']));
@@ -104,6 +105,15 @@ fn first_document(text: &str) -> String {
         document.push('\n');
     }
     document
+}
+
+/// Whether this line ends the document before it, if there is one.
+fn ends_a_document(line: &str) -> bool {
+    marks(line, "---") || marks(line, "...")
+}
+
+fn marks(line: &str, mark: &str) -> bool {
+    line.strip_prefix(mark).is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
 }
 
 /// Turns floating-point numbers that are whole into integers, as Go writes them.

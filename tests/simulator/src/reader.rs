@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -19,8 +19,8 @@ pub(super) type Files = BTreeMap<String, Arc<[u8]>>;
 /// The files that the kubelet reads, as of the last read.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    /// The names in the directory, without dot-files.
-    names: Vec<String>,
+    /// The names in the directory, without dot-files, and each one's path.
+    names: Vec<(String, PathBuf)>,
     listed: Option<Stamp>,
     files: Files,
     stamps: BTreeMap<String, Stamp>,
@@ -47,19 +47,18 @@ impl Reader {
     /// was.
     pub(super) fn read(&mut self, dir: &Path) -> io::Result<()> {
         self.list(dir)?;
-        if self.stands_still(dir) {
+        if self.stands_still() {
             return Ok(());
         }
         let (mut files, mut stamps) = (Files::new(), BTreeMap::new());
-        for name in &self.names {
-            let path = dir.join(name);
-            let Some(seen) = there(std::fs::metadata(&path))?.filter(Metadata::is_file) else { continue };
+        for (name, path) in &self.names {
+            let Some(seen) = there(std::fs::metadata(path))?.filter(Metadata::is_file) else { continue };
             let stamp = Stamp::of(&seen);
             let known =
                 self.files.get(name).filter(|_| stamp.settled && self.stamps.get(name) == Some(&stamp));
             let content = match known {
                 Some(content) => Some(content.clone()),
-                None => there(std::fs::read(&path))?.map(Into::into),
+                None => there(std::fs::read(path))?.map(Into::into),
             };
             if let Some(content) = content {
                 files.insert(name.clone(), content);
@@ -71,10 +70,10 @@ impl Reader {
     }
 
     /// Whether every file is the one that was read.
-    fn stands_still(&self, dir: &Path) -> bool {
-        let same = |name: &String| {
+    fn stands_still(&self) -> bool {
+        let same = |(name, path): &(String, PathBuf)| {
             let known = self.stamps.get(name).filter(|stamp| stamp.settled);
-            let seen = std::fs::metadata(dir.join(name)).ok().filter(Metadata::is_file);
+            let seen = known.and_then(|_| std::fs::metadata(path).ok()).filter(Metadata::is_file);
             known.is_some_and(|known| seen.is_some_and(|seen| Stamp::of(&seen) == *known))
         };
         self.names.len() == self.files.len() && self.names.iter().all(same)
@@ -91,7 +90,8 @@ impl Reader {
         for entry in there(std::fs::read_dir(dir))?.into_iter().flatten() {
             let Ok(name) = entry?.file_name().into_string() else { continue };
             if !name.starts_with('.') {
-                self.names.push(name);
+                let path = dir.join(&name);
+                self.names.push((name, path));
             }
         }
         self.listed = stamp;

@@ -1,5 +1,6 @@
 //! The boot of a simulated cluster: a site for each of its nodes.
 
+use super::check::others;
 use super::error::RehearsalError;
 use super::inventory::{Inventory, files, inventory};
 use super::pace::{POLL, SOON};
@@ -81,10 +82,12 @@ impl SimulatedSite {
             let address = url.split_once("://").and_then(|(_, address)| address.parse().ok());
             address.map(&clients).ok_or_else(|| format!("{url} is no address"))
         };
+        let before = files(&ManifestsDir::new(manifests(&dir)))?;
         Ok(Self {
             cluster: Cluster::new(client).with_etcd(to_etcd),
             host: node.host(),
-            before: files(&ManifestsDir::new(manifests(&dir)))?,
+            others: others(&before),
+            before,
             shared: BTreeMap::new(),
             objects: Inventory::new(),
             handover: setup.handover(),

@@ -17,6 +17,19 @@ use fulcrum_steps::manifest::StaticPod;
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
+/// Those of these files that are no component's manifest, under whatever name.
+pub(super) fn others(files: &BTreeMap<String, FileImage>) -> BTreeMap<String, FileImage> {
+    let is_ours = |image: &FileImage| {
+        let bytes = image.content.as_bytes();
+        let is = |component: &Component| {
+            StaticPod::parse(*component, bytes).is_ok_and(|pod| pod.name() == component.name())
+        };
+        Component::ALL.iter().any(is)
+    };
+    let others = files.iter().filter(|(_, image)| !is_ours(image));
+    others.map(|(name, image)| (name.clone(), image.clone())).collect()
+}
+
 impl SimulatedSite {
     /// Checks that the whole control plane runs from DaemonSets, and from nothing else, and that the lock is
     /// free.
@@ -30,17 +43,7 @@ impl SimulatedSite {
             })
         };
         self.machine().until("the control plane to be self-hosted", SOON, hosted).await?;
-        // Under any name.
-        let is_ours = |image: &FileImage| {
-            let bytes = image.content.as_bytes();
-            let is = |component: &Component| {
-                StaticPod::parse(*component, bytes).is_ok_and(|pod| pod.name() == component.name())
-            };
-            Component::ALL.iter().any(is)
-        };
-        let mut expected = self.before.clone();
-        expected.retain(|_, image| !is_ours(image));
-        self.compare_files(&expected, true)?;
+        self.compare_files(&self.others, true)?;
         match self.cluster.lease(LOCK_LEASE).await? {
             None => Ok(()),
             Some(_) => Err(Difference::Objects("the lock is still held".to_owned())),

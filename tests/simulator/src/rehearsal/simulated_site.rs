@@ -44,6 +44,8 @@ pub struct SimulatedSite {
     pub host: Arc<dyn Host>,
     /// The manifests as they were at the start.
     pub before: BTreeMap<String, FileImage>,
+    /// Those of them that are no component's: they stay where everything is self-hosted.
+    pub(super) others: BTreeMap<String, FileImage>,
     /// The components that shared their port at the start.
     pub(super) shared: BTreeMap<String, bool>,
     /// The API's objects at the start.

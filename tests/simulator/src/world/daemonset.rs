@@ -76,9 +76,9 @@ impl Place {
     fn of(set: &Value, node: &Value) -> Self {
         let spec = &set["spec"]["template"]["spec"];
         let wanted = selects(spec, node);
-        let mut spec = spec.clone();
-        spec["tolerations"] = tolerations(&spec);
-        let admitted = wanted && tolerates(&spec, node, &["NoSchedule", "NoExecute"]);
+        // Of a spec this reads nothing else.
+        let tolerant = json!({"tolerations": tolerations(spec)});
+        let admitted = wanted && tolerates(&tolerant, node, &["NoSchedule", "NoExecute"]);
         Self { node: text(node, "/metadata/name").to_owned(), wanted, admitted }
     }
 }

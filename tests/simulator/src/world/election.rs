@@ -35,13 +35,15 @@ impl Elections {
 
     /// The leases that this node's processes lead by, each with the pid. A dying leader does no more work.
     fn leaders<'a>(&'a self, world: &'a World, machine: &'a Machine) -> impl Iterator<Item = (&'a str, u32)> {
-        self.candidates.iter().filter_map(|(pid, candidate)| {
-            let works = machine.procs.get(pid).is_some_and(|p| p.life == Life::Working);
-            let key = Key::new("leases", "kube-system", &candidate.lease);
-            let holds =
-                world.store.get(&key).is_some_and(|l| text(l, "/spec/holderIdentity") == candidate.identity);
-            (candidate.leads && holds && works).then_some((candidate.lease.as_str(), *pid))
-        })
+        let works = move |pid: &u32| machine.procs.get(pid).is_some_and(|p| p.life == Life::Working);
+        let holds = move |candidate: &Candidate| {
+            let lease = world.store.get(&Key::new("leases", "kube-system", &candidate.lease));
+            lease.is_some_and(|lease| text(lease, "/spec/holderIdentity") == candidate.identity)
+        };
+        // Most candidates do not lead. They are not looked up.
+        let lead =
+            move |(pid, candidate): &(&u32, &Candidate)| candidate.leads && works(pid) && holds(candidate);
+        self.candidates.iter().filter(lead).map(|(pid, candidate)| (candidate.lease.as_str(), *pid))
     }
 }
 

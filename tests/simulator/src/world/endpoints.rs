@@ -23,6 +23,15 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     until: BTreeMap<String, Duration>,
+    written: Option<Written>,
+}
+
+/// What was last written, and the versions of the objects since. While they stand, nothing has to be written again.
+#[derive(Debug, PartialEq, Eq)]
+struct Written {
+    addresses: Vec<String>,
+    port: u16,
+    versions: [u64; 2],
 }
 
 /// When each API server of a node next renews its lease. A server that is not listed does not publish.
@@ -52,7 +61,13 @@ pub(super) fn advance(world: &mut World, now: Now) {
     world.published.until.extend(due.iter().map(|(ip, _)| (ip.clone(), until)));
     if let Some((_, port)) = due.first() {
         let addresses = live(world, now);
-        publish(world, &addresses, *port, now);
+        let versions = |world: &World| world.store.all_changed(["endpoints", "endpointslices"]);
+        let mut wanted = Written { addresses, port: *port, versions: versions(world) };
+        if world.published.written.as_ref() != Some(&wanted) {
+            publish(world, &wanted.addresses, *port, now);
+            wanted.versions = versions(world);
+            world.published.written = Some(wanted);
+        }
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) struct Container {
 }
 
 /// A container's state, as its status tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Waiting {
         reason: &'static str,
@@ -90,28 +90,37 @@ pub(super) struct Told {
     containers: Vec<ToldContainer>,
 }
 
-type ToldContainer = (State, bool, bool, i32, Option<i32>);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ToldContainer {
+    state: State,
+    ready: bool,
+    started: bool,
+    restarts: i32,
+    last_exit: Option<i32>,
+}
 
 impl Told {
     pub(super) fn of(local: &LocalPod, object: &Value) -> Self {
         Self {
             version: text(object, "/metadata/resourceVersion").to_owned(),
             failed: local.failed.is_some(),
-            containers: Self::containers(local).collect(),
+            containers: local.containers.iter().map(ToldContainer::of).collect(),
         }
-    }
-
-    fn containers(local: &LocalPod) -> impl Iterator<Item = ToldContainer> {
-        let told =
-            |c: &Container| (c.state.clone(), c.probes.ready, c.probes.started, c.restarts, c.last_exit);
-        local.containers.iter().map(told)
     }
 
     /// Whether the sources are still the same.
     pub(super) fn is(&self, local: &LocalPod, object: &Value) -> bool {
-        self.version == text(object, "/metadata/resourceVersion")
-            && self.failed == local.failed.is_some()
-            && Self::containers(local).eq(self.containers.iter().cloned())
+        self.failed == local.failed.is_some()
+            && self.version == text(object, "/metadata/resourceVersion")
+            && local.containers.iter().map(ToldContainer::of).eq(self.containers.iter().copied())
+    }
+}
+
+impl ToldContainer {
+    fn of(container: &Container) -> Self {
+        let Probes { ready, started, .. } = container.probes;
+        let Container { state, restarts, last_exit, .. } = *container;
+        Self { state, ready, started, restarts, last_exit }
     }
 }
 
