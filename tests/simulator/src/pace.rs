@@ -29,7 +29,7 @@ pub struct Pace {
     pub back_off: Duration,
     /// The longest such pause (5 min on a real node).
     pub back_off_max: Duration,
-    /// How often the kubelet probes a container. The manifest's period does not count.
+    /// How often the kubelet probes a container. The manifest's period counts for liveness alone, and this is its second.
     pub probe: Duration,
     /// How long candidates honour a leader's lease after its last renewal (15 s).
     pub lease: Duration,

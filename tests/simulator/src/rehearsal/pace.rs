@@ -22,7 +22,8 @@ pub(super) const PULSE: Duration = Duration::from_millis(2);
 /// How long the requests go on before the pivot, between, and after the way back.
 pub(super) const QUIET: Duration = Duration::from_millis(100);
 /// How long the API server is kept from running where a case says that it is away. This is longer than
-/// leaders live without it (`Intervals::renew_deadline`). So they end too.
+/// leaders live without it (`Pace::renew_deadline`). So they end too. A server that is cut off for so long is not
+/// restarted: 15 s of a real node, whose kubelet waits for 80 s.
 pub(super) const API_AWAY: Duration = Duration::from_millis(60);
 /// How long the new API server is watched after the switch.
 pub(super) const SOAK: Duration = Duration::from_millis(20);

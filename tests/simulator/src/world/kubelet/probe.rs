@@ -1,8 +1,10 @@
 //! Startup, liveness and readiness, as the kubelet finds out: it asks the port, and the process that listens
 //! there answers.
 //!
-//! With a shared port that can be another process than the one meant. All probes go at one pace. The manifest
-//! says how many failures count as one.
+//! With a shared port that can be another process than the one meant. Startup and readiness are asked at one pace, as a
+//! node asks each second. Liveness is asked as often as the manifest says: how long a server may fail before it is
+//! restarted (80 s as kubeadm writes it) stands beside what a leader survives (10 s). The manifest says how many failures
+//! count as one.
 
 use crate::options::SimulatorOptions;
 use crate::process::Machine;
@@ -31,6 +33,10 @@ struct Asked {
     failures: u32,
     /// This many failures in a row count as one.
     threshold: u32,
+    /// In seconds.
+    period: u32,
+    /// Liveness is not asked before this instant.
+    next: Duration,
 }
 
 /// The target of a probe.
@@ -53,8 +59,11 @@ impl Probes {
         let known = !program.ports.is_empty() || program.name == "pause";
         let asked = |probe: &Option<Probe>| {
             let probe = probe.as_ref().filter(|_| known)?;
-            let threshold = probe.failure_threshold.and_then(|n| u32::try_from(n).ok()).unwrap_or(3);
-            Some(Asked { target: target(probe, container, options)?, failures: 0, threshold })
+            let number = |field: Option<i32>| field.and_then(|n| u32::try_from(n).ok());
+            let threshold = number(probe.failure_threshold).unwrap_or(3);
+            let period = number(probe.period_seconds).unwrap_or(10).max(1);
+            let target = target(probe, container, options)?;
+            Some(Asked { target, failures: 0, threshold, period, next: Duration::ZERO })
         };
         Self {
             startup: asked(&container.startup_probe),
@@ -70,7 +79,7 @@ impl Probes {
     pub(super) fn reset(&mut self) {
         (self.started, self.ready) = (false, false);
         for asked in [&mut self.startup, &mut self.liveness, &mut self.readiness].into_iter().flatten() {
-            asked.failures = 0;
+            (asked.failures, asked.next) = (0, Duration::ZERO);
         }
     }
 }
@@ -85,6 +94,15 @@ impl Asked {
 
     fn has_failed(&self) -> bool {
         self.failures >= self.threshold
+    }
+
+    /// Asks if its period is over. `second` is the length of one. Returns whether it has failed now.
+    fn fails(&mut self, machine: &mut Machine, second: Duration, now: Duration) -> bool {
+        if now < self.next {
+            return false;
+        }
+        self.next = now + second * self.period;
+        !self.ask(machine) && self.has_failed()
     }
 }
 
@@ -111,7 +129,7 @@ pub(super) fn advance(
     } else {
         probes.ready = true;
     }
-    probes.liveness.as_mut().is_some_and(|asked| !asked.ask(machine) && asked.has_failed())
+    probes.liveness.as_mut().is_some_and(|asked| asked.fails(machine, options.pace.probe, now.at))
 }
 
 fn answers(target: &Target, machine: &mut Machine) -> bool {
@@ -146,4 +164,28 @@ fn target(probe: &Probe, container: &Container, options: &SimulatorOptions) -> O
         path: get.path.clone().unwrap_or_else(|| "/".into()),
         tls: get.scheme.as_deref() == Some("HTTPS"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    /// A partition that a leader does not survive restarts no API server: 10 s beside 80 s, as kubeadm writes it.
+    #[test]
+    fn a_server_that_fails_is_restarted_after_the_periods_of_its_manifest() {
+        let options = SimulatorOptions::new("/nowhere");
+        let get = json!({"host": "127.0.0.1", "port": 6443, "path": "/livez"});
+        let probe = json!({"httpGet": get, "periodSeconds": 10, "failureThreshold": 8});
+        let container: Container =
+            serde_json::from_value(json!({"name": "a", "livenessProbe": probe})).unwrap();
+        let mut probes = Probes::of(&container, &["/pause".to_owned()], &options);
+        let (mut machine, second) = (Machine::new(&options, 0), options.pace.probe);
+        let mut fails =
+            |at| advance(&mut probes, &mut machine, &options, Now { at, wall: Timestamp::UNIX_EPOCH });
+        let first = (0..200).map(|number| second * number).find(|at| fails(*at));
+        assert_eq!(first, Some(second * 70), "the eighth time");
+        assert!(first > Some(options.pace.lease * 2), "a leader has gone by then");
+    }
 }
