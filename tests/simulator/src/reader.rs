@@ -1,9 +1,13 @@
 //! Reads the manifests directory for the kubelet, at every move of the world. It looks at an unchanged file,
-//! and does not read it again.
+//! and does not read it again. Once all stands still, the kernel says when to look (inotify), where it can.
 
+use rustix::fs::inotify;
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +28,10 @@ pub(super) struct Reader {
     listed: Option<Stamp>,
     files: Files,
     stamps: BTreeMap<String, Stamp>,
+    /// Watches the directory, while nothing was heard of it.
+    watch: Option<OwnedFd>,
+    /// Whether all stood still at a look after the watch was made. Then silence is enough.
+    hears_all: bool,
 }
 
 /// The mark by which a changed file or directory is known.
@@ -46,8 +54,17 @@ impl Reader {
     /// Reads the directory. A missing directory counts as empty. If it cannot be read, everything stays as it
     /// was.
     pub(super) fn read(&mut self, dir: &Path) -> io::Result<()> {
+        if !self.watch.as_ref().is_some_and(is_silent) {
+            (self.watch, self.hears_all) = (None, false);
+        }
+        if self.hears_all {
+            return Ok(());
+        }
         self.list(dir)?;
         if self.stands_still() {
+            self.hears_all = self.watch.is_some();
+            // Without a directory, or where the system has no more watches, it is looked at each time.
+            self.watch = self.watch.take().or_else(|| watch(dir).ok());
             return Ok(());
         }
         let (mut files, mut stamps) = (Files::new(), BTreeMap::new());
@@ -76,7 +93,8 @@ impl Reader {
             let seen = known.and_then(|_| std::fs::metadata(path).ok()).filter(Metadata::is_file);
             known.is_some_and(|known| seen.is_some_and(|seen| Stamp::of(&seen) == *known))
         };
-        self.names.len() == self.files.len() && self.names.iter().all(same)
+        let listed = self.listed.is_some_and(|stamp| stamp.settled);
+        listed && self.names.len() == self.files.len() && self.names.iter().all(same)
     }
 
     /// Lists the names.
@@ -97,6 +115,25 @@ impl Reader {
         self.listed = stamp;
         Ok(())
     }
+}
+
+/// Watches for whatever changes what a read finds.
+fn watch(dir: &Path) -> rustix::io::Result<OwnedFd> {
+    let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    let flags = inotify::WatchFlags::MODIFY
+        | inotify::WatchFlags::CREATE
+        | inotify::WatchFlags::DELETE
+        | inotify::WatchFlags::MOVED_FROM
+        | inotify::WatchFlags::MOVED_TO
+        | inotify::WatchFlags::DELETE_SELF
+        | inotify::WatchFlags::MOVE_SELF;
+    inotify::add_watch(&inotify, dir, flags).map(|_| inotify)
+}
+
+/// Whether nothing was heard since the watch was made.
+fn is_silent(watch: &OwnedFd) -> bool {
+    let mut buffer = [MaybeUninit::uninit(); 512];
+    matches!(inotify::Reader::new(watch, &mut buffer).next(), Err(Errno::AGAIN))
 }
 
 /// A file that was renamed or removed meanwhile counts as missing: the next round sees its new state.
@@ -147,9 +184,17 @@ mod tests {
                 assert_eq!(reader.files().get("a.yaml").map(|read| &**read), Some(content.as_slice()));
             }
         }
-        std::thread::sleep(SETTLED * 2);
-        reader.read(dir.path()).unwrap();
-        assert_eq!(reader.files().len(), 1, "it is still there when it is not read again");
+        for content in ["long since", "once more, "] {
+            std::thread::sleep(SETTLED * 2);
+            // In the third round it is only listened to.
+            for _ in 0..3 {
+                reader.read(dir.path()).unwrap();
+                assert_eq!(reader.files().len(), 1, "it is still there when it is not read again");
+            }
+            std::fs::write(&path, content).unwrap();
+            reader.read(dir.path()).unwrap();
+            assert_eq!(reader.files().get("a.yaml").map(|read| &**read), Some(content.as_bytes()));
+        }
         std::fs::write(dir.path().join(".b.yaml"), "").unwrap();
         std::fs::remove_file(&path).unwrap();
         reader.read(dir.path()).unwrap();
