@@ -62,7 +62,7 @@ struct Away {
     since: Instant,
     /// Since when it may answer again.
     may_be_back: Option<Instant>,
-    /// Whether its API server has answered since.
+    /// Whether its API server has served an object since. `/readyz` can be asked before an object can.
     is_back: bool,
 }
 
@@ -71,6 +71,13 @@ struct Away {
 enum Door {
     Balancer,
     Node(usize),
+}
+
+/// What a client asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Readiness,
+    Object,
 }
 
 /// What a request that failed counts as.
@@ -138,11 +145,12 @@ async fn read(cluster: Cluster, door: Door, every: Duration, tally: Arc<Mutex<Ta
     let mut last_good = Instant::now();
     for turn in 0_u64.. {
         let began = Instant::now();
-        let answer = match turn % 2 {
-            0 => readyz(&cluster).await,
-            _ => cluster.uid().await.map(|_| ()),
+        let question = if turn % 2 == 0 { Question::Readiness } else { Question::Object };
+        let answer = match question {
+            Question::Readiness => readyz(&cluster).await,
+            Question::Object => cluster.uid().await.map(|_| ()),
         };
-        if lock(&tally).count(door, began, last_good, answer) {
+        if lock(&tally).count((door, question), began, last_good, answer) {
             last_good = Instant::now();
         }
         sleep(every).await;
@@ -153,12 +161,12 @@ impl Tally {
     /// Counts an answer. Returns whether a gap ends here.
     fn count(
         &mut self,
-        door: Door,
+        (door, question): (Door, Question),
         began: Instant,
         last_good: Instant,
         answer: Result<(), ClusterError>,
     ) -> bool {
-        if answer.is_ok() {
+        if answer.is_ok() && question == Question::Object {
             self.sees_back(door, began);
         }
         let failure = self.failure(door, began);
@@ -260,7 +268,7 @@ mod tests {
         let mut tally = Tally { phases: vec![PhaseLoad::new("p")], began: before, away: Some(away) };
         let later = before + Duration::from_millis(1);
         let count = |tally: &mut Tally, door, began, answer| {
-            tally.count(door, began, before, answer);
+            tally.count((door, Question::Object), began, before, answer);
         };
         count(&mut tally, Door::Balancer, before, lost());
         count(&mut tally, Door::Balancer, later, lost());
@@ -272,11 +280,14 @@ mod tests {
         if let Some(away) = &mut tally.away {
             away.may_be_back = Some(later);
         }
+        // It says that it is not ready: an answer, and it is not back.
+        tally.count((Door::Node(1), Question::Readiness), later, before, Ok(()));
+        count(&mut tally, Door::Node(1), later, lost());
         count(&mut tally, Door::Node(1), later, Ok(()));
         count(&mut tally, Door::Node(1), later, lost());
         let seen = tally.phases.remove(0);
         let of = |answers: &Answers| (answers.answered, answers.in_flight, answers.away, answers.failures());
-        assert_eq!((of(&seen.balanced), of(&seen.direct)), ((0, 1, 0, 1), (2, 0, 2, 2)));
+        assert_eq!((of(&seen.balanced), of(&seen.direct)), ((0, 1, 0, 1), (3, 0, 3, 2)));
         assert_eq!(seen.all().failures(), 3);
     }
 }
