@@ -49,7 +49,7 @@ into_secret() {
 remember_static
 need fulcrum_ends 0 pivot --yes
 check_pivoted
-power_cuts 'files' self_hosted_again
+power_cuts 'files' self_hosted_again loaded
 need fulcrum_ends 0 rollback --yes
 remember_etcd
 check_static
@@ -72,6 +72,8 @@ wait_until 'no key is outside of 0600 files and Secrets' 30 no_key_outside "$key
 power_cuts 'secrets' self_hosted_again loaded
 check 'the one with Secrets answers within 1.1 x of the one with files' \
   at_most "$(awk -v t="$(answered_after files)" 'BEGIN {print t * 1.1}')" "$(answered_after secrets)"
+check 'and has leaders within 1.1 x' \
+  at_most "$(awk -v t="$(led_after files)" 'BEGIN {print t * 1.1}')" "$(led_after secrets)"
 remember_etcd
 check_pivoted
 
