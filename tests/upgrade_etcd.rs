@@ -296,19 +296,22 @@ async fn a_power_cut_with_an_etcd_that_does_not_come_up_is_taken_back_without_an
 }
 
 /// A person writes a later patch than the one of kubeadm 1.36 into the manifest.
-async fn has_by_hand(site: &SimulatedSite, pivot: RunId, image: &str) {
-    let before = &site.before[MANIFEST];
+async fn has_by_hand(node: &SimulatedSite, pivot: RunId, image: &str) {
+    let (here, live) = (site(node, pivot).await, live(node).await);
+    let kubeadm = SimulatedKubeadm(Version { minor: 36, patch: 0 });
+    let wish = Wish::new((&node.cluster, &*node.host), &here.settings, &live, &kubeadm);
+    let before = &node.before[MANIFEST];
     let content = with_etcd_image(&before.content, OLD, image).unwrap();
-    site.manifests().write(MANIFEST, &before.with_content(content)).unwrap();
+    node.manifests().write(MANIFEST, &before.with_content(content)).unwrap();
     let serves = async {
         let later =
             |found: &Result<_, _>| matches!(found, Err(EtcdError::Step(EtcdStepError::EarlierPatch { .. })));
-        while !later(&find(site, pivot, 36).await) {
+        while !later(&etcd_target(&here, &wish, false).await) {
             tokio::time::sleep(POLL).await;
         }
     };
     tokio::time::timeout(SOON, serves).await.unwrap();
-    runs(site, image).await;
+    runs(node, image).await;
 }
 
 /// On several nodes one goes after the other. The API servers of the others serve meanwhile.

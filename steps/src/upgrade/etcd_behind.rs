@@ -2,9 +2,8 @@
 //! leaves out what that etcd cannot do (k8s.io/apiserver, `pkg/storage/feature`). Reads the cluster, and changes nothing.
 
 use super::etcd::{EtcdVersion, etcd_allowed};
-use super::etcd_target::way;
+use super::etcd_members::{MemberRuns, members_run, way};
 use super::{KubeadmInput, Version, Wish};
-use crate::cluster::{Cluster, ClusterError, EtcdDoor};
 
 /// The oldest etcd outside of the cluster that the newest kubeadm of a minor release, and of those after, supports
 /// (`MinExternalEtcdVersion`, kubeadm's `constants.go`: v1.28.15, v1.31.14 to v1.37.2). Earlier patches supported older ones.
@@ -12,37 +11,6 @@ const OUTSIDE: [(u32, EtcdVersion); 2] = [
     (28, EtcdVersion { major: 3, minor: 4, patch: 13 }),
     (31, EtcdVersion { major: 3, minor: 5, patch: 24 }),
 ];
-
-/// A member, and what it runs. A reason, if it does not say.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct MemberRuns {
-    /// Its name.
-    pub(super) name: String,
-    /// Its version.
-    pub(super) version: Result<EtcdVersion, String>,
-}
-
-/// What each member of etcd runs, asked itself.
-///
-/// # Errors
-/// When none says who the members are.
-pub(super) async fn members_run(cluster: &Cluster, door: &EtcdDoor) -> Result<Vec<MemberRuns>, ClusterError> {
-    let mut all = Vec::new();
-    for member in cluster.etcd(door).await?.members {
-        let mut version = Err("it has not started yet".to_owned());
-        for url in &member.clients {
-            version = match cluster.etcd_versions(door, url).await {
-                Ok(said) => said.server.parse().map_err(|error| format!("{error}")),
-                Err(error) => Err(error.to_string()),
-            };
-            if version.is_ok() {
-                break;
-            }
-        }
-        all.push(MemberRuns { name: member.name, version });
-    }
-    Ok(all)
-}
 
 /// What a person should know of etcd before an upgrade to `to`.
 pub(super) async fn etcd_behind(wish: &Wish<'_>, input: &KubeadmInput, to: Version) -> Vec<String> {

@@ -5,16 +5,15 @@ use super::etcd::{
     EtcdStepError, EtcdVersion, NoEtcdVersion, etcd_allowed, etcd_beside, etcd_image, etcd_of,
     with_etcd_image,
 };
-use super::etcd_behind::members_run;
 use super::etcd_flags::etcd_flags_known;
+use super::etcd_members::{members_run, way};
 use super::images::lists;
 use super::{NoVersion, RenderError, TargetError, Version, Wish};
 use crate::cluster::{ClusterError, EtcdDoor, EtcdSeen, Member, address_of};
-use crate::component::Component;
-use crate::handover::elsewhere::{door, elsewhere_at};
+use crate::handover::elsewhere::elsewhere_at;
 use crate::host::HostError;
 use crate::look::{answered, once};
-use crate::manifest::{StandbyError, StaticPod, standby_of};
+use crate::manifest::StandbyError;
 use crate::site::{Site, in_static_pod};
 use fulcrum_engine::{Look, Pending, StepError};
 use serde::{Deserialize, Serialize};
@@ -176,15 +175,6 @@ fn manifest(site: &Site) -> Result<(String, String, String), EtcdError> {
         }
     }
     Err(EtcdError::Outside(manifests.path().to_owned()))
-}
-
-/// How this node's API server reaches etcd, and its port.
-pub(super) fn way(wish: &Wish<'_>) -> Result<(EtcdDoor, u16), StandbyError> {
-    let api = Component::ApiServer;
-    let live = wish.live.iter().find(|(component, _)| *component == api).map(|(_, live)| live.clone());
-    let made = standby_of(api, &live.unwrap_or_default(), &wish.settings.target(None))?;
-    let server = StaticPod::parse(api, made.as_bytes()).map_err(StandbyError::from)?;
-    Ok((door(&server), server.port()))
 }
 
 /// The member at one of this node's addresses, which a static pod runs.

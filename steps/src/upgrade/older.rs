@@ -1,12 +1,11 @@
 //! Whether the static pods from before the pivot would meet what a newer release has stored. Pure.
 
+use super::release_of::{emulated, runs};
 use super::skew::{Version, of_image};
-use super::target::{EMULATED, runs};
 use crate::component::Component;
 use crate::manifest::{StaticPod, Words};
 use fulcrum_engine::state::RunId;
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// Why the static pods from before the pivot do not come back, unless a person says so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,16 +38,6 @@ pub(super) fn is_outrun(before: &StaticPod, live: &Value) -> Option<Outrun> {
     let before = of_image(before.image())?;
     let flags = Words::of(component, template).and_then(|words| words.flags(component)).ok()?;
     (emulated(&flags).unwrap_or(now.minor) > before.minor).then_some(Outrun::Maybe { before, now })
-}
-
-/// The minor release that these flags have a component behave as. Written as `1.36`, or as `kube=1.36` among others.
-pub(super) fn emulated(flags: &BTreeMap<String, String>) -> Option<u32> {
-    let minor = |one: &str| {
-        let (of, version) = one.split_once('=').unwrap_or(("kube", one));
-        let minor = version.trim().trim_start_matches('v').strip_prefix("1.")?;
-        if of.trim() == "kube" { minor.parse().ok() } else { None }
-    };
-    flags.get(EMULATED)?.split(',').find_map(minor)
 }
 
 #[cfg(test)]

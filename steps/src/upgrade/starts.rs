@@ -1,10 +1,9 @@
 //! Whether the components would start with what their DaemonSets say. Pure.
 
 use super::TargetError;
-use super::older::emulated;
 use super::outdated::{Behaves, Outdated, outdated};
+use super::release_of::{EMULATED, emulated, runs};
 use super::skew::Version;
-use super::target::{EMULATED, runs};
 use crate::component::Component;
 use crate::manifest::{Words, WordsError};
 use serde_json::Value;

@@ -4,7 +4,7 @@
 use super::asked::{Asked, asked};
 use super::etcd_behind::etcd_behind;
 use super::images::to_be_pulled;
-use super::skew::of_image;
+use super::release_of::{EMULATED, image, runs};
 use super::starts::would_start;
 use super::{
     KubeadmInput, MergeError, Merged, NoVersion, NotKubeadms, Outdated, Phase, RemovedApi, SkewError,
@@ -21,9 +21,6 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::Value;
 use std::collections::BTreeMap;
-
-/// The flag by which a component behaves as another release.
-pub const EMULATED: &str = "emulated-version";
 
 /// Where a container runtime listens if kubeadm has not noted it.
 const RUNTIME: &str = "unix:///run/containerd/containerd.sock";
@@ -388,18 +385,6 @@ impl Wish<'_> {
 
 fn flags(component: Component, live: &Value) -> Result<BTreeMap<String, String>, WordsError> {
     Words::of(component, &live["spec"]["template"])?.flags(component)
-}
-
-/// The release that a DaemonSet's image names, if it names one.
-pub(super) fn runs(component: Component, live: &Value) -> Option<Version> {
-    of_image(image(component, live)?)
-}
-
-/// A DaemonSet's image.
-fn image(component: Component, live: &Value) -> Option<&str> {
-    let containers = live["spec"]["template"]["spec"]["containers"].as_array()?;
-    let container = containers.iter().find(|container| container["name"] == component.name());
-    container.or(containers.first())?["image"].as_str()
 }
 
 /// The new release behaves as the old one until the upgrade is finalized.

@@ -2,8 +2,8 @@
 
 use super::TargetError;
 use super::older::{Outrun, is_outrun};
+use super::release_of::runs;
 use super::skew::allowed_back;
-use super::target::runs;
 use crate::cluster::Cluster;
 use crate::component::Component;
 use crate::manifest::{StaticPod, TemplateChange};
