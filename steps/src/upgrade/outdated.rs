@@ -149,7 +149,7 @@ fn refused(name: &str, value: Option<bool>, behaves: Behaves) -> Option<GateRefu
     let has = |names: &str| names.split_whitespace().any(|one| one == name);
     let emulating = |(of, gate, only): &(u32, &str, Option<bool>)| {
         let applies = *of == behaves.of && *gate == name && behaves.emulated < behaves.of;
-        applies.then(|| match only {
+        applies.then_some(match only {
             Some(only) => GateRefused::Locked(*of, *only),
             None => GateRefused::NotYet(*of, behaves.emulated),
         })
