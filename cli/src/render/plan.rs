@@ -82,11 +82,14 @@ pub(crate) fn plan_data(report: &Report, plan: &Plan, shell: &Shell) -> Result<(
 fn with_shown_names(plan: &Plan) -> Value {
     let mut plan = json!(plan);
     for step in plan["steps"].as_array_mut().into_iter().flatten() {
-        let name = |id: &Value| Value::from(reworded(id.as_str().unwrap_or_default()));
-        step["id"] = name(&step["id"]);
-        step["after"] = step["after"].as_array().into_iter().flatten().map(name).collect();
+        step["id"] = shown_name(&step["id"]);
+        step["after"] = step["after"].as_array().into_iter().flatten().map(shown_name).collect();
     }
     plan
+}
+
+fn shown_name(id: &Value) -> Value {
+    reworded(id.as_str().unwrap_or_default()).into()
 }
 
 /// The DaemonSets, as YAML that `kubectl diff -f -` reads.
