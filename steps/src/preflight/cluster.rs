@@ -337,35 +337,39 @@ fn advertise_check(site: &Site, host: &HostFacts, facts: &ClusterFacts) -> Optio
 /// Whether another run is at work. One on another node ends, and the run waits for that. One on this node has lost its
 /// journal: nobody will go on with it.
 fn lock_check(site: &Site, facts: &ClusterFacts) -> Option<CheckResult> {
-    lock_check_of(site.take_lock, facts.lock.as_deref(), &facts.name, facts.peers.len())
+    lock_check_of(site.take_lock, facts.lock.as_deref(), &facts.name, &facts.peers)
 }
 
+/// As the step `lock` will do, on node `name` of the control-plane nodes `peers`.
 pub(super) fn lock_check_of(
     take_lock: bool,
     holder: Option<&str>,
     name: &str,
-    peers: usize,
+    peers: &[String],
 ) -> Option<CheckResult> {
     let holder = holder?;
     let seen = format!("run {holder} (node/run) holds the lock on this cluster's control plane");
-    if take_lock {
-        return Some(CheckResult::warn(Check::Lock, seen, "the run takes the lock from it, as asked for"));
-    }
     let node = node_of(holder);
-    Some(match node != name && peers > 1 {
-        true => CheckResult::warn(
-            Check::Lock,
-            seen,
-            format!(
-                "the run waits until that is done: on {node}, `fulcrum resume` or `fulcrum rollback` ends it"
-            ),
-        ),
-        false => CheckResult::refuse(
+    Some(if take_lock {
+        CheckResult::warn(Check::Lock, seen, "the run takes the lock from it, as asked for")
+    } else if node == name {
+        CheckResult::refuse(
             Check::Lock,
             seen,
             "finish it there with `fulcrum resume`, or undo it with `fulcrum rollback`; only if nobody will ever go on with \
              it there: --take-lock",
-        ),
+        )
+    } else if peers.iter().any(|peer| peer == node) {
+        let way = format!(
+            "the run waits until that is done: on {node}, `fulcrum resume` or `fulcrum rollback` ends it"
+        );
+        CheckResult::warn(Check::Lock, seen, way)
+    } else {
+        let way = format!(
+            "{node} is no control-plane node: if the cluster has no such node any more, the run takes the lock over, and \
+             waits otherwise"
+        );
+        CheckResult::warn(Check::Lock, seen, way)
     })
 }
 

@@ -101,7 +101,7 @@ async fn look(
     let (release, minor) = version_checks_of(&version, &here.node);
     results.push(CheckResult::pass(Check::Node, format!("this host is node {}", here.name)));
     results.extend(release);
-    results.extend(lock_check_of(input.take_lock, lock.as_deref(), &here.name, here.peers.len()));
+    results.extend(lock_check_of(input.take_lock, lock.as_deref(), &here.name, &here.peers));
     let mut settings = settings(input, &here, minor.unwrap_or_default());
     settings.cluster_uid = input.cluster.uid().await.map_err(unreachable)?;
     if here.role.is_none() {

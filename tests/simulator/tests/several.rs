@@ -298,13 +298,18 @@ async fn a_run_whose_lock_was_taken_goes_on_when_the_other_run_has_ended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_that_nobody_will_let_go_of_is_taken_where_a_person_says_so() {
     let mut nodes = Nodes::boot().await;
-    for (node, level) in [("node-2", Level::Warn), ("node-1", Level::Refuse)] {
+    let cases = [
+        ("node-2", Level::Warn, "waits"),
+        ("node-9", Level::Warn, "takes the lock over"),
+        ("node-1", Level::Refuse, "--take-lock"),
+    ];
+    for (node, level, says) in cases {
         let (site, lost) = (&nodes.sites[0], Lock::of(node, "lost"));
         lost.take(&site.cluster).await.unwrap();
         let asked = results(&site.preflight_input()).await;
         let asked = of(&asked, Check::Lock);
         assert!(asked.level == level && asked.seen.contains(&format!("{node}/lost")), "{asked:?}");
-        assert_eq!(asked.to_string().contains("--take-lock"), level == Level::Refuse, "{asked}");
+        assert!(asked.to_string().contains(says), "{asked}");
         lost.release(&site.cluster).await.unwrap();
     }
     let told = nodes.sites.remove(0).taking_the_lock();
