@@ -194,7 +194,7 @@ async fn by_the_cluster() -> Vec<(Check, String)> {
     let world = TestSite::boot().await;
     let report = world.preflight().await.unwrap();
     let made = report.static_pods[2].daemonset(&report.settings.target(None));
-    Lock::of("cp2", "0192").take(&world.cluster).await.unwrap();
+    Lock::of("node-1", "0192").take(&world.cluster).await.unwrap();
     refused.push(one(&world, Check::Lock, &world.preflight_input()).await);
     let fault = fulcrum_simulator::ApiFault {
         method: Some("POST"),
