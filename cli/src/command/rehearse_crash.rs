@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// Cases side by side for each processor: most of a case is waiting.
 const SIDE_BY_SIDE: usize = 6;
-/// The same with several nodes: such a case computes for most of its time, and what waits for a processor computes more.
+/// The same with several nodes: such a case computes for more of its time.
 const SIDE_BY_SIDE_OF_SEVERAL: usize = 4;
 
 pub(super) async fn crash(

@@ -7,7 +7,7 @@ use crate::shell::Shell;
 use fulcrum_engine::Plan;
 use fulcrum_steps::preflight::{Level, Report};
 use fulcrum_steps::settings::HandoverMode;
-use fulcrum_steps::step_name::{reworded, shown};
+use fulcrum_steps::step_name::shown;
 use serde_json::{Value, json};
 
 /// The checks' warnings and the steps, in words.
@@ -80,16 +80,12 @@ pub(crate) fn plan_data(report: &Report, plan: &Plan, shell: &Shell) -> Result<(
 
 /// The plan as the journal has it, but with the names that people read.
 fn with_shown_names(plan: &Plan) -> Value {
-    let mut plan = json!(plan);
-    for step in plan["steps"].as_array_mut().into_iter().flatten() {
-        step["id"] = shown_name(&step["id"]);
-        step["after"] = step["after"].as_array().into_iter().flatten().map(shown_name).collect();
+    let mut told = json!(plan);
+    for (told, step) in told["steps"].as_array_mut().into_iter().flatten().zip(plan.steps()) {
+        told["id"] = shown(&step.id).into();
+        told["after"] = step.after.iter().map(shown).collect();
     }
-    plan
-}
-
-fn shown_name(id: &Value) -> Value {
-    reworded(id.as_str().unwrap_or_default()).into()
+    told
 }
 
 /// The DaemonSets, as YAML that `kubectl diff -f -` reads.

@@ -7,14 +7,13 @@
 
 use super::gate_table::{EMULATING, GATES};
 use super::gone_flags::gone_since;
+use super::release_of::KUBE;
 use crate::component::Component;
 use crate::manifest::{Words, WordsError};
 use std::fmt;
 
 /// The flag with the feature gates.
 const FLAG: &str = "feature-gates";
-/// The component of a gate that is written `kube:NAME`, as without it.
-const KUBE: &str = "kube";
 
 /// The minor release of a process, and the one that it behaves as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 /// The flag by which a component behaves as another release.
 pub const EMULATED: &str = "emulated-version";
+/// The component of a release or a feature gate that is written as `kube=1.36` or `kube:NAME`, as without it.
+pub(super) const KUBE: &str = "kube";
 
 /// The release that a DaemonSet's image names, if it names one.
 pub(super) fn runs(component: Component, live: &Value) -> Option<Version> {
@@ -23,9 +25,9 @@ pub(super) fn image(component: Component, live: &Value) -> Option<&str> {
 /// The minor release that these flags have a component behave as. Written as `1.36`, or as `kube=1.36` among others.
 pub(super) fn emulated(flags: &BTreeMap<String, String>) -> Option<u32> {
     let minor = |one: &str| {
-        let (of, version) = one.split_once('=').unwrap_or(("kube", one));
+        let (of, version) = one.split_once('=').unwrap_or((KUBE, one));
         let minor = version.trim().trim_start_matches('v').strip_prefix("1.")?;
-        if of.trim() == "kube" { minor.parse().ok() } else { None }
+        if of.trim() == KUBE { minor.parse().ok() } else { None }
     };
     flags.get(EMULATED)?.split(',').find_map(minor)
 }

@@ -134,7 +134,7 @@ pub enum TargetError {
     Version(#[from] NoVersion),
     #[error("{0}; nothing was changed")]
     Skew(#[from] SkewError),
-    #[error("{}; nothing was changed", named(.0))]
+    #[error("{}; nothing was changed", joined(.0))]
     Outdated(Vec<Outdated>),
     #[error(transparent)]
     NotKubeadms(#[from] NotKubeadms),
@@ -175,12 +175,8 @@ fn list(apis: &[RemovedApi]) -> String {
     apis.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn named(outdated: &[Outdated]) -> String {
-    outdated.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-fn joined(behind: &[Behind]) -> String {
-    behind.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+fn joined(all: &[impl ToString]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// What changes, or why the upgrade is refused.

@@ -83,6 +83,15 @@ impl Nodes {
         paused
     }
 
+    /// A pivot of the first node that is paused before its cuts, and the run of another node that has taken its lock.
+    async fn robbed(&self) -> (Ending, Lock) {
+        let paused = self.paused(0, "await-ready/kube-scheduler").await;
+        let (cluster, thief) = (&self.sites[0].cluster, Lock::of("node-2", "r"));
+        let holder = cluster.lock_holder().await.unwrap().unwrap();
+        thief.take_from(cluster, &holder).await.unwrap();
+        (paused, thief)
+    }
+
     async fn pivot(&self, number: usize) -> RunId {
         let ending = self.sites[number].pivot(&self.journals[number], Arc::new(Silent)).await.unwrap();
         assert_eq!(outcome(&ending), Some(Outcome::Completed), "node {number}: {}", reason(&ending));
@@ -261,10 +270,7 @@ async fn the_lock_is_waited_for_and_taken_from_a_node_that_has_gone() {
 async fn a_run_whose_lock_was_taken_cuts_nothing() {
     let nodes = Nodes::boot().await;
     let (site, journal) = (&nodes.sites[0], &nodes.journals[0]);
-    let paused = nodes.paused(0, "await-ready/kube-scheduler").await;
-    let holder = site.cluster.lock_holder().await.unwrap().unwrap();
-    let thief = Lock::of("node-2", "r");
-    thief.take_from(&site.cluster, &holder).await.unwrap();
+    let (paused, thief) = nodes.robbed().await;
     let mut resumed = std::pin::pin!(site.resume(journal, paused.run));
     let waits = tokio::time::timeout(Duration::from_secs(2), &mut resumed).await;
     assert!(waits.is_err(), "its pods go when the other run is done: {waits:?}");
@@ -283,10 +289,7 @@ async fn a_run_whose_lock_was_taken_cuts_nothing() {
 async fn a_run_whose_lock_was_taken_goes_on_when_the_other_run_has_ended() {
     let nodes = Nodes::boot().await;
     let (site, journal) = (&nodes.sites[0], &nodes.journals[0]);
-    let paused = nodes.paused(0, "await-ready/kube-scheduler").await;
-    let holder = site.cluster.lock_holder().await.unwrap().unwrap();
-    let thief = Lock::of("node-2", "r");
-    thief.take_from(&site.cluster, &holder).await.unwrap();
+    let (paused, thief) = nodes.robbed().await;
     thief.release(&site.cluster).await.unwrap();
     let ending = site.resume(journal, paused.run).await.unwrap();
     assert_eq!(outcome(&ending), Some(Outcome::Completed), "{}", reason(&ending));
