@@ -176,9 +176,9 @@ async fn what_a_pivot_may_not_touch_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_run_at_a_time_in_the_cluster() {
     let world = TestSite::boot().await;
-    Lock::of("other-node", "some-run").take(&world.cluster).await.unwrap();
+    Lock::of("node-1", "lost-run").take(&world.cluster).await.unwrap();
     let refused = world.preflight().await.unwrap_err().to_string();
-    assert!(refused.contains("other-node/some-run"), "{refused}");
+    assert!(refused.contains("node-1/lost-run"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
