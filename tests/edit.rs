@@ -116,6 +116,25 @@ async fn a_good_flag_is_rolled_out_and_a_bad_one_comes_back() {
     assert!(told.contains(&format!("last run {pivot} (pivot): rolled-back")), "{told}");
 }
 
+/// The next leader need not wait until the lease of the one before has run out.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lease_of_a_leader_that_goes_is_given_back() {
+    let (world, pivot) = pivoted().await;
+    for component in [Component::ControllerManager, Component::Scheduler] {
+        let lease = format!("lease {}", component.lease_name().unwrap());
+        let taken = || {
+            let lines = world.simulator.log().into_iter().filter(|line| line.to == lease);
+            lines.map(|line| line.what).collect::<Vec<_>>()
+        };
+        let before = taken().len();
+        let flag = setting(&world, component, "v", "7").await;
+        let ending = edit(&world, pivot, flag).await;
+        assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
+        let since = taken().split_off(before);
+        assert!(matches!(since.as_slice(), [one] if one.ends_with("from nobody")), "{component}: {since:?}");
+    }
+}
+
 /// The controller does not look again by itself: its queue has kept the time of the pods from before, which had become Ready
 /// right before.
 #[tokio::test(flavor = "multi_thread")]

@@ -9,12 +9,15 @@
 
 use crate::cluster::ClusterError;
 use crate::component::Component;
-use crate::host::HostError;
+use crate::host::{HostError, Process};
 use crate::look::answered;
 use crate::site::{Site, in_api_pod};
 use crate::timeouts::Timeouts;
 use fulcrum_engine::{Context, StepError};
 use k8s_openapi::api::coordination::v1::Lease;
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::timeout;
 
 /// The leader. Every process has an identity of its own, `<hostname>_<uuid>`. The leader before a second
@@ -72,6 +75,84 @@ pub(crate) async fn give_back(site: &Site, cx: &Context, component: Component, g
         Ok(Err(error)) => tracing::debug!(%error, "the lease of {component} was not given back"),
         Err(_) => tracing::debug!("no answer in time: the lease of {component} was not given back"),
     }
+}
+
+/// Gives back the lease of this node's leader as soon as its process has ended, for as long as `work` takes: a
+/// roll-out, in which another process of the component waits for that lease. Who leads is asked while there is no
+/// other process. A run that is taken up later does not know, and looks twice at the end of the work, as [`give_back`]
+/// does.
+pub(crate) async fn handed_on<T>(
+    site: &Site,
+    cx: &Context,
+    component: Component,
+    work: impl Future<Output = Result<T, StepError>>,
+) -> Result<T, StepError> {
+    let relay = Relay { site, cx, component, given: AtomicBool::new(false) };
+    let done = tokio::select! {
+        done = work => done?,
+        never = relay.go_on() => match never {},
+    };
+    if !relay.given.load(Ordering::Relaxed) {
+        give_back(site, cx, component, None).await;
+    }
+    Ok(done)
+}
+
+struct Relay<'a> {
+    site: &'a Site,
+    cx: &'a Context,
+    component: Component,
+    /// Whether the leader has ended, and its lease was given back.
+    given: AtomicBool,
+}
+
+impl Relay<'_> {
+    async fn go_on(&self) -> Infallible {
+        let mut led = None;
+        loop {
+            if let Err(error) = self.look(&mut led).await {
+                tracing::debug!("{}: {error}", self.component);
+            }
+            tokio::time::sleep(self.site.timeouts.poll).await;
+        }
+    }
+
+    async fn look(&self, led: &mut Option<Led>) -> Result<(), StepError> {
+        if let Some(seen) = &*led {
+            if self.has_ended(&seen.process).await? && !self.given.load(Ordering::Relaxed) {
+                give_back(self.site, self.cx, self.component, seen.holder.as_deref()).await;
+                self.given.store(seen.holder.is_some(), Ordering::Relaxed);
+            }
+            return Ok(());
+        }
+        let Some(process) = self.the_only_one().await? else { return Ok(()) };
+        let holder = leader(self.site, self.cx, self.component).await?;
+        // Another one may have come meanwhile, and lead.
+        if self.the_only_one().await?.is_some_and(|now| now.pid == process.pid) {
+            *led = Some(Led { process, holder });
+        }
+        Ok(())
+    }
+
+    /// The process in a pod of the DaemonSet, if no other listens.
+    async fn the_only_one(&self) -> Result<Option<Process>, HostError> {
+        let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
+        let [one] = listeners.as_slice() else { return Ok(None) };
+        Ok(Some(one.process.clone()).filter(in_api_pod))
+    }
+
+    async fn has_ended(&self, process: &Process) -> Result<bool, HostError> {
+        let Some(uid) = &process.pod_uid else { return Ok(false) };
+        let left = self.site.node.host.pod_processes(uid).await?;
+        Ok(left.iter().all(|one| one.pid != process.pid))
+    }
+}
+
+/// The component's only process, and the leader as long as it was that. None leads that listens on this node and is not
+/// this process: a component listens before it stands for election.
+struct Led {
+    process: Process,
+    holder: Option<String>,
 }
 
 async fn try_to(site: &Site, cx: &Context, name: &str, gone: Option<&str>) -> Result<(), ClusterError> {

@@ -5,6 +5,7 @@
 
 use crate::cluster::{CERTIFICATES_ANNOTATION, has_no_image, is_going, is_of_node, is_ready, pod_story};
 use crate::component::Component;
+use crate::handover::lease::handed_on;
 use crate::handover::roll_out::attended;
 use crate::handover::shadow::Shadow;
 use crate::handover::stand_still::StandStill;
@@ -29,7 +30,7 @@ pub(super) struct RolledOut<'a> {
 
 impl RolledOut<'_> {
     /// Waits until it is through. The API servers are attended meanwhile, as the guard does: it waits for this
-    /// run. With `gives_up`, a new pod that does not come up is an error at once.
+    /// run. The lease of another component's leader is given back when that ends. With `gives_up`, a new pod that does not come up is an error at once.
     pub(super) async fn wait(&self, cx: &Context, gives_up: bool) -> Result<Value, StepError> {
         self.wait_in(None, cx, gives_up).await
     }
@@ -63,7 +64,9 @@ impl RolledOut<'_> {
         let waiting = cx.wait(&what, self.site.timeouts.poll, look);
         match self.component {
             Component::ApiServer => attended(self.site, shadow, waiting).await,
-            Component::ControllerManager | Component::Scheduler => waiting.await,
+            Component::ControllerManager | Component::Scheduler => {
+                handed_on(self.site, cx, self.component, waiting).await
+            }
         }
     }
 
