@@ -17,6 +17,8 @@ use std::time::Duration;
 const POLL: Duration = Duration::from_secs(1);
 /// How long API, pods and servers are given, each.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the guard of a node may take that has just booted: the pods of its DaemonSets take minutes at worst.
+const COMES_BACK_WITHIN: Duration = Duration::from_secs(300);
 /// How long the last look may take, which only says what each node is.
 const LAST_LOOK: Duration = Duration::from_secs(20);
 
@@ -81,6 +83,7 @@ async fn all_nodes(asked: &Asked<'_>, shell: &Shell) -> Result<Exit, Failure> {
         api: PATIENCE,
         pod: PATIENCE,
         run: POD_DEADLINE + PATIENCE,
+        guard: COMES_BACK_WITHIN,
         ready: PATIENCE,
         settle: asked.all.settle,
     };

@@ -86,6 +86,9 @@ pub(crate) fn happened(what: Happened<'_>, shell: &Shell) {
         Happened::NotKept(error) => {
             shell.talk(format_args!("the cluster does not keep how far this has come: {error}"));
         }
+        Happened::WaitsForGuard(node, is) => {
+            shell.talk(format_args!("waits for the guard of {node} to bring the node back: {is}"));
+        }
         Happened::WaitsForServers(unready) => {
             shell.talk(format_args!("waits for every API server to be ready: {}", unready.join("; ")));
         }

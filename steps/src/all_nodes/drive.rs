@@ -1,6 +1,6 @@
 //! The driver: one node after the other, until the last or the first that fails.
 
-use super::look::NodeSeen;
+use super::look::{NodeIs, NodeSeen};
 use super::order::{Order, order};
 use super::pod_state::PodState;
 use super::record::{Progress, Record};
@@ -55,6 +55,8 @@ pub struct Limits {
     pub pod: Duration,
     /// How long a run may take. The pod ends before that.
     pub run: Duration,
+    /// How long a guard may take until its node has come back.
+    pub guard: Duration,
     /// How long API servers may take until all of them are ready.
     pub ready: Duration,
     /// The pause after that. A balancer notices meanwhile.
@@ -68,6 +70,8 @@ pub enum Happened<'a> {
     Ordered(&'a Order),
     /// The record could not be kept. The command goes on without it.
     NotKept(&'a ClusterError),
+    /// A node may come back by itself, and its turn waits for that.
+    WaitsForGuard(&'a str, &'a NodeIs),
     /// API servers are not ready, and the next node waits.
     WaitsForServers(&'a [String]),
     /// All are ready. The next node waits until a balancer has noticed.
@@ -104,7 +108,7 @@ impl Driver<'_> {
     /// # Errors
     /// Why it has not come to the end.
     pub async fn drive(&self) -> Result<(), Stop> {
-        let seen = self.patiently(|| self.nodes.look()).await?;
+        let seen = self.settled().await?;
         if seen.is_empty() {
             return Err(Stop::NoNodes);
         }
@@ -117,8 +121,11 @@ impl Driver<'_> {
             return Ok(());
         }
         let mut record = Record::begun(self.task, self.program, self.image, &order);
-        for (number, node) in order.todo.iter().enumerate() {
-            if number > 0 {
+        let unfinished = |node: &NodeSeen| matches!(node.is, NodeIs::Unfinished { .. });
+        // A node that is done may have come back a moment ago. One whose run is unfinished may have no server before.
+        let mut is_first = order.already.is_empty() || seen.iter().any(unfinished);
+        for node in &order.todo {
+            if !std::mem::take(&mut is_first) {
                 self.settle(node).await?;
             }
             record.note(node, Progress::Running, None);
@@ -135,6 +142,29 @@ impl Driver<'_> {
             (self.say)(Happened::Done(node, began.elapsed()));
         }
         Ok(())
+    }
+
+    /// What the nodes are, once those have come back whose guard is at work, or will be: after a boot the static pods serve
+    /// until it hands over. A node that does not come back in time is told of by its own run. A person who goes back
+    /// need not wait for DaemonSets.
+    async fn settled(&self) -> Result<Vec<NodeSeen>, Stop> {
+        let began = Instant::now();
+        let mut said = None;
+        loop {
+            let seen = self.patiently(|| self.nodes.look()).await?;
+            let comes_back = |node: &&NodeSeen| match node.is {
+                NodeIs::Recovering { .. } => true,
+                NodeIs::NotReady { .. } => self.task != Task::Rollback,
+                _ => false,
+            };
+            let coming = seen.iter().find(comes_back);
+            let Some(node) = coming.filter(|_| began.elapsed() < self.limits.guard) else { return Ok(seen) };
+            if said.as_ref() != Some(&node.name) {
+                (self.say)(Happened::WaitsForGuard(&node.name, &node.is));
+                said = Some(node.name.clone());
+            }
+            sleep(self.limits.poll).await;
+        }
     }
 
     /// Deletes what an earlier command has left on a node that is left out: its guard, or a person, has ended the run. A pod

@@ -1,9 +1,11 @@
 //! What each control-plane node is, as the cluster tells it.
 
 use crate::cluster::{
-    Cluster, ClusterError, OPT_IN_LABEL, ROLE_LABEL, ROLE_LABEL_BEFORE_1_24, addresses, is_ready, node_of,
+    Cluster, ClusterError, NodeEntry, OPT_IN_LABEL, ROLE_LABEL, ROLE_LABEL_BEFORE_1_24, addresses, is_ready,
+    node_of,
 };
 use crate::component::Component;
+use crate::plan::{FALL_BACK, HAND_OVER, RENEW_STANDBY, ROLL_CERTS, shown};
 use crate::site::Site;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
@@ -37,6 +39,11 @@ pub enum NodeIs {
         /// The run's id.
         run: String,
     },
+    /// Its guard is at work, and brings it back by itself.
+    Recovering {
+        /// The guard's run.
+        run: String,
+    },
     /// It bears the label of self-hosted nodes, and so many of the three components are not Ready there.
     NotReady {
         /// How many.
@@ -50,6 +57,7 @@ impl std::fmt::Display for NodeIs {
             Self::Static => f.write_str("static"),
             Self::SelfHosted => f.write_str("self-hosted"),
             Self::Unfinished { run } => write!(f, "run {run} is unfinished"),
+            Self::Recovering { run } => write!(f, "its guard is at work (run {run})"),
             Self::NotReady { components } => {
                 write!(f, "labelled as self-hosted, and {components} of 3 components are not Ready")
             }
@@ -67,15 +75,28 @@ pub struct Own {
 }
 
 impl NodeIs {
-    /// What a node is, by the lock's holder, the node's label, and how many of its three components are Ready in pods of
-    /// the DaemonSets. What the cluster keeps of the node can replace this.
-    pub(super) fn of(node: &str, holder: Option<&str>, labelled: bool, ready: usize) -> Self {
-        let run = holder.filter(|holder| node_of(holder) == node);
+    /// What a node is, by the lock's holder, its entry in the roll call, the node's label, and how many of its three
+    /// components are Ready in pods of the DaemonSets. A run that is not over need not have the lock: it waits for
+    /// the lock, was cut short before, or has lost the lock to another one.
+    pub(super) fn of(
+        node: &str,
+        holder: Option<&str>,
+        entry: Option<&NodeEntry>,
+        labelled: bool,
+        ready: usize,
+    ) -> Self {
+        let holds = holder.filter(|holder| node_of(holder) == node);
+        let holds = holds.map(|holder| holder.split_once('/').map_or("?", |(_, run)| run));
+        // A renewal of the standby changes nothing of what the node is.
+        let said = entry.filter(|entry| !entry.phase.is_over() && entry.kind != RENEW_STANDBY);
+        let guards = said.is_some_and(|entry| {
+            entry.phase.in_flight()
+                && [HAND_OVER, ROLL_CERTS, shown(FALL_BACK)].contains(&entry.kind.as_str())
+        });
+        let run = holds.or(said.map(|entry| entry.run.as_str()));
         match (run, labelled, Component::ALL.len().saturating_sub(ready)) {
-            (Some(holder), ..) => {
-                let run = holder.split_once('/').map_or("?", |(_, run)| run);
-                Self::Unfinished { run: run.to_owned() }
-            }
+            (Some(run), ..) if guards => Self::Recovering { run: run.to_owned() },
+            (Some(run), ..) => Self::Unfinished { run: run.to_owned() },
             (None, false, _) => Self::Static,
             (None, true, 0) => Self::SelfHosted,
             (None, true, components) => Self::NotReady { components },
@@ -96,6 +117,7 @@ pub(super) async fn nodes_of(cluster: &Cluster) -> Result<Vec<Node>, ClusterErro
 pub(super) async fn look(cluster: &Cluster, own: &Own) -> Result<Vec<NodeSeen>, ClusterError> {
     let nodes = nodes_of(cluster).await?;
     let holder = cluster.lock_holder().await?;
+    let roll_call = cluster.roll_call().await?;
     let mut leaders = Vec::new();
     let mut ready: BTreeMap<String, usize> = BTreeMap::new();
     for component in Component::ALL {
@@ -115,8 +137,11 @@ pub(super) async fn look(cluster: &Cluster, own: &Own) -> Result<Vec<NodeSeen>, 
         .map(|node| {
             let (name, labels) = (name_of(node), &node.metadata.labels);
             let labelled = labels.as_ref().is_some_and(|labels| labels.contains_key(OPT_IN_LABEL));
+            // What cannot be read is written anew by the next run.
+            let entry = roll_call.get(&name).and_then(|answer| answer.as_ref().ok());
+            let ready = ready.get(&name).copied().unwrap_or(0);
             NodeSeen {
-                is: NodeIs::of(&name, holder.as_deref(), labelled, ready.get(&name).copied().unwrap_or(0)),
+                is: NodeIs::of(&name, holder.as_deref(), entry, labelled, ready),
                 address: addresses(node).first().copied(),
                 leads: leaders.iter().any(|host| *host == name || *host == hostname(node)),
                 own: own.as_ref() == Some(&name),

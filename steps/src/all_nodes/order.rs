@@ -23,7 +23,7 @@ pub fn order(task: Task, nodes: &[NodeSeen]) -> Order {
     let (mut already, mut todo): (Vec<&NodeSeen>, Vec<&NodeSeen>) = nodes.iter().partition(is_already);
     already.sort_by_key(|node| &node.name);
     todo.sort_by_key(|node| {
-        let is_over = !matches!(node.is, NodeIs::Unfinished { .. });
+        let is_over = !matches!(node.is, NodeIs::Unfinished { .. } | NodeIs::Recovering { .. });
         (is_over, is_over && node.own, node.leads, &node.name)
     });
     Order {

@@ -210,6 +210,11 @@ impl RunPhase {
     pub fn in_flight(self) -> bool {
         matches!(self, Self::Running | Self::Cutting | Self::RollingBack)
     }
+
+    /// Whether nothing is left to do of the run, as far as is known.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Completed | Self::RolledBack | Self::Abandoned | Self::Unknown)
+    }
 }
 
 impl<'de> Deserialize<'de> for RunPhase {

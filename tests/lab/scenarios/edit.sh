@@ -1,4 +1,4 @@
-# `fulcrum edit` of the API server under load: a good flag, a bad one that is taken back, SIGKILL in the middle (by hand)
+# `fulcrum edit` of the API server under load: a good flag, a bad one that is taken back, SIGKILL in the middle; the leaders (by hand)
 # shellcheck shell=bash
 
 remember_static
@@ -25,6 +25,14 @@ need wait_until 'only a pod with the good flag is left, and is Ready' 120 only_p
 expect_eq 'the pod that served is the one that serves' "$serving" "$(api_pods .metadata.uid)"
 load_stop 'a bad flag'
 check_unharmed 'a bad flag'
+
+# The lease of a leader that ends is given back: the next one looks after 4.4 s at most.
+load_start
+leaders_watched
+for component in "${LEADERS[@]}"; do need fulcrum_ends 0 edit "$component" --set v=1 --yes; done
+load_stop 'the leaders'
+check_unharmed 'the leaders'
+check_leaders 'the leaders' 5
 
 # The guard goes on with an edit whose command died.
 load_start

@@ -1,8 +1,10 @@
-# `pivot --store-certs-in-secrets` under load: power cuts, a certificate rotated in its Secret, and back with no Secret left (by hand)
+# `pivot --store-certs-in-secrets` under load: power cuts, a certificate rotated in its Secret, all renewed, and back with no Secret left (by hand)
 # shellcheck shell=bash
 
 # shellcheck source=../keys.sh
 . "$HERE/keys.sh"
+# shellcheck source=../certificates.sh
+. "$HERE/certificates.sh"
 
 KUBERNETES=${MANIFESTS%/manifests}
 MIRROR=$DISK$STATE_DIR/certificates
@@ -101,6 +103,23 @@ need wait_until 'the API answers' 240 api_answers
 check 'the standby presents the new certificate, too' presents_the_file
 need wait_until 'self-hosted again' 420 self_hosted_again
 remember_etcd
+
+# All of them by one command: files, Secrets, the standby, and what each process has.
+former=$(presented)
+load_start
+need fulcrum_ends 0 certs renew all --yes
+check 'every process has the new certificates' none_is_older
+check 'the API server presents the one that is in the file' presents_the_file
+expect_eq 'it is another one' no "$([ "$former" = "$(presented)" ] && echo yes || echo no)"
+for file in pki/{apiserver,apiserver-kubelet-client,apiserver-etcd-client,front-proxy-client}.{crt,key} {controller-manager,scheduler}.conf; do
+  check "the standby has $file" mirror_has "$file"
+done
+keys+=$'\n'$(key_lines)
+sleep 15
+load_stop 'a renewal of all, in Secrets'
+check_unharmed 'a renewal of all, in Secrets'
+wait_until 'no key is outside of 0600 files and Secrets' 30 no_key_outside "$keys" volumes
+check_pivoted
 
 load_start
 need fulcrum_ends 0 rollback --yes

@@ -51,6 +51,7 @@ impl World {
             api: SOON,
             pod: SOON,
             run: SOON * 4,
+            guard: SOON,
             ready: SOON,
             settle: Duration::from_millis(20),
         };

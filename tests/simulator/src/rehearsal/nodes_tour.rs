@@ -133,7 +133,8 @@ impl NodesTour<'_> {
             image: IMAGE.to_owned(),
             options: vec!["--yes".to_owned()],
         };
-        let limits = Limits { poll: POLL, api: SOON, pod: SOON, run: SOON * 4, ready: SOON, settle: SETTLE };
+        let (run, settle) = (SOON * 4, SETTLE);
+        let limits = Limits { poll: POLL, api: SOON, pod: SOON, run, guard: SOON, ready: SOON, settle };
         let say = |what: Happened<'_>| {
             match what {
                 Happened::Begun(node) => self.load.phase(&format!("{task} {node}")),

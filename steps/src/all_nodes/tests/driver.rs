@@ -1,171 +1,17 @@
-//! The order, what pods and nodes are, and the driver against nodes that follow a script.
+//! The driver against nodes that follow a script.
 
-use super::drive::{Driver, Happened, Limits, Nodes, PodSeen};
-use super::in_cluster::api_port;
-use super::look::{NodeIs, NodeSeen, Own, own_node};
-use super::order::order;
-use super::pod::{PodOf, pod};
-use super::pod_state::PodState;
-use super::record::{Progress, Record};
-use super::stop::Stop;
-use super::task::{LastRun, Task};
+use super::{seen, unfinished};
+use crate::all_nodes::drive::{Driver, Happened, Limits, Nodes, PodSeen};
+use crate::all_nodes::look::{NodeIs, NodeSeen};
+use crate::all_nodes::pod_state::PodState;
+use crate::all_nodes::record::{Progress, Record};
+use crate::all_nodes::stop::Stop;
+use crate::all_nodes::task::Task;
 use crate::cluster::{Cause, ClusterError};
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Node, Pod};
-use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::time::Duration;
-
-fn seen(name: &str, is: NodeIs) -> NodeSeen {
-    NodeSeen { name: name.to_owned(), address: None, is, leads: false, own: false }
-}
-
-fn unfinished() -> NodeIs {
-    NodeIs::Unfinished { run: "r".to_owned() }
-}
-
-#[test]
-fn unfinished_nodes_are_first_then_those_that_do_not_lead_and_the_own_one_is_last() {
-    let node = |name, is, leads, own| NodeSeen { leads, own, ..seen(name, is) };
-    let nodes = [
-        node("a", NodeIs::Static, false, true),
-        node("b", NodeIs::Static, true, false),
-        node("c", NodeIs::SelfHosted, false, false),
-        node("d", NodeIs::Static, false, false),
-        node("e", unfinished(), true, false),
-        node("f", NodeIs::NotReady { components: 1 }, false, false),
-    ];
-    let turn = |task| {
-        let order = order(task, &nodes);
-        let already: Vec<String> = order.already.into_iter().map(|(name, _)| name).collect();
-        (order.todo.concat(), already.concat())
-    };
-    assert_eq!(turn(Task::Pivot), ("edfba".into(), "c".into()));
-    assert_eq!(turn(Task::Rollback), ("ecf".into(), "abd".into()));
-    assert_eq!(turn(Task::Resume), ("ef".into(), "abcd".into()));
-    let own = [node("a", unfinished(), true, true), node("b", NodeIs::Static, false, false)];
-    assert_eq!(order(Task::Pivot, &own).todo, ["a", "b"], "its run has the lock");
-}
-
-#[test]
-fn a_node_is_what_its_label_its_pods_and_the_lock_say() {
-    for (holder, labelled, ready, expected) in [
-        (None, false, 0, NodeIs::Static),
-        (Some("cp2/r"), false, 0, NodeIs::Static),
-        (None, true, 3, NodeIs::SelfHosted),
-        (None, true, 1, NodeIs::NotReady { components: 2 }),
-        (Some("cp1/r"), false, 0, unfinished()),
-        (Some("cp1/r"), true, 3, unfinished()),
-    ] {
-        assert_eq!(NodeIs::of("cp1", holder, labelled, ready), expected, "{holder:?} {labelled} {ready}");
-    }
-}
-
-#[test]
-fn the_own_node_is_found_by_its_machine() {
-    let node = |name: &str, id: &str| -> Node {
-        let info = json!({
-            "machineID": id, "architecture": "", "bootID": "", "containerRuntimeVersion": "", "kernelVersion": "",
-            "kubeProxyVersion": "", "kubeletVersion": "", "operatingSystem": "", "osImage": "", "systemUUID": "",
-        });
-        serde_json::from_value(json!({ "metadata": { "name": name }, "status": { "nodeInfo": info } }))
-            .unwrap()
-    };
-    let own = |id: &str, name: &str| Own { machine_id: id.into(), hostname: name.into() };
-    let nodes = [node("cp1", "1"), node("cp2", "2"), node("cp3", "2")];
-    for (own, expected) in [
-        (own("1", "laptop"), Some("cp1")),
-        (own("2", "cp3"), Some("cp3")),
-        (own("2", "laptop"), None),
-        (own("9", "cp1"), None),
-        (own("", "cp1"), None),
-    ] {
-        assert_eq!(own_node(&nodes, &own).as_deref(), expected, "{own:?}");
-    }
-}
-
-#[test]
-fn a_pivot_goes_on_with_a_run_and_never_turns_one_around() {
-    use LastRun::{Back, Forward, Over};
-    use Task::{Pivot, Resume, Rollback};
-    for (task, last, expected) in [
-        (Pivot, Over, Some(Pivot)),
-        (Pivot, Forward, Some(Resume)),
-        (Pivot, Back, None),
-        (Rollback, Forward, Some(Rollback)),
-        (Rollback, Over, Some(Rollback)),
-        (Resume, Back, Some(Resume)),
-    ] {
-        assert_eq!(task.on_node(last).ok(), expected, "{task} {last:?}");
-    }
-}
-
-#[test]
-fn a_pod_says_why_it_does_not_run_and_how_it_ended() {
-    let state = |status: Value| {
-        let pod: Pod =
-            serde_json::from_value(json!({ "metadata": { "name": "p" }, "status": status })).unwrap();
-        PodState::of(&pod)
-    };
-    let container = |state: Value| {
-        json!({ "phase": "Pending", "containerStatuses": [
-            { "name": "fulcrum", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state }
-        ] })
-    };
-    for (reason, image) in
-        [("ErrImageNeverPull", true), ("ImagePullBackOff", true), ("RunContainerError", false)]
-    {
-        let waiting = json!({ "waiting": { "reason": reason, "message": "no" } });
-        let why = format!("{reason}, image i: no");
-        assert_eq!(state(container(waiting)), PodState::Stuck { why, image });
-    }
-    let creating = state(container(json!({ "waiting": { "reason": "ContainerCreating" } })));
-    assert!(matches!(creating, PodState::Pending(why) if why.contains("ContainerCreating")));
-    assert!(matches!(state(json!({})), PodState::Pending(_)));
-    assert_eq!(state(container(json!({ "running": {} }))), PodState::Running);
-    let ended = |code: i32, reason: &str| {
-        state(container(
-            json!({ "terminated": { "exitCode": code, "reason": reason, "message": "it said so" } }),
-        ))
-    };
-    let said = "it said so".to_owned();
-    assert_eq!(ended(3, "Error"), PodState::Ended { code: Some(3), said: said.clone() });
-    assert_eq!(ended(137, "ContainerStatusUnknown"), PodState::Ended { code: None, said });
-    // The image has no such program, say: nothing was begun on the node.
-    let failed =
-        json!({ "terminated": { "exitCode": 128, "reason": "StartError", "message": "no /fulcrum" } });
-    let why = "StartError, image i: no /fulcrum".to_owned();
-    assert_eq!(state(container(failed)), PodState::Stuck { why, image: false });
-    let late = state(json!({ "phase": "Failed", "reason": "DeadlineExceeded" }));
-    assert_eq!(late, PodState::Ended { code: None, said: "DeadlineExceeded".to_owned() });
-}
-
-/// What a person reads before is what is sent.
-#[test]
-fn the_manifest_for_people_is_the_pod_that_is_sent() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let text = std::fs::read_to_string(root.join("packaging/all-nodes.yaml")).unwrap();
-    let written: Value = serde_saphyr::from_str(&text).unwrap();
-    let image = concat!("docker.io/library/fulcrum:", env!("CARGO_PKG_VERSION"));
-    let sent = pod(&PodOf { task: Task::Pivot, node: "NODE", image, options: &["--yes".to_owned()] });
-    assert_eq!(written, sent, "packaging/all-nodes.yaml");
-    serde_json::from_value::<Pod>(sent).unwrap();
-}
-
-#[test]
-fn an_api_servers_port_is_what_its_pod_says() {
-    let pod = |node: &str, command: &[&str]| -> Pod {
-        let container = json!({ "name": "c", "command": command });
-        serde_json::from_value(json!({ "spec": { "nodeName": node, "containers": [container] } })).unwrap()
-    };
-    let pods = [
-        pod("cp1", &["etcd"]),
-        pod("cp1", &["kube-apiserver", "--secure-port=7443"]),
-        pod("cp2", &["kube-apiserver"]),
-    ];
-    assert_eq!(["cp1", "cp2", "cp3"].map(|node| api_port(node, &pods)), [7443, 6443, 6443]);
-}
 
 /// Nodes whose pods follow a script.
 #[derive(Default)]
@@ -215,6 +61,7 @@ impl Scripted {
             api: Duration::from_secs(5),
             pod: Duration::from_millis(200),
             run: Duration::from_secs(5),
+            guard: Duration::from_millis(200),
             ready: Duration::from_millis(200),
             settle: Duration::from_millis(1),
         };
@@ -373,4 +220,37 @@ async fn the_next_node_waits_for_every_api_server() {
     let stop = nodes.drive(Task::Pivot).await.unwrap_err().to_string();
     assert!(stop.contains("b was not begun") && stop.contains("a: down"), "{stop}");
     assert_eq!(nodes.log(), "made a, deleted a");
+}
+
+/// As after a power cut of a node that is done: the static pods serve until its guard has handed over.
+#[tokio::test]
+async fn a_node_that_comes_back_by_itself_is_waited_for() {
+    for is in [NodeIs::NotReady { components: 2 }, NodeIs::Recovering { run: "r".into() }] {
+        let nodes = Scripted::of(&["a", "b"], &[("b", &[ended(0)])]);
+        nodes.with(|script| script.nodes[0].is = is);
+        let (ended, ()) = tokio::join!(nodes.drive(Task::Pivot), async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            nodes.with(|script| script.nodes[0].is = NodeIs::SelfHosted);
+        });
+        ended.unwrap();
+        assert_eq!(nodes.log(), "made b, deleted b");
+    }
+    // It does not come back. The run on it says why.
+    let nodes = Scripted::of(&["a"], &[("a", &[ended(3)])]);
+    nodes.with(|script| script.nodes[0].is = NodeIs::NotReady { components: 2 });
+    let stop = nodes.drive(Task::Pivot).await.unwrap_err();
+    assert_eq!(stop.code(), Some(3), "{stop}");
+}
+
+#[tokio::test]
+async fn the_first_node_waits_for_those_that_are_done() {
+    let boots = || vec![vec!["a: boots".to_owned()]; 1000].into();
+    let nodes = Scripted::of(&["a", "b"], &[("b", &[ended(0)])]);
+    nodes.with(|script| (script.nodes[0].is, script.unready) = (NodeIs::SelfHosted, boots()));
+    let stop = nodes.drive(Task::Pivot).await.unwrap_err().to_string();
+    assert!(stop.contains("b was not begun") && stop.contains("a: boots"), "{stop}");
+    // Its own run brings this server back.
+    nodes.with(|script| (script.nodes[1].is, script.unready) = (unfinished(), boots()));
+    nodes.drive(Task::Pivot).await.unwrap();
+    assert_eq!(nodes.log(), "made b, deleted b");
 }
