@@ -26,6 +26,20 @@ expect_eq 'the pod that served is the one that serves' "$serving" "$(api_pods .m
 load_stop 'a bad flag'
 check_unharmed 'a bad flag'
 
+# In an editor, as most do it.
+serving=$(api_pods .metadata.uid)
+fulcrum_through env EDITOR='sed -i s/--event-ttl=2h0m0s/--event-ttl=2h30m0s/'
+fulcrum_ends 0 edit kube-apiserver --dry-run
+check 'a dry run shows the difference' grep -q 'event-ttl=2h30m0s' "$OUT" "$ERR"
+expect_eq 'and changes no pod' "$serving" "$(api_pods .metadata.uid)"
+load_start
+need fulcrum_ends 0 edit kube-apiserver --yes
+fulcrum_through
+need wait_until 'only the new pod is left, and is Ready' 60 only_pod_runs --event-ttl=2h30m0s
+sleep 15
+load_stop 'a flag by the editor'
+check_unharmed 'a flag by the editor'
+
 # The lease of a leader that ends is given back: the next one looks after 4.4 s at most.
 load_start
 leaders_watched
