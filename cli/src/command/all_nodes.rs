@@ -161,7 +161,7 @@ fn exit_of(stop: &Stop) -> Exit {
         Stop::NoNodes => Exit::Refused,
         Stop::Busy { .. } | Stop::Lost { .. } => Exit::Unfinished,
         Stop::Ended { code, .. } => Exit::of(*code).unwrap_or(Exit::Other),
-        Stop::Api(_) | Stop::NotStarted { .. } | Stop::NotReady { .. } => Exit::Other,
+        Stop::Api(_) | Stop::NotStarted { .. } | Stop::NotBack { .. } | Stop::NotReady { .. } => Exit::Other,
     }
 }
 

@@ -18,29 +18,32 @@ pub(crate) struct NodeCommand {
     command: Vec<String>,
 }
 
-/// The commands, in turn.
+/// The commands, in turn. Where a run is said to be unfinished without the lock, it may be over: so a pivot follows.
 pub(crate) fn node_commands(
     task: Task,
     options: &[String],
     seen: &[NodeSeen],
     order: &Order,
 ) -> Vec<NodeCommand> {
-    let of = |node: &String| {
-        let seen = seen.iter().find(|seen| seen.name == *node)?;
-        let resumes = task == Task::Pivot && matches!(seen.is, NodeIs::Unfinished { .. });
-        let (verb, options) = match resumes {
-            true => (Task::Resume, for_resume(options)),
-            false => (task, options.to_vec()),
+    let seen = order.todo.iter().filter_map(|node| seen.iter().find(|seen| seen.name == *node));
+    let of = |seen: &NodeSeen| {
+        let tasks: &[Task] = match (task, &seen.is) {
+            (Task::Pivot, NodeIs::Unfinished { locked: true, .. }) => &[Task::Resume],
+            (Task::Pivot, NodeIs::Unfinished { locked: false, .. }) => &[Task::Resume, Task::Pivot],
+            _ => &[task],
         };
-        let words = ["fulcrum", verb.name()].map(str::to_owned);
-        Some(NodeCommand {
-            node: node.clone(),
-            address: seen.address,
-            is: seen.is.to_string(),
-            command: words.into_iter().chain(options).collect(),
-        })
+        let command = |verb: &Task| {
+            let options = if *verb == task { options.to_vec() } else { for_resume(options) };
+            NodeCommand {
+                node: seen.name.clone(),
+                address: seen.address,
+                is: seen.is.to_string(),
+                command: ["fulcrum", verb.name()].map(str::to_owned).into_iter().chain(options).collect(),
+            }
+        };
+        tasks.iter().map(command).collect::<Vec<_>>()
     };
-    order.todo.iter().filter_map(of).collect()
+    seen.flat_map(of).collect()
 }
 
 /// Of the options of a pivot, those that its resumption has, too.
@@ -128,8 +131,8 @@ mod tests {
     fn each_node_gets_a_line_for_a_shell() {
         let seen =
             |name: &str, is| NodeSeen { name: name.into(), address: None, is, leads: false, own: false };
-        let unfinished = NodeIs::Unfinished { run: "r".into() };
-        let nodes = [seen("cp1", NodeIs::Static), seen("cp2", unfinished)];
+        let unfinished = |locked| NodeIs::Unfinished { run: "r".into(), locked };
+        let nodes = [seen("cp1", unfinished(false)), seen("cp2", unfinished(true))];
         let order = Order { todo: vec!["cp2".into(), "cp1".into()], already: Vec::new() };
         let options = ["--yes", "--state-dir", "/srv/a b", "--handover", "steer"].map(str::to_owned);
         let commands = node_commands(Task::Pivot, &options, &nodes, &order);
@@ -138,6 +141,7 @@ mod tests {
             lines,
             [
                 r"ssh cp2 'sudo fulcrum resume --yes --state-dir '\''/srv/a b'\'''",
+                r"ssh cp1 'sudo fulcrum resume --yes --state-dir '\''/srv/a b'\'''",
                 r"ssh cp1 'sudo fulcrum pivot --yes --state-dir '\''/srv/a b'\'' --handover steer'",
             ]
         );

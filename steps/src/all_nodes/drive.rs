@@ -121,9 +121,9 @@ impl Driver<'_> {
             return Ok(());
         }
         let mut record = Record::begun(self.task, self.program, self.image, &order);
-        let unfinished = |node: &NodeSeen| matches!(node.is, NodeIs::Unfinished { .. });
-        // A node that is done may have come back a moment ago. One whose run is unfinished may have no server before.
-        let mut is_first = order.already.is_empty() || seen.iter().any(unfinished);
+        // A node that is done may have come back a moment ago. An unfinished run, or the way back, may be what its server needs.
+        let urgent = self.task != Task::Pivot || seen.iter().any(NodeSeen::has_the_lock);
+        let mut is_first = urgent || order.already.is_empty();
         for node in &order.todo {
             if !std::mem::take(&mut is_first) {
                 self.settle(node).await?;
@@ -145,20 +145,23 @@ impl Driver<'_> {
     }
 
     /// What the nodes are, once those have come back whose guard is at work, or will be: after a boot the static pods serve
-    /// until it hands over. A node that does not come back in time is told of by its own run. A person who goes back
-    /// need not wait for DaemonSets.
+    /// until it hands over. A person who goes back does not wait, nor does one whose unfinished run has the lock: the guard
+    /// waits for that one.
     async fn settled(&self) -> Result<Vec<NodeSeen>, Stop> {
         let began = Instant::now();
         let mut said = None;
         loop {
             let seen = self.patiently(|| self.nodes.look()).await?;
-            let comes_back = |node: &&NodeSeen| match node.is {
-                NodeIs::Recovering { .. } => true,
-                NodeIs::NotReady { .. } => self.task != Task::Rollback,
-                _ => false,
-            };
-            let coming = seen.iter().find(comes_back);
-            let Some(node) = coming.filter(|_| began.elapsed() < self.limits.guard) else { return Ok(seen) };
+            if self.task == Task::Rollback || seen.iter().any(NodeSeen::has_the_lock) {
+                return Ok(seen);
+            }
+            let comes_back =
+                |node: &&NodeSeen| matches!(node.is, NodeIs::Recovering { .. } | NodeIs::NotReady { .. });
+            let Some(node) = seen.iter().find(comes_back) else { return Ok(seen) };
+            if began.elapsed() >= self.limits.guard {
+                let (node, is) = (node.name.clone(), node.is.clone());
+                return Err(Stop::NotBack { node, is, waited: self.limits.guard });
+            }
             if said.as_ref() != Some(&node.name) {
                 (self.say)(Happened::WaitsForGuard(&node.name, &node.is));
                 said = Some(node.name.clone());

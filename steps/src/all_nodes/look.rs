@@ -27,6 +27,13 @@ pub struct NodeSeen {
     pub own: bool,
 }
 
+impl NodeSeen {
+    /// Whether an unfinished run on it has the lock, for which every other run waits.
+    pub(super) fn has_the_lock(&self) -> bool {
+        matches!(self.is, NodeIs::Unfinished { locked: true, .. })
+    }
+}
+
 /// What a node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeIs {
@@ -38,6 +45,9 @@ pub enum NodeIs {
     Unfinished {
         /// The run's id.
         run: String,
+        /// Whether the run has the lock. One that has not waits for the lock, was cut short before, or was robbed; or it is
+        /// over, and the cluster has not heard of that.
+        locked: bool,
     },
     /// Its guard is at work, and brings it back by itself.
     Recovering {
@@ -56,7 +66,7 @@ impl std::fmt::Display for NodeIs {
         match self {
             Self::Static => f.write_str("static"),
             Self::SelfHosted => f.write_str("self-hosted"),
-            Self::Unfinished { run } => write!(f, "run {run} is unfinished"),
+            Self::Unfinished { run, .. } => write!(f, "run {run} is unfinished"),
             Self::Recovering { run } => write!(f, "its guard is at work (run {run})"),
             Self::NotReady { components } => {
                 write!(f, "labelled as self-hosted, and {components} of 3 components are not Ready")
@@ -76,8 +86,7 @@ pub struct Own {
 
 impl NodeIs {
     /// What a node is, by the lock's holder, its entry in the roll call, the node's label, and how many of its three
-    /// components are Ready in pods of the DaemonSets. A run that is not over need not have the lock: it waits for
-    /// the lock, was cut short before, or has lost the lock to another one.
+    /// components are Ready in pods of the DaemonSets.
     pub(super) fn of(
         node: &str,
         holder: Option<&str>,
@@ -96,7 +105,7 @@ impl NodeIs {
         let run = holds.or(said.map(|entry| entry.run.as_str()));
         match (run, labelled, Component::ALL.len().saturating_sub(ready)) {
             (Some(run), ..) if guards => Self::Recovering { run: run.to_owned() },
-            (Some(run), ..) => Self::Unfinished { run: run.to_owned() },
+            (Some(run), ..) => Self::Unfinished { run: run.to_owned(), locked: holds.is_some() },
             (None, false, _) => Self::Static,
             (None, true, 0) => Self::SelfHosted,
             (None, true, components) => Self::NotReady { components },
@@ -137,8 +146,11 @@ pub(super) async fn look(cluster: &Cluster, own: &Own) -> Result<Vec<NodeSeen>, 
         .map(|node| {
             let (name, labels) = (name_of(node), &node.metadata.labels);
             let labelled = labels.as_ref().is_some_and(|labels| labels.contains_key(OPT_IN_LABEL));
-            // What cannot be read is written anew by the next run.
+            // What cannot be read is written anew by the next run. What is older than the node is of another machine.
             let entry = roll_call.get(&name).and_then(|answer| answer.as_ref().ok());
+            let made = node.metadata.creation_timestamp.as_ref().map(|made| made.0);
+            let entry = entry
+                .filter(|entry| entry.written.is_none_or(|written| made.is_none_or(|made| written >= made)));
             let ready = ready.get(&name).copied().unwrap_or(0);
             NodeSeen {
                 is: NodeIs::of(&name, holder.as_deref(), entry, labelled, ready),

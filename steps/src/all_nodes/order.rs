@@ -12,7 +12,7 @@ pub struct Order {
     pub already: Vec<(String, NodeIs)>,
 }
 
-/// Unfinished nodes are first, for such a run has the lock. Then those that do not lead: a leader that is moved once,
+/// A node whose run has the lock is first: the others wait for it. Then those that do not lead: a leader that is moved once,
 /// from the last nodes to one that is done, is not moved again. The node on which the command runs is last.
 pub fn order(task: Task, nodes: &[NodeSeen]) -> Order {
     let is_already = |node: &&NodeSeen| match task {
@@ -23,8 +23,8 @@ pub fn order(task: Task, nodes: &[NodeSeen]) -> Order {
     let (mut already, mut todo): (Vec<&NodeSeen>, Vec<&NodeSeen>) = nodes.iter().partition(is_already);
     already.sort_by_key(|node| &node.name);
     todo.sort_by_key(|node| {
-        let is_over = !matches!(node.is, NodeIs::Unfinished { .. } | NodeIs::Recovering { .. });
-        (is_over, is_over && node.own, node.leads, &node.name)
+        let waits = !node.has_the_lock();
+        (waits, waits && node.own, node.leads, &node.name)
     });
     Order {
         todo: todo.into_iter().map(|node| node.name.clone()).collect(),

@@ -1,5 +1,6 @@
 //! Why a command for all nodes stops before the last of them.
 
+use super::look::NodeIs;
 use crate::cluster::ClusterError;
 use std::time::Duration;
 
@@ -48,6 +49,19 @@ pub enum Stop {
         node: String,
         /// What was seen.
         why: String,
+    },
+    /// A node is no static one, and its DaemonSets' pods do not serve. Its guard has not brought it back.
+    #[error(
+        "nothing was begun: {node} has not come back within {waited:?}: {is}; see `fulcrum status --cluster`, and \
+         `fulcrum guard status` on {node}"
+    )]
+    NotBack {
+        /// The node.
+        node: String,
+        /// What it is.
+        is: NodeIs,
+        /// How long was waited.
+        waited: Duration,
     },
     /// Not every API server is ready, and the next node must wait for that.
     #[error(

@@ -78,21 +78,24 @@ pub(crate) async fn give_back(site: &Site, cx: &Context, component: Component, g
 }
 
 /// Gives back the lease of this node's leader as soon as its process has ended, for as long as `work` takes: a
-/// roll-out, in which another process of the component waits for that lease. Who leads is asked while there is no
-/// other process. A run that is taken up later does not know, and looks twice at the end of the work, as [`give_back`]
-/// does.
+/// roll-out, in which another process of the component waits for that lease.
+///
+/// Who leads is told by the lease while no other process of the component listens here: one listens before it stands
+/// for election. Work that is taken up beside two processes cannot tell. At its end the lease is looked at twice, as
+/// [`give_back`] does. Best effort, too.
 pub(crate) async fn handed_on<T>(
     site: &Site,
     cx: &Context,
     component: Component,
     work: impl Future<Output = Result<T, StepError>>,
 ) -> Result<T, StepError> {
-    let relay = Relay { site, cx, component, given: AtomicBool::new(false) };
+    let Some(name) = component.lease_name() else { return work.await };
+    let relay = Relay { site, component, name, is_blind: AtomicBool::new(false) };
     let done = tokio::select! {
         done = work => done?,
         never = relay.go_on() => match never {},
     };
-    if !relay.given.load(Ordering::Relaxed) {
+    if relay.is_blind.load(Ordering::Relaxed) {
         give_back(site, cx, component, None).await;
     }
     Ok(done)
@@ -100,42 +103,66 @@ pub(crate) async fn handed_on<T>(
 
 struct Relay<'a> {
     site: &'a Site,
-    cx: &'a Context,
     component: Component,
-    /// Whether the leader has ended, and its lease was given back.
-    given: AtomicBool,
+    name: &'a str,
+    /// Whether there were two processes from the beginning.
+    is_blind: AtomicBool,
+}
+
+/// The only process that listens, and who leads.
+struct Led {
+    process: Process,
+    /// `None` if that is no process of this node, as far as its name tells.
+    holder: Option<String>,
 }
 
 impl Relay<'_> {
     async fn go_on(&self) -> Infallible {
-        let mut led = None;
+        let (mut led, mut is_first) = (None, true);
         loop {
-            if let Err(error) = self.look(&mut led).await {
-                tracing::debug!("{}: {error}", self.component);
+            match self.look(&mut led).await {
+                Ok(()) if is_first => {
+                    self.is_blind.store(led.is_none(), Ordering::Relaxed);
+                    is_first = false;
+                }
+                Ok(()) => {}
+                Err(error) => tracing::debug!("{}: {error}", self.component),
             }
             tokio::time::sleep(self.site.timeouts.poll).await;
         }
     }
 
     async fn look(&self, led: &mut Option<Led>) -> Result<(), StepError> {
-        if let Some(seen) = &*led {
-            if self.has_ended(&seen.process).await? && !self.given.load(Ordering::Relaxed) {
-                give_back(self.site, self.cx, self.component, seen.holder.as_deref()).await;
-                self.given.store(seen.holder.is_some(), Ordering::Relaxed);
+        match led {
+            Some(seen) if self.has_ended(&seen.process).await? => {
+                let lease = self.site.cluster.lease(self.name).await?;
+                let held =
+                    lease.filter(|lease| seen.holder.is_some() && holder(lease) == seen.holder.as_deref());
+                match held {
+                    // The next look sees whether a renewal was on its way.
+                    Some(lease) => self.site.cluster.give_back_lease(&lease).await?,
+                    None => *led = None,
+                }
             }
-            return Ok(());
-        }
-        let Some(process) = self.the_only_one().await? else { return Ok(()) };
-        let holder = leader(self.site, self.cx, self.component).await?;
-        // Another one may have come meanwhile, and lead.
-        if self.the_only_one().await?.is_some_and(|now| now.pid == process.pid) {
-            *led = Some(Led { process, holder });
+            Some(Led { holder: Some(_), .. }) => {}
+            Some(Led { holder: None, .. }) => *led = self.only_one().await?.or(led.take()),
+            None => *led = self.only_one().await?,
         }
         Ok(())
     }
 
-    /// The process in a pod of the DaemonSet, if no other listens.
-    async fn the_only_one(&self) -> Result<Option<Process>, HostError> {
+    /// The process of the DaemonSet's pod and who leads, if no other one listens before the look at the lease and after it.
+    async fn only_one(&self) -> Result<Option<Led>, StepError> {
+        let Some(process) = self.listener().await? else { return Ok(None) };
+        let lease = self.site.cluster.lease(self.name).await?;
+        let host = format!("{}_", self.site.settings.node);
+        let holder = lease.as_ref().and_then(holder).filter(|holder| holder.starts_with(&host));
+        let holder = holder.map(str::to_owned);
+        let again = self.listener().await?;
+        Ok(again.filter(|again| again.pid == process.pid).map(|process| Led { process, holder }))
+    }
+
+    async fn listener(&self) -> Result<Option<Process>, HostError> {
         let listeners = self.site.node.host.listeners(self.site.port(self.component)).await?;
         let [one] = listeners.as_slice() else { return Ok(None) };
         Ok(Some(one.process.clone()).filter(in_api_pod))
@@ -146,13 +173,6 @@ impl Relay<'_> {
         let left = self.site.node.host.pod_processes(uid).await?;
         Ok(left.iter().all(|one| one.pid != process.pid))
     }
-}
-
-/// The component's only process, and the leader as long as it was that. None leads that listens on this node and is not
-/// this process: a component listens before it stands for election.
-struct Led {
-    process: Process,
-    holder: Option<String>,
 }
 
 async fn try_to(site: &Site, cx: &Context, name: &str, gone: Option<&str>) -> Result<(), ClusterError> {
@@ -172,8 +192,10 @@ async fn try_to(site: &Site, cx: &Context, name: &str, gone: Option<&str>) -> Re
         return Ok(());
     }
     cx.note(format!("looking whether Lease {name} is still renewed"));
-    tokio::time::sleep(site.timeouts.lease_quiet).await;
-    site.cluster.give_back_lease(&lease).await
+    tokio::select! {
+        () = tokio::time::sleep(site.timeouts.lease_quiet) => site.cluster.give_back_lease(&lease).await,
+        () = cx.stopped() => Ok(()),
+    }
 }
 
 /// Whether the holder is a process of another one of these nodes. A process is named after its machine's hostname, which

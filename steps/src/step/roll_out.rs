@@ -30,7 +30,8 @@ pub(super) struct RolledOut<'a> {
 
 impl RolledOut<'_> {
     /// Waits until it is through. The API servers are attended meanwhile, as the guard does: it waits for this
-    /// run. The lease of another component's leader is given back when that ends. With `gives_up`, a new pod that does not come up is an error at once.
+    /// run. The lease of a controller manager or scheduler is given back when that process ends. With `gives_up`, a
+    /// new pod that does not come up is an error at once.
     pub(super) async fn wait(&self, cx: &Context, gives_up: bool) -> Result<Value, StepError> {
         self.wait_in(None, cx, gives_up).await
     }

@@ -10,9 +10,10 @@ KUBERNETES=${MANIFESTS%/manifests}
 MIRROR=$DISK$STATE_DIR/certificates
 
 secrets() { kubectl -n kube-system get secrets -o json | jq -r '[.items[] | select(.type != "bootstrap.kubernetes.io/token") | .metadata.name] | sort | join(" ")'; }
-# no_key_outside LINES [volumes]: which files have one of these lines. On the disk they are kubeadm's or the mirror's, and for root
-# alone. In memory they are, with `volumes`, those of a pod's Secret, which the kubelet keeps on a tmpfs, and binds one by one
-# for a `subPath`; one must have been found. What was said has none. etcd's data are no place of the search: the Secrets are there.
+# no_key_outside LINES [volumes]: which files have one of these lines. On the disk they are kubeadm's, the mirror's, or what a
+# renewal has replaced, and for root alone. In memory they are, with `volumes`, those of a pod's Secret, which the kubelet keeps
+# on a tmpfs, and binds one by one for a `subPath`; one must have been found. What was said has none. etcd's data are no place of
+# the search: the Secrets are there.
 no_key_outside() {
   local seen said wrong root volumes=${2:-}
   root=/proc/$(node_pid)/root # with the mounts of the node, as $DISK is without them
@@ -22,7 +23,7 @@ no_key_outside() {
   said=$(files_with "$1" "$LOGS") || return
   wrong=$(while IFS= read -r file; do
     case $file in
-    "$KUBERNETES"/* | "$MIRROR"/* | "$DISK"/root/.kube/*) [ "$(stat -c %a "$file")" = 600 ] || stat -c '%n %a' "$file" ;;
+    "$KUBERNETES"/* | "$MIRROR"/* | "$DISK$STATE_DIR"/archive/*/certificates/* | "$DISK"/root/.kube/*) [ "$(stat -c %a "$file")" = 600 ] || stat -c '%n %a' "$file" ;;
     "$root"/var/lib/kubelet/pods/*/volumes/kubernetes.io~projected/* | "$root"/var/lib/kubelet/pods/*/volume-subpaths/*)
       [[ -n $volumes && $(stat -f -c %T "$file") = tmpfs ]] || stat -c '%n %a' "$file" ;;
     *) echo "$file" ;;

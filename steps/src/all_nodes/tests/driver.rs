@@ -235,22 +235,40 @@ async fn a_node_that_comes_back_by_itself_is_waited_for() {
         ended.unwrap();
         assert_eq!(nodes.log(), "made b, deleted b");
     }
-    // It does not come back. The run on it says why.
-    let nodes = Scripted::of(&["a"], &[("a", &[ended(3)])]);
+    let nodes = Scripted::of(&["a", "b"], &[]);
     nodes.with(|script| script.nodes[0].is = NodeIs::NotReady { components: 2 });
-    let stop = nodes.drive(Task::Pivot).await.unwrap_err();
-    assert_eq!(stop.code(), Some(3), "{stop}");
+    let stop = nodes.drive(Task::Pivot).await.unwrap_err().to_string();
+    assert!(stop.contains("a has not come back") && stop.contains("2 of 3 components"), "{stop}");
+    assert_eq!(nodes.log(), "");
 }
 
 #[tokio::test]
 async fn the_first_node_waits_for_those_that_are_done() {
-    let boots = || vec![vec!["a: boots".to_owned()]; 1000].into();
-    let nodes = Scripted::of(&["a", "b"], &[("b", &[ended(0)])]);
+    let nodes = Scripted::of(&["a", "b"], &[]);
     nodes.with(|script| (script.nodes[0].is, script.unready) = (NodeIs::SelfHosted, boots()));
     let stop = nodes.drive(Task::Pivot).await.unwrap_err().to_string();
     assert!(stop.contains("b was not begun") && stop.contains("a: boots"), "{stop}");
-    // Its own run brings this server back.
-    nodes.with(|script| (script.nodes[1].is, script.unready) = (unfinished(), boots()));
-    nodes.drive(Task::Pivot).await.unwrap();
-    assert_eq!(nodes.log(), "made b, deleted b");
+}
+
+/// What a guard or a server that is not ready needs may be this very command.
+#[tokio::test]
+async fn neither_the_way_back_nor_a_run_that_has_the_lock_waits_for_other_nodes() {
+    for (task, a, b) in [
+        (Task::Rollback, NodeIs::Static, NodeIs::NotReady { components: 3 }),
+        (Task::Rollback, NodeIs::Static, NodeIs::Recovering { run: "r".into() }),
+        (Task::Resume, NodeIs::Recovering { run: "r".into() }, unfinished(true)),
+        (Task::Pivot, NodeIs::SelfHosted, unfinished(true)),
+    ] {
+        let nodes = Scripted::of(&["a", "b"], &[("b", &[ended(4)])]);
+        nodes.with(|script| (script.nodes[0].is, script.nodes[1].is) = (a, b));
+        nodes.with(|script| script.unready = boots());
+        let stop = nodes.drive(task).await.unwrap_err();
+        assert_eq!(stop.code(), Some(4), "{task}: {stop}");
+        assert_eq!(nodes.log(), "made b", "{task}");
+    }
+}
+
+/// A server that is not ready, for longer than anybody waits.
+fn boots() -> VecDeque<Vec<String>> {
+    vec![vec!["a: boots".to_owned()]; 1000].into()
 }

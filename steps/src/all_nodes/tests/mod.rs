@@ -16,30 +16,31 @@ fn seen(name: &str, is: NodeIs) -> NodeSeen {
     NodeSeen { name: name.to_owned(), address: None, is, leads: false, own: false }
 }
 
-fn unfinished() -> NodeIs {
-    NodeIs::Unfinished { run: "r".to_owned() }
+fn unfinished(locked: bool) -> NodeIs {
+    NodeIs::Unfinished { run: "r".to_owned(), locked }
 }
 
 #[test]
-fn unfinished_nodes_are_first_then_those_that_do_not_lead_and_the_own_one_is_last() {
+fn who_has_the_lock_is_first_then_those_that_do_not_lead_and_the_own_one_is_last() {
     let node = |name, is, leads, own| NodeSeen { leads, own, ..seen(name, is) };
     let nodes = [
         node("a", NodeIs::Static, false, true),
         node("b", NodeIs::Static, true, false),
         node("c", NodeIs::SelfHosted, false, false),
         node("d", NodeIs::Static, false, false),
-        node("e", unfinished(), true, false),
+        node("e", unfinished(true), true, false),
         node("f", NodeIs::NotReady { components: 1 }, false, false),
+        node("g", unfinished(false), true, false),
     ];
     let turn = |task| {
         let order = order(task, &nodes);
         let already: Vec<String> = order.already.into_iter().map(|(name, _)| name).collect();
         (order.todo.concat(), already.concat())
     };
-    assert_eq!(turn(Task::Pivot), ("edfba".into(), "c".into()));
-    assert_eq!(turn(Task::Rollback), ("ecf".into(), "abd".into()));
-    assert_eq!(turn(Task::Resume), ("ef".into(), "abcd".into()));
-    let own = [node("a", unfinished(), true, true), node("b", NodeIs::Static, false, false)];
+    assert_eq!(turn(Task::Pivot), ("edfbga".into(), "c".into()));
+    assert_eq!(turn(Task::Rollback), ("ecfg".into(), "abd".into()));
+    assert_eq!(turn(Task::Resume), ("efg".into(), "abcd".into()));
+    let own = [node("a", unfinished(true), true, true), node("b", NodeIs::Static, false, false)];
     assert_eq!(order(Task::Pivot, &own).todo, ["a", "b"], "its run has the lock");
 }
 
@@ -53,15 +54,15 @@ fn a_node_is_what_its_label_its_pods_the_lock_and_the_roll_call_say() {
         (None, "pivot", Completed, true, 3, NodeIs::SelfHosted),
         (None, "pivot", Completed, true, 1, NodeIs::NotReady { components: 2 }),
         (None, "pivot", Abandoned, false, 0, NodeIs::Static),
-        (Some("cp1/r"), "", Unknown, false, 0, unfinished()),
-        (Some("cp1/r"), "pivot", Cutting, true, 3, unfinished()),
+        (Some("cp1/r"), "", Unknown, false, 0, unfinished(true)),
+        (Some("cp1/r"), "pivot", Cutting, true, 3, unfinished(true)),
         // It waits for the lock, was cut short before, or was robbed.
-        (None, "pivot", Running, false, 0, unfinished()),
-        (Some("cp2/other"), "pivot", Paused, false, 0, unfinished()),
-        (Some("cp2/other"), "edit", NeedsOperator, true, 3, unfinished()),
+        (None, "pivot", Running, false, 0, unfinished(false)),
+        (Some("cp2/other"), "pivot", Paused, false, 0, unfinished(false)),
+        (Some("cp2/other"), "edit", NeedsOperator, true, 3, unfinished(false)),
         (Some("cp1/r"), "hand-over", Running, true, 3, recovering()),
         (None, "fall-back", Cutting, true, 1, recovering()),
-        (Some("cp1/r"), "hand-over", NeedsOperator, true, 1, unfinished()),
+        (Some("cp1/r"), "hand-over", NeedsOperator, true, 1, unfinished(true)),
         (None, "renew-standby", Running, true, 3, NodeIs::SelfHosted),
     ] {
         let entry = NodeEntry { run: "r".into(), kind: kind.into(), phase, ..NodeEntry::default() };
