@@ -4,7 +4,7 @@
 
 # --- what never changes ------------------------------------------------------------------------------------------------
 
-NODES=3              # the most that a scenario has
+NODES=${FULCRUM_LAB_NODES:-3} # the most that a scenario has
 FABRIC_IP=10.77.0.1  # where clients are, and the balancer of a scenario with several nodes
 VIP_ADDRESS=10.77.0.10 # where kube-vip is in front of them instead
 COMPONENTS=(kube-apiserver kube-controller-manager kube-scheduler)

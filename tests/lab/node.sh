@@ -7,7 +7,7 @@
 NODE_ENV=(env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8)
 . "$HERE/tree.sh"
 
-# address_of NUMBER: of the node cp1, cp2 or cp3.
+# address_of NUMBER: of the node cp1, cp2, and so on to cp9.
 address_of() { echo "10.77.0.1$1"; }
 # node_is NUMBER: what follows is about that node.
 node_is() {

@@ -94,7 +94,7 @@ balancer_says() { grep -oE "servers/$1 is [A-Z]+" "$LOGS/haproxy.log" | tail -n 
 
 # --- loads: one through the balancer, and one at each server ------------------------------------------------------------
 
-# loads_start: as load_start, four of them at LOAD_RATE each.
+# loads_start: as load_start, one more than there are nodes, at LOAD_RATE each.
 loads_start() {
   local number front=balancer
   [ -z "$VIP" ] || front=vip
@@ -117,7 +117,7 @@ loads_rate() {
     idle=$(idle_percent 4)
     loads_end
     each_load wait_for_load ''
-    note "4 x $LOAD_RATE requests/s leave $idle % of the machine idle"
+    note "$((NODES + 1)) x $LOAD_RATE requests/s leave $idle % of the machine idle"
     [ "$idle" -lt 20 ] || return 0
   done
 }
