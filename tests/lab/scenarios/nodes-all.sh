@@ -56,19 +56,29 @@ for round in $(seq "$rounds"); do
   wait_until 'no pod is left' 60 no_command_pod
 done
 
-# SIGKILL of the command and of its pod, while the second node is at work. The same command goes on.
-loads_start
-node_exec sh -c "echo \$\$ >/run/all-nodes.pid; exec fulcrum pivot --all-nodes --yes --image $ALL_NODES_IMAGE -o json" \
-  >"$LOGS/killed.out" 2>"$LOGS/killed.err" &
-second() { jq -r 'select(.state == "running") | .node' "$LOGS/killed.out" | sed -n 2p | grep .; }
-second_runs() {
-  local name
-  name=$(second) && [ "$(kubectl -n kube-system get pod "fulcrum-all-nodes-$name" -o jsonpath='{.status.phase}')" = Running ]
+# SIGKILL of the command and of its pod, while the second node is at work, and of fulcrum on the last one, which is that of
+# the command. The same command goes on.
+# in_background NAME: the command, with its events in NAME.out.
+in_background() {
+  node_exec sh -c "echo \$\$ >/run/all-nodes.pid; exec fulcrum pivot --all-nodes --yes --image $ALL_NODES_IMAGE -o json" \
+    >"$LOGS/$1.out" 2>"$LOGS/$1.err" &
 }
-need wait_until 'the second node is at work' 180 second_runs
+second() { jq -r 'select(.state == "running") | .node' "$LOGS/killed.out" | sed -n 2p | grep .; }
+second_works() { works "$(second)"; }
+works() { [ "$(kubectl -n kube-system get pod "fulcrum-all-nodes-$1" -o jsonpath='{.status.phase}')" = Running ]; }
+loads_start
+in_background killed
+need wait_until 'the second node is at work' 180 second_works
 sleep 3
 check 'the command is killed' node_exec kill -KILL "$(node_exec cat /run/all-nodes.pid)"
 check 'its pod is killed' kubectl -n kube-system delete pod "fulcrum-all-nodes-$(second)" --grace-period=0 --force
+in_background again
+again=$!
+need wait_until 'the last node is at work' 240 works cp1
+sleep 3
+check 'fulcrum is killed there' node_exec systemctl kill --signal=KILL fulcrum-all-nodes.service
+wait $again && code=0 || code=$?
+expect_eq 'the command says that nothing watches the run any more' 7 "$code"
 need all_nodes 0 pivot
 loads_stop 'the pivots with a kill'
 loads_unharmed 'the pivots with a kill'
