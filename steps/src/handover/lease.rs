@@ -30,8 +30,7 @@ pub(crate) async fn leader(
     let Some(name) = component.lease_name() else { return Ok(None) };
     let get = async || answered(site.cluster.lease(name).await);
     let lease = cx.wait(&format!("the API, to read Lease {name}"), site.timeouts.poll, get).await?;
-    let host = format!("{}_", site.settings.node);
-    Ok(lease.as_ref().and_then(holder).filter(|holder| holder.starts_with(&host)).map(str::to_owned))
+    Ok(own_holder(site, lease.as_ref()))
 }
 
 /// Waits for a moment at which the component's candidate, in the DaemonSet's pod, will soon look at its
@@ -155,9 +154,7 @@ impl Relay<'_> {
     async fn only_one(&self) -> Result<Option<Led>, StepError> {
         let Some(process) = self.listener().await? else { return Ok(None) };
         let lease = self.site.cluster.lease(self.name).await?;
-        let host = format!("{}_", self.site.settings.node);
-        let holder = lease.as_ref().and_then(holder).filter(|holder| holder.starts_with(&host));
-        let holder = holder.map(str::to_owned);
+        let holder = own_holder(self.site, lease.as_ref());
         let again = self.listener().await?;
         Ok(again.filter(|again| again.pid == process.pid).map(|process| Led { process, holder }))
     }
@@ -203,6 +200,12 @@ async fn try_to(site: &Site, cx: &Context, name: &str, gone: Option<&str>) -> Re
 fn is_of_another(holder: &str, nodes: &[String], own: &str) -> bool {
     let host = holder.rsplit_once('_').map_or(holder, |(host, _)| host);
     host != own && nodes.iter().any(|node| node == host)
+}
+
+/// The holder, if that is a process of this node, as far as its name tells.
+fn own_holder(site: &Site, lease: Option<&Lease>) -> Option<String> {
+    let host = format!("{}_", site.settings.node);
+    lease.and_then(holder).filter(|holder| holder.starts_with(&host)).map(str::to_owned)
 }
 
 fn holder(lease: &Lease) -> Option<&str> {
