@@ -8,7 +8,7 @@ use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Outcome, StepId};
 use fulcrum_simulator::rehearsal::{
-    Change, ChildExit, Fault, Point, SimulatedSite, Then, When, intervals, timeouts,
+    Change, ChildExit, Fault, Point, Setup, SimulatedSite, Then, When, intervals, timeouts,
 };
 use fulcrum_steps::cluster::Cause;
 use fulcrum_steps::component::Component;
@@ -30,7 +30,11 @@ use tokio_util::sync::CancellationToken;
 const API: Component = Component::ApiServer;
 
 pub(crate) async fn pivoted() -> (TestSite, RunId) {
-    let world = TestSite::boot_with(&setup().with_handover(Wanted::Way(HandoverMode::Steer))).await;
+    pivoted_in(setup()).await
+}
+
+async fn pivoted_in(setup: Setup) -> (TestSite, RunId) {
+    let world = TestSite::boot_with(&setup.with_handover(Wanted::Way(HandoverMode::Steer))).await;
     let ending = world.pivot(&world.journal()).await;
     assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
     (world, ending.run)
@@ -119,7 +123,7 @@ async fn a_good_flag_is_rolled_out_and_a_bad_one_comes_back() {
 /// The next leader need not wait until the lease of the one before has run out.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lease_of_a_leader_that_goes_is_given_back() {
-    let (world, pivot) = pivoted().await;
+    let (world, pivot) = pivoted_in(setup().with_lease(SOON / 4)).await;
     for component in [Component::ControllerManager, Component::Scheduler] {
         let lease = format!("lease {}", component.lease_name().unwrap());
         let taken = || {
@@ -139,13 +143,9 @@ async fn the_lease_of_a_leader_that_goes_is_given_back() {
 /// right before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_roll_out_that_stands_still_is_made_to_go_on() {
-    let second = Duration::from_millis(20);
-    let setup = setup().with_handover(Wanted::Way(HandoverMode::Steer)).with_second(second);
-    let world = TestSite::boot_with(&setup).await;
-    let pivot = world.pivot(&world.journal()).await;
-    assert_eq!(outcome(&pivot), Outcome::Completed, "{}", reason(&pivot));
+    let (world, pivot) = pivoted_in(setup().with_second(Duration::from_millis(20))).await;
     let change = setting(&world, Component::Scheduler, "v", "3").await;
-    let ending = edit(&world, pivot.run, change).await;
+    let ending = edit(&world, pivot, change).await;
     assert_eq!(outcome(&ending), Outcome::Completed, "{}", reason(&ending));
     let live = world.cluster.daemonset(Component::Scheduler.daemonset_name()).await.unwrap().unwrap();
     assert!(live["metadata"]["annotations"]["fulcrum.dev/look-again"].is_string(), "{}", live["metadata"]);

@@ -36,6 +36,8 @@ pub struct Setup {
     in_secrets: bool,
     /// The length of one second of `minReadySeconds`. `None`: as short as the pace has it.
     second: Option<Duration>,
+    /// How long candidates honour a leader's lease. `None`: as short as the pace has it.
+    lease: Option<Duration>,
 }
 
 /// What the API server's manifest says about the node.
@@ -97,6 +99,7 @@ impl Setup {
             certificates: false,
             in_secrets: false,
             second: None,
+            lease: None,
         })
     }
 
@@ -127,7 +130,7 @@ impl Setup {
         })?;
         let api = server.as_ref().map(Api::of).unwrap_or_default();
         let (handover, from) = (Wanted::Auto, Some(dir.to_owned()));
-        let (keep, nodes, certificates, in_secrets, second) = (false, 1, false, false, None);
+        let (keep, nodes, certificates, in_secrets, second, lease) = (false, 1, false, false, None, None);
         Ok(Self {
             files,
             version,
@@ -140,6 +143,7 @@ impl Setup {
             certificates,
             in_secrets,
             second,
+            lease,
         })
     }
 
@@ -198,6 +202,13 @@ impl Setup {
     #[must_use]
     pub fn with_second(self, second: Duration) -> Self {
         Self { second: Some(second), ..self }
+    }
+
+    /// This setup, where candidates honour a lease for so long. By default a busy machine may hold up the process that gives
+    /// the lease back for longer.
+    #[must_use]
+    pub fn with_lease(self, lease: Duration) -> Self {
+        Self { lease: Some(lease), ..self }
     }
 
     /// How many nodes its clusters have.
@@ -263,6 +274,9 @@ impl Setup {
         options.pace.tick = super::pace::TICK;
         if let Some(second) = self.second {
             options.pace.second = second;
+        }
+        if let Some(lease) = self.lease {
+            options.pace.lease = lease;
         }
         options.node_address = self.api.address.unwrap_or(options.node_address);
         options.api_port = self.api.port.unwrap_or(options.api_port);
