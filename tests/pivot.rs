@@ -1,13 +1,15 @@
 //! The pivot and the way back against the rehearsal cluster.
 
+use crate::cli::{kubeconfig, root};
 use crate::support::{SOON, TestSite, outcome, reason, setup};
 use fulcrum_engine::Outcome;
 use fulcrum_simulator::{ApiFault, Origin, Outcome as Fate};
-use fulcrum_steps::cluster::{AUDIT_HEAD_ANNOTATION, Lock};
+use fulcrum_steps::cluster::{AUDIT_HEAD_ANNOTATION, Lock, NodeEntry, RunPhase};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::plan;
 use fulcrum_steps::settings::{HandoverMode, Wanted};
 use std::time::Duration;
+use tokio::net::TcpListener;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn there_and_back() {
@@ -196,4 +198,28 @@ fn edit(dir: &fulcrum_steps::host::ManifestsDir, component: Component, from: &st
     assert!(image.content.contains(from), "{}", image.content);
     let changed = image.with_content(image.content.replace(from, to));
     dir.write(component.manifest_file(), &changed).unwrap();
+}
+
+/// The API gave no answer when the run said that it has ended. `status --cluster` and `--all-nodes` go by that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_has_nothing_to_do_says_how_the_run_has_ended() {
+    if !root() {
+        return;
+    }
+    let world = TestSite::boot().await;
+    let (name, cluster) = (world.machine().name(), &world.cluster);
+    let run = world.pivot(&world.journal()).await.run;
+    let back = world.rollback(&world.journal(), run).await;
+    assert_eq!(outcome(&back), Outcome::RolledBack, "{}", reason(&back));
+    let as_if_it_went_on = |entry: &mut NodeEntry| entry.phase = RunPhase::RollingBack;
+    cluster.update_entry(name, as_if_it_went_on).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let api = world.machine().serve_on(listener).unwrap();
+    std::fs::write(world.kubeconfig(), kubeconfig(&format!("http://{api}"))).unwrap();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_fulcrum"));
+    command.env_clear().arg("--state-dir").arg(world.state_dir()).args(["rollback", "--yes"]);
+    let said = command.output().await.unwrap();
+    let text = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.success() && text.contains("nothing to do"), "{text}");
+    assert_eq!(cluster.entry_of(name).await.unwrap().unwrap().phase, RunPhase::RolledBack);
 }

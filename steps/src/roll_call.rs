@@ -2,7 +2,7 @@
 //! goes back, and at its end. No run fails of that, and only the end waits for it, for a moment: the API may be down.
 
 use crate::cluster::{
-    ClusterError, GuardEntry, GuardState, NodeEntry, NodeMode, ROLL_CALL_VERSION, RunPhase,
+    Cluster, ClusterError, EndOfRun, GuardEntry, GuardState, NodeEntry, NodeMode, ROLL_CALL_VERSION, RunPhase,
 };
 use crate::component::Component;
 use crate::host::ManifestsDir;
@@ -182,6 +182,27 @@ pub(crate) fn mode_of(manifests: &ManifestsDir) -> NodeMode {
         all if all == Component::ALL.len() => NodeMode::Static,
         _ => NodeMode::Half,
     }
+}
+
+/// Says how a run of this node has ended, if the node's entry has it as one that goes on. Nothing is said of a run that
+/// is not over.
+///
+/// # Errors
+/// When the API cannot be asked, or keeps an entry that cannot be read.
+pub async fn tell_the_end(
+    cluster: &Cluster,
+    node: &str,
+    run: RunId,
+    phase: &Phase,
+) -> Result<(), ClusterError> {
+    let end = EndOfRun { run: run.to_string(), phase: phase_of(phase).0, known: Timestamp::now() };
+    let Some(mut entry) = cluster.entry_of(node).await? else { return Ok(()) };
+    let before = entry.clone();
+    end.enter(&mut entry);
+    if entry == before {
+        return Ok(());
+    }
+    cluster.update_entry(node, |entry| end.enter(entry)).await
 }
 
 /// How a run stands that has ended or paused, and why.

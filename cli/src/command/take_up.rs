@@ -13,10 +13,15 @@ use fulcrum_engine::Run;
 use fulcrum_engine::load::load;
 use fulcrum_engine::state::{Journal, Reader, RunHeader, RunId};
 use fulcrum_steps::cluster::{Lock, LockError};
+use fulcrum_steps::roll_call::tell_the_end;
 use fulcrum_steps::run_info::{LockPurpose, RollbackMode, RunInfo};
 use fulcrum_steps::settings::Settings;
 use fulcrum_steps::site::Site;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The longest that the API may take to be told what it should know already.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a person has asked for.
 #[derive(Clone, Copy)]
@@ -56,7 +61,12 @@ pub(super) async fn take_up(
     let journal = read_before_writing(asked.state_dir, asked.command)?;
     let meant = match asked.find(&journal)? {
         Found::Run(meant) => *meant,
-        Found::Nothing(run, why) => return Ok(Err(nothing_to_do(run, &why, shell))),
+        Found::Nothing(run, why) => {
+            if let Some(run) = run {
+                tell_again(&journal, run, kubeconfig).await;
+            }
+            return Ok(Err(nothing_to_do(run, &why, shell)));
+        }
     };
     let settings = settings(&meant.state)?;
     let (access, host) = access(kubeconfig.unwrap_or(&settings.kubeconfig)).await?;
@@ -65,6 +75,29 @@ pub(super) async fn take_up(
     site.rollback_mode = RollbackMode::of(meant.state.rollback());
     mend(&site, shell).await;
     Ok(Ok(TakenUp { meant, site }))
+}
+
+/// Says in the cluster's roll call how the run has ended, where that is not known: `status --cluster` and `--all-nodes`
+/// take the run for one that is unfinished. Best effort: the way back may have nothing to do with the API down.
+async fn tell_again(journal: &Reader, run: RunId, kubeconfig: Option<&PathBuf>) {
+    let told = async {
+        let state = load(journal, run)?;
+        let settings = settings(&state)?;
+        let (access, _) = access(kubeconfig.unwrap_or(&settings.kubeconfig)).await?;
+        refuse_another_cluster(&access.cluster, &settings).await?;
+        let (node, phase) = (&settings.node, state.phase());
+        let told = tell_the_end(&access.cluster, node, run, phase).await;
+        told.map_err(|error| Failure::new(Exit::Other, error))
+    };
+    match tokio::time::timeout(TOLD_WITHIN, told).await {
+        Ok(Ok(())) => {}
+        Ok(Err(failure)) => {
+            tracing::debug!("the roll call was not told of the end of run {run}: {failure:?}");
+        }
+        Err(_) => {
+            tracing::debug!("the roll call was not told of the end of run {run} within {TOLD_WITHIN:?}");
+        }
+    }
 }
 
 /// What the journal has.

@@ -38,10 +38,10 @@ pub use names::{
 };
 pub(crate) use names::{CERTIFICATES_ANNOTATION, LOOK_AGAIN_ANNOTATION, OPT_IN_LABEL, RUN_ANNOTATION};
 pub use node_entry::{
-    DaemonsetVersion, GUARD_BEATS_EVERY, GUARD_SILENT_AFTER, GuardEntry, GuardState, NodeEntry, NodeMode,
-    ROLL_CALL_VERSION, RunPhase, StandbyEntry,
+    DaemonsetVersion, EndOfRun, GUARD_BEATS_EVERY, GUARD_SILENT_AFTER, GuardEntry, GuardState, NodeEntry,
+    NodeMode, ROLL_CALL_VERSION, RunPhase, StandbyEntry,
 };
-pub(crate) use nodes::addresses;
+pub(crate) use nodes::{addresses, node_is_ready};
 pub(crate) use objects::ObjectPart;
 pub use pods::{config_hash, is_ready, pod_story, unschedulable};
 pub(crate) use pods::{has_no_image, has_restarted, is_going, is_of_node};

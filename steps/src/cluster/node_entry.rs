@@ -181,6 +181,27 @@ impl NodeEntry {
     }
 }
 
+/// How a run has ended of which the entry does not know that: the API gave no answer at its end, say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndOfRun {
+    /// The run's id.
+    pub run: String,
+    /// How it has ended.
+    pub phase: RunPhase,
+    /// When that was known. What the entry says of a later time stays: a person may take the run up again.
+    pub known: Timestamp,
+}
+
+impl EndOfRun {
+    /// Writes it into the entry, unless the entry knows of it, or of something later.
+    pub fn enter(&self, entry: &mut NodeEntry) {
+        let is_news = self.phase.is_over() && !entry.phase.is_over() && entry.run == self.run;
+        if is_news && entry.written.is_none_or(|written| written <= self.known) {
+            (entry.phase, entry.written, entry.reason) = (self.phase, Some(self.known), None);
+        }
+    }
+}
+
 impl RunPhase {
     /// Every phase that has a word.
     const ALL: [(Self, &str); 9] = [
@@ -258,6 +279,24 @@ mod tests {
         assert_eq!((read.mode, read.phase), (NodeMode::Unknown, RunPhase::Unknown));
         assert_eq!(read.guard.unwrap().state, GuardState::Unknown);
         assert!(NodeEntry::parse("no entry").is_err());
+    }
+
+    #[test]
+    fn the_end_of_a_run_is_news_only_for_an_entry_of_that_run_from_before() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let end = EndOfRun { run: "r".into(), phase: RunPhase::Completed, known: at(5) };
+        for (run, phase, written, expected) in [
+            ("r", RunPhase::Cutting, Some(at(5)), RunPhase::Completed),
+            ("r", RunPhase::Running, None, RunPhase::Completed),
+            // A person has taken it up again, to undo it.
+            ("r", RunPhase::RollingBack, Some(at(6)), RunPhase::RollingBack),
+            ("another", RunPhase::Running, Some(at(1)), RunPhase::Running),
+            ("r", RunPhase::Abandoned, Some(at(1)), RunPhase::Abandoned),
+        ] {
+            let mut entry = NodeEntry { run: run.into(), phase, written, ..NodeEntry::default() };
+            end.enter(&mut entry);
+            assert_eq!(entry.phase, expected, "{run} {phase:?} {written:?}");
+        }
     }
 
     /// The form is read by other programs, and by fulcrum on other nodes: a change here is a new version.

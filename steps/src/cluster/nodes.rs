@@ -28,6 +28,12 @@ impl Cluster {
     }
 }
 
+/// Whether its kubelet says that the node is Ready.
+pub(crate) fn node_is_ready(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
 /// The node's own addresses, internal ones first. The kubelet's `status.hostIP` is the first.
 pub(crate) fn addresses(node: &Node) -> Vec<IpAddr> {
     let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());

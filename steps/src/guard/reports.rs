@@ -1,6 +1,8 @@
 //! What the guard has said in the cluster's roll call, and when it says something again.
 
-use crate::cluster::{ClusterError, GUARD_BEATS_EVERY, GuardEntry, NodeEntry, NodeMode, ROLL_CALL_VERSION};
+use crate::cluster::{
+    ClusterError, EndOfRun, GUARD_BEATS_EVERY, GuardEntry, NodeEntry, NodeMode, ROLL_CALL_VERSION,
+};
 use crate::site::Site;
 use jiff::Timestamp;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,8 +13,16 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Reports(Arc<Mutex<State>>);
 
-/// What is said: the entry without its time, and what the node is.
-type Report = (GuardEntry, NodeMode);
+/// What is said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Report {
+    /// The guard, without the time.
+    pub(super) guard: GuardEntry,
+    /// What the node is.
+    pub(super) mode: NodeMode,
+    /// How the last run has ended.
+    pub(super) end: Option<EndOfRun>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -53,10 +63,13 @@ impl Reports {
     }
 }
 
-async fn write(site: &Site, (guard, mode): &Report) -> Result<(), ClusterError> {
+async fn write(site: &Site, Report { guard, mode, end }: &Report) -> Result<(), ClusterError> {
     let update = |entry: &mut NodeEntry| {
         entry.format_version = ROLL_CALL_VERSION;
         entry.mode = *mode;
+        if let Some(end) = end {
+            end.enter(entry);
+        }
         entry.guard = Some(GuardEntry { beat: Some(Timestamp::now()), ..guard.clone() });
     };
     site.cluster.update_entry(&site.settings.node, update).await
@@ -71,7 +84,7 @@ mod tests {
     fn news_are_said_at_once_a_beat_once_in_a_while_and_a_failure_after_a_pause() {
         let (pause, start) = (Duration::from_secs(5), Instant::now());
         let guard = GuardEntry { state: GuardState::Watching, beat: None, standby: None, says: None };
-        let report = (guard.clone(), NodeMode::SelfHosted);
+        let report = Report { guard, mode: NodeMode::SelfHosted, end: None };
         let mut state = State::default();
         assert!(state.is_due(&report, pause, start));
         state.tried = Some(start);
@@ -80,7 +93,7 @@ mod tests {
         assert!(state.is_due(&report, pause, later));
         state.said = Some((report.clone(), later));
         assert!(!state.is_due(&report, pause, later));
-        assert!(state.is_due(&(guard, NodeMode::Half), pause, later));
+        assert!(state.is_due(&Report { mode: NodeMode::Half, ..report.clone() }, pause, later));
         assert!(state.is_due(&report, pause, later + GUARD_BEATS_EVERY));
         state.busy = true;
         assert!(!state.is_due(&report, pause, later + GUARD_BEATS_EVERY));

@@ -1,7 +1,9 @@
 //! The guard says in the cluster's roll call that it is there, and what it sees of its node.
 
+use super::decide::Standing;
+use super::reports::Report;
 use super::watch::Watch;
-use crate::cluster::{DaemonsetVersion, GuardEntry, GuardState, StandbyEntry};
+use crate::cluster::{DaemonsetVersion, EndOfRun, GuardEntry, GuardState, RunPhase, StandbyEntry};
 use crate::component::Component;
 use crate::roll_call::mode_of;
 use jiff::Timestamp;
@@ -12,7 +14,19 @@ impl Watch<'_> {
         let state = if self.stays.is_some() { GuardState::StaysStatic } else { GuardState::Watching };
         let guard = GuardEntry { state, beat: None, standby: self.standby(), says: self.stays.clone() };
         let mode = mode_of(&self.site.node.manifests);
-        self.reports.say(&self.site, (guard, mode), self.guard.intervals.ask);
+        let report = Report { guard, mode, end: self.end_of_the_last_run() };
+        self.reports.say(&self.site, report, self.guard.intervals.ask);
+    }
+
+    /// The run itself says it when it ends. The API may give no answer then: its servers have just changed hands.
+    fn end_of_the_last_run(&self) -> Option<EndOfRun> {
+        let last = self.told.runs.last()?;
+        let phase = match last.standing {
+            Standing::Completed => RunPhase::Completed,
+            Standing::RolledBack => RunPhase::RolledBack,
+            Standing::Unfinished { .. } | Standing::Paused | Standing::NeedsOperator => return None,
+        };
+        Some(EndOfRun { run: last.run.to_string(), phase, known: self.since })
     }
 
     /// The standby, by the oldest of its manifests.

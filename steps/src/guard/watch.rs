@@ -22,6 +22,7 @@ use crate::unit::UNIT;
 use fulcrum_engine::Plan;
 use fulcrum_engine::state::{Journal, OpenError};
 use fulcrum_evidence::actor::REASON;
+use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -183,6 +184,8 @@ pub(super) struct Watch<'a> {
     /// Why the static pods stay, if so.
     pub(super) stays: Option<String>,
     pub(super) reports: Reports,
+    /// When the guard had read the journal.
+    pub(super) since: Timestamp,
     /// The nodes that run on the DaemonSets, as the API said last.
     pub(super) users: Vec<String>,
 }
@@ -212,6 +215,7 @@ impl<'a> Watch<'a> {
             still: BTreeMap::new(),
             stays: None,
             reports: Reports::default(),
+            since: Timestamp::now(),
             users: Vec::new(),
         }
     }

@@ -3,11 +3,12 @@
 use super::facts::{LockFacts, NodeFacts, OverviewFacts, PodFacts};
 use crate::cluster::{
     Cluster, ClusterError, LOCK_LEASE, ROLE_LABEL, ROLE_LABEL_BEFORE_1_24, config_hash, is_ready,
+    node_is_ready,
 };
 use crate::component::Component;
 use futures::future::join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Pod;
 
 /// Asks for everything at once. What could not be seen beside the nodes is a fact, too.
 ///
@@ -52,9 +53,4 @@ fn of_component(pod: &Pod, node: &str) -> Option<PodFacts> {
     let hosted = Component::ALL.into_iter().find(is_hosted);
     let component = hosted.or_else(|| Component::ALL.into_iter().find(is_mirror))?;
     Some(PodFacts { component, hosted: hosted.is_some(), ready: is_ready(pod) })
-}
-
-fn node_is_ready(node: &Node) -> bool {
-    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

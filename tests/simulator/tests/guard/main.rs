@@ -11,7 +11,7 @@ use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Outcome, Silent};
 use fulcrum_simulator::rehearsal::{POLL, SOON, Setup, SimulatedSite, Steps, Version, intervals};
 use fulcrum_simulator::{ApiFault, Origin};
-use fulcrum_steps::cluster::{GuardState, NodeMode, RunPhase};
+use fulcrum_steps::cluster::{GuardState, NodeEntry, NodeMode, RunPhase};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{Ended, Guard, GuardEnv, Intervals, JournalView, boot, carry_on};
 use fulcrum_steps::handover::standby::Standby;
@@ -362,4 +362,20 @@ async fn the_guard_says_in_the_roll_call_that_it_is_there() {
     assert!(guard.beat.is_some() && guard.standby.is_some_and(|standby| !standby.behind));
     assert_eq!((entry.mode, entry.phase), (NodeMode::SelfHosted, RunPhase::Completed));
     assert!(entry.checkpoint.is_some(), "what the run has signed stays");
+}
+
+/// The API gave no answer when the run said that it has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guard_says_how_the_last_run_has_ended_if_the_run_could_not() {
+    let (world, run, _dir) = pivoted().await;
+    let name = world.machine().name();
+    let as_if_it_went_on = |entry: &mut NodeEntry| entry.phase = RunPhase::Running;
+    world.cluster.update_entry(name, as_if_it_went_on).await.unwrap();
+    let known = async {
+        while world.cluster.entry_of(name).await.unwrap().unwrap().phase != RunPhase::Completed {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    guarded(&world, async { tokio::time::timeout(SOON, known).await.expect("the guard says so") }).await;
+    assert_eq!(world.cluster.entry_of(name).await.unwrap().unwrap().run, run.to_string());
 }
