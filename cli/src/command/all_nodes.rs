@@ -1,6 +1,7 @@
 //! `--all-nodes` of `pivot`, `rollback` and `resume`. `fulcrum_steps::all_nodes` drives; this asks, prints and says.
 
 use super::carry_on::signals;
+use super::preflight::ignored;
 use crate::args::{AllNodes, Global, Output, Pivot, Resume, Rollback};
 use crate::env::{PROGRAM, access};
 use crate::exit::{Exit, Failure};
@@ -9,6 +10,7 @@ use crate::shell::Shell;
 use fulcrum_steps::all_nodes::{
     Driver, Happened, InCluster, Limits, NodeSeen, Nodes, Order, Own, POD_DEADLINE, Stop, Task, order,
 };
+use fulcrum_steps::check::Check;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,24 +31,27 @@ struct Asked<'a> {
     all: &'a AllNodes,
     kubeconfig: PathBuf,
     yes: bool,
+    /// Whether the check `api-servers` is ignored.
+    without_down: bool,
 }
 
 pub(super) async fn pivot(global: &Global, args: &Pivot, shell: &Shell) -> Result<Exit, Failure> {
     let (options, kubeconfig) = (args.on_each_node(&global.state_dir), args.wishes.place.kubeconfig.clone());
     let (task, all, yes) = (Task::Pivot, &args.all, args.consent.yes);
-    all_nodes(&Asked { task, options, all, kubeconfig, yes }, shell).await
+    let without_down = ignored(&args.wishes)?.has(Check::ApiServers);
+    all_nodes(&Asked { task, options, all, kubeconfig, yes, without_down }, shell).await
 }
 
 pub(super) async fn rollback(global: &Global, args: &Rollback, shell: &Shell) -> Result<Exit, Failure> {
     let (options, kubeconfig) = (args.on_each_node(&global.state_dir), usual(args.kubeconfig.as_deref()));
     let (task, all, yes) = (Task::Rollback, &args.all, args.consent.yes);
-    all_nodes(&Asked { task, options, all, kubeconfig, yes }, shell).await
+    all_nodes(&Asked { task, options, all, kubeconfig, yes, without_down: false }, shell).await
 }
 
 pub(super) async fn resume(global: &Global, args: &Resume, shell: &Shell) -> Result<Exit, Failure> {
     let (options, kubeconfig) = (Resume::on_each_node(&global.state_dir), usual(args.kubeconfig.as_deref()));
     let (task, all, yes) = (Task::Resume, &args.all, args.consent.yes);
-    all_nodes(&Asked { task, options, all, kubeconfig, yes }, shell).await
+    all_nodes(&Asked { task, options, all, kubeconfig, yes, without_down: false }, shell).await
 }
 
 /// No run is meant whose kubeconfig could be taken.
@@ -93,6 +98,7 @@ async fn all_nodes(asked: &Asked<'_>, shell: &Shell) -> Result<Exit, Failure> {
         task: asked.task,
         program: PROGRAM,
         image: &asked.all.image,
+        without_down: asked.without_down,
         limits,
         say: &say,
     };
@@ -161,7 +167,11 @@ fn exit_of(stop: &Stop) -> Exit {
         Stop::NoNodes => Exit::Refused,
         Stop::Busy { .. } | Stop::Lost { .. } => Exit::Unfinished,
         Stop::Ended { code, .. } => Exit::of(*code).unwrap_or(Exit::Other),
-        Stop::Api(_) | Stop::NotStarted { .. } | Stop::NotBack { .. } | Stop::NotReady { .. } => Exit::Other,
+        Stop::Api(_)
+        | Stop::NotStarted { .. }
+        | Stop::NotThere { .. }
+        | Stop::NotBack { .. }
+        | Stop::NotReady { .. } => Exit::Other,
     }
 }
 

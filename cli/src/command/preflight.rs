@@ -82,7 +82,7 @@ pub(super) fn input(
     })
 }
 
-fn ignored(wishes: &Wishes) -> Result<Ignored, Failure> {
+pub(super) fn ignored(wishes: &Wishes) -> Result<Ignored, Failure> {
     let names = wishes.ignore_preflight_errors.iter().map(String::as_str);
     Ignored::of(names).map_err(|error| Failure::refused(format!("--ignore-preflight-errors: {error}")))
 }

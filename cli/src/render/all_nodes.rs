@@ -103,6 +103,11 @@ pub(crate) fn happened(what: Happened<'_>, shell: &Shell) {
             shell.talk(format_args!("{node}: the pod of an earlier command is at work, and is watched"));
         }
         Happened::Pending(node, why) => shell.talk(format_args!("{node}: waits for its pod: {why}")),
+        Happened::NotThereYet(node, is) => {
+            shell.talk(format_args!(
+                "{node}: its command has ended; waits until the cluster tells of it ({is})"
+            ));
+        }
         Happened::Done(node, took) => {
             shell.talk(format_args!("{node}: done after {:.1} s", took.as_secs_f64()));
         }
@@ -129,8 +134,14 @@ mod tests {
 
     #[test]
     fn each_node_gets_a_line_for_a_shell() {
-        let seen =
-            |name: &str, is| NodeSeen { name: name.into(), address: None, is, leads: false, own: false };
+        let seen = |name: &str, is| NodeSeen {
+            name: name.into(),
+            address: None,
+            is,
+            up: true,
+            leads: false,
+            own: false,
+        };
         let unfinished = |locked| NodeIs::Unfinished { run: "r".into(), locked };
         let nodes = [seen("cp1", unfinished(false)), seen("cp2", unfinished(true))];
         let order = Order { todo: vec!["cp2".into(), "cp1".into()], already: Vec::new() };

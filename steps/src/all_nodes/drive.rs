@@ -17,8 +17,8 @@ pub trait Nodes: Send + Sync {
     /// What each of them is.
     async fn look(&self) -> Result<Vec<NodeSeen>, ClusterError>;
 
-    /// The API servers that are not ready, each asked directly; why, in words.
-    async fn unready(&self) -> Result<Vec<String>, ClusterError>;
+    /// The API servers that are not ready, each asked directly.
+    async fn unready(&self) -> Result<Vec<Unready>, ClusterError>;
 
     /// The node's pod, if it has one.
     async fn pod(&self, node: &str) -> Result<Option<PodSeen>, ClusterError>;
@@ -31,6 +31,17 @@ pub trait Nodes: Send + Sync {
 
     /// Keeps the record in the cluster.
     async fn keep(&self, record: &Record) -> Result<(), ClusterError>;
+}
+
+/// An API server that is not ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unready {
+    /// Its node.
+    pub node: String,
+    /// Whether the node is up ([`NodeSeen::up`]).
+    pub up: bool,
+    /// What was seen.
+    pub why: String,
 }
 
 /// A node's pod.
@@ -82,7 +93,9 @@ pub enum Happened<'a> {
     Adopted(&'a str),
     /// Its pod has not started yet; why.
     Pending(&'a str, &'a str),
-    /// Its run has ended with 0, after so long.
+    /// Its run has ended with 0, and the cluster does not tell yet that the node is what is wanted.
+    NotThereYet(&'a str, &'a NodeIs),
+    /// Its run has ended with 0, and the node is what is wanted, after so long.
     Done(&'a str, Duration),
 }
 
@@ -96,6 +109,9 @@ pub struct Driver<'a> {
     pub program: &'a str,
     /// The image of the pods.
     pub image: &'a str,
+    /// Whether a person does without the API servers of nodes that are not up (check `api-servers`). The way back always
+    /// does: it must be possible while another node is down.
+    pub without_down: bool,
     /// How long things are given.
     pub limits: Limits,
     /// Hears what happens.
@@ -155,9 +171,7 @@ impl Driver<'_> {
             if self.task == Task::Rollback || seen.iter().any(NodeSeen::has_the_lock) {
                 return Ok(seen);
             }
-            let comes_back =
-                |node: &&NodeSeen| matches!(node.is, NodeIs::Recovering { .. } | NodeIs::NotReady { .. });
-            let Some(node) = seen.iter().find(comes_back) else { return Ok(seen) };
+            let Some(node) = seen.iter().find(|node| node.is.comes_back()) else { return Ok(seen) };
             if began.elapsed() >= self.limits.guard {
                 let (node, is) = (node.name.clone(), node.is.clone());
                 return Err(Stop::NotBack { node, is, waited: self.limits.guard });
@@ -193,7 +207,10 @@ impl Driver<'_> {
         let began = Instant::now();
         let mut said = Vec::new();
         loop {
-            let unready = self.patiently(|| self.nodes.unready()).await?;
+            let mut unready = self.patiently(|| self.nodes.unready()).await?;
+            unready.retain(|server| server.up || !(self.without_down || self.task == Task::Rollback));
+            let unready: Vec<String> =
+                unready.iter().map(|Unready { node, why, .. }| format!("{node}: {why}")).collect();
             if unready.is_empty() {
                 return Ok(());
             }
@@ -212,6 +229,28 @@ impl Driver<'_> {
         }
     }
 
+    /// Waits until the cluster tells that the node is what is wanted. A command that has ended with 0 may have found nothing
+    /// to do there: in another journal than that of the pivot, say. A node that is gone is no longer asked for.
+    async fn is_there(&self, node: &str, said: &str) -> Result<(), Stop> {
+        let began = Instant::now();
+        let mut told = false;
+        loop {
+            let seen = self.patiently(|| self.nodes.look()).await?.into_iter().find(|seen| seen.name == node);
+            let Some(NodeSeen { is, .. }) = seen.filter(|seen| !self.task.is_done_on(&seen.is)) else {
+                return Ok(());
+            };
+            let waited = if is.comes_back() { self.limits.guard } else { self.limits.ready };
+            if began.elapsed() >= waited {
+                let (node, said) = (node.to_owned(), said.to_owned());
+                return Err(Stop::NotThere { node, is, waited, said });
+            }
+            if !std::mem::replace(&mut told, true) {
+                (self.say)(Happened::NotThereYet(node, &is));
+            }
+            sleep(self.limits.poll).await;
+        }
+    }
+
     /// Has the node's run started, and watches it to its end.
     async fn run(&self, node: &str) -> Result<(), Stop> {
         let uid = self.started(node).await?;
@@ -220,7 +259,8 @@ impl Driver<'_> {
             let lost = |why: &str| Err(Stop::Lost { node: node.to_owned(), why: why.to_owned() });
             match self.patiently(|| self.nodes.pod(node)).await? {
                 Some(pod) if pod.uid == uid => match pod.state {
-                    PodState::Ended { code: Some(0), .. } => {
+                    PodState::Ended { code: Some(0), said } => {
+                        self.is_there(node, &said).await?;
                         return Ok(self.patiently(|| self.nodes.delete(node, &uid)).await?);
                     }
                     PodState::Ended { code: Some(code), said } if is_of_the_command(code) => {

@@ -1,12 +1,12 @@
 //! The nodes of a cluster.
 
-use super::drive::{Nodes, PodSeen};
+use super::drive::{Nodes, PodSeen, Unready};
 use super::look::{NodeSeen, Own, look, name_of, nodes_of};
 use super::pod::{PodOf, command, pod, pod_name};
 use super::pod_state::PodState;
 use super::record::Record;
 use super::task::Task;
-use crate::cluster::{Cluster, ClusterError, addresses};
+use crate::cluster::{Cluster, ClusterError, addresses, node_is_ready};
 use crate::component::Component;
 use crate::handover::elsewhere::server_not_ready;
 use crate::host::Host;
@@ -42,13 +42,12 @@ impl Nodes for InCluster {
         look(&self.cluster, &self.own).await
     }
 
-    async fn unready(&self) -> Result<Vec<String>, ClusterError> {
+    async fn unready(&self) -> Result<Vec<Unready>, ClusterError> {
         let pods = self.cluster.pods_labelled("").await?;
         let mut unready = Vec::new();
         for node in nodes_of(&self.cluster).await? {
-            let name = name_of(&node);
             if let Some(why) = self.not_ready(&node, &pods).await {
-                unready.push(format!("{name}: {why}"));
+                unready.push(Unready { node: name_of(&node), up: node_is_ready(&node), why });
             }
         }
         Ok(unready)

@@ -26,7 +26,7 @@ mod drive;
 mod in_cluster;
 mod record;
 mod stop;
-pub use drive::{Driver, Happened, Limits, Nodes, PodSeen};
+pub use drive::{Driver, Happened, Limits, Nodes, PodSeen, Unready};
 pub use in_cluster::InCluster;
 pub use record::{NodeRecord, Progress, Record};
 pub use stop::Stop;

@@ -13,18 +13,15 @@ pub struct Order {
 }
 
 /// A node whose run has the lock is first: the others wait for it. Then those that do not lead: a leader that is moved once,
-/// from the last nodes to one that is done, is not moved again. The node on which the command runs is last.
+/// from the last nodes to one that is done, is not moved again. The node on which the command runs is last of those that
+/// are up. One that is not starts no pod: the others do not wait for it.
 pub fn order(task: Task, nodes: &[NodeSeen]) -> Order {
-    let is_already = |node: &&NodeSeen| match task {
-        Task::Pivot => node.is == NodeIs::SelfHosted,
-        Task::Rollback => node.is == NodeIs::Static,
-        Task::Resume => matches!(node.is, NodeIs::SelfHosted | NodeIs::Static),
-    };
+    let is_already = |node: &&NodeSeen| task.is_done_on(&node.is);
     let (mut already, mut todo): (Vec<&NodeSeen>, Vec<&NodeSeen>) = nodes.iter().partition(is_already);
     already.sort_by_key(|node| &node.name);
     todo.sort_by_key(|node| {
         let waits = !node.has_the_lock();
-        (waits, waits && node.own, node.leads, &node.name)
+        (waits, waits && !node.up, waits && node.own, node.leads, &node.name)
     });
     Order {
         todo: todo.into_iter().map(|node| node.name.clone()).collect(),

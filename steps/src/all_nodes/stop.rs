@@ -50,6 +50,21 @@ pub enum Stop {
         /// What was seen.
         why: String,
     },
+    /// The command on a node has ended with 0, and the node is not what is wanted.
+    #[error(
+        "the command on {node} ended with 0, and {waited:?} later the cluster tells of {node}: {is}; `fulcrum status` on \
+         {node}, with the --state-dir of its pivot, says how its last run stands{}", quoted(.said)
+    )]
+    NotThere {
+        /// The node.
+        node: String,
+        /// What it is.
+        is: NodeIs,
+        /// How long was waited.
+        waited: Duration,
+        /// What was said last.
+        said: String,
+    },
     /// A node is no static one, and its DaemonSets' pods do not serve. Its guard has not brought it back.
     #[error(
         "nothing was begun: {node} has not come back within {waited:?}: {is}; see `fulcrum status --cluster`, and \

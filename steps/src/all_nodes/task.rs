@@ -1,5 +1,6 @@
 //! What all nodes are to do, and what that is on a node with a journal.
 
+use super::look::NodeIs;
 use serde::{Deserialize, Serialize};
 
 /// What all nodes are to do.
@@ -35,6 +36,15 @@ impl Task {
             Self::Pivot => "pivot",
             Self::Rollback => "rollback",
             Self::Resume => "resume",
+        }
+    }
+
+    /// Whether nothing is left to do on a node that is this.
+    pub(super) fn is_done_on(self, is: &NodeIs) -> bool {
+        match self {
+            Self::Pivot => *is == NodeIs::SelfHosted,
+            Self::Rollback => *is == NodeIs::Static,
+            Self::Resume => matches!(is, NodeIs::SelfHosted | NodeIs::Static),
         }
     }
 

@@ -62,7 +62,7 @@ impl World {
             _ => {}
         };
         let (program, nodes) = ("fulcrum test", &nodes);
-        Driver { nodes, task, program, image, limits, say: &say }.drive().await
+        Driver { nodes, task, program, image, without_down: false, limits, say: &say }.drive().await
     }
 
     async fn are(&self, expected: NodeIs) {

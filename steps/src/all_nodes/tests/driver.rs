@@ -1,7 +1,7 @@
 //! The driver against nodes that follow a script.
 
 use super::{seen, unfinished};
-use crate::all_nodes::drive::{Driver, Happened, Limits, Nodes, PodSeen};
+use crate::all_nodes::drive::{Driver, Happened, Limits, Nodes, PodSeen, Unready};
 use crate::all_nodes::look::{NodeIs, NodeSeen};
 use crate::all_nodes::pod_state::PodState;
 use crate::all_nodes::record::{Progress, Record};
@@ -20,7 +20,9 @@ struct Script {
     /// For each pod that is made on a node, what it is at each look; the last one stays.
     pods: BTreeMap<String, VecDeque<Vec<PodState>>>,
     /// What servers are not ready, at each look; then none.
-    unready: VecDeque<Vec<String>>,
+    unready: VecDeque<Vec<Unready>>,
+    /// What a node is when its pod has ended with 0; `SelfHosted`, where nothing is said.
+    after: BTreeMap<String, NodeIs>,
     /// Calls to come that the API does not answer.
     silent: usize,
     there: BTreeMap<String, (String, Vec<PodState>)>,
@@ -56,6 +58,10 @@ impl Scripted {
     }
 
     async fn drive(&self, task: Task) -> Result<(), Stop> {
+        self.drive_without_down(task, false).await
+    }
+
+    async fn drive_without_down(&self, task: Task, without_down: bool) -> Result<(), Stop> {
         let limits = Limits {
             poll: Duration::from_millis(1),
             api: Duration::from_secs(5),
@@ -70,7 +76,8 @@ impl Scripted {
                 self.with(|script| script.log.push(format!("adopted {node}")));
             }
         };
-        Driver { nodes: self, task, program: "fulcrum", image: "i", limits, say: &say }.drive().await
+        let (program, image) = ("fulcrum", "i");
+        Driver { nodes: self, task, program, image, without_down, limits, say: &say }.drive().await
     }
 
     fn log(&self) -> String {
@@ -88,7 +95,7 @@ impl Nodes for Scripted {
         self.answer(|script| script.nodes.clone())
     }
 
-    async fn unready(&self) -> Result<Vec<String>, ClusterError> {
+    async fn unready(&self) -> Result<Vec<Unready>, ClusterError> {
         self.answer(|script| script.unready.pop_front().unwrap_or_default())
     }
 
@@ -98,7 +105,7 @@ impl Nodes for Scripted {
             let state = if states.len() > 1 { states.remove(0) } else { states[0].clone() };
             if matches!(state, PodState::Ended { code: Some(0), .. }) {
                 let node = script.nodes.iter_mut().find(|seen| seen.name == node)?;
-                node.is = NodeIs::SelfHosted;
+                node.is = script.after.get(&node.name).cloned().unwrap_or(NodeIs::SelfHosted);
             }
             Some(PodSeen { uid: uid.clone(), same: true, state })
         })
@@ -212,11 +219,11 @@ async fn what_the_pod_of_a_dead_node_has_left_goes_with_the_next_command() {
 async fn the_next_node_waits_for_every_api_server() {
     let good = [ended(0)];
     let nodes = Scripted::of(&["a", "b"], &[("a", &good), ("b", &good)]);
-    nodes.with(|script| script.unready = [vec!["a: starts".to_owned()], Vec::new()].into());
+    nodes.with(|script| script.unready = [vec![unready("a", "starts")], Vec::new()].into());
     nodes.with(|script| script.silent = 3);
     nodes.drive(Task::Pivot).await.unwrap();
     let nodes = Scripted::of(&["a", "b"], &[("a", &good), ("b", &good)]);
-    nodes.with(|script| script.unready = vec![vec!["a: down".to_owned()]; 1000].into());
+    nodes.with(|script| script.unready = vec![vec![unready("a", "down")]; 1000].into());
     let stop = nodes.drive(Task::Pivot).await.unwrap_err().to_string();
     assert!(stop.contains("b was not begun") && stop.contains("a: down"), "{stop}");
     assert_eq!(nodes.log(), "made a, deleted a");
@@ -225,7 +232,8 @@ async fn the_next_node_waits_for_every_api_server() {
 /// As after a power cut of a node that is done: the static pods serve until its guard has handed over.
 #[tokio::test]
 async fn a_node_that_comes_back_by_itself_is_waited_for() {
-    for is in [NodeIs::NotReady { components: 2 }, NodeIs::Recovering { run: "r".into() }] {
+    for is in [NodeIs::NotReady { components: 2 }, NodeIs::FallenBack, NodeIs::Recovering { run: "r".into() }]
+    {
         let nodes = Scripted::of(&["a", "b"], &[("b", &[ended(0)])]);
         nodes.with(|script| script.nodes[0].is = is);
         let (ended, ()) = tokio::join!(nodes.drive(Task::Pivot), async {
@@ -269,6 +277,56 @@ async fn neither_the_way_back_nor_a_run_that_has_the_lock_waits_for_other_nodes(
 }
 
 /// A server that is not ready, for longer than anybody waits.
-fn boots() -> VecDeque<Vec<String>> {
-    vec![vec!["a: boots".to_owned()]; 1000].into()
+fn boots() -> VecDeque<Vec<Unready>> {
+    vec![vec![unready("a", "boots")]; 1000].into()
+}
+
+fn unready(node: &str, why: &str) -> Unready {
+    Unready { node: node.to_owned(), up: true, why: why.to_owned() }
+}
+
+/// Its journal is in another directory, say: it has found nothing to do.
+#[tokio::test]
+async fn a_command_that_has_changed_nothing_is_not_done() {
+    let nodes = Scripted::of(&["a", "b"], &[("a", &[ended(0)]), ("b", &[ended(0)])]);
+    nodes.with(|script| script.nodes.iter_mut().for_each(|node| node.is = NodeIs::SelfHosted));
+    let stop = nodes.drive(Task::Rollback).await.unwrap_err().to_string();
+    assert!(stop.contains("the command on a ended with 0") && stop.contains("a: self-hosted"), "{stop}");
+    assert!(stop.contains("said 0"), "{stop}");
+    assert_eq!((nodes.log().as_str(), nodes.progress("a")), ("made a", Progress::Stopped), "its pod stays");
+}
+
+#[tokio::test]
+async fn the_end_of_a_command_waits_until_the_cluster_tells_of_it() {
+    for later in [NodeIs::Static, NodeIs::NotReady { components: 1 }, NodeIs::FallenBack] {
+        let nodes = Scripted::of(&["a"], &[("a", &[PodState::Running, ended(0)])]);
+        nodes.with(|script| script.after.insert("a".into(), later));
+        let (ended, ()) = tokio::join!(nodes.drive(Task::Pivot), async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            nodes.with(|script| script.nodes[0].is = NodeIs::SelfHosted);
+        });
+        ended.unwrap();
+        assert_eq!(nodes.log(), "made a, deleted a");
+    }
+}
+
+/// The way back is possible while a node is down, and a pivot if a person says so.
+#[tokio::test]
+async fn the_server_of_a_node_that_is_down_holds_up_no_way_back() {
+    for (task, without_down, goes) in
+        [(Task::Rollback, false, true), (Task::Pivot, true, true), (Task::Pivot, false, false)]
+    {
+        let nodes = Scripted::of(&["a", "b", "c"], &[("a", &[ended(0)]), ("b", &[ended(0)])]);
+        let done = if task == Task::Rollback { NodeIs::Static } else { NodeIs::SelfHosted };
+        let before = if task == Task::Rollback { NodeIs::SelfHosted } else { NodeIs::Static };
+        nodes.with(|script| {
+            script.nodes.iter_mut().for_each(|node| node.is = before.clone());
+            script.nodes[2] = NodeSeen { up: false, is: done.clone(), ..script.nodes[2].clone() };
+            script.after = ["a", "b"].map(|node| (node.to_owned(), done.clone())).into();
+            script.unready = vec![vec![Unready { up: false, ..unready("c", "gone") }]; 1000].into();
+        });
+        let ended = nodes.drive_without_down(task, without_down).await;
+        assert_eq!(ended.is_ok(), goes, "{task} {without_down}: {ended:?}");
+        assert!(nodes.log().contains("made b") == goes, "{task} {without_down}");
+    }
 }

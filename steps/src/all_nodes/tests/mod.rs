@@ -3,17 +3,18 @@
 mod driver;
 
 use super::in_cluster::api_port;
-use super::look::{NodeIs, NodeSeen, Own, own_node};
+use super::look::{NodeIs, NodeSeen, Own, Pods, own_node};
 use super::order::order;
 use super::pod::{PodOf, pod};
 use super::pod_state::PodState;
 use super::task::{LastRun, Task};
 use crate::cluster::{NodeEntry, RunPhase};
+use crate::component::Component;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::{Value, json};
 
 fn seen(name: &str, is: NodeIs) -> NodeSeen {
-    NodeSeen { name: name.to_owned(), address: None, is, leads: false, own: false }
+    NodeSeen { name: name.to_owned(), address: None, is, up: true, leads: false, own: false }
 }
 
 fn unfinished(locked: bool) -> NodeIs {
@@ -42,6 +43,19 @@ fn who_has_the_lock_is_first_then_those_that_do_not_lead_and_the_own_one_is_last
     assert_eq!(turn(Task::Resume), ("efg".into(), "abcd".into()));
     let own = [node("a", unfinished(true), true, true), node("b", NodeIs::Static, false, false)];
     assert_eq!(order(Task::Pivot, &own).todo, ["a", "b"], "its run has the lock");
+    let down = |name, own| NodeSeen { up: false, ..node(name, NodeIs::SelfHosted, false, own) };
+    let nodes = [
+        down("a", false),
+        node("b", NodeIs::FallenBack, true, false),
+        node("c", NodeIs::SelfHosted, false, true),
+    ];
+    assert_eq!(order(Task::Rollback, &nodes).todo, ["b", "c", "a"], "it starts no pod");
+}
+
+/// Of so many components.
+fn pods(ready: usize, in_static: usize) -> Pods {
+    let first = |count| Component::ALL.into_iter().take(count).collect();
+    Pods { ready: first(ready), in_static: first(in_static) }
 }
 
 #[test]
@@ -66,10 +80,15 @@ fn a_node_is_what_its_label_its_pods_the_lock_and_the_roll_call_say() {
         (None, "renew-standby", Running, true, 3, NodeIs::SelfHosted),
     ] {
         let entry = NodeEntry { run: "r".into(), kind: kind.into(), phase, ..NodeEntry::default() };
-        let is = NodeIs::of("cp1", holder, Some(&entry), labelled, ready);
+        let is = NodeIs::of("cp1", holder, Some(&entry), labelled, &pods(ready, 0));
         assert_eq!(is, expected, "{holder:?} {kind} {phase:?} {labelled} {ready}");
     }
-    assert_eq!(NodeIs::of("cp1", None, None, false, 0), NodeIs::Static, "nothing was ever said of it");
+    let is = |labelled, ready, in_static| NodeIs::of("cp1", None, None, labelled, &pods(ready, in_static));
+    assert_eq!(is(false, 0, 0), NodeIs::Static, "nothing was ever said of it");
+    // The standby shares its ports: the DaemonSets' pods are Ready beside it.
+    assert_eq!(is(true, 3, 3), NodeIs::FallenBack);
+    assert_eq!(is(true, 3, 1), NodeIs::FallenBack);
+    assert_eq!(is(true, 2, 3), NodeIs::NotReady { components: 1 });
 }
 
 #[test]

@@ -144,7 +144,9 @@ impl NodesTour<'_> {
             (self.hear)(what);
         };
         let program = super::simulated_site::PROGRAM;
-        Driver { nodes: &nodes, task, program, image: IMAGE, limits, say: &say }.drive().await
+        Driver { nodes: &nodes, task, program, image: IMAGE, without_down: false, limits, say: &say }
+            .drive()
+            .await
     }
 
     fn times(&self) -> std::sync::MutexGuard<'_, Vec<NodeTime>> {
