@@ -24,7 +24,7 @@ use std::time::Duration;
 const WORDS: &str = include_str!("fixtures/refusals.txt");
 
 /// What no simulated node shows: `root` and `journal` are the command's (tests/cli.rs), `host` needs a machine
-/// without /proc, and `priority` only warns. `api-servers` and `etcd` need several nodes (tests/simulator/tests/several.rs),
+/// without /proc, and `priority` only warns. `api-servers` and `etcd` need several nodes (tests/simulator/tests/several),
 /// `certificates` is asked for (tests/certs_in_secrets.rs).
 const NOT_HERE: [Check; 7] = [
     Check::Root,

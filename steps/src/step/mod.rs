@@ -16,6 +16,7 @@ mod forget_certs;
 mod job;
 mod kubeadm_phase;
 mod label_node;
+mod last_look;
 mod library;
 mod lock;
 mod prefer_serving;

@@ -2,12 +2,11 @@
 //! DaemonSet. The static pod serves by then. Undo: makes the DaemonSet again, with another uid, and waits until it
 //! serves beside the static pod.
 
-use super::lock;
+use super::last_look::LastLook;
 use crate::change;
 use crate::cluster::OPT_IN_LABEL;
 use crate::component::Component;
 use crate::handover::beside::prefer_static;
-use crate::handover::elsewhere::can_be_spared;
 use crate::handover::endpoints::while_held;
 use crate::handover::lease;
 use crate::handover::removal::Removal;
@@ -49,15 +48,19 @@ impl RemoveDaemonset {
     /// The last look before the cut: the static process serves, and the other nodes can spare this one.
     async fn may_go(&self, cx: &Context) -> Result<(), StepError> {
         let (site, component) = (&self.site, self.component);
-        lock::still_ours(site, cx).await?;
         let image = site.node.manifests.read(Component::ApiServer.manifest_file())?;
         let image = image.ok_or_else(|| StepError::fatal("the API server's static manifest is gone"))?;
         let server = StaticPod::parse(Component::ApiServer, image.content.as_bytes())
             .map_err(|error| StepError::fatal(error.to_string()))?;
-        let what = "the other nodes to be able to spare this one";
-        cx.wait(what, site.timeouts.poll, async || can_be_spared(site, &server).await).await?;
         let what = format!("the static {component} to answer, before the DaemonSet's goes");
-        site.wait_served(cx, component, &what, None, in_static_pod).await.map(drop)
+        let mut last_look = LastLook::new(site, cx, Some(server));
+        loop {
+            last_look.others().await?;
+            site.wait_served(cx, component, &what, None, in_static_pod).await?;
+            if last_look.holds().await? {
+                return Ok(());
+            }
+        }
     }
 
     /// Another one of the same name, or this one after somebody has changed it.

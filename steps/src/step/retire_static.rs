@@ -5,12 +5,12 @@
 
 use super::archive;
 use super::create_daemonset::led_before;
+use super::last_look::LastLook;
 use super::lock;
 use super::switch::Switch;
 use crate::cluster::config_hash;
 use crate::component::Component;
 use crate::handover::drain::Drain;
-use crate::handover::elsewhere::can_be_spared;
 use crate::handover::endpoints::while_held;
 use crate::handover::lease;
 use crate::handover::pair::{Pair, share_again};
@@ -86,19 +86,18 @@ impl RetireStatic {
         Ok(left.map(|listener| format!("its process {} still listens", listener.process.pid)))
     }
 
-    /// The cluster can spare this node's API server, should anything go wrong. A hand-over of the guard's does not ask:
-    /// its static pods serve, and stay if it fails.
-    async fn others_serve(&self, cx: &Context) -> Result<(), StepError> {
+    /// The cluster must be able to spare this node's API server, should anything go wrong. A hand-over of the guard's does
+    /// not ask: its static pods serve, and stay if it fails.
+    fn last_look<'a>(&'a self, cx: &'a Context) -> Result<LastLook<'a>, StepError> {
         if self.standby {
-            return Ok(());
+            return Ok(LastLook::new(&self.site, cx, None));
         }
         let manifest = archive::read(&self.site, cx, Component::ApiServer)?;
         let server = StaticPod::parse(Component::ApiServer, &manifest)?;
-        let what = "the other nodes to be able to spare this one";
-        cx.wait(what, self.site.timeouts.poll, async || can_be_spared(&self.site, &server).await).await
+        Ok(LastLook::new(&self.site, cx, Some(server)))
     }
 
-    /// The last look before the cut: the DaemonSet's process answers now, and gets new connections.
+    /// The DaemonSet's process answers now, and gets new connections.
     async fn successor_serves(&self, cx: &Context) -> Result<(), StepError> {
         let what = format!("the DaemonSet's {} to answer, before the static one goes", self.component);
         let began = Instant::now();
@@ -193,24 +192,29 @@ impl Step for RetireStatic {
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
         let manifests = &self.site.node.manifests;
         let there = manifests.read(self.name())?.is_some();
-        if there {
+        let mut last_look = there.then(|| self.last_look(cx)).transpose()?;
+        if let Some(last_look) = &mut last_look {
             // Before the moment of the cut is chosen: these may take a while.
             lock::still_ours(&self.site, cx).await?;
-            self.others_serve(cx).await?;
+            last_look.others().await?;
             if self.steers() && self.component == Component::ApiServer {
                 Switch { site: Arc::clone(&self.site) }.keep(cx).await?;
             }
         }
         let old = Drain::of(&self.site, self.component, in_static_pod, self.site.timeouts.drain).await?;
-        // An edit meanwhile is noticed below.
-        if there && led_before(cx, self.component).is_some() {
-            lease::await_candidate(&self.site, cx, self.component).await;
-        }
-        let cut = match manifests.read(self.name())? {
-            Some(current) if Some(&current) == Self::saved(cx)?.as_ref() => {
-                self.successor_serves(cx).await?;
-                true
+        if let Some(last_look) = &mut last_look {
+            if led_before(cx, self.component).is_some() {
+                lease::await_candidate(&self.site, cx, self.component).await;
             }
+            self.successor_serves(cx).await?;
+            while !last_look.holds().await? {
+                last_look.others().await?;
+                self.successor_serves(cx).await?;
+            }
+        }
+        // An edit meanwhile is noticed here.
+        let cut = match manifests.read(self.name())? {
+            Some(current) if Some(&current) == Self::saved(cx)?.as_ref() => true,
             Some(_) => return Err(StepError::fatal(self.edited())),
             None => false,
         };

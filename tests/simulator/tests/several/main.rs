@@ -2,13 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
 
+mod locks;
+
 use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Outcome, Silent};
 use fulcrum_simulator::Alarm;
 use fulcrum_simulator::rehearsal::{POLL, SOON, Setup, SimulatedSite, Version};
 use fulcrum_steps::check::{Check, Ignored};
-use fulcrum_steps::cluster::{LOCK_LEASE, Lock, RunPhase};
+use fulcrum_steps::cluster::RunPhase;
 use fulcrum_steps::component::Component;
 use fulcrum_steps::overview::{GuardSeen, Is, gather, judge};
 use fulcrum_steps::plan;
@@ -81,15 +83,6 @@ impl Nodes {
         let paused = engine.pause_after([step.into()]).start(plan).await.unwrap();
         assert!(matches!(paused.phase, Phase::Paused { .. }), "{}", reason(&paused));
         paused
-    }
-
-    /// A pivot of the first node that is paused before its cuts, and the run of another node that has taken its lock.
-    async fn robbed(&self) -> (Ending, Lock) {
-        let paused = self.paused(0, "await-ready/kube-scheduler").await;
-        let (cluster, thief) = (&self.sites[0].cluster, Lock::of("node-2", "r"));
-        let holder = cluster.lock_holder().await.unwrap().unwrap();
-        thief.take_from(cluster, &holder).await.unwrap();
-        (paused, thief)
     }
 
     async fn pivot(&self, number: usize) -> RunId {
@@ -242,90 +235,6 @@ async fn a_node_that_is_lost_in_mid_run_holds_the_cut_up() {
     site.is_self_hosted().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_lock_is_waited_for_and_taken_from_a_node_that_has_gone() {
-    let nodes = Nodes::boot().await;
-    let site = &nodes.sites[0];
-    Lock::of("node-9", "r").take(&site.cluster).await.unwrap();
-    let run = nodes.pivot(0).await;
-    nodes.rollback(0, run).await;
-
-    let other = Lock::of("node-2", "r");
-    other.take(&site.cluster).await.unwrap();
-    let lock = results(&site.preflight_input()).await;
-    let lock = of(&lock, Check::Lock);
-    assert_eq!(lock.level, Level::Warn, "{lock:?}");
-    assert!(lock.seen.contains("node-2/r"), "{lock:?}");
-    let mut pivot = std::pin::pin!(site.pivot(&nodes.journals[0], Arc::new(Silent)));
-    let waits = tokio::time::timeout(Duration::from_millis(500), &mut pivot).await;
-    assert!(waits.is_err(), "it waits for the other run");
-    other.release(&site.cluster).await.unwrap();
-    let ending = pivot.await.unwrap();
-    assert_eq!(outcome(&ending), Some(Outcome::Completed), "{}", reason(&ending));
-    nodes.rollback(0, ending.run).await;
-    site.is_as_before().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_run_whose_lock_was_taken_cuts_nothing() {
-    let nodes = Nodes::boot().await;
-    let (site, journal) = (&nodes.sites[0], &nodes.journals[0]);
-    let (paused, thief) = nodes.robbed().await;
-    let mut resumed = std::pin::pin!(site.resume(journal, paused.run));
-    let waits = tokio::time::timeout(Duration::from_secs(2), &mut resumed).await;
-    assert!(waits.is_err(), "its pods go when the other run is done: {waits:?}");
-    let files: Vec<_> = site.manifests().names().unwrap();
-    assert_eq!(files.len(), site.before.len(), "nothing was cut: {files:?}");
-    thief.release(&site.cluster).await.unwrap();
-    let ending = resumed.await.unwrap();
-    assert_eq!(outcome(&ending), Some(Outcome::RolledBack), "{}", reason(&ending));
-    assert!(reason(&ending).contains("has taken the lock"), "{}", reason(&ending));
-    site.is_as_before().await.unwrap();
-    assert!(site.cluster.lease(LOCK_LEASE).await.unwrap().is_none());
-}
-
-/// Nobody else is at work then.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_run_whose_lock_was_taken_goes_on_when_the_other_run_has_ended() {
-    let nodes = Nodes::boot().await;
-    let (site, journal) = (&nodes.sites[0], &nodes.journals[0]);
-    let (paused, thief) = nodes.robbed().await;
-    thief.release(&site.cluster).await.unwrap();
-    let ending = site.resume(journal, paused.run).await.unwrap();
-    assert_eq!(outcome(&ending), Some(Outcome::Completed), "{}", reason(&ending));
-    site.is_self_hosted().await.unwrap();
-    assert!(site.cluster.lease(LOCK_LEASE).await.unwrap().is_none());
-}
-
-/// The run of a node that is still in the cluster, and of a machine that had this one's name: this journal is new.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lock_that_nobody_will_let_go_of_is_taken_where_a_person_says_so() {
-    let mut nodes = Nodes::boot().await;
-    let cases = [
-        ("node-2", Level::Warn, "waits"),
-        ("node-9", Level::Warn, "takes the lock over"),
-        ("node-1", Level::Refuse, "--take-lock"),
-    ];
-    for (node, level, says) in cases {
-        let (site, lost) = (&nodes.sites[0], Lock::of(node, "lost"));
-        lost.take(&site.cluster).await.unwrap();
-        let asked = results(&site.preflight_input()).await;
-        let asked = of(&asked, Check::Lock);
-        assert!(asked.level == level && asked.seen.contains(&format!("{node}/lost")), "{asked:?}");
-        assert!(asked.to_string().contains(says), "{asked}");
-        lost.release(&site.cluster).await.unwrap();
-    }
-    let told = nodes.sites.remove(0).taking_the_lock();
-    nodes.sites.insert(0, told);
-    for node in ["node-2", "node-1"] {
-        Lock::of(node, "lost").take(&nodes.sites[0].cluster).await.unwrap();
-        let run = nodes.pivot(0).await;
-        assert!(nodes.sites[0].cluster.lease(LOCK_LEASE).await.unwrap().is_none(), "its run has let go");
-        nodes.rollback(0, run).await;
-    }
-    nodes.sites[0].is_as_before().await.unwrap();
-}
-
 /// The label starts the pods before the run has come to the DaemonSets. Its undo sees them off: the static servers stay
 /// first in line meanwhile.
 #[tokio::test(flavor = "multi_thread")]
@@ -348,16 +257,6 @@ async fn a_run_that_stops_at_the_label_leaves_no_pod_behind() {
     assert_eq!(pods.list(&here).await.unwrap().items.len(), 0);
     load.all_good();
     nodes.sites[0].is_self_hosted().await.unwrap();
-}
-
-/// An edit that needed a person, say, and whose lock could not be given back because the API was down.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lock_that_another_run_of_this_node_has_left_does_not_stop_the_way_back() {
-    let nodes = Nodes::boot().await;
-    let run = nodes.pivot(0).await;
-    Lock::of("node-1", "an-edit").take(&nodes.sites[0].cluster).await.unwrap();
-    nodes.rollback(0, run).await;
-    nodes.sites[0].is_as_before().await.unwrap();
 }
 
 /// From the cluster alone: two nodes self-hosted, one static, and a run that has stopped in the middle.
