@@ -7,6 +7,7 @@ use super::etcd_door::EtcdDoor;
 use kube::Client;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// What the members have answered.
@@ -31,6 +32,17 @@ pub(crate) struct Member {
     pub(crate) votes: bool,
     /// Why it is not healthy. `None` if it says that it is.
     pub(crate) ill: Option<String>,
+}
+
+impl EtcdSeen {
+    /// The ports at which the members listen for each other.
+    pub(crate) fn peer_ports(&self) -> BTreeSet<u16> {
+        let peers = self
+            .members
+            .iter()
+            .flat_map(|member| member.urls.iter().filter(|url| !member.clients.contains(url)));
+        peers.filter_map(|url| url.parse::<http::Uri>().ok()?.port_u16()).collect()
+    }
 }
 
 /// The host of a URL, if it is an address.

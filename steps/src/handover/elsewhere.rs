@@ -17,6 +17,17 @@ pub(crate) struct Elsewhere {
     pub(crate) servers: Vec<ServerSeen>,
     /// The members of etcd. `None` where this is the only control-plane node: there is nothing to spare.
     pub(crate) etcd: Option<Result<EtcdSeen, ClusterError>>,
+    /// This node.
+    pub(crate) own: OwnEtcd,
+}
+
+/// What tells whether a member of etcd is on this node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct OwnEtcd {
+    /// The node's addresses, as the cluster knows them.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// Whether a process of this host listens at the port at which members listen for each other.
+    pub(crate) listens: bool,
 }
 
 /// Another node's API server.
@@ -55,7 +66,11 @@ pub(crate) async fn elsewhere_at(site: &Site, port: u16, door: &EtcdDoor) -> Loo
         true => None,
         false => Some(site.cluster.etcd(door).await),
     };
-    Ok(Elsewhere { servers, etcd })
+    let mut own = OwnEtcd { addresses: site.settings.node_addresses.clone(), listens: false };
+    for port in etcd.iter().flatten().flat_map(EtcdSeen::peer_ports) {
+        own.listens |= !site.node.host.listeners(port).await?.is_empty();
+    }
+    Ok(Elsewhere { servers, etcd, own })
 }
 
 /// Why an API server is not ready, asked itself: a balancer would ask one that is ready. `None` if it says that it is.
@@ -99,10 +114,10 @@ impl Elsewhere {
     }
 
     /// Whether etcd keeps its quorum without this node. What is seen in words, either way.
-    pub(crate) fn quorum_kept(&self, own: &[IpAddr]) -> Result<String, String> {
+    pub(crate) fn quorum_kept(&self) -> Result<String, String> {
         match &self.etcd {
             None => Ok("there is no other control-plane node".to_owned()),
-            Some(Ok(seen)) => quorum(seen, own),
+            Some(Ok(seen)) => quorum(seen, &self.own),
             Some(Err(error)) => Err(format!("etcd could not be asked: {error}")),
         }
     }
@@ -110,9 +125,9 @@ impl Elsewhere {
 
 /// Whether etcd has a vote to spare: `voting - lost >= voting / 2 + 1`. Lost are the members that are not healthy, and
 /// this node's own, as if it went with its node. One or two members have none to spare at any time: they must be
-/// healthy. Members are matched with the node by their addresses; names are free. Where a member's URL has a name for a
-/// host, this node's own may be behind it.
-fn quorum(seen: &EtcdSeen, own: &[IpAddr]) -> Result<String, String> {
+/// healthy. Members are matched with the node by their addresses; names are free. This node's own may be behind a URL that
+/// has a name for a host, or an address that the cluster does not know as the node's: then a process listens here.
+fn quorum(seen: &EtcdSeen, own: &OwnEtcd) -> Result<String, String> {
     if !seen.alarms.is_empty() {
         return Err(format!("etcd has raised an alarm: {}", seen.alarms.join(", ")));
     }
@@ -122,13 +137,13 @@ fn quorum(seen: &EtcdSeen, own: &[IpAddr]) -> Result<String, String> {
         hosts(urls)
             .iter()
             .flatten()
-            .any(|host| own.iter().any(|own| own.to_canonical() == host.to_canonical()))
+            .any(|host| own.addresses.iter().any(|own| own.to_canonical() == host.to_canonical()))
     };
     let unclear = voting.iter().any(|member| hosts(&member.urls).iter().all(Option::is_none));
     let ill: Vec<_> = voting.iter().filter(|member| member.ill.is_some()).collect();
     let own_goes = voting.len() > 2
         && (voting.iter().any(|member| is_own(&member.urls) && member.ill.is_none())
-            || unclear && !voting.iter().any(|member| is_own(&member.urls)));
+            || (unclear || own.listens) && !voting.iter().any(|member| is_own(&member.urls)));
     let lost = ill.len() + usize::from(own_goes);
     let needed = voting.len() / 2 + 1;
     let stories: Vec<String> = ill
@@ -150,7 +165,7 @@ fn quorum(seen: &EtcdSeen, own: &[IpAddr]) -> Result<String, String> {
 pub(crate) async fn can_be_spared(site: &Site, server: &StaticPod) -> Look<()> {
     debug_assert_eq!(server.component(), Component::ApiServer);
     let seen = elsewhere(site, server).await?;
-    seen.quorum_kept(&site.settings.node_addresses).map_err(Pending::NotYet)?;
+    seen.quorum_kept().map_err(Pending::NotYet)?;
     if site.settings.ignored.has(Check::ApiServers) {
         return Ok(());
     }
@@ -182,8 +197,12 @@ mod tests {
         EtcdSeen { members, alarms: Vec::new() }
     }
 
+    fn own(listens: bool) -> OwnEtcd {
+        OwnEtcd { addresses: vec![OWN.parse().unwrap()], listens }
+    }
+
     fn spare(seen: &EtcdSeen) -> bool {
-        quorum(seen, &[OWN.parse().unwrap()]).is_ok()
+        quorum(seen, &own(true)).is_ok()
     }
 
     #[test]
@@ -212,15 +231,15 @@ mod tests {
     fn an_alarm_and_an_etcd_that_cannot_be_asked_refuse() {
         let mut seen = of(3, &[]);
         seen.alarms.push("NOSPACE".to_owned());
-        let said = quorum(&seen, &[OWN.parse().unwrap()]).unwrap_err();
+        let said = quorum(&seen, &own(true)).unwrap_err();
         assert!(said.contains("NOSPACE"), "{said}");
         let error = ClusterError {
             attempt: "ask".to_owned(),
             cause: crate::cluster::Cause::Unreachable("x".to_owned()),
         };
-        let silent = Elsewhere { servers: Vec::new(), etcd: Some(Err(error)) };
-        assert!(silent.quorum_kept(&[]).unwrap_err().contains("could not be asked"));
-        assert!(Elsewhere { servers: Vec::new(), etcd: None }.quorum_kept(&[]).is_ok());
+        let silent = Elsewhere { servers: Vec::new(), etcd: Some(Err(error)), own: own(true) };
+        assert!(silent.quorum_kept().unwrap_err().contains("could not be asked"));
+        assert!(Elsewhere { servers: Vec::new(), etcd: None, own: own(true) }.quorum_kept().is_ok());
     }
 
     /// Members are known by where they are. A name may be anything, even another node's.
@@ -233,17 +252,19 @@ mod tests {
         assert!(!spare(&seen));
         seen = of(3, &[1]);
         assert!(spare(&seen), "the one that is ill is this node's own");
-        // Outside of the nodes: one that is ill can be spared, for this node has none.
+        // Outside of the nodes: one that is ill can be spared, for this node has none. If one listens here, they have
+        // addresses of their own, in another network.
         for (member, host) in seen.members.iter_mut().zip(["10.9.0.1", "10.9.0.2", "10.9.0.3"]) {
             *member = self::member(&member.name, host, member.ill.is_some());
         }
-        assert!(spare(&seen));
+        assert!(quorum(&seen, &own(false)).is_ok());
+        assert!(quorum(&seen, &own(true)).is_err());
         // By names nobody can tell: this node's own may be one of the healthy ones.
         for member in &mut seen.members {
             *member =
                 self::member(&member.name, &format!("{}.example.org", member.name), member.ill.is_some());
         }
-        assert!(!spare(&seen));
+        assert!(quorum(&seen, &own(false)).is_err());
     }
 
     #[test]
@@ -261,7 +282,7 @@ mod tests {
             node: node.to_owned(),
             not_ready: not_ready.map(str::to_owned),
         };
-        let seen = |servers| Elsewhere { servers, etcd: None }.servers_ready();
+        let seen = |servers| Elsewhere { servers, etcd: None, own: own(false) }.servers_ready();
         assert_eq!(seen(vec![server("cp2", None)]), Ok("the API servers of cp2 are ready".to_owned()));
         let said = seen(vec![server("cp2", None), server("cp3", Some("it answers 500"))]).unwrap_err();
         assert!(said.ends_with("that of cp3: it answers 500"), "{said}");

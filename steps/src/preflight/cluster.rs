@@ -65,7 +65,7 @@ pub(super) async fn cluster_checks(site: &Site, host: &HostFacts, facts: &Cluste
     let mut results = vec![CheckResult::pass(Check::Node, format!("this host is node {}", facts.name))];
     results.extend(version_checks(facts));
     results.push(role_check(facts));
-    results.extend(elsewhere_checks(site, facts));
+    results.extend(elsewhere_checks(facts));
     let made = |pod: &StaticPod| (host.path(pod.component()), pod.daemonset(&site.settings.target(None)));
     let daemonsets: Vec<_> = host.static_pods.values().map(made).collect();
     for (_, daemonset) in &daemonsets {
@@ -206,7 +206,7 @@ fn role_check(facts: &ClusterFacts) -> CheckResult {
 }
 
 /// Whether the cluster can spare this node's API server for a moment.
-fn elsewhere_checks(site: &Site, facts: &ClusterFacts) -> Vec<CheckResult> {
+fn elsewhere_checks(facts: &ClusterFacts) -> Vec<CheckResult> {
     let Some(seen) = &facts.elsewhere else { return Vec::new() };
     let result = |check: Check, seen: Result<String, String>, remedy: &str| match seen {
         Ok(seen) => CheckResult::pass(check, seen),
@@ -220,7 +220,7 @@ fn elsewhere_checks(site: &Site, facts: &ClusterFacts) -> Vec<CheckResult> {
         ),
         result(
             Check::Etcd,
-            seen.quorum_kept(&site.settings.node_addresses),
+            seen.quorum_kept(),
             "if this node were lost, so would be the cluster: bring etcd's members back first",
         ),
     ]

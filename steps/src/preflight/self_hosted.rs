@@ -387,8 +387,5 @@ async fn spared(site: &Site, found: &Found) -> Result<Vec<CheckResult>, Box<Chec
         Ok(seen) => CheckResult::pass(check, seen),
         Err(seen) => CheckResult::refuse(check, seen, "mend the other nodes first: clients may need them"),
     };
-    Ok(vec![
-        result(Check::ApiServers, seen.servers_ready()),
-        result(Check::Etcd, seen.quorum_kept(&site.settings.node_addresses)),
-    ])
+    Ok(vec![result(Check::ApiServers, seen.servers_ready()), result(Check::Etcd, seen.quorum_kept())])
 }

@@ -225,7 +225,7 @@ impl EtcdChange {
     /// Whether etcd and the API can spare this node's member for a moment. What is seen in words, either way.
     pub(crate) async fn spared(&self, site: &Site) -> Look<Vec<String>> {
         let seen = elsewhere_at(site, self.api_port, &self.door).await?;
-        let quorum = seen.quorum_kept(&site.settings.node_addresses).map_err(Pending::NotYet)?;
+        let quorum = seen.quorum_kept().map_err(Pending::NotYet)?;
         let servers = seen.servers_ready().map_err(Pending::NotYet)?;
         let own = self.asked(site).await?;
         no_alarm(&own)?;
