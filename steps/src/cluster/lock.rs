@@ -4,12 +4,17 @@
 //! node may start before that run is finished or undone. So only its run, or a person, ends the lock, or that the node
 //! of its run has gone from the cluster. A run looks whether it still has the lock before it cuts anything.
 
-use super::client::{Cluster, gone, only, within};
+use super::client::{Cluster, within};
 use super::error::ClusterError;
 use super::names::{LOCK_LEASE, NAMESPACE};
 use crate::change;
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::PostParams;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{DeleteParams, PostParams, Preconditions};
+
+/// How often a release begins anew because the Lease has changed since it was read.
+const RELEASE_TRIES: usize = 5;
 
 /// The holder of a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +49,15 @@ impl Cluster {
         let lease = self.lease(LOCK_LEASE).await?;
         Ok(lease.map(|lease| lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default()))
     }
+}
+
+fn now() -> MicroTime {
+    MicroTime(Timestamp::now())
+}
+
+/// Whether the node whose run holds the lock has gone from the cluster: nobody will go on with that run.
+pub(crate) async fn is_of_a_node_that_has_gone(cluster: &Cluster, holder: &str) -> bool {
+    matches!(cluster.node(node_of(holder)).await, Ok(None))
 }
 
 /// The node whose run holds the lock.
@@ -87,10 +101,11 @@ impl Lock {
         let Some(seen) = cluster.lease(LOCK_LEASE).await? else { return self.take(cluster).await };
         let mut lease = seen.clone();
         let spec = lease.spec.get_or_insert_default();
-        let now = spec.holder_identity.replace(self.holder.clone()).unwrap_or_default();
-        if now != holder {
-            return if now == self.holder { Ok(()) } else { Err(LockError::Held { holder: now }) };
+        let before = spec.holder_identity.replace(self.holder.clone()).unwrap_or_default();
+        if before != holder {
+            return if before == self.holder { Ok(()) } else { Err(LockError::Held { holder: before }) };
         }
+        spec.acquire_time = Some(now());
         let attempt = format!("take Lease {NAMESPACE}/{LOCK_LEASE} from {holder}");
         // With the version that was read: a change in between makes this a conflict.
         let (leases, parameters) = (cluster.leases(), PostParams::default());
@@ -104,25 +119,38 @@ impl Lock {
         self.holder == holder
     }
 
-    /// Lets go. No error if this run does not have it.
+    /// Lets go. No error if this run does not have it, or if the lock was taken from it meanwhile.
     ///
     /// # Errors
     /// When the API cannot be asked.
     pub async fn release(&self, cluster: &Cluster) -> Result<(), ClusterError> {
-        let Some(lease) = cluster.lease(LOCK_LEASE).await? else { return Ok(()) };
-        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
-        let Some(uid) = lease.metadata.uid.as_ref().filter(|_| holder == Some(&self.holder)) else {
-            return Ok(());
-        };
         let attempt = format!("delete Lease {NAMESPACE}/{LOCK_LEASE}");
-        let deleted = within(&attempt, cluster.leases().delete(LOCK_LEASE, &only(uid))).await;
-        gone(deleted.map(|_| change::record_object("Lease", Some(&lease), None)))
+        let mut tries = RELEASE_TRIES;
+        loop {
+            let Some(lease) = cluster.lease(LOCK_LEASE).await? else { return Ok(()) };
+            let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
+            if holder != Some(&self.holder) {
+                return Ok(());
+            }
+            // A takeover keeps the object: a deletion that is under way must not take the other run's lock away.
+            let (uid, resource_version) =
+                (lease.metadata.uid.clone(), lease.metadata.resource_version.clone());
+            let as_read = DeleteParams::background().preconditions(Preconditions { uid, resource_version });
+            let deleted = within(&attempt, cluster.leases().delete(LOCK_LEASE, &as_read)).await;
+            tries -= 1;
+            match deleted {
+                Err(error) if error.is_conflict() && tries > 0 => {}
+                Err(error) if error.code() == Some(404) => return Ok(()),
+                other => return other.map(|_| change::record_object("Lease", Some(&lease), None)),
+            }
+        }
     }
 
     fn lease(&self) -> Lease {
         let mut lease = Lease::default();
         lease.metadata.name = Some(LOCK_LEASE.to_owned());
-        lease.spec.get_or_insert_default().holder_identity = Some(self.holder.clone());
+        let spec = lease.spec.get_or_insert_default();
+        (spec.holder_identity, spec.acquire_time) = (Some(self.holder.clone()), Some(now()));
         lease
     }
 }

@@ -31,8 +31,8 @@ pub use error::{Cause, ClusterError};
 pub(crate) use etcd::{EtcdSeen, Member, address_of};
 pub use etcd_door::EtcdDoor;
 pub(crate) use last_words::failing;
-pub(crate) use lock::node_of;
 pub use lock::{Lock, LockError};
+pub(crate) use lock::{is_of_a_node_that_has_gone, node_of};
 pub use names::{
     AUDIT_HEAD_ANNOTATION, LOCK_LEASE, NAMESPACE, ROLE_LABEL, ROLE_LABEL_BEFORE_1_24, ROLL_CALL_CONFIG_MAP,
 };

@@ -6,7 +6,9 @@ use super::endpoints::while_held;
 use super::hold_back::HoldBack;
 use super::pair::Pair;
 use crate::change;
-use crate::cluster::{Cluster, Lock, LockError, OPT_IN_LABEL, RUN_ANNOTATION, is_of_node, node_of};
+use crate::cluster::{
+    Cluster, Lock, LockError, OPT_IN_LABEL, RUN_ANNOTATION, is_of_a_node_that_has_gone, is_of_node, node_of,
+};
 use crate::component::Component;
 use crate::host::{Process, Question};
 use crate::look::answered;
@@ -235,11 +237,13 @@ impl<'a> Removal<'a> {
             return Ok(());
         }
         let mut taken = self.lock.take(&self.site.cluster).await;
-        // Of another run on this very node, which nobody goes on with: this run has the journal to itself.
-        if let Err(LockError::Held { holder }) = &taken
-            && node_of(holder) == self.site.settings.node
-        {
-            taken = self.lock.take_from(&self.site.cluster, holder).await;
+        if let Err(LockError::Held { holder }) = &taken {
+            let (holder, cluster) = (holder.clone(), &self.site.cluster);
+            // A run on this very node, which nobody goes on with: this run has the journal to itself.
+            let is_own = node_of(&holder) == self.site.settings.node;
+            if is_own || is_of_a_node_that_has_gone(cluster, &holder).await {
+                taken = self.lock.take_from(cluster, &holder).await;
+            }
         }
         self.waits.store(matches!(taken, Err(LockError::Held { .. })), Ordering::Relaxed);
         match taken {

@@ -31,8 +31,10 @@ pub async fn gather(cluster: &Cluster) -> Result<OverviewFacts, ClusterError> {
         seen.push(NodeFacts { ready: node_is_ready(node), name, pods });
     }
     let lock = or_unseen(lock, &mut unseen).flatten().and_then(|lease| {
-        let since = lease.metadata.creation_timestamp.map(|time| time.0);
-        Some(LockFacts { holder: lease.spec?.holder_identity?, since })
+        let (made, spec) = (lease.metadata.creation_timestamp.map(|time| time.0), lease.spec?);
+        // Earlier versions did not say when. A takeover keeps the object.
+        let since = spec.acquire_time.map(|time| time.0).or(made);
+        Some(LockFacts { holder: spec.holder_identity?, since })
     });
     let roll_call = or_unseen(roll_call, &mut unseen).unwrap_or_default();
     Ok(OverviewFacts { now: Timestamp::now(), nodes: seen, lock, roll_call, unseen })

@@ -3,7 +3,7 @@
 //! The undo of `lock` lets go. A run that completes lets go in `record-head`, whose undo takes the lock back.
 
 use crate::check::Check;
-use crate::cluster::{Lock, LockError, node_of};
+use crate::cluster::{Lock, LockError, is_of_a_node_that_has_gone, node_of};
 use crate::look::answered;
 use crate::preflight::{CheckResult, Level, PreflightInput, preflight};
 use crate::site::Site;
@@ -101,7 +101,7 @@ pub(super) async fn attempt(
         // On this very node nobody else is at work: this run has the journal to itself.
         let here = node == site.settings.node;
         let told = take_over == TakeOver::OfAny || here && take_over == TakeOver::OfThisNode;
-        let gone = !here && !told && matches!(site.cluster.node(node).await, Ok(None));
+        let gone = !here && !told && is_of_a_node_that_has_gone(&site.cluster, &holder).await;
         if told || gone {
             let why = if gone { "whose node has gone from the cluster" } else { "as asked for" };
             cx.note(format!("taking the lock from {holder}, {why}"));

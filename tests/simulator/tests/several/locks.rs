@@ -2,6 +2,8 @@
 
 use super::{Nodes, of, outcome, reason, results};
 use fulcrum_engine::{Ending, Outcome, Silent};
+use fulcrum_simulator::rehearsal::SOON;
+use fulcrum_simulator::{ApiFault, Outcome as Fate};
 use fulcrum_steps::check::Check;
 use fulcrum_steps::cluster::{LOCK_LEASE, Lock};
 use fulcrum_steps::preflight::Level;
@@ -135,4 +137,35 @@ async fn a_lock_that_another_run_of_this_node_has_left_does_not_stop_the_way_bac
     Lock::of("node-1", "an-edit").take(&nodes.sites[0].cluster).await.unwrap();
     nodes.rollback(0, run).await;
     nodes.sites[0].is_as_before().await.unwrap();
+}
+
+/// A takeover keeps the Lease. What its former holder has begun to delete is another run's by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_comes_late_leaves_the_lock_to_the_run_that_has_taken_it() {
+    let nodes = Nodes::boot().await;
+    let (site, late, thief) = (&nodes.sites[0], Lock::of("node-1", "a"), Lock::of("node-2", "b"));
+    late.take(&site.cluster).await.unwrap();
+    let outcome = Fate::Slow(Duration::from_millis(300));
+    let path = LOCK_LEASE.to_owned();
+    site.machine().inject(ApiFault { method: Some("DELETE"), path, times: 1, outcome });
+    let (released, taken) = tokio::join!(late.release(&site.cluster), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        thief.take_from(&site.cluster, "node-1/a").await
+    });
+    released.unwrap();
+    taken.unwrap();
+    assert_eq!(site.cluster.lock_holder().await.unwrap().as_deref(), Some("node-2/b"));
+}
+
+/// The way back began with the API down, and another machine's run has the lock that nobody will go on with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_back_takes_the_lock_from_a_node_that_has_gone() {
+    let nodes = Nodes::boot().await;
+    let run = nodes.pivot(0).await;
+    let site = &nodes.sites[0];
+    Lock::of("node-9", "lost").take(&site.cluster).await.unwrap();
+    // For longer than the way back waits for an API before it restores the files.
+    let (method, path, outcome) = (Some("POST"), "leases".to_owned(), Fate::Timeout);
+    site.machine().inject(ApiFault { method, path, times: 60, outcome });
+    tokio::time::timeout(SOON, nodes.rollback(0, run)).await.unwrap();
 }
