@@ -10,7 +10,7 @@ use fulcrum_engine::{Ending, Outcome, StepId};
 use fulcrum_simulator::rehearsal::{
     Change, ChildExit, Fault, Point, Setup, SimulatedSite, Then, When, intervals, timeouts,
 };
-use fulcrum_steps::cluster::Cause;
+use fulcrum_steps::cluster::{Cause, Lock};
 use fulcrum_steps::component::Component;
 use fulcrum_steps::guard::{Carried, boot, carry_on};
 use fulcrum_steps::manifest::{FlagChange, Words};
@@ -308,4 +308,25 @@ async fn an_edit_is_taken_back_later_and_what_somebody_else_has_written_stays() 
     let refused = edit(&world, pivot, plan::Edit { why: "a stale view".to_owned(), ..stale }).await;
     assert_eq!(outcome(&refused), Outcome::RolledBack, "{}", reason(&refused));
     assert!(reason(&refused).contains("somebody has changed it"), "{}", reason(&refused));
+}
+
+/// A person has said --take-lock on another node, while this run waited for a person or had no process.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_whose_lock_was_taken_changes_nothing() {
+    let (world, pivot) = pivoted().await;
+    let journal = world.journal();
+    let settings = Settings { of_pivot: Some(pivot), ..settings(&journal, pivot) };
+    let good = setting(&world, API, "v", "7").await;
+    let was = good.was.clone();
+    let plan = plan::edit(&settings, pivot, good).unwrap();
+    let engine = world.engine(&journal, settings.clone()).await.pause_after([StepId::from("lock")]);
+    let paused = engine.start(plan).await.unwrap();
+    let thief = Lock::of("node-2", "r");
+    let holder = world.cluster.lock_holder().await.unwrap().unwrap();
+    thief.take_from(&world.cluster, &holder).await.unwrap();
+    let ending = world.engine(&journal, settings).await.resume(paused.run).await.unwrap();
+    assert_eq!(outcome(&ending), Outcome::RolledBack, "{}", reason(&ending));
+    assert!(reason(&ending).contains("has taken the lock"), "{}", reason(&ending));
+    assert_eq!(words(&world, API).await, was);
+    assert_eq!(world.cluster.lock_holder().await.unwrap().as_deref(), Some("node-2/r"));
 }

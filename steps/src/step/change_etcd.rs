@@ -5,6 +5,7 @@
 //! rewritten the data, and the former one would not start on them: then the new one stays. If it does not serve, only a
 //! person can go on, with the snapshot.
 
+use super::lock;
 use crate::host::{FileImage, Process};
 use crate::site::{Site, describe, in_static_pod};
 use crate::upgrade::{EtcdChange, EtcdVersion, etcd_answers, etcd_of, no_alarm, with_etcd_image};
@@ -146,6 +147,7 @@ impl Step for ChangeEtcd {
             Some(now) if now == saved.manifest => {
                 let spared = async || self.change.spared(&self.site).await;
                 cx.wait("the others to spare this node's etcd", self.site.timeouts.poll, spared).await?;
+                lock::still_ours(&self.site, cx).await?;
                 began = Instant::now();
                 manifests.write(file, &changed)?;
             }

@@ -5,6 +5,7 @@
 //! What a third person has written in the place of the change is left alone. On the way there the run fails, on
 //! the way back it needs a person.
 
+use super::lock;
 use super::roll_out::RolledOut;
 use crate::change;
 use crate::component::Component;
@@ -134,6 +135,7 @@ impl Step for EditDaemonset {
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        lock::still_ours(&self.site, cx).await?;
         let live = self
             .replace(cx, |live| match self.stands(&live) {
                 Stands::Changed => Ok(None),

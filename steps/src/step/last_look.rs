@@ -46,6 +46,6 @@ impl<'a> LastLook<'a> {
 
     /// Longer than the moment of a leader's cut is waited for (some 6 s).
     fn is_fresh(&self) -> bool {
-        self.asked.is_some_and(|asked| asked.elapsed() < self.site.timeouts.settle * 5)
+        self.asked.is_some_and(|asked| asked.elapsed() < self.site.timeouts.settle * 10)
     }
 }

@@ -137,7 +137,7 @@ async fn take(site: &Site, cx: &Context, lock: &Lock) -> Result<bool, StepError>
     Ok(waited.into_inner())
 }
 
-/// Refuses to go on if another run has taken the lock from this one. Asked before anything is cut.
+/// Refuses to go on if another run has taken the lock from this one. Asked before anything is cut or rolled out.
 pub(super) async fn still_ours(site: &Site, cx: &Context) -> Result<(), StepError> {
     let lock = Lock::of(&site.settings.node, cx.run());
     let look = async || match lock.take(&site.cluster).await {

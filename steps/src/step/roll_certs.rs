@@ -3,6 +3,7 @@
 //! `prepare-rollback/roll-certs/<c>`, which comes before the renewal: on the way back the pods are started once
 //! more when the former files are there again.
 
+use super::lock;
 use super::roll_out::RolledOut;
 use crate::certificates::{Renewable, fingerprint};
 use crate::change;
@@ -108,6 +109,7 @@ impl Step for RollCerts {
     }
 
     async fn run(&self, cx: &Context) -> Result<Value, StepError> {
+        lock::still_ours(&self.site, cx).await?;
         let made = annotate(&self.site, self.component, cx, &self.wanted()?).await?;
         Ok(self.told(&made))
     }
