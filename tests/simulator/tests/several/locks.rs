@@ -1,6 +1,6 @@
 //! One run at a time: who has the lock, who waits for it, and who takes it.
 
-use super::{Nodes, of, outcome, reason, results};
+use super::{Nodes, of, outcome, reason, results, still_waits};
 use fulcrum_engine::{Ending, Outcome, Silent};
 use fulcrum_simulator::rehearsal::SOON;
 use fulcrum_simulator::{ApiFault, Outcome as Fate};
@@ -14,10 +14,15 @@ impl Nodes {
     /// A pivot of the first node that is paused before its cuts, and the run of another node that has taken its lock.
     async fn robbed(&self) -> (Ending, Lock) {
         let paused = self.paused(0, "await-ready/kube-scheduler").await;
-        let (cluster, thief) = (&self.sites[0].cluster, Lock::of("node-2", "r"));
+        (paused, self.rob().await)
+    }
+
+    /// The run of another node, which has taken the lock from whichever run had it.
+    async fn rob(&self) -> Lock {
+        let (cluster, thief) = (&self.sites[1].cluster, Lock::of("node-2", "r"));
         let holder = cluster.lock_holder().await.unwrap().unwrap();
         thief.take_from(cluster, &holder).await.unwrap();
-        (paused, thief)
+        thief
     }
 }
 
@@ -25,20 +30,13 @@ impl Nodes {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_lock_is_taken_while_it_waits_for_another_node_cuts_nothing() {
     let nodes = Nodes::boot().await;
-    let (site, journal) = (&nodes.sites[0], &nodes.journals[0]);
-    let paused = nodes.paused(0, "switch").await;
-    nodes.sites[2].machine().power_off();
-    let mut resumed = std::pin::pin!(site.resume(journal, paused.run));
-    let waits = tokio::time::timeout(Duration::from_secs(2), &mut resumed).await;
-    assert!(waits.is_err(), "{waits:?}");
-    let (cluster, thief) = (&nodes.sites[1].cluster, Lock::of("node-2", "r"));
-    let holder = cluster.lock_holder().await.unwrap().unwrap();
-    thief.take_from(cluster, &holder).await.unwrap();
+    let site = &nodes.sites[0];
+    let mut resumed = nodes.held_up().await;
+    let thief = nodes.rob().await;
     nodes.sites[2].machine().power_on();
-    let waits = tokio::time::timeout(Duration::from_secs(2), &mut resumed).await;
-    assert!(waits.is_err(), "its pods go when the other run is done: {waits:?}");
+    still_waits(&mut resumed, "its pods go when the other run is done").await;
     assert_eq!(site.manifests().names().unwrap().len(), site.before.len(), "nothing was cut");
-    thief.release(cluster).await.unwrap();
+    thief.release(&site.cluster).await.unwrap();
     let ending = resumed.await.unwrap();
     assert_eq!(outcome(&ending), Some(Outcome::RolledBack), "{}", reason(&ending));
     assert!(reason(&ending).contains("has taken the lock"), "{}", reason(&ending));
@@ -75,8 +73,7 @@ async fn a_run_whose_lock_was_taken_cuts_nothing() {
     let (site, journal) = (&nodes.sites[0], &nodes.journals[0]);
     let (paused, thief) = nodes.robbed().await;
     let mut resumed = std::pin::pin!(site.resume(journal, paused.run));
-    let waits = tokio::time::timeout(Duration::from_secs(2), &mut resumed).await;
-    assert!(waits.is_err(), "its pods go when the other run is done: {waits:?}");
+    still_waits(&mut resumed, "its pods go when the other run is done").await;
     let files: Vec<_> = site.manifests().names().unwrap();
     assert_eq!(files.len(), site.before.len(), "nothing was cut: {files:?}");
     thief.release(&site.cluster).await.unwrap();

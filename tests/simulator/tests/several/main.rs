@@ -8,7 +8,7 @@ use fulcrum_engine::run::Phase;
 use fulcrum_engine::state::{Journal, RunId};
 use fulcrum_engine::{Ending, Outcome, Silent};
 use fulcrum_simulator::Alarm;
-use fulcrum_simulator::rehearsal::{POLL, SOON, Setup, SimulatedSite, Version};
+use fulcrum_simulator::rehearsal::{POLL, RehearsalError, SOON, Setup, SimulatedSite, Version};
 use fulcrum_steps::check::{Check, Ignored};
 use fulcrum_steps::cluster::RunPhase;
 use fulcrum_steps::component::Component;
@@ -19,6 +19,8 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::ListParams;
 use kube::{Api, Client};
 use serde_json::Value;
+use std::fmt::Debug;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -85,6 +87,15 @@ impl Nodes {
         paused
     }
 
+    /// A pivot of the first node that is held up before its cuts: the third node has no power.
+    async fn held_up(&self) -> Pin<Box<impl Future<Output = Result<Ending, RehearsalError>>>> {
+        let paused = self.paused(0, "switch").await;
+        self.sites[2].machine().power_off();
+        let mut resumed = Box::pin(self.sites[0].resume(&self.journals[0], paused.run));
+        still_waits(&mut resumed, "nothing is cut").await;
+        resumed
+    }
+
     async fn pivot(&self, number: usize) -> RunId {
         let ending = self.sites[number].pivot(&self.journals[number], Arc::new(Silent)).await.unwrap();
         assert_eq!(outcome(&ending), Some(Outcome::Completed), "node {number}: {}", reason(&ending));
@@ -107,6 +118,12 @@ impl Nodes {
         }
         uids
     }
+}
+
+/// Requires that a run does not end for 2 s; why.
+async fn still_waits(run: &mut (impl Future<Output: Debug> + Unpin), why: &str) {
+    let ended = tokio::time::timeout(Duration::from_secs(2), run).await;
+    assert!(ended.is_err(), "{why}: {ended:?}");
 }
 
 fn outcome(ending: &Ending) -> Option<Outcome> {
@@ -219,12 +236,8 @@ async fn a_node_that_cannot_be_spared_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_lost_in_mid_run_holds_the_cut_up() {
     let nodes = Nodes::boot().await;
-    let (site, journal) = (&nodes.sites[0], &nodes.journals[0]);
-    let paused = nodes.paused(0, "switch").await;
-    nodes.sites[2].machine().power_off();
-    let mut resumed = std::pin::pin!(site.resume(journal, paused.run));
-    let waits = tokio::time::timeout(Duration::from_secs(2), &mut resumed).await;
-    assert!(waits.is_err(), "nothing is cut: {waits:?}");
+    let site = &nodes.sites[0];
+    let resumed = nodes.held_up().await;
     for component in Component::ALL {
         let manifest = site.manifests().file(component.manifest_file());
         assert!(manifest.exists(), "{component} is static");
